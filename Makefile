@@ -1,0 +1,46 @@
+# Everything a developer does. Each target sets up what it needs in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-full check format lint types bench clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: $(READY) ## make .venv with charloom and everything a developer needs
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@touch $@
+
+demo: install ## train a minute on the Python docs, then write 600 characters
+	rm -rf runs/demo
+	$(BIN)/charloom train python-docs --minutes 1 --output runs/demo
+	$(BIN)/charloom generate runs/demo --length 600
+
+test: install ## the fast tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-full: install ## every test, the slow ones too
+	$(BIN)/python -m pytest
+
+check: format lint types test ## everything that must hold before a commit
+
+format: install
+	$(BIN)/ruff format --check .
+
+lint: install
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+bench: install ## the benchmarks that need nothing but charloom
+	$(BIN)/python benchmarks/encoding.py
+
+clean: ## remove what these targets made, but not your runs
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

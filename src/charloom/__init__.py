@@ -1,0 +1,134 @@
+"""charloom: train a character-level recurrent language model on your own text, and generate from it.
+
+    >>> import charloom
+    >>> model = charloom.train("my_book.txt", minutes=3)        # doctest: +SKIP
+    >>> print(model.generate("Once ", length=500, seed=1))      # doctest: +SKIP
+
+A text becomes numbers (``charloom.text``), a model is an architecture with weights in one file
+(``charloom.model``), which writes and judges text without PyTorch (``charloom.runtime``). Choices are recipes
+(``charloom.plan``), and training turns numbers into weights (``charloom.training``).
+
+Importing this package costs nothing: every name is loaded when it is first used.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charloom.errors import CharloomError, InputError
+    from charloom.model.architecture import Architecture
+    from charloom.plan.recipes import Recipe
+    from charloom.plan.settings import Settings
+    from charloom.runtime.language_model import Model
+    from charloom.runtime.sampling import Sampling
+    from charloom.runtime.scoring import Score
+    from charloom.text.corpus import Corpus
+    from charloom.text.vocabulary import Vocabulary
+    from charloom.training.records import Record
+
+    __version__: str
+
+_HOME = {
+    "Architecture": "charloom.model.architecture",
+    "CharloomError": "charloom.errors",
+    "Corpus": "charloom.text.corpus",
+    "InputError": "charloom.errors",
+    "Model": "charloom.runtime.language_model",
+    "Recipe": "charloom.plan.recipes",
+    "Sampling": "charloom.runtime.sampling",
+    "Score": "charloom.runtime.scoring",
+    "Settings": "charloom.plan.settings",
+    "Vocabulary": "charloom.text.vocabulary",
+}
+
+__all__ = [
+    "Architecture",
+    "CharloomError",
+    "Corpus",
+    "InputError",
+    "Model",
+    "Recipe",
+    "Sampling",
+    "Score",
+    "Settings",
+    "Vocabulary",
+    "__version__",
+    "load",
+    "train",
+]
+
+
+def load(source: "str | PathLike[str]") -> "Model":
+    """Load a trained model.
+
+    Args:
+        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
+
+    Raises:
+        InputError: If there is no such model, or it is damaged.
+    """
+    from charloom.runtime.language_model import Model
+
+    return Model.load(source)
+
+
+def train(
+    corpus: "str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus",
+    *,
+    recipe: "str | Recipe" = "auto",
+    run: "str | PathLike[str] | None" = None,
+    device: str = "auto",
+    watch: "Callable[[Record], object] | None" = None,
+    **settings: Any,
+) -> "Model":
+    """Train a model on a text and return the best one.
+
+    Args:
+        corpus: A text file, several, a folder, a glob, a named corpus, or a ``Corpus``.
+        recipe: A recipe's name or file, or a ``Recipe``.
+        run: The run folder, which must not exist; by default ``runs/<corpus name>``, then ``-2``, ``-3`` ...
+        device: "auto", "cpu", "cuda" or "mps".
+        watch: Called with every record of the training; see ``charloom.training.records``.
+        **settings: Any of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
+
+    Raises:
+        InputError: If the corpus, a setting or the run folder cannot be used.
+        MissingExtraError: If PyTorch is not installed.
+        NonFiniteError: If the training diverges.
+    """
+    from dataclasses import replace
+
+    from charloom.plan.recipes import Recipe, load_recipe
+    from charloom.text.corpus import Corpus
+    from charloom.training.records import FinishRecord
+    from charloom.training.torch_extra import require_torch
+
+    require_torch()
+    from charloom.training.run import run_training
+
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    chosen = replace(chosen, settings=chosen.settings.with_values(settings))
+    text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
+    folder = ""
+    for record in run_training(text, chosen, None if run is None else str(run), device):
+        if watch is not None:
+            watch(record)
+        if isinstance(record, FinishRecord):
+            folder = record.run
+    return load(folder)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("charloom")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'charloom' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,108 @@
+"""``charloom doctor``: what is installed, what is fast here, and what is not."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from charloom.cli.console import json_option, print_json, print_text, quiet_option
+
+_PACKAGES = ("numpy", "safetensors", "torch")
+_TORCH_SECONDS = 120
+
+# Runs in a process of its own: this one never imports torch, and a broken torch cannot break the doctor.
+_ASK_TORCH = """
+import json
+from charloom.training.device import DEVICES, choose_device
+found = {}
+for name in DEVICES[1:]:
+    try:
+        found[name] = choose_device(name).description
+    except Exception as error:
+        found[name] = None
+print(json.dumps({"devices": found, "auto": choose_device().description}))
+"""
+
+
+@click.command("doctor")
+@json_option
+@quiet_option
+def command(as_json: bool, quiet: bool) -> None:
+    """Say which versions are installed, which device and instructions are used, and what would make it faster."""
+    found = examine()
+    if as_json:
+        print_json(found)
+    else:
+        print_text("".join(f"{key:<14} {_cell(value)}\n" for key, value in found.items() if key != "advice"))
+        print_text("".join(f"\n- {line}" for line in found["advice"]) + "\n")
+
+
+def examine() -> dict[str, Any]:
+    """Return what was found: the keys of ``--json``."""
+    training = _training()
+    instructions = _instructions()
+    return {
+        "charloom": _version("charloom"),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in _PACKAGES},
+        "instructions": ", ".join(instructions) or None,
+        "engine": "numpy, float32",
+        "training": training.get("auto"),
+        "devices": training.get("devices"),
+        "advice": _advice(training),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _instructions() -> list[str]:
+    """Return the instruction sets beyond the baseline that NumPy found on this processor."""
+    import numpy as np
+
+    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    return found
+
+
+def _training() -> dict[str, Any]:
+    """Ask PyTorch, where there is one, which devices it can train on."""
+    if _version("torch") is None:
+        return {"error": "PyTorch is not installed"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_TORCH_SECONDS
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return {"error": "PyTorch is installed but cannot be used"}
+    return found
+
+
+def _advice(training: dict[str, Any]) -> list[str]:
+    advice = ["Generating and scoring work without PyTorch."]
+    if "error" in training:
+        return [*advice, f"Training is not possible here: {training['error']}. pip install 'charloom[train]'"]
+    if training["devices"]["cuda"] is None and training["devices"]["mps"] is None:
+        advice.append(
+            "No GPU was found: training runs on the processor, which suits models of up to a few million parameters."
+        )
+    if "bfloat16" in training["auto"] and "no fast bfloat16" not in training["auto"]:
+        advice.append("Matrix products run in bfloat16, which this hardware multiplies faster than float32.")
+    return advice
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {item or 'not here'}" for key, item in value.items())
+    return "not installed" if value is None else str(value)

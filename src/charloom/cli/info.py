@@ -1,0 +1,130 @@
+"""``charloom info``: what a model is, how good it is and where it comes from; several side by side."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charloom.cli.console import json_option, print_json, print_text, quiet_option
+
+if TYPE_CHECKING:
+    from charloom.model.architecture import Architecture
+
+_ROWS = (  # what is compared when several models stand side by side
+    "cell",
+    "num_layers",
+    "hidden_size",
+    "embedding_size",
+    "parameters",
+    "vocabulary_size",
+    "corpus",
+    "corpus_characters",
+    "recipe",
+    "step",
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "best_val_loss",
+    "bits_per_char",
+    "stored_as",
+    "file_bytes",
+)
+
+
+@click.command("info")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@json_option
+@quiet_option
+def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Show what a model is: layers, parameters, vocabulary, losses, provenance. Several are put side by side."""
+    found = [look(model) for model in models]
+    if as_json:
+        print_json(found[0] if len(found) == 1 else {"models": found})
+    elif len(found) == 1:
+        print_text(_page(found[0]))
+    else:
+        print_text(_table(found))
+
+
+def look(model: str) -> dict[str, Any]:
+    """Return the facts of a model: the keys of ``--json``."""
+    from charloom.model.model_file import load_model
+    from charloom.model.run_folder import find_model, read_metrics
+
+    path = find_model(model)
+    saved = load_model(path)
+    facts = dict(saved.facts)
+    losses = [m["val_loss"] for m in read_metrics(path.parent) if m.get("val_loss") is not None]
+    if facts.get("val_loss") is not None:
+        losses.append(facts["val_loss"])
+    loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
+    return {
+        "model": model,
+        "architecture": saved.architecture.to_dict(),
+        "parameters": saved.architecture.num_parameters,
+        "layers": _layers(saved.architecture),
+        "vocabulary_size": len(saved.vocabulary),
+        "vocabulary": saved.vocabulary.characters,
+        "best_val_loss": min(losses, default=None),
+        "bits_per_char": None if loss is None else loss / math.log(2),
+        "stored_as": saved.stored_as,
+        "file_bytes": Path(path).stat().st_size,
+        **{key: facts.get(key) for key in _FACTS},
+    }
+
+
+_FACTS = (
+    "corpus",
+    "corpus_sha256",
+    "corpus_characters",
+    "recipe",
+    "step",
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "charloom_version",
+)
+
+
+def _layers(architecture: Architecture) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    return [asdict(layer) for layer in architecture.summary()]
+
+
+def _page(found: dict[str, Any]) -> str:
+    from charloom.text.vocabulary import preview
+
+    lines = [f"{'layer':<12} {'kind':<10} {'output':<16} {'parameters':>12}"]
+    lines += [
+        f"{row['name']:<12} {row['kind']:<10} {row['output_shape']:<16} {row['parameters']:>12,}"
+        for row in found["layers"]
+    ]
+    lines += [f"{'':<12} {'':<10} {'':<16} {found['parameters']:>12,}", ""]
+    lines.append(f"{'vocabulary':<18} {found['vocabulary_size']:,} characters: {preview(found['vocabulary'])}")
+    shown = {key: found.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
+    lines += [f"{key:<18} {_cell(key, value)}" for key, value in shown.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    columns = [["", *_ROWS]]
+    for model in found:
+        values = {**model["architecture"], **model}
+        columns.append([model["model"], *(_cell(key, values.get(key)) for key in _ROWS)])
+    widths = [max(len(value) for value in column) for column in columns]
+    rows = zip(*columns, strict=True)
+    return "".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows)
+
+
+def _cell(key: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if key == "epoch" and isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,77 @@
+"""The command ``charloom``: its subcommands, and what becomes of errors."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import click
+
+from charloom.cli import corpus, doctor, generate, info, score, train
+from charloom.cli.console import say_error
+from charloom.cli.stopping import Stopped
+from charloom.errors import CharloomError
+
+
+class _Commands(click.Group):
+    """A group that names the nearest command when it does not know the one typed."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            near = get_close_matches(args[0], self.commands, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint} Known are {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order in which they are used, not of the alphabet
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(None, "--version", package_name="charloom", message="charloom %(version)s")
+def charloom() -> None:
+    """Train a character-level language model on your own text, and generate from it.
+
+    \b
+    charloom train my_book.txt --minutes 3
+    charloom generate runs/my_book -p "Once "
+    """
+
+
+for command in (train.command, generate.command, score.command, corpus.command, info.command, doctor.command):
+    charloom.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 done; 2 the input was wrong; 4 the numbers of a training did not stay finite; 128 + n stopped by
+    signal n; 1 anything else.
+    """
+    try:
+        charloom.main(None if arguments is None else list(arguments), standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except CharloomError as error:
+        say_error(str(error))
+        return error.exit_code
+    except Stopped as stopped:
+        return 128 + stopped.signal_number
+    except (KeyboardInterrupt, click.Abort):
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        _forget_stdout()
+        return 1
+    except OSError as error:
+        say_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
+        return 1
+    return 0
+
+
+def _forget_stdout() -> None:
+    """Point stdout away, so that Python's flush at exit does not complain about the reader that left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,1 @@
+"""What a model is: its architecture, its equations, its weights and its file."""

@@ -1,0 +1,123 @@
+"""What a model is, as numbers: the cell, the sizes, and every parameter's shape.
+
+Dimensions: V characters known, E embedding width, H hidden width, L recurrent layers, G gates (3 in a
+GRU, 4 in an LSTM). Weights are packed gate under gate as PyTorch does it: r, z, n in a GRU and
+i, f, g, o in an LSTM, so ``weight_ih`` is (G*H, input width) and ``weight_hh`` is (G*H, H).
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from charloom.errors import SettingsError
+
+GATES = {"gru": 3, "lstm": 4}
+STATE_PARTS = {"gru": 1, "lstm": 2}  # the hidden vector; an LSTM's cell vector comes second
+
+_LIMITS = {
+    "vocabulary_size": (1, 65_536),
+    "embedding_size": (1, 8_192),
+    "hidden_size": (1, 16_384),
+    "num_layers": (1, 64),
+}
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One row of a model's summary.
+
+    Attributes:
+        name: As in the names of its parameters: ``embedding``, ``layers.0`` ..., ``output``.
+        kind: ``Embedding``, ``GRU``, ``LSTM`` or ``Dense``.
+        output_shape: With the letters B and T for batch and time.
+        parameters: How many numbers it learns.
+    """
+
+    name: str
+    kind: str
+    output_shape: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of a character model: embedding, stacked recurrent layers, dense logits.
+
+    Attributes:
+        vocabulary_size: V.
+        cell: ``gru`` or ``lstm``.
+        embedding_size: E.
+        hidden_size: H, the same in every layer.
+        num_layers: L.
+        reset_after: GRU only: whether the reset gate is applied after the product with ``weight_hh``
+            (PyTorch, cuDNN, the tutorial), with a second bias, or before it (models of older Keras).
+
+    Raises:
+        SettingsError: If a size is out of range or the cell unknown.
+    """
+
+    vocabulary_size: int
+    cell: str = "gru"
+    embedding_size: int = 256
+    hidden_size: int = 512
+    num_layers: int = 1
+    reset_after: bool = True
+
+    def __post_init__(self) -> None:
+        if self.cell not in GATES:
+            raise SettingsError(f"cell must be one of {', '.join(GATES)}; got {self.cell!r}.")
+        for name, (least, most) in _LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")
+        if not isinstance(self.reset_after, bool):
+            raise SettingsError(f"reset_after must be true or false; got {self.reset_after!r}.")
+
+    @property
+    def has_bias_hh(self) -> bool:
+        """Whether layers have a second bias: only where it is not the same as adding to the first."""
+        return self.cell == "gru" and self.reset_after
+
+    @property
+    def state_parts(self) -> int:
+        """Vectors carried per layer: 1 in a GRU (hidden), 2 in an LSTM (hidden, cell)."""
+        return STATE_PARTS[self.cell]
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return every parameter's name and shape, in the order in which data passes them."""
+        rows = GATES[self.cell] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocabulary_size, self.embedding_size)}
+        for layer in range(self.num_layers):
+            width = self.embedding_size if layer == 0 else self.hidden_size
+            shapes[f"layers.{layer}.weight_ih"] = (rows, width)
+            shapes[f"layers.{layer}.weight_hh"] = (rows, self.hidden_size)
+            shapes[f"layers.{layer}.bias_ih"] = (rows,)
+            if self.has_bias_hh:
+                shapes[f"layers.{layer}.bias_hh"] = (rows,)
+        shapes["output.weight"] = (self.vocabulary_size, self.hidden_size)
+        shapes["output.bias"] = (self.vocabulary_size,)
+        return shapes
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the model learns."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
+
+    def summary(self) -> list[LayerSummary]:
+        """Return a row for each layer, as a table of the model shows them."""
+        counts: dict[str, int] = {}
+        for name, shape in self.parameter_shapes().items():
+            layer = name.rpartition(".")[0]
+            counts[layer] = counts.get(layer, 0) + math.prod(shape)
+        return [LayerSummary(layer, *self._kind_and_shape(layer), count) for layer, count in counts.items()]
+
+    def _kind_and_shape(self, layer: str) -> tuple[str, str]:
+        if layer == "embedding":
+            return "Embedding", f"(B, T, {self.embedding_size})"
+        if layer == "output":
+            return "Dense", f"(B, T, {self.vocabulary_size})"
+        return self.cell.upper(), f"(B, T, {self.hidden_size})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain data."""
+        return asdict(self)

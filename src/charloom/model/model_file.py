@@ -1,0 +1,166 @@
+"""The model file: one safetensors file with weights, vocabulary, architecture and provenance, all checked.
+
+The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
+``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
+(provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; and a second,
+``sha256``, the digest of the first. Nothing in it is executed, and nothing is trusted before it is checked.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+
+from charloom.errors import CharloomError, ModelFileError, SettingsError
+from charloom.model.architecture import Architecture
+from charloom.model.files import write_whole
+from charloom.text.vocabulary import Vocabulary
+
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+STORED_AS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+"""How a model file may store its weights."""
+
+_HEADER_LIMIT = 4 << 20  # bytes; the largest vocabulary accepted takes less than one of these four
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Everything a model file holds.
+
+    Attributes:
+        architecture: The sizes.
+        vocabulary: The characters, V of them.
+        weights: Every parameter of the architecture as float32.
+        facts: Provenance as plain JSON data: corpus, recipe, step, losses.
+        stored_as: How the file stores, or will store, the weights: "float32" or "float16".
+
+    Raises:
+        ModelFileError: If the vocabulary has not as many characters as the architecture says.
+    """
+
+    architecture: Architecture
+    vocabulary: Vocabulary
+    weights: Mapping[str, NDArray[np.float32]] = field(repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    stored_as: str = "float32"
+
+    def __post_init__(self) -> None:
+        if len(self.vocabulary) != self.architecture.vocabulary_size:
+            raise ModelFileError(
+                f"The vocabulary has {len(self.vocabulary)} characters, "
+                f"but the architecture says {self.architecture.vocabulary_size}."
+            )
+
+
+def save_model(path: Path, model: SavedModel) -> None:
+    """Write a model file whole or not at all.
+
+    Raises:
+        SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
+        ModelFileError: If a weight is missing, has another shape, or is not finite as stored.
+        OSError: If the file cannot be written.
+    """
+    if model.stored_as not in STORED_AS:
+        raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
+    tensors = {name: _stored(value, model.stored_as) for name, value in model.weights.items()}
+    _check_tensors(tensors, model.architecture, model.stored_as)
+    header = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "architecture": model.architecture.to_dict(),
+            "vocabulary": model.vocabulary.characters,
+            "facts": dict(model.facts),
+            "weights": model.stored_as,
+            "tensor_sha256": {name: _digest(value.tobytes()) for name, value in tensors.items()},
+        },
+        sort_keys=True,
+        allow_nan=False,
+    )
+    metadata = {"charloom": header, "sha256": _digest(header.encode())}
+    write_whole(path, safetensors_numpy.save(tensors, metadata))
+
+
+def load_model(path: Path) -> SavedModel:
+    """Read a model file and verify all of it.
+
+    Raises:
+        ModelFileError: If the file is missing, not a charloom model, or damaged; the message says which
+            part does not hold.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from None
+    try:
+        return _parse(data)
+    except CharloomError as error:
+        raise ModelFileError(f"{path} is not a model that charloom can use: {error}") from None
+
+
+def _parse(data: bytes) -> SavedModel:
+    header = _header(data)
+    try:
+        architecture = Architecture(**header["architecture"])
+        vocabulary = Vocabulary(header["vocabulary"])
+        stored_as, facts, digests = header["weights"], header["facts"], header["tensor_sha256"]
+        tensors = safetensors_numpy.load(data)
+    except (KeyError, TypeError, AttributeError, SafetensorError, ValueError) as error:
+        raise ModelFileError(f"its header does not describe a model ({error}).") from None
+    if stored_as not in STORED_AS or not isinstance(facts, dict) or not isinstance(digests, dict):
+        raise ModelFileError("its header does not say in a known way how the weights are stored.")
+    _check_tensors(tensors, architecture, stored_as)
+    for name, value in tensors.items():
+        if digests.get(name) != _digest(value.tobytes()):
+            raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
+    weights = {name: tensors[name].astype(np.float32) for name in architecture.parameter_shapes()}
+    return SavedModel(architecture, vocabulary, weights, facts, stored_as)
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
+        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+    try:
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        text, digest = metadata["charloom"], metadata["sha256"]
+        if _digest(text.encode()) != digest:
+            raise ModelFileError("its header does not match its checksum; the file is damaged.")
+        header = json.loads(text)
+        version = header["format_version"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelFileError("it is a safetensors file without charloom's description of a model.") from None
+    if version != FORMAT_VERSION:
+        raise ModelFileError(f"it has format version {version!r}; this charloom reads version {FORMAT_VERSION}.")
+    return dict(header)
+
+
+def _check_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, stored_as: str) -> None:
+    shapes = architecture.parameter_shapes()
+    if tensors.keys() != shapes.keys():
+        wrong = sorted(tensors.keys() ^ shapes.keys())
+        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(wrong[:5])}.")
+    for name, shape in shapes.items():
+        value = tensors[name]
+        if value.shape != shape or value.dtype != STORED_AS[stored_as]:
+            raise ModelFileError(
+                f"the weights {name!r} are {value.dtype} {value.shape}, but must be {stored_as} {shape}."
+            )
+        if not np.isfinite(value).all():
+            raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite as {stored_as}.")
+
+
+def _stored(value: NDArray[np.float32], stored_as: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # what does not fit in float16 becomes infinite, and is refused by name
+        return value.astype(STORED_AS[stored_as], order="C")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

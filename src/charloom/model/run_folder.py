@@ -1,0 +1,143 @@
+"""The run folder that one training leaves, and how a MODEL argument finds a file in it.
+
+RUN/model.safetensors      the best model so far; the last where nothing was held out
+RUN/checkpoints/           step-000172.safetensors ...: the model after that step
+RUN/recipe.toml            every setting, resolved
+RUN/metrics.jsonl          one JSON object per evaluation
+RUN/samples.txt            a sample at each evaluation
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from charloom.errors import ModelFileError, RunError
+from charloom.model.model_file import SUFFIX
+
+MODEL = f"model{SUFFIX}"
+CHECKPOINTS = "checkpoints"
+RECIPE = "recipe.toml"
+METRICS = "metrics.jsonl"
+SAMPLES = "samples.txt"
+
+_STEP = re.compile(rf"step-(\d+){re.escape(SUFFIX)}")
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Return where the model after a step lies."""
+    return run / CHECKPOINTS / f"step-{step:06d}{SUFFIX}"
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """Return the steps after which this run saved a checkpoint, in order."""
+    matches = (_STEP.fullmatch(path.name) for path in (run / CHECKPOINTS).glob(f"step-*{SUFFIX}"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def create_run_folder(asked: str | None, corpus: str) -> Path:
+    """Make the folder of a new run; an older run is never overwritten.
+
+    Args:
+        asked: The folder the user named, or None for ``runs/<corpus>``, then ``-2``, ``-3`` ...
+        corpus: The short name of the corpus.
+
+    Raises:
+        RunError: If the folder asked for exists already, or cannot be made or written to.
+    """
+    folder = Path(asked) if asked is not None else next(_free_names(Path("runs"), corpus))
+    try:
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=False)
+        (folder / METRICS).touch()
+    except FileExistsError:
+        raise RunError(_exists(folder)) from None
+    except OSError as error:
+        raise RunError(
+            f"The run folder {folder} cannot be made: {error.strerror or error}. Name another with -o."
+        ) from None
+    return folder
+
+
+def check_new_run_folder(asked: str | None) -> None:
+    """Raise ``RunError`` if the folder asked for a new run is already there."""
+    if asked is not None and Path(asked).exists():
+        raise RunError(_exists(Path(asked)))
+
+
+def find_model(argument: str) -> Path:
+    """Return the model file that a MODEL argument means.
+
+    Args:
+        argument: A model file, a run folder, or a run folder with ``@last`` or ``@STEP``.
+
+    Raises:
+        ModelFileError: If there is no such file or folder.
+        RunError: If the run folder has no such model.
+    """
+    path = Path(argument)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _best(path)
+    name, at, which = argument.rpartition("@")
+    if at and Path(name).is_dir():
+        return _checkpoint(Path(name), which)
+    raise ModelFileError(_not_found(argument))
+
+
+def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
+    """Yield the evaluations a run recorded; a last line torn by a crash is left out."""
+    try:
+        lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record
+
+
+def _free_names(parent: Path, corpus: str) -> Iterator[Path]:
+    number = 1
+    while True:
+        path = parent / (corpus if number == 1 else f"{corpus}-{number}")
+        if not path.exists():
+            yield path
+        number += 1
+
+
+def _exists(folder: Path) -> str:
+    return f"{folder} exists already, and a run is never overwritten. Name another folder with -o, or remove it first."
+
+
+def _best(run: Path) -> Path:
+    path = run / MODEL
+    if not path.is_file():
+        raise RunError(f"{run} holds no {MODEL}. Name a run folder that `charloom train` made, or a model file.")
+    return path
+
+
+def _checkpoint(run: Path, which: str) -> Path:
+    steps = checkpoint_steps(run)
+    if which == "last" and steps:
+        return checkpoint_path(run, steps[-1])
+    if which.isdecimal() and int(which) in steps:
+        return checkpoint_path(run, int(which))
+    saved = f"Saved are the steps {', '.join(map(str, steps))}, and last." if steps else "It has no checkpoints."
+    raise RunError(f"{run} has no checkpoint {which!r}. {saved}")
+
+
+def _not_found(argument: str) -> str:
+    parent = Path(argument).parent
+    entries = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+    near = get_close_matches(Path(argument).name, entries, 1)
+    hint = f" Did you mean {parent / near[0]}?" if near else ""
+    return (
+        f"There is no model {argument!r}.{hint} Accepted are a model file, a run folder, "
+        "or a run folder with @last or @STEP behind it."
+    )

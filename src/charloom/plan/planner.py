@@ -1,0 +1,119 @@
+"""Fitting settings to a corpus and a time: arithmetic alone, nothing is measured here."""
+
+from dataclasses import dataclass, replace
+
+from charloom.errors import CorpusError, SettingsError
+from charloom.plan.settings import Settings
+
+_EVALUATIONS = 12  # in a run whose settings do not say
+_CHECKPOINTS = 50  # at most, in a run whose settings do not say
+_WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one training will do.
+
+    Attributes:
+        settings: Resolved: every "chosen later" has its number.
+        steps: Updates in all.
+        steps_per_epoch: Updates in one pass over the training text.
+        notices: What was changed to fit the corpus, one sentence each, for the user to see.
+    """
+
+    settings: Settings
+    steps: int
+    steps_per_epoch: int
+    notices: tuple[str, ...] = ()
+
+
+def fit_to_corpus(settings: Settings, characters: int) -> tuple[Settings, tuple[str, ...]]:
+    """Return settings that suit the length of the training text; used where the user leaves the choice to charloom.
+
+    Args:
+        settings: As the recipe has them.
+        characters: Of the training text.
+
+    Raises:
+        CorpusError: If the text is shorter than one window.
+    """
+    check_length(settings, characters)
+    most = max(1, (characters - 1) // (_WINDOWS_PER_STREAM * settings.seq_length))
+    if settings.batching != "streams" or settings.batch_size <= most:
+        return settings, ()
+    notice = (
+        f"The training text is short ({characters:,} characters): reading it as {most} parallel streams "
+        f"instead of {settings.batch_size}."
+    )
+    return replace(settings, batch_size=most), (notice,)
+
+
+def steps_per_epoch(settings: Settings, characters: int) -> int:
+    """Return the updates in one pass over a training text.
+
+    Args:
+        settings: Batching, window and batch size.
+        characters: Of the training text.
+
+    Raises:
+        CorpusError: If the text is shorter than one window.
+        SettingsError: If it is shorter than one batch.
+    """
+    check_length(settings, characters)
+    if settings.batching == "windows":
+        windows = characters // (settings.seq_length + 1)
+    else:
+        windows = (characters - 1) // settings.seq_length
+    if windows < settings.batch_size:
+        raise SettingsError(
+            f"The training text has {windows} windows of seq_length {settings.seq_length}, fewer than batch_size "
+            f"{settings.batch_size}. Lower one of them with --set, or give a longer text."
+        )
+    if settings.batching == "windows":
+        return windows // settings.batch_size
+    return (characters - 1) // (settings.seq_length * settings.batch_size)
+
+
+def check_length(settings: Settings, characters: int) -> None:
+    """Raise ``CorpusError`` if a training text is shorter than one window and the character after it."""
+    if characters <= settings.seq_length:
+        raise CorpusError(
+            f"The training text has {characters} characters, fewer than one window: seq_length {settings.seq_length} "
+            "and the character after it. Give a longer text, or a shorter window with --set seq_length=N."
+        )
+
+
+def make_plan(settings: Settings, characters: int, steps: int, notices: tuple[str, ...] = ()) -> Plan:
+    """Resolve what follows from the number of steps.
+
+    Args:
+        settings: Fitted to the corpus.
+        characters: Of the training text.
+        steps: Updates in all, at least 1.
+        notices: What was said so far.
+    """
+    epoch = steps_per_epoch(settings, characters)
+    held_out = settings.val_fraction > 0
+    resolved = replace(
+        settings,
+        steps=steps,
+        epochs=0,
+        minutes=0.0,
+        eval_every=settings.eval_every or (max(1, steps // _EVALUATIONS) if held_out else epoch),
+        checkpoint_every=settings.checkpoint_every or epoch * -(-steps // (epoch * _CHECKPOINTS)),
+    )
+    return Plan(resolved, steps, epoch, notices)
+
+
+def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float) -> int:
+    """Return how many steps fit into a time, with the evaluations between them.
+
+    Args:
+        seconds: The time there is.
+        step_seconds: What one step takes.
+        evaluation_seconds: What one evaluation takes, its sample included.
+
+    Returns:
+        At least 1: a training that was asked for does something.
+    """
+    return max(1, int((seconds - _EVALUATIONS * evaluation_seconds) / step_seconds))

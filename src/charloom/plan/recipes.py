@@ -1,0 +1,126 @@
+"""Recipes: named, complete sets of choices, and their files."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from charloom.errors import SettingsError
+from charloom.plan.settings import Settings, describe_setting, setting_fields
+
+_TUTORIAL = Settings(
+    cell="gru",
+    num_layers=1,
+    hidden_size=1024,
+    embedding_size=256,
+    batching="windows",
+    seq_length=100,
+    batch_size=64,
+    shuffle_buffer=10_000,
+    reset_state="never",  # the tutorial's quirk: a window starts from the state of an unrelated one
+    optimizer="adam",
+    learning_rate=1e-3,
+    adam_beta1=0.9,
+    adam_beta2=0.999,
+    adam_epsilon=1e-7,
+    weight_decay=0.0,
+    max_grad_norm=0.0,
+    schedule="constant",
+    warmup_steps=0,
+    dropout_input=0.0,
+    dropout_hidden=0.0,
+    dropout_output=0.0,
+    epochs=10,
+    minutes=0.0,
+    val_fraction=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named set of settings.
+
+    Attributes:
+        name: As it is called on the command line, or the file's name.
+        about: One line for people.
+        settings: All of them.
+    """
+
+    name: str
+    about: str
+    settings: Settings
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("auto", "the default: contiguous streams, held-out validation, regularised", Settings()),
+        Recipe("tutorial-gru", "the TensorFlow tutorial, its GRU edition, quirks included", _TUTORIAL),
+        Recipe(
+            "tutorial-lstm",
+            "the TensorFlow tutorial, its LSTM edition, quirks included",
+            _TUTORIAL.with_values({"cell": "lstm"}),
+        ),
+    )
+}
+
+
+def load_recipe(argument: str) -> Recipe:
+    """Return a recipe by its name or from its file.
+
+    A file is TOML; settings it leaves out have the values of the recipe it names under ``recipe``
+    (``auto`` if it names none).
+
+    Raises:
+        SettingsError: If there is no such recipe, or the file is not a valid one.
+    """
+    if argument in RECIPES:
+        return RECIPES[argument]
+    path = Path(argument)
+    if path.suffix == ".toml" or path.is_file():
+        return _read(path)
+    near = get_close_matches(argument, RECIPES, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise SettingsError(
+        f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
+    )
+
+
+def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | float]) -> str:
+    """Return the text of a recipe file, every setting with its meaning beside it.
+
+    Args:
+        name: The recipe it came from.
+        settings: Every choice.
+        facts: What was found out besides, for people; written as comments.
+    """
+    lines = [f"# {key}: {value}" for key, value in facts.items()]
+    lines += [f"recipe = {json.dumps(name)}", ""]
+    for item in setting_fields():
+        lines.append(f"# {describe_setting(item)}")
+        lines.append(f"{item.name} = {_toml(getattr(settings, item.name))}")
+    return "\n".join(lines) + "\n"
+
+
+def _read(path: Path) -> Recipe:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"The recipe file {path} cannot be read: {error.strerror or error}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"The recipe file {path} is not valid TOML: {error}.") from None
+    base = values.pop("recipe", "auto")
+    if base not in RECIPES:
+        raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
+    try:
+        settings = RECIPES[base].settings.with_values(values)
+    except SettingsError as error:
+        raise SettingsError(f"In the recipe file {path}: {error}") from None
+    return Recipe(base, f"from {path.name}", settings)
+
+
+def _toml(value: str | float) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,178 @@
+"""Every setting of a training, with its range and its meaning: the command line's help is made of this."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from charloom.errors import SettingsError
+from charloom.model.architecture import GATES, Architecture
+from charloom.runtime.sampling import MAX_SEED
+
+
+def _setting(
+    default: Any,
+    help: str,
+    least: float | None = None,
+    most: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare a setting: its default, what it means, and what it accepts."""
+    return field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A complete set of choices for one training.
+
+    Steps are updates of the weights; sizes are counts; 0 switches off what can be switched off. Exactly one
+    of ``steps``, ``epochs`` and ``minutes`` is above 0.
+
+    Raises:
+        SettingsError: If a value has the wrong type or is out of range.
+    """
+
+    cell: str = _setting("gru", "the recurrent cell", choices=tuple(GATES))
+    num_layers: int = _setting(1, "recurrent layers, one above the other", 1, 64)
+    hidden_size: int = _setting(384, "width of each recurrent layer", 1, 16_384)
+    embedding_size: int = _setting(128, "numbers that stand for a character at the input", 1, 8_192)
+
+    batching: str = _setting(
+        "streams",
+        "streams: the text is read in parallel from batch_size places, and the state goes on from window to "
+        "window; windows: it is cut into windows, which are shuffled",
+        choices=("streams", "windows"),
+    )
+    seq_length: int = _setting(64, "characters in a window, through which gradients flow back", 1, 100_000)
+    batch_size: int = _setting(32, "windows in a batch", 1, 100_000)
+    shuffle_buffer: int = _setting(10_000, "windows only: how many wait, one of them drawn at random", 1, 10**9)
+    reset_state: str = _setting(
+        "epoch", "when the carried state goes back to zero", choices=("never", "epoch", "window")
+    )
+
+    optimizer: str = _setting("adamw", "adam, or adamw: Adam with decoupled weight decay", choices=("adamw", "adam"))
+    learning_rate: float = _setting(3e-3, "step size of the optimizer, at its highest", 1e-9, 10)
+    adam_beta1: float = _setting(0.9, "decay of the mean of the gradients", 0, 0.999_999)
+    adam_beta2: float = _setting(0.99, "decay of the mean of their squares", 0, 0.999_999)
+    adam_epsilon: float = _setting(1e-8, "added to the root of that mean", 1e-16, 1)
+    weight_decay: float = _setting(0.01, "adamw only: how strongly weight matrices shrink", 0, 10)
+    max_grad_norm: float = _setting(1.0, "longer gradients are shortened to this L2 norm; 0: never", 0, 1e6)
+    schedule: str = _setting(
+        "cosine",
+        "after the warm-up: cosine falls to 0 at the last step; constant stays",
+        choices=("cosine", "constant"),
+    )
+    warmup_steps: int = _setting(50, "steps over which the learning rate rises from 0", 0, 10**9)
+
+    dropout_input: float = _setting(0.1, "share of the embedding's numbers dropped, the same through a window", 0, 0.95)
+    dropout_hidden: float = _setting(0.1, "the same between recurrent layers", 0, 0.95)
+    dropout_output: float = _setting(0.1, "the same before the output layer", 0, 0.95)
+
+    steps: int = _setting(0, "how long to train, in steps", 0, 10**12)
+    epochs: int = _setting(0, "how long to train, in passes over the training text", 0, 10**9)
+    minutes: float = _setting(5.0, "how long to train, in minutes of this machine, all included", 0, 10**6)
+
+    eval_every: int = _setting(0, "steps between evaluations; 0: about a dozen in a run, or one an epoch", 0, 10**12)
+    checkpoint_every: int = _setting(0, "steps between checkpoints; 0: one an epoch, at most fifty", 0, 10**12)
+    sample_length: int = _setting(200, "characters of the sample shown at each evaluation; 0: none", 0, 100_000)
+    seed: int = _setting(0, "decides the first weights, the order of windows and what is dropped", 0, MAX_SEED)
+    precision: str = _setting(
+        "auto",
+        "of the matrix products; auto: bfloat16 where the processor has it",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    val_fraction: float = _setting(0.1, "share of the text held out to choose the best model by", 0, 0.9)
+    test_fraction: float = _setting(0.0, "share held out and never looked at", 0, 0.9)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check(item, getattr(self, item.name))
+        if sum(value > 0 for value in (self.steps, self.epochs, self.minutes)) != 1:
+            raise SettingsError(
+                "Exactly one of steps, epochs and minutes must be above 0; got "
+                f"steps={self.steps}, epochs={self.epochs}, minutes={self.minutes:g}."
+            )
+
+    def architecture(self, vocabulary_size: int) -> Architecture:
+        """Return the architecture these settings make for an alphabet of V characters."""
+        return Architecture(
+            vocabulary_size,
+            self.cell,
+            self.embedding_size,
+            self.hidden_size,
+            self.num_layers,
+            reset_after=True,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+    def with_values(self, values: Mapping[str, Any]) -> "Settings":
+        """Return these settings with some replaced; naming a length of training replaces the other lengths.
+
+        Args:
+            values: Setting names to values, or to text as typed on a command line.
+
+        Raises:
+            SettingsError: If a name is unknown (the message names the nearest), or a value out of range.
+        """
+        parsed = {name: parse_value(name, value) for name, value in values.items()}
+        lengths = [name for name in ("steps", "epochs", "minutes") if parsed.get(name)]
+        if lengths:
+            parsed = {"steps": 0, "epochs": 0, "minutes": 0.0} | parsed
+        return replace(self, **parsed)
+
+
+def setting_fields() -> Iterator[Field[Any]]:
+    """Yield the declaration of every setting; its ``metadata["help"]`` says what it means."""
+    yield from fields(Settings)
+
+
+def describe_setting(item: Field[Any]) -> str:
+    """Return one line: what a setting means, what it accepts and its default."""
+    choices = item.metadata["choices"]
+    accepted = f" ({'|'.join(choices)})" if choices else ""
+    return f"{item.metadata['help']}{accepted} [{item.default}]"
+
+
+def parse_value(name: str, value: Any) -> Any:
+    """Return a setting's value with its type; text is read as it is typed on a command line.
+
+    Raises:
+        SettingsError: If there is no such setting, or the text is no value of its type.
+    """
+    known = {item.name: item for item in fields(Settings)}
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise SettingsError(f"There is no setting {name!r}.{hint} Known are {', '.join(known)}.")
+    kind: Any = type(known[name].default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, str) or kind is str:
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        raise SettingsError(f"{name} must be {_kind(kind)}; got {value!r}.") from None
+
+
+def _check(item: Field[Any], value: Any) -> None:
+    assert item.default is not MISSING
+    kind = type(item.default)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise SettingsError(f"{item.name} must be {_kind(kind)}; got {value!r}.")
+    if choices := item.metadata["choices"]:
+        if value not in choices:
+            raise SettingsError(f"{item.name} must be one of {', '.join(choices)}; got {value!r}.")
+        return
+    least, most = item.metadata["least"], item.metadata["most"]
+    if not least <= value <= most:  # NaN fails this too
+        limit = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise SettingsError(f"{item.name} must be {limit}; got {value}.")
+
+
+def _kind(kind: type) -> str:
+    return {int: "a whole number", float: "a number", str: "text"}[kind]

@@ -1,0 +1,102 @@
+"""A trained model as a person uses it: load, generate, stream, score, save."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from charloom.model.architecture import Architecture
+from charloom.model.model_file import SavedModel, load_model, save_model
+from charloom.model.run_folder import find_model
+from charloom.runtime.engine import Engine, make_engine
+from charloom.runtime.generation import Piece, generate, random_seed
+from charloom.runtime.sampling import Sampling
+from charloom.runtime.scoring import Score, score
+from charloom.text.vocabulary import Vocabulary
+
+
+class Model:
+    """A trained model, ready to write and to judge text.
+
+    Args:
+        saved: Architecture, vocabulary, weights and facts.
+    """
+
+    def __init__(self, saved: SavedModel) -> None:
+        self.saved = saved
+
+    @classmethod
+    def load(cls, source: str | PathLike[str]) -> "Model":
+        """Load a model file, or the model of a run folder ("RUN", "RUN@last", "RUN@STEP").
+
+        Raises:
+            ModelFileError: If there is none, or it is damaged.
+            RunError: If the run folder has no such model.
+        """
+        return cls(load_model(find_model(str(source))))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The model's sizes."""
+        return self.saved.architecture
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters it knows."""
+        return self.saved.vocabulary
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Where it comes from: corpus, recipe, step, losses."""
+        return self.saved.facts
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return make_engine(self.saved)
+
+    def generate(self, prompt: str = "", length: int = 1000, temperature: float = 1.0, seed: int | None = None) -> str:
+        """Return the prompt and ``length`` characters after it.
+
+        Args:
+            prompt: What the text begins with.
+            length: Characters to draw, 0 or more.
+            temperature: 0 takes the likeliest character each time; 1 draws as the model predicts; at most 100.
+            seed: The same seed gives the same text; drawn at random if None.
+
+        Raises:
+            UnknownCharacterError: If the prompt holds a character that the model does not know.
+            SettingsError: If a number is out of range.
+        """
+        return "".join(self.stream(prompt, length, temperature, seed))
+
+    def stream(
+        self, prompt: str = "", length: int = 1000, temperature: float = 1.0, seed: int | None = None
+    ) -> Iterator[str]:
+        """Yield the text of ``generate`` piece by piece, as it is written."""
+        pieces = self.pieces(prompt, length, Sampling(temperature), random_seed() if seed is None else seed)
+        return (piece.text for piece in pieces)
+
+    def pieces(self, prompt: str, length: int, sampling: Sampling, seed: int, samples: int = 1) -> Iterator[Piece]:
+        """Yield the pieces of several samples; see ``charloom.runtime.generation.generate``."""
+        return generate(self.engine, self.vocabulary, prompt, length, sampling, seed, samples)
+
+    def score(self, text: str) -> Score:
+        """Return what a text costs: every character but the first, given all before it.
+
+        Raises:
+            CorpusError: If the text has fewer than 2 characters.
+            UnknownCharacterError: If it holds a character that the model does not know.
+        """
+        return score(self.engine, self.vocabulary, text)
+
+    def save(self, path: str | PathLike[str], stored_as: str = "float32") -> None:
+        """Write the model as one file.
+
+        Args:
+            path: Where to.
+            stored_as: "float32", or "float16" for half the size.
+        """
+        save_model(Path(path), replace(self.saved, stored_as=stored_as))

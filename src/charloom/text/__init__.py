@@ -1,0 +1,1 @@
+"""Text to numbers: corpora, how they are read, and the vocabulary."""

@@ -1,0 +1,90 @@
+"""Bytes to text, strictly: what cannot be decoded is explained, never replaced."""
+
+import codecs
+from dataclasses import dataclass
+
+from charloom.errors import CorpusError
+
+_BOMS = (  # the longer marks first: UTF-32's little-endian one begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SAMPLE = 1 << 16  # bytes looked at to guess an encoding
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded file: its text, and whether a byte order mark was dropped from its start."""
+
+    text: str
+    had_bom: bool
+
+
+def decode_bytes(data: bytes, source: str, encoding: str = "utf-8") -> Decoded:
+    """Decode a file's bytes without loss; a byte order mark is dropped, newlines stay as they are.
+
+    Args:
+        data: The bytes of the whole file.
+        source: What to call the file in an error.
+        encoding: Any encoding Python knows.
+
+    Raises:
+        CorpusError: If the encoding is unknown, or a byte does not belong to it; the message gives the
+            byte offset, the line and a guess at the real encoding.
+    """
+    check_encoding(encoding)
+    try:
+        text = data.decode(encoding, "strict")
+    except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
+        raise CorpusError(_explain(data, source, encoding, error)) from None
+    bom = text.startswith("\ufeff")
+    consumed = encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and marked_encoding(data) is not None
+    return Decoded(text[1:] if bom else text, bom or consumed)
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise ``CorpusError`` unless Python knows this encoding as one between bytes and text."""
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError):
+        raise CorpusError(
+            f"Unknown encoding {encoding!r}. Accepted is any encoding Python knows, such as utf-8, utf-16, "
+            "cp1252, latin-1, gb18030 or shift_jis."
+        ) from None
+
+
+def looks_binary(data: bytes) -> bool:
+    """Return whether the start of a file holds a NUL byte and no byte order mark: no text does."""
+    return b"\0" in data[:8192] and marked_encoding(data) is None
+
+
+def marked_encoding(data: bytes) -> str | None:
+    """Return the encoding that a byte order mark at the start announces, or None."""
+    return next((name for mark, name in _BOMS if data.startswith(mark)), None)
+
+
+def _explain(data: bytes, source: str, encoding: str, error: UnicodeError) -> str:
+    offset = error.start if isinstance(error, UnicodeDecodeError) else 0
+    line = data.count(b"\n", 0, offset) + 1
+    byte = f"byte 0x{data[offset]:02X} " if offset < len(data) else ""
+    where = f"{source} is not {encoding.upper()} text: {byte}at offset {offset} (line {line}) does not belong there."
+    if looks_binary(data):
+        return f"{where} It holds NUL bytes, so it is probably not a text file at all. Give a plain text file."
+    guess = _guess(data, offset)
+    if guess is None:
+        return f"{where} Save the file as UTF-8, or name its encoding with --encoding."
+    return f"{where} It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
+
+
+def _guess(data: bytes, offset: int) -> str | None:
+    """Return the most likely encoding, judged from the bytes around the first that did not fit."""
+    if (marked := marked_encoding(data)) is not None and marked != "utf-8":
+        return marked
+    from charset_normalizer import from_bytes  # only ever needed for this message
+
+    start = max(0, offset - _SAMPLE // 2)
+    best = from_bytes(data[start : start + _SAMPLE]).best()
+    return None if best is None or best.encoding in ("utf_8", "ascii") else best.encoding.replace("_", "-")

@@ -1,0 +1,122 @@
+"""Corpora known by name: where their bytes come from, and how they are checked."""
+
+import hashlib
+import os
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from charloom.errors import CorpusError
+
+Progress = Callable[[int, int], None]
+"""Called while a corpus loads, with the bytes loaded so far and the bytes expected (0 if unknown)."""
+
+_TIMEOUT_SECONDS = 30
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Download:
+    """A corpus that is loaded once from public addresses and checked against its digest."""
+
+    file_name: str
+    addresses: tuple[str, ...]
+    size_bytes: int
+    sha256: str
+
+
+SHAKESPEARE = Download(
+    "shakespeare.txt",
+    (
+        "https://storage.googleapis.com/download.tensorflow.org/data/shakespeare.txt",
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+    ),
+    1_115_394,
+    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+)
+
+NAMES = ("python-docs", "shakespeare")
+"""The names a corpus may be called by instead of a path."""
+
+
+def read_named(name: str, progress: Progress | None = None) -> bytes:
+    """Return the UTF-8 bytes of a named corpus.
+
+    Args:
+        name: One of ``NAMES``.
+        progress: Told how a download proceeds.
+
+    Raises:
+        CorpusError: If the corpus cannot be had: no network, or bytes with another digest.
+    """
+    if name == "shakespeare":
+        return _read_download(SHAKESPEARE, progress)
+    return _python_docs().encode("utf-8")
+
+
+def _python_docs() -> str:
+    """Return the language reference that every CPython carries, topic after topic."""
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
+
+
+def _read_download(corpus: Download, progress: Progress | None) -> bytes:
+    for path in _known_places(corpus):
+        if path.is_file():
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() == corpus.sha256:
+                return data
+    data = _download(corpus, progress)
+    cache = cache_folder() / corpus.file_name
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
+        part.write_bytes(data)
+        part.replace(cache)
+    except OSError:
+        pass  # a cache that cannot be written only means loading again next time
+    return data
+
+
+def _known_places(corpus: Download) -> list[Path]:
+    folder = os.environ.get("CHARLOOM_CORPORA")
+    return [*([Path(folder) / corpus.file_name] if folder else []), cache_folder() / corpus.file_name]
+
+
+def cache_folder() -> Path:
+    """Return the folder in which loaded corpora are kept for next time."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("charloom", appauthor=False) / "corpora"
+
+
+def _download(corpus: Download, progress: Progress | None) -> bytes:
+    failures = []
+    for address in corpus.addresses:
+        try:
+            data = _fetch(address, corpus.size_bytes, progress)
+        except (OSError, ValueError) as error:
+            failures.append(f"{address}: {error}")
+            continue
+        if hashlib.sha256(data).hexdigest() == corpus.sha256:
+            return data
+        failures.append(f"{address}: {len(data)} bytes with another SHA-256 than the corpus has")
+    raise CorpusError(
+        f"The corpus {corpus.file_name} could not be loaded:\n  "
+        + "\n  ".join(failures)
+        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {cache_folder()}."
+    )
+
+
+def _fetch(address: str, size_bytes: int, progress: Progress | None) -> bytes:
+    data = bytearray()
+    with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
+        while chunk := response.read(_CHUNK):
+            data += chunk
+            if len(data) > 2 * size_bytes:
+                raise ValueError("much larger than the corpus is")
+            if progress is not None:
+                progress(len(data), size_bytes)
+    return bytes(data)

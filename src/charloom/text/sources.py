@@ -1,0 +1,108 @@
+"""What the user named as a corpus, resolved to files: paths, folders, globs, "-" and names."""
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from charloom.errors import CorpusError
+from charloom.text.named import NAMES
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to read: a file, a named corpus or standard input.
+
+    Attributes:
+        kind: "file", "named" or "stdin".
+        name: What to call it in messages: the path as given, the corpus' name, or "standard input".
+        path: The file, where there is one.
+        from_folder: Whether a folder was named and this file found in it; then a file that is no text is
+            passed over with a notice instead of refused.
+    """
+
+    kind: str
+    name: str
+    path: Path | None = None
+    from_folder: bool = False
+
+
+def resolve_sources(arguments: list[str]) -> list[Source]:
+    """Return everything that the arguments name, in their order; the files of a folder sorted by path.
+
+    Raises:
+        CorpusError: If an argument names nothing, or nothing is named.
+    """
+    if not arguments:
+        raise CorpusError("No corpus was named. Give a text file, a folder, a glob, - or a named corpus.")
+    if arguments.count(STANDARD_INPUT) > 1:
+        raise CorpusError("Standard input (-) can be read only once, but it was named twice.")
+    return [source for argument in arguments for source in _resolve(argument)]
+
+
+def corpus_name(argument: str) -> str:
+    """Return the short name of a corpus, which names its run folder."""
+    if argument == STANDARD_INPUT:
+        return "stdin"
+    if argument in NAMES and not Path(argument).exists():
+        return argument
+    if glob.has_magic(argument) and not Path(argument).exists():
+        fixed = [part for part in Path(argument).parts if not glob.has_magic(part)]
+        return _clean(Path(*fixed).name if fixed else "") or "corpus"
+    path = Path(argument)
+    return _clean(path.resolve().name if path.is_dir() else path.stem) or "corpus"
+
+
+def _clean(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip("._")
+
+
+def _resolve(argument: str) -> Iterator[Source]:
+    if argument == STANDARD_INPUT:
+        yield Source("stdin", "standard input")
+        return
+    path = Path(argument)
+    if path.is_dir():
+        yield from _folder(path)
+    elif path.exists():
+        yield Source("file", argument, path)
+    elif argument in NAMES:
+        yield Source("named", argument)
+    elif glob.has_magic(argument):
+        yield from _glob(argument)
+    else:
+        raise CorpusError(_not_found(argument, path))
+
+
+def _folder(folder: Path) -> Iterator[Source]:
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not files:
+        raise CorpusError(f"The folder {folder} holds no files. Put text files into it, or name another.")
+    for path in files:
+        yield Source("file", str(path), path, from_folder=True)
+
+
+def _glob(pattern: str) -> Iterator[Source]:
+    files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+    if not files:
+        raise CorpusError(f"No file matches {pattern!r}. Give a pattern that does, or a file or folder.")
+    for path in files:
+        yield Source("file", str(path), path)
+
+
+def _not_found(argument: str, path: Path) -> str:
+    there = path.parent if path.parent.is_dir() else Path()
+    names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
+    near = get_close_matches(path.name, names, 1) or get_close_matches(argument, NAMES, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return (
+        f"There is no file, folder or named corpus {argument!r}.{hint} "
+        f"Accepted are a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})."
+    )

@@ -1,0 +1,174 @@
+"""The vocabulary: which characters a model knows, and the number of each.
+
+Encoding is a table look-up over the text's code points; no Python code runs per character.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from charloom.errors import CorpusError, UnknownCharacterError
+from charloom.text.code_points import code_points, text_of
+
+_BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
+_SHOWN = 8  # unknown characters named in one message
+
+
+class Vocabulary:
+    """The characters a model knows; a character's id is its position.
+
+    Args:
+        characters: Distinct characters, in the order of their ids.
+
+    Raises:
+        CorpusError: If a character stands in it twice, or it is empty.
+
+    Example:
+        >>> vocabulary = Vocabulary.from_text("hello")
+        >>> vocabulary.characters
+        'ehlo'
+        >>> vocabulary.encode("hole").tolist()
+        [1, 3, 2, 0]
+        >>> vocabulary.decode([1, 3, 2, 0])
+        'hole'
+    """
+
+    def __init__(self, characters: str) -> None:
+        if not characters:
+            raise CorpusError("A vocabulary needs at least one character; this one is empty.")
+        if len(set(characters)) != len(characters):
+            raise CorpusError("A vocabulary cannot hold the same character twice.")
+        self.characters = characters
+
+    @classmethod
+    def from_text(cls, text: str) -> "Vocabulary":
+        """Return the sorted distinct characters of a text.
+
+        Raises:
+            CorpusError: If the text is empty.
+        """
+        return cls("".join(sorted(set(text))))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __contains__(self, character: object) -> bool:
+        return isinstance(character, str) and len(character) == 1 and character in self.characters
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.characters == other.characters
+
+    def __hash__(self) -> int:
+        return hash(self.characters)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.characters!r})"
+
+    @property
+    def ids_dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The narrowest unsigned integer that holds every id, and one more number for "unknown"."""
+        return np.min_scalar_type(len(self))
+
+    def encode(self, text: str) -> NDArray[np.unsignedinteger]:
+        """Return the id of every character.
+
+        Args:
+            text: A text of T characters.
+
+        Returns:
+            Ids (T,), each in [0, V), in the narrowest unsigned integer type.
+
+        Raises:
+            UnknownCharacterError: If the text holds a character that is not in this vocabulary; the
+                message names each by code point, name and first position.
+        """
+        ids = self._look_up(text)
+        if ids.size and ids.max() == len(self):
+            raise UnknownCharacterError(self._explain(text, ids))
+        return ids
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Return the text of these ids.
+
+        Args:
+            ids: Integers (T,), each in [0, V).
+
+        Raises:
+            IndexError: If an id is outside [0, V).
+        """
+        array = np.asarray(ids, dtype=np.intp).reshape(-1)
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
+        return text_of(self._codes[array])
+
+    def unknown(self, text: str) -> str:
+        """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
+        return "".join(dict.fromkeys(c for c in dict.fromkeys(text) if c not in self._set))
+
+    def _look_up(self, text: str) -> NDArray[np.unsignedinteger]:
+        if self._bytes is not None and text.isascii():
+            return np.frombuffer(text.encode("ascii").translate(self._bytes), np.uint8)
+        codes = code_points(text)
+        ids = np.empty(len(codes), self.ids_dtype)
+        for start in range(0, len(codes), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            # mode "clip" sends every code point beyond the table to its last entry, which is "unknown"
+            self._table.take(codes[block], mode="clip", out=ids[block])
+        return ids
+
+    def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
+        unknown = self.unknown(text)
+        total = int((ids == len(self)).sum())
+        lines = [f"  {describe(c)}, first at position {text.index(c)}" for c in unknown[:_SHOWN]]
+        if len(unknown) > _SHOWN:
+            lines.append(f"  and {len(unknown) - _SHOWN} more")
+        return (
+            f"The text holds {_count(len(unknown), 'character')} that the model has never seen "
+            f"({total} of {len(text)} in the text):\n"
+            + "\n".join(lines)
+            + f"\nIt knows {_count(len(self), 'character')}: {preview(self.characters)}. "
+            "Leave the others out, or train on a text that has them."
+        )
+
+    @cached_property
+    def _codes(self) -> NDArray[np.uint32]:
+        return code_points(self.characters).astype(np.uint32)
+
+    @cached_property
+    def _set(self) -> frozenset[str]:
+        return frozenset(self.characters)
+
+    @cached_property
+    def _table(self) -> NDArray[np.unsignedinteger]:
+        table = np.full(int(self._codes.max()) + 2, len(self), self.ids_dtype)
+        table[self._codes] = np.arange(len(self))
+        return table
+
+    @cached_property
+    def _bytes(self) -> bytes | None:
+        """The table for ``bytes.translate``, the fastest look-up there is; None where an id needs two bytes."""
+        if self.ids_dtype != np.uint8:
+            return None
+        table = np.full(256, len(self), np.uint8)
+        known = self._codes < 128
+        table[self._codes[known]] = np.flatnonzero(known)
+        return table.tobytes()
+
+
+def describe(character: str) -> str:
+    """Return a character as people can look it up: itself, its code point and its Unicode name."""
+    name = unicodedata.name(character, "no name")
+    return f"{character!r} (U+{ord(character):04X}, {name})"
+
+
+def preview(characters: Iterable[str], most: int = 80) -> str:
+    """Return characters as one printable line, shortened past ``most`` characters."""
+    text = "".join(characters)
+    return repr(text[:most])[1:-1] + ("…" if len(text) > most else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,1 @@
+"""Numbers to weights: the only wing that imports torch."""

@@ -1,0 +1,70 @@
+"""Where a training runs and how precisely it multiplies: chosen from what is there, and said."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from charloom.errors import SettingsError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the precision of its matrix products.
+
+    Attributes:
+        name: "cpu", "cuda" or "mps".
+        precision: "float32" or "bfloat16"; weights, gradients and their sums are float32 either way.
+        description: For people: which device, which precision, and why.
+    """
+
+    name: str
+    precision: str
+    description: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the forward pass runs."""
+        return torch.autocast(self.name, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def choose_device(name: str = "auto", precision: str = "auto") -> Device:
+    """Return the device to train on.
+
+    Args:
+        name: One of ``DEVICES``; auto takes an NVIDIA GPU, else an Apple one, else the processor.
+        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware multiplies it faster.
+
+    Raises:
+        SettingsError: If there is no such device here.
+    """
+    if name not in DEVICES:
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}; got {name!r}.")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = next(device for device in there if there[device]) if name == "auto" else name
+    if not there[chosen]:
+        usable = ", ".join(device for device in there if there[device])
+        raise SettingsError(f"There is no {chosen} device that this PyTorch can use. Usable here: {usable}.")
+    fast = _has_fast_bfloat16(chosen)
+    picked = ("bfloat16" if fast else "float32") if precision == "auto" else precision
+    return Device(chosen, picked, f"{_describe(chosen)}, {picked}" + ("" if fast else " (it has no fast bfloat16)"))
+
+
+def _has_fast_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _describe(device: str) -> str:
+    if device == "cuda":
+        return f"GPU {torch.cuda.get_device_name()}"
+    if device == "mps":
+        return "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} {'thread' if threads == 1 else 'threads'}"

@@ -1,0 +1,108 @@
+"""The network in PyTorch: embedding, stacked recurrent layers, dense logits, state in and out.
+
+Shapes: ids (B, T), logits (B, T, V), a layer's state: a GRU's hidden (1, B, H), an LSTM's pair of those.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from charloom.model.architecture import Architecture
+
+LayerState = Tensor | tuple[Tensor, Tensor]
+NetworkState = tuple[LayerState, ...]
+"""All that is carried from window to window: one entry per recurrent layer."""
+
+
+class CharNetwork(nn.Module):
+    """A character model that can be trained.
+
+    Args:
+        architecture: The sizes; ``reset_after`` must be true, as PyTorch's GRU has no other form.
+        weights: Every parameter of ``architecture.parameter_shapes()``.
+        dropout: Shares dropped from the embedding, between layers, and before the output, each in [0, 1).
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, NDArray[np.float32]],
+        dropout: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        super().__init__()
+        if not architecture.reset_after:
+            raise NotImplementedError("PyTorch's GRU applies the reset gate after the product only.")
+        self.architecture = architecture
+        self.dropout = dropout
+        self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
+        self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
+        self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
+        self._load(weights)
+
+    def forward(
+        self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NetworkState]:
+        """Return logits (B, T, V) of the character after each, and the state after the last.
+
+        Args:
+            ids: int64 (B, T), each in [0, V).
+            state: Before the first character; zeros if None.
+            generator: Draws what is dropped, on the network's device; PyTorch's own if None.
+        """
+        at_input, between, at_output = self.dropout
+        x = self._locked_dropout(self.embedding(ids), at_input, generator)
+        states: list[LayerState] = []
+        for i, layer in enumerate(self.layers):
+            x, layer_state = layer(x, None if state is None else state[i])
+            states.append(layer_state)
+            x = self._locked_dropout(x, at_output if layer is self.layers[-1] else between, generator)
+        return self.output(x), tuple(states)
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """Return a copy of every parameter under its name in a model file."""
+        return {
+            name: self._parameter(name).detach().to("cpu", torch.float32).numpy().copy()
+            for name in self.architecture.parameter_shapes()
+        }
+
+    def _make_layer(self, index: int) -> nn.RNNBase:
+        a = self.architecture
+        width = a.embedding_size if index == 0 else a.hidden_size
+        if a.cell == "gru":
+            return nn.GRU(width, a.hidden_size, batch_first=True)
+        layer = nn.LSTM(width, a.hidden_size, batch_first=True)
+        # PyTorch gives an LSTM a second bias that only adds to the first: kept at zero, it is no parameter
+        layer.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
+        return layer
+
+    def _load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        with torch.no_grad():
+            for name in self.architecture.parameter_shapes():
+                self._parameter(name).copy_(torch.from_numpy(weights[name]))
+
+    def _parameter(self, name: str) -> Tensor:
+        """Return the tensor that a model file calls by this name: PyTorch puts ``_l0`` behind a layer's."""
+        return self.get_parameter(f"{name}_l0" if name.startswith("layers.") else name)
+
+    def _locked_dropout(self, x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+        """Drop the same numbers at every step of a window.
+
+        Args:
+            x: (B, T, width).
+            share: Dropped, in [0, 1); the rest grows so that the mean stays.
+            generator: Draws what is dropped.
+
+        Source: Gal & Ghahramani 2016, arXiv:1512.05287; "locked" as in Merity et al. 2017, arXiv:1708.02182.
+        """
+        if not self.training or share == 0:
+            return x
+        keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device, generator=generator) >= share
+        return x * (keep / (1 - share)).to(x.dtype)
+
+
+def detached(state: NetworkState) -> NetworkState:
+    """Return the state without its history: gradients stop at the window's edge."""
+    return tuple(tuple(t.detach() for t in s) if isinstance(s, tuple) else s.detach() for s in state)  # type: ignore[misc]

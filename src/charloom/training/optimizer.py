@@ -1,0 +1,50 @@
+"""Adam, AdamW and the learning rate over a training."""
+
+import math
+
+import torch
+
+from charloom.plan.settings import Settings
+from charloom.training.network import CharNetwork
+
+
+def make_optimizer(network: CharNetwork, settings: Settings) -> torch.optim.Optimizer:
+    """Return the optimizer of the settings; weight decay acts on matrices only, not on biases.
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    betas, epsilon = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, foreach=True)
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, foreach=True)
+
+
+def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        step: From 0; of the update about to be made.
+        steps: Updates in all.
+        settings: ``learning_rate``, ``warmup_steps``, ``schedule``.
+
+    Source: warm-up and cosine as in Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
+    """
+    # a short run spends a tenth of it warming up, not all of it
+    warmup = min(settings.warmup_steps, steps // 10)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    done = (step - warmup) / (steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Use this learning rate from the next update on."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

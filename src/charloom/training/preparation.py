@@ -1,0 +1,150 @@
+"""Everything between a corpus and the first step: split, sizes, device, speed, plan."""
+
+import copy
+import statistics
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charloom.errors import CorpusError
+from charloom.model.architecture import Architecture
+from charloom.model.initializers import initial_weights
+from charloom.plan.planner import Plan, fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.recipes import Recipe
+from charloom.plan.settings import Settings
+from charloom.text.baselines import Baselines, baselines
+from charloom.text.corpus import Corpus
+from charloom.training.device import Device, choose_device
+from charloom.training.evaluation import evaluate
+from charloom.training.loop import train_steps
+from charloom.training.network import CharNetwork
+from charloom.training.streams import make_batches
+
+_MEASURE_SECONDS = 4.0  # at most, and at most this share of the time there is
+_MEASURE_SHARE = 0.04
+_WARM_STEPS = 3  # the first steps allocate memory and are slower
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A training that is ready to be planned.
+
+    Attributes:
+        corpus: What it learns from.
+        recipe: As asked for.
+        settings: The recipe's, fitted to the corpus; the device's precision is in them.
+        architecture: What is trained.
+        device: Where.
+        training: Ids of the training text.
+        validation: Ids of the held-out text; empty where nothing is held out.
+        baselines: What guessing costs.
+        notices: What was changed to fit the corpus.
+    """
+
+    corpus: Corpus
+    recipe: Recipe
+    settings: Settings
+    architecture: Architecture
+    device: Device
+    training: NDArray[np.unsignedinteger]
+    validation: NDArray[np.unsignedinteger]
+    baselines: Baselines
+    notices: tuple[str, ...]
+
+    def make_network(self) -> CharNetwork:
+        """Return the network as it is before the first step."""
+        s = self.settings
+        weights = initial_weights(self.architecture, s.seed)
+        dropout = (s.dropout_input, s.dropout_hidden, s.dropout_output)
+        return CharNetwork(self.architecture, weights, dropout).to(self.device.name)
+
+
+def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Preparation:
+    """Split and encode a corpus, and settle everything that needs no measuring.
+
+    Raises:
+        CorpusError: If a part of the corpus is too short.
+        SettingsError: If the settings do not suit the corpus, or there is no such device.
+    """
+    settings = recipe.settings
+    split = corpus.split(settings.val_fraction, settings.test_fraction)
+    if settings.val_fraction and len(split.validation) < 2:
+        raise CorpusError(
+            f"Of {len(corpus.text)} characters, val_fraction {settings.val_fraction} holds out "
+            f"{len(split.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
+        )
+    notices: tuple[str, ...] = ()
+    if recipe.name == "auto":
+        settings, notices = fit_to_corpus(settings, len(split.training))
+    steps_per_epoch(settings, len(split.training))  # refuses what cannot be read in these batches
+    device = choose_device(device_name, settings.precision)
+    vocabulary = corpus.vocabulary
+    training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
+    return Preparation(
+        corpus=corpus,
+        recipe=recipe,
+        settings=replace(settings, precision=device.precision),
+        architecture=settings.architecture(len(vocabulary)),
+        device=device,
+        training=training,
+        validation=validation,
+        baselines=baselines(training, validation if len(validation) else training, len(vocabulary)),
+        notices=notices,
+    )
+
+
+def resolve_plan(ready: Preparation, network: CharNetwork, elapsed: float = 0.0) -> Plan:
+    """Return the plan of a training: minutes become steps here, once, by measuring this machine.
+
+    Args:
+        ready: The preparation.
+        network: As before the first step; left as it is.
+        elapsed: Seconds of the time asked for that have gone already.
+    """
+    settings, characters = ready.settings, len(ready.training)
+    if settings.steps:
+        steps = settings.steps
+    elif settings.epochs:
+        steps = settings.epochs * steps_per_epoch(settings, characters)
+    else:
+        began = time.perf_counter()
+        evaluation = measure_evaluation_seconds(ready, network)
+        step = measure_step_seconds(ready, network)
+        left = settings.minutes * 60 - elapsed - (time.perf_counter() - began)
+        steps = steps_in_time(left, step, evaluation)
+    return make_plan(settings, characters, steps, ready.notices)
+
+
+def measure_step_seconds(ready: Preparation, network: CharNetwork) -> float:
+    """Return the median time of a step, from steps made on a copy that is thrown away."""
+    settings = ready.settings
+    limit = min(_MEASURE_SECONDS, _MEASURE_SHARE * settings.minutes * 60) if settings.minutes else _MEASURE_SECONDS
+    trial = copy.deepcopy(network)
+    batches = make_batches(ready.training, settings)
+    seconds: list[float] = []
+    for record in train_steps(trial, batches, settings, 10**6, ready.device):
+        seconds.append(record.seconds)
+        if len(seconds) > _WARM_STEPS and sum(seconds) >= limit:
+            break
+    return statistics.median(seconds[_WARM_STEPS:])
+
+
+def measure_evaluation_seconds(ready: Preparation, network: CharNetwork) -> float:
+    """Return the time of one evaluation."""
+    if len(ready.validation) == 0:
+        return 0.0
+    began = time.perf_counter()
+    evaluate(network, ready.validation, ready.device.name)
+    return time.perf_counter() - began
+
+
+def use_device(device: Device) -> None:
+    """Set up the process for training: on a CPU, numbers too small to matter are taken as zero.
+
+    Such denormal numbers slow products down by more than ten times, and Adam's averages decay into them.
+    """
+    if device.name == "cpu":
+        torch.set_flush_denormal(True)

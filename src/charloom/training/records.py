@@ -1,0 +1,132 @@
+"""What a training tells while it runs: one frozen record per event. Nothing here needs torch."""
+
+from dataclasses import dataclass
+
+from charloom.model.architecture import Architecture
+from charloom.plan.planner import Plan
+from charloom.text.baselines import Baselines
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """Before the first step: what is going to happen.
+
+    Attributes:
+        run: The run folder.
+        plan: Settings and steps.
+        architecture: What is trained.
+        device: In words.
+        baselines: What guessing costs on the text the loss is reported on.
+        training_chars: Characters trained on.
+        validation_chars: Characters held out to choose the best model by.
+    """
+
+    run: str
+    plan: Plan
+    architecture: Architecture
+    device: str
+    baselines: Baselines
+    training_chars: int
+    validation_chars: int
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """After an update.
+
+    Attributes:
+        step: Updates so far.
+        epoch: Passes over the text so far, with a fraction.
+        loss: Mean over the batch before the update, in nats per character.
+        grad_norm: L2 norm of the gradient before it was shortened.
+        learning_rate: Of this update.
+        seconds: What the update took.
+        ends_epoch: Whether the batch was the last of its epoch.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    seconds: float
+    ends_epoch: bool
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """After an evaluation; its fields are a line of ``metrics.jsonl``.
+
+    Attributes:
+        step: Updates so far.
+        epoch: Passes over the text so far, with a fraction.
+        train_loss: Mean loss since the last evaluation, in nats per character; None before the first step.
+        val_loss: Loss on the held-out text, in nats per character; None where nothing is held out.
+        bits_per_char: The held-out loss in bits; the training loss where nothing is held out.
+        best_val_loss: The lowest held-out loss so far.
+        is_best: Whether this is the lowest.
+        chars_per_second: From the median step so far.
+        seconds: Since the training began.
+        learning_rate: Of the last update.
+        grad_norm: Of the last update.
+    """
+
+    step: int
+    epoch: float
+    train_loss: float | None
+    val_loss: float | None
+    bits_per_char: float | None
+    best_val_loss: float | None
+    is_best: bool
+    chars_per_second: float | None
+    seconds: float
+    learning_rate: float
+    grad_norm: float | None
+
+
+@dataclass(frozen=True)
+class SampleRecord:
+    """A text the model has just written, after an evaluation."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """The model after this step was saved in the run's ``checkpoints``."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class FinishRecord:
+    """The end of a training.
+
+    Attributes:
+        run: The run folder.
+        steps: Updates made.
+        seconds: Wall time of all of it.
+        train_loss: Mean of the last epoch, or of the part of it that was trained, in nats per character.
+        val_loss: The last held-out loss; None where nothing is held out.
+        best_val_loss: The lowest.
+        best_step: After how many updates it was reached.
+        bits_per_char: Of the model that was kept: held-out, or training where nothing is held out.
+        chars_per_second: From the median step, the first ten left out.
+        interrupted: Whether it was stopped before its last step.
+    """
+
+    run: str
+    steps: int
+    seconds: float
+    train_loss: float
+    val_loss: float | None
+    best_val_loss: float | None
+    best_step: int | None
+    bits_per_char: float
+    chars_per_second: float
+    interrupted: bool
+
+
+Record = PlanRecord | StepRecord | EvaluationRecord | SampleRecord | CheckpointRecord | FinishRecord

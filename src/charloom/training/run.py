@@ -1,0 +1,229 @@
+"""A training as a whole: the loop, the evaluations, and the run folder they leave."""
+
+import json
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import charloom
+from charloom.model.files import write_whole
+from charloom.model.model_file import SavedModel, save_model
+from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path, create_run_folder
+from charloom.plan.planner import Plan
+from charloom.plan.recipes import Recipe, write_recipe
+from charloom.runtime.language_model import Model
+from charloom.text.corpus import Corpus
+from charloom.training.evaluation import evaluate
+from charloom.training.loop import train_steps
+from charloom.training.network import CharNetwork
+from charloom.training.preparation import Preparation, prepare, resolve_plan, use_device
+from charloom.training.records import (
+    CheckpointRecord,
+    EvaluationRecord,
+    FinishRecord,
+    PlanRecord,
+    Record,
+    SampleRecord,
+    StepRecord,
+)
+from charloom.training.streams import make_batches
+
+_COLD_STEPS = 10  # left out of the speed: the first steps allocate memory
+
+
+def run_training(
+    corpus: Corpus,
+    recipe: Recipe,
+    folder: str | None = None,
+    device: str = "auto",
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Train on a corpus and leave a run folder, telling everything that happens.
+
+    Args:
+        corpus: What to learn from.
+        recipe: All choices.
+        folder: The run folder, which must not exist; None for ``runs/<corpus name>``, then ``-2``, ``-3`` ...
+        device: See ``charloom.training.device.DEVICES``.
+        stop: Asked after every step; once it returns true, the model is saved and the training ends.
+
+    Yields:
+        A ``PlanRecord`` first and a ``FinishRecord`` last.
+
+    Raises:
+        InputError: If the corpus, the settings or the folder cannot be used.
+        NonFiniteError: If the training diverges; what was saved before stays.
+    """
+    began = time.perf_counter()
+    ready = prepare(corpus, recipe, device)
+    run = _Run(ready, create_run_folder(folder, corpus.name), began)
+    yield from run.train(stop)
+
+
+class _Run:
+    """One training under way: its files, its best loss, its speed."""
+
+    def __init__(self, ready: Preparation, folder: Path, began: float) -> None:
+        use_device(ready.device)
+        self.ready = ready
+        self.folder = folder
+        self.began = began
+        self.network: CharNetwork = ready.make_network()
+        self.plan: Plan = resolve_plan(ready, self.network, time.perf_counter() - began)
+        self.last_epoch: deque[float] = deque(maxlen=self.plan.steps_per_epoch)
+        self.since_evaluation: list[float] = []
+        self.step_seconds: list[float] = []
+        self.evaluation: EvaluationRecord | None = None
+        self.best: EvaluationRecord | None = None
+
+    def train(self, stop: Callable[[], bool]) -> Iterator[Record]:
+        self._write_recipe()
+        yield self._plan_record()
+        if len(self.ready.validation):
+            yield self._evaluate(None)
+        batches = make_batches(self.ready.training, self.plan.settings)
+        step: StepRecord | None = None
+        for step in train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device):
+            self._remember(step)
+            yield step
+            if stop():
+                break
+            yield from self._after(step)
+        assert step is not None  # a plan has at least one step
+        interrupted = step.step < self.plan.steps
+        if interrupted:
+            yield from self._save_interrupted(step)
+        yield self._finish_record(step, interrupted)
+
+    def _remember(self, step: StepRecord) -> None:
+        self.last_epoch.append(step.loss)
+        self.since_evaluation.append(step.loss)
+        self.step_seconds.append(step.seconds)
+
+    def _after(self, step: StepRecord) -> Iterator[Record]:
+        """Evaluate, sample and save, where it is time to."""
+        last = step.step == self.plan.steps
+        settings = self.plan.settings
+        if last or step.step % settings.eval_every == 0:
+            yield self._evaluate(step)
+            if settings.sample_length:
+                yield self._sample(step.step)
+        if last or step.step % settings.checkpoint_every == 0:
+            yield self._checkpoint(step.step)
+
+    def _evaluate(self, step: StepRecord | None) -> EvaluationRecord:
+        validation = self.ready.validation
+        val_loss = evaluate(self.network, validation, self.ready.device.name) if len(validation) else None
+        train_loss = statistics.fmean(self.since_evaluation) if self.since_evaluation else None
+        loss = train_loss if val_loss is None else val_loss
+        is_best = val_loss is None or self.best is None or val_loss < (self.best.val_loss or math.inf)
+        record = EvaluationRecord(
+            step=step.step if step else 0,
+            epoch=step.epoch if step else 0.0,
+            train_loss=train_loss,
+            val_loss=val_loss,
+            bits_per_char=None if loss is None else loss / math.log(2),
+            best_val_loss=val_loss if is_best or self.best is None else self.best.val_loss,
+            is_best=is_best,
+            chars_per_second=self._chars_per_second() if step else None,
+            seconds=time.perf_counter() - self.began,
+            learning_rate=step.learning_rate if step else 0.0,
+            grad_norm=step.grad_norm if step else None,
+        )
+        self.evaluation = record
+        self.since_evaluation = []
+        if is_best:
+            self.best = record
+            if step:
+                save_model(self.folder / MODEL, self._saved_model(record.step))
+        self._append(METRICS, json.dumps({k: v for k, v in asdict(record).items() if k != "is_best"}) + "\n")
+        return record
+
+    def _sample(self, step: int) -> SampleRecord:
+        """Write a little with the model as it is now; the seed is the run's, so samples can be compared."""
+        model = Model(self._saved_model(step))
+        text = model.generate(length=self.plan.settings.sample_length, temperature=0.8, seed=self.plan.settings.seed)
+        self._append(SAMPLES, f"--- step {step}, temperature 0.8\n{text}\n\n")
+        return SampleRecord(step, text)
+
+    def _checkpoint(self, step: int) -> CheckpointRecord:
+        path = checkpoint_path(self.folder, step)
+        save_model(path, self._saved_model(step))
+        return CheckpointRecord(step, str(path))
+
+    def _save_interrupted(self, step: StepRecord) -> Iterator[Record]:
+        yield self._checkpoint(step.step)
+        if not (self.folder / MODEL).exists():
+            save_model(self.folder / MODEL, self._saved_model(step.step))
+
+    def _saved_model(self, step: int) -> SavedModel:
+        vocabulary = self.ready.corpus.vocabulary
+        return SavedModel(self.ready.architecture, vocabulary, self.network.weights(), self._facts(step))
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        """Return where the model comes from; nothing in it depends on the clock or names a path."""
+        corpus = self.ready.corpus
+        at = self.evaluation if self.evaluation and self.evaluation.step == step else None
+        return {
+            "corpus": corpus.name,
+            "corpus_sha256": corpus.sha256,
+            "corpus_characters": len(corpus.text),
+            "recipe": self.ready.recipe.name,
+            "settings": self.plan.settings.to_dict(),
+            "step": step,
+            "epoch": step / self.plan.steps_per_epoch,
+            "train_loss": at.train_loss if at else None,
+            "val_loss": at.val_loss if at else None,
+            "charloom_version": charloom.__version__,
+        }
+
+    def _plan_record(self) -> PlanRecord:
+        return PlanRecord(
+            run=str(self.folder),
+            plan=self.plan,
+            architecture=self.ready.architecture,
+            device=self.ready.device.description,
+            baselines=self.ready.baselines,
+            training_chars=len(self.ready.training),
+            validation_chars=len(self.ready.validation),
+        )
+
+    def _finish_record(self, step: StepRecord, interrupted: bool) -> FinishRecord:
+        train_loss = statistics.fmean(self.last_epoch)
+        kept = self.best.val_loss if self.best and self.best.val_loss is not None else train_loss
+        return FinishRecord(
+            run=str(self.folder),
+            steps=step.step,
+            seconds=time.perf_counter() - self.began,
+            train_loss=train_loss,
+            val_loss=self.evaluation.val_loss if self.evaluation else None,
+            best_val_loss=self.best.val_loss if self.best else None,
+            best_step=self.best.step if self.best else None,
+            bits_per_char=kept / math.log(2),
+            chars_per_second=self._chars_per_second(),
+            interrupted=interrupted,
+        )
+
+    def _chars_per_second(self) -> float:
+        settings = self.plan.settings
+        seconds = self.step_seconds[_COLD_STEPS:] or self.step_seconds
+        return settings.batch_size * settings.seq_length / statistics.median(seconds)
+
+    def _write_recipe(self) -> None:
+        facts = {
+            "corpus": f"{self.ready.corpus.name}, {len(self.ready.corpus.text)} characters",
+            "corpus_sha256": self.ready.corpus.sha256,
+            "device": self.ready.device.description,
+            "charloom": charloom.__version__,
+        }
+        text = write_recipe(self.ready.recipe.name, self.plan.settings, facts)
+        write_whole(self.folder / RECIPE, text.encode("utf-8"))
+
+    def _append(self, name: str, text: str) -> None:
+        with (self.folder / name).open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
