@@ -136,10 +136,9 @@ def _train(corpus: Corpus, recipe: Recipe, output: str | None, device: str, as_j
 
 
 def _print_plan(corpus: Corpus, recipe: Recipe, device: str, as_json: bool, quiet: bool) -> None:
-    from charloom.training.preparation import measure_step_seconds, prepare, resolve_plan, use_device
+    from charloom.training.preparation import measure_step_seconds, prepare, resolve_plan
 
     ready = prepare(corpus, recipe, device)
-    use_device(ready.device)
     network = ready.make_network()
     plan = resolve_plan(ready, network)
     say_all(plan.notices, quiet)

@@ -2,8 +2,8 @@
 
 The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
 ``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
-(provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; and a second,
-``sha256``, the digest of the first. Nothing in it is executed, and nothing is trusted before it is checked.
+(provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
+its own SHA-256 in hexadecimal and a space. Nothing is executed, and nothing is trusted before it is checked.
 """
 
 import hashlib
@@ -84,8 +84,8 @@ def save_model(path: Path, model: SavedModel) -> None:
         sort_keys=True,
         allow_nan=False,
     )
-    metadata = {"charloom": header, "sha256": _digest(header.encode())}
-    write_whole(path, safetensors_numpy.save(tensors, metadata))
+    # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
+    write_whole(path, safetensors_numpy.save(tensors, {"charloom": f"{_digest(header.encode())} {header}"}))
 
 
 def load_model(path: Path) -> SavedModel:
@@ -129,8 +129,7 @@ def _header(data: bytes) -> dict[str, Any]:
     if len(data) < 8 or not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
         raise ModelFileError("it is not a safetensors file, or it was cut short.")
     try:
-        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        text, digest = metadata["charloom"], metadata["sha256"]
+        digest, _, text = json.loads(data[8 : 8 + length])["__metadata__"]["charloom"].partition(" ")
         if _digest(text.encode()) != digest:
             raise ModelFileError("its header does not match its checksum; the file is damaged.")
         header = json.loads(text)

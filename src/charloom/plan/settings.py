@@ -87,7 +87,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            _check(item, getattr(self, item.name))
+            value = getattr(self, item.name)
+            if isinstance(item.default, float) and type(value) is int:
+                value = float(value)  # so that minutes=3 is the same as minutes=3.0
+                object.__setattr__(self, item.name, value)
+            _check(item, value)
         if sum(value > 0 for value in (self.steps, self.epochs, self.minutes)) != 1:
             raise SettingsError(
                 "Exactly one of steps, epochs and minutes must be above 0; got "
@@ -121,7 +125,7 @@ class Settings:
         parsed = {name: parse_value(name, value) for name, value in values.items()}
         lengths = [name for name in ("steps", "epochs", "minutes") if parsed.get(name)]
         if lengths:
-            parsed = {"steps": 0, "epochs": 0, "minutes": 0.0} | parsed
+            parsed = {"steps": 0, "epochs": 0, "minutes": 0} | parsed
         return replace(self, **parsed)
 
 
@@ -149,8 +153,6 @@ def parse_value(name: str, value: Any) -> Any:
         hint = f" Did you mean {near[0]}?" if near else ""
         raise SettingsError(f"There is no setting {name!r}.{hint} Known are {', '.join(known)}.")
     kind: Any = type(known[name].default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     if not isinstance(value, str) or kind is str:
         return value
     try:

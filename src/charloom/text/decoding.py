@@ -12,6 +12,10 @@ _BOMS = (  # the longer marks first: UTF-32's little-endian one begins with UTF-
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_COMMON = ["cp1251", "koi8_r", "cp1250", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"]
+_WESTERN = set(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) | set(
+    "ŒœŠšŽžŸ‘’‚“”„–—…•‹›«»¡¿ªº€£§©®°·´\u00a0"
+)
 _SAMPLE = 1 << 16  # bytes looked at to guess an encoding
 
 
@@ -83,8 +87,24 @@ def _guess(data: bytes, offset: int) -> str | None:
     """Return the most likely encoding, judged from the bytes around the first that did not fit."""
     if (marked := marked_encoding(data)) is not None and marked != "utf-8":
         return marked
+    start = max(0, offset - _SAMPLE // 2)
+    sample = data[start : start + _SAMPLE]
+    if _looks_western(sample):
+        return "cp1252"
     from charset_normalizer import from_bytes  # only ever needed for this message
 
-    start = max(0, offset - _SAMPLE // 2)
-    best = from_bytes(data[start : start + _SAMPLE]).best()
-    return None if best is None or best.encoding in ("utf_8", "ascii") else best.encoding.replace("_", "-")
+    best = from_bytes(sample, cp_isolation=_COMMON).best()
+    return None if best is None else best.encoding.replace("_", "-")
+
+
+def _looks_western(sample: bytes) -> bool:
+    """Return whether bytes read as cp1252 give mostly ASCII and besides it only what Western Europe writes.
+
+    It is asked first, since its neighbours (cp1250, cp1257) decode the same bytes into rarer letters.
+    """
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    beyond = [c for c in text if c > "\x7f"]
+    return len(beyond) < 0.3 * len(text) and set(beyond) <= _WESTERN

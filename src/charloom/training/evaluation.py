@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from charloom.training.device import flushed_denormals
 from charloom.training.network import CharNetwork
 
 _STRETCHES = 64
@@ -18,6 +19,7 @@ _WINDOW = 128  # characters whose logits are held at once
 
 
 @torch.no_grad()
+@flushed_denormals()
 def evaluate(network: CharNetwork, ids: NDArray[np.unsignedinteger], device: str = "cpu") -> float:
     """Return the mean loss of every character but the first, in nats, in float32 and without dropout.
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from charloom.errors import NonFiniteError
 from charloom.plan.settings import Settings
-from charloom.training.device import Device
+from charloom.training.device import Device, flushed_denormals
 from charloom.training.network import CharNetwork, NetworkState, detached
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
 from charloom.training.records import StepRecord
@@ -46,11 +46,12 @@ def train_steps(
         learning_rate = learning_rate_at(step, steps, settings)
         set_learning_rate(optimizer, learning_rate)
         generator.manual_seed(_mask_seed(settings.seed, step))
-        with device.autocast():
-            logits, state = network(inputs, None if batch.resets_state else state, generator)
-        state = detached(state)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
+        with flushed_denormals():
+            with device.autocast():
+                logits, state = network(inputs, None if batch.resets_state else state, generator)
+            state = detached(state)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
         yield StepRecord(
             step=step + 1,
             epoch=batch.epoch + (batch.index + 1) / batches.batches_per_epoch,

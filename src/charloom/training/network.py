@@ -37,9 +37,10 @@ class CharNetwork(nn.Module):
             raise NotImplementedError("PyTorch's GRU applies the reset gate after the product only.")
         self.architecture = architecture
         self.dropout = dropout
-        self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
-        self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
-        self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
+        with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own, which are not used
+            self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
+            self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
+            self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
         self._load(weights)
 
     def forward(

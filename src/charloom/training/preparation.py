@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from charloom.errors import CorpusError
@@ -139,12 +138,3 @@ def measure_evaluation_seconds(ready: Preparation, network: CharNetwork) -> floa
     began = time.perf_counter()
     evaluate(network, ready.validation, ready.device.name)
     return time.perf_counter() - began
-
-
-def use_device(device: Device) -> None:
-    """Set up the process for training: on a CPU, numbers too small to matter are taken as zero.
-
-    Such denormal numbers slow products down by more than ten times, and Adam's averages decay into them.
-    """
-    if device.name == "cpu":
-        torch.set_flush_denormal(True)

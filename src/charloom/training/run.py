@@ -21,7 +21,7 @@ from charloom.text.corpus import Corpus
 from charloom.training.evaluation import evaluate
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
-from charloom.training.preparation import Preparation, prepare, resolve_plan, use_device
+from charloom.training.preparation import Preparation, prepare, resolve_plan
 from charloom.training.records import (
     CheckpointRecord,
     EvaluationRecord,
@@ -69,7 +69,6 @@ class _Run:
     """One training under way: its files, its best loss, its speed."""
 
     def __init__(self, ready: Preparation, folder: Path, began: float) -> None:
-        use_device(ready.device)
         self.ready = ready
         self.folder = folder
         self.began = began

@@ -1,0 +1,103 @@
+"""What several tests share: a small text, small sizes, a small trained run, and the command line in-process."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charloom
+from charloom.model.architecture import Architecture
+from charloom.model.initializers import initial_weights
+from charloom.model.model_file import SavedModel
+from charloom.text.vocabulary import Vocabulary
+
+LINES = [
+    "The loom is warm and the thread is long.",
+    "Weave the letters, one by one!",
+    "Who asked the weaver for a song?",
+    "The letters dance till the cloth is done.",
+]
+
+
+@pytest.fixture(scope="session")
+def text():
+    """About 6,000 characters with a little structure, the same on every machine."""
+    order = np.random.Generator(np.random.Philox(key=7)).integers(0, len(LINES), 160)
+    return "\n".join(LINES[i] for i in order) + "\n"
+
+
+@pytest.fixture(scope="session")
+def run(text, tmp_path_factory):
+    """A run folder: a small model trained for 150 steps on ``text``, checkpoints after every epoch."""
+    folder = tmp_path_factory.mktemp("session") / "run"
+    corpus = charloom.Corpus(text, "weaving")
+    charloom.train(corpus, run=folder, steps=150, hidden_size=48, embedding_size=8, seq_length=25, batch_size=8, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shakespeare():
+    """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
+    from charloom.text.named import SHAKESPEARE, _known_places
+
+    if not any(path.is_file() for path in _known_places(SHAKESPEARE)):
+        pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
+    return charloom.Corpus.read("shakespeare")
+
+
+def corpora_file(name):
+    """Return a file of CHARLOOM_CORPORA, or skip the test."""
+    path = Path(os.environ.get("CHARLOOM_CORPORA", "")) / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
+    return path
+
+
+def tiny_architecture(cell="gru", num_layers=2, reset_after=True):
+    return Architecture(7, cell, embedding_size=4, hidden_size=5, num_layers=num_layers, reset_after=reset_after)
+
+
+def tiny_weights(architecture, seed=1, spread=1.0):
+    """Weights large enough that every gate matters, biases not zero."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    shapes = architecture.parameter_shapes()
+    return {name: rng.normal(0, spread, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def tiny_saved(cell="gru", **facts):
+    architecture = tiny_architecture(cell)
+    return SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1), facts)
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Run a command in a process of its own, in an empty folder, as a user would."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, stdin=None, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "charloom", *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            env={**os.environ, "NO_COLOR": "1", **environment},
+            timeout=240,
+        )
+        return Result(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace"))
+
+    return call

@@ -1,0 +1,126 @@
+"""The loop learns: what the loss is at the start, that a batch can be learned by heart, that seeds decide."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from charloom.errors import NonFiniteError
+from charloom.model.initializers import initial_weights
+from charloom.plan.recipes import RECIPES
+from charloom.plan.settings import Settings
+from charloom.training.device import choose_device
+from charloom.training.loop import train_steps
+from charloom.training.network import CharNetwork
+from charloom.training.optimizer import learning_rate_at
+from charloom.training.streams import make_batches
+
+SMALL = Settings(
+    hidden_size=48, embedding_size=16, seq_length=20, batch_size=4, learning_rate=1e-2, warmup_steps=5, minutes=0, steps=1,
+    dropout_input=0, dropout_output=0,
+)  # fmt: skip
+
+
+def train(ids, settings, steps, vocabulary_size):
+    architecture = settings.architecture(vocabulary_size)
+    network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
+    records = list(train_steps(network, make_batches(ids, settings), settings, steps, choose_device("cpu", "float32")))
+    return network, records
+
+
+@pytest.mark.parametrize("recipe", ["auto", "tutorial-gru", "tutorial-lstm"])
+def test_the_loss_at_the_start_is_the_logarithm_of_the_alphabet(recipe):
+    settings = RECIPES[recipe].settings
+    ids = np.random.default_rng(0).integers(0, 65, 10_000).astype(np.uint8)
+    _, records = train(ids, settings, 1, 65)
+    assert records[0].loss == pytest.approx(math.log(65), abs=0.02)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_one_batch_can_be_learned_by_heart(cell):
+    """81 random characters: nothing but memory brings the loss from ln 10 near 0."""
+    ids = np.random.default_rng(1).integers(0, 10, 81).astype(np.uint8)
+    _, records = train(ids, SMALL.with_values({"cell": cell}), 300, 10)
+    assert records[0].loss == pytest.approx(math.log(10), abs=0.1)
+    assert records[-1].loss < 0.1
+
+
+def test_what_cannot_be_learned_is_not(text):
+    """Characters drawn at random, never twice the same: the loss stays at their entropy, ln 4."""
+    ids = np.random.default_rng(2).integers(0, 4, 40_000).astype(np.uint8)
+    _, records = train(ids, SMALL, 200, 4)
+    assert np.mean([r.loss for r in records[-50:]]) == pytest.approx(math.log(4), abs=0.02)
+
+
+def test_the_same_seed_trains_the_same_model_and_another_seed_another():
+    ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
+    dropping = replace(SMALL, dropout_output=0.3)
+    first, again, other = (train(ids, replace(dropping, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
+    assert all((first[name] == again[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_training_leaves_the_global_random_numbers_alone():
+    ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(ids, replace(SMALL, dropout_output=0.3), 3, 9)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_adam_is_the_papers():
+    """One parameter, three steps, against the update written out."""
+    ids = np.random.default_rng(4).integers(0, 5, 200).astype(np.uint8)
+    settings = RECIPES["tutorial-gru"].settings.with_values(
+        {"hidden_size": 6, "embedding_size": 4, "seq_length": 9, "batch_size": 2, "shuffle_buffer": 50}
+    )
+    architecture = settings.architecture(5)
+    network = CharNetwork(architecture, initial_weights(architecture, 0))
+    m = v = 0.0
+    value = float(network.output.bias[2].detach())
+    loop = train_steps(network, make_batches(ids, settings), settings, 3, choose_device("cpu", "float32"))
+    for t, _ in enumerate(loop, 1):
+        gradient = float(network.output.bias.grad[2])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        value -= 1e-3 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-7)
+        assert float(network.output.bias[2].detach()) == pytest.approx(value, rel=1e-4)
+
+
+def test_long_gradients_are_shortened():
+    ids = np.random.default_rng(5).integers(0, 9, 3000).astype(np.uint8)
+    settings = replace(SMALL, max_grad_norm=0.01, optimizer="adam")
+    architecture = settings.architecture(9)
+    network = CharNetwork(architecture, initial_weights(architecture, 0))
+    record = next(train_steps(network, make_batches(ids, settings), settings, 5, choose_device("cpu", "float32")))
+    left = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.requires_grad))
+    assert record.grad_norm > 0.01 and left == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_learning_rate_rises_falls_and_ends_near_nothing():
+    settings = Settings(learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate_at(step, 110, settings) for step in range(110)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == 1.0 and rates[60] == pytest.approx(0.5) and 0 < rates[-1] < 1e-3
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert {learning_rate_at(s, 110, replace(settings, schedule="constant", warmup_steps=0)) for s in range(110)} == {
+        1.0
+    }
+
+
+def test_a_training_that_diverges_ends_with_a_clear_message_and_keeps_the_weights():
+    ids = np.random.default_rng(6).integers(0, 9, 3000).astype(np.uint8)
+    architecture = SMALL.architecture(9)
+    network = CharNetwork(architecture, initial_weights(architecture, 0))
+    loop = train_steps(network, make_batches(ids, SMALL), SMALL, 9, choose_device("cpu", "float32"))
+    next(loop)
+    with torch.no_grad():
+        network.output.bias[3] = math.inf
+    before = network.weights()
+    with pytest.raises(NonFiniteError, match=r"At step 2 the loss was nan .* Try a lower learning rate") as caught:
+        next(loop)
+    assert caught.value.exit_code == 4
+    for name, value in network.weights().items():
+        np.testing.assert_array_equal(value, before[name])

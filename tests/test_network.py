@@ -1,0 +1,133 @@
+"""The network against independent truth: the NumPy judge, numeric gradients, PyTorch's stacked layers."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_architecture, tiny_weights
+
+from charloom.model import cells
+from charloom.model.architecture import Architecture
+from charloom.model.initializers import initial_weights
+from charloom.plan.recipes import RECIPES
+from charloom.training.network import CharNetwork, detached
+
+both = pytest.mark.parametrize("cell", ["gru", "lstm"])
+IDS = np.random.default_rng(0).integers(0, 7, (3, 11))
+
+
+def make(cell, num_layers=2, dropout=(0.0, 0.0, 0.0)):
+    architecture = tiny_architecture(cell, num_layers)
+    weights = tiny_weights(architecture)
+    return architecture, weights, CharNetwork(architecture, weights, dropout)
+
+
+@both
+def test_it_computes_what_the_judge_computes(cell):
+    architecture, weights, network = make(cell)
+    logits, state = network(torch.from_numpy(IDS))
+    expected, expected_state = cells.forward(architecture, weights, IDS)
+    np.testing.assert_allclose(logits.detach(), expected, atol=1e-5)
+    parts = [torch.stack(s if isinstance(s, tuple) else (s,))[:, 0].detach().numpy() for s in state]
+    np.testing.assert_allclose(np.stack(parts), expected_state, atol=1e-5)
+
+
+@both
+def test_gradients_are_central_differences_of_the_judge(cell):
+    """In float64, for five entries of every parameter; the judge shares no code with PyTorch's backward pass."""
+    architecture, weights, network = make(cell)
+    network.double()
+    targets = np.roll(IDS, -1, axis=1)
+    logits, _ = network(torch.from_numpy(IDS))
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).flatten()).backward()
+    rng = np.random.default_rng(1)
+    step = 1e-5
+
+    def loss_with(name, place, change):
+        changed = {n: w.astype(np.float64) for n, w in weights.items()}
+        changed[name].flat[place] += change
+        return cells.loss(cells.forward(architecture, changed, IDS)[0], targets)
+
+    for name, shape in architecture.parameter_shapes().items():
+        gradient = network._parameter(name).grad.numpy()
+        for place in rng.integers(0, np.prod(shape), 5):
+            numeric = (loss_with(name, place, step) - loss_with(name, place, -step)) / (2 * step)
+            # central differences err by about step**2 and by rounding / step, both near 1e-10
+            assert gradient.flat[place] == pytest.approx(numeric, rel=1e-5, abs=1e-8), name
+
+
+@both
+def test_stacked_layers_are_pytorchs(cell):
+    architecture, weights, network = make(cell, num_layers=3)
+    theirs = (torch.nn.GRU if cell == "gru" else torch.nn.LSTM)(4, 5, 3, batch_first=True)
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            kind, _, layer = name.rpartition("_l")
+            ours = weights.get(f"layers.{layer}.{kind}")
+            parameter.copy_(torch.zeros_like(parameter) if ours is None else torch.from_numpy(ours))
+        embedded = network.embedding(torch.from_numpy(IDS))
+        expected = network.output(theirs(embedded)[0])
+        logits, _ = network(torch.from_numpy(IDS))
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+@both
+def test_windows_with_carried_state_equal_one_long_window(cell):
+    _, _, network = make(cell)
+    ids = torch.from_numpy(IDS)
+    with torch.no_grad():
+        whole, _ = network(ids)
+        first, state = network(ids[:, :4])
+        second, _ = network(ids[:, 4:], detached(state))
+        one, _ = network(ids[1:2])
+    np.testing.assert_allclose(torch.cat([first, second], dim=1), whole, atol=1e-6)
+    np.testing.assert_allclose(one[0], whole[1], atol=1e-6)
+
+
+@both
+def test_no_gradient_flows_through_a_detached_state(cell):
+    _, _, network = make(cell)
+    _, state = network(torch.from_numpy(IDS))
+    for layer in detached(state):
+        for part in layer if isinstance(layer, tuple) else (layer,):
+            assert not part.requires_grad
+
+
+@both
+def test_weights_come_back_as_they_were_given(cell):
+    _, weights, network = make(cell)
+    assert network.weights().keys() == weights.keys()
+    for name, value in network.weights().items():
+        np.testing.assert_array_equal(value, weights[name])
+
+
+@pytest.mark.parametrize(("recipe", "count"), [("tutorial-gru", 4_021_569), ("tutorial-lstm", 5_330_241)])
+def test_the_tutorials_models_have_as_many_parameters_to_learn(recipe, count):
+    architecture = RECIPES[recipe].settings.architecture(65)
+    network = CharNetwork(architecture, initial_weights(architecture, 0))
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == count == architecture.num_parameters
+
+
+def test_dropout_is_locked_through_a_window_and_keeps_the_mean():
+    network = make("gru", dropout=(0.5, 0.0, 0.0))[2]
+    x = torch.ones(64, 20, 50)
+    dropped = network._locked_dropout(x, 0.25, torch.Generator().manual_seed(1))
+    assert (dropped == dropped[:, :1]).all()
+    assert dropped.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    # 3,200 independent draws of 0 or 4/3 with mean 1 and sd 0.577: the mean's sd is 0.0102
+    assert abs(dropped[:, 0].mean().item() - 1) < 0.05
+
+
+def test_dropout_is_off_outside_training_and_repeatable_inside():
+    _, _, network = make("gru", dropout=(0.3, 0.3, 0.3))
+    ids = torch.from_numpy(IDS)
+    network.eval()
+    assert torch.equal(network(ids)[0], network(ids)[0])
+    network.train()
+    first, again, other = (network(ids, None, torch.Generator().manual_seed(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_gru_of_the_other_form_cannot_be_trained():
+    architecture = Architecture(7, "gru", 4, 5, 1, reset_after=False)
+    with pytest.raises(NotImplementedError):
+        CharNetwork(architecture, initial_weights(architecture, 0))

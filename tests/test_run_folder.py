@@ -1,0 +1,56 @@
+import os
+import sys
+
+import pytest
+
+from charloom.errors import ModelFileError, RunError
+from charloom.model.run_folder import (
+    check_new_run_folder,
+    checkpoint_path,
+    checkpoint_steps,
+    create_run_folder,
+    find_model,
+    read_metrics,
+)
+
+
+def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(create_run_folder(None, "book")) for _ in range(3)] == [
+        os.path.join("runs", name) for name in ("book", "book-2", "book-3")
+    ]
+    with pytest.raises(RunError, match="exists already"):
+        create_run_folder("runs/book", "book")
+    with pytest.raises(RunError, match="exists already"):
+        check_new_run_folder("runs/book")
+    check_new_run_folder(None)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="made of POSIX paths")
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be made"):
+        create_run_folder(str(tmp_path / "file" / "run"), "book")
+
+
+def test_models_are_found_by_file_folder_last_and_step(run):
+    steps = checkpoint_steps(run)
+    assert find_model(str(run)) == run / "model.safetensors"
+    assert find_model(str(run / "model.safetensors")) == run / "model.safetensors"
+    assert find_model(f"{run}@last") == checkpoint_path(run, steps[-1])
+    assert find_model(f"{run}@{steps[0]}") == checkpoint_path(run, steps[0])
+
+
+@pytest.mark.parametrize(("suffix", "error", "message"), [
+    ("@7777", RunError, "Saved are the steps"), ("@best", RunError, "Saved are the steps"),
+    ("/checkpoints", RunError, "holds no model.safetensors"), ("x", ModelFileError, "Did you mean"),
+])  # fmt: skip
+def test_what_is_not_there_is_explained(run, suffix, error, message):
+    with pytest.raises(error, match=message):
+        find_model(f"{run}{suffix}")
+
+
+def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [m["step"] for m in read_metrics(tmp_path)] == [1, 2]
+    assert list(read_metrics(tmp_path / "none")) == []

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.plan.recipes import RECIPES
+from charloom.plan.settings import Settings
+from charloom.training.streams import Position, make_batches, shuffled_order
+
+IDS = np.arange(1000, dtype=np.uint16)  # each character is its own position, so what was read can be seen
+
+
+def settings(batching, **values):
+    return Settings(batching=batching, seq_length=10, batch_size=4, shuffle_buffer=20).with_values(values)
+
+
+both = pytest.mark.parametrize("batching", ["streams", "windows"])
+
+
+@both
+def test_targets_are_the_characters_after_the_inputs(batching):
+    batches = make_batches(IDS, settings(batching))
+    for _ in range(60):
+        batch = next(batches)
+        assert batch.inputs.shape == batch.targets.shape == (4, 10)
+        np.testing.assert_array_equal(batch.targets, batch.inputs + 1)
+        np.testing.assert_array_equal(np.diff(batch.inputs), 1)
+
+
+def test_streams_go_on_where_they_stopped_and_start_anew_with_the_epoch():
+    batches = make_batches(IDS, settings("streams"))
+    before = next(batches)
+    assert before.resets_state
+    starts = set()
+    for batch in (next(batches) for _ in range(200)):
+        if batch.index == 0:
+            assert batch.resets_state and before.ends_epoch and batch.epoch == before.epoch + 1
+            starts.add(int(batch.inputs[0, 0]))
+        else:
+            assert not batch.resets_state and not before.ends_epoch
+            np.testing.assert_array_equal(batch.inputs[:, 0], before.inputs[:, -1] + 1)
+        before = batch
+    assert len(starts) > 3  # where the stretches begin is drawn for each epoch
+
+
+def test_an_epoch_of_streams_reads_every_place_at_most_once_and_skips_less_than_a_batch():
+    batches = make_batches(IDS, settings("streams"))
+    read = np.concatenate([next(batches).inputs.ravel() for _ in range(batches.batches_per_epoch)])
+    assert len(np.unique(read)) == len(read) > len(IDS) - 1 - 4 * 10
+
+
+def test_an_epoch_of_windows_reads_whole_runs_in_a_new_order():
+    batches = make_batches(IDS, settings("windows"))
+    epochs = []
+    for _ in range(2):
+        epochs.append([int(row[0]) for _ in range(batches.batches_per_epoch) for row in next(batches).inputs])
+    for starts in epochs:
+        assert len(set(starts)) == len(starts) == 88  # 90 windows of 11, in batches of 4
+        assert all(start % 11 == 0 for start in starts)
+    assert epochs[0] != epochs[1] != sorted(epochs[1])
+
+
+@both
+@pytest.mark.parametrize(("reset", "at"), [("never", {0}), ("epoch", {0, 22, 44}), ("window", set(range(50)))])
+def test_the_state_is_reset_when_asked(batching, reset, at):
+    if batching == "streams":
+        at = {place // 22 * 24 if reset == "epoch" else place for place in at}
+    batches = make_batches(IDS, settings(batching, reset_state=reset))
+    assert {i for i in range(50) if next(batches).resets_state} == at
+
+
+@both
+@given(skipped=st.integers(0, 70), seed=st.integers(0, 9))
+def test_a_position_can_be_kept_and_set(batching, skipped, seed):
+    first = make_batches(IDS, settings(batching, seed=seed))
+    for _ in range(skipped):
+        next(first)
+    second = make_batches(IDS, settings(batching, seed=seed))
+    second.position = Position(first.position.epoch, first.position.index)
+    for _ in range(30):
+        a, b = next(first), next(second)
+        np.testing.assert_array_equal(a.inputs, b.inputs)
+        assert (a.epoch, a.index, a.ends_epoch) == (b.epoch, b.index, b.ends_epoch)
+
+
+@both
+def test_another_seed_reads_in_another_order(batching):
+    a, b = (make_batches(IDS, settings(batching, seed=seed)) for seed in (1, 2))
+    assert any((next(a).inputs != next(b).inputs).any() for _ in range(5))
+
+
+@given(st.integers(0, 200), st.integers(1, 50), st.integers(0, 99))
+def test_a_shuffle_buffer_gives_out_everything_once_and_nothing_early(count, size, seed):
+    order = shuffled_order(count, size, np.random.default_rng(seed))
+    assert sorted(order) == list(range(count))
+    assert all(item < given + size for given, item in enumerate(order))  # item i enters after i - size others left
+
+
+def test_a_large_buffer_shuffles_evenly():
+    """Each of 5 items comes first about 400 times of 2,000: binomial, sd 17.9, within 5 of them."""
+    first = [shuffled_order(5, 9, np.random.default_rng(seed))[0] for seed in range(2000)]
+    assert (abs(np.bincount(first, minlength=5) - 400) < 90).all()
+
+
+def test_the_tutorials_windows(shakespeare):
+    recipe = RECIPES["tutorial-gru"].settings
+    ids = shakespeare.vocabulary.encode(shakespeare.text)
+    batches = make_batches(ids, recipe)
+    assert (len(batches.windows), batches.batches_per_epoch) == (11_043, 172)
+    first = shakespeare.vocabulary.decode(batches.windows[0])
+    assert len(first) == 101 and first.endswith("First Citizen:\nYou ")
+    assert next(batches).inputs.shape == (64, 100)

@@ -1,0 +1,35 @@
+"""The whole path in a few seconds: train, find, generate, score, save, load."""
+
+import math
+
+import charloom
+
+
+def test_a_text_becomes_a_model_that_writes_in_its_style(text, run):
+    model = charloom.load(run)
+    written = model.generate("The ", length=200, temperature=0.5, seed=1)
+    assert written.startswith("The ") and len(written) == 204
+    assert set(written) <= set(text)
+    assert written == "".join(model.stream("The ", length=200, temperature=0.5, seed=1))
+
+
+def test_training_beats_guessing_by_frequency(text, run):
+    held_out = charloom.Corpus(text).split(0.1).validation
+    from charloom.text.baselines import baselines
+
+    vocabulary = charloom.Vocabulary.from_text(text)
+    guessing = baselines(vocabulary.encode(text), vocabulary.encode(held_out), len(vocabulary))
+    loss = charloom.load(run).score(held_out).nats_per_char
+    assert loss < guessing.unigram - 0.3 < guessing.uniform == math.log(len(vocabulary))
+
+
+def test_a_saved_model_is_the_same_model(run, tmp_path):
+    model = charloom.load(run)
+    model.save(tmp_path / "small.safetensors", stored_as="float16")
+    model.save(tmp_path / "same.safetensors")
+    again = charloom.load(tmp_path / "same.safetensors")
+    assert again.generate("We", length=100, seed=5) == model.generate("We", length=100, seed=5)
+    small = charloom.load(tmp_path / "small.safetensors")
+    text = "Weave the letters, one by one!"
+    assert math.isclose(small.score(text).total_nats, model.score(text).total_nats, rel_tol=1e-3)
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.75 * (tmp_path / "same.safetensors").stat().st_size
