@@ -36,7 +36,8 @@ def run(text, tmp_path_factory):
     """A run folder: a small model trained for 150 steps on ``text``, checkpoints after every epoch."""
     folder = tmp_path_factory.mktemp("session") / "run"
     corpus = charloom.Corpus(text, "weaving")
-    charloom.train(corpus, run=folder, steps=150, hidden_size=48, embedding_size=8, seq_length=25, batch_size=8, seed=3)
+    sizes = {"hidden_size": 48, "embedding_size": 8, "seq_length": 25, "batch_size": 8}
+    charloom.train(corpus, run=folder, steps=150, seed=3, progress=False, **sizes)
     return folder
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_architecture, tiny_weights
 
 from charloom.model import cells
+from conftest import tiny_architecture, tiny_weights
 
 
 def naive_gru(x, h, w, reset_after):
@@ -21,7 +21,7 @@ def naive_gru(x, h, w, reset_after):
             sig(
                 dot(w["weight_ih"][j], x[b])
                 + w["bias_ih"][j]
-                + dot(w["weight_hh"][j], h[b])  # noqa: B023
+                + dot(w["weight_hh"][j], h[b])
                 + (w["bias_hh"][j] if reset_after else 0)
             )
             for j in range(H)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from conftest import tiny_architecture, tiny_weights
 
 from charloom.model import cells
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork
+from conftest import tiny_architecture, tiny_weights
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

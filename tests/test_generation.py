@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from conftest import tiny_saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from charloom.runtime.language_model import Model
 from charloom.runtime.sampling import Sampling, sample_seeds
 from charloom.runtime.scoring import score
 from charloom.text.vocabulary import Vocabulary
+from conftest import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
 cells = pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -1,5 +1,6 @@
 """The loop learns: what the loss is at the start, that a batch can be learned by heart, that seeds decide."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -18,8 +19,8 @@ from charloom.training.optimizer import learning_rate_at
 from charloom.training.streams import make_batches
 
 SMALL = Settings(
-    hidden_size=48, embedding_size=16, seq_length=20, batch_size=4, learning_rate=1e-2, warmup_steps=5, minutes=0, steps=1,
-    dropout_input=0, dropout_output=0,
+    hidden_size=48, embedding_size=16, seq_length=20, batch_size=4, learning_rate=1e-2, warmup_steps=5, minutes=0,
+    steps=1, dropout_input=0, dropout_output=0,
 )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def test_the_learning_rate_rises_falls_and_ends_near_nothing():
     rates = [learning_rate_at(step, 110, settings) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0 and rates[60] == pytest.approx(0.5) and 0 < rates[-1] < 1e-3
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(rates))
     assert {learning_rate_at(s, 110, replace(settings, schedule="constant", warmup_steps=0)) for s in range(110)} == {
         1.0
     }

@@ -2,13 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from conftest import tiny_saved
 from safetensors import numpy as safetensors_numpy
 
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model import files
 from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.text.vocabulary import Vocabulary
+from conftest import tiny_saved
 
 
 @pytest.fixture(params=["gru", "lstm"])

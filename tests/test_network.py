@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_architecture, tiny_weights
 
 from charloom.model import cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
 from charloom.training.network import CharNetwork, detached
+from conftest import tiny_architecture, tiny_weights
 
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
 IDS = np.random.default_rng(0).integers(0, 7, (3, 11))
@@ -57,7 +57,7 @@ def test_gradients_are_central_differences_of_the_judge(cell):
 
 @both
 def test_stacked_layers_are_pytorchs(cell):
-    architecture, weights, network = make(cell, num_layers=3)
+    _architecture, weights, network = make(cell, num_layers=3)
     theirs = (torch.nn.GRU if cell == "gru" else torch.nn.LSTM)(4, 5, 3, batch_first=True)
     with torch.no_grad():
         for name, parameter in theirs.named_parameters():

@@ -22,7 +22,7 @@ def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size
         return
     per_window = seq_length + (batching == "windows")
     read = steps * batch_size * per_window
-    assert 1 <= steps and read <= characters < read + batch_size * per_window + per_window + 1
+    assert steps >= 1 and read <= characters < read + batch_size * per_window + per_window + 1
 
 
 @given(st.integers(66, 10**7))
@@ -52,7 +52,7 @@ def test_a_plan_is_resolved(characters, steps, recipe):
     plan = make_plan(settings, characters, steps)
     s = plan.settings
     assert (s.steps, s.epochs, s.minutes) == (steps, 0, 0)
-    assert 1 <= s.eval_every and steps / s.eval_every <= 24 + (s.val_fraction == 0) * steps
+    assert s.eval_every >= 1 and steps / s.eval_every <= 24 + (s.val_fraction == 0) * steps
     assert s.checkpoint_every % plan.steps_per_epoch == 0
     assert steps / s.checkpoint_every <= 50
     if steps <= 50 * plan.steps_per_epoch:
@@ -60,5 +60,8 @@ def test_a_plan_is_resolved(characters, steps, recipe):
 
 
 def test_a_time_holds_steps_and_evaluations():
-    assert steps_in_time(60, 0.1, 1.0) == 480  # 60 s less 12 evaluations of 1 s
-    assert steps_in_time(1, 0.1, 1.0) == 1
+    assert steps_in_time(60, 0.5, 0.5) == 108  # 60 s less 12 evaluations of half a second
+    assert steps_in_time(60, 0.5, 1.0) == 108  # 6 evaluations of 1 s are a tenth of 60 s
+    assert steps_in_time(60, 0.5, 10.0) == 60  # there are never fewer than 3
+    assert steps_in_time(60, 0.5, 0.0) == 120
+    assert steps_in_time(1, 0.5, 1.0) == 1

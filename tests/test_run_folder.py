@@ -1,5 +1,5 @@
-import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +17,7 @@ from charloom.model.run_folder import (
 def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert [str(create_run_folder(None, "book")) for _ in range(3)] == [
-        os.path.join("runs", name) for name in ("book", "book-2", "book-3")
+        str(Path("runs") / name) for name in ("book", "book-2", "book-3")
     ]
     with pytest.raises(RunError, match="exists already"):
         create_run_folder("runs/book", "book")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ def test_code_points_are_those_of_the_language(text):
 
 def _kind(text):
     """Two lone surrogates beside each other may join: they are no text, only something a shell can pass on."""
-    pairs = any("\ud800" <= a <= "\udbff" and "\udc00" <= b <= "\udfff" for a, b in zip(text, text[1:], strict=False))
+    pairs = any("\ud800" <= a <= "\udbff" and "\udc00" <= b <= "\udfff" for a, b in itertools.pairwise(text))
     return "surrogate pair" if pairs else "text"
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from charloom.text.vocabulary import Vocabulary
     from charloom.training.records import Record
 
-    __version__: str
+__version__ = "0.1.0"
 
 _HOME = {
     "Architecture": "charloom.model.architecture",
@@ -80,6 +80,7 @@ def train(
     recipe: "str | Recipe" = "auto",
     run: "str | PathLike[str] | None" = None,
     device: str = "auto",
+    progress: bool = True,
     watch: "Callable[[Record], object] | None" = None,
     **settings: Any,
 ) -> "Model":
@@ -90,6 +91,7 @@ def train(
         recipe: A recipe's name or file, or a ``Recipe``.
         run: The run folder, which must not exist; by default ``runs/<corpus name>``, then ``-2``, ``-3`` ...
         device: "auto", "cpu", "cuda" or "mps".
+        progress: Whether to show on stderr how it goes.
         watch: Called with every record of the training; see ``charloom.training.records``.
         **settings: Any of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
 
@@ -100,6 +102,7 @@ def train(
     """
     from dataclasses import replace
 
+    from charloom.cli.training_view import make_view
     from charloom.plan.recipes import Recipe, load_recipe
     from charloom.text.corpus import Corpus
     from charloom.training.records import FinishRecord
@@ -112,19 +115,17 @@ def train(
     chosen = replace(chosen, settings=chosen.settings.with_values(settings))
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
     folder = ""
-    for record in run_training(text, chosen, None if run is None else str(run), device):
-        if watch is not None:
-            watch(record)
-        if isinstance(record, FinishRecord):
-            folder = record.run
+    with make_view(quiet=not progress) as view:
+        for record in run_training(text, chosen, None if run is None else str(run), device):
+            view.show(record)
+            if watch is not None:
+                watch(record)
+            if isinstance(record, FinishRecord):
+                folder = record.run
     return load(folder)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("charloom")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'charloom' has no attribute {name!r}")

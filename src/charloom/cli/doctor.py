@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+import charloom
 from charloom.cli.console import json_option, print_json, print_text, quiet_option
 
 _PACKAGES = ("numpy", "safetensors", "torch")
@@ -48,7 +49,7 @@ def examine() -> dict[str, Any]:
     training = _training()
     instructions = _instructions()
     return {
-        "charloom": _version("charloom"),
+        "charloom": charloom.__version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.machine()}",
         **{name: _version(name) for name in _PACKAGES},

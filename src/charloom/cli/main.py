@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 import click
 
+import charloom
 from charloom.cli import corpus, doctor, generate, info, score, train
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
@@ -31,8 +32,8 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(None, "--version", package_name="charloom", message="charloom %(version)s")
-def charloom() -> None:
+@click.version_option(charloom.__version__, "--version", message="charloom %(version)s")
+def group() -> None:
     """Train a character-level language model on your own text, and generate from it.
 
     \b
@@ -42,7 +43,7 @@ def charloom() -> None:
 
 
 for command in (train.command, generate.command, score.command, corpus.command, info.command, doctor.command):
-    charloom.add_command(command)
+    group.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal n; 1 anything else.
     """
     try:
-        charloom.main(None if arguments is None else list(arguments), standalone_mode=False)
+        group.main(None if arguments is None else list(arguments), prog_name="charloom", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code

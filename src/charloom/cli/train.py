@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,11 +137,13 @@ def _train(corpus: Corpus, recipe: Recipe, output: str | None, device: str, as_j
 
 
 def _print_plan(corpus: Corpus, recipe: Recipe, device: str, as_json: bool, quiet: bool) -> None:
-    from charloom.training.preparation import measure_step_seconds, prepare, resolve_plan
+    from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
+    began = time.perf_counter()
     ready = prepare(corpus, recipe, device)
     network = ready.make_network()
-    plan = resolve_plan(ready, network)
+    _, evaluation_seconds = first_evaluation(ready, network)
+    plan = resolve_plan(ready, network, began, evaluation_seconds)
     say_all(plan.notices, quiet)
     minutes = recipe.settings.minutes or plan.steps * measure_step_seconds(ready, network) / 60
     found = {

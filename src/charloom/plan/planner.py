@@ -6,6 +6,8 @@ from charloom.errors import CorpusError, SettingsError
 from charloom.plan.settings import Settings
 
 _EVALUATIONS = 12  # in a run whose settings do not say
+_FEWEST_EVALUATIONS = 3  # however long one takes
+_EVALUATION_SHARE = 0.1  # of the time there is, before there are fewer of them
 _CHECKPOINTS = 50  # at most, in a run whose settings do not say
 _WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
 
@@ -83,7 +85,9 @@ def check_length(settings: Settings, characters: int) -> None:
         )
 
 
-def make_plan(settings: Settings, characters: int, steps: int, notices: tuple[str, ...] = ()) -> Plan:
+def make_plan(
+    settings: Settings, characters: int, steps: int, notices: tuple[str, ...] = (), evaluations: int = _EVALUATIONS
+) -> Plan:
     """Resolve what follows from the number of steps.
 
     Args:
@@ -91,6 +95,7 @@ def make_plan(settings: Settings, characters: int, steps: int, notices: tuple[st
         characters: Of the training text.
         steps: Updates in all, at least 1.
         notices: What was said so far.
+        evaluations: How many there are where the settings do not say.
     """
     epoch = steps_per_epoch(settings, characters)
     held_out = settings.val_fraction > 0
@@ -99,10 +104,16 @@ def make_plan(settings: Settings, characters: int, steps: int, notices: tuple[st
         steps=steps,
         epochs=0,
         minutes=0.0,
-        eval_every=settings.eval_every or (max(1, steps // _EVALUATIONS) if held_out else epoch),
+        eval_every=settings.eval_every or (max(1, -(-steps // evaluations)) if held_out else epoch),
         checkpoint_every=settings.checkpoint_every or epoch * -(-steps // (epoch * _CHECKPOINTS)),
     )
     return Plan(resolved, steps, epoch, notices)
+
+
+def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:
+    """Return how many evaluations a time is worth: a dozen, or fewer where they would take a tenth of it."""
+    affordable = int(_EVALUATION_SHARE * seconds / evaluation_seconds) if evaluation_seconds > 0 else _EVALUATIONS
+    return max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, affordable))
 
 
 def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float) -> int:
@@ -116,4 +127,5 @@ def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float
     Returns:
         At least 1: a training that was asked for does something.
     """
-    return max(1, int((seconds - _EVALUATIONS * evaluation_seconds) / step_seconds))
+    evaluations = evaluations_in_time(seconds, evaluation_seconds)
+    return max(1, int((seconds - evaluations * evaluation_seconds) / step_seconds))

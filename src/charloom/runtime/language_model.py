@@ -37,6 +37,10 @@ class Model:
         """
         return cls(load_model(find_model(str(source))))
 
+    def __repr__(self) -> str:
+        a = self.architecture
+        return f"Model({a.cell.upper()}, {a.num_layers} x {a.hidden_size}, {len(self.vocabulary)} characters)"
+
     @property
     def architecture(self) -> Architecture:
         """The model's sizes."""

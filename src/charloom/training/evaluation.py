@@ -8,14 +8,16 @@ which bring the state to where it would be and are not counted.
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from charloom.training.device import flushed_denormals
-from charloom.training.network import CharNetwork
+from charloom.training.network import CharNetwork, NetworkState, map_state
 
 _STRETCHES = 64
 _LEAD = 256  # characters read before a stretch: after these, how the state began does not show in the 4th decimal
-_WINDOW = 128  # characters whose logits are held at once
+_LONGEST_WINDOW = 128
+_LOGITS_AT_ONCE = 1 << 22  # numbers: what is larger than the caches is slower, not faster
 
 
 @torch.no_grad()
@@ -30,31 +32,29 @@ def evaluate(network: CharNetwork, ids: NDArray[np.unsignedinteger], device: str
     """
     was_training = network.training
     network.eval()
-    inputs, targets, counted = (torch.from_numpy(a).to(device) for a in _stretches(ids))
-    total, state = 0.0, None
-    for start in range(0, inputs.shape[1], _WINDOW):
-        window = slice(start, start + _WINDOW)
-        logits, state = network(inputs[:, window], state)
-        losses = F.cross_entropy(logits.transpose(1, 2), targets[:, window], reduction="none")
-        total += float((losses * counted[:, window]).sum(dtype=torch.float64))
-    network.train(was_training)
-    return total / (len(ids) - 1)
-
-
-def _stretches(
-    ids: NDArray[np.unsignedinteger],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return inputs, targets and which of them count, each (S, lead + length).
-
-    Row s counts the predictions s*length to (s+1)*length - 1. The first row has nothing before it: it
-    starts at the text's beginning from the zero state, and rows that would begin before it do the same.
-    """
     predictions = len(ids) - 1
-    rows = min(_STRETCHES, -(-predictions // _LEAD))
+    rows = max(1, min(_STRETCHES, predictions // _LEAD))
     length = -(-predictions // rows)
-    first = np.maximum(np.arange(rows) * length - _LEAD, 0)[:, None]
-    places = first + np.arange(_LEAD + length)
-    begin = np.arange(rows)[:, None] * length
-    counted = (places >= begin) & (places < np.minimum(begin + length, predictions))
-    places = np.minimum(places, predictions - 1)
-    return ids[places].astype(np.int64), ids[places + 1].astype(np.int64), counted
+    text = torch.from_numpy(ids.astype(np.int64)).to(device)
+    starts = torch.arange(rows, device=device) * length
+    state = _lead_in(network, text, starts)
+    total = 0.0
+    window = max(1, min(_LONGEST_WINDOW, _LOGITS_AT_ONCE // (rows * network.architecture.vocabulary_size)))
+    for first in range(0, length, window):
+        places = starts[:, None] + torch.arange(first, min(first + window, length), device=device)
+        counted = places < predictions  # the last stretch may be shorter than the others
+        places = places.clamp(max=predictions - 1)
+        logits, state = network(text[places], state)
+        losses = F.cross_entropy(logits.flatten(0, 1), text[places + 1].flatten(), reduction="none")
+        total += float(losses[counted.flatten()].sum(dtype=torch.float64))
+    network.train(was_training)
+    return total / predictions
+
+
+def _lead_in(network: CharNetwork, text: Tensor, starts: Tensor) -> NetworkState | None:
+    """Return the state at the start of each stretch; the first starts from the zero state, as the text does."""
+    if len(starts) == 1:
+        return None
+    before = (starts[:, None] + torch.arange(-_LEAD, 0, device=text.device)).clamp(min=0)
+    _, state = network.read(text[before])
+    return map_state(lambda part: part.index_fill(1, starts[:1], 0.0), state)

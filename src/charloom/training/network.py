@@ -3,7 +3,7 @@
 Shapes: ids (B, T), logits (B, T, V), a layer's state: a GRU's hidden (1, B, H), an LSTM's pair of those.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -53,6 +53,13 @@ class CharNetwork(nn.Module):
             state: Before the first character; zeros if None.
             generator: Draws what is dropped, on the network's device; PyTorch's own if None.
         """
+        hidden, state = self.read(ids, state, generator)
+        return self.output(hidden), state
+
+    def read(
+        self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NetworkState]:
+        """Do all of ``forward`` but the output layer: return the last layer's hidden vectors (B, T, H)."""
         at_input, between, at_output = self.dropout
         x = self._locked_dropout(self.embedding(ids), at_input, generator)
         states: list[LayerState] = []
@@ -60,7 +67,7 @@ class CharNetwork(nn.Module):
             x, layer_state = layer(x, None if state is None else state[i])
             states.append(layer_state)
             x = self._locked_dropout(x, at_output if layer is self.layers[-1] else between, generator)
-        return self.output(x), tuple(states)
+        return x, tuple(states)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of every parameter under its name in a model file."""
@@ -106,4 +113,9 @@ class CharNetwork(nn.Module):
 
 def detached(state: NetworkState) -> NetworkState:
     """Return the state without its history: gradients stop at the window's edge."""
-    return tuple(tuple(t.detach() for t in s) if isinstance(s, tuple) else s.detach() for s in state)  # type: ignore[misc]
+    return map_state(Tensor.detach, state)
+
+
+def map_state(change: Callable[[Tensor], Tensor], state: NetworkState) -> NetworkState:
+    """Return the state with every vector (1, B, H) of it changed."""
+    return tuple((change(s[0]), change(s[1])) if isinstance(s, tuple) else change(s) for s in state)

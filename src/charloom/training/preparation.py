@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from charloom.errors import CorpusError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
-from charloom.plan.planner import Plan, fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.planner import Plan, evaluations_in_time, fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
@@ -95,26 +95,25 @@ def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Prepar
     )
 
 
-def resolve_plan(ready: Preparation, network: CharNetwork, elapsed: float = 0.0) -> Plan:
+def resolve_plan(ready: Preparation, network: CharNetwork, began: float, evaluation_seconds: float) -> Plan:
     """Return the plan of a training: minutes become steps here, once, by measuring this machine.
 
     Args:
         ready: The preparation.
         network: As before the first step; left as it is.
-        elapsed: Seconds of the time asked for that have gone already.
+        began: When the time asked for began, by ``time.perf_counter``.
+        evaluation_seconds: What one evaluation takes.
     """
     settings, characters = ready.settings, len(ready.training)
     if settings.steps:
-        steps = settings.steps
-    elif settings.epochs:
+        return make_plan(settings, characters, settings.steps, ready.notices)
+    if settings.epochs:
         steps = settings.epochs * steps_per_epoch(settings, characters)
-    else:
-        began = time.perf_counter()
-        evaluation = measure_evaluation_seconds(ready, network)
-        step = measure_step_seconds(ready, network)
-        left = settings.minutes * 60 - elapsed - (time.perf_counter() - began)
-        steps = steps_in_time(left, step, evaluation)
-    return make_plan(settings, characters, steps, ready.notices)
+        return make_plan(settings, characters, steps, ready.notices)
+    step_seconds = measure_step_seconds(ready, network)
+    left = settings.minutes * 60 - (time.perf_counter() - began)
+    steps = steps_in_time(left, step_seconds, evaluation_seconds)
+    return make_plan(settings, characters, steps, ready.notices, evaluations_in_time(left, evaluation_seconds))
 
 
 def measure_step_seconds(ready: Preparation, network: CharNetwork) -> float:
@@ -131,10 +130,10 @@ def measure_step_seconds(ready: Preparation, network: CharNetwork) -> float:
     return statistics.median(seconds[_WARM_STEPS:])
 
 
-def measure_evaluation_seconds(ready: Preparation, network: CharNetwork) -> float:
-    """Return the time of one evaluation."""
+def first_evaluation(ready: Preparation, network: CharNetwork) -> tuple[float | None, float]:
+    """Return the held-out loss before the first step (None where nothing is held out), and its seconds."""
     if len(ready.validation) == 0:
-        return 0.0
+        return None, 0.0
     began = time.perf_counter()
-    evaluate(network, ready.validation, ready.device.name)
-    return time.perf_counter() - began
+    loss = evaluate(network, ready.validation, ready.device.name)
+    return loss, time.perf_counter() - began

@@ -21,7 +21,7 @@ from charloom.text.corpus import Corpus
 from charloom.training.evaluation import evaluate
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
-from charloom.training.preparation import Preparation, prepare, resolve_plan
+from charloom.training.preparation import Preparation, first_evaluation, prepare, resolve_plan
 from charloom.training.records import (
     CheckpointRecord,
     EvaluationRecord,
@@ -73,7 +73,8 @@ class _Run:
         self.folder = folder
         self.began = began
         self.network: CharNetwork = ready.make_network()
-        self.plan: Plan = resolve_plan(ready, self.network, time.perf_counter() - began)
+        self.untrained_loss, evaluation_seconds = first_evaluation(ready, self.network)
+        self.plan: Plan = resolve_plan(ready, self.network, began, evaluation_seconds)
         self.last_epoch: deque[float] = deque(maxlen=self.plan.steps_per_epoch)
         self.since_evaluation: list[float] = []
         self.step_seconds: list[float] = []
@@ -83,8 +84,8 @@ class _Run:
     def train(self, stop: Callable[[], bool]) -> Iterator[Record]:
         self._write_recipe()
         yield self._plan_record()
-        if len(self.ready.validation):
-            yield self._evaluate(None)
+        if self.untrained_loss is not None:
+            yield self._evaluated(None, self.untrained_loss)
         batches = make_batches(self.ready.training, self.plan.settings)
         step: StepRecord | None = None
         for step in train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device):
@@ -115,9 +116,14 @@ class _Run:
         if last or step.step % settings.checkpoint_every == 0:
             yield self._checkpoint(step.step)
 
-    def _evaluate(self, step: StepRecord | None) -> EvaluationRecord:
+    def _evaluate(self, step: StepRecord) -> EvaluationRecord:
         validation = self.ready.validation
-        val_loss = evaluate(self.network, validation, self.ready.device.name) if len(validation) else None
+        return self._evaluated(
+            step, evaluate(self.network, validation, self.ready.device.name) if len(validation) else None
+        )
+
+    def _evaluated(self, step: StepRecord | None, val_loss: float | None) -> EvaluationRecord:
+        """Keep the model if it is the best, and record where the training stands."""
         train_loss = statistics.fmean(self.since_evaluation) if self.since_evaluation else None
         loss = train_loss if val_loss is None else val_loss
         is_best = val_loss is None or self.best is None or val_loss < (self.best.val_loss or math.inf)

@@ -1,0 +1,98 @@
+"""Documentation is executed: the README's commands and Python, its tree, and every doctest."""
+
+import doctest
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from test_house import MODULES, SOURCE, name
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHORTER = (r"--minutes \d+(\.\d+)?", "--steps 3"), (r"minutes=\d+", "steps=3")  # all else runs as it is written
+
+
+def blocks(kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, re.M | re.S)
+
+
+def shortened(code):
+    for long, short in SHORTER:
+        code = re.sub(long, short, code)
+    return code
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, text):
+    """A folder as the README's reader has it: their own text in it, the environment's commands on the path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("NO_COLOR", "1")
+    Path("my_book.txt").write_text("Once upon a time there was a weaver. " * 20 + text)
+    return tmp_path
+
+
+def test_the_readmes_commands_run_in_their_order(desk):
+    commands = [
+        line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ charloom ")
+    ]
+    assert len(commands) >= 6
+    for command in map(shortened, commands):
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_readmes_python_runs(desk):
+    assert blocks("python")
+    for code in map(shortened, blocks("python")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_the_readmes_make_targets_are_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {word for block in blocks("console") for word in re.findall(r"^\$ make ([a-z-]+)", block, re.M)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_readmes_options_are_the_command_lines(desk):
+    for command in re.findall(r"`(charloom \w+ [^`]*--[^`]*)`", README):
+        words = shlex.split(command)
+        help_text = subprocess.run([*words[:2], "--help"], capture_output=True, text=True).stdout
+        for word in words:
+            if word.startswith("--"):
+                assert word in help_text, command
+
+
+def test_the_readmes_tree_is_the_disks():
+    tree = next(block for block in blocks("text") if "src/charloom/" in block)
+    listed, folder = set(), ""
+    for line in tree.splitlines():
+        match = re.match(r"( *)(\S+)", line)
+        if not match or line.startswith("src"):
+            continue
+        folder = match[2] if match[2].endswith("/") else (folder if len(match[1]) > 2 else "")
+        if match[2].endswith(".py"):
+            listed.add(folder + match[2])
+    there = {name(path) for path in MODULES if path.name != "__init__.py" or path.parent == SOURCE}
+    assert listed == there
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_examples_in_docstrings_are_true(path):
+    if path.name == "__main__.py":
+        return
+    module = ".".join(("charloom", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,117 @@
+"""The walls of the house: who may import whom, who may print, what the door offers, how large a room may grow."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import charloom
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "charloom"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+# Data walks through the wings in this order; a module imports only from its own wing and from wings before it.
+WINGS = [
+    "errors", "native", "text", "model", "runtime", "plan", "training", "report", "interop", "serve", "cli",
+]  # fmt: skip
+DOORS = ("cli", "serve")
+
+
+def wing(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def name(path):
+    return path.relative_to(SOURCE).as_posix()
+
+
+def imports(path):
+    """Every module that a file imports, inside functions too, but not for type checkers alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hidden = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [m for m in MODULES if wing(m) in WINGS], ids=name)
+def test_a_module_imports_only_from_its_own_wing_and_those_before_it(path):
+    allowed = WINGS[: WINGS.index(wing(path)) + 1]
+    for module in imports(path):
+        if module.startswith("charloom."):
+            assert module.split(".")[1] in allowed, f"{name(path)} imports {module}"
+
+
+def test_every_module_has_a_wing():
+    assert {wing(path) for path in MODULES} <= {*WINGS, "__init__", "__main__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_training_imports_torch(path):
+    if wing(path) != "training":
+        assert not [m for m in imports(path) if m.split(".")[0] == "torch"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_the_doors_print_and_read_arguments(path):
+    text = path.read_text(encoding="utf-8")
+    if wing(path) not in (*DOORS, "__main__"):
+        assert not re.search(r"\bprint\(|sys\.argv|sys\.exit|sys\.stdout|sys\.stderr|\bsocket\b", text)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_nothing_that_can_run_code_from_a_file_is_used(path):
+    assert not {"pickle", "marshal", "shelve", "dill"} & set(imports(path))
+    assert not re.search(r"torch\.load\(|(?<![\w.])eval\(|(?<![\w.])exec\(|allow_pickle", path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_rooms_stay_small(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert path.read_text(encoding="utf-8").count("\n") <= 400
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{name(path)}: {node.name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_room_has_a_name_that_says_nothing(path):
+    assert path.stem not in ("utils", "util", "helpers", "common", "misc")
+
+
+def test_the_door_offers_exactly_what_it_lists():
+    assert charloom.__all__ == sorted(charloom.__all__)
+    for public in charloom.__all__:
+        assert getattr(charloom, public) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = charloom.nothing
+
+
+def test_what_is_public_is_documented():
+    for path in MODULES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), name(path)
+
+
+def test_the_version_is_the_changelogs():
+    newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
+    assert charloom.__version__ == newest
+
+
+def test_torch_is_pinned_and_its_range_is_open():
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().splitlines()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["train"] == ["torch>=2.6,<3"]
