@@ -34,7 +34,8 @@ def desk(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     monkeypatch.setenv("NO_COLOR", "1")
-    Path("my_book.txt").write_text("Once upon a time there was a weaver. " * 20 + text)
+    quoted = "".join(block for kind in ("console", "python") for block in blocks(kind))  # knows every character there
+    Path("my_book.txt").write_text(quoted + text)
     return tmp_path
 
 

@@ -7,7 +7,8 @@ from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.runtime.engine import Cursor, make_engine
 from charloom.runtime.generation import generate, opening, read_text
 from charloom.runtime.language_model import Model
-from charloom.runtime.sampling import Sampling, sample_seeds
+from charloom.runtime.options import Sampling
+from charloom.runtime.sampling import sample_seeds
 from charloom.runtime.scoring import score
 from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_saved
@@ -20,7 +21,7 @@ cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
 @settings(max_examples=30, deadline=None)
 @given(st.text("abcde\n ", max_size=20), st.integers(0, 60), st.integers(0, 2**53 - 1))
 def test_a_text_begins_with_the_prompt_and_is_as_long_as_asked(cell, prompt, length, seed):
-    pieces = list(generate(MODELS[cell].engine, MODELS[cell].vocabulary, prompt, length, Sampling(), seed))
+    pieces = list(generate(MODELS[cell].engine, MODELS[cell].vocabulary, prompt, length, Sampling(1.0), seed))
     text = "".join(piece.text for piece in pieces)
     assert text.startswith(prompt) and len(text) == len(prompt) + length
     assert [p.finish_reason for p in pieces] == [None] * (len(pieces) - 1) + ["length"]
@@ -44,7 +45,7 @@ def test_the_chunks_it_is_drawn_in_do_not_change_a_text(cell):
 
     def drawn(*chunks):
         cursor = Cursor(state, logits, np.array([7], np.uint64))
-        return np.concatenate([engine.sample(cursor, n, Sampling()) for n in chunks], axis=1).tolist()
+        return np.concatenate([engine.sample(cursor, n, Sampling(1.0)) for n in chunks], axis=1).tolist()
 
     assert drawn(60) == drawn(1, 59) == drawn(13, 0, 40, 7)
 
@@ -54,7 +55,7 @@ def test_a_state_can_be_branched(cell):
     engine = MODELS[cell].engine
     logits, state = read_text(engine, np.array([2, 3, 4]))
     branches = [Cursor(state, logits, np.array([seed], np.uint64)) for seed in (1, 2, 1)]
-    first, second, third = (engine.sample(cursor, 40, Sampling()).tolist() for cursor in branches)
+    first, second, third = (engine.sample(cursor, 40, Sampling(1.0)).tolist() for cursor in branches)
     assert first == third != second
 
 
@@ -69,7 +70,7 @@ def test_the_score_is_minus_the_sum_of_the_log_probabilities_of_generation(cell)
     for _ in range(700):
         exact = cursor.logits[0].astype(np.float64)
         log_probs = exact - np.log(np.exp(exact).sum())
-        ids.append(int(model.engine.sample(cursor, 1, Sampling())[0, 0]))
+        ids.append(int(model.engine.sample(cursor, 1, Sampling(1.0))[0, 0]))
         nats -= log_probs[ids[-1]]
     text = model.vocabulary.decode(ids)
     after_prompt = model.score(text).surprisals[len(prompt) - 1 :].sum() * np.log(2)

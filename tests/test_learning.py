@@ -105,7 +105,7 @@ def test_the_learning_rate_rises_falls_and_ends_near_nothing():
     rates = [learning_rate_at(step, 110, settings) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0 and rates[60] == pytest.approx(0.5) and 0 < rates[-1] < 1e-3
-    assert all(a > b for a, b in itertools.pairwise(rates))
+    assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert {learning_rate_at(s, 110, replace(settings, schedule="constant", warmup_steps=0)) for s in range(110)} == {
         1.0
     }

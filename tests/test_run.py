@@ -113,6 +113,18 @@ def test_the_best_model_is_kept_when_a_later_one_is_worse(corpus, tmp_path, monk
     assert charloom.load(f"{tmp_path / 'run'}@last").facts["step"] == 40
 
 
+def test_a_training_that_only_gets_worse_still_leaves_a_model(corpus, tmp_path, monkeypatch):
+    losses = iter([9.0, 9.5])
+    monkeypatch.setattr("charloom.training.run.evaluate", lambda *_: next(losses))
+    told = list(run_training(corpus, recipe(steps=20, eval_every=10), str(tmp_path / "run")))
+    assert charloom.load(tmp_path / "run").facts["step"] == 10 == told[-1].best_step
+
+
+def test_asked_to_stop_at_the_last_step_it_ends_as_if_nobody_had(corpus, tmp_path):
+    told = list(run_training(corpus, recipe(steps=1), str(tmp_path / "run"), stop=lambda: True))
+    assert not told[-1].interrupted and told[-1].best_step == 1
+
+
 def test_without_held_out_text_the_last_model_is_kept_and_an_evaluation_ends_every_epoch(corpus, tmp_path):
     run = tmp_path / "run"
     told = list(run_training(corpus, recipe(epochs=2, val_fraction=0), str(run)))
@@ -164,11 +176,12 @@ def test_an_unknown_device_is_refused(corpus, tmp_path):
             next(run_training(corpus, recipe(steps=5), str(tmp_path / "run"), device))
 
 
-def test_a_short_text_is_trained_on_in_fewer_streams(tmp_path):
-    told = list(
-        run_training(Corpus("the cat sat on the mat. " * 30), recipe(steps=5, batch_size=32), str(tmp_path / "r"))
-    )
+def test_a_short_text_is_trained_on_in_fewer_streams_unless_their_number_was_asked_for(tmp_path):
+    corpus = Corpus("the cat sat on the mat. " * 30)
+    told = list(run_training(corpus, recipe(steps=5, batch_size=32), str(tmp_path / "r")))
     assert told[0].plan.settings.batch_size < 32 and "parallel streams" in told[0].plan.notices[0]
+    with pytest.raises(SettingsError, match="fewer than batch_size 32"):
+        next(run_training(corpus, recipe(steps=5).with_values({"batch_size": 32}), str(tmp_path / "s")))
 
 
 def test_the_text_of_one_repeated_character_works(tmp_path):

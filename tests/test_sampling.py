@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.errors import SettingsError
-from charloom.runtime.sampling import MAX_SEED, Sampling, check_seed, draw, probabilities, sample_seeds, uniforms
+from charloom.runtime.options import MAX_SEED, Sampling, check_seed
+from charloom.runtime.sampling import draw, probabilities, sample_seeds, uniforms
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))
 

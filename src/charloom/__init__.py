@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charloom.plan.recipes import Recipe
     from charloom.plan.settings import Settings
     from charloom.runtime.language_model import Model
-    from charloom.runtime.sampling import Sampling
+    from charloom.runtime.options import Sampling
     from charloom.runtime.scoring import Score
     from charloom.text.corpus import Corpus
     from charloom.text.vocabulary import Vocabulary
@@ -37,7 +37,7 @@ _HOME = {
     "InputError": "charloom.errors",
     "Model": "charloom.runtime.language_model",
     "Recipe": "charloom.plan.recipes",
-    "Sampling": "charloom.runtime.sampling",
+    "Sampling": "charloom.runtime.options",
     "Score": "charloom.runtime.scoring",
     "Settings": "charloom.plan.settings",
     "Vocabulary": "charloom.text.vocabulary",
@@ -100,8 +100,6 @@ def train(
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
-    from dataclasses import replace
-
     from charloom.cli.training_view import make_view
     from charloom.plan.recipes import Recipe, load_recipe
     from charloom.text.corpus import Corpus
@@ -112,7 +110,7 @@ def train(
     from charloom.training.run import run_training
 
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    chosen = replace(chosen, settings=chosen.settings.with_values(settings))
+    chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
     folder = ""
     with make_view(quiet=not progress) as view:

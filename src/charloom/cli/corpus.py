@@ -53,7 +53,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     training = len(corpus.split(recipe.settings.val_fraction).training)
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
-    settings, _ = fit_to_corpus(recipe.settings, training)
+    settings, _ = fit_to_corpus(recipe.settings, training, len(vocabulary))
     return found | {
         "plan": {
             "recipe": recipe.name,

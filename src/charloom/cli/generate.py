@@ -12,6 +12,7 @@ import click
 
 from charloom.cli.console import json_option, print_json, print_text, quiet_option, say
 from charloom.errors import InputError
+from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, Sampling
 
 if TYPE_CHECKING:
     from charloom.runtime.generation import Piece
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("-p", "--prompt", default=None, help="What the text begins with.")
 @click.option("--prompt-file", type=str, default=None, help="A UTF-8 file that holds the prompt; - is standard input.")
-@click.option("-n", "--length", type=int, default=1000, show_default=True, help="Characters to write after it.")
+@click.option(
+    "-n", "--length", type=int, default=DEFAULT_LENGTH, show_default=True, help="Characters to write after it."
+)
 @click.option(
     "-t",
     "--temperature",
     type=float,
-    default=0.8,
+    default=DEFAULT_TEMPERATURE,
     show_default=True,
     help="Below 1 is safer, above 1 wilder; 0 takes the likeliest character each time.",
 )
@@ -55,7 +58,7 @@ def command(
     """
     from charloom.runtime.generation import random_seed
     from charloom.runtime.language_model import Model
-    from charloom.runtime.sampling import Sampling, sample_seeds
+    from charloom.runtime.sampling import sample_seeds
 
     sampling = Sampling(temperature)
     beginning = _prompt(prompt, prompt_file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -115,7 +115,7 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
     for key in ("minutes", "epochs", "steps"):
         if key in values and not isinstance(values[key], str) and not values[key] > 0:
             raise SettingsError(f"--{key} must be above 0; got {values[key]}.")
-    return replace(recipe, settings=recipe.settings.with_values(values))
+    return recipe.with_values(values)
 
 
 def _train(corpus: Corpus, recipe: Recipe, output: str | None, device: str, as_json: bool, quiet: bool) -> None:

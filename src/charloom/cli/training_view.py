@@ -8,6 +8,7 @@ import time
 from types import TracebackType
 from typing import Protocol, Self
 
+from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
@@ -100,8 +101,8 @@ class _Progress:
         p = self.plan
         held_out = f", {p.validation_chars:,} held out" if p.validation_chars else ", nothing held out"
         return (
-            f"{p.run}: {p.architecture.num_parameters:,} parameters ({_size(p)}), "
-            f"{p.training_chars:,} characters to learn from{held_out}\n{p.device}"
+            f"{p.run}: {p.architecture.num_parameters:,} parameters ({_size(p)}); {p.device}\n"
+            f"{p.training_chars:,} characters to learn from{held_out}"
         )
 
     def figures(self) -> list[tuple[str, str]]:
@@ -242,12 +243,11 @@ class _LiveView:
         return row
 
     def _figures(self) -> RenderableType:
-        text = Text()
-        for name, value in self._progress.figures():
-            text.append(f"{name} ", style="dim")
-            text.append(f"{value}", style="bold" if name in ("loss", "held out") else "")
-            text.append("   ")
-        return text
+        figures = [
+            Text.assemble((f"{name} ", "dim"), (value, "bold" if name in ("loss", "held out") else ""))
+            for name, value in self._progress.figures()
+        ]
+        return Columns(figures, padding=(0, 3))
 
 
 def _smooth(before: float, value: float) -> float:

@@ -1,5 +1,6 @@
 """Fitting settings to a corpus and a time: arithmetic alone, nothing is measured here."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from charloom.errors import CorpusError, SettingsError
@@ -10,6 +11,11 @@ _FEWEST_EVALUATIONS = 3  # however long one takes
 _EVALUATION_SHARE = 0.1  # of the time there is, before there are fewer of them
 _CHECKPOINTS = 50  # at most, in a run whose settings do not say
 _WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
+
+# Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
+# batches then buy many more updates for the same time. Measured in docs/decisions.md.
+_LARGE_ALPHABET = 1000
+_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16}
 
 
 @dataclass(frozen=True)
@@ -29,19 +35,40 @@ class Plan:
     notices: tuple[str, ...] = ()
 
 
-def fit_to_corpus(settings: Settings, characters: int) -> tuple[Settings, tuple[str, ...]]:
-    """Return settings that suit the length of the training text; used where the user leaves the choice to charloom.
+def fit_to_corpus(
+    settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()
+) -> tuple[Settings, tuple[str, ...]]:
+    """Return settings that suit the training text; used where the user leaves the choice to charloom.
 
     Args:
         settings: As the recipe has them.
         characters: Of the training text.
+        alphabet: How many distinct characters there are.
+        fixed: Names of settings that the user chose, which stay.
+
+    Returns:
+        The settings, and a sentence about each change.
 
     Raises:
         CorpusError: If the text is shorter than one window.
     """
+    settings, large = _fit_to_alphabet(settings, alphabet, fixed)
+    settings, short = _fit_to_length(settings, characters, fixed)
+    return settings, (*large, *short)
+
+
+def _fit_to_alphabet(settings: Settings, alphabet: int, fixed: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
+    changes = {name: value for name, value in _LARGE_ALPHABET_BATCH.items() if name not in fixed}
+    if alphabet < _LARGE_ALPHABET or not changes:
+        return settings, ()
+    words = " and ".join(f"{key} {value}" for key, value in changes.items())
+    return settings.with_values(changes), (f"The alphabet is large ({alphabet:,} characters): using {words}.",)
+
+
+def _fit_to_length(settings: Settings, characters: int, fixed: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
     check_length(settings, characters)
     most = max(1, (characters - 1) // (_WINDOWS_PER_STREAM * settings.seq_length))
-    if settings.batching != "streams" or settings.batch_size <= most:
+    if settings.batching != "streams" or settings.batch_size <= most or "batch_size" in fixed:
         return settings, ()
     notice = (
         f"The training text is short ({characters:,} characters): reading it as {most} parallel streams "

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,21 @@ class Recipe:
         name: As it is called on the command line, or the file's name.
         about: One line for people.
         settings: All of them.
+        fixed: Names of those that the user chose: charloom does not change them to suit a corpus.
     """
 
     name: str
     about: str
     settings: Settings
+    fixed: frozenset[str] = frozenset()
+
+    def with_values(self, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe with some settings chosen by the user; see ``Settings.with_values``.
+
+        Raises:
+            SettingsError: If a name is unknown, or a value out of range.
+        """
+        return replace(self, settings=self.settings.with_values(values), fixed=self.fixed | values.keys())
 
 
 RECIPES = {
@@ -116,10 +126,9 @@ def _read(path: Path) -> Recipe:
     if base not in RECIPES:
         raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
     try:
-        settings = RECIPES[base].settings.with_values(values)
+        return RECIPES[base].with_values(values)
     except SettingsError as error:
         raise SettingsError(f"In the recipe file {path}: {error}") from None
-    return Recipe(base, f"from {path.name}", settings)
 
 
 def _toml(value: str | float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from charloom.errors import SettingsError
 from charloom.model.architecture import GATES, Architecture
-from charloom.runtime.sampling import MAX_SEED
+from charloom.runtime.options import MAX_SEED
 
 
 def _setting(
@@ -44,7 +44,7 @@ class Settings:
         "window; windows: it is cut into windows, which are shuffled",
         choices=("streams", "windows"),
     )
-    seq_length: int = _setting(64, "characters in a window, through which gradients flow back", 1, 100_000)
+    seq_length: int = _setting(32, "characters in a window, through which gradients flow back", 1, 100_000)
     batch_size: int = _setting(32, "windows in a batch", 1, 100_000)
     shuffle_buffer: int = _setting(10_000, "windows only: how many wait, one of them drawn at random", 1, 10**9)
     reset_state: str = _setting(

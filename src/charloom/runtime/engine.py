@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel
-from charloom.runtime.sampling import Sampling
+from charloom.runtime.options import Sampling
 
 State = NDArray[np.float32]
 """All that is carried: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""

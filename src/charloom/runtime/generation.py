@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import SettingsError
 from charloom.runtime.engine import Cursor, Engine, State
-from charloom.runtime.sampling import Sampling, sample_seeds
+from charloom.runtime.options import DEFAULT_LENGTH, Sampling, check_length, check_samples
+from charloom.runtime.sampling import sample_seeds
 from charloom.text.vocabulary import Vocabulary
-
-MAX_SAMPLES = 1024
 
 _PIECE = 16  # characters drawn between two pieces: short enough to look like writing
 _BLOCK = 256  # characters of a prompt read at once: bounds the memory that a long one takes
@@ -42,7 +40,7 @@ def generate(
     engine: Engine,
     vocabulary: Vocabulary,
     prompt: str = "",
-    length: int = 1000,
+    length: int = DEFAULT_LENGTH,
     sampling: Sampling | None = None,
     seed: int = 0,
     samples: int = 1,
@@ -54,7 +52,7 @@ def generate(
         vocabulary: The model's.
         prompt: What the text begins with. Without one the model is started as after the end of a line.
         length: How many characters to draw after the prompt, 0 or more.
-        sampling: How to draw them; by default at temperature 1.
+        sampling: How to draw them.
         seed: The same seed gives the same text.
         samples: How many texts, each with a seed of its own (see ``sample_seeds``).
 
@@ -62,11 +60,8 @@ def generate(
         UnknownCharacterError: If the prompt holds a character that the model does not know.
         SettingsError: If a number is out of range.
     """
-    if length < 0:
-        raise SettingsError(f"length must be 0 or more characters; got {length}.")
-    if not 1 <= samples <= MAX_SAMPLES:
-        raise SettingsError(f"samples must be from 1 to {MAX_SAMPLES}; got {samples}.")
-    seeds = np.array(sample_seeds(seed, samples), np.uint64)
+    check_length(length)
+    seeds = np.array(sample_seeds(seed, check_samples(samples)), np.uint64)
     ids = vocabulary.encode(prompt or opening(vocabulary))
     return _pieces(engine, vocabulary, prompt, ids, length, sampling or Sampling(), seeds)
 

@@ -12,7 +12,7 @@ from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.engine import Engine, make_engine
 from charloom.runtime.generation import Piece, generate, random_seed
-from charloom.runtime.sampling import Sampling
+from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, Sampling
 from charloom.runtime.scoring import Score, score
 from charloom.text.vocabulary import Vocabulary
 
@@ -61,7 +61,13 @@ class Model:
         """What runs it."""
         return make_engine(self.saved)
 
-    def generate(self, prompt: str = "", length: int = 1000, temperature: float = 1.0, seed: int | None = None) -> str:
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+    ) -> str:
         """Return the prompt and ``length`` characters after it.
 
         Args:
@@ -77,7 +83,11 @@ class Model:
         return "".join(self.stream(prompt, length, temperature, seed))
 
     def stream(
-        self, prompt: str = "", length: int = 1000, temperature: float = 1.0, seed: int | None = None
+        self,
+        prompt: str = "",
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
     ) -> Iterator[str]:
         """Yield the text of ``generate`` piece by piece, as it is written."""
         pieces = self.pieces(prompt, length, Sampling(temperature), random_seed() if seed is None else seed)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from charloom.model.architecture import Architecture
 from charloom.runtime.engine import Cursor, State
-from charloom.runtime.sampling import Sampling, draw, uniforms
+from charloom.runtime.options import Sampling
+from charloom.runtime.sampling import draw, uniforms
 
 Floats = NDArray[np.float32]
 

@@ -5,49 +5,10 @@ a text depends on the text's seed and on that position alone. So the same seed g
 the batch, the chunking or what was generated before.
 """
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import SettingsError
-
-MAX_TEMPERATURE = 100.0
-MAX_SEED = 2**53 - 1  # every seed is exact in JSON, whose numbers are doubles
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next character is drawn.
-
-    Attributes:
-        temperature: Logits are divided by it: below 1 is safer, above 1 wilder; 0 takes the likeliest
-            character, and of equals the one with the lowest id. In [0, 100].
-
-    Raises:
-        SettingsError: If a value is out of range.
-    """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE):
-            raise SettingsError(
-                f"temperature must be a number from 0 to {MAX_TEMPERATURE:g}; got {self.temperature}. "
-                "0 always takes the likeliest character, 1 draws as the model predicts."
-            )
-
-
-def check_seed(seed: int) -> int:
-    """Return the seed if it is one.
-
-    Raises:
-        SettingsError: If it is not a whole number from 0 to 2**53 - 1.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise SettingsError(f"seed must be a whole number from 0 to {MAX_SEED}; got {seed!r}.")
-    return seed
+from charloom.runtime.options import Sampling, check_seed
 
 
 def sample_seeds(seed: int, samples: int) -> list[int]:

@@ -46,7 +46,7 @@ def evaluate(network: CharNetwork, ids: NDArray[np.unsignedinteger], device: str
         places = places.clamp(max=predictions - 1)
         logits, state = network(text[places], state)
         losses = F.cross_entropy(logits.flatten(0, 1), text[places + 1].flatten(), reduction="none")
-        total += float(losses[counted.flatten()].sum(dtype=torch.float64))
+        total += float(losses[counted.flatten()].sum())
     network.train(was_training)
     return total / predictions
 

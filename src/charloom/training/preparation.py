@@ -77,7 +77,7 @@ def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Prepar
         )
     notices: tuple[str, ...] = ()
     if recipe.name == "auto":
-        settings, notices = fit_to_corpus(settings, len(split.training))
+        settings, notices = fit_to_corpus(settings, len(split.training), len(corpus.vocabulary), recipe.fixed)
     steps_per_epoch(settings, len(split.training))  # refuses what cannot be read in these batches
     device = choose_device(device_name, settings.precision)
     vocabulary = corpus.vocabulary

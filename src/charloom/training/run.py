@@ -91,7 +91,7 @@ class _Run:
         for step in train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device):
             self._remember(step)
             yield step
-            if stop():
+            if stop() and step.step < self.plan.steps:
                 break
             yield from self._after(step)
         assert step is not None  # a plan has at least one step
@@ -126,14 +126,14 @@ class _Run:
         """Keep the model if it is the best, and record where the training stands."""
         train_loss = statistics.fmean(self.since_evaluation) if self.since_evaluation else None
         loss = train_loss if val_loss is None else val_loss
-        is_best = val_loss is None or self.best is None or val_loss < (self.best.val_loss or math.inf)
+        is_best = step is not None and self._beats_best(val_loss)
         record = EvaluationRecord(
             step=step.step if step else 0,
             epoch=step.epoch if step else 0.0,
             train_loss=train_loss,
             val_loss=val_loss,
             bits_per_char=None if loss is None else loss / math.log(2),
-            best_val_loss=val_loss if is_best or self.best is None else self.best.val_loss,
+            best_val_loss=val_loss if is_best else self.best.val_loss if self.best else None,
             is_best=is_best,
             chars_per_second=self._chars_per_second() if step else None,
             seconds=time.perf_counter() - self.began,
@@ -144,16 +144,21 @@ class _Run:
         self.since_evaluation = []
         if is_best:
             self.best = record
-            if step:
-                save_model(self.folder / MODEL, self._saved_model(record.step))
+            save_model(self.folder / MODEL, self._saved_model(record.step))
         self._append(METRICS, json.dumps({k: v for k, v in asdict(record).items() if k != "is_best"}) + "\n")
         return record
+
+    def _beats_best(self, val_loss: float | None) -> bool:
+        """Return whether a model with this loss is the one to keep; where nothing is held out, each newer one is."""
+        if val_loss is None or self.best is None or self.best.val_loss is None:
+            return True
+        return val_loss < self.best.val_loss
 
     def _sample(self, step: int) -> SampleRecord:
         """Write a little with the model as it is now; the seed is the run's, so samples can be compared."""
         model = Model(self._saved_model(step))
-        text = model.generate(length=self.plan.settings.sample_length, temperature=0.8, seed=self.plan.settings.seed)
-        self._append(SAMPLES, f"--- step {step}, temperature 0.8\n{text}\n\n")
+        text = model.generate(length=self.plan.settings.sample_length, seed=self.plan.settings.seed)
+        self._append(SAMPLES, f"--- step {step}\n{text}\n\n")
         return SampleRecord(step, text)
 
     def _checkpoint(self, step: int) -> CheckpointRecord:
