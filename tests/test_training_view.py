@@ -1,5 +1,6 @@
 """What a person sees, on a terminal that is really there: a pseudo-terminal, read by a terminal emulator."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def seen(arguments, columns=100, rows=40):
     """Run charloom on a terminal; return the screens that were seen and the last one."""
     screen = pyte.Screen(columns, rows)
     stream = pyte.ByteStream(screen)
-    child = pexpect.spawn(sys.executable, ["-m", "charloom", *arguments], dimensions=(rows, columns), timeout=60)
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm"}
+    command = [sys.executable, "-m", "charloom", *arguments]
+    child = pexpect.spawn(command[0], command[1:], dimensions=(rows, columns), timeout=60, env=environment)
     screens = []
     while True:
         try:

@@ -134,7 +134,8 @@ class _Progress:
             f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}, at {finish.chars_per_second:,.0f} "
             "characters a second.",
             *verdict(self.evaluations, self.plan.baselines),
-            f"Saved in {finish.run}. To write with it: charloom generate {run}",
+            f"Saved in {finish.run}. To write with it:",
+            f"  charloom generate {run}",
         ]
 
 
