@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.cli.training_view import _clock
+from charloom.cli.training_progress import _clock
 
 pexpect = pytest.importorskip("pexpect")
 pyte = pytest.importorskip("pyte")

@@ -13,7 +13,9 @@ def evaluation(step, train_loss, val_loss):
 
 @pytest.mark.parametrize(("losses", "expected"), [
     ([(None, 4.17), (2.0, 2.1), (1.7, 1.75)], "under-trained"),
-    ([(None, 4.17), (1.6, 1.7), (1.3, 1.48)], "well trained"),
+    ([(None, 4.17), (1.6, 1.7), (1.3, 1.48)], "well trained: new text costs it 0.18 nats more"),
+    ([(None, 4.17), (1.6, 1.7), (1.3, 1.48)], "was still falling at the end"),
+    ([(None, 4.17), (1.3, 1.48), (1.2, 1.49)], "had stopped falling at step 1"),
     ([(None, 4.17), (1.5, 1.6), (1.0, 1.9)], "over-fits from step 1 on: the held-out loss rose from 1.6000 to 1.9000"),
     ([(None, 4.17), (3.5, 3.5)], "learned nothing that the frequencies do not tell"),
     ([(2.0, None), (1.5, None)], "Nothing was held out"),

@@ -72,7 +72,7 @@ def command(
         print_text("\n")
         return
     began = time.perf_counter()
-    finished = _collect(pieces, sample_seeds(chosen, samples))
+    finished = _collect(pieces, sample_seeds(chosen, samples), length, quiet)
     if as_json:
         rate = samples * length / (time.perf_counter() - began)
         print_json({"samples": finished, "chars_per_second": rate})
@@ -96,12 +96,18 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
     return decode_bytes(data, prompt_file).text
 
 
-def _collect(pieces: Iterator[Piece], seeds: list[int]) -> list[dict[str, object]]:
+def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:
     """Return the finished samples: text, the seed that gives it alone, and why it ended."""
+    from charloom.cli.progress_bar import progress_bar
+
     texts: list[list[str]] = [[] for _ in seeds]
     reasons: list[str | None] = [None] * len(seeds)
-    for piece in pieces:
-        texts[piece.sample].append(piece.text)
-        reasons[piece.sample] = piece.finish_reason
+    written = 0
+    with progress_bar("writing", quiet) as report:
+        for piece in pieces:
+            texts[piece.sample].append(piece.text)
+            reasons[piece.sample] = piece.finish_reason
+            written += len(piece.text)
+            report(written, len(seeds) * (len(texts[0][0]) + length))  # the first piece is the prompt
     rows = zip(texts, seeds, reasons, strict=True)
     return [{"text": "".join(text), "seed": seed, "finish_reason": reason} for text, seed, reason in rows]

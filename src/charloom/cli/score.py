@@ -36,13 +36,16 @@ def command(model: str, text: str, per_char: bool, per_line: bool, encoding: str
     judge = Model.load(model)
     corpus = read_corpus([text], encoding, quiet)
     if per_line:
-        _print_lines(judge, corpus.text, as_json)
+        _print_lines(judge, corpus.text, as_json, quiet)
     else:
-        _print_score(judge, corpus.text, per_char, as_json)
+        _print_score(judge, corpus.text, per_char, as_json, quiet)
 
 
-def _print_score(judge: Model, text: str, per_char: bool, as_json: bool) -> None:
-    score = judge.score(text)
+def _print_score(judge: Model, text: str, per_char: bool, as_json: bool, quiet: bool) -> None:
+    from charloom.cli.progress_bar import progress_bar
+
+    with progress_bar("scoring", quiet) as report:
+        score = judge.score(text, report)
     found = figures(score)
     if as_json:
         print_json(found | ({"surprisals": score.surprisals.round(4).tolist()} if per_char else {}))
@@ -57,14 +60,16 @@ def _print_score(judge: Model, text: str, per_char: bool, as_json: bool) -> None
         )
 
 
-def _print_lines(judge: Model, text: str, as_json: bool) -> None:
+def _print_lines(judge: Model, text: str, as_json: bool, quiet: bool) -> None:
     """Score each line alone; a line with fewer than 2 characters has nothing to score."""
+    from charloom.cli.progress_bar import progress_bar
+
+    lines = text.removesuffix("\n").split("\n")
     rows: list[dict[str, Any]] = []
-    for line in text.split("\n"):
-        if line or rows:
+    with progress_bar("scoring lines", quiet) as report:
+        for line in lines:
             rows.append({"text": line, **(figures(judge.score(line)) if len(line) > 1 else {"bits_per_char": None})})
-    if rows and not rows[-1]["text"]:
-        rows.pop()  # the text ended with a newline: no line follows it
+            report(len(rows), len(lines))
     if as_json:
         print_json({"lines": rows})
         return

@@ -69,7 +69,11 @@ def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessin
             f"It is under-trained: new text costs it hardly more ({gap:+.3f} nats) than the text it learned from, "
             "so it can learn more from the same text. Give it more time (--minutes)."
         ]
+    if best.step == last.step:
+        end = "was still falling at the end. More time may gain a little."
+    else:
+        end = f"had stopped falling at step {best.step}. More time alone would gain little."
     return [
         f"It is well trained: new text costs it {gap:.2f} nats more than the text it learned from, and the held-out "
-        "loss was still at its lowest at the end. More time may gain a little."
+        f"loss {end}"
     ]

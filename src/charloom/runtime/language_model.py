@@ -1,6 +1,6 @@
 """A trained model as a person uses it: load, generate, stream, score, save."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from os import PathLike
@@ -97,14 +97,18 @@ class Model:
         """Yield the pieces of several samples; see ``charloom.runtime.generation.generate``."""
         return generate(self.engine, self.vocabulary, prompt, length, sampling, seed, samples)
 
-    def score(self, text: str) -> Score:
+    def score(self, text: str, progress: Callable[[int, int], None] | None = None) -> Score:
         """Return what a text costs: every character but the first, given all before it.
+
+        Args:
+            text: At least two characters.
+            progress: Told how many characters are scored, and how many there are.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
-        return score(self.engine, self.vocabulary, text)
+        return score(self.engine, self.vocabulary, text, progress)
 
     def save(self, path: str | PathLike[str], stored_as: str = "float32") -> None:
         """Write the model as one file.

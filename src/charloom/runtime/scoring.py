@@ -1,6 +1,7 @@
 """What a text costs under a model: the surprisal of each of its characters, and their sum."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,13 +51,16 @@ class Score:
         return math.exp(self.nats_per_char)
 
 
-def score(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
+def score(
+    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
+) -> Score:
     """Score a text.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's.
         text: At least two characters.
+        progress: Told how many characters are scored, and how many there are.
 
     Raises:
         CorpusError: If the text is shorter than that.
@@ -71,6 +75,8 @@ def score(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
         block = slice(start, min(start + _BLOCK, len(surprisals)))
         logits, state = engine.forward(ids[None, block], state)
         surprisals[block] = _surprisals(logits[0], ids[block.start + 1 : block.stop + 1])
+        if progress is not None:
+            progress(block.stop, len(surprisals))
     return Score(surprisals)
 
 

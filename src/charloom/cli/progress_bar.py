@@ -1,0 +1,31 @@
+"""A bar for work that takes longer than a moment; it is gone when the work is done."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Report = Callable[[int, int], None]
+"""Called with how much is done and how much there is in all (0 if unknown)."""
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool, in_bytes: bool = False) -> Iterator[Report]:
+    """Show a bar on a terminal's stderr from the first report on.
+
+    Args:
+        label: What is being done.
+        quiet: Show nothing.
+        in_bytes: Whether amounts are bytes, to be shown as such.
+    """
+    console = Console(stderr=True)
+    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(label, visible=False)
+
+        def report(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total or None, visible=True)
+
+        yield report

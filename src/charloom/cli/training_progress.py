@@ -1,0 +1,122 @@
+"""What is known about a training at a moment, in figures and words; how it is drawn is the view's."""
+
+import math
+import shlex
+import time
+
+from charloom.report.verdict import verdict
+from charloom.training.records import (
+    EvaluationRecord,
+    FinishRecord,
+    PlanRecord,
+    Record,
+    SampleRecord,
+    StepRecord,
+)
+
+_SMOOTHING = 0.95  # share of the past in the loss and the step time shown
+
+
+class TrainingProgress:
+    """Takes the records of a training and says where it stands."""
+
+    def __init__(self) -> None:
+        self.plan: PlanRecord | None = None
+        self.step: StepRecord | None = None
+        self.evaluations: list[EvaluationRecord] = []
+        self.sample: SampleRecord | None = None
+        self.loss = math.nan
+        self.step_seconds = math.nan
+        self._began = time.perf_counter()
+
+    def take(self, record: Record) -> None:
+        """Remember what has just happened."""
+        if isinstance(record, PlanRecord):
+            self.plan = record
+            self._began = time.perf_counter()
+        elif isinstance(record, StepRecord):
+            self.step = record
+            self.loss = _smooth(self.loss, record.loss)
+            self.step_seconds = _smooth(self.step_seconds, record.seconds)
+        elif isinstance(record, EvaluationRecord):
+            self.evaluations.append(record)
+        elif isinstance(record, SampleRecord):
+            self.sample = record
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds to go at the pace so far, evaluations included."""
+        assert self.plan is not None
+        if self.step is None:
+            return math.nan
+        return (time.perf_counter() - self._began) / self.step.step * (self.plan.plan.steps - self.step.step)
+
+    @property
+    def best(self) -> EvaluationRecord | None:
+        """The evaluation whose model is kept."""
+        return next((e for e in reversed(self.evaluations) if e.is_best), None)
+
+    def heading(self) -> str:
+        """Return three lines on what is trained, on what, and where."""
+        assert self.plan is not None
+        p = self.plan
+        held_out = f", {p.validation_chars:,} held out" if p.validation_chars else ", nothing held out"
+        return (
+            f"{p.run}: {_size(p)}, {p.architecture.num_parameters:,} parameters\n"
+            f"{p.training_chars:,} characters to learn from{held_out}\n"
+            f"{p.device}"
+        )
+
+    def figures(self) -> list[tuple[str, str]]:
+        """Return the figures of this moment as name and value."""
+        assert self.plan is not None
+        settings = self.plan.plan.settings
+        if self.step is None:
+            return [("", "first step ...")]
+        shown = [
+            ("epoch", f"{self.step.epoch:.2f}"),
+            ("step", f"{self.step_seconds * 1000:.0f} ms"),
+            ("speed", f"{settings.batch_size * settings.seq_length / self.step_seconds:,.0f} chars/s"),
+            ("loss", _nats_and_bits(self.loss)),
+        ]
+        held_out = [e for e in self.evaluations if e.val_loss is not None]
+        if held_out and held_out[-1].val_loss is not None:
+            shown.append(("held out", _nats_and_bits(held_out[-1].val_loss)))
+        if self.best is not None and self.best.val_loss is not None:
+            shown.append(("best", f"{self.best.val_loss:.4f} at step {self.best.step:,}"))
+        shown.append(("left", _clock(self.seconds_left)))
+        return shown
+
+    def closing(self, finish: FinishRecord) -> list[str]:
+        """Return the sentences that end a training."""
+        assert self.plan is not None
+        done = "Stopped" if finish.interrupted else "Done"
+        run = shlex.quote(finish.run)
+        return [
+            f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}, at {finish.chars_per_second:,.0f} "
+            "characters a second.",
+            *verdict(self.evaluations, self.plan.baselines),
+            f"Saved in {finish.run}. To write with it:",
+            f"  charloom generate {run}",
+        ]
+
+
+def _smooth(before: float, value: float) -> float:
+    return value if math.isnan(before) else _SMOOTHING * before + (1 - _SMOOTHING) * value
+
+
+def _nats_and_bits(loss: float) -> str:
+    return f"{loss:.4f} ({loss / math.log(2):.3f} bits/char)"
+
+
+def _clock(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _size(plan: PlanRecord) -> str:
+    a = plan.architecture
+    return f"{a.cell.upper()}, {a.num_layers} x {a.hidden_size}"
