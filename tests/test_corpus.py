@@ -86,8 +86,15 @@ def test_the_guess_decodes_the_text(tmp_path, language, encoding):
 
 def test_a_binary_file_is_called_one(tmp_path):
     (tmp_path / "music.mp3").write_bytes(b"ID3\x03\0\0\xff\xfb\x90")
-    with pytest.raises(CorpusError, match="probably not a text file"):
-        Corpus.read(tmp_path / "music.mp3")
+    (tmp_path / "archive.tar").write_bytes(b"only ASCII, and so UTF-8 too\0\0\0")
+    for name in ("music.mp3", "archive.tar"):
+        with pytest.raises(CorpusError, match="probably not a text file"):
+            Corpus.read(tmp_path / name)
+
+
+def test_nul_bytes_are_part_of_utf_16_without_a_mark(tmp_path):
+    (tmp_path / "book.txt").write_bytes("plain".encode("utf-16-le"))
+    assert Corpus.read(tmp_path / "book.txt", encoding="utf-16-le").text == "plain"
 
 
 @pytest.mark.parametrize(("source", "message"), [

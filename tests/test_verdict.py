@@ -18,6 +18,7 @@ def evaluation(step, train_loss, val_loss):
     ([(None, 4.17), (1.3, 1.48), (1.2, 1.49)], "had stopped falling at step 1"),
     ([(None, 4.17), (1.5, 1.6), (1.0, 1.9)], "over-fits from step 1 on: the held-out loss rose from 1.6000 to 1.9000"),
     ([(None, 4.17), (3.5, 3.5)], "learned nothing that the frequencies do not tell"),
+    ([(None, 4.17), (0.01, 0.001)], "next to nothing left to learn"),
     ([(2.0, None), (1.5, None)], "Nothing was held out"),
     ([(None, 4.17)], "stopped before its first evaluation"),
 ])  # fmt: skip

@@ -7,6 +7,7 @@ from charloom.text.baselines import Baselines
 from charloom.training.records import EvaluationRecord
 
 _OVERFITTING = 0.02  # nats above the best before the rise is called over-fitting: evaluations differ by less
+_NOTHING_LEFT = 0.05  # nats: less than one character in twenty is in doubt
 _UNDER_TRAINED = 0.1  # nats between held-out and training loss: a smaller gap leaves room to learn more
 
 
@@ -62,6 +63,8 @@ def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessin
             f"{_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. The model of step {best.step} "
             "was kept. More text, more dropout (--set dropout_output=0.3) or less time would help."
         ]
+    if _loss(best) < _NOTHING_LEFT:
+        return ["There is next to nothing left to learn: the text says the same again and again."]
     assert last.train_loss is not None
     gap = _loss(last) - last.train_loss
     if gap < _UNDER_TRAINED:

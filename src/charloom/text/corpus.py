@@ -121,7 +121,11 @@ def _read_source(source: Source, encoding: str, notices: list[str], progress: Pr
     if source.kind == "named":
         return read_named(source.name, progress).decode("utf-8")
     data = _read_bytes(source)
-    if source.from_folder and looks_binary(data):
+    if looks_binary(data) and not encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+        if not source.from_folder:
+            raise CorpusError(
+                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file."
+            )
         notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
         return None
     decoded = decode_bytes(data, source.name, encoding)

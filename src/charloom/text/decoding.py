@@ -75,8 +75,6 @@ def _explain(data: bytes, source: str, encoding: str, error: UnicodeError) -> st
     line = data.count(b"\n", 0, offset) + 1
     byte = f"byte 0x{data[offset]:02X} " if offset < len(data) else ""
     where = f"{source} is not {encoding.upper()} text: {byte}at offset {offset} (line {line}) does not belong there."
-    if looks_binary(data):
-        return f"{where} It holds NUL bytes, so it is probably not a text file at all. Give a plain text file."
     guess = _guess(data, offset)
     if guess is None:
         return f"{where} Save the file as UTF-8, or name its encoding with --encoding."
