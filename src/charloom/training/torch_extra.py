@@ -9,6 +9,6 @@ def require_torch() -> None:
     """Raise ``MissingExtraError``, saying how to get it, unless PyTorch is installed."""
     if find_spec("torch") is None:
         raise MissingExtraError(
-            "Training needs PyTorch, which is not installed: pip install 'charloom[train]'. For its small build "
-            "without GPU support, first: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+            "Training needs PyTorch, which is not installed: pip install 'charloom[train]'. To have its small build "
+            "without GPU support, first run the command for CPU of https://pytorch.org/get-started/locally"
         )
