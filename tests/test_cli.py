@@ -128,6 +128,14 @@ def test_scores_of_characters_and_lines(cli, run):
     assert "bits per character" in cli("score", run, "t.txt").out
 
 
+def test_a_text_that_no_exponential_can_hold_still_has_a_score():
+    import numpy as np
+
+    from charloom.runtime.scoring import Score
+
+    assert Score(np.array([2000.0])).perplexity == float("inf")
+
+
 def test_several_models_stand_side_by_side(cli, run):
     table = cli("info", run, f"{run}@last").out
     assert str(run) in table and "bits_per_char" in table and "hidden_size" in table
@@ -216,6 +224,19 @@ def test_a_signal_ends_training_with_the_model_saved(cli, text, number, code):
     assert process.returncode == code and "Stopped after" in rest and "Traceback" not in rest
     assert cli("generate", "run@last", "-n", 5, "--seed", 1).code == 0
     assert cli("generate", "run", "-n", 5, "--seed", 1).code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_nohup_protects_and_a_reader_that_leaves_ends_nothing(cli, text):
+    Path("book.txt").write_text(text)
+    command = f"trap '' HUP; exec {sys.executable} -m charloom train book.txt --steps 900 -o run {' '.join(SMALL)}"
+    process = subprocess.Popen(["bash", "-c", command], stderr=subprocess.PIPE, text=True)
+    while "step 0/" not in process.stderr.readline():
+        pass
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 0
+    assert cli("info", "run@last", "--json").json["step"] == 900
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")

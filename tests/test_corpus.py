@@ -31,6 +31,21 @@ def test_a_folder_is_read_in_order_and_what_was_done_is_said(folder):
     assert any("Put a newline after 1 of 3 files" in notice for notice in corpus.notices)
 
 
+def test_the_folders_of_earlier_runs_are_no_part_of_a_text(folder):
+    (folder / "runs" / "old" / "checkpoints").mkdir(parents=True)
+    (folder / "runs" / "old" / "metrics.jsonl").write_text("{}")
+    (folder / "runs" / "old" / "samples.txt").write_text("generated")
+    corpus = Corpus.read(folder)
+    assert corpus.text == "first\nsecond\nthird\r\n"
+    assert any("it is the folder of a run" in notice for notice in corpus.notices)
+
+
+def test_closed_standard_input_is_said(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CorpusError, match="is closed"):
+        Corpus.read("-")
+
+
 def test_several_files_and_a_glob(folder):
     assert Corpus.read([folder / "b.txt", folder / "a.txt"]).text == "second\nfirst"
     assert Corpus.read(str(folder / "*.txt")).text == "first\nsecond\n"
@@ -104,6 +119,8 @@ def test_nul_bytes_are_part_of_utf_16_without_a_mark(tmp_path):
     ("empty.txt", "is empty"),
     ("images", "every file there is binary"),
     ("bare", "holds no files"),
+    ("", "is no name of a file"),
+    ("To be, or not to be. " * 20, "a text itself goes through standard input"),
 ])  # fmt: skip
 def test_what_cannot_be_read_is_explained(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)

@@ -74,3 +74,4 @@ def test_a_time_holds_steps_and_evaluations():
     assert steps_in_time(60, 0.5, 10.0) == 60  # there are never fewer than 3
     assert steps_in_time(60, 0.5, 0.0) == 120
     assert steps_in_time(1, 0.5, 1.0) == 1
+    assert steps_in_time(60, 0.5, 10.0, eval_every=20) == 60  # each step costs a twentieth of an evaluation more

@@ -39,6 +39,13 @@ def test_a_short_file_changes_only_what_it_names(tmp_path):
     assert load_recipe(str(tmp_path / "mine.toml")).settings == expected
 
 
+def test_a_complete_file_of_a_recipe_of_ones_own_builds_on_nothing(tmp_path):
+    settings = RECIPES["auto"].settings.with_values({"steps": 7})
+    (tmp_path / "mine.toml").write_text(write_recipe("mine", settings, {}))
+    read = load_recipe(str(tmp_path / "mine.toml"))
+    assert (read.name, read.settings) == ("mine", settings)
+
+
 @pytest.mark.parametrize(("content", "message"), [
     ("hidden_size = ", "not valid TOML"), ("hidden = 3", "Did you mean hidden_size"), ("cell = 3", "must be text"),
     ('recipe = "none"', "builds on 'none'"), ("steps = 3\nepochs = 2", "Exactly one"),

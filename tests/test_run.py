@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom.errors import CorpusError, RunError, SettingsError
+from charloom.errors import CorpusError, NonFiniteError, RunError, SettingsError
 from charloom.model.model_file import load_model
-from charloom.model.run_folder import checkpoint_steps, read_metrics
+from charloom.model.run_folder import checkpoint_steps
 from charloom.plan.recipes import RECIPES, Recipe, load_recipe
 from charloom.text.corpus import Corpus
 from charloom.training import preparation
@@ -86,7 +86,7 @@ def test_losses_are_means_of_the_steps_they_cover(records):
 
 def test_the_folder_tells_the_same(records):
     folder = records[0]
-    lines = list(read_metrics(folder))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 20, 40, 60, 70]
     keys = {"step", "epoch", "train_loss", "val_loss", "bits_per_char", "chars_per_second", "seconds", "learning_rate"}
     assert keys | {"grad_norm"} <= lines[0].keys()
@@ -118,6 +118,28 @@ def test_a_training_that_only_gets_worse_still_leaves_a_model(corpus, tmp_path, 
     monkeypatch.setattr("charloom.training.run.evaluate", lambda *_: next(losses))
     told = list(run_training(corpus, recipe(steps=20, eval_every=10), str(tmp_path / "run")))
     assert charloom.load(tmp_path / "run").facts["step"] == 10 == told[-1].best_step
+
+
+def test_a_training_that_diverges_says_what_is_kept(corpus, tmp_path, monkeypatch):
+    losses = iter([2.0, float("nan")])
+    monkeypatch.setattr("charloom.training.run.evaluate", lambda *_: next(losses))
+    run = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match=r"held-out loss was nan.* The best model so far, of step 5, is in"):
+        list(run_training(corpus, recipe(steps=20, eval_every=5), str(run)))
+    assert charloom.load(run).facts["step"] == 5
+    assert all(math.isfinite(json.loads(line)["val_loss"]) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_an_interrupted_training_does_not_report_the_untrained_loss_as_its_own(corpus, tmp_path):
+    told = list(run_training(corpus, recipe(steps=500), str(tmp_path / "run"), stop=lambda: True))
+    assert told[-1].val_loss is told[-1].best_val_loss is None
+
+
+def test_a_warm_up_longer_than_the_run_is_shortened_aloud_unless_it_was_asked_for(corpus, tmp_path):
+    short = next(run_training(corpus, recipe(steps=30), str(tmp_path / "a"))).plan
+    assert short.settings.warmup_steps == 3 and "rises over 3 steps" in short.notices[-1]
+    asked = next(run_training(corpus, recipe(steps=30).with_values({"warmup_steps": 50}), str(tmp_path / "b"))).plan
+    assert asked.settings.warmup_steps == 50 and not asked.notices
 
 
 def test_asked_to_stop_at_the_last_step_it_ends_as_if_nobody_had(corpus, tmp_path):

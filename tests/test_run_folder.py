@@ -10,7 +10,6 @@ from charloom.model.run_folder import (
     checkpoint_steps,
     create_run_folder,
     find_model,
-    read_metrics,
 )
 
 
@@ -48,9 +47,3 @@ def test_models_are_found_by_file_folder_last_and_step(run):
 def test_what_is_not_there_is_explained(run, suffix, error, message):
     with pytest.raises(error, match=message):
         find_model(f"{run}{suffix}")
-
-
-def test_a_torn_last_line_of_the_metrics_is_left_out(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert [m["step"] for m in read_metrics(tmp_path)] == [1, 2]
-    assert list(read_metrics(tmp_path / "none")) == []

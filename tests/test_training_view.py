@@ -1,5 +1,6 @@
 """What a person sees, on a terminal that is really there: a pseudo-terminal, read by a terminal emulator."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -44,6 +45,19 @@ def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tm
     final = screens[-1]
     assert "Done after 400 steps" in final and "charloom generate runs/book" in final
     assert final.count("/400 steps") == 1  # the view was redrawn in its place, not printed again and again
+
+
+def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
+    from charloom.cli.training_view import _Forgiving, _Lines, _PatientConsole
+    from charloom.training.records import SampleRecord
+
+    out = io.StringIO()
+    view = _Forgiving(_Lines(_PatientConsole(file=out, highlight=False, markup=False, emoji=False)))
+    view.show(SampleRecord(1, "KING:smile: [bold]"))
+    assert "KING:smile: [bold]" in out.getvalue()
+    out.write = lambda _: (_ for _ in ()).throw(BrokenPipeError())
+    view.show(SampleRecord(2, "unseen"))
+    view.show(SampleRecord(3, "unseen"))
 
 
 def test_a_narrow_terminal_is_enough(tmp_path, monkeypatch, text):

@@ -17,6 +17,8 @@ def evaluation(step, train_loss, val_loss):
     ([(None, 4.17), (1.6, 1.7), (1.3, 1.48)], "was still falling at the end"),
     ([(None, 4.17), (1.3, 1.48), (1.2, 1.49)], "had stopped falling at step 1"),
     ([(None, 4.17), (1.5, 1.6), (1.0, 1.9)], "over-fits from step 1 on: the held-out loss rose from 1.6000 to 1.9000"),
+    ([(None, 4.17), (1.6, 1.7), (2.5, 2.6)], "got worse from step 1 on, on the text it learned from as well"),
+    ([(None, 4.17), (900.0, 900.0)], "learned nothing"),
     ([(None, 4.17), (3.5, 3.5)], "learned nothing that the frequencies do not tell"),
     ([(None, 4.17), (0.01, 0.001)], "next to nothing left to learn"),
     ([(2.0, None), (1.5, None)], "Nothing was held out"),

@@ -100,6 +100,7 @@ def train(
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    from charloom.cli.console import say_all
     from charloom.cli.training_view import make_view
     from charloom.plan.recipes import Recipe, load_recipe
     from charloom.text.corpus import Corpus
@@ -112,6 +113,7 @@ def train(
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
+    say_all(text.notices, quiet=not progress)
     folder = ""
     with make_view(quiet=not progress) as view:
         for record in run_training(text, chosen, None if run is None else str(run), device):

@@ -44,7 +44,7 @@ def say_error(message: str) -> None:
 
 def print_json(result: dict[str, Any]) -> None:
     """Print the result of a command as one JSON object."""
-    print_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+    print_text(json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def print_text(text: str) -> None:

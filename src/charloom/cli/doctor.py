@@ -72,7 +72,7 @@ def _instructions() -> list[str]:
     """Return the instruction sets beyond the baseline that NumPy found on this processor."""
     import numpy as np
 
-    found: list[str] = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    found: list[str] = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return found
 
 

@@ -90,10 +90,13 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
     from charloom.text.decoding import decode_bytes
 
     try:
+        if prompt_file == "-" and sys.stdin is None:
+            raise InputError("Standard input (-) is closed, so no prompt can be read from it.")
         data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:
         raise InputError(f"The prompt file {prompt_file} cannot be read: {error.strerror or error}.") from None
-    return decode_bytes(data, prompt_file).text
+    name = "standard input" if prompt_file == "-" else prompt_file
+    return decode_bytes(data, name, can_choose=False).text
 
 
 def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:

@@ -52,14 +52,11 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 def look(model: str) -> dict[str, Any]:
     """Return the facts of a model: the keys of ``--json``."""
     from charloom.model.model_file import load_model
-    from charloom.model.run_folder import find_model, read_metrics
+    from charloom.model.run_folder import find_model
 
     path = find_model(model)
     saved = load_model(path)
     facts = dict(saved.facts)
-    losses = [m["val_loss"] for m in read_metrics(path.parent) if m.get("val_loss") is not None]
-    if facts.get("val_loss") is not None:
-        losses.append(facts["val_loss"])
     loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
     return {
         "model": model,
@@ -68,8 +65,7 @@ def look(model: str) -> dict[str, Any]:
         "layers": _layers(saved.architecture),
         "vocabulary_size": len(saved.vocabulary),
         "vocabulary": saved.vocabulary.characters,
-        "best_val_loss": min(losses, default=None),
-        "bits_per_char": None if loss is None else loss / math.log(2),
+        "bits_per_char": loss / math.log(2) if isinstance(loss, float) else None,
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
         **{key: facts.get(key) for key in _FACTS},
@@ -85,6 +81,7 @@ _FACTS = (
     "epoch",
     "train_loss",
     "val_loss",
+    "best_val_loss",
     "charloom_version",
 )
 

@@ -67,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_stdout()
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise  # a defect of ours, whose traceback is wanted
+        say_error("The memory of this machine does not suffice. Lower hidden_size or batch_size with --set.")
+        return 1
     except OSError as error:
         say_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,10 +54,11 @@ def _print_score(judge: Model, text: str, per_char: bool, as_json: bool, quiet: 
         rows = zip(score.surprisals, text[1:], strict=True)
         print_text("".join(f"{bits:.3f}\t{character!r}\n" for bits, character in rows))
     else:
+        perplexity = f"{score.perplexity:.3f}"
         print_text(
             f"{found['characters']:,} characters scored: {found['total_nats']:.2f} nats in all\n"
             f"{found['nats_per_char']:.4f} nats = {found['bits_per_char']:.4f} bits per character, "
-            f"perplexity {found['perplexity']:.3f}\n"
+            f"perplexity {perplexity}\n"
         )
 
 
@@ -64,7 +66,8 @@ def _print_lines(judge: Model, text: str, as_json: bool, quiet: bool) -> None:
     """Score each line alone; a line with fewer than 2 characters has nothing to score."""
     from charloom.cli.progress_bar import progress_bar
 
-    lines = text.removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+    judge.vocabulary.encode("".join(lines))  # what is unknown is refused before the work, not in its midst
     rows: list[dict[str, Any]] = []
     with progress_bar("scoring lines", quiet) as report:
         for line in lines:
@@ -85,5 +88,5 @@ def figures(score: Score) -> dict[str, Any]:
         "total_nats": score.total_nats,
         "nats_per_char": score.nats_per_char,
         "bits_per_char": score.bits_per_char,
-        "perplexity": score.perplexity,
+        "perplexity": score.perplexity if isfinite(score.perplexity) else None,
     }

@@ -34,15 +34,20 @@ class StopFlag:
 
 @contextmanager
 def stop_flag() -> Iterator[StopFlag]:
-    """Catch SIGINT, SIGTERM and SIGHUP in a flag; a second signal acts as if nothing caught it."""
+    """Catch SIGINT, SIGTERM and SIGHUP in a flag; a second Ctrl-C acts as if nothing caught it.
+
+    A signal that is ignored (under nohup, say) stays ignored. A second SIGHUP or SIGTERM changes nothing: when a
+    terminal is closed, the shell and the system often send one each.
+    """
     flag = StopFlag()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
 
     def catch(number: int, _frame: FrameType | None) -> None:
-        flag.signal_number = number
-        _restore(before)
+        flag.signal_number = flag.signal_number or number
+        _restore({n: h for n, h in before.items() if n == signal.SIGINT})
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, catch)
     try:
         yield flag

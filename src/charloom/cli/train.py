@@ -141,11 +141,10 @@ def _print_plan(corpus: Corpus, recipe: Recipe, device: str, as_json: bool, quie
 
     began = time.perf_counter()
     ready = prepare(corpus, recipe, device)
-    network = ready.make_network()
-    _, evaluation_seconds = first_evaluation(ready, network)
-    plan = resolve_plan(ready, network, began, evaluation_seconds)
+    _, evaluation_seconds = first_evaluation(ready, ready.make_network())
+    plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)
-    minutes = recipe.settings.minutes or plan.steps * measure_step_seconds(ready, network) / 60
+    minutes = recipe.settings.minutes or plan.steps * measure_step_seconds(ready) / 60
     found = {
         "recipe": recipe.name,
         "parameters": ready.architecture.num_parameters,

@@ -98,6 +98,7 @@ class TrainingProgress:
             *verdict(self.evaluations, self.plan.baselines),
             f"Saved in {finish.run}. To write with it:",
             f"  charloom generate {run}",
+            *([f"  charloom generate {run}@last    (as it was when it was stopped)"] if finish.interrupted else []),
         ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+from contextlib import suppress
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -51,8 +52,40 @@ def make_view(quiet: bool) -> View:
     """Return the view that suits where stderr goes."""
     if quiet:
         return _Silent()
-    console = Console(stderr=True, highlight=False)
-    return _LiveView(console) if console.is_terminal else _Lines(console)
+    # a sample is shown as it was written, whatever rich would make of ":smile:" or "[b]"
+    console = _PatientConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal
+    return _Forgiving(_LiveView(console) if alive else _Lines(console))
+
+
+class _PatientConsole(Console):
+    """A console that reports a reader who left as any other error, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what rich caught."""
+        raise BrokenPipeError
+
+
+class _Forgiving:
+    """A view that goes silent when nobody can see it any more: a training is worth more than its picture."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+
+    def __enter__(self) -> Self:
+        self._view.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        with suppress(OSError):
+            self._view.__exit__(*details)
+
+    def show(self, record: Record) -> None:
+        """Show a record, or stop showing for good."""
+        try:
+            self._view.show(record)
+        except OSError:  # the terminal was closed, or the reader of the pipe has left
+            self._view = _Silent()
 
 
 class _Silent:
@@ -105,7 +138,7 @@ class _Lines:
         return "  ".join([count, *(f"{name} {value}".strip() for name, value in self._progress.figures())])
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 class _LiveView:
@@ -119,6 +152,7 @@ class _LiveView:
             get_renderable=self._draw,
             refresh_per_second=_REFRESH_HZ,
             vertical_overflow="crop",
+            redirect_stdout=sys.stdout.isatty(),
         )
 
     def __enter__(self) -> Self:
@@ -133,11 +167,11 @@ class _LiveView:
         self._progress.take(record)
         if isinstance(record, PlanRecord):
             for notice in record.plan.notices:
-                self._console.print(f"note: {notice}", markup=False)
+                self._console.print(f"note: {notice}")
         elif isinstance(record, FinishRecord):
             self._live.stop()
             for line in self._progress.closing(record):
-                self._console.print(escape(line))
+                self._console.print(line, soft_wrap=line.startswith(" "))  # a command stays in one piece
 
     def _draw(self) -> RenderableType:
         p = self._progress

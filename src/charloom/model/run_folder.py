@@ -7,12 +7,10 @@ RUN/metrics.jsonl          one JSON object per evaluation
 RUN/samples.txt            a sample at each evaluation
 """
 
-import json
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from charloom.errors import ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
@@ -85,21 +83,6 @@ def find_model(argument: str) -> Path:
     if at and Path(name).is_dir():
         return _checkpoint(Path(name), which)
     raise ModelFileError(_not_found(argument))
-
-
-def read_metrics(run: Path) -> Iterator[dict[str, Any]]:
-    """Yield the evaluations a run recorded; a last line torn by a crash is left out."""
-    try:
-        lines = (run / METRICS).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
 
 
 def _free_names(parent: Path, corpus: str) -> Iterator[Path]:

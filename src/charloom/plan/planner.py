@@ -113,7 +113,12 @@ def check_length(settings: Settings, characters: int) -> None:
 
 
 def make_plan(
-    settings: Settings, characters: int, steps: int, notices: tuple[str, ...] = (), evaluations: int = _EVALUATIONS
+    settings: Settings,
+    characters: int,
+    steps: int,
+    notices: tuple[str, ...] = (),
+    fixed: Collection[str] = (),
+    evaluations: int = _EVALUATIONS,
 ) -> Plan:
     """Resolve what follows from the number of steps.
 
@@ -122,17 +127,24 @@ def make_plan(
         characters: Of the training text.
         steps: Updates in all, at least 1.
         notices: What was said so far.
+        fixed: Names of settings that the user chose, which stay.
         evaluations: How many there are where the settings do not say.
     """
     epoch = steps_per_epoch(settings, characters)
     held_out = settings.val_fraction > 0
+    some_epochs = epoch * -(-steps // (epoch * _CHECKPOINTS))
+    warmup_steps = settings.warmup_steps
+    if warmup_steps > steps // 10 and "warmup_steps" not in fixed:
+        warmup_steps = steps // 10
+        notices = (*notices, f"The run is short: the learning rate rises over {warmup_steps} steps.")
     resolved = replace(
         settings,
+        warmup_steps=warmup_steps,
         steps=steps,
         epochs=0,
         minutes=0.0,
-        eval_every=settings.eval_every or (max(1, -(-steps // evaluations)) if held_out else epoch),
-        checkpoint_every=settings.checkpoint_every or epoch * -(-steps // (epoch * _CHECKPOINTS)),
+        eval_every=settings.eval_every or (max(1, -(-steps // evaluations)) if held_out else some_epochs),
+        checkpoint_every=settings.checkpoint_every or some_epochs,
     )
     return Plan(resolved, steps, epoch, notices)
 
@@ -143,16 +155,19 @@ def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:
     return max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, affordable))
 
 
-def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float) -> int:
+def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float, eval_every: int = 0) -> int:
     """Return how many steps fit into a time, with the evaluations between them.
 
     Args:
         seconds: The time there is.
         step_seconds: What one step takes.
         evaluation_seconds: What one evaluation takes, its sample included.
+        eval_every: Steps between evaluations, where the settings say.
 
     Returns:
         At least 1: a training that was asked for does something.
     """
+    if eval_every:
+        return max(1, int(seconds / (step_seconds + evaluation_seconds / eval_every)))
     evaluations = evaluations_in_time(seconds, evaluation_seconds)
     return max(1, int((seconds - evaluations * evaluation_seconds) / step_seconds))

@@ -123,6 +123,8 @@ def _read(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The recipe file {path} is not valid TOML: {error}.") from None
     base = values.pop("recipe", "auto")
+    if base not in RECIPES and values.keys() >= {item.name for item in setting_fields()}:
+        return Recipe(base, f"from {path.name}", Settings()).with_values(values)  # complete: it builds on nothing
     if base not in RECIPES:
         raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
     try:

@@ -10,6 +10,11 @@ _OVERFITTING = 0.02  # nats above the best before the rise is called over-fittin
 _NOTHING_LEFT = 0.05  # nats: less than one character in twenty is in doubt
 _UNDER_TRAINED = 0.1  # nats between held-out and training loss: a smaller gap leaves room to learn more
 
+_ONLY_TRAINING = (
+    "Nothing was held out, so this says how well the text was learned, not how well a new one is predicted: "
+    "a model that copies would look perfect. --val-fraction 0.1 would tell."
+)
+
 
 def verdict(evaluations: Sequence[EvaluationRecord], baselines: Baselines) -> list[str]:
     """Return sentences for the user about a finished training.
@@ -23,7 +28,7 @@ def verdict(evaluations: Sequence[EvaluationRecord], baselines: Baselines) -> li
         return ["It was stopped before its first evaluation, so nothing is known yet about how good it is."]
     held_out = [e for e in trained if e.val_loss is not None]
     if not held_out:
-        return [_against_guessing(_loss(trained[-1]), baselines, "training"), *_only_training(trained)]
+        return [_against_guessing(_loss(trained[-1]), baselines, "training"), _ONLY_TRAINING]
     best = min(held_out, key=_loss)
     return [_against_guessing(_loss(best), baselines, "held-out"), *_trend(held_out, best, baselines)]
 
@@ -35,19 +40,16 @@ def _loss(evaluation: EvaluationRecord) -> float:
 
 
 def _against_guessing(loss: float, guessing: Baselines, which: str) -> str:
-    return (
+    said = (
         f"The {which} loss is {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character. Guessing evenly costs "
-        f"{guessing.uniform:.4f}, guessing by how frequent each character is {guessing.unigram:.4f}: "
-        f"the model hesitates between about {math.exp(loss):.1f} characters where guessing hesitates between "
+        f"{guessing.uniform:.4f}, guessing by how frequent each character is {guessing.unigram:.4f}"
+    )
+    if loss >= guessing.unigram:
+        return f"{said}."
+    return (
+        f"{said}: the model hesitates between about {math.exp(loss):.1f} characters where guessing hesitates between "
         f"{math.exp(guessing.unigram):.1f}."
     )
-
-
-def _only_training(trained: Sequence[EvaluationRecord]) -> list[str]:
-    return [
-        "Nothing was held out, so this says how well the text was learned, not how well a new one is predicted: "
-        "a model that copies would look perfect. --val-fraction 0.1 would tell."
-    ]
 
 
 def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessing: Baselines) -> list[str]:
@@ -57,6 +59,12 @@ def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessin
             "It has learned nothing that the frequencies do not tell: train longer, or try another learning rate "
             "(--set learning_rate=0.001)."
         ]
+    assert last.train_loss is not None and best.train_loss is not None
+    if _loss(last) > _loss(best) + _OVERFITTING and last.train_loss > best.train_loss:
+        return [
+            f"It got worse from step {best.step} on, on the text it learned from as well: the learning rate is too "
+            f"high. The model of step {best.step} was kept. Lower it (--set learning_rate=0.001)."
+        ]
     if _loss(last) > _loss(best) + _OVERFITTING:
         return [
             f"It over-fits from step {best.step} on: the held-out loss rose from {_loss(best):.4f} to "
@@ -65,7 +73,6 @@ def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessin
         ]
     if _loss(best) < _NOTHING_LEFT:
         return ["There is next to nothing left to learn: the text says the same again and again."]
-    assert last.train_loss is not None
     gap = _loss(last) - last.train_loss
     if gap < _UNDER_TRAINED:
         return [

@@ -12,6 +12,7 @@ from charloom.errors import CorpusError
 from charloom.runtime.engine import Engine
 from charloom.text.vocabulary import Vocabulary
 
+_LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
 
 
@@ -48,7 +49,7 @@ class Score:
     @property
     def perplexity(self) -> float:
         """The number of equally likely characters that would be as hard to guess: exp(nats per character)."""
-        return math.exp(self.nats_per_char)
+        return math.exp(self.nats_per_char) if self.nats_per_char < _LARGEST_EXPONENT else math.inf
 
 
 def score(

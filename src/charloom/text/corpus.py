@@ -118,6 +118,9 @@ class Corpus:
 
 def _read_source(source: Source, encoding: str, notices: list[str], progress: Progress | None) -> str | None:
     """Return the source's text, or None for a file in a folder that is no text."""
+    if source.kind == "run":
+        notices.append(f"Passed over {source.name}: it is the folder of a run.")
+        return None
     if source.kind == "named":
         return read_named(source.name, progress).decode("utf-8")
     data = _read_bytes(source)
@@ -135,6 +138,8 @@ def _read_source(source: Source, encoding: str, notices: list[str], progress: Pr
 
 
 def _read_bytes(source: Source) -> bytes:
+    if source.path is None and sys.stdin is None:
+        raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
     try:
         return sys.stdin.buffer.read() if source.path is None else source.path.read_bytes()
     except OSError as error:

@@ -27,13 +27,14 @@ class Decoded:
     had_bom: bool
 
 
-def decode_bytes(data: bytes, source: str, encoding: str = "utf-8") -> Decoded:
+def decode_bytes(data: bytes, source: str, encoding: str = "utf-8", can_choose: bool = True) -> Decoded:
     """Decode a file's bytes without loss; a byte order mark is dropped, newlines stay as they are.
 
     Args:
         data: The bytes of the whole file.
         source: What to call the file in an error.
         encoding: Any encoding Python knows.
+        can_choose: Whether the user can name another encoding, so that an error may say how.
 
     Raises:
         CorpusError: If the encoding is unknown, or a byte does not belong to it; the message gives the
@@ -43,7 +44,7 @@ def decode_bytes(data: bytes, source: str, encoding: str = "utf-8") -> Decoded:
     try:
         text = data.decode(encoding, "strict")
     except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
-        raise CorpusError(_explain(data, source, encoding, error)) from None
+        raise CorpusError(_explain(data, source, encoding, error, can_choose)) from None
     bom = text.startswith("\ufeff")
     consumed = encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and marked_encoding(data) is not None
     return Decoded(text[1:] if bom else text, bom or consumed)
@@ -70,11 +71,13 @@ def marked_encoding(data: bytes) -> str | None:
     return next((name for mark, name in _BOMS if data.startswith(mark)), None)
 
 
-def _explain(data: bytes, source: str, encoding: str, error: UnicodeError) -> str:
+def _explain(data: bytes, source: str, encoding: str, error: UnicodeError, can_choose: bool) -> str:
     offset = error.start if isinstance(error, UnicodeDecodeError) else 0
     line = data.count(b"\n", 0, offset) + 1
     byte = f"byte 0x{data[offset]:02X} " if offset < len(data) else ""
     where = f"{source} is not {encoding.upper()} text: {byte}at offset {offset} (line {line}) does not belong there."
+    if not can_choose:
+        return f"{where} Save it as UTF-8."
     guess = _guess(data, offset)
     if guess is None:
         return f"{where} Save the file as UTF-8, or name its encoding with --encoding."

@@ -5,6 +5,7 @@ import os
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from charloom.errors import CorpusError
@@ -97,7 +98,7 @@ def _download(corpus: Download, progress: Progress | None) -> bytes:
     for address in corpus.addresses:
         try:
             data = _fetch(address, corpus.size_bytes, progress)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             failures.append(f"{address}: {error}")
             continue
         if hashlib.sha256(data).hexdigest() == corpus.sha256:

@@ -17,7 +17,7 @@ class Source:
     """One thing to read: a file, a named corpus or standard input.
 
     Attributes:
-        kind: "file", "named" or "stdin".
+        kind: "file", "named", "stdin", or "run": a run folder found in a folder, which is passed over.
         name: What to call it in messages: the path as given, the corpus' name, or "standard input".
         path: The file, where there is one.
         from_folder: Whether a folder was named and this file found in it; then a file that is no text is
@@ -65,6 +65,11 @@ def _resolve(argument: str) -> Iterator[Source]:
         yield Source("stdin", "standard input")
         return
     path = Path(argument)
+    if not argument or not _may_exist(path):
+        raise CorpusError(
+            f"{argument[:40]!r} is no name of a file. Give a text file, a folder, a glob or a named corpus; a text "
+            'itself goes through standard input, as in: echo "some text" | charloom ... -'
+        )
     if path.is_dir():
         yield from _folder(path)
     elif path.exists():
@@ -77,11 +82,24 @@ def _resolve(argument: str) -> Iterator[Source]:
         raise CorpusError(_not_found(argument, path))
 
 
+def _may_exist(path: Path) -> bool:
+    try:
+        path.exists()
+    except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
+        return False
+    return True
+
+
 def _folder(folder: Path) -> Iterator[Source]:
+    runs = {path.parent for path in folder.rglob("metrics.jsonl") if (path.parent / "checkpoints").is_dir()}
+    for run in sorted(runs):
+        yield Source("run", str(run))
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and runs.isdisjoint(path.parents)
     ]
     if not files:
         raise CorpusError(f"The folder {folder} holds no files. Put text files into it, or name another.")

@@ -37,8 +37,8 @@ class Vocabulary:
     """
 
     def __init__(self, characters: str) -> None:
-        if not characters:
-            raise CorpusError("A vocabulary needs at least one character; this one is empty.")
+        if not isinstance(characters, str) or not characters:
+            raise CorpusError("A vocabulary is text of at least one character; got none.")
         if len(set(characters)) != len(characters):
             raise CorpusError("A vocabulary cannot hold the same character twice.")
         self.characters = characters

@@ -1,7 +1,7 @@
 """Where a training runs and how precisely it multiplies: chosen from what is there, and said."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Device:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which the forward pass runs."""
-        return torch.autocast(self.name, torch.bfloat16, enabled=self.precision == "bfloat16")
+        return torch.autocast(self.name, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
 
 @contextmanager
@@ -72,8 +72,8 @@ def _has_fast_bfloat16(device: str) -> bool:
         return torch.cuda.get_device_capability() >= (8, 0)
     if device == "mps":
         return False
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # PyTorch has no public name for these
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def _describe(device: str) -> str:

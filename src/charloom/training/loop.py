@@ -74,7 +74,7 @@ def _update(
     if not (math.isfinite(loss.item()) and math.isfinite(grad_norm)):
         raise NonFiniteError(
             f"At step {step + 1} the loss was {loss.item()} and the gradient's norm {grad_norm}: the training has "
-            "diverged. The best model so far is kept. Try a lower learning rate (--set learning_rate=...), or "
+            "diverged. Try a lower learning rate (--set learning_rate=...), or "
             "shorten gradients (--set max_grad_norm=1)."
         )
     optimizer.step()

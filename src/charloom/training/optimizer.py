@@ -34,8 +34,7 @@ def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
 
     Source: warm-up and cosine as in Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
     """
-    # a short run spends a tenth of it warming up, not all of it
-    warmup = min(settings.warmup_steps, steps // 10)
+    warmup = settings.warmup_steps
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     if settings.schedule == "constant":

@@ -1,6 +1,5 @@
 """Everything between a corpus and the first step: split, sizes, device, speed, plan."""
 
-import copy
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -95,32 +94,32 @@ def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Prepar
     )
 
 
-def resolve_plan(ready: Preparation, network: CharNetwork, began: float, evaluation_seconds: float) -> Plan:
+def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) -> Plan:
     """Return the plan of a training: minutes become steps here, once, by measuring this machine.
 
     Args:
         ready: The preparation.
-        network: As before the first step; left as it is.
         began: When the time asked for began, by ``time.perf_counter``.
         evaluation_seconds: What one evaluation takes.
     """
     settings, characters = ready.settings, len(ready.training)
     if settings.steps:
-        return make_plan(settings, characters, settings.steps, ready.notices)
+        return make_plan(settings, characters, settings.steps, ready.notices, ready.recipe.fixed)
     if settings.epochs:
         steps = settings.epochs * steps_per_epoch(settings, characters)
-        return make_plan(settings, characters, steps, ready.notices)
-    step_seconds = measure_step_seconds(ready, network)
+        return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed)
+    step_seconds = measure_step_seconds(ready)
     left = settings.minutes * 60 - (time.perf_counter() - began)
-    steps = steps_in_time(left, step_seconds, evaluation_seconds)
-    return make_plan(settings, characters, steps, ready.notices, evaluations_in_time(left, evaluation_seconds))
+    steps = steps_in_time(left, step_seconds, evaluation_seconds, settings.eval_every)
+    evaluations = evaluations_in_time(left, evaluation_seconds)
+    return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
 
 
-def measure_step_seconds(ready: Preparation, network: CharNetwork) -> float:
-    """Return the median time of a step, from steps made on a copy that is thrown away."""
+def measure_step_seconds(ready: Preparation) -> float:
+    """Return the median time of a step, from steps made with a network that is thrown away."""
     settings = ready.settings
     limit = min(_MEASURE_SECONDS, _MEASURE_SHARE * settings.minutes * 60) if settings.minutes else _MEASURE_SECONDS
-    trial = copy.deepcopy(network)
+    trial = ready.make_network()
     batches = make_batches(ready.training, settings)
     seconds: list[float] = []
     for record in train_steps(trial, batches, settings, 10**6, ready.device):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import charloom
+from charloom.errors import NonFiniteError
 from charloom.model.files import write_whole
 from charloom.model.model_file import SavedModel, save_model
 from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path, create_run_folder
@@ -74,7 +75,7 @@ class _Run:
         self.began = began
         self.network: CharNetwork = ready.make_network()
         self.untrained_loss, evaluation_seconds = first_evaluation(ready, self.network)
-        self.plan: Plan = resolve_plan(ready, self.network, began, evaluation_seconds)
+        self.plan: Plan = resolve_plan(ready, began, evaluation_seconds)
         self.last_epoch: deque[float] = deque(maxlen=self.plan.steps_per_epoch)
         self.since_evaluation: list[float] = []
         self.step_seconds: list[float] = []
@@ -87,18 +88,20 @@ class _Run:
         if self.untrained_loss is not None:
             yield self._evaluated(None, self.untrained_loss)
         batches = make_batches(self.ready.training, self.plan.settings)
-        step: StepRecord | None = None
-        for step in train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device):
-            self._remember(step)
-            yield step
-            if stop() and step.step < self.plan.steps:
-                break
-            yield from self._after(step)
-        assert step is not None  # a plan has at least one step
-        interrupted = step.step < self.plan.steps
-        if interrupted:
-            yield from self._save_interrupted(step)
-        yield self._finish_record(step, interrupted)
+        steps = train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device)
+        try:
+            for step in steps:
+                self._remember(step)
+                if stop() and step.step < self.plan.steps:
+                    saved = self._save_interrupted(step)  # before anything is told: who listens may be gone
+                    yield step
+                    yield saved
+                    break
+                yield step
+                yield from self._after(step)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error} {self._what_is_kept()}") from None
+        yield self._finish_record(step)
 
     def _remember(self, step: StepRecord) -> None:
         self.last_epoch.append(step.loss)
@@ -124,6 +127,10 @@ class _Run:
 
     def _evaluated(self, step: StepRecord | None, val_loss: float | None) -> EvaluationRecord:
         """Keep the model if it is the best, and record where the training stands."""
+        if val_loss is not None and not math.isfinite(val_loss):
+            raise NonFiniteError(
+                f"The held-out loss was {val_loss}: the training has diverged. Try a lower learning rate."
+            )
         train_loss = statistics.fmean(self.since_evaluation) if self.since_evaluation else None
         loss = train_loss if val_loss is None else val_loss
         is_best = step is not None and self._beats_best(val_loss)
@@ -166,10 +173,15 @@ class _Run:
         save_model(path, self._saved_model(step))
         return CheckpointRecord(step, str(path))
 
-    def _save_interrupted(self, step: StepRecord) -> Iterator[Record]:
-        yield self._checkpoint(step.step)
-        if not (self.folder / MODEL).exists():
+    def _save_interrupted(self, step: StepRecord) -> CheckpointRecord:
+        if self.best is None:
             save_model(self.folder / MODEL, self._saved_model(step.step))
+        return self._checkpoint(step.step)
+
+    def _what_is_kept(self) -> str:
+        if self.best is None:
+            return "It happened before the first evaluation, so no model was saved."
+        return f"The best model so far, of step {self.best.step}, is in {self.folder}."
 
     def _saved_model(self, step: int) -> SavedModel:
         vocabulary = self.ready.corpus.vocabulary
@@ -189,6 +201,7 @@ class _Run:
             "epoch": step / self.plan.steps_per_epoch,
             "train_loss": at.train_loss if at else None,
             "val_loss": at.val_loss if at else None,
+            "best_val_loss": self.best.val_loss if self.best else None,
             "charloom_version": charloom.__version__,
         }
 
@@ -203,20 +216,21 @@ class _Run:
             validation_chars=len(self.ready.validation),
         )
 
-    def _finish_record(self, step: StepRecord, interrupted: bool) -> FinishRecord:
+    def _finish_record(self, step: StepRecord) -> FinishRecord:
         train_loss = statistics.fmean(self.last_epoch)
+        trained = self.evaluation if self.evaluation and self.evaluation.step > 0 else None
         kept = self.best.val_loss if self.best and self.best.val_loss is not None else train_loss
         return FinishRecord(
             run=str(self.folder),
             steps=step.step,
             seconds=time.perf_counter() - self.began,
             train_loss=train_loss,
-            val_loss=self.evaluation.val_loss if self.evaluation else None,
+            val_loss=trained.val_loss if trained else None,
             best_val_loss=self.best.val_loss if self.best else None,
             best_step=self.best.step if self.best else None,
             bits_per_char=kept / math.log(2),
             chars_per_second=self._chars_per_second(),
-            interrupted=interrupted,
+            interrupted=step.step < self.plan.steps,
         )
 
     def _chars_per_second(self) -> float:
