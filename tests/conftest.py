@@ -1,4 +1,4 @@
-"""What several tests share: a small text, small sizes, a small trained run, and the command line in-process."""
+"""What several tests share: a small text, small sizes, a small trained run, the command line in its own process."""
 
 import json
 import os
@@ -9,12 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 import charloom
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel
 from charloom.text.vocabulary import Vocabulary
+
+# how long an example takes says more about the machine than about the code
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
 
 LINES = [
     "The loom is warm and the thread is long.",

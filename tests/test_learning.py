@@ -15,7 +15,7 @@ from charloom.plan.settings import Settings
 from charloom.training.device import choose_device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
-from charloom.training.optimizer import learning_rate_at
+from charloom.training.optimizer import learning_rate_at, make_optimizer
 from charloom.training.streams import make_batches
 
 SMALL = Settings(
@@ -88,6 +88,20 @@ def test_adam_is_the_papers():
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         value -= 1e-3 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-7)
         assert float(network.output.bias[2].detach()) == pytest.approx(value, rel=1e-4)
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases():
+    """With no gradient, AdamW only multiplies by 1 - learning_rate * weight_decay = 1 - 0.01 * 0.5."""
+    architecture = SMALL.architecture(9)
+    weights = {n: w + np.float32(0.5) for n, w in initial_weights(architecture, 0).items()}
+    network = CharNetwork(architecture, weights)
+    optimizer = make_optimizer(network, replace(SMALL, weight_decay=0.5))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in network.weights().items():
+        expected = weights[name] * np.float32(1 if value.ndim == 1 else 0.995)
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=name)
 
 
 def test_long_gradients_are_shortened():

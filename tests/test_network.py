@@ -117,6 +117,14 @@ def test_dropout_is_locked_through_a_window_and_keeps_the_mean():
     assert abs(dropped[:, 0].mean().item() - 1) < 0.05
 
 
+def test_each_dropout_acts_where_its_name_says(monkeypatch):
+    _, _, network = make("gru", num_layers=3, dropout=(0.1, 0.2, 0.3))
+    acted = []
+    monkeypatch.setattr(network, "_locked_dropout", lambda x, share, _: acted.append((share, x.shape[-1])) or x)
+    network(torch.from_numpy(IDS))
+    assert acted == [(0.1, 4), (0.2, 5), (0.2, 5), (0.3, 5)]  # embedding of 4, then layers of 5
+
+
 def test_dropout_is_off_outside_training_and_repeatable_inside():
     _, _, network = make("gru", dropout=(0.3, 0.3, 0.3))
     ids = torch.from_numpy(IDS)
