@@ -59,7 +59,6 @@ def train_steps(
             grad_norm=grad_norm,
             learning_rate=learning_rate,
             seconds=time.perf_counter() - began,
-            ends_epoch=batch.ends_epoch,
         )
 
 

@@ -41,7 +41,6 @@ class StepRecord:
         grad_norm: L2 norm of the gradient before it was shortened.
         learning_rate: Of this update.
         seconds: What the update took.
-        ends_epoch: Whether the batch was the last of its epoch.
     """
 
     step: int
@@ -50,7 +49,6 @@ class StepRecord:
     grad_norm: float
     learning_rate: float
     seconds: float
-    ends_epoch: bool
 
 
 @dataclass(frozen=True)
