@@ -9,6 +9,7 @@ from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
 from charloom.training.network import CharNetwork, detached
+from charloom.training.recurrence import gru_window
 from conftest import tiny_architecture, tiny_weights
 
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -68,6 +69,30 @@ def test_stacked_layers_are_pytorchs(cell):
         expected = network.output(theirs(embedded)[0])
         logits, _ = network(torch.from_numpy(IDS))
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_the_recurrence_written_by_hand_has_the_gradients_of_its_own_differences():
+    """For every input, the state before the first step included, which training itself never asks for."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((4, 2, 9), (2, 3), (9, 3), (9,))  # gates, hidden, weight_hh, bias_hh
+    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(gru_window, inputs)
+
+
+def test_characters_looked_up_and_characters_multiplied_say_the_same_to_the_gates():
+    _, _, network = make("gru", num_layers=1)
+    row = torch.from_numpy(IDS[:1])
+    whole, _ = network(row)  # 11 characters of an alphabet of 7: by table
+    first, state = network(row[:, :6])  # 6: each multiplied by itself
+    second, _ = network(row[:, 6:], state)
+    np.testing.assert_allclose(torch.cat([first, second], 1).detach(), whole.detach(), atol=1e-6)
+    grads = []
+    for logits in (whole, torch.cat([first, second], 1)):
+        network.zero_grad()
+        logits.square().sum().backward()
+        grads.append([p.grad.clone() for p in network.parameters()])
+    for by_table, by_product in zip(*grads, strict=True):
+        np.testing.assert_allclose(by_product, by_table, rtol=1e-4, atol=1e-5)
 
 
 @both

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from charloom.errors import NonFiniteError
 from charloom.plan.settings import Settings
-from charloom.training.device import Device, flushed_denormals
+from charloom.training.device import Device, flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached
-from charloom.training.optimizer import learning_rate_at, make_optimizer, set_learning_rate
+from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
 from charloom.training.records import StepRecord
 from charloom.training.streams import Batches
 
@@ -39,27 +39,30 @@ def train_steps(
     optimizer = make_optimizer(network, settings)
     generator = torch.Generator(device.name)
     state: NetworkState | None = None
-    for step in range(steps):
-        began = time.perf_counter()
-        batch = next(batches)
-        inputs, targets = (torch.from_numpy(a.astype("int64")).to(device.name) for a in (batch.inputs, batch.targets))
-        learning_rate = learning_rate_at(step, steps, settings)
-        set_learning_rate(optimizer, learning_rate)
-        generator.manual_seed(_mask_seed(settings.seed, step))
-        with flushed_denormals():
-            with device.autocast():
-                logits, state = network(inputs, None if batch.resets_state else state, generator)
-            state = detached(state)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-            grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
-        yield StepRecord(
-            step=step + 1,
-            epoch=batch.epoch + (batch.index + 1) / batches.batches_per_epoch,
-            loss=loss.item(),
-            grad_norm=grad_norm,
-            learning_rate=learning_rate,
-            seconds=time.perf_counter() - began,
-        )
+    with kept_memory():
+        for step in range(steps):
+            began = time.perf_counter()
+            batch = next(batches)
+            inputs, targets = (
+                torch.from_numpy(a.astype("int64")).to(device.name) for a in (batch.inputs, batch.targets)
+            )
+            learning_rate = learning_rate_at(step, steps, settings)
+            set_step(optimizer, step, learning_rate, settings)
+            generator.manual_seed(_mask_seed(settings.seed, step))
+            with flushed_denormals():
+                with device.autocast():
+                    logits, state = network(inputs, None if batch.resets_state else state, generator)
+                state = detached(state)
+                loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+                grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
+            yield StepRecord(
+                step=step + 1,
+                epoch=batch.epoch + (batch.index + 1) / batches.batches_per_epoch,
+                loss=loss.item(),
+                grad_norm=grad_norm,
+                learning_rate=learning_rate,
+                seconds=time.perf_counter() - began,
+            )
 
 
 def _update(

@@ -9,12 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from charloom.model.architecture import Architecture
+from charloom.training.recurrence import character_gates, gru_window
 
 LayerState = Tensor | tuple[Tensor, Tensor]
 NetworkState = tuple[LayerState, ...]
 """All that is carried from window to window: one entry per recurrent layer."""
+
+_LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class CharNetwork(nn.Module):
@@ -61,11 +65,14 @@ class CharNetwork(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """Do all of ``forward`` but the output layer: return the last layer's hidden vectors (B, T, H)."""
         at_input, between, at_output = self.dropout
-        x = self._locked_dropout(self.embedding(ids), at_input, generator)
+        fast = self.architecture.cell == "gru" and ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        looked_up = fast and not (self.training and at_input)  # layer 1 finds the characters in a table
+        x = ids if looked_up else self._locked_dropout(self.embedding(ids), at_input, generator)
         states: list[LayerState] = []
         for i, layer in enumerate(self.layers):
-            x, layer_state = layer(x, None if state is None else state[i])
-            states.append(layer_state)
+            before = None if state is None else state[i]
+            x, after = self._run_gru(layer, x, before) if fast else layer(x, before)
+            states.append(after)
             x = self._locked_dropout(x, at_output if layer is self.layers[-1] else between, generator)
         return x, tuple(states)
 
@@ -75,6 +82,17 @@ class CharNetwork(nn.Module):
             name: self._parameter(name).detach().to("cpu", torch.float32).numpy().copy()
             for name in self.architecture.parameter_shapes()
         }
+
+    def _run_gru(self, layer: nn.Module, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
+        """Do what the layer itself does, faster; ``x`` are vectors (B, T, width), or the characters' ids (B, T)."""
+        weight_ih, weight_hh, bias_ih, bias_hh = (layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS)
+        if x.dim() == 2:
+            gates = character_gates(x, self.embedding.weight, weight_ih, bias_ih)
+        else:
+            gates = F.linear(x.transpose(0, 1), weight_ih, bias_ih)
+        hidden = gates.new_zeros(len(x), weight_hh.shape[1]) if state is None else state[0]
+        hiddens = gru_window(gates, hidden, weight_hh, bias_hh)
+        return hiddens.transpose(0, 1), hiddens[-1:]
 
     def _make_layer(self, index: int) -> nn.RNNBase:
         a = self.architecture

@@ -43,7 +43,20 @@ def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Use this learning rate from the next update on."""
+def set_step(optimizer: torch.optim.Optimizer, step: int, learning_rate: float, settings: Settings) -> None:
+    """Make an optimizer ready for its next update.
+
+    Adam's epsilon is added to the root of the average as it is, before that average is corrected for having
+    begun at zero: the last form of section 2 of Kingma & Ba, and TensorFlow's. PyTorch adds it afterwards,
+    which is the same with an epsilon that falls to its value as the correction fades.
+
+    Args:
+        optimizer: Of ``make_optimizer``.
+        step: From 0; of the update about to be made.
+        learning_rate: Of this update.
+        settings: ``adam_epsilon``, ``adam_beta2``.
+    """
+    correction = math.sqrt(1 - settings.adam_beta2 ** (step + 1))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
+        group["eps"] = settings.adam_epsilon / correction
