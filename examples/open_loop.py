@@ -1,0 +1,99 @@
+"""Train the open way: a loop of your own on charloom's parts, as the tutorial's last chapter invites to.
+
+    python examples/open_loop.py shakespeare --recipe tutorial-gru --epochs 10 --output runs/open
+
+The state goes back to zero at the start of every epoch, a line tells the loss every 100 batches, a checkpoint is
+written every 5 epochs and at the end, and each epoch says how long it took. Change ``train_step`` to try ideas;
+``curriculum.py`` beside this file is one.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from charloom import CharloomError, Corpus
+from charloom.model.initializers import initial_weights
+from charloom.model.model_file import SavedModel, save_model
+from charloom.plan.recipes import load_recipe
+from charloom.training.device import flushed_denormals, kept_memory
+from charloom.training.network import CharNetwork, NetworkState, detached
+from charloom.training.optimizer import make_optimizer, set_step
+from charloom.training.streams import Batch, make_batches
+
+
+def train_step(
+    network: CharNetwork, optimizer: torch.optim.Optimizer, batch: Batch, state: NetworkState | None
+) -> tuple[float, NetworkState]:
+    """Make one update; return the loss before it, in nats per character, and the state after the batch."""
+    inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (batch.inputs, batch.targets))  # (B, T)
+    logits, state = network(inputs, state)  # (B, T, V)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    gradients = torch.autograd.grad(loss, list(learned(network)))
+    for parameter, gradient in zip(learned(network), gradients, strict=True):
+        parameter.grad = gradient
+    optimizer.step()
+    return loss.item(), detached(state)
+
+
+def learned(network: CharNetwork) -> list[Tensor]:
+    """Return the parameters that are learned."""
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def train(corpus: Corpus, recipe_name: str, epochs: int, folder: Path) -> None:
+    """Train for some epochs and leave checkpoints and ``losses.jsonl`` in a new folder."""
+    recipe = load_recipe(recipe_name)
+    settings = recipe.settings
+    architecture = settings.architecture(len(corpus.vocabulary))
+    network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
+    optimizer = make_optimizer(network, settings)
+    batches = make_batches(corpus.vocabulary.encode(corpus.text), settings)
+    folder.mkdir(parents=True)
+    for epoch in range(1, epochs + 1):
+        began, losses, state = time.perf_counter(), [], None
+        for index in range(batches.batches_per_epoch):
+            set_step(optimizer, (epoch - 1) * batches.batches_per_epoch + index, settings.learning_rate, settings)
+            loss, state = train_step(network, optimizer, next(batches), state)
+            losses.append(loss)
+            if index % 100 == 0:
+                print(f"epoch {epoch}/{epochs}  batch {index:>3}  loss {loss:.4f}", flush=True)
+        seconds = time.perf_counter() - began
+        left = (epochs - epoch) * seconds / 60
+        print(
+            f"epoch {epoch}/{epochs}  last batch loss {loss:.4f}  {seconds:.1f} s, {left:.0f} minutes left", flush=True
+        )
+        with (folder / "losses.jsonl").open("a") as file:
+            print(json.dumps({"epoch": epoch, "losses": losses, "seconds": seconds}), file=file)
+        if epoch % 5 == 0 or epoch == epochs:
+            facts = {"corpus": corpus.name, "recipe": f"{recipe.name}, open way", "epoch": epoch}
+            path = folder / f"epoch-{epoch:02}.safetensors"
+            save_model(path, SavedModel(architecture, corpus.vocabulary, network.weights(), facts))
+            print(f"saved {path}", flush=True)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description="Train with a loop of your own.")
+    parser.add_argument("corpus", help="a text file, a folder, or a named corpus such as shakespeare")
+    parser.add_argument("--recipe", default="tutorial-gru", help="a recipe's name or file (default: tutorial-gru)")
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the text (default: 10)")
+    parser.add_argument("--output", type=Path, default=Path("runs/open"), help="a new folder (default: runs/open)")
+    options = parser.parse_args()
+    if options.epochs < 1:
+        parser.error(f"--epochs must be at least 1; got {options.epochs}.")
+    if options.output.exists():
+        parser.error(f"{options.output} exists already; name a new folder with --output.")
+    try:
+        with kept_memory(), flushed_denormals():
+            train(Corpus.read(options.corpus), options.recipe, options.epochs, options.output)
+    except CharloomError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
