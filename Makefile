@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full check format lint types bench clean
+.PHONY: help install demo test test-full check format lint types bench reproduce lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,12 @@ types: install
 
 bench: install ## the benchmarks that need nothing but charloom
 	$(BIN)/python benchmarks/encoding.py
+
+reproduce: install ## train both editions of the tutorial again, two hours: docs/reproduction.md
+	$(BIN)/python benchmarks/reproduce.py
+
+lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook
+	$(BIN)/python docs/tutorial/build.py
 
 clean: ## remove what these targets made, but not your runs
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from charloom.plan.recipes import RECIPES
 from test_house import MODULES, SOURCE, name
 
 ROOT = Path(__file__).parents[1]
@@ -18,14 +19,20 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = (r"--minutes \d+(\.\d+)?", "--steps 3"), (r"minutes=\d+", "steps=3")  # all else runs as it is written
 
 
-def blocks(kind):
-    return re.findall(rf"^```{kind}\n(.*?)^```", README, re.M | re.S)
+def blocks(kind, page=README):
+    return re.findall(rf"^```{kind}\n(.*?)^```", page, re.M | re.S)
 
 
 def shortened(code):
     for long, short in SHORTER:
         code = re.sub(long, short, code)
     return code
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, f"{code}\n{done.stderr}"
+    return done.stdout
 
 
 @pytest.fixture
@@ -52,8 +59,7 @@ def test_the_readmes_commands_run_in_their_order(desk):
 def test_the_readmes_python_runs(desk):
     assert blocks("python")
     for code in map(shortened, blocks("python")):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
-        assert done.returncode == 0, f"{code}\n{done.stderr}"
+        run_python(code)
 
 
 def test_the_readmes_make_targets_are_there():
@@ -94,6 +100,18 @@ def test_examples_in_docstrings_are_true(path):
 
 
 def test_links_between_documents_lead_somewhere():
-    for document in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8")):
+    for document in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
+    page = (ROOT / "docs" / "coming_from_the_tutorial.md").read_text(encoding="utf-8")
+    (code,) = blocks("python", page)
+    Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "ROMEO: Q")
+    run_python(code.replace("epochs=10", "epochs=1, hidden_size=8, seq_length=20, batch_size=8"))
+    for command in re.findall(r"`charloom (\w+)", page):
+        assert (SOURCE / "cli" / f"{command}.py").exists()
+    settings = set(RECIPES["auto"].settings.to_dict())
+    assert set(re.findall(r"--set (\w+)=", page)) <= settings

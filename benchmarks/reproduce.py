@@ -1,0 +1,195 @@
+"""Both editions of the tutorial, trained again and laid beside the figures they report.
+
+    python benchmarks/reproduce.py          (`make reproduce`; about two hours on two cores)
+
+Trains each recipe the simple way (`charloom train`) and the open way (`examples/open_loop.py`), and the GRU once
+more with its state reset at every window. Runs that are complete under runs/reproduce are kept, so what was stopped
+can go on. Then writes docs/reproduction.json, and from it docs/reproduction.md and docs/reproduction.png. The last
+line is JSON.
+"""
+
+import argparse
+import json
+import math
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import charloom
+from charloom.model.initializers import initial_weights
+from charloom.plan.recipes import RECIPES
+from charloom.runtime.numpy_engine import NumpyEngine
+from charloom.training.device import choose_device
+from charloom.training.streams import make_batches
+from reproduction_page import write_page
+
+ROOT = Path(__file__).parents[1]
+RUNS = ROOT / "runs" / "reproduce"
+DOCS = ROOT / "docs"
+EPOCHS = 10
+OPEN_LOOP = [sys.executable, "examples/open_loop.py"]
+CHARLOOM = [sys.executable, "-m", "charloom", "train"]
+COMMANDS = {
+    "gru-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "-o"],
+    "lstm-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "-o"],
+    "gru-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-gru", "--output"],
+    "lstm-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-lstm", "--output"],
+    "gru-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "--set", "reset_state=window", "-o"],
+}
+PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Train both editions of the tutorial again.")
+    parser.add_argument("--page", action="store_true", help="only write the page again, from docs/reproduction.json")
+    if not parser.parse_args().page:
+        for name in COMMANDS:
+            train(name)
+        facts = {
+            "machine": machine(),
+            "corpus": corpus_facts(),
+            "untrained": {cell: untrained(cell) for cell in ("gru", "lstm")},
+            "runs": {name: run_facts(name) for name in COMMANDS},
+            "samples": {cell: samples(cell) for cell in ("gru", "lstm")},
+            "greedy": {cell: greedy(cell) for cell in ("gru", "lstm")},
+        }
+        (DOCS / "reproduction.json").write_text(
+            json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    facts = json.loads((DOCS / "reproduction.json").read_text(encoding="utf-8"))
+    write_page(facts, DOCS)
+    last = {name: run["epochs"][-1] for name, run in facts["runs"].items()}
+    print(json.dumps({"benchmark": "reproduce", "last_epoch": last, "machine": facts["machine"]}))
+
+
+def train(name):
+    """Make a run unless it is there; one that was broken off begins again."""
+    folder = RUNS / name
+    if folder.exists() and len(epochs_of(folder)) == EPOCHS:
+        print(f"{name}: kept, it is complete in {folder.relative_to(ROOT)}", file=sys.stderr)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"{name}: training", file=sys.stderr, flush=True)
+    subprocess.run([*COMMANDS[name], str(folder.relative_to(ROOT))], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def epochs_of(folder):
+    """Return one object for every epoch that a run has finished."""
+    path = folder / ("losses.jsonl" if folder.name.endswith("open") else "metrics.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run_facts(name):
+    """Return the losses by which the editions tell a run: the mean of an epoch, or in the open way its last batch."""
+    epochs = epochs_of(RUNS / name)
+    facts = {"command": " ".join(["python", *COMMANDS[name][1:], f"runs/reproduce/{name}"])}
+    if name.endswith("open"):
+        facts |= {
+            "epochs": [e["losses"][-1] for e in epochs],
+            "means": [statistics.fmean(e["losses"]) for e in epochs],
+            "batch_0": [e["losses"][0] for e in epochs],
+            "batch_100": [e["losses"][100] for e in epochs],
+            "seconds": [e["seconds"] for e in epochs],
+        }
+    else:
+        ends = [0.0, *(e["seconds"] for e in epochs)]
+        facts |= {"epochs": [e["train_loss"] for e in epochs], "seconds": np.diff(ends).tolist()}
+    return facts
+
+
+def machine():
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "precision": choose_device("cpu").precision,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "charloom": charloom.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def corpus_facts():
+    corpus = charloom.Corpus.read("shakespeare")
+    ids = corpus.vocabulary.encode(corpus.text)
+    batches = make_batches(ids, RECIPES["tutorial-gru"].settings)
+    first = next(batches)
+    return {
+        "sha256": corpus.sha256,
+        "characters": len(corpus.text),
+        "distinct": len(corpus.vocabulary),
+        "first_ids": {"text": corpus.text[:13], "ids": corpus.vocabulary.encode(corpus.text[:13]).tolist()},
+        "first_window": corpus.text[:101],
+        "windows": len(batches.windows),
+        "batches": batches.batches_per_epoch,
+        "inputs_shape": list(first.inputs.shape),
+        "targets_shape": list(first.targets.shape),
+    }
+
+
+def untrained(cell):
+    """Return parameters, and the loss of a fresh model on one batch."""
+    corpus = charloom.Corpus.read("shakespeare")
+    settings = RECIPES[f"tutorial-{cell}"].settings
+    architecture = settings.architecture(len(corpus.vocabulary))
+    engine = NumpyEngine(architecture, initial_weights(architecture, settings.seed))
+    batch = next(make_batches(corpus.vocabulary.encode(corpus.text), settings))
+    logits, _ = engine.forward(batch.inputs, engine.initial_state(len(batch.inputs)))
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    likely = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    loss = -np.take_along_axis(likely, batch.targets[..., None].astype(np.intp), -1).mean()
+    layers = {name: math.prod(shape) for name, shape in architecture.parameter_shapes().items()}
+    return {
+        "parameters": architecture.num_parameters,
+        "by_weight": layers,
+        "logits_shape": list(logits.shape),
+        "loss": float(loss),
+    }
+
+
+def samples(cell):
+    """Return what the model of the simple way writes."""
+    model = charloom.load(RUNS / f"{cell}-simple")
+    return [
+        {"prompt": p, "temperature": t, "seed": 1, "text": model.generate(p, SAMPLE_LENGTH, t, seed=1)}
+        for p in PROMPTS
+        for t in TEMPERATURES
+    ]
+
+
+def greedy(cell):
+    """Return where the likeliest characters fall into a loop, and whether drawn ones do."""
+    model = charloom.load(RUNS / f"{cell}-simple")
+    texts = {"greedy": model.generate("ROMEO: ", SAMPLE_LENGTH, temperature=0)}
+    texts |= {f"drawn at {t}": model.generate("ROMEO: ", SAMPLE_LENGTH, t, seed=1) for t in TEMPERATURES}
+    return {name: {"text": text[:500], "loop": find_loop(text)} for name, text in texts.items()}
+
+
+def find_loop(text, rounds=3):
+    """Return [start, length] of the loop that a text ends in, None if it does not repeat itself ``rounds`` times.
+
+    >>> find_loop("to be or not or not or not or")
+    [6, 7]
+    """
+    for length in range(1, len(text) // rounds):
+        same = len(text)
+        while same > length and text[same - 1] == text[same - 1 - length]:
+            same -= 1
+        start = same - length
+        if len(text) - start >= rounds * length:
+            return [start, length]
+    return None
+
+
+if __name__ == "__main__":
+    main()

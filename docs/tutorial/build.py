@@ -1,0 +1,91 @@
+"""Execute the lesson: its outputs go into both languages' pages, and the whole becomes the notebook.
+
+    python docs/tutorial/build.py           (`make lesson`; some minutes: it really trains)
+
+The English page is the source. Each of its Python blocks is run in order, in an empty folder; what it prints
+stands below it as a text block, which the next build replaces. The Chinese page has the same blocks, with
+comments of its own, and so the same outputs.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+PAGES = ("README.md", "zh.md")
+# a Python block, and the output that an earlier build put below it
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.M | re.S)
+SHOWN_LINES = 24  # of a long output, on a page; the notebook has all of it
+
+
+def main():
+    english = (FOLDER / PAGES[0]).read_text(encoding="utf-8")
+    notebook = execute(to_notebook(english))
+    nbformat.write(notebook, FOLDER / "tutorial.ipynb")
+    outputs = [printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    for name in PAGES:
+        page = (FOLDER / name).read_text(encoding="utf-8")
+        (FOLDER / name).write_text(with_outputs(page, outputs), encoding="utf-8")
+    print(f"{len(outputs)} blocks executed", file=sys.stderr)
+
+
+def to_notebook(page):
+    """Return the page as a notebook that has not been run."""
+    cells, end = [], 0
+    for block in BLOCK.finditer(page):
+        prose = page[end : block.start()].strip()
+        if prose:
+            cells.append(nbformat.v4.new_markdown_cell(prose))
+        cells.append(nbformat.v4.new_code_cell(block[1].rstrip("\n")))
+        end = block.end()
+    cells.append(nbformat.v4.new_markdown_cell(page[end:].strip()))
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"  # the same at every build
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    return notebook
+
+
+def execute(notebook):
+    """Run every cell in an empty folder and return the notebook with its outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": folder}}).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # times of the day
+    return notebook
+
+
+def printed(cell):
+    """Return what a cell has printed."""
+    return "".join(output.get("text", "") for output in cell.outputs).strip("\n")
+
+
+def with_outputs(page, outputs):
+    """Return the page with these outputs below its Python blocks."""
+    waiting = iter(outputs)
+
+    def put(block):
+        output = shortened(next(waiting))
+        return f"```python\n{block[1]}```\n" + (f"\n```text\n{output}\n```\n" if output else "")
+
+    return BLOCK.sub(put, page)
+
+
+def shortened(output):
+    """Leave out the middle of a long output."""
+    lines = output.splitlines()
+    if len(lines) <= SHOWN_LINES:
+        return output
+    half = SHOWN_LINES // 2
+    return "\n".join([*lines[:half], "[...]", *lines[-half:]])
+
+
+if __name__ == "__main__":
+    main()
