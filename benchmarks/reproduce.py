@@ -42,6 +42,7 @@ COMMANDS = {
     "gru-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-gru", "--output"],
     "lstm-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-lstm", "--output"],
     "gru-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "--set", "reset_state=window", "-o"],
+    "lstm-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "--set", "reset_state=window", "-o"],
 }
 PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
 
@@ -179,9 +180,9 @@ def find_loop(text, rounds=3):
     """Return [start, length] of the loop that a text ends in, None if it does not repeat itself ``rounds`` times.
 
     >>> find_loop("to be or not or not or not or")
-    [6, 7]
+    [5, 7]
     """
-    for length in range(1, len(text) // rounds):
+    for length in range(1, len(text) // rounds + 1):
         same = len(text)
         while same > length and text[same - 1] == text[same - 1 - length]:
             same -= 1

@@ -1,13 +1,16 @@
 """Scheduled sampling: a model that learns to go on from its own characters, measured beside the plain loop.
 
-    python examples/curriculum.py shakespeare --steps 1500 --share 0.25
+    python examples/curriculum.py shakespeare --steps 1200 --share 0.05
 
 While it learns, a model always reads what a human wrote; when it writes, it reads what it wrote itself, mistakes
 included, and nobody has ever shown it how to get out of one. The tutorial names curriculum learning as a thing to
 try in the open way: here a growing share of what the model reads in training is replaced by what it has drawn itself.
 
 Two models begin with the same weights and read the same batches, one plainly, one so. Then both write, and a judge
-that is neither of them says what their text costs: a model of sixfold letter counts, made from the training text.
+that is neither of them says what their text costs: counts of which character follows which five before it.
+
+What came out, on two cores in two minutes: the plain model wrote better. The more was replaced, the less the model
+trusted what it read, and the flatter its guesses became; see docs/decisions.md.
 
 Source: Bengio et al. 2015, arXiv:1506.03099; drawing all replacements in one pass beforehand as in Duckworth et al.
 2019, arXiv:1906.04331.
@@ -165,8 +168,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Scheduled sampling beside the plain loop.")
     parser.add_argument("corpus", help="a text file, a folder, or a named corpus such as shakespeare")
     parser.add_argument("--recipe", default="auto", help="a recipe's name or file (default: auto)")
-    parser.add_argument("--steps", type=int, default=1500, help="updates of each model (default: 1500)")
-    parser.add_argument("--share", type=float, default=0.25, help="replaced at the end, 0 to 1 (default: 0.25)")
+    parser.add_argument("--steps", type=int, default=1200, help="updates of each model (default: 1200)")
+    parser.add_argument("--share", type=float, default=0.05, help="replaced at the end, 0 to 1 (default: 0.05)")
     options = parser.parse_args()
     if options.steps < 1 or not 0 <= options.share <= 1:
         parser.error(f"--steps must be at least 1 and --share from 0 to 1; got {options.steps} and {options.share}.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from test_docs import ROOT, blocks, run_python
 
@@ -69,3 +70,13 @@ def test_outputs_on_the_pages_are_those_of_the_notebook(monkeypatch):
     outputs = [build.printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
     for page in PAGES.values():
         assert build.with_outputs(page, outputs) == page
+
+
+def test_a_training_in_a_notebook_tells_how_it_goes_in_plain_lines(tmp_path, text):
+    (tmp_path / "my_book.txt").write_text(text)
+    code = 'import charloom\ncharloom.train("my_book.txt", steps=3, hidden_size=16, batch_size=8)'
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, timeout=120).execute()
+    told = [output for output in notebook.cells[0].outputs if output.output_type == "stream"]
+    assert not [output for output in notebook.cells[0].outputs if output.output_type == "display_data"]
+    assert "Done after 3 steps" in "".join(output.text for output in told)

@@ -1,6 +1,7 @@
 """Execute the lesson: its outputs go into both languages' pages, and the whole becomes the notebook.
 
-    python docs/tutorial/build.py           (`make lesson`; some minutes: it really trains)
+    python docs/tutorial/build.py            (`make lesson`; some minutes: it really trains)
+    python docs/tutorial/build.py --prose    where only words have changed: the outputs stay
 
 The English page is the source. Each of its Python blocks is run in order, in an empty folder; what it prints
 stands below it as a text block, which the next build replaces. The Chinese page has the same blocks, with
@@ -16,21 +17,21 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
-PAGES = ("README.md", "zh.md")
+PAGES, NOTEBOOK = ("README.md", "zh.md"), FOLDER / "tutorial.ipynb"
 # a Python block, and the output that an earlier build put below it
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.M | re.S)
 SHOWN_LINES = 24  # of a long output, on a page; the notebook has all of it
 
 
 def main():
-    english = (FOLDER / PAGES[0]).read_text(encoding="utf-8")
-    notebook = execute(to_notebook(english))
-    nbformat.write(notebook, FOLDER / "tutorial.ipynb")
+    notebook = to_notebook((FOLDER / PAGES[0]).read_text(encoding="utf-8"))
+    notebook = keep_outputs(notebook) if sys.argv[1:] == ["--prose"] else execute(notebook)
+    nbformat.write(notebook, NOTEBOOK)
     outputs = [printed(cell) for cell in notebook.cells if cell.cell_type == "code"]
     for name in PAGES:
         page = (FOLDER / name).read_text(encoding="utf-8")
         (FOLDER / name).write_text(with_outputs(page, outputs), encoding="utf-8")
-    print(f"{len(outputs)} blocks executed", file=sys.stderr)
+    print(f"{len(outputs)} blocks with their outputs", file=sys.stderr)
 
 
 def to_notebook(page):
@@ -56,9 +57,18 @@ def to_notebook(page):
 def execute(notebook):
     """Run every cell in an empty folder and return the notebook with its outputs."""
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook, timeout=None, resources={"metadata": {"path": folder}}).execute()
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)  # times of the day
+        NotebookClient(notebook, timeout=None, record_timing=False, resources={"metadata": {"path": folder}}).execute()
+    return notebook
+
+
+def keep_outputs(notebook):
+    """Give the cells the outputs of the notebook that is there; their code must be the same."""
+    executed = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [cell.source for cell in cells] != [cell.source for cell in executed]:
+        sys.exit("The code has changed: run it, without --prose.")
+    for cell, done in zip(cells, executed, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return notebook
 
 

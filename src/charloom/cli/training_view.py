@@ -52,8 +52,8 @@ def make_view(quiet: bool) -> View:
     """Return the view that suits where stderr goes."""
     if quiet:
         return _Silent()
-    # a sample is shown as it was written, whatever rich would make of ":smile:" or "[b]"
-    console = _PatientConsole(stderr=True, highlight=False, markup=False, emoji=False)
+    # a sample is shown as it was written, whatever rich would make of ":smile:" or "[b]"; in a notebook plain lines
+    console = _PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
     alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal
     return _Forgiving(_LiveView(console) if alive else _Lines(console))
 
