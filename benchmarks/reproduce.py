@@ -42,7 +42,7 @@ COMMANDS = {
     "gru-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-gru", "--output"],
     "lstm-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-lstm", "--output"],
     "gru-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "--set", "reset_state=window", "-o"],
-    "lstm-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "--set", "reset_state=window", "-o"],
+    "lstm-carried": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "--set", "reset_state=never", "-o"],
 }
 PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
 
@@ -73,12 +73,16 @@ def main():
 def train(name):
     """Make a run unless it is there; one that was broken off begins again."""
     folder = RUNS / name
-    if folder.exists() and len(epochs_of(folder)) == EPOCHS:
+    if is_complete(folder):
         print(f"{name}: kept, it is complete in {folder.relative_to(ROOT)}", file=sys.stderr)
         return
     shutil.rmtree(folder, ignore_errors=True)
     print(f"{name}: training", file=sys.stderr, flush=True)
     subprocess.run([*COMMANDS[name], str(folder.relative_to(ROOT))], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def is_complete(folder):
+    return len(epochs_of(folder)) == EPOCHS
 
 
 def epochs_of(folder):

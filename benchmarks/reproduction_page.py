@@ -1,5 +1,7 @@
 """The page and the picture that `reproduce.py` makes of what it measured."""
 
+import statistics
+
 from matplotlib import pyplot
 
 EDITIONS = {
@@ -11,8 +13,15 @@ EDITIONS = {
 """What the tutorial's two editions report: the mean over the epoch, or in the open way its last batch."""
 
 UNTRAINED = {"gru": 4.1737, "lstm": 4.1742}
-RESET_EDITION = 1.2074  # an edition that resets the state at every window, its tenth epoch
-NAMES = {"gru": "GRU", "lstm": "LSTM"}
+RESET_EDITION = [2.7276, 1.9853, 1.7084, 1.5496, 1.4513, 1.3830, 1.3311, 1.2864, 1.2466, 1.2074]
+"""A later edition of the GRU, whose layer is not stateful, as one of its readers reports it."""
+
+STATES = {"gru": ("gru-simple", "gru-reset"), "lstm": ("lstm-carried", "lstm-simple")}
+"""The runs that carry the state into unrelated windows, and those that reset it at every window."""
+
+STATE = """Both editions shuffle their windows and both call their layer `stateful`: ..."""
+NAMES, EPOCHS = {"gru": "GRU", "lstm": "LSTM"}, 10
+COLOURS = {"gru": "tab:blue", "lstm": "tab:orange"}
 SIMPLE_LIMIT, LAST_LIMIT, OPEN_LIMIT = 0.03, 0.02, 0.1
 
 
@@ -29,7 +38,10 @@ def write_page(facts, folder):
 
 def page(facts):
     """Return the page as Markdown."""
-    return "\n\n".join([*opening(facts), *simple_way(facts), *reset(facts), *open_way(facts), *written(facts)]) + "\n"
+    return (
+        "\n\n".join(part for section in (opening, simple_way, state, open_way, written) for part in section(facts))
+        + "\n"
+    )
 
 
 def opening(facts):
@@ -72,80 +84,79 @@ def shapes(corpus):
 
 
 def simple_way(facts):
+    """Compare the mean loss of each epoch with the editions'."""
     yield "## The simple way: the mean loss of each epoch"
-    yield (
-        "The windows are shuffled, and yet the state is carried from each batch into the next and never reset: what "
-        "the editions do. `charloom train shakespeare --recipe tutorial-gru` (or `tutorial-lstm`) does the same."
-    )
-    rows = []
-    for i in range(10):
-        row = [i + 1]
-        for cell in NAMES:
-            theirs, ours = EDITIONS[f"{cell}-simple"][i], facts["runs"][f"{cell}-simple"]["epochs"][i]
-            row += [f"{theirs:.4f}", f"{ours:.4f}", f"{ours - theirs:+.4f}"]
-        rows.append(row)
-    heads = [f"{NAMES[cell]}, {what}" for cell in NAMES for what in ("edition", "charloom", "difference")]
-    yield table(["epoch", *heads], rows)
-    for cell in NAMES:
-        differences = simple_differences(facts, cell)
+    yield "`charloom train shakespeare --recipe tutorial-gru` and `--recipe tutorial-lstm`, ten epochs each."
+    yield beside(facts, "simple", ("edition", "charloom", "difference"))
+    for cell in cells(facts, "simple"):
+        differences = apart(facts, cell, "simple")
         furthest = max(differences[1:], key=abs)
         yield (
-            f"{NAMES[cell]}: in epochs 2 to 10 the furthest apart is {furthest:+.4f} (wanted: within "
-            f"{SIMPLE_LIMIT}), in epoch 10 it is {differences[-1]:+.4f} (wanted: within {LAST_LIMIT})."
+            f"{NAMES[cell]}: in epochs 2 to 10 the furthest apart is {furthest:+.4f} (wanted: within {SIMPLE_LIMIT}), "
+            f"in epoch 10 it is {differences[-1]:+.4f} (wanted: within {LAST_LIMIT}). An epoch took "
+            f"{statistics.median(facts['runs'][f'{cell}-simple']['seconds']):.0f} s (median)."
         )
-    gru, lstm = (per_epoch(facts, f"{cell}-simple") for cell in NAMES)
-    yield f"An epoch took {gru} s with the GRU and {lstm} s with the LSTM (median)."
 
 
-def simple_differences(facts, cell):
-    name = f"{cell}-simple"
-    return [ours - theirs for ours, theirs in zip(facts["runs"][name]["epochs"], EDITIONS[name], strict=True)]
-
-
-def per_epoch(facts, name):
-    seconds = sorted(facts["runs"][name]["seconds"])
-    return f"{seconds[len(seconds) // 2]:.0f}"
-
-
-def reset(facts):
-    ours, carried = facts["runs"]["gru-reset"]["epochs"], facts["runs"]["gru-simple"]["epochs"]
-    yield "## The quirk is really there: the state reset at every window"
-    yield (
-        f"The same GRU, the same windows in the same order, but every window starts from the zero state "
-        f"(`{facts['runs']['gru-reset']['command']}`). An edition that does so reports {RESET_EDITION} for its "
-        "tenth epoch."
-    )
-    rows = [
-        (i + 1, f"{a:.4f}", f"{b:.4f}", f"{b - a:+.4f}") for i, (a, b) in enumerate(zip(carried, ours, strict=False))
-    ]
-    yield table(("epoch", "carried", "reset", "difference"), rows)
+def state(facts):
+    """Show that the losses depend on whether the state is carried."""
+    yield "## The quirk: is the state carried into unrelated windows?"
+    yield STATE
+    shown = {cell: names for cell, names in STATES.items() if facts["runs"].keys() >= set(names)}
+    rows = []
+    for i in range(EPOCHS):
+        row = [i + 1]
+        for cell, names in shown.items():
+            carried, reset = (facts["runs"][name]["epochs"][i] for name in names)
+            row += [f"{EDITIONS[f'{cell}-simple'][i]:.4f}", f"{carried:.4f}", f"{reset:.4f}"]
+        rows.append([*row, f"{RESET_EDITION[i]:.4f}"])
+    heads = [f"{NAMES[cell]}, {what}" for cell in shown for what in ("edition", "carried", "reset")]
+    yield table(["epoch", *heads, "GRU, an edition that resets"], rows)
+    others = (name for names in shown.values() for name in names if not name.endswith("simple"))
+    yield "Beside the runs above: " + ", ".join(f"`{facts['runs'][name]['command']}`" for name in others)
 
 
 def open_way(facts):
+    """Compare the loss of each epoch's last batch with the editions'."""
     yield "## The open way: the loss of each epoch's last batch"
     yield (
         "A loop of one's own ([examples/open_loop.py](../examples/open_loop.py)): the state goes back to zero at "
         "the start of every epoch. One batch is a noisy figure, so the mean of the epoch, which the editions do not "
         "report, stands beside it."
     )
-    rows = []
-    for i in range(10):
-        row = [i + 1]
-        for cell in NAMES:
-            run = facts["runs"][f"{cell}-open"]
-            theirs, ours = EDITIONS[f"{cell}-open"][i], run["epochs"][i]
-            row += [f"{theirs:.4f}", f"{ours:.4f}", f"{ours - theirs:+.4f}", f"{run['means'][i]:.4f}"]
-        rows.append(row)
-    heads = [f"{NAMES[cell]}, {what}" for cell in NAMES for what in ("edition", "charloom", "difference", "mean")]
-    yield table(["epoch", *heads], rows)
-    for cell in NAMES:
+    yield beside(facts, "open", ("edition", "charloom", "difference", "mean"))
+    for cell in cells(facts, "open"):
         run = facts["runs"][f"{cell}-open"]
-        differences = [a - b for a, b in zip(run["epochs"], EDITIONS[f"{cell}-open"], strict=True)]
         yield (
-            f"{NAMES[cell]}: the furthest apart is {max(differences, key=abs):+.4f} (wanted: within {OPEN_LIMIT}). "
-            f"Batches 0 and 100 lost {run['batch_0'][0]:.4f} and {run['batch_100'][0]:.4f} in epoch 1, "
+            f"{NAMES[cell]}: the furthest apart is {max(apart(facts, cell, 'open'), key=abs):+.4f} (wanted: within "
+            f"{OPEN_LIMIT}). Batches 0 and 100 lost {run['batch_0'][0]:.4f} and {run['batch_100'][0]:.4f} in epoch 1, "
             f"{run['batch_0'][-1]:.4f} and {run['batch_100'][-1]:.4f} in epoch 10."
         )
+
+
+def cells(facts, way):
+    """Return the cells whose run of this way is there."""
+    return [cell for cell in NAMES if f"{cell}-{way}" in facts["runs"]]
+
+
+def apart(facts, cell, way):
+    """Return how far charloom's losses are above the edition's, for each epoch."""
+    name = f"{cell}-{way}"
+    return [ours - theirs for ours, theirs in zip(facts["runs"][name]["epochs"], EDITIONS[name], strict=True)]
+
+
+def beside(facts, way, columns):
+    """Return a table with a row for each epoch and these columns for each cell."""
+    rows = []
+    for i in range(EPOCHS):
+        row = [i + 1]
+        for cell in cells(facts, way):
+            run = facts["runs"][f"{cell}-{way}"]
+            theirs, ours = EDITIONS[f"{cell}-{way}"][i], run["epochs"][i]
+            row += [f"{theirs:.4f}", f"{ours:.4f}", f"{ours - theirs:+.4f}"]
+            row += [f"{run['means'][i]:.4f}"] if "mean" in columns else []
+        rows.append(row)
+    return table(["epoch", *(f"{NAMES[cell]}, {column}" for cell in cells(facts, way) for column in columns)], rows)
 
 
 def written(facts):
@@ -179,20 +190,21 @@ def fenced(text):
 
 
 def draw(runs, path):
-    """Draw the losses of the simple way, the reset run and the open way beside the editions'."""
+    """Draw the losses of both ways beside the editions', and of the runs that treat the state otherwise."""
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
-    epochs = range(1, 11)
-    for axis, way, title in zip(
-        axes, ("simple", "open"), ("mean of the epoch", "last batch of the epoch"), strict=True
-    ):
-        for cell, colour in (("gru", "tab:blue"), ("lstm", "tab:orange")):
-            axis.plot(epochs, EDITIONS[f"{cell}-{way}"], "o", mfc="none", color=colour, label=f"{NAMES[cell]}, edition")
-            axis.plot(epochs, runs[f"{cell}-{way}"]["epochs"], color=colour, label=f"{NAMES[cell]}, charloom")
+    epochs = range(1, EPOCHS + 1)
+    titles = {"simple": "mean of the epoch", "open": "last batch of the epoch"}
+    for axis, (way, title) in zip(axes, titles.items(), strict=True):
+        for cell, colour in COLOURS.items():
+            name = f"{cell}-{way}"
+            axis.plot(epochs, EDITIONS[name], "o", mfc="none", color=colour, label=f"{NAMES[cell]}, edition")
+            if name in runs:
+                axis.plot(epochs, runs[name]["epochs"], color=colour, label=f"{NAMES[cell]}, charloom")
         axis.set(title=f"The {way} way: {title}", xlabel="epoch", xticks=epochs)
         axis.grid(alpha=0.3)
-    reset = runs["gru-reset"]["epochs"]
-    axes[0].plot(range(1, len(reset) + 1), reset, ":", color="tab:green", label="GRU, state reset at every window")
-    axes[0].plot([10], [RESET_EDITION], "s", mfc="none", color="tab:green", label="the same, an edition's")
+    for name in [name for name in ("gru-reset", "lstm-carried") if name in runs]:
+        cell, what = name.split("-")
+        axes[0].plot(epochs, runs[name]["epochs"], ":", color=COLOURS[cell], label=f"{NAMES[cell]}, state {what}")
     axes[0].set_ylabel("loss, nats per character")
     for axis in axes:
         axis.legend()
