@@ -58,9 +58,7 @@ def train(corpus: Corpus, recipe_name: str, epochs: int, folder: Path) -> None:
         began, losses, state = time.perf_counter(), [], None
         for index in range(batches.batches_per_epoch):
             set_step(optimizer, (epoch - 1) * batches.batches_per_epoch + index, settings.learning_rate, settings)
-            batch = next(batches)
-            state = None if batch.resets_state else state  # where the recipe wants it oftener than every epoch
-            loss, state = train_step(network, optimizer, batch, state)
+            loss, state = train_step(network, optimizer, next(batches), state)
             losses.append(loss)
             if index % 100 == 0:
                 print(f"epoch {epoch}/{epochs}  batch {index:>3}  loss {loss:.4f}", flush=True)
