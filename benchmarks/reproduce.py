@@ -49,22 +49,20 @@ PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
 
 def main():
     parser = argparse.ArgumentParser(description="Train both editions of the tutorial again.")
-    parser.add_argument("--page", action="store_true", help="only write the page again, from docs/reproduction.json")
-    if not parser.parse_args().page:
+    parser.add_argument("--no-training", action="store_true", help="write the page of the runs that are complete")
+    if not parser.parse_args().no_training:
         for name in COMMANDS:
             train(name)
-        facts = {
-            "machine": machine(),
-            "corpus": corpus_facts(),
-            "untrained": {cell: untrained(cell) for cell in ("gru", "lstm")},
-            "runs": {name: run_facts(name) for name in COMMANDS},
-            "samples": {cell: samples(cell) for cell in ("gru", "lstm")},
-            "greedy": {cell: greedy(cell) for cell in ("gru", "lstm")},
-        }
-        (DOCS / "reproduction.json").write_text(
-            json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    facts = json.loads((DOCS / "reproduction.json").read_text(encoding="utf-8"))
+    complete = [name for name in COMMANDS if is_complete(RUNS / name)]
+    facts = {
+        "machine": machine(),
+        "corpus": corpus_facts(),
+        "untrained": {cell: untrained(cell) for cell in ("gru", "lstm")},
+        "runs": {name: run_facts(name) for name in complete},
+        "samples": {cell: samples(cell) for cell in ("gru", "lstm")},
+        "greedy": {cell: greedy(cell) for cell in ("gru", "lstm")},
+    }
+    (DOCS / "reproduction.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_page(facts, DOCS)
     last = {name: run["epochs"][-1] for name, run in facts["runs"].items()}
     print(json.dumps({"benchmark": "reproduce", "last_epoch": last, "machine": facts["machine"]}))
