@@ -86,7 +86,7 @@ def test_adam_is_the_papers():
     for t, _ in enumerate(loop, 1):
         gradient = float(network.output.bias.grad[2])
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        value -= 1e-3 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-7)
+        value -= 1e-3 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (math.sqrt(v) + 1e-7)
         assert float(network.output.bias[2].detach()) == pytest.approx(value, rel=1e-4)
 
 
