@@ -129,6 +129,8 @@ def state(facts):
 
 def open_way(facts):
     """Compare the loss of each epoch's last batch with the editions'."""
+    if not cells(facts, "open"):
+        return
     yield "## The open way: the loss of each epoch's last batch"
     yield (
         "A loop of one's own ([examples/open_loop.py](../examples/open_loop.py)): the state goes back to zero at "
