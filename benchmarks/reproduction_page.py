@@ -17,19 +17,8 @@ RESET_EDITION = [2.7276, 1.9853, 1.7084, 1.5496, 1.4513, 1.3830, 1.3311, 1.2864,
 STATES = {"gru": ("gru-simple", "gru-reset"), "lstm": ("lstm-carried", "lstm-simple")}
 """The runs that carry the state into unrelated windows, and those that reset it at every window."""
 
-STATE = """\
-Both editions shuffle their windows, and both ask for a layer whose state is kept from one batch to the next, so that
-each window would begin with the memory of an unrelated one. The losses show what really happened. A carried state
-learns faster at first and more slowly later; a GRU that carries it stays within 0.01 of the GRU edition from the
-second epoch on. The LSTM edition goes the other way: charloom's LSTM with a carried state leaves it by 0.07 in the
-second epoch and by 0.03, in the other direction, in the tenth; with the state reset at every window it stays within
-0.022 of it throughout, and within 0.006 until the seventh.
-The differences are those between the GRU edition and a later edition whose layer is not stateful. The LSTM edition
-was run with a preview of TensorFlow 2 and its LSTM layer of the time; whatever the reason, its `fit` did not carry
-the state. So the recipe `tutorial-gru` has `reset_state = "never"` and `tutorial-lstm` has `"window"`, and
-each can be had the other way with `--set`."""
-
 NAMES, EPOCHS = {"gru": "GRU", "lstm": "LSTM"}, 10
+EPOCH_NUMBERS = range(1, EPOCHS + 1)
 COLOURS = {"gru": "tab:blue", "lstm": "tab:orange"}
 SIMPLE_LIMIT, LAST_LIMIT, OPEN_LIMIT = 0.03, 0.02, 0.1
 
@@ -109,8 +98,8 @@ def simple_way(facts):
 def state(facts):
     """Show that the losses depend on whether the state is carried."""
     yield "## The quirk: is the state carried into unrelated windows?"
-    yield STATE
     shown = {cell: names for cell, names in STATES.items() if facts["runs"].keys() >= set(names)}
+    yield " ".join(said_of_state(facts, shown))
     rows = []
     for i in range(EPOCHS):
         row = [i + 1]
@@ -122,6 +111,28 @@ def state(facts):
     yield table(["epoch", *heads, "GRU, an edition that resets"], rows)
     others = (name for names in shown.values() for name in names if not name.endswith("simple"))
     yield "Beside the runs above: " + ", ".join(f"`{facts['runs'][name]['command']}`" for name in others)
+
+
+def said_of_state(facts, shown):
+    """Say which of both runs of a cell goes with its edition, in figures."""
+    yield (
+        "Both editions shuffle their windows, and both ask for a layer whose state is kept from one batch to the next, "
+        "so that each window would begin with the memory of an unrelated one. The losses show what really happened: a "
+        "carried state learns faster at first and more slowly later."
+    )
+    for cell, names in shown.items():
+        for name, what in zip(names, ("carried", "reset at every window"), strict=True):
+            differences = distances(facts["runs"][name], f"{cell}-simple")
+            yield (
+                f"With the state {what} charloom's {NAMES[cell]} is {differences[1]:+.4f} from its edition in epoch 2 "
+                f"and {differences[-1]:+.4f} in epoch 10, at most {max(map(abs, differences[1:])):.4f} from 2 to 10."
+            )
+    yield (
+        "So the GRU edition carried its state, and the LSTM edition did not: it was run with a preview of TensorFlow 2 "
+        "and its LSTM layer of the time, and whatever the reason, its `fit` began each window from zeros, as a later "
+        "edition of the GRU does whose layer is not stateful (the last column). Therefore the recipe `tutorial-gru` "
+        'has `reset_state = "never"` and `tutorial-lstm` has `"window"`; each can be had the other way with `--set`.'
+    )
 
 
 def open_way(facts):
@@ -151,8 +162,12 @@ def cells(facts, way):
 
 def apart(facts, cell, way):
     """Return how far charloom's losses are above the edition's, for each epoch."""
-    name = f"{cell}-{way}"
-    return [ours - theirs for ours, theirs in zip(facts["runs"][name]["epochs"], EDITIONS[name], strict=True)]
+    return distances(facts["runs"][f"{cell}-{way}"], f"{cell}-{way}")
+
+
+def distances(run, edition):
+    """Return how far a run's losses are above those of an edition's, for each epoch."""
+    return [ours - theirs for ours, theirs in zip(run["epochs"], EDITIONS[edition], strict=True)]
 
 
 def beside(facts, way, columns):
@@ -200,23 +215,36 @@ def fenced(text):
 
 
 def draw(runs, path):
-    """Draw the losses of both ways beside the editions', and of the runs that treat the state otherwise."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
-    epochs = range(1, EPOCHS + 1)
-    titles = {"simple": "mean of the epoch", "open": "last batch of the epoch"}
-    for axis, (way, title) in zip(axes, titles.items(), strict=True):
+    """Draw the losses of both ways and, below, how far they are from the editions', with the limits wanted."""
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 6.4), sharex=True, height_ratios=(3, 2), layout="constrained")
+    for column, (way, title) in enumerate({"simple": "mean", "open": "last batch"}.items()):
+        losses, differences = axes[:, column]
         for cell, colour in COLOURS.items():
-            name = f"{cell}-{way}"
-            axis.plot(epochs, EDITIONS[name], "o", mfc="none", color=colour, label=f"{NAMES[cell]}, edition")
-            if name in runs:
-                axis.plot(epochs, runs[name]["epochs"], color=colour, label=f"{NAMES[cell]}, charloom")
-        axis.set(title=f"The {way} way: {title}", xlabel="epoch", xticks=epochs)
-        axis.grid(alpha=0.3)
-    for name in [name for name in ("gru-reset", "lstm-carried") if name in runs]:
-        cell, what = name.split("-")
-        axes[0].plot(epochs, runs[name]["epochs"], ":", color=COLOURS[cell], label=f"{NAMES[cell]}, state {what}")
-    axes[0].set_ylabel("loss, nats per character")
-    for axis in axes:
-        axis.legend()
+            edition = f"{cell}-{way}"
+            losses.plot(
+                EPOCH_NUMBERS, EDITIONS[edition], "o", mfc="none", color=colour, label=f"{NAMES[cell]}, edition"
+            )
+            for name, style, label in drawn(cell, way):
+                if name in runs:
+                    losses.plot(EPOCH_NUMBERS, runs[name]["epochs"], style, color=colour, label=label)
+                    differences.plot(EPOCH_NUMBERS, distances(runs[name], edition), style, color=colour)
+        limit = SIMPLE_LIMIT if way == "simple" else OPEN_LIMIT
+        differences.axhspan(-limit, limit, color="tab:green", alpha=0.12, lw=0)
+        differences.axhline(0, color="black", lw=0.8)
+        differences.set(xlabel="epoch", xticks=EPOCH_NUMBERS, ylim=(-0.13, 0.13))
+        losses.set(title=f"The {way} way: {title} of the epoch", ylim=(1.1, 2.8))
+        losses.legend()
+        for axis in (losses, differences):
+            axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("loss, nats per character")
+    axes[1, 0].set_ylabel("charloom − edition")
     figure.savefig(path, dpi=130, metadata={"Software": None})
     pyplot.close(figure)
+
+
+def drawn(cell, way):
+    """Yield the name, the line and the label of the runs of a cell that a way's pictures show."""
+    yield f"{cell}-{way}", "-", f"{NAMES[cell]}, charloom"
+    if way == "simple":
+        other = next(name for name in STATES[cell] if not name.endswith("simple"))
+        yield other, ":", f"{NAMES[cell]}, state {other.split('-')[1]}"
