@@ -12,7 +12,7 @@ help: ## show this list
 
 install: $(READY) ## make .venv with charloom and everything a developer needs
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	@touch $@

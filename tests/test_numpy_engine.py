@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from charloom.model import cells
+from charloom.runtime.folding import fold
 from charloom.runtime.numpy_engine import NumpyEngine
 from conftest import tiny_architecture, tiny_weights
 
@@ -12,15 +13,15 @@ FORMS = [("gru", True, 1), ("gru", True, 3), ("gru", False, 2), ("lstm", True, 1
 def model(request):
     cell, reset_after, num_layers = request.param
     architecture = tiny_architecture(cell, num_layers, reset_after)
-    return architecture, tiny_weights(architecture)
+    weights = tiny_weights(architecture)
+    return architecture, weights, NumpyEngine(architecture, fold(architecture, weights, "float32"))
 
 
 IDS = np.random.default_rng(0).integers(0, 7, (4, 30))
 
 
 def test_it_computes_what_the_judge_computes(model):
-    architecture, weights = model
-    engine = NumpyEngine(architecture, weights)
+    architecture, weights, engine = model
     logits, state = engine.forward(IDS, engine.initial_state(4))
     expected, expected_state = cells.forward(architecture, weights, IDS)
     # float32 rounding of about 6e-8 per operation, over 30 steps of sums of fewer than 10 numbers near 1
@@ -29,7 +30,7 @@ def test_it_computes_what_the_judge_computes(model):
 
 
 def test_pieces_equal_the_whole(model):
-    engine = NumpyEngine(*model)
+    engine = model[2]
     whole, state = engine.forward(IDS, engine.initial_state(4))
     between = engine.initial_state(4)
     pieces = []
@@ -41,7 +42,7 @@ def test_pieces_equal_the_whole(model):
 
 
 def test_a_row_of_a_batch_is_what_it_is_alone_to_the_bit(model):
-    engine = NumpyEngine(*model)
+    engine = model[2]
     for t in (0, 1):
         together, state = engine.forward(IDS[:, t : t + 1], engine.initial_state(4))
         for row in range(4):
@@ -51,7 +52,7 @@ def test_a_row_of_a_batch_is_what_it_is_alone_to_the_bit(model):
 
 
 def test_the_state_given_is_left_alone(model):
-    engine = NumpyEngine(*model)
+    engine = model[2]
     before = engine.initial_state(4)
     engine.forward(IDS, before)
     assert not before.any()

@@ -1,65 +1,124 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.errors import SettingsError
-from charloom.runtime.options import MAX_SEED, Sampling, check_seed
-from charloom.runtime.sampling import draw, probabilities, sample_seeds, uniforms
+from charloom.errors import SettingsError, UnknownCharacterError
+from charloom.runtime import sampling as s
+from charloom.runtime.options import MAX_SEED, Ending, Sampling, check_seed
+from charloom.text.vocabulary import Vocabulary
 
-LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125]]))
-
-
-def test_probabilities_are_the_softmax_at_a_temperature():
-    np.testing.assert_allclose(probabilities(LOGITS, 1.0), [[0.5, 0.25, 0.125, 0.125]], rtol=1e-14)
-    squared = np.array([0.25, 0.0625, 0.015625, 0.015625])  # temperature 1/2 squares them
-    np.testing.assert_allclose(probabilities(LOGITS, 0.5), [squared / squared.sum()], rtol=1e-14)
+LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125]])).astype(np.float32)
+NONE = np.empty((1, 0), np.int32)
+rows = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20).map(lambda x: np.array([x], np.float32))
 
 
-@pytest.mark.parametrize(("number", "id"), [(0.0, 0), (0.49, 0), (0.5, 1), (0.74, 1), (0.76, 2), (0.99, 3)])
-def test_the_draw_inverts_the_cumulative_distribution(number, id):
-    assert draw(LOGITS, Sampling(1.0), np.array([number])).tolist() == [id]
+def weights_of(*values):
+    return np.array([values], np.uint64)
+
+
+def one_draw(logits, sampling, word, recent=NONE, allowed=None):
+    return int(s.draw(logits, sampling, np.array([word], np.uint64), recent, allowed)[0])
+
+
+@given(rows, st.floats(0.05, 100))
+def test_weights_are_the_softmax_at_a_temperature(logits, temperature):
+    weights = s.weigh(logits, s.inverse_temperature(temperature))[0].astype(np.float64)
+    exact = logits[0].astype(np.float64) / temperature
+    expected = np.exp(exact - exact.max())
+    # float32: a relative error of 2^-24 in each of exponent (at most 87 in size before all is 0) and polynomial
+    np.testing.assert_allclose(weights / 2.0**40, expected, rtol=2e-5, atol=2.0**-40)
+    assert weights.max() == 2**40
+
+
+@pytest.mark.parametrize(("share", "id"), [(0.0, 0), (0.49, 0), (0.51, 1), (0.74, 1), (0.76, 2), (0.99, 3)])
+def test_the_draw_inverts_the_cumulative_distribution(share, id):
+    assert one_draw(LOGITS, Sampling(1.0), int(share * 2**64)) == id
 
 
 def test_frequencies_are_the_probabilities():
     """A chi-square test over 3 degrees of freedom: 21.1 is exceeded once in 10,000 runs; the seed is fixed."""
     count = 20_000
-    numbers = uniforms(np.array([11], np.uint64), 0, count)[0]
-    drawn = draw(np.repeat(LOGITS, count, axis=0), Sampling(1.0), numbers)
-    expected = count * probabilities(LOGITS, 1.0)[0]
+    words = s.random_words(np.array([11], np.uint64), 0, count)[0]
+    drawn = s.draw(np.repeat(LOGITS, count, axis=0), Sampling(1.0), words, np.empty((count, 0), np.int32))
+    expected = count * np.array([0.5, 0.25, 0.125, 0.125])
     observed = np.bincount(drawn, minlength=4)
     assert ((observed - expected) ** 2 / expected).sum() < 21.1
 
 
 def test_temperature_zero_takes_the_likeliest_and_the_lowest_of_equals():
-    logits = np.array([[1.0, 3.0, 3.0], [2.0, 1.0, 0.0]])
-    assert draw(logits, Sampling(0), np.array([0.99, 0.99])).tolist() == [1, 0]
+    logits = np.array([[1.0, 3.0, 3.0], [2.0, 1.0, 0.0]], np.float32)
+    words = np.array([2**63, 2**63], np.uint64)
+    assert s.draw(logits, Sampling(0), words, np.empty((2, 0), np.int32)).tolist() == [1, 0]
 
 
-@given(
-    st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=20), st.floats(1e-300, 100), st.floats(0, 1, exclude_max=True)
-)
-def test_a_draw_is_always_a_character_that_has_a_probability(logits, temperature, number):
-    row = np.array([logits], np.float32)
-    drawn = int(draw(row, Sampling(temperature), np.array([number]))[0])
-    assert probabilities(row, temperature)[0, drawn] > 0
+@given(rows, st.floats(1e-300, 100), st.integers(0, 2**64 - 1))
+def test_a_draw_is_always_a_character_that_has_a_weight(logits, temperature, word):
+    weights = s.weigh(logits, s.inverse_temperature(temperature))
+    assert weights[0, one_draw(logits, Sampling(temperature), word)] > 0
 
 
-def test_a_character_that_cannot_come_never_comes_even_at_the_last_number():
-    logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]])
-    for number, expected in ((0.0, 1), (0.5, 3), (1 - 2**-53, 3)):
-        assert draw(logits, Sampling(1.0), np.array([number])).tolist() == [expected]
+def test_a_character_of_weight_zero_never_comes_even_at_the_last_number():
+    for word, expected in ((0, 1), (2**63, 3), (2**64 - 1, 3)):
+        assert s.choose(weights_of(0, 5, 0, 5, 0), np.array([word], np.uint64)).tolist() == [expected]
+
+
+def test_filters_by_hand():
+    weights = weights_of(10, 40, 30, 20)
+    assert s.keep_top_k(weights, 2).tolist() == [[0, 40, 30, 0]]
+    assert s.keep_top_k(weights_of(5, 5, 5), 2).tolist() == [[5, 5, 0]]  # of equals the lower ids
+    assert s.keep_top_p(weights, 0.4).tolist() == [[0, 40, 0, 0]]  # exactly enough
+    assert s.keep_top_p(weights, 0.41).tolist() == [[0, 40, 30, 0]]
+    assert s.keep_top_p(weights, 0.95).tolist() == weights.tolist()
+    big = weights_of(2**40, 2**39, 2**38)
+    assert s.keep_min_p(big, 0.5).tolist() == [[2**40, 2**39, 0]]
+    assert s.keep_min_p(big, 1.0).tolist() == [[2**40, 0, 0]]
+
+
+@given(rows, st.integers(1, 20), st.floats(0.01, 1), st.floats(0, 1))
+def test_filters_keep_what_they_promise(logits, k, p, least):
+    weights = s.weigh(logits, s.inverse_temperature(1.0))
+    best = np.sort(weights[0])[::-1]
+    assert np.sort(s.keep_top_k(weights, k)[0])[::-1][:k].tolist() == best[:k].tolist()
+    kept = s.keep_top_p(weights, p)[0]
+    total = float(weights.sum())
+    assert kept.sum() >= p * total or math.isclose(kept.sum(), p * total)
+    smallest = kept[kept > 0].min()
+    assert kept.sum() - smallest < p * total  # one fewer would not do
+    assert ((s.keep_min_p(weights, least)[0] > 0) == (weights[0] >= least * 2**40) & (weights[0] > 0)).all()
+    everything = s.filtered(weights, Sampling(1.0, top_k=k, top_p=p, min_p=least))
+    assert everything.max() == weights.max()  # the likeliest is never lost
+
+
+def test_allowed_and_forbidden_characters():
+    vocabulary = Vocabulary("abcd")
+    allowed = s.allowed_ids(vocabulary, Sampling(allow="abc", forbid="b"))
+    assert allowed.tolist() == [True, False, True, False]
+    for word in range(0, 2**64, 2**60):
+        assert one_draw(LOGITS, Sampling(5.0), word, NONE, allowed) in (0, 2)
+    assert s.allowed_ids(vocabulary, Sampling()) is None
+    with pytest.raises(SettingsError, match="no character"):
+        s.allowed_ids(vocabulary, Sampling(forbid="abcd"))
+    with pytest.raises(UnknownCharacterError):
+        s.allowed_ids(vocabulary, Sampling(allow="z"))
+
+
+def test_the_penalty_pushes_recent_characters_down_whatever_their_sign():
+    logits = np.array([[2.0, -2.0, 1.0, -1.0]], np.float32)
+    recent = np.array([[-1, 0, 1, 0]], np.int32)
+    assert s.penalize(logits, recent, 2.0).tolist() == [[1.0, -4.0, 1.0, -1.0]]
+    assert logits[0, 0] == 2.0  # left as it was
+    assert one_draw(logits, Sampling(0, repetition_penalty=4.0), 0, recent) == 2
 
 
 @given(st.integers(0, MAX_SEED), st.integers(0, 10**6), st.integers(1, 40))
 def test_a_number_depends_on_seed_and_position_alone(seed, position, count):
-    seeds = np.array([seed, 5], np.uint64)
-    together = uniforms(seeds, position, count)
-    alone = [uniforms(seeds[:1], position + i, 1)[0, 0] for i in range(count)]
+    together = s.random_words(np.array([seed, 5], np.uint64), position, count)
+    alone = [s.random_words(np.array([seed], np.uint64), position + i, 1)[0, 0] for i in range(count)]
     assert together[0].tolist() == alone
-    assert (together >= 0).all() and (together < 1).all()
 
 
 def philox(counter, key):
@@ -74,20 +133,36 @@ def philox(counter, key):
 
 @pytest.mark.parametrize("position", [0, 1, 1000])
 def test_the_numbers_are_philoxs(position):
-    expected = (philox([position + 1, 0, 0, 0], [42, 0])[0] >> 11) * 2.0**-53
-    assert uniforms(np.array([42], np.uint64), position, 1)[0, 0] == expected
+    expected = philox([position + 1, 0, 0, 0], [42, 0])[0]
+    assert s.random_words(np.array([42], np.uint64), position, 1)[0, 0] == expected
 
 
 def test_a_samples_seed_does_not_depend_on_how_many_there_are():
-    assert sample_seeds(9, 1) == [9]
-    assert sample_seeds(9, 3) == sample_seeds(9, 8)[:3]
-    assert len(set(sample_seeds(9, 1000) + sample_seeds(10, 1000))) == 2000
+    assert s.sample_seeds(9, 1) == [9]
+    assert s.sample_seeds(9, 3) == s.sample_seeds(9, 8)[:3]
+    assert len(set(s.sample_seeds(9, 1000) + s.sample_seeds(10, 1000))) == 2000
 
 
-@pytest.mark.parametrize("temperature", [-0.1, 100.1, math.nan, math.inf])
-def test_temperatures_out_of_range_are_refused(temperature):
-    with pytest.raises(SettingsError, match="from 0 to 100"):
-        Sampling(temperature)
+WRONG = [
+    *[("temperature", value) for value in (-0.1, 100.1, math.nan, math.inf)],
+    *[("top_k", value) for value in (0, -1, 1.5, True)],
+    *[("top_p", value) for value in (0, -0.1, 1.1, math.nan)],
+    *[("min_p", value) for value in (-0.1, 1.1)],
+    *[("repetition_penalty", value) for value in (0, -1, 101, math.inf)],
+    *[("repetition_window", value) for value in (0, 5000)],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_values_out_of_range_are_refused(name, value):
+    with pytest.raises(SettingsError, match=name):
+        replace(Sampling(), **{name: value})
+
+
+@pytest.mark.parametrize("ending", [{"stop": ("a", "")}, {"max_lines": 0}])
+def test_endings_out_of_range_are_refused(ending):
+    with pytest.raises(SettingsError, match=next(iter(ending))):
+        Ending(**ending)
 
 
 @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.0, True])

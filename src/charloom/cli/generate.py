@@ -6,20 +6,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from charloom.cli.console import json_option, print_json, print_text, quiet_option, say
 from charloom.errors import InputError
-from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, Sampling
+from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 
 if TYPE_CHECKING:
-    from charloom.runtime.generation import Piece
+    from charloom.runtime.generation import Piece, Request
+    from charloom.runtime.language_model import Model
 
 
 @click.command("generate")
-@click.argument("model")
+@click.argument("model", default="shakespeare")
 @click.option("-p", "--prompt", default=None, help="What the text begins with.")
 @click.option("--prompt-file", type=str, default=None, help="A UTF-8 file that holds the prompt; - is standard input.")
 @click.option(
@@ -33,8 +34,31 @@ if TYPE_CHECKING:
     show_default=True,
     help="Below 1 is safer, above 1 wilder; 0 takes the likeliest character each time.",
 )
+@click.option("--top-k", type=int, help="Draw from the K likeliest characters only.")
+@click.option("--top-p", type=float, help="Draw from the likeliest that have this share of the probability.")
+@click.option("--min-p", type=float, help="Draw from those at least this many times as likely as the likeliest.")
+@click.option("--repetition-penalty", type=float, help="Above 1 makes the last 64 characters less likely to recur.")
+@click.option("--stop", multiple=True, help="End before this string, \\n being a line feed; may be given again.")
+@click.option("--max-lines", type=int, help="End after so many lines.")
+@click.option("--allow", help="Draw these characters only.")
+@click.option("--forbid", help="Never draw these characters.")
 @click.option("--samples", type=int, default=1, show_default=True, help="How many texts.")
 @click.option("--seed", type=int, default=None, help="The same seed gives the same text. [default: drawn and said]")
+@click.option(
+    "--unknown",
+    type=click.Choice(UNKNOWN),
+    default="error",
+    show_default=True,
+    help="What to do with characters of the prompt that the model does not know.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Whether to compute with int8 (auto: yes) or float32.",
+)
+@click.option("-i", "--interactive", is_flag=True, help="Write together: type, let it continue, undo, retry.")
 @json_option
 @quiet_option
 def command(
@@ -45,41 +69,83 @@ def command(
     temperature: float,
     samples: int,
     seed: int | None,
+    interactive: bool,
     as_json: bool,
     quiet: bool,
+    **given: Any,
 ) -> None:
     """Write text with a trained model.
 
-    MODEL is a model file, a run folder (its best model), or a run folder with @last or @STEP behind it. The text
-    begins with the prompt.
+    MODEL is a model file, a run folder (its best model), a run folder with @last or @STEP behind it, or the name of
+    a model that comes with charloom: shakespeare, which is taken when none is named. The text begins with the prompt.
 
     \b
+    charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
-    from charloom.runtime.generation import random_seed
     from charloom.runtime.language_model import Model
-    from charloom.runtime.sampling import sample_seeds
+    from charloom.runtime.requests import make_request
 
-    sampling = Sampling(temperature)
-    beginning = _prompt(prompt, prompt_file)
-    chosen = random_seed() if seed is None else seed
-    pieces = Model.load(model).pieces(beginning, length, sampling, chosen, samples)
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in ("stop", "allow", "forbid"):
+        if name in options:
+            options[name] = _unescaped(options[name])
+    request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
+    loaded = Model.load(model)
+    if interactive:
+        _check_interactive(prompt_file, samples, as_json)
+        from charloom.cli.interactive import write_together
+        from charloom.runtime.session import Session
+
+        write_together(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
+        return
+    pieces = loaded.pieces(request, precision)
+    if request.unknown != "error":
+        _say_unknown(loaded, request, quiet)
     if seed is None:
-        say(f"seed {chosen}", quiet)
+        say(f"seed {request.seed}", quiet)
     if samples == 1 and not as_json:
         for piece in pieces:
             print_text(piece.text)
         print_text("\n")
         return
+    _write_samples(pieces, request, as_json, quiet)
+
+
+def _write_samples(pieces: Iterator[Piece], request: Request, as_json: bool, quiet: bool) -> None:
+    from charloom.runtime.sampling import sample_seeds
+
     began = time.perf_counter()
-    finished = _collect(pieces, sample_seeds(chosen, samples), length, quiet)
+    finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if as_json:
-        rate = samples * length / (time.perf_counter() - began)
-        print_json({"samples": finished, "chars_per_second": rate})
+        written = sum(len(str(sample["text"])) - len(request.prompt) for sample in finished)
+        print_json({"samples": finished, "chars_per_second": written / (time.perf_counter() - began)})
         return
     for number, sample in enumerate(finished, 1):
-        say(f"--- sample {number} of {samples}, seed {sample['seed']}", quiet)
+        say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
         print_text(f"{sample['text']}\n")
+
+
+def _unescaped(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Return text with a line feed for \\n and a tab for \\t, which are hard to type in a shell."""
+    if isinstance(value, tuple):
+        return tuple(text for one in value if isinstance(text := _unescaped(one), str))
+    return value.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def _check_interactive(prompt_file: str | None, samples: int, as_json: bool) -> None:
+    for name, given in (("--prompt-file -", prompt_file == "-"), ("--samples", samples != 1), ("--json", as_json)):
+        if given:
+            raise InputError(f"{name} and -i cannot be used together. Leave out one of them.")
+
+
+def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
+    from charloom.runtime.generation import stand_in
+    from charloom.text.vocabulary import describe
+
+    for character in model.vocabulary.unknown(request.prompt):
+        instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
+        say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:

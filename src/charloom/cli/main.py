@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import click
 
 import charloom
-from charloom.cli import corpus, doctor, generate, info, score, train
+from charloom.cli import corpus, doctor, export, generate, info, score, train
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
@@ -42,8 +42,8 @@ def group() -> None:
     """
 
 
-for command in (train.command, generate.command, score.command, corpus.command, info.command, doctor.command):
-    group.add_command(command)
+for module in (train, generate, score, corpus, info, export, doctor):
+    group.add_command(module.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,12 +21,20 @@ from safetensors import numpy as safetensors_numpy
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.files import write_whole
+from charloom.model.quantization import Quantized, dequantize, quantize
 from charloom.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-STORED_AS: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
-"""How a model file may store its weights."""
+STORED_AS: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "int8": np.dtype("i1"),
+}
+"""How a model file may store its weights. Stored as int8, matrices have a float32 scale for each row beside them,
+``NAME.scale``, and biases stay float32."""
+
+_SCALE = ".scale"
 
 _HEADER_LIMIT = 4 << 20  # bytes; the largest vocabulary accepted takes less than one of these four
 
@@ -40,7 +48,7 @@ class SavedModel:
         vocabulary: The characters, V of them.
         weights: Every parameter of the architecture as float32.
         facts: Provenance as plain JSON data: corpus, recipe, step, losses.
-        stored_as: How the file stores, or will store, the weights: "float32" or "float16".
+        stored_as: How the file stores, or will store, the weights: a key of ``STORED_AS``.
 
     Raises:
         ModelFileError: If the vocabulary has not as many characters as the architecture says.
@@ -70,7 +78,7 @@ def save_model(path: Path, model: SavedModel) -> None:
     """
     if model.stored_as not in STORED_AS:
         raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
-    tensors = {name: _stored(value, model.stored_as) for name, value in model.weights.items()}
+    tensors = _stored(model.weights, model.stored_as)
     _check_tensors(tensors, model.architecture, model.stored_as)
     header = json.dumps(
         {
@@ -120,7 +128,7 @@ def _parse(data: bytes) -> SavedModel:
     for name, value in tensors.items():
         if digests.get(name) != _digest(value.tobytes()):
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
-    weights = {name: tensors[name].astype(np.float32) for name in architecture.parameter_shapes()}
+    weights = {name: _restored(tensors, name) for name in architecture.parameter_shapes()}
     return SavedModel(architecture, vocabulary, weights, facts, stored_as)
 
 
@@ -142,23 +150,49 @@ def _header(data: bytes) -> dict[str, Any]:
 
 
 def _check_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, stored_as: str) -> None:
-    shapes = architecture.parameter_shapes()
-    if tensors.keys() != shapes.keys():
-        wrong = sorted(tensors.keys() ^ shapes.keys())
+    expected = _layout(architecture, stored_as)
+    if tensors.keys() != expected.keys():
+        wrong = sorted(tensors.keys() ^ expected.keys())
         raise ModelFileError(f"its weights are not those of its architecture: {', '.join(wrong[:5])}.")
-    for name, shape in shapes.items():
+    for name, (shape, dtype) in expected.items():
         value = tensors[name]
-        if value.shape != shape or value.dtype != STORED_AS[stored_as]:
-            raise ModelFileError(
-                f"the weights {name!r} are {value.dtype} {value.shape}, but must be {stored_as} {shape}."
-            )
+        if value.shape != shape or value.dtype != dtype:
+            raise ModelFileError(f"the weights {name!r} are {value.dtype} {value.shape}, but must be {dtype} {shape}.")
         if not np.isfinite(value).all():
             raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite as {stored_as}.")
 
 
-def _stored(value: NDArray[np.float32], stored_as: str) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # what does not fit in float16 becomes infinite, and is refused by name
-        return value.astype(STORED_AS[stored_as], order="C")
+def _layout(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and type of every tensor of a file."""
+    plain, dtype = STORED_AS["float32"], STORED_AS[stored_as]
+    expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    for name, shape in architecture.parameter_shapes().items():
+        quantized = stored_as == "int8" and len(shape) == 2
+        expected[name] = (shape, dtype if quantized or stored_as != "int8" else plain)
+        if quantized:
+            expected[name + _SCALE] = (shape[:1], plain)
+    return expected
+
+
+def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, value in weights.items():
+        if stored_as == "int8" and value.ndim == 2:
+            quantized = quantize(value)
+            tensors[name], tensors[name + _SCALE] = quantized.values, quantized.scales
+        else:
+            dtype = STORED_AS["float32" if stored_as == "int8" else stored_as]
+            with np.errstate(over="ignore"):  # what does not fit in float16 becomes infinite, and is refused by name
+                tensors[name] = value.astype(dtype, order="C")
+    return tensors
+
+
+def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
+    if name + _SCALE not in tensors:
+        return tensors[name].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # scales that overflow are refused where sums are checked
+        return dequantize(Quantized(tensors[name], tensors[name + _SCALE]))
 
 
 def _digest(data: bytes) -> str:

@@ -21,6 +21,9 @@ RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 
+BUNDLED = {"shakespeare": Path(__file__).with_name(f"shakespeare{SUFFIX}")}
+"""The models that come with charloom, by name."""
+
 _STEP = re.compile(rf"step-(\d+){re.escape(SUFFIX)}")
 
 
@@ -68,13 +71,16 @@ def find_model(argument: str) -> Path:
     """Return the model file that a MODEL argument means.
 
     Args:
-        argument: A model file, a run folder, or a run folder with ``@last`` or ``@STEP``.
+        argument: A model file, a run folder, a run folder with ``@last`` or ``@STEP``, or the name of a bundled
+            model. A file or folder of that name comes first.
 
     Raises:
         ModelFileError: If there is no such file or folder.
         RunError: If the run folder has no such model.
     """
     path = Path(argument)
+    if argument in BUNDLED and not path.exists():
+        return BUNDLED[argument]
     if path.is_file():
         return path
     if path.is_dir():
@@ -122,5 +128,5 @@ def _not_found(argument: str) -> str:
     hint = f" Did you mean {parent / near[0]}?" if near else ""
     return (
         f"There is no model {argument!r}.{hint} Accepted are a model file, a run folder, "
-        "or a run folder with @last or @STEP behind it."
+        f"a run folder with @last or @STEP behind it, or a bundled model ({', '.join(BUNDLED)})."
     )

@@ -4,18 +4,25 @@ Every engine has the same signature, so that the readable one judges the fast on
 one character to the next is explicit: a state can be copied, kept and branched.
 """
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom import native
+from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel
+from charloom.runtime.folding import fold
 from charloom.runtime.options import Sampling
 
 State = NDArray[np.float32]
 """All that is carried: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
+
+ENGINE = "CHARLOOM_ENGINE"
+"""The environment variable that names the engine: native or numpy."""
 
 
 @dataclass
@@ -27,47 +34,145 @@ class Cursor:
         logits: Of the next character, (B, V).
         seeds: The seed of each text, (B,).
         position: How many characters have been drawn for each.
+        recent: The last ids of each, oldest first, (B, W), W = ``Sampling.window``; -1 before the text begins.
     """
 
     state: State
     logits: NDArray[np.float32]
     seeds: NDArray[np.uint64]
     position: int = 0
+    recent: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
+
+    def __post_init__(self) -> None:
+        if not self.recent.size:
+            self.recent = np.empty((len(self.seeds), 0), np.int32)
+
+    def rows(self, kept: list[int]) -> "Cursor":
+        """Return a cursor of some of the texts."""
+        return Cursor(
+            np.ascontiguousarray(self.state[:, :, kept]),
+            self.logits[kept],
+            self.seeds[kept],
+            self.position,
+            self.recent[kept],
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Characters that were drawn.
+
+    Attributes:
+        ids: (B, T).
+        log_probs: The natural logarithm of the probability that the model gives each, whatever the temperature and
+            the filters: float64 (B, T), or None if not asked for.
+    """
+
+    ids: NDArray[np.int32]
+    log_probs: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a model did at each character.
+
+    Attributes:
+        logits: (B, T, V).
+        states: After each character, (B, T, L, S, H).
+        gates: At each character, (B, T, L, G, H): r, z, n in a GRU; i, f, g, o in an LSTM.
+        state: After the last, (L, S, B, H).
+    """
+
+    logits: NDArray[np.float32]
+    states: NDArray[np.float32]
+    gates: NDArray[np.float32]
+    state: State
 
 
 class Engine(Protocol):
-    """Runs one model over ids; a row of a batch is computed exactly as it would be alone."""
+    """Runs one model over ids; a row of a batch is computed exactly as it would be alone.
+
+    Attributes:
+        architecture: The sizes.
+        name: "native" or "numpy".
+        precision: "float32" or "int8".
+        instructions: Which instruction set it uses, as ``charloom doctor`` says it.
+        chunk: How many characters it draws in a small part of a second.
+    """
 
     architecture: Architecture
     name: str
+    precision: str
+    instructions: str
+    chunk: int
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before any character: zeros (L, S, B, H)."""
         ...
 
-    def forward(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray[np.float32], State]:
+    def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
         """Read texts.
 
         Args:
             ids: (B, T), each in [0, V), T >= 1.
             state: Before the first, (L, S, B, H); left as it is.
+            last: Whether the logits after the last character are enough.
 
         Returns:
-            Logits (B, T, V) of the character after each, and the state after the last.
+            Logits (B, T, V) of the character after each, or (B, 1, V), and the state after the last.
         """
         ...
 
-    def sample(self, cursor: Cursor, count: int, sampling: Sampling) -> NDArray[np.intp]:
+    def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
+        """Read texts (B, T) and return everything that was computed; ``state`` is left as it is."""
+        ...
+
+    def sample(
+        self,
+        cursor: Cursor,
+        count: int,
+        sampling: Sampling,
+        allowed: NDArray[np.bool_] | None = None,
+        log_probs: bool = False,
+    ) -> Drawn:
         """Draw ``count`` characters for each text, feed each back, and move the cursor on.
 
-        Returns:
-            Ids (B, count).
+        Args:
+            cursor: Where the texts stand; its ``recent`` has ``sampling.window`` columns.
+            count: 0 or more.
+            sampling: How to draw; its ``allow`` and ``forbid`` are not looked at.
+            allowed: Which ids may be drawn, (V,); None if all may.
+            log_probs: Whether to return log-probabilities too.
         """
         ...
 
 
-def make_engine(model: SavedModel) -> Engine:
-    """Return the fastest engine there is for this model on this machine."""
+def make_engine(model: SavedModel, precision: str = "float32") -> Engine:
+    """Return the fastest engine there is for this model on this machine.
+
+    Args:
+        model: The model.
+        precision: "float32", or "int8" for the fast path that gives the same text on every machine.
+
+    Raises:
+        SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
+        ModelFileError: If the weights are so large that sums of them overflow.
+    """
+    network = fold(model.architecture, model.weights, precision)
+    if engine_name() == "native":
+        from charloom.runtime.native_engine import NativeEngine
+
+        return NativeEngine(model.architecture, network)
     from charloom.runtime.numpy_engine import NumpyEngine
 
-    return NumpyEngine(model.architecture, model.weights)
+    return NumpyEngine(model.architecture, network)
+
+
+def engine_name() -> str:
+    """Return the engine that is used: the one ``CHARLOOM_ENGINE`` names, else native where it is installed."""
+    asked = os.environ.get(ENGINE, "")
+    if asked not in ("", "native", "numpy"):
+        raise SettingsError(f"{ENGINE} must be native or numpy; it is {asked!r}. Without it the faster one is used.")
+    if asked == "native" and native.engine is None:
+        raise SettingsError(f"{ENGINE} is native, but {native.missing}. Unset it to use NumPy.")
+    return asked or ("numpy" if native.engine is None else "native")

@@ -2,17 +2,19 @@
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.runtime.engine import Cursor, Engine, State
-from charloom.runtime.options import DEFAULT_LENGTH, Sampling, check_length, check_samples
-from charloom.runtime.sampling import sample_seeds
+from charloom.errors import SettingsError
+from charloom.runtime.ending import Ender, make_ender
+from charloom.runtime.engine import Cursor, Drawn, Engine, State
+from charloom.runtime.options import DEFAULT_LENGTH, UNKNOWN, Ending, Sampling, check_length, check_samples
+from charloom.runtime.sampling import allowed_ids, sample_seeds
 from charloom.text.vocabulary import Vocabulary
 
-_PIECE = 16  # characters drawn between two pieces: short enough to look like writing
+_FIRST = 16  # characters drawn before the first piece: short enough to look like writing
 _BLOCK = 256  # characters of a prompt read at once: bounds the memory that a long one takes
 
 
@@ -23,12 +25,42 @@ class Piece:
     Attributes:
         sample: Which of the samples it belongs to, from 0.
         text: The characters; the first piece of each sample is the prompt.
-        finish_reason: None until the last piece of a sample; then "length".
+        finish_reason: None until the last piece of a sample; then "length", or "stop" if a stop string or the
+            last line asked for was reached.
+        log_probs: The natural logarithm of the probability that the model gives each character, whatever the
+            temperature and the filters, if asked for; () for the prompt.
     """
 
     sample: int
     text: str
     finish_reason: str | None = None
+    log_probs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be written.
+
+    Attributes:
+        prompt: What each text begins with. Without one the model is started as after the end of a line.
+        length: How many characters to draw after the prompt, at most; 0 or more.
+        sampling: How to draw them.
+        ending: When to end before that.
+        seed: The same seed gives the same text.
+        samples: How many texts, each with a seed of its own (see ``sample_seeds``).
+        unknown: What becomes of characters of the prompt that the model does not know: "error", or it does not
+            read them ("skip"), or reads ``stand_in`` instead ("replace"). The text shows the prompt as it is given.
+        log_probs: Whether pieces tell the log-probability of each character.
+    """
+
+    prompt: str = ""
+    length: int = DEFAULT_LENGTH
+    sampling: Sampling = field(default_factory=Sampling)
+    ending: Ending = field(default_factory=Ending)
+    seed: int = 0
+    samples: int = 1
+    unknown: str = "error"
+    log_probs: bool = False
 
 
 def random_seed() -> int:
@@ -36,34 +68,40 @@ def random_seed() -> int:
     return secrets.randbelow(1 << 32)
 
 
-def generate(
-    engine: Engine,
-    vocabulary: Vocabulary,
-    prompt: str = "",
-    length: int = DEFAULT_LENGTH,
-    sampling: Sampling | None = None,
-    seed: int = 0,
-    samples: int = 1,
-) -> Iterator[Piece]:
+def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterator[Piece]:
     """Yield the pieces of generated texts; memory does not grow with the length.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's.
-        prompt: What the text begins with. Without one the model is started as after the end of a line.
-        length: How many characters to draw after the prompt, 0 or more.
-        sampling: How to draw them.
-        seed: The same seed gives the same text.
-        samples: How many texts, each with a seed of its own (see ``sample_seeds``).
+        request: What to write.
 
     Raises:
-        UnknownCharacterError: If the prompt holds a character that the model does not know.
+        UnknownCharacterError: If the prompt, or what is allowed or forbidden, holds a character that the model does
+            not know.
         SettingsError: If a number is out of range.
     """
-    check_length(length)
-    seeds = np.array(sample_seeds(seed, check_samples(samples)), np.uint64)
-    ids = vocabulary.encode(prompt or opening(vocabulary))
-    return _pieces(engine, vocabulary, prompt, ids, length, sampling or Sampling(), seeds)
+    check_length(request.length)
+    seeds = np.array(sample_seeds(request.seed, check_samples(request.samples)), np.uint64)
+    ids = prompt_ids(vocabulary, request.prompt, request.unknown)
+    allowed = allowed_ids(vocabulary, request.sampling)
+    return _pieces(engine, vocabulary, request, ids, seeds, allowed)
+
+
+def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> NDArray[np.integer]:
+    """Return what is read before the first character is drawn: the prompt's ids, or those of ``opening``.
+
+    Raises:
+        UnknownCharacterError: If the prompt holds a character that the model does not know, and ``unknown`` is
+            "error".
+        SettingsError: If ``unknown`` is not one of its three values.
+    """
+    if unknown not in UNKNOWN:
+        raise SettingsError(f"unknown must be one of {', '.join(UNKNOWN)}; got {unknown!r}.")
+    if unknown != "error":
+        instead = stand_in(vocabulary) if unknown == "replace" else ""
+        prompt = prompt.translate({ord(c): instead for c in vocabulary.unknown(prompt)})
+    return vocabulary.encode(prompt or opening(vocabulary))
 
 
 def opening(vocabulary: Vocabulary) -> str:
@@ -72,6 +110,11 @@ def opening(vocabulary: Vocabulary) -> str:
     A new line, if the model knows one; else a space; else its first character.
     """
     return next((c for c in "\n " if c in vocabulary), vocabulary.characters[0])
+
+
+def stand_in(vocabulary: Vocabulary) -> str:
+    """Return the character that is read in place of an unknown one: U+FFFD, a space, or the first one known."""
+    return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
 def read_text(
@@ -89,26 +132,96 @@ def read_text(
     """
     state = engine.initial_state(1) if state is None else state
     for start in range(0, len(ids), _BLOCK):
-        logits, state = engine.forward(ids[None, start : start + _BLOCK], state)
+        logits, state = engine.forward(ids[None, start : start + _BLOCK], state, last=True)
     return logits[:, -1], state
+
+
+def start(engine: Engine, ids: NDArray[np.integer], window: int, seeds: NDArray[np.uint64]) -> Cursor:
+    """Read a text once and return a cursor of as many texts that go on from it as there are seeds.
+
+    Args:
+        engine: Runs the model.
+        ids: (T,), T >= 1.
+        window: ``Sampling.window``.
+        seeds: (B,).
+    """
+    logits, state = read_text(engine, ids)
+    recent = np.full((len(seeds), window), -1, np.int32)
+    last = ids[max(0, len(ids) - window) :][: window or 0]
+    recent[:, window - len(last) :] = last
+    return Cursor(np.repeat(state, len(seeds), axis=2), np.repeat(logits, len(seeds), axis=0), seeds, 0, recent)
 
 
 def _pieces(
     engine: Engine,
     vocabulary: Vocabulary,
-    prompt: str,
+    request: Request,
     ids: NDArray[np.integer],
-    length: int,
-    sampling: Sampling,
     seeds: NDArray[np.uint64],
+    allowed: NDArray[np.bool_] | None,
 ) -> Iterator[Piece]:
-    every = range(len(seeds))
-    yield from (Piece(sample, prompt, None if length else "length") for sample in every)
-    if length == 0:
+    nothing: tuple[float, ...] | None = () if request.log_probs else None
+    first_reason = None if request.length else "length"
+    yield from (Piece(sample, request.prompt, first_reason, nothing) for sample in range(len(seeds)))
+    if request.length == 0:
         return
-    logits, state = read_text(engine, ids)
-    cursor = Cursor(np.repeat(state, len(seeds), axis=2), np.repeat(logits, len(seeds), axis=0), seeds)
-    while cursor.position < length:
-        drawn = engine.sample(cursor, min(_PIECE, length - cursor.position), sampling)
-        reason = "length" if cursor.position == length else None
-        yield from (Piece(sample, vocabulary.decode(drawn[sample]), reason) for sample in every)
+    yield from go_on(engine, vocabulary, start(engine, ids, request.sampling.window, seeds), request, allowed)
+
+
+def go_on(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    cursor: Cursor,
+    request: Request,
+    allowed: NDArray[np.bool_] | None = None,
+) -> Iterator[Piece]:
+    """Yield what comes after the characters that a cursor stands behind, for each of its texts.
+
+    Args:
+        engine: Runs the model.
+        vocabulary: The model's.
+        cursor: Where the texts stand; it is moved on.
+        request: How much to write, and how; its prompt and seeds are not looked at.
+        allowed: See ``allowed_ids``.
+    """
+    writers = [_Writer(sample, make_ender(request.ending)) for sample in range(len(cursor.seeds))]
+    count = _FIRST
+    while writers:
+        count = min(count, request.length - cursor.position)
+        drawn = engine.sample(cursor, count, request.sampling, allowed, request.log_probs)
+        at_end = cursor.position == request.length
+        for row, writer in enumerate(writers):
+            yield from writer.take(vocabulary.decode(drawn.ids[row]), _row(drawn, row), at_end)
+        going = [row for row, writer in enumerate(writers) if not writer.done]
+        if len(going) < len(writers):
+            writers, cursor = [writers[row] for row in going], cursor.rows(going)
+        count = min(2 * count, engine.chunk)
+
+
+def _row(drawn: Drawn, row: int) -> tuple[float, ...] | None:
+    return None if drawn.log_probs is None else tuple(drawn.log_probs[row].tolist())
+
+
+class _Writer:
+    """One text being written: holds back what may be the beginning of a stop string.
+
+    Args:
+        sample: Its number.
+        ender: Looks for its end.
+    """
+
+    def __init__(self, sample: int, ender: Ender) -> None:
+        self.sample, self.done = sample, False
+        self._ender = ender
+        self._log_probs: tuple[float, ...] = ()
+
+    def take(self, text: str, log_probs: tuple[float, ...] | None, at_end: bool) -> Iterator[Piece]:
+        """Yield what can be shown after these characters, if anything."""
+        shown, stopped = self._ender.take(text, at_end)
+        self.done = stopped or at_end
+        held = None
+        if log_probs is not None:
+            known = self._log_probs + log_probs
+            held, self._log_probs = known[: len(shown)], known[len(shown) :]
+        if shown or self.done:
+            yield Piece(self.sample, shown, ("stop" if stopped else "length") if self.done else None, held)

@@ -1,110 +1,176 @@
-"""The engine that needs nothing but NumPy, in float32.
+"""The engine that needs nothing but NumPy: the judge of the native one, and what is used where that is missing.
 
-What can be multiplied once is multiplied once: the embedding, the first layer's input weights and its bias
-become one table (V, G*H), so that the first layer's input product is a look-up.
+Its int8 path gives the native engine's numbers to the bit; its float32 path differs from the native one by rounding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.model.architecture import Architecture
-from charloom.runtime.engine import Cursor, State
+from charloom.model.architecture import GATES, Architecture
+from charloom.model.quantization import Quantized
+from charloom.runtime import numpy_maths
+from charloom.runtime.engine import Cursor, Drawn, State, Trace
+from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
 from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import draw, uniforms
+from charloom.runtime.sampling import draw, random_words
 
 Floats = NDArray[np.float32]
+Product = Callable[[Floats], Floats]
 
 
 class NumpyEngine:
-    """Runs a model with NumPy's float32 products; see ``Engine`` for the contract.
+    """Runs a model with NumPy; see ``Engine`` for the contract.
 
     Args:
         architecture: The sizes.
-        weights: Every parameter of ``architecture.parameter_shapes()``, float32.
+        network: The folded model.
     """
 
     name = "numpy"
+    instructions = "NumPy"
+    chunk = 16
 
-    def __init__(self, architecture: Architecture, weights: Mapping[str, Floats]) -> None:
+    def __init__(self, architecture: Architecture, network: FoldedNetwork) -> None:
         self.architecture = architecture
-        self._weights = weights
-        self._table: Floats = (
-            weights["embedding.weight"] @ weights["layers.0.weight_ih"].T + weights["layers.0.bias_ih"]
-        )
+        int8 = isinstance(network.output, Quantized)
+        self.precision = "int8" if int8 else "float32"
+        self._sigmoid = numpy_maths.sigmoid if int8 else _sigmoid
+        self._tanh = numpy_maths.tanh if int8 else np.tanh
+        self._table = network.table
+        self._layers = [_Layer(layer) for layer in network.layers]
+        self._predict = _affine(network.output, network.output_bias)
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros (L, S, B, H)."""
         a = self.architecture
         return np.zeros((a.num_layers, a.state_parts, batch_size, a.hidden_size), np.float32)
 
-    def forward(self, ids: NDArray[np.integer], state: State) -> tuple[Floats, State]:
-        """Return logits (B, T, V) and the next state."""
-        state = state.copy()
-        below: Floats = self._table[ids]  # input gates of the first layer, (B, T, G*H)
-        for layer, parts in enumerate(state):
-            if layer > 0:
-                below = self._times(below, f"layers.{layer}.weight_ih") + self._weights[f"layers.{layer}.bias_ih"]
-            below = self._unroll(layer, below, parts)
-        return self._times(below, "output.weight") + self._weights["output.bias"], state
+    def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[Floats, State]:
+        """Return logits (B, T, V), or (B, 1, V), and the next state."""
+        hidden, state = self._run(ids, state, None)
+        return self._predict(hidden[:, -1:] if last else hidden), state
 
-    def sample(self, cursor: Cursor, count: int, sampling: Sampling) -> NDArray[np.intp]:
+    def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
+        """Return logits, states, gates, and the next state."""
+        a, (batch, length) = self.architecture, ids.shape
+        gates = np.empty((batch, length, a.num_layers, GATES[a.cell], a.hidden_size), np.float32)
+        states = np.empty((batch, length, a.num_layers, a.state_parts, a.hidden_size), np.float32)
+        hidden, state = self._run(ids, state, (states, gates))
+        return Trace(self._predict(hidden), states, gates, state)
+
+    def sample(
+        self,
+        cursor: Cursor,
+        count: int,
+        sampling: Sampling,
+        allowed: NDArray[np.bool_] | None = None,
+        log_probs: bool = False,
+    ) -> Drawn:
         """Return ids (B, count) and move the cursor on."""
-        drawn = np.empty((len(cursor.seeds), count), np.intp)
-        numbers = uniforms(cursor.seeds, cursor.position, count)
+        drawn = np.empty((len(cursor.seeds), count), np.int32)
+        costs = np.empty(drawn.shape, np.float64) if log_probs else None
+        words = random_words(cursor.seeds, cursor.position, count)
         for i in range(count):
-            drawn[:, i] = draw(cursor.logits, sampling, numbers[:, i])
+            drawn[:, i] = draw(cursor.logits, sampling, words[:, i], cursor.recent, allowed)
+            if costs is not None:
+                costs[:, i] = _log_probs(cursor.logits, drawn[:, i])
             logits, cursor.state = self.forward(drawn[:, i : i + 1], cursor.state)
             cursor.logits = logits[:, 0]
+            if cursor.recent.shape[1]:
+                cursor.recent = np.concatenate([cursor.recent[:, 1:], drawn[:, i : i + 1]], axis=1)
         cursor.position += count
-        return drawn
+        return Drawn(drawn, costs)
 
-    def _times(self, x: Floats, name: str) -> Floats:
-        """Return x (B, T, width) times a weight matrix, one product per row so that no row sees another."""
-        product: Floats = np.matmul(x, self._weights[name].T)
-        return product
-
-    def _unroll(self, layer: int, gates: Floats, parts: Floats) -> Floats:
-        """Run one layer over time; its state ``parts`` (S, B, H) is updated in place.
+    def _run(self, ids: NDArray[np.integer], state: State, kept: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
+        """Run all layers over time.
 
         Returns:
-            The hidden vector after each character, (B, T, H).
+            The highest layer's hidden vector after each character, (B, T, H), and the state after the last.
         """
+        state = state.copy()
+        below: Floats = self._table[ids]  # input gates of the first layer, (B, T, G*H)
+        for index, layer in enumerate(self._layers):
+            if layer.input is not None:
+                below = layer.input(below)
+            below = self._unroll(index, below, state[index], kept)
+        return below, state
+
+    def _unroll(self, index: int, gates: Floats, parts: Floats, kept: tuple[Floats, Floats] | None) -> Floats:
+        """Run one layer over time; its state ``parts`` (S, B, H) is updated in place."""
         step = self._lstm_step if self.architecture.cell == "lstm" else self._gru_step
         hidden = np.empty((*gates.shape[:2], self.architecture.hidden_size), np.float32)
         for t in range(gates.shape[1]):
-            step(layer, gates[:, t], parts)
+            found = step(index, gates[:, t], parts)
             hidden[:, t] = parts[0]
+            if kept is not None:
+                kept[0][:, t, index] = parts.swapaxes(0, 1)
+                kept[1][:, t, index] = np.stack(found, axis=1)
         return hidden
 
-    def _gru_step(self, layer: int, gates: Floats, parts: Floats) -> None:
-        h, width = parts[0], self.architecture.hidden_size
-        name = f"layers.{layer}.weight_hh"
-        if self.architecture.reset_after:
-            product = self._from_state(h, self._weights[name]) + self._weights[f"layers.{layer}.bias_hh"]
-            rz = _sigmoid(gates[:, : 2 * width] + product[:, : 2 * width])
-            n = np.tanh(gates[:, 2 * width :] + rz[:, :width] * product[:, 2 * width :])
+    def _gru_step(self, index: int, gates: Floats, parts: Floats) -> tuple[Floats, ...]:
+        h, width, layer = parts[0], self.architecture.hidden_size, self._layers[index]
+        product = layer.state(h)
+        rz = self._sigmoid(gates[:, : 2 * width] + product[:, : 2 * width])
+        r, z = rz[:, :width], rz[:, width:]
+        if layer.candidate is None:
+            n = self._tanh(gates[:, 2 * width :] + r * (product[:, 2 * width :] + layer.candidate_bias))
         else:
-            rz = _sigmoid(gates[:, : 2 * width] + self._from_state(h, self._weights[name][: 2 * width]))
-            n = np.tanh(gates[:, 2 * width :] + self._from_state(rz[:, :width] * h, self._weights[name][2 * width :]))
-        parts[0] = n + rz[:, width:] * (h - n)
+            n = self._tanh(gates[:, 2 * width :] + layer.candidate(r * h))
+        parts[0] = n + z * (h - n)
+        return r, z, n
 
-    def _lstm_step(self, layer: int, gates: Floats, parts: Floats) -> None:
+    def _lstm_step(self, index: int, gates: Floats, parts: Floats) -> tuple[Floats, ...]:
         h, c = parts
-        total = gates + self._from_state(h, self._weights[f"layers.{layer}.weight_hh"])
-        i, f, g, o = np.split(total, 4, axis=1)
-        parts[1] = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-        parts[0] = _sigmoid(o) * np.tanh(parts[1])
+        i, f, g, o = np.split(gates + self._layers[index].state(h), 4, axis=1)
+        i, f, g, o = self._sigmoid(i), self._sigmoid(f), self._tanh(g), self._sigmoid(o)
+        parts[1] = f * c + i * g
+        parts[0] = o * self._tanh(parts[1])
+        return i, f, g, o
 
-    @staticmethod
-    def _from_state(h: Floats, weight: Floats) -> Floats:
-        """Return h (B, H) times ``weight``, one matrix-vector product per row: a row never depends on B."""
-        product: Floats = np.matmul(h[:, None, :], weight.T)
-        return product[:, 0]
+
+class _Layer:
+    """A layer's products, with biases added where they only add.
+
+    Args:
+        folded: The layer.
+    """
+
+    def __init__(self, folded: FoldedLayer) -> None:
+        bias = folded.input_bias
+        self.input = None if folded.input is None or bias is None else _affine(folded.input, bias)
+        self.state = _product(folded.state)
+        self.candidate = None if folded.candidate is None else _product(folded.candidate)
+        self.candidate_bias = np.zeros(1, np.float32) if folded.candidate_bias is None else folded.candidate_bias
+
+
+def _affine(matrix: Matrix, bias: Floats) -> Product:
+    product = _product(matrix)
+    return lambda x: product(x) + bias
+
+
+def _product(matrix: Matrix) -> Product:
+    if isinstance(matrix, Quantized):
+        return numpy_maths.Int8Product(matrix)
+    transposed = np.ascontiguousarray(matrix).T
+
+    def product(x: Floats) -> Floats:
+        """Return (B, R) or (B, T, R): one product for each of B texts, so that none depends on how many there are."""
+        result: Floats = np.matmul(x, transposed) if x.ndim == 3 else np.matmul(x[:, None], transposed)[:, 0]
+        return result
+
+    return product
 
 
 def _sigmoid(x: Floats) -> Floats:
     half = np.float32(0.5)
     result: Floats = half + half * np.tanh(half * x)
     return result
+
+
+def _log_probs(logits: Floats, ids: NDArray[np.int32]) -> NDArray[np.float64]:
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=1, keepdims=True)
+    found: NDArray[np.float64] = exact[np.arange(len(ids)), ids] - np.log(np.exp(exact).sum(axis=1))
+    return found

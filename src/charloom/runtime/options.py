@@ -9,29 +9,98 @@ DEFAULT_TEMPERATURE = 0.8
 DEFAULT_LENGTH = 1000
 MAX_TEMPERATURE = 100.0
 MAX_SAMPLES = 1024
+MAX_TOP_K = 65_536
+MAX_REPETITION_WINDOW = 4096
+PRECISIONS = ("auto", "int8", "float32")
+UNKNOWN = ("error", "skip", "replace")
 MAX_SEED = 2**53 - 1  # every seed is exact in JSON, whose numbers are doubles
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next character is drawn.
+    """How the next character is drawn: from the logits, in this order.
 
     Attributes:
+        allow: If given, only these characters are drawn.
+        forbid: These are not.
+        repetition_penalty: Characters among the last ``repetition_window`` become less likely: a positive logit is
+            divided by it, a negative one multiplied; 1 leaves them, below 1 they become likelier. In [0.01, 100].
+        repetition_window: In [1, 4096].
         temperature: Logits are divided by it: 1 draws as the model predicts, less is safer, more is wilder; 0
             takes the likeliest character, and of equals the one with the lowest id. In [0, 100].
+        top_k: If given, only the k likeliest are drawn, 1 or more.
+        top_p: Of these only the likeliest that together have at least this share of the probability. In (0, 1].
+        min_p: Of these only those at least this many times as likely as the likeliest. In [0, 1].
 
     Raises:
         SettingsError: If a value is out of range.
+
+    Source: top-k: Fan et al. 2018, arXiv:1805.04833; top-p: Holtzman et al. 2019, arXiv:1904.09751; min-p: Nguyen
+    et al. 2024, arXiv:2407.01082; the penalty: Keskar et al. 2019, arXiv:1909.05858.
     """
 
     temperature: float = DEFAULT_TEMPERATURE
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    repetition_window: int = 64
+    allow: str | None = None
+    forbid: str | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE):
-            raise SettingsError(
-                f"temperature must be a number from 0 to {MAX_TEMPERATURE:g}; got {self.temperature}. "
-                "0 always takes the likeliest character, 1 draws as the model predicts."
-            )
+        _check_number(
+            "temperature",
+            self.temperature,
+            0,
+            MAX_TEMPERATURE,
+            "0 always takes the likeliest character, 1 draws as the model predicts.",
+        )
+        if self.top_k is not None:
+            _check_whole("top_k", self.top_k, 1, MAX_TOP_K)
+        _check_number("top_p", self.top_p, 0, 1, "1 leaves all characters.")
+        if self.top_p == 0:
+            raise SettingsError("top_p must be above 0; got 0. With temperature 0 the likeliest character is taken.")
+        _check_number("min_p", self.min_p, 0, 1, "0 leaves all characters.")
+        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 leaves the logits as they are.")
+        _check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
+
+    @property
+    def window(self) -> int:
+        """How many of the last characters a draw depends on, beyond the state: 0 without a penalty."""
+        return self.repetition_window if self.repetition_penalty != 1 else 0
+
+
+@dataclass(frozen=True)
+class Ending:
+    """When a text ends before its length is reached.
+
+    Attributes:
+        stop: A text ends before the first of these strings that becomes complete after the prompt.
+        max_lines: It ends after so many lines, 1 or more; the rest of the prompt's last line counts as one.
+
+    Raises:
+        SettingsError: If a string is empty or a number out of range.
+    """
+
+    stop: tuple[str, ...] = ()
+    max_lines: int | None = None
+
+    def __post_init__(self) -> None:
+        if not all(self.stop):
+            raise SettingsError("stop must not be empty: an empty string is found everywhere.")
+        if self.max_lines is not None:
+            _check_whole("max_lines", self.max_lines, 1, MAX_SEED)
+
+
+def _check_number(name: str, value: float, least: float, most: float, hint: str) -> None:
+    if isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
+        raise SettingsError(f"{name} must be a number from {least:g} to {most:g}; got {value}. {hint}")
+
+
+def _check_whole(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")
 
 
 def check_seed(seed: int) -> int:

@@ -1,14 +1,29 @@
-"""Logits to the next character: pure functions, in a fixed order: temperature, then the draw.
+"""Logits to the next character: pure functions, one for each filter, in a fixed order; the judge of the native engine.
+
+Allowed characters, repetition penalty, temperature, top-k, top-p, min-p, draw. From the temperature on a
+distribution is a row of whole numbers, the weights, the largest of which is 2^40: their sums do not depend on any
+order, so that every engine draws the same character from the same logits.
 
 Random numbers come from Philox, a counter-based generator: the number that draws character ``position`` of
 a text depends on the text's seed and on that position alone. So the same seed gives the same text whatever
 the batch, the chunking or what was generated before.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.errors import SettingsError
+from charloom.runtime.numpy_maths import power_of_two
 from charloom.runtime.options import Sampling, check_seed
+from charloom.text.vocabulary import Vocabulary
+
+Logits = NDArray[np.float32]
+Weights = NDArray[np.uint64]
+
+ONE = 2.0**40
+"""The weight of the likeliest character."""
 
 
 def sample_seeds(seed: int, samples: int) -> list[int]:
@@ -24,11 +39,11 @@ def sample_seeds(seed: int, samples: int) -> list[int]:
     return [seed, *(int(number) >> 32 for number in others.tolist())]
 
 
-def uniforms(seeds: NDArray[np.uint64], position: int, count: int) -> NDArray[np.float64]:
-    """Return the random numbers that draw characters ``position`` to ``position + count - 1``.
+def random_words(seeds: NDArray[np.uint64], position: int, count: int) -> NDArray[np.uint64]:
+    """Return the random bits that draw characters ``position`` to ``position + count - 1``.
 
     Each is the first of the four words that Philox 4x64 makes for the counter ``position + 1`` under the key
-    (seed, 0), as a number with 53 bits.
+    (seed, 0).
 
     Args:
         seeds: (B,).
@@ -36,51 +51,141 @@ def uniforms(seeds: NDArray[np.uint64], position: int, count: int) -> NDArray[np
         count: 0 or more.
 
     Returns:
-        float64 (B, count), each in [0, 1).
+        (B, count).
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
     rows = [np.random.Philox(key=[int(s), 0], counter=position).random_raw(4 * count)[::4] for s in seeds]
-    words = np.array(rows, np.uint64).reshape(len(seeds), count)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.array(rows, np.uint64).reshape(len(seeds), count)
 
 
-def probabilities(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Return the distribution that the next character is drawn from.
+def allowed_ids(vocabulary: Vocabulary, sampling: Sampling) -> NDArray[np.bool_] | None:
+    """Return which ids may be drawn, (V,); None if all may.
+
+    Raises:
+        UnknownCharacterError: If a character allowed or forbidden is not in the vocabulary.
+        SettingsError: If none is left.
+    """
+    if sampling.allow is None and sampling.forbid is None:
+        return None
+    allowed = np.full(len(vocabulary), sampling.allow is None)
+    allowed[vocabulary.encode(sampling.allow or "")] = True
+    allowed[vocabulary.encode(sampling.forbid or "")] = False
+    if not allowed.any():
+        raise SettingsError("allow and forbid leave no character to draw. Allow at least one that is not forbidden.")
+    return allowed
+
+
+def restrict(logits: Logits, allowed: NDArray[np.bool_] | None) -> Logits:
+    """Return logits (B, V) that are minus infinity where a character may not be drawn."""
+    return logits if allowed is None else np.where(allowed, logits, np.float32(-np.inf))
+
+
+def penalize(logits: Logits, recent: NDArray[np.int32], penalty: float) -> Logits:
+    """Return logits (B, V) with those of recent characters, (B, W) with -1 for none, made less likely."""
+    changed, factor = logits.copy(), np.float32(penalty)
+    for row, ids in zip(changed, recent, strict=True):
+        seen = np.unique(ids[ids >= 0])
+        row[seen] = np.where(row[seen] > 0, row[seen] / factor, row[seen] * factor)
+    return changed
+
+
+def inverse_temperature(temperature: float) -> float:
+    """Return what differences of logits are multiplied by to be powers of two: log2(e) / temperature, as float32.
 
     Args:
-        logits: (B, V).
-        temperature: Above 0.
-
-    Returns:
-        float64 (B, V), each row summing to 1.
+        temperature: In [0, 100]; for 0 the result is 0, which stands for taking the likeliest.
     """
-    exact = logits.astype(np.float64)
+    return float(np.float32(min(math.log2(math.e) / temperature, 3e38))) if temperature > 0 else 0.0
+
+
+def weigh(logits: Logits, factor: float) -> Weights:
+    """Return the weights (B, V) of logits (B, V): 2^40 for the likeliest, 0 below a share of 2^-40 of it.
+
+    Args:
+        logits: (B, V), at least one of each row finite.
+        factor: ``inverse_temperature`` of a temperature above 0.
+    """
     with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest go to -inf, as they should
-        scaled = (exact - exact.max(axis=1, keepdims=True)) / temperature
-    weights: NDArray[np.float64] = np.exp(scaled)
-    normalized: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return normalized
+        exponents = (logits - logits.max(axis=1, keepdims=True)) * np.float32(factor)
+    powers = power_of_two(np.maximum(exponents, np.float32(-126)))
+    return (powers * np.float32(ONE)).astype(np.uint64)
 
 
-def draw(logits: NDArray[np.floating], sampling: Sampling, numbers: NDArray[np.float64]) -> NDArray[np.intp]:
+def keep_top_k(weights: Weights, k: int) -> Weights:
+    """Return weights (B, V) with all but the k largest of each row set to 0; of equals lower ids are larger."""
+    kept = np.zeros_like(weights)
+    best = _ranked(weights)[:, :k]
+    np.put_along_axis(kept, best, np.take_along_axis(weights, best, axis=1), axis=1)
+    return kept
+
+
+def keep_top_p(weights: Weights, p: float) -> Weights:
+    """Return weights (B, V) with only the fewest of the largest kept whose sum is at least p of the whole."""
+    kept = np.zeros_like(weights)
+    order = _ranked(weights)
+    sums = np.take_along_axis(weights, order, axis=1).cumsum(axis=1, dtype=np.uint64).astype(np.float64)
+    needed = (sums < p * sums[:, -1:]).sum(axis=1) + 1
+    for row, source, ids, count in zip(kept, weights, order, needed.tolist(), strict=True):
+        row[ids[:count]] = source[ids[:count]]
+    return kept
+
+
+def keep_min_p(weights: Weights, p: float) -> Weights:
+    """Return weights (B, V) with those below p times the largest possible one set to 0."""
+    return np.where(weights.astype(np.float64) < p * ONE, np.uint64(0), weights)
+
+
+def choose(weights: Weights, words: NDArray[np.uint64]) -> NDArray[np.int32]:
+    """Return the id that each row's random bits fall on: the lowest whose cumulative weight exceeds their share.
+
+    Args:
+        weights: (B, V), with a sum of each row above 0; a character of weight 0 is never drawn.
+        words: (B,), each in [0, 2^64).
+    """
+    cumulative = weights.cumsum(axis=1, dtype=np.uint64)
+    chosen = np.empty(len(weights), np.int32)
+    for i, (sums, word) in enumerate(zip(cumulative, words.tolist(), strict=True)):
+        chosen[i] = np.searchsorted(sums, np.uint64((word * int(sums[-1])) >> 64), side="right")
+    return chosen
+
+
+def draw(
+    logits: Logits,
+    sampling: Sampling,
+    words: NDArray[np.uint64],
+    recent: NDArray[np.int32],
+    allowed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int32]:
     """Return the next id of each text.
-
-    The draw inverts the cumulative distribution: the lowest id whose cumulative probability exceeds the
-    random number. A character of probability 0 is never drawn.
 
     Args:
         logits: (B, V).
         sampling: How to draw.
-        numbers: One random number in [0, 1) for each text, (B,).
+        words: Random bits for each text, (B,).
+        recent: The last ids of each text, (B, W); -1 for none.
+        allowed: Which ids may be drawn, (V,); None if all may.
 
     Returns:
         Ids (B,).
     """
+    logits = restrict(logits, allowed)
+    if sampling.repetition_penalty != 1:
+        logits = penalize(logits, recent, sampling.repetition_penalty)
     if sampling.temperature == 0:
-        return np.asarray(logits.argmax(axis=1), np.intp)
-    cumulative = probabilities(logits, sampling.temperature).cumsum(axis=1)
-    # scaling by the last sum keeps the number below it, whatever the sum's rounding
-    below = cumulative <= numbers[:, None] * cumulative[:, -1:]
-    last = (cumulative < cumulative[:, -1:]).sum(axis=1)
-    return np.asarray(np.minimum(below.sum(axis=1), last), np.intp)
+        return np.asarray(logits.argmax(axis=1), np.int32)
+    return choose(filtered(weigh(logits, inverse_temperature(sampling.temperature)), sampling), words)
+
+
+def filtered(weights: Weights, sampling: Sampling) -> Weights:
+    """Return the weights (B, V) that top-k, top-p and min-p leave."""
+    if sampling.top_k is not None:
+        weights = keep_top_k(weights, sampling.top_k)
+    if sampling.top_p < 1:
+        weights = keep_top_p(weights, sampling.top_p)
+    return keep_min_p(weights, sampling.min_p) if sampling.min_p > 0 else weights
+
+
+def _ranked(weights: Weights) -> NDArray[np.intp]:
+    """Return the ids of each row from the largest weight to the smallest, of equals the lower first."""
+    return np.argsort(np.uint64(ONE) - weights, axis=1, kind="stable")

@@ -1,0 +1,101 @@
+#include "generate.h"
+
+#include <algorithm>
+#include <exception>
+#include <thread>
+
+namespace charloom {
+
+constexpr int kGroup = 32;  // streams computed together: bounds the memory, and their vectors stay in the caches
+
+static void read_group(const Network& network, const Reading& r, int first, int count) {
+    Streams streams(network, r.state, r.batch, first, count);
+    const int layers = int(network.layers.size()), hidden = network.hidden, parts = network.state_parts();
+    const int64_t gates = int64_t{layers} * network.gates() * hidden, states = int64_t{layers} * parts * hidden;
+    std::vector<int32_t> ids(count);
+    for (int t = 0; t < r.length; ++t) {
+        for (int s = 0; s < count; ++s) ids[s] = r.ids[int64_t{first + s} * r.length + t];
+        streams.step(ids.data(), r.gates ? r.gates + (int64_t{first} * r.length + t) * gates : nullptr,
+                     r.length * gates);
+        if (r.states)
+            for (int s = 0; s < count; ++s)
+                for (int vector = 0; vector < layers * parts; ++vector)
+                    std::copy_n(streams.state(vector / parts, vector % parts, s), hidden,
+                                r.states + (int64_t{first + s} * r.length + t) * states + int64_t{vector} * hidden);
+        if (!r.logits || (r.last && t + 1 < r.length)) continue;
+        streams.predict();
+        for (int s = 0; s < count; ++s) {
+            const int64_t row = r.last ? first + s : int64_t{first + s} * r.length + t;
+            std::copy_n(streams.logits(s), network.vocabulary, r.logits + row * network.vocabulary);
+        }
+    }
+}
+
+static void write_group(const Network& network, const Writing& w, int first, int count) {
+    Streams streams(network, w.state, w.batch, first, count);
+    Sampler sampler(*network.kernels, network.vocabulary);
+    const int vocabulary = network.vocabulary;
+    for (int s = 0; s < count; ++s)
+        std::copy_n(w.logits + int64_t{first + s} * vocabulary, vocabulary, streams.logits(s));
+    std::vector<int32_t> ids(count);
+    for (int t = 0; t < w.length; ++t) {
+        for (int s = 0; s < count; ++s) {
+            const int stream = first + s;
+            int32_t* recent = w.recent + int64_t{stream} * w.window;
+            const float* logits = streams.logits(s);
+            ids[s] = sampler.draw(logits, w.sampling, recent, w.window, random_word(w.seeds[stream], w.position + t));
+            if (w.window) {
+                std::copy(recent + 1, recent + w.window, recent);
+                recent[w.window - 1] = ids[s];
+            }
+            w.ids[int64_t{stream} * w.length + t] = ids[s];
+            if (w.log_probabilities)
+                w.log_probabilities[int64_t{stream} * w.length + t] = log_probability(logits, vocabulary, ids[s]);
+        }
+        streams.step(ids.data());
+        streams.predict();
+    }
+    for (int s = 0; s < count; ++s)
+        std::copy_n(streams.logits(s), vocabulary, w.logits + int64_t{first + s} * vocabulary);
+}
+
+// Call work(first, count) for all streams in groups, some of them on threads of their own.
+template <class Work>
+static void in_groups(int batch, int threads, const Work& work) {
+    const auto share = [&](int from, int to) {
+        for (int first = from; first < to; first += kGroup) work(first, std::min(kGroup, to - first));
+    };
+    threads = std::clamp(threads, 1, std::max(batch, 1));
+    std::vector<std::exception_ptr> errors(threads);
+    std::vector<std::thread> others;
+    const auto run = [&](int part) {
+        try {
+            share(int(int64_t{batch} * part / threads), int(int64_t{batch} * (part + 1) / threads));
+        } catch (...) {
+            errors[part] = std::current_exception();
+        }
+    };
+    for (int part = 1; part < threads; ++part) {
+        try {
+            others.emplace_back(run, part);
+        } catch (...) {
+            run(part);  // no more threads to be had
+        }
+    }
+    run(0);
+    for (std::thread& other : others) other.join();
+    for (const std::exception_ptr& error : errors)
+        if (error) std::rethrow_exception(error);
+}
+
+void read(const Network& network, const Reading& reading, int threads) {
+    in_groups(reading.batch, threads,
+              [&](int first, int count) { read_group(network, reading, first, count); });
+}
+
+void write(const Network& network, const Writing& writing, int threads) {
+    in_groups(writing.batch, threads,
+              [&](int first, int count) { write_group(network, writing, first, count); });
+}
+
+}  // namespace charloom

@@ -1,0 +1,189 @@
+// The Python module. Arrays are checked here; the rest of the engine trusts its arguments.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "generate.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace charloom {
+namespace {
+
+template <class T, class Shape>
+using Array = nb::ndarray<const T, Shape, nb::c_contig, nb::device::cpu>;
+template <class T, class Shape>
+using Output = nb::ndarray<T, Shape, nb::c_contig, nb::device::cpu>;
+using Vector1 = Array<float, nb::ndim<1>>;
+using Matrix2 = Array<float, nb::ndim<2>>;
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+std::vector<std::string> isas() {
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    std::vector<std::string> names;
+    for (int i = 0; i < count; ++i) names.emplace_back(found[i]->name);
+    return names;
+}
+
+const Kernels* kernels_named(const std::string& name) {
+    const Kernels* found[4];
+    const int count = available_kernels(found);
+    for (int i = 0; i < count; ++i)
+        if (name.empty() || name == found[i]->name) return found[i];
+    throw std::invalid_argument("this processor cannot run the instruction set " + name);
+}
+
+// (weights (rows, depth), scales (rows)): int8; (weights, None): float32; None: none
+PackedMatrix packed(nb::handle given, bool int8, int rows, int depth) {
+    if (int8) {
+        const auto [weights, scales] = nb::cast<std::pair<Array<int8_t, nb::ndim<2>>, Vector1>>(given);
+        require(int(weights.shape(0)) == rows && int(weights.shape(1)) == depth && int(scales.shape(0)) == rows,
+                "int8 weights of a wrong shape");
+        return {weights.data(), scales.data(), rows, depth};
+    }
+    const auto weights = nb::cast<Matrix2>(given);
+    require(int(weights.shape(0)) == rows && int(weights.shape(1)) == depth, "weights of a wrong shape");
+    return {weights.data(), rows, depth};
+}
+
+Buffer<float> buffer(nb::handle given, int length) {
+    const auto values = nb::cast<Vector1>(given);
+    require(int(values.shape(0)) == length, "a bias of a wrong shape");
+    return {values.data(), size_t(length)};
+}
+
+Layer layer(nb::dict given, Cell cell, bool int8, int hidden, bool first) {
+    const int rows = (cell == Cell::lstm ? 4 : 3) * hidden;
+    Layer made;
+    if (!first) {
+        made.input = packed(given["input"], int8, rows, hidden);
+        made.input_bias = buffer(given["input_bias"], rows);
+    }
+    made.state = packed(given["state"], int8, cell == Cell::gru_reset_before ? 2 * hidden : rows, hidden);
+    if (cell == Cell::gru_reset_before) made.candidate = packed(given["candidate"], int8, hidden, hidden);
+    if (cell == Cell::gru) made.candidate_bias = buffer(given["candidate_bias"], hidden);
+    return made;
+}
+
+Cell cell_named(const std::string& name) {
+    if (name == "gru") return Cell::gru;
+    if (name == "gru_reset_before") return Cell::gru_reset_before;
+    require(name == "lstm", "an unknown cell");
+    return Cell::lstm;
+}
+
+class Engine {
+public:
+    Engine(const std::string& cell, bool int8, Matrix2 table, nb::list layers, nb::handle output, Vector1 output_bias,
+           const std::string& isa)
+        : network_{cell_named(cell), int(table.shape(0)), 0, int8, {}, {}, {}, {}, kernels_named(isa)} {
+        require(table.shape(0) > 0 && table.shape(1) > 0 && table.shape(1) % network_.gates() == 0,
+                "a table of a wrong shape");
+        network_.hidden = int(table.shape(1)) / network_.gates();
+        network_.table = {table.data(), table.size()};
+        for (nb::handle given : layers)
+            network_.layers.push_back(
+                layer(nb::cast<nb::dict>(given), network_.cell, int8, network_.hidden, network_.layers.empty()));
+        require(!network_.layers.empty(), "no layers");
+        network_.output = packed(output, int8, network_.vocabulary, network_.hidden);
+        network_.output_bias = buffer(nb::cast(output_bias), network_.vocabulary);
+    }
+
+    std::string isa() const { return network_.kernels->name; }
+
+    void read(Array<int32_t, nb::ndim<2>> ids, Output<float, nb::ndim<4>> state,
+              std::optional<Output<float, nb::ndim<3>>> logits, std::optional<Output<float, nb::ndim<5>>> gates,
+              std::optional<Output<float, nb::ndim<5>>> states, int threads) const {
+        const int batch = int(ids.shape(0)), length = int(ids.shape(1));
+        check_state(state, batch);
+        check_ids(ids.data(), ids.size(), 0);
+        const bool last = logits && logits->shape(1) == 1;
+        require(!logits || (int(logits->shape(0)) == batch && (last || int(logits->shape(1)) == length) &&
+                            int(logits->shape(2)) == network_.vocabulary),
+                "logits of a wrong shape");
+        check_trace(gates, batch, length, network_.gates());
+        check_trace(states, batch, length, network_.state_parts());
+        const Reading reading{ids.data(), batch, length, state.data(), logits ? logits->data() : nullptr, last,
+                              gates ? gates->data() : nullptr, states ? states->data() : nullptr};
+        nb::gil_scoped_release unlocked;
+        charloom::read(network_, reading, threads);
+    }
+
+    void write(Output<int32_t, nb::ndim<2>> ids, Output<float, nb::ndim<4>> state, Output<float, nb::ndim<2>> logits,
+               Array<uint64_t, nb::ndim<1>> seeds, uint64_t position, Output<int32_t, nb::ndim<2>> recent,
+               float inverse_temperature, int top_k, double top_p, double min_p, float repetition_penalty,
+               std::optional<Array<uint8_t, nb::ndim<1>>> allowed,
+               std::optional<Output<double, nb::ndim<2>>> log_probabilities, int threads) const {
+        const int batch = int(ids.shape(0)), length = int(ids.shape(1));
+        check_state(state, batch);
+        require(int(logits.shape(0)) == batch && int(logits.shape(1)) == network_.vocabulary,
+                "logits of a wrong shape");
+        require(int(seeds.shape(0)) == batch && int(recent.shape(0)) == batch, "seeds or recent of a wrong shape");
+        check_ids(recent.data(), recent.size(), -1);
+        require(!allowed || int(allowed->shape(0)) == network_.vocabulary, "allowed of a wrong shape");
+        require(!log_probabilities ||
+                    (int(log_probabilities->shape(0)) == batch && int(log_probabilities->shape(1)) == length),
+                "log_probabilities of a wrong shape");
+        const Sampling sampling{inverse_temperature, top_k, top_p, min_p, repetition_penalty,
+                                allowed ? allowed->data() : nullptr};
+        const Writing writing{ids.data(), batch, length, state.data(), logits.data(), seeds.data(), position,
+                              recent.data(), int(recent.shape(1)),
+                              log_probabilities ? log_probabilities->data() : nullptr, sampling};
+        nb::gil_scoped_release unlocked;
+        charloom::write(network_, writing, threads);
+    }
+
+private:
+    void check_state(const Output<float, nb::ndim<4>>& state, int batch) const {
+        require(state.shape(0) == network_.layers.size() && int(state.shape(1)) == network_.state_parts() &&
+                    int(state.shape(2)) == batch && int(state.shape(3)) == network_.hidden,
+                "a state of a wrong shape");
+    }
+
+    void check_trace(const std::optional<Output<float, nb::ndim<5>>>& trace, int batch, int length, int parts) const {
+        require(!trace || (int(trace->shape(0)) == batch && int(trace->shape(1)) == length &&
+                           trace->shape(2) == network_.layers.size() && int(trace->shape(3)) == parts &&
+                           int(trace->shape(4)) == network_.hidden),
+                "gates or states of a wrong shape");
+    }
+
+    void check_ids(const int32_t* ids, size_t count, int32_t least) const {
+        for (size_t i = 0; i < count; ++i) require(ids[i] >= least && ids[i] < network_.vocabulary, "an unknown id");
+    }
+
+    Network network_;
+};
+
+}  // namespace
+}  // namespace charloom
+
+NB_MODULE(_engine, m) {
+    using charloom::Engine;
+    m.doc() = "The native engine: reads and writes characters with a trained network.";
+    m.def("isas", &charloom::isas, "The instruction sets that can be used here, the fastest first.");
+    m.def("random_word", &charloom::random_word, "seed"_a, "position"_a,
+          "The 64 random bits that draw a character.");
+    nb::class_<Engine>(m, "Engine")
+        .def(nb::init<const std::string&, bool, charloom::Matrix2, nb::list, nb::handle, charloom::Vector1,
+                      const std::string&>(),
+             "cell"_a, "int8"_a, "table"_a, "layers"_a, "output"_a, "output_bias"_a, "isa"_a = "")
+        .def_prop_ro("isa", &Engine::isa)
+        .def("read", &Engine::read, "ids"_a, "state"_a, "logits"_a.none(), "gates"_a.none(), "states"_a.none(),
+             "threads"_a = 1)
+        .def("write", &Engine::write, "ids"_a, "state"_a, "logits"_a, "seeds"_a, "position"_a, "recent"_a,
+             "inverse_temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "allowed"_a.none(),
+             "log_probabilities"_a.none(), "threads"_a = 1);
+}

@@ -1,0 +1,121 @@
+// Products of int8 weights with int8 vectors. Sums are whole numbers, so their order does not matter.
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+#endif
+
+#include "isa.h"
+
+namespace charloom::CHARLOOM_ISA {
+namespace {
+
+// Sums of LANES rows. `spread` takes 4 columns of a vector; `add` multiplies them with 4 columns of LANES rows;
+// `store` scales the sums of rows `row` and following to floats.
+[[maybe_unused]] int32_t four_bytes(const int8_t* bytes) {
+    int32_t four;
+    std::memcpy(&four, bytes, 4);
+    return four;
+}
+
+#if defined(__AVX512VNNI__)
+
+constexpr int LANES = 16, TILE_BLOCKS = 4, TILE_STREAMS = 4;
+using Sums = __m512i;
+Sums zero() { return _mm512_setzero_si512(); }
+__m512i spread(const int8_t* x) { return _mm512_set1_epi32(four_bytes(x)); }
+Sums add(Sums sums, const int8_t* weights, __m512i x) {
+    return _mm512_dpbusd_epi32(sums, x, _mm512_load_si512(weights));
+}
+void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
+    const __m512i excess = _mm512_slli_epi32(_mm512_loadu_si512(m.sums + row), 7);  // 128 times the row's sum
+    const __m512 product = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, excess));
+    _mm512_storeu_ps(y, _mm512_mul_ps(product, _mm512_mul_ps(_mm512_loadu_ps(m.scales + row), _mm512_set1_ps(scale))));
+}
+
+#elif defined(__AVX2__)
+
+constexpr int LANES = 8, TILE_BLOCKS = 2, TILE_STREAMS = 2;
+using Sums = __m256i;
+struct Input {
+    __m256i values, sizes;
+};
+Sums zero() { return _mm256_setzero_si256(); }
+Input spread(const int8_t* x) {
+    const __m256i values = _mm256_set1_epi32(four_bytes(x));
+    return {values, _mm256_abs_epi8(values)};
+}
+Sums add(Sums sums, const int8_t* weights, Input x) {
+    const __m256i w = _mm256_load_si256(reinterpret_cast<const __m256i*>(weights));
+    // |x| times w with the sign of x: at most 2 * 127 * 127 in 16 bits, which is never saturated
+    const __m256i pairs = _mm256_maddubs_epi16(x.sizes, _mm256_sign_epi8(w, x.values));
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
+    const __m256 scales = _mm256_mul_ps(_mm256_loadu_ps(m.scales + row), _mm256_set1_ps(scale));
+    _mm256_storeu_ps(y, _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scales));
+}
+
+#elif defined(__ARM_FEATURE_DOTPROD)
+
+constexpr int LANES = 4, TILE_BLOCKS = 2, TILE_STREAMS = 2;
+using Sums = int32x4_t;
+Sums zero() { return vdupq_n_s32(0); }
+int8x16_t spread(const int8_t* x) { return vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(x))); }
+Sums add(Sums sums, const int8_t* weights, int8x16_t x) { return vdotq_s32(sums, vld1q_s8(weights), x); }
+void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
+    vst1q_f32(y, vmulq_f32(vcvtq_f32_s32(sums), vmulq_n_f32(vld1q_f32(m.scales + row), scale)));
+}
+
+#else
+
+constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 1;
+struct Sums {
+    int32_t rows[LANES];
+};
+Sums zero() { return {}; }
+const int8_t* spread(const int8_t* x) { return x; }
+Sums add(Sums sums, const int8_t* weights, const int8_t* x) {
+    for (int row = 0; row < LANES; ++row)
+        for (int k = 0; k < 4; ++k) sums.rows[row] += weights[4 * row + k] * x[k];
+    return sums;
+}
+void store(const Sums& sums, const Matrix& m, int row, float scale, float* y) {
+    for (int i = 0; i < LANES; ++i) y[i] = static_cast<float>(sums.rows[i]) * (m.scales[row + i] * scale);
+}
+
+#endif
+
+struct Int8Tile {
+    static constexpr int BLOCKS = TILE_BLOCKS, STREAMS = TILE_STREAMS;
+
+    // Blocks `first` and following of the group of `width` blocks that begins at `block`.
+    template <int BLOCK_COUNT, int STREAM_COUNT>
+    static void run(const Matrix& m, int block, int width, int first, const Vector* x, float* y, int64_t stride) {
+        constexpr int VECTORS = BLOCK_COUNT * ROWS / LANES;
+        const int8_t* weights = m.bytes + (int64_t{block} * m.quads + first) * ROWS * 4;
+        const int8_t* inputs[STREAM_COUNT];
+        for (int s = 0; s < STREAM_COUNT; ++s) inputs[s] = x[s].bytes;
+        Sums sums[STREAM_COUNT][VECTORS];
+        for (int s = 0; s < STREAM_COUNT; ++s)
+            for (int v = 0; v < VECTORS; ++v) sums[s][v] = zero();
+        for (int quad = 0; quad < m.quads; ++quad, weights += width * ROWS * 4)
+            for (int s = 0; s < STREAM_COUNT; ++s) {
+                const auto four = spread(inputs[s] + 4 * quad);
+                for (int v = 0; v < VECTORS; ++v) sums[s][v] = add(sums[s][v], weights + v * LANES * 4, four);
+            }
+        for (int s = 0; s < STREAM_COUNT; ++s)
+            for (int v = 0; v < VECTORS; ++v)
+                store(sums[s][v], m, (block + first) * ROWS + v * LANES, x[s].scale, y + s * stride + v * LANES);
+    }
+};
+
+}  // namespace
+
+void product_int8(const Matrix& m, const Vector* x, int streams, float* y, int64_t stride, bool backwards) {
+    multiply<Int8Tile>(m, x, streams, y, stride, backwards);
+}
+
+}  // namespace charloom::CHARLOOM_ISA

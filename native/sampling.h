@@ -1,0 +1,47 @@
+// From logits to the next character; docs/engine.md defines it to the bit.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "buffer.h"
+#include "kernels.h"
+
+namespace charloom {
+
+struct Sampling {
+    float inverse_temperature = 1.44269504f;  // log2(e) / temperature; 0 takes the likeliest
+    int top_k = 0;                            // 0: all
+    double top_p = 1.0;                       // 1: all
+    double min_p = 0.0;                       // 0: all
+    float repetition_penalty = 1.0f;          // 1: none
+    const uint8_t* allowed = nullptr;         // (V), or null: all
+};
+
+// The first word of Philox 4x64-10 for the counter (position + 1, 0, 0, 0) and the key (seed, 0).
+uint64_t random_word(uint64_t seed, uint64_t position);
+
+class Sampler {
+public:
+    Sampler(const Kernels& kernels, int vocabulary);
+
+    // Return the next id. `recent` are the ids that the penalty is for; negative ones are none.
+    int draw(const float* logits, const Sampling& sampling, const int32_t* recent, int window, uint64_t word);
+
+private:
+    void penalize(const int32_t* recent, int window, float penalty);
+    void weigh(float inverse_temperature);
+    void keep_top(const Sampling& sampling);
+    int chosen(uint64_t word) const;
+
+    const Kernels& kernels_;
+    int vocabulary_;
+    std::vector<float> logits_, powers_;
+    std::vector<uint64_t> weights_;
+    std::vector<int32_t> order_;
+};
+
+// log softmax(logits)[id], in float64.
+double log_probability(const float* logits, int vocabulary, int id);
+
+}  // namespace charloom

@@ -1,0 +1,48 @@
+"""The compiled module; native/module.cpp."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def isas() -> list[str]: ...
+def random_word(seed: int, position: int) -> int: ...
+
+class Engine:
+    isa: str
+    def __init__(
+        self,
+        cell: str,
+        int8: bool,
+        table: NDArray[np.float32],
+        layers: list[dict[str, Any]],
+        output: Any,
+        output_bias: NDArray[np.float32],
+        isa: str = "",
+    ) -> None: ...
+    def read(
+        self,
+        ids: NDArray[np.int32],
+        state: NDArray[np.float32],
+        logits: NDArray[np.float32] | None,
+        gates: NDArray[np.float32] | None,
+        states: NDArray[np.float32] | None,
+        threads: int = 1,
+    ) -> None: ...
+    def write(
+        self,
+        ids: NDArray[np.int32],
+        state: NDArray[np.float32],
+        logits: NDArray[np.float32],
+        seeds: NDArray[np.uint64],
+        position: int,
+        recent: NDArray[np.int32],
+        inverse_temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        repetition_penalty: float,
+        allowed: NDArray[np.uint8] | None,
+        log_probabilities: NDArray[np.float64] | None,
+        threads: int = 1,
+    ) -> None: ...

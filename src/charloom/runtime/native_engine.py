@@ -1,0 +1,127 @@
+"""The engine that is compiled: loops over characters that run without Python; see ``native/``."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.model.architecture import GATES, Architecture
+from charloom.model.quantization import Quantized
+from charloom.native import _engine, chosen_isa
+from charloom.runtime.engine import Cursor, Drawn, State, Trace
+from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
+from charloom.runtime.options import Sampling
+from charloom.runtime.sampling import inverse_temperature
+
+_STREAMS_A_THREAD = 8  # with fewer, starting a thread costs more than it gains
+
+
+class NativeEngine:
+    """Runs a model with the compiled engine; see ``Engine`` for the contract.
+
+    Args:
+        architecture: The sizes.
+        network: The folded model.
+        threads: At most; as many as there are cores if None. One stream always takes one.
+    """
+
+    name = "native"
+    chunk = 256
+
+    def __init__(self, architecture: Architecture, network: FoldedNetwork, threads: int | None = None) -> None:
+        self.architecture = architecture
+        int8 = isinstance(network.output, Quantized)
+        self.precision = "int8" if int8 else "float32"
+        self.instructions = chosen_isa()
+        self._threads = threads or os.cpu_count() or 1
+        self._engine = _engine.Engine(
+            network.cell,
+            int8,
+            np.ascontiguousarray(network.table),
+            [_layer(layer) for layer in network.layers],
+            _matrix(network.output),
+            network.output_bias,
+            self.instructions,
+        )
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return zeros (L, S, B, H)."""
+        a = self.architecture
+        return np.zeros((a.num_layers, a.state_parts, batch_size, a.hidden_size), np.float32)
+
+    def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
+        """Return logits (B, T, V), or (B, 1, V), and the next state."""
+        batch, length = ids.shape
+        logits = np.empty((batch, 1 if last else length, self.architecture.vocabulary_size), np.float32)
+        after = np.array(state, np.float32, order="C")
+        self._engine.read(_ids(ids), after, logits, None, None, self._threads_for(batch))
+        return logits, after
+
+    def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
+        """Return logits, states, gates, and the next state."""
+        a, (batch, length) = self.architecture, ids.shape
+        logits = np.empty((batch, length, a.vocabulary_size), np.float32)
+        gates = np.empty((batch, length, a.num_layers, GATES[a.cell], a.hidden_size), np.float32)
+        states = np.empty((batch, length, a.num_layers, a.state_parts, a.hidden_size), np.float32)
+        after = np.array(state, np.float32, order="C")
+        # one logit row a character even where there is but one character: (B, 1, V) is both
+        self._engine.read(_ids(ids), after, logits, gates, states, self._threads_for(batch))
+        return Trace(logits, states, gates, after)
+
+    def sample(
+        self,
+        cursor: Cursor,
+        count: int,
+        sampling: Sampling,
+        allowed: NDArray[np.bool_] | None = None,
+        log_probs: bool = False,
+    ) -> Drawn:
+        """Return ids (B, count) and move the cursor on."""
+        batch = len(cursor.seeds)
+        ids = np.empty((batch, count), np.int32)
+        costs = np.empty((batch, count), np.float64) if log_probs else None
+        # the cursor's arrays may be shared with other cursors, so that what moves is a copy
+        state, logits = np.array(cursor.state, order="C"), np.array(cursor.logits, order="C")
+        recent = np.array(cursor.recent, order="C")
+        self._engine.write(
+            ids,
+            state,
+            logits,
+            cursor.seeds,
+            cursor.position,
+            recent,
+            inverse_temperature(sampling.temperature),
+            sampling.top_k or 0,
+            sampling.top_p,
+            sampling.min_p,
+            sampling.repetition_penalty,
+            None if allowed is None else allowed.view(np.uint8),
+            costs,
+            self._threads_for(batch),
+        )
+        cursor.state, cursor.logits, cursor.recent = state, logits, recent
+        cursor.position += count
+        return Drawn(ids, costs)
+
+    def _threads_for(self, batch: int) -> int:
+        return min(self._threads, -(-batch // _STREAMS_A_THREAD))
+
+
+def _ids(ids: NDArray[np.integer]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(ids, np.int32)
+
+
+def _matrix(matrix: Matrix) -> Any:
+    if isinstance(matrix, Quantized):
+        return np.ascontiguousarray(matrix.values), matrix.scales
+    return np.ascontiguousarray(matrix)
+
+
+def _layer(layer: FoldedLayer) -> dict[str, Any]:
+    parts = {"input": layer.input, "state": layer.state, "candidate": layer.candidate}
+    biases = {"input_bias": layer.input_bias, "candidate_bias": layer.candidate_bias}
+    return {
+        **{name: _matrix(value) for name, value in parts.items() if value is not None},
+        **{name: np.ascontiguousarray(value) for name, value in biases.items() if value is not None},
+    }

@@ -1,0 +1,136 @@
+"""Writing together: a text that a person and a model continue in turn, and can take back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.errors import InputError
+from charloom.runtime.engine import Cursor, Engine, State
+from charloom.runtime.generation import Request, go_on, opening, random_seed, read_text
+from charloom.runtime.sampling import allowed_ids, sample_seeds
+from charloom.text.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The text at one time, and what the model makes of it: going back is as quick as looking it up."""
+
+    text: str
+    state: State
+    logits: NDArray[np.float32]
+
+
+class Session:
+    """A text in the making.
+
+    Args:
+        engine: Runs the model.
+        vocabulary: The model's.
+        request: How to continue: its length, sampling and ending, its prompt as the beginning, and the first seed.
+
+    Attributes:
+        request: May be replaced at any time.
+    """
+
+    def __init__(self, engine: Engine, vocabulary: Vocabulary, request: Request) -> None:
+        self.request = request
+        self._engine, self._vocabulary = engine, vocabulary
+        logits, state = read_text(engine, vocabulary.encode(opening(vocabulary)))
+        self._moments = [_Moment("", state, logits)]
+        self._seed: int | None = request.seed
+        self._choices: list[str] = []
+        self.add(request.prompt)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._moments[-1].text
+
+    def add(self, text: str) -> None:
+        """Put text behind the text.
+
+        Raises:
+            UnknownCharacterError: If it holds a character that the model does not know; nothing changes.
+        """
+        if not text:
+            return
+        now = self._moments[-1]
+        # a text's first characters are read from the zero state, as `generate` reads a prompt
+        before = now.state if now.text else None
+        logits, state = read_text(self._engine, self._vocabulary.encode(text), before)
+        self._moments.append(_Moment(now.text + text, state, logits))
+        self._choices = []
+
+    def go_on(self) -> Iterator[str]:
+        """Yield a continuation piece by piece; what was yielded is part of the text, however the iteration ends."""
+        seeds = [random_seed() if self._seed is None else self._seed]
+        self._seed = None
+        shown: list[str] = []
+        try:
+            for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._allowed()):
+                shown.append(piece.text)
+                yield piece.text
+        finally:
+            self.add("".join(shown))
+
+    def undo(self) -> str:
+        """Take back what was added last, by whomever, and return it.
+
+        Raises:
+            InputError: If there is nothing.
+        """
+        if len(self._moments) == 1:
+            raise InputError("There is nothing to undo.")
+        last = self._moments.pop()
+        self._choices = []
+        return last.text[len(self.text) :]
+
+    def choices(self, count: int) -> list[str]:
+        """Return several continuations, of which ``pick`` adds one.
+
+        Raises:
+            SettingsError: If the number is out of range.
+        """
+        seeds = sample_seeds(random_seed(), count)
+        texts = [""] * count
+        for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._allowed()):
+            texts[piece.sample] += piece.text
+        self._choices = texts
+        return texts
+
+    def pick(self, number: int) -> str:
+        """Add one of the last choices and return it.
+
+        Args:
+            number: From 1.
+
+        Raises:
+            InputError: If there is no such choice.
+        """
+        if not 1 <= number <= len(self._choices):
+            raise InputError(f"There is no choice {number}; there are {len(self._choices)}. Ask for some first.")
+        text = self._choices[number - 1]
+        self.add(text)
+        return text
+
+    def set_sampling(self, **values: float) -> None:
+        """Change how characters are drawn; ``SettingsError`` if a value is out of range."""
+        self.request = replace(self.request, sampling=replace(self.request.sampling, **values))  # type: ignore[arg-type]
+
+    def _cursor(self, seeds: list[int]) -> Cursor:
+        now, window = self._moments[-1], self.request.sampling.window
+        last = self._vocabulary.encode(now.text[len(now.text) - min(window, len(now.text)) :])
+        recent = np.full((len(seeds), window), -1, np.int32)
+        recent[:, window - len(last) :] = last
+        return Cursor(
+            np.repeat(now.state, len(seeds), axis=2),
+            np.repeat(now.logits, len(seeds), axis=0),
+            np.array(seeds, np.uint64),
+            0,
+            recent,
+        )
+
+    def _allowed(self) -> NDArray[np.bool_] | None:
+        return allowed_ids(self._vocabulary, self.request.sampling)

@@ -1,0 +1,55 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from charloom.model.quantization import dequantize, quantize
+from charloom.runtime.numpy_maths import Int8Product, power_of_two, quantize_rows, sigmoid, tanh
+
+matrices = arrays.arrays(
+    np.float32, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.floats(-50, 50, width=32)
+)
+
+
+@given(matrices)
+def test_every_weight_is_within_half_a_step_and_the_largest_is_127(weights):
+    quantized = quantize(weights)
+    back = dequantize(quantized)
+    assert (np.abs(back - weights) <= 0.5 * quantized.scales[:, None] * (1 + 1e-6) + 1e-29).all()
+    for row, source in zip(quantized.values, weights, strict=True):
+        assert np.abs(row).max() == (127 if np.abs(source).max() > 1e-27 else 0)
+
+
+@given(matrices)
+def test_quantising_what_was_quantised_changes_nothing(weights):
+    once = quantize(weights)
+    exact = dequantize(once)
+    assert (exact.astype(np.float64) == once.values.astype(np.float64) * once.scales[:, None].astype(np.float64)).all()
+    twice = quantize(exact)
+    np.testing.assert_array_equal(once.values, twice.values)
+    np.testing.assert_array_equal(once.scales, twice.scales)
+
+
+def test_products_are_the_whole_numbers_products():
+    rng = np.random.default_rng(0)
+    for columns in (7, 1024, 3000):
+        matrix = quantize(rng.normal(0, 1, (4, columns)).astype(np.float32))
+        whole = rng.integers(-127, 128, (3, columns)).astype(np.float32)
+        exact = whole.astype(np.int64) @ matrix.values.T.astype(np.int64)
+        np.testing.assert_array_equal(Int8Product(matrix).sums(whole), exact.astype(np.float32))
+
+
+def test_vectors_are_quantised_by_their_largest_number():
+    whole, scale = quantize_rows(np.array([[0.5, -0.25, 0.0], [0.0, 0.0, 0.0]], np.float32))
+    assert whole.tolist() == [[127.0, -64.0, 0.0], [0.0, 0.0, 0.0]]  # 63.5 is rounded to even
+    assert scale.ravel().tolist() == [np.float32(0.5) / np.float32(127), 0.0]
+
+
+def test_the_functions_are_what_they_are_called():
+    x = np.linspace(-126, 126, 1_000_001).astype(np.float32)
+    np.testing.assert_allclose(power_of_two(x), np.exp2(x.astype(np.float64)), rtol=3e-7)
+    whole = np.arange(-126, 127).astype(np.float32)
+    np.testing.assert_array_equal(power_of_two(whole), np.exp2(whole))
+    y = np.linspace(-100, 100, 1_000_001).astype(np.float32)
+    np.testing.assert_allclose(sigmoid(y), 1 / (1 + np.exp(-y.astype(np.float64))), atol=1.5e-7)
+    np.testing.assert_allclose(tanh(y), np.tanh(y.astype(np.float64)), atol=2e-7)
