@@ -73,7 +73,6 @@ TRAINING = [
 OTHERS = [
     (["trian", "good.txt"], "Did you mean train?"),
     (["frobnicate"], "Known are train"),
-    (["generate"], "Missing argument 'MODEL'"),
     (["generate", "nowhere"], "There is no model 'nowhere'"),
     (["generate", "model.txt"], "not a safetensors file"),
     (["generate", "taken"], "holds no model.safetensors"),

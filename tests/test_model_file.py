@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from safetensors import numpy as safetensors_numpy
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model import files
 from charloom.model.model_file import SavedModel, load_model, save_model
+from charloom.model.quantization import quantize
 from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_saved
 
@@ -43,10 +45,26 @@ def test_half_precision_keeps_three_digits(saved, tmp_path):
         np.testing.assert_allclose(loaded.weights[name], value, rtol=2**-11, atol=2**-25)
 
 
+def test_int8_keeps_what_int8_engines_compute(saved, tmp_path):
+    save_model(tmp_path / "m", replace(saved, stored_as="int8"))
+    loaded = load_model(tmp_path / "m")
+    assert loaded.stored_as == "int8"
+    for name, value in saved.weights.items():
+        restored = loaded.weights[name]
+        if value.ndim == 1:
+            np.testing.assert_array_equal(restored, value)
+        else:
+            np.testing.assert_array_equal(quantize(restored).values, quantize(value).values)
+            np.testing.assert_array_equal(quantize(restored).scales, quantize(value).scales)
+    save_model(tmp_path / "again", loaded)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
+
+
+@pytest.mark.parametrize("stored_as", ["float32", "int8"])
 @pytest.mark.parametrize("seed", range(40))
-def test_a_flipped_bit_is_noticed(saved, tmp_path, seed):
+def test_a_flipped_bit_is_noticed(saved, tmp_path, seed, stored_as):
     path = tmp_path / "m"
-    save_model(path, saved)
+    save_model(path, replace(saved, stored_as=stored_as))
     data = bytearray(path.read_bytes())
     place = int(np.random.default_rng(seed).integers(8 * len(data)))
     data[place // 8] ^= 1 << place % 8

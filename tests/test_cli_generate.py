@@ -1,0 +1,87 @@
+"""What `charloom generate` and `charloom export` can be asked, in processes of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from charloom import load
+
+
+def test_filters_stop_strings_and_lines(cli, run):
+    whole = cli("generate", run, "-p", "The ", "-n", 300, "--seed", 5).out
+    lines = cli("generate", run, "-p", "The ", "-n", 300, "--seed", 5, "--max-lines", 2).out
+    assert lines == "\n".join(whole.split("\n")[:2]) + "\n"
+    stopped = cli("generate", run, "-p", "The ", "-n", 300, "--seed", 5, "--stop", "\\n", "--json").json["samples"][0]
+    assert stopped == {"text": whole.split("\n")[0], "seed": 5, "finish_reason": "stop"}
+    vowels = cli("generate", run, "-n", 80, "--seed", 5, "--forbid", "aeiou", "-q").out
+    assert not set(vowels) & set("aeiou")
+    only = cli("generate", run, "-n", 40, "--seed", 5, "--allow", "he ", "-q").out.removesuffix("\n")
+    assert len(only) == 40 and set(only) <= set("he ")
+    arguments = ["--top-k", 3, "--top-p", 0.9, "--min-p", 0.05, "--repetition-penalty", 1.2]
+    expected = load(run).generate("The ", 50, 0.8, 5, top_k=3, top_p=0.9, min_p=0.05, repetition_penalty=1.2)
+    assert cli("generate", run, "-p", "The ", "-n", 50, "--seed", 5, *arguments).out == expected + "\n"
+
+
+def test_the_text_is_the_same_in_both_engines_and_from_the_exported_file(cli, run):
+    arguments = ["-p", "We", "-n", 200, "--seed", 3, "-q"]
+    native = cli("generate", run, *arguments).out
+    assert cli("generate", run, *arguments, CHARLOOM_ENGINE="numpy").out == native
+    exported = cli("export", run, "--to", "int8", "-o", "small.safetensors", "--json")
+    assert exported.json["file_bytes"] == Path("small.safetensors").stat().st_size
+    assert exported.json["file_bytes"] < 0.4 * (Path(run) / "model.safetensors").stat().st_size
+    assert "int8" in exported.err
+    assert cli("generate", "small.safetensors", *arguments).out == native
+    assert cli("info", "small.safetensors", "--json").json["stored_as"] == "int8"
+
+
+def test_exporting_over_a_file_or_into_nowhere_is_refused(cli, run):
+    Path("there").write_text("mine")
+    for target, message in (("there", "exists already"), ("no/where", "no folder no")):
+        result = cli("export", run, "--to", "float16", "-o", target)
+        assert result.code == 2 and message in result.err
+    assert Path("there").read_text() == "mine"
+
+
+def test_unknown_characters_are_named_and_skipped_or_replaced(cli, run):
+    refused = cli("generate", run, "-p", "The ☃")
+    assert refused.code == 2 and "SNOWMAN" in refused.err and refused.out == ""
+    skipped = cli("generate", run, "-p", "The ☃", "-n", 20, "--seed", 1, "--unknown", "skip")
+    assert skipped.out.startswith("The ☃") and "SNOWMAN" in skipped.err and "skipped" in skipped.err
+    assert skipped.out[5:] == cli("generate", run, "-p", "The ", "-n", 20, "--seed", 1).out[4:]
+    assert "is read as ' '" in cli("generate", run, "-p", "☃", "-n", 2, "--seed", 1, "--unknown", "replace").err
+
+
+def test_writing_together(cli, run):
+    script = (
+        "The loom\n/retry\n/undo\n/undo\n/temperature 0\nWho\n/choices 2\n/pick 2\n/text\n/save t.txt\n/udno\n/quit\n"
+    )
+    result = cli("generate", run, "-i", "-n", 20, "--seed", 1, stdin=script.encode())
+    assert result.code == 0
+    assert "--- 2" in result.err and "saved t.txt" in result.err and "Did you mean /undo?" in result.err
+    text = Path("t.txt").read_text()
+    assert text == load(run).generate("Who", 20, 0) + result.out.split("Who")[-1].removesuffix("\n")[20:]
+    assert text in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--top-p", 0], "top_p must be above 0"),
+        (["--top-k", 0], "top_k must be a whole number from 1"),
+        (["--stop", ""], "stop must not be empty"),
+        (["--max-lines", 0], "max_lines must be"),
+        (["--allow", ""], "no character"),
+        (["--forbid", "☃"], "SNOWMAN"),
+        (["-i", "--json"], "cannot be used together"),
+        (["--precision", "int4"], "int8"),
+        (["--unknown", "drop"], "replace"),
+    ],
+)
+def test_wrong_options_get_one_message(cli, run, arguments, message):
+    result = cli("generate", run, *arguments)
+    assert result.code == 2 and result.out == "" and message in result.err and "Traceback" not in result.err
+
+
+def test_the_doctor_names_the_engine(cli):
+    assert json.loads(cli("doctor", "--json", CHARLOOM_ENGINE="numpy").out)["engine"].startswith("numpy")
