@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .venv-bench/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-full check format lint types bench reproduce lesson clean
@@ -39,8 +40,14 @@ lint: install
 types: install
 	$(BIN)/mypy
 
-bench: install ## the benchmarks that need nothing but charloom
+bench: install $(BENCH) ## the benchmarks, the peers in a virtual environment of their own
 	$(BIN)/python benchmarks/encoding.py
+	.venv-bench/bin/python benchmarks/generation.py
+
+$(BENCH): benchmarks/requirements.txt $(wildcard native/*)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
+	@touch $@
 
 reproduce: install ## train both editions of the tutorial again, two hours: docs/reproduction.md
 	$(BIN)/python benchmarks/reproduce.py
@@ -49,4 +56,4 @@ lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs 
 	$(BIN)/python docs/tutorial/build.py
 
 clean: ## remove what these targets made, but not your runs
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -25,9 +25,11 @@ import torch
 import charloom
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
+from charloom.runtime.folding import fold
 from charloom.runtime.numpy_engine import NumpyEngine
 from charloom.training.device import choose_device
 from charloom.training.streams import make_batches
+from machine import processor
 from reproduction_page import write_page
 
 ROOT = Path(__file__).parents[1]
@@ -108,11 +110,8 @@ def run_facts(name):
 
 
 def machine():
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": processor(),
         "threads": torch.get_num_threads(),
         "precision": choose_device("cpu").precision,
         "python": platform.python_version(),
@@ -145,7 +144,7 @@ def untrained(cell):
     corpus = charloom.Corpus.read("shakespeare")
     settings = RECIPES[f"tutorial-{cell}"].settings
     architecture = settings.architecture(len(corpus.vocabulary))
-    engine = NumpyEngine(architecture, initial_weights(architecture, settings.seed))
+    engine = NumpyEngine(architecture, fold(architecture, initial_weights(architecture, settings.seed), "float32"))
     batch = next(make_batches(corpus.vocabulary.encode(corpus.text), settings))
     logits, _ = engine.forward(batch.inputs, engine.initial_state(len(batch.inputs)))
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
@@ -164,7 +163,12 @@ def samples(cell):
     """Return what the model of the simple way writes."""
     model = charloom.load(RUNS / f"{cell}-simple")
     return [
-        {"prompt": p, "temperature": t, "seed": 1, "text": model.generate(p, SAMPLE_LENGTH, t, seed=1)}
+        {
+            "prompt": p,
+            "temperature": t,
+            "seed": 1,
+            "text": model.generate(p, SAMPLE_LENGTH, t, seed=1, precision="float32"),
+        }
         for p in PROMPTS
         for t in TEMPERATURES
     ]
@@ -173,8 +177,9 @@ def samples(cell):
 def greedy(cell):
     """Return where the likeliest characters fall into a loop, and whether drawn ones do."""
     model = charloom.load(RUNS / f"{cell}-simple")
-    texts = {"greedy": model.generate("ROMEO: ", SAMPLE_LENGTH, temperature=0)}
-    texts |= {f"drawn at {t}": model.generate("ROMEO: ", SAMPLE_LENGTH, t, seed=1) for t in TEMPERATURES}
+    texts = {"greedy": model.generate("ROMEO: ", SAMPLE_LENGTH, temperature=0, precision="float32")}
+    for t in TEMPERATURES:
+        texts[f"drawn at {t}"] = model.generate("ROMEO: ", SAMPLE_LENGTH, t, seed=1, precision="float32")
     return {name: {"text": text[:500], "loop": find_loop(text)} for name, text in texts.items()}
 
 
