@@ -42,7 +42,7 @@ static void multiply(const Matrix& m, const Vector* x, int streams, float* y, in
         }
         for (; s < streams; ++s) {
             if (width == GROUP)
-                multiply_group<Tile, GROUP, 1>(m, block, width, x + s, y + s * stride, stride);
+                multiply_group<Tile, Tile::BLOCKS_OF_ONE, 1>(m, block, width, x + s, y + s * stride, stride);
             else
                 multiply_group<Tile, 1, 1>(m, block, width, x + s, y + s * stride, stride);
         }

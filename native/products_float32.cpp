@@ -13,7 +13,7 @@ namespace {
 // Sums of LANES rows; `add` multiplies a column of them.
 #if defined(__AVX512F__)
 
-constexpr int LANES = 16, TILE_BLOCKS = 4, TILE_STREAMS = 4;
+constexpr int LANES = 16, TILE_BLOCKS = 4, TILE_STREAMS = 4, TILE_OF_ONE = 4;
 using Sums = __m512;
 Sums zero() { return _mm512_setzero_ps(); }
 Sums add(Sums sums, const float* weights, float x) {
@@ -23,7 +23,7 @@ void store(Sums sums, float* y) { _mm512_storeu_ps(y, sums); }
 
 #elif defined(__AVX2__)
 
-constexpr int LANES = 8, TILE_BLOCKS = 2, TILE_STREAMS = 2;
+constexpr int LANES = 8, TILE_BLOCKS = 2, TILE_STREAMS = 2, TILE_OF_ONE = 4;
 using Sums = __m256;
 Sums zero() { return _mm256_setzero_ps(); }
 Sums add(Sums sums, const float* weights, float x) {
@@ -33,7 +33,7 @@ void store(Sums sums, float* y) { _mm256_storeu_ps(y, sums); }
 
 #else
 
-constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 2;
+constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 2, TILE_OF_ONE = 2;
 struct Sums {
     float rows[LANES];
 };
@@ -49,7 +49,7 @@ void store(const Sums& sums, float* y) {
 #endif
 
 struct Float32Tile {
-    static constexpr int BLOCKS = TILE_BLOCKS, STREAMS = TILE_STREAMS;
+    static constexpr int BLOCKS = TILE_BLOCKS, STREAMS = TILE_STREAMS, BLOCKS_OF_ONE = TILE_OF_ONE;
 
     // Blocks `first` and following of the group of `width` blocks that begins at `block`.
     template <int BLOCK_COUNT, int STREAM_COUNT>

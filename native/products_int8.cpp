@@ -1,7 +1,7 @@
 // Products of int8 weights with int8 vectors. Sums are whole numbers, so their order does not matter.
 #include <cstring>
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
@@ -22,7 +22,7 @@ namespace {
 
 #if defined(__AVX512VNNI__)
 
-constexpr int LANES = 16, TILE_BLOCKS = 4, TILE_STREAMS = 4;
+constexpr int LANES = 16, TILE_BLOCKS = 4, TILE_STREAMS = 4, TILE_OF_ONE = 4;
 using Sums = __m512i;
 Sums zero() { return _mm512_setzero_si512(); }
 __m512i spread(const int8_t* x) { return _mm512_set1_epi32(four_bytes(x)); }
@@ -37,7 +37,7 @@ void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
 
 #elif defined(__AVX2__)
 
-constexpr int LANES = 8, TILE_BLOCKS = 2, TILE_STREAMS = 2;
+constexpr int LANES = 8, TILE_BLOCKS = 2, TILE_STREAMS = 2, TILE_OF_ONE = 4;
 using Sums = __m256i;
 struct Input {
     __m256i values, sizes;
@@ -60,7 +60,7 @@ void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
 
 #elif defined(__ARM_FEATURE_DOTPROD)
 
-constexpr int LANES = 4, TILE_BLOCKS = 2, TILE_STREAMS = 2;
+constexpr int LANES = 4, TILE_BLOCKS = 2, TILE_STREAMS = 2, TILE_OF_ONE = 4;
 using Sums = int32x4_t;
 Sums zero() { return vdupq_n_s32(0); }
 int8x16_t spread(const int8_t* x) { return vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(x))); }
@@ -69,9 +69,33 @@ void store(Sums sums, const Matrix& m, int row, float scale, float* y) {
     vst1q_f32(y, vmulq_f32(vcvtq_f32_s32(sums), vmulq_n_f32(vld1q_f32(m.scales + row), scale)));
 }
 
+#elif defined(__SSE2__)
+
+constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 1, TILE_OF_ONE = 1;
+struct Sums {
+    __m128i low, high;  // two sums for each of two rows
+};
+Sums zero() { return {_mm_setzero_si128(), _mm_setzero_si128()}; }
+__m128i spread(const int8_t* x) {
+    const __m128i four = _mm_set1_epi32(four_bytes(x));
+    return _mm_srai_epi16(_mm_unpacklo_epi8(four, four), 8);  // as 16 bits, twice
+}
+Sums add(Sums sums, const int8_t* weights, __m128i x) {
+    const __m128i w = _mm_load_si128(reinterpret_cast<const __m128i*>(weights));
+    const __m128i low = _mm_srai_epi16(_mm_unpacklo_epi8(w, w), 8), high = _mm_srai_epi16(_mm_unpackhi_epi8(w, w), 8);
+    return {_mm_add_epi32(sums.low, _mm_madd_epi16(low, x)), _mm_add_epi32(sums.high, _mm_madd_epi16(high, x))};
+}
+void store(const Sums& sums, const Matrix& m, int row, float scale, float* y) {
+    const __m128 low = _mm_castsi128_ps(sums.low), high = _mm_castsi128_ps(sums.high);
+    const __m128i total = _mm_add_epi32(_mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0))),
+                                        _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 3, 1))));
+    const __m128 scales = _mm_mul_ps(_mm_loadu_ps(m.scales + row), _mm_set1_ps(scale));
+    _mm_storeu_ps(y, _mm_mul_ps(_mm_cvtepi32_ps(total), scales));
+}
+
 #else
 
-constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 1;
+constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 1, TILE_OF_ONE = 1;
 struct Sums {
     int32_t rows[LANES];
 };
@@ -89,7 +113,7 @@ void store(const Sums& sums, const Matrix& m, int row, float scale, float* y) {
 #endif
 
 struct Int8Tile {
-    static constexpr int BLOCKS = TILE_BLOCKS, STREAMS = TILE_STREAMS;
+    static constexpr int BLOCKS = TILE_BLOCKS, STREAMS = TILE_STREAMS, BLOCKS_OF_ONE = TILE_OF_ONE;
 
     // Blocks `first` and following of the group of `width` blocks that begins at `block`.
     template <int BLOCK_COUNT, int STREAM_COUNT>
