@@ -7,6 +7,7 @@ from charloom import native
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model import cells
 from charloom.model.architecture import Architecture
+from charloom.model.initializers import initial_weights
 from charloom.runtime.engine import Cursor, engine_name, make_engine
 from charloom.runtime.folding import fold
 from charloom.runtime.generation import Request, generate
@@ -160,3 +161,58 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("CHARLOOM_ISA", "mmx")
     with pytest.raises(SettingsError, match="portable"):
         make_engine(tiny_saved("gru"))
+
+
+@pytest.mark.parametrize(("cell", "num_layers"), [("gru", 1), ("gru", 2), ("lstm", 1)])
+def test_float32_agrees_with_pytorch_over_a_thousand_steps(isa, cell, num_layers):
+    torch = pytest.importorskip("torch")
+    from charloom.runtime.native_engine import NativeEngine
+    from charloom.training.network import CharNetwork
+
+    architecture = Architecture(65, cell, 32, 128, num_layers)
+    weights = initial_weights(architecture, 4)
+    ids = np.random.default_rng(1).integers(0, 65, (2, 1000))
+    with torch.no_grad():
+        expected = CharNetwork(architecture, weights)(torch.from_numpy(ids), None)[0].numpy()
+    engine = NativeEngine(architecture, fold(architecture, weights, "float32"))
+    found, _ = engine.forward(ids, engine.initial_state(2))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_frequencies_of_a_hundred_thousand_draws():
+    """Chi-square with V - 1 degrees of freedom at its 0.9999 quantile; the seeds are fixed."""
+    from charloom.runtime.native_engine import NativeEngine
+
+    architecture = Architecture(12, "gru", 4, 16)
+    weights = tiny_weights(architecture)
+    engine = NativeEngine(architecture, fold(architecture, weights, "int8"))
+    logits, state = engine.forward(np.zeros((1, 1), np.int32), engine.initial_state(1), last=True)
+    count = 100_000
+    for sampling in (Sampling(1.0), Sampling(0.7, top_k=6), Sampling(1.3, top_p=0.8), Sampling(1.0, min_p=0.1)):
+        cursor = Cursor(
+            np.repeat(state, count, axis=2), np.repeat(logits[:, 0], count, axis=0), np.arange(count, dtype=np.uint64)
+        )
+        observed = np.bincount(engine.sample(cursor, 1, sampling).ids[:, 0], minlength=12)
+        exact = np.exp((logits[0, 0].astype(np.float64) - logits.max()) / sampling.temperature)
+        order = np.argsort(-exact, kind="stable")
+        kept = np.zeros(12, bool)
+        kept[order[: sampling.top_k or 12]] = True
+        shares = np.where(kept, exact, 0)[order].cumsum() / exact[kept].sum()
+        kept[order[int((shares < sampling.top_p - 1e-9).sum()) + 1 :]] = False
+        kept &= exact >= sampling.min_p
+        expected = count * np.where(kept, exact, 0) / exact[kept].sum()
+        assert not observed[~kept].any()
+        surprise = ((observed[kept] - expected[kept]) ** 2 / expected[kept]).sum()
+        assert surprise < 40.0  # the 0.9999 quantile for 11 degrees of freedom is 37.4
+
+
+@pytest.mark.slow
+def test_ten_million_characters_take_no_more_memory_than_one(tmp_path):
+    resource = pytest.importorskip("resource")
+    saved = tiny_saved("gru")
+    engine, peaks, written = make_engine(saved, "int8"), [], 0
+    for piece in generate(engine, saved.vocabulary, Request("", 10_000_000, Sampling(1.0), seed=1)):
+        written += len(piece.text)
+        if written >= 1_000_000 * (len(peaks) + 1):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert written == 10_000_000 and peaks[-1] - peaks[0] < 1024  # kilobytes

@@ -1,0 +1,57 @@
+"""How soon and how small: `charloom generate` beside the import of NumPy alone.
+
+    python benchmarks/startup.py
+
+Both start as new processes, in turn; medians of the seconds, the largest memory of each, and what importing charloom
+costs once NumPy is there. A table, then one line of JSON.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+ROUNDS = 15
+COMMANDS = {
+    "import numpy": [sys.executable, "-c", "import numpy"],
+    "charloom generate -n 200": [sys.executable, "-m", "charloom", "generate", "-n", "200", "--seed", "1"],
+    "charloom --help": [sys.executable, "-m", "charloom", "--help"],
+}
+IMPORT = "import time, numpy; t = time.perf_counter(); import charloom; charloom.Model;print(time.perf_counter() - t)"
+
+
+def main():
+    found = {name: {"seconds": [], "megabytes": []} for name in COMMANDS}
+    imports = []
+    for _ in range(ROUNDS):
+        for name, command in COMMANDS.items():
+            seconds, megabytes = run(command)
+            found[name]["seconds"].append(seconds)
+            found[name]["megabytes"].append(megabytes)
+        imports.append(float(subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True).stdout))
+    rows = {
+        name: {"seconds": statistics.median(row["seconds"]), "megabytes": max(row["megabytes"])}
+        for name, row in found.items()
+    }
+    for name, row in rows.items():
+        print(f"{name:<26} {row['seconds']:.3f} s {row['megabytes']:6.1f} MB")
+    print(f"{'import charloom, Model':<26} {statistics.median(imports):.3f} s after NumPy")
+    print(json.dumps({"benchmark": "startup", "rounds": ROUNDS, **rows, "import_seconds": statistics.median(imports)}))
+
+
+def run(command):
+    """Return the seconds and the largest memory of a process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
