@@ -5,30 +5,39 @@ import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib import import_module
 
 import click
 
 import charloom
-from charloom.cli import corpus, doctor, export, generate, info, score, train
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
 
+COMMANDS = ("train", "generate", "score", "corpus", "info", "export", "doctor")
+"""In the order in which they are used, not of the alphabet; each is a module of that name."""
+
 
 class _Commands(click.Group):
-    """A group that names the nearest command when it does not know the one typed."""
+    """A group that imports a command when it is asked for, and names the nearest when it does not know it."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            near = get_close_matches(args[0], self.commands, 1)
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = get_close_matches(args[0], COMMANDS, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            ctx.fail(f"There is no command {args[0]!r}.{hint} Known are {', '.join(self.commands)}.")
+            ctx.fail(f"There is no command {args[0]!r}.{hint} Known are {', '.join(COMMANDS)}.")
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order in which they are used, not of the alphabet
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"charloom.cli.{cmd_name}").command
+        return command
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,10 +49,6 @@ def group() -> None:
     charloom train my_book.txt --minutes 3
     charloom generate runs/my_book -p "Once "
     """
-
-
-for module in (train, generate, score, corpus, info, export, doctor):
-    group.add_command(module.command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

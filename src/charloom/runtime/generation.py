@@ -1,6 +1,6 @@
 """Weights to text: read the prompt, then draw character after character, piece by piece."""
 
-import secrets
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -65,7 +65,7 @@ class Request:
 
 def random_seed() -> int:
     """Return a seed nobody chose, short enough to be typed again."""
-    return secrets.randbelow(1 << 32)
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterator[Piece]:
