@@ -4,9 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/.ready
+BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full check format lint types bench reproduce lesson clean
+.PHONY: help install demo test test-full check format lint types bench reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +52,11 @@ $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 
 reproduce: install ## train both editions of the tutorial again, two hours: docs/reproduction.md
 	$(BIN)/python benchmarks/reproduce.py
+
+pretrained: install ## train the model that comes with charloom again, 20 minutes
+	rm -rf runs/pretrained $(BUNDLED)
+	$(BIN)/charloom train shakespeare --set hidden_size=512 --minutes 20 --output runs/pretrained
+	$(BIN)/charloom export runs/pretrained --to int8 --output $(BUNDLED)
 
 lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook
 	$(BIN)/python docs/tutorial/build.py

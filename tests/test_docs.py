@@ -115,3 +115,9 @@ def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
         assert (SOURCE / "cli" / f"{command}.py").exists()
     settings = set(RECIPES["auto"].settings.to_dict())
     assert set(re.findall(r"--set (\w+)=", page)) <= settings
+
+
+def test_the_engines_page_runs(desk):
+    for block in blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")):
+        done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
