@@ -45,17 +45,22 @@ def learned(network: CharNetwork) -> list[Tensor]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def train(corpus: Corpus, recipe_name: str, epochs: int, folder: Path) -> None:
-    """Train for some epochs and leave checkpoints and ``losses.jsonl`` in a new folder."""
+def train(corpus: Corpus, recipe_name: str, epochs: int, folder: Path, same_order: bool = False) -> None:
+    """Train for some epochs and leave checkpoints and ``losses.jsonl`` in a new folder.
+
+    With ``same_order`` every epoch reads the windows in the order of the first one.
+    """
     recipe = load_recipe(recipe_name)
     settings = recipe.settings
     architecture = settings.architecture(len(corpus.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
     optimizer = make_optimizer(network, settings)
-    batches = make_batches(corpus.vocabulary.encode(corpus.text), settings)
+    ids = corpus.vocabulary.encode(corpus.text)
+    batches = make_batches(ids, settings)
     folder.mkdir(parents=True)
     for epoch in range(1, epochs + 1):
         began, losses, state = time.perf_counter(), [], None
+        batches = make_batches(ids, settings) if same_order else batches
         for index in range(batches.batches_per_epoch):
             set_step(optimizer, (epoch - 1) * batches.batches_per_epoch + index, settings.learning_rate, settings)
             loss, state = train_step(network, optimizer, next(batches), state)
@@ -83,6 +88,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="tutorial-gru", help="a recipe's name or file (default: tutorial-gru)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the text (default: 10)")
     parser.add_argument("--output", type=Path, default=Path("runs/open"), help="a new folder (default: runs/open)")
+    parser.add_argument("--same-order", action="store_true", help="shuffle once, not in every epoch")
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error(f"--epochs must be at least 1; got {options.epochs}.")
@@ -90,7 +96,7 @@ def main() -> None:
         parser.error(f"{options.output} exists already; name a new folder with --output.")
     try:
         with kept_memory(), flushed_denormals():
-            train(Corpus.read(options.corpus), options.recipe, options.epochs, options.output)
+            train(Corpus.read(options.corpus), options.recipe, options.epochs, options.output, options.same_order)
     except CharloomError as error:
         parser.error(str(error))
 
