@@ -38,13 +38,14 @@ DOCS = ROOT / "docs"
 EPOCHS = 10
 OPEN_LOOP = [sys.executable, "examples/open_loop.py"]
 CHARLOOM = [sys.executable, "-m", "charloom", "train"]
+CARRIED = ["--set", "reset_state=never", "--set", "shuffle=epoch"]  # the LSTM edition as its code says
 COMMANDS = {
     "gru-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "-o"],
     "lstm-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "-o"],
     "gru-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-gru", "--output"],
-    "lstm-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-lstm", "--output"],
+    "lstm-open": [*OPEN_LOOP, "shakespeare", "--recipe", "tutorial-lstm", "--set", "adam_epsilon=1e-8", "--output"],
     "gru-reset": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "--set", "reset_state=window", "-o"],
-    "lstm-carried": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "--set", "reset_state=never", "-o"],
+    "lstm-carried": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", *CARRIED, "-o"],
 }
 PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
 

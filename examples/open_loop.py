@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from charloom import CharloomError, Corpus
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, save_model
-from charloom.plan.recipes import load_recipe
+from charloom.plan.recipes import Recipe, load_recipe
 from charloom.training.device import flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached
 from charloom.training.optimizer import make_optimizer, set_step
@@ -45,9 +45,8 @@ def learned(network: CharNetwork) -> list[Tensor]:
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-def train(corpus: Corpus, recipe_name: str, epochs: int, folder: Path) -> None:
+def train(corpus: Corpus, recipe: Recipe, epochs: int, folder: Path) -> None:
     """Train for some epochs and leave checkpoints and ``losses.jsonl`` in a new folder."""
-    recipe = load_recipe(recipe_name)
     settings = recipe.settings
     architecture = settings.architecture(len(corpus.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
@@ -83,6 +82,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="tutorial-gru", help="a recipe's name or file (default: tutorial-gru)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the text (default: 10)")
     parser.add_argument("--output", type=Path, default=Path("runs/open"), help="a new folder (default: runs/open)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
+    )
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error(f"--epochs must be at least 1; got {options.epochs}.")
@@ -90,7 +92,9 @@ def main() -> None:
         parser.error(f"{options.output} exists already; name a new folder with --output.")
     try:
         with kept_memory(), flushed_denormals():
-            train(Corpus.read(options.corpus), options.recipe, options.epochs, options.output)
+            changes = dict(change.partition("=")[::2] for change in options.set)
+            recipe = load_recipe(options.recipe).with_values(changes)
+            train(Corpus.read(options.corpus), recipe, options.epochs, options.output)
     except CharloomError as error:
         parser.error(str(error))
 

@@ -42,7 +42,18 @@ def book(tmp_path, text, monkeypatch):
 
 
 def test_the_open_loop_tells_and_saves_what_the_tutorials_does(book, text):
-    done = run("open_loop.py", "book.txt", "--recipe", "small.toml", "--epochs", 7, "--output", "out")
+    done = run(
+        "open_loop.py",
+        "book.txt",
+        "--recipe",
+        "small.toml",
+        "--epochs",
+        7,
+        "--output",
+        "out",
+        "--set",
+        "adam_epsilon=1e-8",
+    )
     assert done.returncode == 0, done.stderr
     epochs = [json.loads(line) for line in (book / "out" / "losses.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in epochs] == list(range(1, 8))
@@ -78,6 +89,8 @@ def test_the_open_loop_is_the_simple_way_with_the_state_reset_at_every_epoch(boo
         (["book.txt", "--recipe", "smal.toml"], "smal.toml"),
         (["bok.txt"], "bok.txt"),
         (["book.txt", "--epochs", "0"], "at least 1"),
+        (["book.txt", "--set", "hidden_sise=8"], "hidden_size"),
+        (["book.txt", "--set", "hidden_size"], "hidden_size"),
         (["book.txt", "--output", "."], "exists already"),
     ],
 )

@@ -60,6 +60,14 @@ def test_an_epoch_of_windows_reads_whole_runs_in_a_new_order():
     assert epochs[0] != epochs[1] != sorted(epochs[1])
 
 
+def test_windows_can_be_shuffled_once():
+    batches = make_batches(IDS, settings("windows", shuffle="once"))
+    epochs = [[next(batches).inputs.tolist() for _ in range(batches.batches_per_epoch)] for _ in range(3)]
+    assert epochs[0] == epochs[1] == epochs[2] != sorted(epochs[0])
+    again = make_batches(IDS, settings("windows"))
+    assert [next(again).inputs.tolist() for _ in range(batches.batches_per_epoch)] == epochs[0]
+
+
 @both
 @pytest.mark.parametrize(("reset", "at"), [("never", {0}), ("epoch", {0, 22, 44}), ("window", set(range(50)))])
 def test_the_state_is_reset_when_asked(batching, reset, at):

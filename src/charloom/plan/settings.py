@@ -47,6 +47,9 @@ class Settings:
     seq_length: int = _setting(32, "characters in a window, through which gradients flow back", 1, 100_000)
     batch_size: int = _setting(32, "windows in a batch", 1, 100_000)
     shuffle_buffer: int = _setting(10_000, "windows only: how many wait, one of them drawn at random", 1, 10**9)
+    shuffle: str = _setting(
+        "epoch", "windows only: when they are shuffled, for every epoch or once", choices=("epoch", "once")
+    )
     reset_state: str = _setting(
         "epoch", "when the carried state goes back to zero", choices=("never", "epoch", "window")
     )

@@ -68,7 +68,8 @@ def make_batches(ids: Ids, settings: Settings) -> Batches:
 
     Args:
         ids: The training text, (N,).
-        settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``seed``.
+        settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``shuffle``,
+            ``seed``.
 
     Raises:
         CorpusError: If the text is shorter than one window.
@@ -122,7 +123,7 @@ class Windows(_Batches):
 
     def _read(self, at: Position) -> tuple[Ids, Ids]:
         if self._order is None or self._order[0] != at.epoch:
-            rng = self._rng(at.epoch)
+            rng = self._rng(at.epoch if self._settings.shuffle == "epoch" else 0)
             self._order = at.epoch, shuffled_order(len(self.windows), self._settings.shuffle_buffer, rng)
         size = self._settings.batch_size
         batch = self.windows[self._order[1][at.index * size : (at.index + 1) * size]]
