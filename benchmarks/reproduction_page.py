@@ -160,7 +160,7 @@ def open_way(facts):
         yield (
             f"The LSTM then bends by {unevenness(facts['runs']['lstm-open']['epochs']):.3f}. Its optimizer here has "
             "an epsilon of 1e-8, that of TensorFlow's own Adam of the time, not 1e-7, that of Keras: with 1e-7 its "
-            "losses stay above the edition's (docs/decisions.md has that run, too)."
+            "losses stay above the edition's ([decisions](decisions.md) has that run, too)."
         )
     for cell in cells(facts, "open"):
         run, differences = facts["runs"][f"{cell}-open"], apart(facts, cell, "open")
