@@ -102,11 +102,9 @@ def run_facts(name):
             "means": [statistics.fmean(e["losses"]) for e in epochs],
             "batch_0": [e["losses"][0] for e in epochs],
             "batch_100": [e["losses"][100] for e in epochs],
-            "seconds": [e["seconds"] for e in epochs],
         }
     else:
-        ends = [0.0, *(e["seconds"] for e in epochs)]
-        facts |= {"epochs": [e["train_loss"] for e in epochs], "seconds": np.diff(ends).tolist()}
+        facts |= {"epochs": [e["train_loss"] for e in epochs]}
     return facts
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from charloom import CharloomError, Corpus
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, save_model
-from charloom.plan.recipes import Recipe, load_recipe
+from charloom.plan.recipes import Recipe, load_recipe, parse_assignments
 from charloom.training.device import flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached
 from charloom.training.optimizer import make_optimizer, set_step
@@ -92,8 +92,7 @@ def main() -> None:
         parser.error(f"{options.output} exists already; name a new folder with --output.")
     try:
         with kept_memory(), flushed_denormals():
-            changes = dict(change.partition("=")[::2] for change in options.set)
-            recipe = load_recipe(options.recipe).with_values(changes)
+            recipe = load_recipe(options.recipe).with_values(parse_assignments(options.set))
             train(Corpus.read(options.corpus), recipe, options.epochs, options.output)
     except CharloomError as error:
         parser.error(str(error))

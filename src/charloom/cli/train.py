@@ -93,17 +93,10 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
     Raises:
         SettingsError: If a setting is unknown, out of range, or given twice.
     """
-    from charloom.plan.recipes import load_recipe
+    from charloom.plan.recipes import load_recipe, parse_assignments
 
     recipe = load_recipe(name)
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise SettingsError(f"--set takes KEY=VALUE, such as --set hidden_size=512; got {assignment!r}.")
-        if key in values:
-            raise SettingsError(f"--set {key} was given twice.")
-        values[key] = value
+    values: dict[str, Any] = parse_assignments(assignments)
     for key, number in named.items():
         if number is not None:
             if key in values:

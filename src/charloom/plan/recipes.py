@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -101,6 +101,23 @@ def load_recipe(argument: str) -> Recipe:
     raise SettingsError(
         f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
     )
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that KEY=VALUE arguments of ``--set`` name, as text.
+
+    Raises:
+        SettingsError: If one has no "=", or a setting is given twice.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise SettingsError(f"--set takes KEY=VALUE, such as --set hidden_size=512; got {assignment!r}.")
+        if key in values:
+            raise SettingsError(f"--set {key} was given twice.")
+        values[key] = value
+    return values
 
 
 def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | float]) -> str:
