@@ -7,7 +7,7 @@ BENCH := .venv-bench/.ready
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full check format lint types bench reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools check format lint types bench reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ lint: install
 types: install
 	$(BIN)/mypy
 
+test-tools: ## Debian: install the cross compiler and emulator that test-full uses for NEON, where they are wanted
+	apt-get install --yes --no-install-recommends g++-aarch64-linux-gnu qemu-user
+
 bench: install $(BENCH) ## the benchmarks, the peers in a virtual environment of their own
 	$(BIN)/python benchmarks/encoding.py
 	.venv-bench/bin/python benchmarks/generation.py
@@ -55,7 +58,7 @@ reproduce: install ## train both editions of the tutorial again, two hours: docs
 
 pretrained: install ## train the model that comes with charloom again, 20 minutes
 	rm -rf runs/pretrained $(BUNDLED)
-	$(BIN)/charloom train shakespeare --set hidden_size=512 --minutes 20 --output runs/pretrained
+	$(BIN)/charloom train shakespeare --set hidden_size=512 --set dropout_output=0.25 --minutes 20 --output runs/pretrained
 	$(BIN)/charloom export runs/pretrained --to int8 --output $(BUNDLED)
 
 lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook

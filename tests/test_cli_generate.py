@@ -1,6 +1,9 @@
 """What `charloom generate` and `charloom export` can be asked, in processes of their own."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,19 @@ def test_unknown_characters_are_named_and_skipped_or_replaced(cli, run):
     assert skipped.out.startswith("The ☃") and "SNOWMAN" in skipped.err and "skipped" in skipped.err
     assert skipped.out[5:] == cli("generate", run, "-p", "The ", "-n", 20, "--seed", 1).out[4:]
     assert "is read as ' '" in cli("generate", run, "-p", "☃", "-n", 2, "--seed", 1, "--unknown", "replace").err
+
+
+def test_on_a_terminal_a_bar_shows_how_far_a_text_that_goes_to_a_file_is(run, tmp_path):
+    pty = pytest.importorskip("pty")  # Windows has none
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "charloom", "generate", str(run), "-n", "2000", "--seed", "1"]
+    with (tmp_path / "out").open("wb") as file:
+        subprocess.run(command, stdout=file, stderr=follower, env={**os.environ, "TERM": "xterm"}, check=True)
+    os.close(follower)
+    shown = os.read(leader, 10_000).decode()
+    os.close(leader)
+    assert "writing" in shown and "2000/2000" in shown and "/s" in shown
+    assert (tmp_path / "out").read_text() == load(run).generate("", 2000, seed=1) + "\n"
 
 
 def test_writing_together(cli, run):

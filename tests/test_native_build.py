@@ -113,7 +113,7 @@ def expected(network, architecture):
     return ids, cursor.logits
 
 
-@pytest.mark.parametrize(("cell", "num_layers", "precision"), product(CELLS, (1, 2), ("int8", "float32")))
+@pytest.mark.parametrize(("cell", "num_layers", "precision"), [*product(CELLS, (1, 2), ("int8", "float32"))])
 def test_it_writes_what_numpy_says(golden, tmp_path, cell, num_layers, precision):
     build, command = golden
     architecture = Architecture(70, cell.split("_")[0], 20, 45, num_layers, cell != "gru_reset_before")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,11 +106,31 @@ def command(
     if seed is None:
         say(f"seed {request.seed}", quiet)
     if samples == 1 and not as_json:
-        for piece in pieces:
-            print_text(piece.text)
-        print_text("\n")
+        _write_text(pieces, request, quiet)
         return
     _write_samples(pieces, request, as_json, quiet)
+
+
+def _write_text(pieces: Iterator[Piece], request: Request, quiet: bool) -> None:
+    """Print the pieces as they come; where they go to a file, a bar says how far they are."""
+    written = -len(request.prompt)
+    with _progress(quiet or sys.stdout.isatty()) as report:
+        for piece in pieces:
+            print_text(piece.text)
+            written += len(piece.text)
+            report(written, request.length)
+    print_text("\n")
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _done, _total: None  # what draws the bar takes as long to load as a page takes to write
+        return
+    from charloom.cli.progress_bar import progress_bar
+
+    with progress_bar("writing", quiet) as report:
+        yield report
 
 
 def _write_samples(pieces: Iterator[Piece], request: Request, as_json: bool, quiet: bool) -> None:
@@ -167,12 +188,10 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
 
 def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:
     """Return the finished samples: text, the seed that gives it alone, and why it ended."""
-    from charloom.cli.progress_bar import progress_bar
-
     texts: list[list[str]] = [[] for _ in seeds]
     reasons: list[str | None] = [None] * len(seeds)
     written = 0
-    with progress_bar("writing", quiet) as report:
+    with _progress(quiet) as report:
         for piece in pieces:
             texts[piece.sample].append(piece.text)
             reasons[piece.sample] = piece.finish_reason

@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom import native
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel
+from charloom.native import engine as compiled
+from charloom.native import missing
 from charloom.runtime.folding import fold
 from charloom.runtime.options import Sampling
 
@@ -173,6 +174,6 @@ def engine_name() -> str:
     asked = os.environ.get(ENGINE, "")
     if asked not in ("", "native", "numpy"):
         raise SettingsError(f"{ENGINE} must be native or numpy; it is {asked!r}. Without it the faster one is used.")
-    if asked == "native" and native.engine is None:
-        raise SettingsError(f"{ENGINE} is native, but {native.missing}. Unset it to use NumPy.")
-    return asked or ("numpy" if native.engine is None else "native")
+    if asked == "native" and compiled is None:
+        raise SettingsError(f"{ENGINE} is native, but {missing}. Unset it to use NumPy.")
+    return asked or ("numpy" if compiled is None else "native")
