@@ -1,5 +1,8 @@
 // Which instruction sets this processor has.
+#include <cstring>
+
 #include "kernels.h"
+#include "recurrence.h"
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
@@ -8,12 +11,18 @@
 
 namespace charloom {
 
-namespace portable { extern const Kernels kernels; }
+#define CHARLOOM_DECLARE(isa)                   \
+    namespace isa {                             \
+    extern const Kernels kernels;               \
+    extern const TrainingKernels training_kernels; \
+    }
+
+CHARLOOM_DECLARE(portable)
 #if defined(CHARLOOM_X86)
-namespace avx2 { extern const Kernels kernels; }
-namespace avx512 { extern const Kernels kernels; }
+CHARLOOM_DECLARE(avx2)
+CHARLOOM_DECLARE(avx512)
 #elif defined(CHARLOOM_ARM)
-namespace neon { extern const Kernels kernels; }
+CHARLOOM_DECLARE(neon)
 #endif
 
 int available_kernels(const Kernels* found[4]) {
@@ -30,6 +39,20 @@ int available_kernels(const Kernels* found[4]) {
 #endif
     found[count++] = &portable::kernels;
     return count;
+}
+
+const TrainingKernels* training_kernels_named([[maybe_unused]] const char* isa) {
+#if defined(CHARLOOM_TRAINING)
+    const auto is = [isa](const char* name) { return std::strcmp(isa, name) == 0; };
+#if defined(CHARLOOM_X86)
+    if (is("avx512")) return &avx512::training_kernels;
+    if (is("avx2")) return &avx2::training_kernels;
+#elif defined(CHARLOOM_ARM)
+    if (is("neon")) return &neon::training_kernels;
+#endif
+    if (is("portable")) return &portable::training_kernels;
+#endif
+    return nullptr;
 }
 
 }  // namespace charloom

@@ -1,8 +1,8 @@
 #include "generate.h"
 
 #include <algorithm>
-#include <exception>
-#include <thread>
+
+#include "parallel.h"
 
 namespace charloom {
 
@@ -62,30 +62,12 @@ static void write_group(const Network& network, const Writing& w, int first, int
 // Call work(first, count) for all streams in groups, some of them on threads of their own.
 template <class Work>
 static void in_groups(int batch, int threads, const Work& work) {
-    const auto share = [&](int from, int to) {
-        for (int first = from; first < to; first += kGroup) work(first, std::min(kGroup, to - first));
-    };
     threads = std::clamp(threads, 1, std::max(batch, 1));
-    std::vector<std::exception_ptr> errors(threads);
-    std::vector<std::thread> others;
-    const auto run = [&](int part) {
-        try {
-            share(int(int64_t{batch} * part / threads), int(int64_t{batch} * (part + 1) / threads));
-        } catch (...) {
-            errors[part] = std::current_exception();
-        }
-    };
-    for (int part = 1; part < threads; ++part) {
-        try {
-            others.emplace_back(run, part);
-        } catch (...) {
-            run(part);  // no more threads to be had
-        }
-    }
-    run(0);
-    for (std::thread& other : others) other.join();
-    for (const std::exception_ptr& error : errors)
-        if (error) std::rethrow_exception(error);
+    in_parallel(threads, [&](int part) {
+        const int to = int(int64_t{batch} * (part + 1) / threads);
+        for (int first = int(int64_t{batch} * part / threads); first < to; first += kGroup)
+            work(first, std::min(kGroup, to - first));
+    });
 }
 
 void read(const Network& network, const Reading& reading, int threads) {

@@ -170,7 +170,10 @@ private:
 }  // namespace
 }  // namespace charloom
 
+void bind_training(nb::module_& m);  // training_module.cpp
+
 NB_MODULE(_engine, m) {
+    bind_training(m);
     using charloom::Engine;
     m.doc() = "The native engine: reads and writes characters with a trained network.";
     m.def("isas", &charloom::isas, "The instruction sets that can be used here, the fastest first.");

@@ -46,3 +46,35 @@ class Engine:
         log_probabilities: NDArray[np.float64] | None,
         threads: int = 1,
     ) -> None: ...
+
+class Recurrence:
+    def __init__(self, cell: str, weight_hh: NDArray[np.float32], isa: str) -> None: ...
+    def forward(
+        self,
+        input: NDArray[np.float32],
+        index: NDArray[np.int64] | None,
+        bias: NDArray[np.float32] | None,
+        hiddens: NDArray[np.float32],
+        cells: NDArray[np.float32] | None,
+        active: NDArray[np.float32],
+        mask: NDArray[np.float32] | None,
+        out: NDArray[np.float32] | None,
+        threads: int,
+    ) -> None: ...
+    def backward(
+        self,
+        gradient: NDArray[np.float32],
+        mask: NDArray[np.float32] | None,
+        hiddens: NDArray[np.float32],
+        cells: NDArray[np.float32] | None,
+        active: NDArray[np.float32],
+        carried: NDArray[np.float32],
+        threads: int,
+    ) -> None: ...
+
+def cross_entropy(
+    logits: NDArray[np.float32], targets: NDArray[np.int64], scale: float, isa: str, threads: int
+) -> float: ...
+def add_rows(
+    rows: NDArray[np.float32], ids: NDArray[np.int64], table: NDArray[np.float32], isa: str, threads: int
+) -> None: ...

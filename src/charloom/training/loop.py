@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from charloom.errors import NonFiniteError
 from charloom.plan.settings import Settings
@@ -51,9 +50,8 @@ def train_steps(
             generator.manual_seed(_mask_seed(settings.seed, step))
             with flushed_denormals():
                 with device.autocast():
-                    logits, state = network(inputs, None if batch.resets_state else state, generator)
+                    loss, state = network.loss(inputs, targets, None if batch.resets_state else state, generator)
                 state = detached(state)
-                loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
                 grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
             yield StepRecord(
                 step=step + 1,

@@ -1,0 +1,177 @@
+// The part of the Python module that trains. Arrays are checked here; the kernels trust their arguments.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "recurrence.h"
+#include "team.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace charloom {
+namespace {
+
+template <class T, int N>
+using Array = nb::ndarray<T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+template <class A>
+void require_shape(const A& array, std::initializer_list<int64_t> shape, const char* what) {
+    require(array.ndim() == shape.size() && std::equal(shape.begin(), shape.end(), array.shape_ptr()), what);
+}
+
+template <class A>
+auto data_of(const std::optional<A>& array) -> decltype(array->data()) {
+    return array ? array->data() : nullptr;
+}
+
+const TrainingKernels& kernels_of(const std::string& isa) {
+    const TrainingKernels* kernels = training_kernels_named(isa.c_str());
+    require(kernels, "this module cannot train with that instruction set");
+    return *kernels;
+}
+
+class Recurrence {
+public:
+    Recurrence(const std::string& cell, int hidden, const std::string& isa) : kernels_(kernels_of(isa)) {
+        require(cell == "gru" || cell == "lstm", "an unknown cell");
+        require(hidden > 0, "hidden must be above 0");
+        recurrent_.lstm = cell == "lstm";
+        recurrent_.hidden = hidden;
+        kernels_.allocate(recurrent_);
+    }
+
+    void pack(Array<const float, 2> weight_hh, int threads) {
+        require_shape(weight_hh, {int64_t{recurrent_.gates()} * recurrent_.hidden, recurrent_.hidden},
+                      "weight_hh of a wrong shape");
+        nb::gil_scoped_release unlocked;
+        in_team(threads, [&](int part, int parts) { kernels_.pack(recurrent_, weight_hh.data(), part, parts); });
+    }
+
+    void forward(Array<const float, 2> input, std::optional<Array<const int64_t, 2>> index,
+                 std::optional<Array<const float, 1>> bias, Array<float, 3> hiddens,
+                 std::optional<Array<float, 3>> cells, Array<float, 4> active,
+                 std::optional<Array<const float, 2>> mask, std::optional<Array<float, 3>> out, int threads) const {
+        Window w = window(hiddens, cells, active, mask);
+        const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden, rows = int64_t(input.shape(0));
+        require_shape(input, {rows, recurrent_.gates() * H}, "input of a wrong shape");
+        if (index) {
+            require_shape(*index, {T, B}, "index of a wrong shape");
+            for (size_t i = 0; i < index->size(); ++i)
+                require(index->data()[i] >= 0 && index->data()[i] < rows, "an index out of range");
+        } else {
+            require(rows == T * B, "input of a wrong length");
+        }
+        require(bias.has_value() != recurrent_.lstm, "a GRU has a bias here, an LSTM has none");
+        if (bias) require_shape(*bias, {H}, "bias of a wrong shape");
+        require(out.has_value() == mask.has_value(), "out and mask come together");
+        if (out) require_shape(*out, {T, B, H}, "out of a wrong shape");
+        w.input = input.data();
+        w.index = data_of(index);
+        w.bias = data_of(bias);
+        w.out = data_of(out);
+        nb::gil_scoped_release unlocked;
+        in_steps(threads, w.steps, [&](int t, int part, int parts) { kernels_.forward(recurrent_, w, t, part, parts); });
+    }
+
+    void backward(Array<const float, 3> gradient, std::optional<Array<const float, 2>> mask, Array<float, 3> hiddens,
+                  std::optional<Array<float, 3>> cells, Array<float, 4> active, Array<float, 2> carried,
+                  int threads) const {
+        Window w = window(hiddens, cells, active, mask);
+        const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden;
+        require_shape(gradient, {T, B, H}, "gradient of a wrong shape");
+        require_shape(carried, {B, H}, "carried of a wrong shape");
+        w.gradient = gradient.data();
+        w.carried = carried.data();
+        nb::gil_scoped_release unlocked;
+        in_steps(threads, w.steps, [&](int t, int part, int parts) {
+            kernels_.backward(recurrent_, w, w.steps - 1 - t, part, parts);
+        });
+    }
+
+private:
+    Window window(Array<float, 3>& hiddens, std::optional<Array<float, 3>>& cells, Array<float, 4>& active,
+                  std::optional<Array<const float, 2>>& mask) const {
+        const int64_t T = int64_t(active.shape(0)), B = int64_t(active.shape(1)), H = recurrent_.hidden;
+        require_shape(active, {T, B, 4, H}, "active of a wrong shape");
+        require_shape(hiddens, {T + 1, B, H}, "hiddens of a wrong shape");
+        require(cells.has_value() == recurrent_.lstm, "an LSTM has cells, a GRU has none");
+        if (cells) require_shape(*cells, {T + 1, B, H}, "cells of a wrong shape");
+        if (mask) require_shape(*mask, {B, H}, "mask of a wrong shape");
+        Window w;
+        w.steps = int(T);
+        w.streams = int(B);
+        w.hiddens = hiddens.data();
+        w.cells = data_of(cells);
+        w.active = active.data();
+        w.mask = data_of(mask);
+        return w;
+    }
+
+    const TrainingKernels& kernels_;
+    Recurrent recurrent_;
+};
+
+double cross_entropy(Array<float, 2> logits, Array<const int64_t, 1> targets, float scale, const std::string& isa,
+                     int threads) {
+    const auto length = int(logits.shape(1));
+    require(targets.shape(0) == logits.shape(0), "targets of a wrong length");
+    for (size_t i = 0; i < targets.size(); ++i)
+        require(targets.data()[i] >= 0 && targets.data()[i] < length, "a target out of range");
+    const TrainingKernels& kernels = kernels_of(isa);
+    std::vector<double> losses(std::max(threads, 1));
+    nb::gil_scoped_release unlocked;
+    in_team(threads, [&](int part, int parts) {
+        const auto count = int64_t(logits.shape(0));
+        losses[part] = kernels.cross_entropy(logits.data(), targets.data(), int(count * part / parts),
+                                             int(count * (part + 1) / parts), length, scale);
+    });
+    return std::accumulate(losses.begin(), losses.end(), 0.0);
+}
+
+void add_rows(nb::ndarray<const float, nb::ndim<2>, nb::device::cpu> rows, Array<const int64_t, 1> ids,
+              Array<float, 2> table, const std::string& isa, int threads) {
+    require(rows.shape(0) == ids.shape(0) && rows.shape(1) == table.shape(1) && rows.stride(1) == 1,
+            "rows of a wrong shape");
+    for (size_t i = 0; i < ids.size(); ++i)
+        require(ids.data()[i] >= 0 && ids.data()[i] < int64_t(table.shape(0)), "an id out of range");
+    const TrainingKernels& kernels = kernels_of(isa);
+    nb::gil_scoped_release unlocked;
+    in_team(threads, [&](int part, int parts) {
+        const auto width = int64_t(table.shape(1));
+        kernels.add_rows(rows.data(), rows.stride(0), ids.data(), int64_t(ids.shape(0)), table.data(), int(width),
+                         int(width * part / parts), int(width * (part + 1) / parts));
+    });
+}
+
+}  // namespace
+
+void bind(nb::module_& m) {
+    nb::class_<Recurrence>(m, "Recurrence")
+        .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
+        .def("pack", &Recurrence::pack, "weight_hh"_a, "threads"_a)
+        .def("forward", &Recurrence::forward, "input"_a, "index"_a.none(), "bias"_a.none(), "hiddens"_a,
+             "cells"_a.none(), "active"_a, "mask"_a.none(), "out"_a.none(), "threads"_a)
+        .def("backward", &Recurrence::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(),
+             "active"_a, "carried"_a, "threads"_a);
+    m.def("share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a, "Use the threads of this OpenMP library, if it is loaded.");
+    m.def("cross_entropy", &cross_entropy, "logits"_a, "targets"_a, "scale"_a, "isa"_a, "threads"_a,
+          "Return the sum of -log softmax(logits)[target]; logits become its gradient times scale.");
+    m.def("add_rows", &add_rows, "rows"_a, "ids"_a, "table"_a, "isa"_a, "threads"_a, "table[ids[i]] += rows[i].");
+}
+
+}  // namespace charloom
+
+void bind_training(nb::module_& m) { charloom::bind(m); }
