@@ -19,26 +19,31 @@ COMMANDS = {
     "charloom generate -n 200": [sys.executable, "-m", "charloom", "generate", "-n", "200", "--seed", "1"],
     "charloom --help": [sys.executable, "-m", "charloom", "--help"],
 }
-IMPORT = "import time, numpy; t = time.perf_counter(); import charloom; charloom.Model;print(time.perf_counter() - t)"
+IMPORTS = {"import charloom": "import charloom", "charloom.Model": "import charloom; charloom.Model"}
+AFTER_NUMPY = "import time, numpy; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
 def main():
     found = {name: {"seconds": [], "megabytes": []} for name in COMMANDS}
-    imports = []
+    imports = {name: [] for name in IMPORTS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():
             seconds, megabytes = run(command)
             found[name]["seconds"].append(seconds)
             found[name]["megabytes"].append(megabytes)
-        imports.append(float(subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, check=True).stdout))
+        for name, statement in IMPORTS.items():
+            command = [sys.executable, "-c", AFTER_NUMPY.format(statement)]
+            imports[name].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
     rows = {
         name: {"seconds": statistics.median(row["seconds"]), "megabytes": max(row["megabytes"])}
         for name, row in found.items()
     }
     for name, row in rows.items():
         print(f"{name:<26} {row['seconds']:.3f} s {row['megabytes']:6.1f} MB")
-    print(f"{'import charloom, Model':<26} {statistics.median(imports):.3f} s after NumPy")
-    print(json.dumps({"benchmark": "startup", "rounds": ROUNDS, **rows, "import_seconds": statistics.median(imports)}))
+    after_numpy = {name: statistics.median(seconds) for name, seconds in imports.items()}
+    for name, seconds in after_numpy.items():
+        print(f"{name:<26} {seconds:.3f} s after NumPy")
+    print(json.dumps({"benchmark": "startup", "rounds": ROUNDS, **rows, "after_numpy": after_numpy}))
 
 
 def run(command):

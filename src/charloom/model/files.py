@@ -1,7 +1,6 @@
 """Writing a file so that it is there whole or not at all."""
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -13,7 +12,9 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: If it cannot be written; nothing is left behind, and an old file stays as it was.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    from tempfile import mkstemp  # what only reads models need not wait for it
+
+    descriptor, name = mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
