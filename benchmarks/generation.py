@@ -9,14 +9,12 @@ round, and each figure is the median of its rounds. A table, then one line of JS
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from itertools import product
 
 from generation_peers import PEERS
+from in_turn import bind, compare
 from machine import processor
 
 CELLS = (("gru", 512), ("gru", 1024), ("lstm", 1024))
@@ -29,7 +27,7 @@ QUICK = (
     ("gru", 1024, 65, 64, 2),
     ("lstm", 1024, 65, 1, 1),
 )
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+NAMES = ("cell", "hidden", "vocabulary", "streams", "threads")
 SECONDS = 1.0  # of writing that is measured, each time
 
 
@@ -53,33 +51,6 @@ def measure(peer, cell, hidden, vocabulary, streams):
     return statistics.median(rates)
 
 
-def measured_apart(peer, case):
-    """Return the characters a second of one peer in a process of its own; None if it cannot run."""
-    threads = str(case[-1])
-    environment = {**os.environ, **dict.fromkeys(THREADS, threads), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, "--peer", peer, *(f"--{n}={v}" for n, v in zip(NAMES, case, strict=True))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        print(f"{peer} cannot run: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
-    return float(done.stdout.split()[-1])
-
-
-NAMES = ("cell", "hidden", "vocabulary", "streams", "threads")
-
-
-def compare(case, rounds):
-    """Return the median of each peer's rounds, in which they take turns."""
-    rates = {peer: [] for peer in PEERS}
-    for number in range(rounds):
-        for peer in PEERS:
-            print(f"{case}, round {number + 1} of {rounds}: {peer}", file=sys.stderr)
-            rate = measured_apart(peer, case)
-            if rate is not None:
-                rates[peer].append(rate)
-    return {peer: statistics.median(found) for peer, found in rates.items() if found}
-
-
 def table(case, rates):
     cell, hidden, vocabulary, streams, threads = case
     print(f"\n{cell.upper()}, {hidden} units, {vocabulary:,} characters known; {streams} streams, {threads} threads\n")
@@ -97,14 +68,15 @@ def main():
         parser.add_argument(f"--{name}", type=str if name == "cell" else int)
     options = parser.parse_args()
     if options.peer:
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+        bind(options.threads)
         print(measure(options.peer, options.cell, options.hidden, options.vocabulary, options.streams))
         return
     every = [(*cell, *rest) for cell, *rest in product(CELLS, (65, 5387), (1, 64), (1, 2))]
     found = []
     for case in every if options.all else QUICK:
-        rates = compare(case, options.rounds)
+        arguments = [f"--{name}={value}" for name, value in zip(NAMES, case, strict=True)]
+        found_rates = compare(__file__, PEERS, arguments, case[-1], options.rounds)
+        rates = {peer: statistics.median(rounds) for peer, rounds in found_rates.items()}
         table(case, rates)
         found.append({**dict(zip(NAMES, case, strict=True)), "chars_per_second": rates})
     print(json.dumps({"benchmark": "generation", "processor": processor(), "cases": found}))

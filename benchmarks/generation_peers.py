@@ -54,37 +54,58 @@ def torch_eager(cell, hidden, vocabulary, streams):
     return write
 
 
+def jax_parameters(cell, hidden, vocabulary, embedding_size):
+    """Return weights of a model of one layer."""
+    import jax
+    import jax.numpy as jnp
+
+    gates = (3 if cell == "gru" else 4) * hidden
+    shapes = {
+        "embedding": (vocabulary, embedding_size),
+        "input": (embedding_size, gates),
+        "state": (hidden, gates),
+        "output": (hidden, vocabulary),
+    }
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    weights = {n: 0.05 * jax.random.normal(k, s) for (n, s), k in zip(shapes.items(), keys, strict=True)}
+    return {**weights, "bias": jnp.zeros(gates), "state_bias": jnp.zeros(gates)}
+
+
+def jax_cell(cell, hidden):
+    """Return the function of one step: (weights, input, state) -> state."""
+    import jax
+    import jax.numpy as jnp
+
+    def gru(weights, x, state):
+        (h,) = state
+        a = jnp.split(x @ weights["input"] + weights["bias"], 3, axis=-1)
+        c = jnp.split(h @ weights["state"] + weights["state_bias"], 3, axis=-1)
+        r, z = (jax.nn.sigmoid(a[i] + c[i]) for i in (0, 1))
+        n = jnp.tanh(a[2] + r * c[2])
+        return ((1 - z) * n + z * h,)
+
+    def lstm(weights, x, state):
+        h, c = state
+        gates = x @ weights["input"] + weights["bias"] + h @ weights["state"]
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+    return gru if cell == "gru" else lstm
+
+
 def jax_scan(cell, hidden, vocabulary, streams):
     """All steps in one compiled loop."""
     import jax
     import jax.numpy as jnp
 
-    gates = 3 if cell == "gru" else 4
-    shapes = ((vocabulary, EMBEDDING), (EMBEDDING, gates * hidden), (hidden, gates * hidden), (hidden, vocabulary))
-    keys = jax.random.split(jax.random.key(0), len(shapes))
-    embedding, w, u, out = (0.05 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True))
-    b, d = jnp.zeros(gates * hidden), jnp.zeros(gates * hidden)
-
-    def gru(x, state):
-        (h,) = state
-        a, c = x @ w + b, h @ u + d
-        r, z = (
-            jax.nn.sigmoid(a[:, i * hidden : (i + 1) * hidden] + c[:, i * hidden : (i + 1) * hidden]) for i in (0, 1)
-        )
-        n = jnp.tanh(a[:, 2 * hidden :] + r * c[:, 2 * hidden :])
-        return ((1 - z) * n + z * h,)
-
-    def lstm(x, state):
-        h, c = state
-        i, f, g, o = jnp.split(x @ w + b + h @ u, 4, axis=1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+    weights, run = jax_parameters(cell, hidden, vocabulary, EMBEDDING), jax_cell(cell, hidden)
 
     def step(carried, _):
         ids, state, key = carried
-        state = (gru if cell == "gru" else lstm)(embedding[ids], state)
+        state = run(weights, weights["embedding"][ids], state)
         key, draw = jax.random.split(key)
-        ids = jax.random.categorical(draw, state[0] @ out)
+        ids = jax.random.categorical(draw, state[0] @ weights["output"])
         return (ids, state, key), ids
 
     state = (jnp.zeros((streams, hidden)),) * (1 if cell == "gru" else 2)

@@ -52,7 +52,7 @@ void ask_forward(const Recurrent& r, const Window& w, Place p) {
     for (int i = 0; i < STREAMS; ++i) {
         const int64_t row = p.row(w, i);
         ask_for(w.input + (w.index ? w.index[row] : row) * GATES * H + p.unit, H, GATES);
-        ask_for(w.active + row * 4 * H + p.unit, H, 4);
+        if (w.active) ask_for(w.active + row * 4 * H + p.unit, H, 4);
         ask_for(w.hiddens + (row + w.streams) * H + p.unit, H, 1);
     }
 }
@@ -69,6 +69,12 @@ void ask_backward(const Recurrent& r, const Window& w, Place p) {
         }
 }
 
+// Remember what goes backwards needs.
+inline void keep(const Window& w, int64_t row, int H, int unit, const Floats (&parts)[4]) {
+    if (w.active)
+        for (int part = 0; part < 4; ++part) store(w.active + (row * 4 + part) * H + unit, parts[part], H - unit);
+}
+
 template <int STREAMS>
 void gru_tile(const Recurrent& r, const Window& w, const float* panel, Place p) {
     const int H = r.hidden, count = H - p.unit;
@@ -80,14 +86,12 @@ void gru_tile(const Recurrent& r, const Window& w, const float* panel, Place p) 
     for (int i = 0; i < STREAMS; ++i) {
         const int64_t row = p.row(w, i);
         const float* x = w.input + (w.index ? w.index[row] : row) * 3 * H + p.unit;
-        float* active = w.active + row * 4 * H + p.unit;
         const Floats reset = sigmoid(load(x, count) + sums[i][0]);
         const Floats update = sigmoid(load(x + H, count) + sums[i][1]);
         const Floats said = sums[i][2] + bias;
         const Floats candidate = hyperbolic_tangent(load(x + 2 * H, count) + reset * said);
         const Floats hidden = candidate + update * (load(before + int64_t{i} * H + p.unit, count) - candidate);
-        store(active, reset, count), store(active + H, update, count);
-        store(active + 2 * H, candidate, count), store(active + 3 * H, said, count);
+        keep(w, row, H, p.unit, {reset, update, candidate, said});
         store(w.hiddens + (row + w.streams) * H + p.unit, hidden, count);
         if (w.mask)
             store(w.out + row * H + p.unit, hidden * load(w.mask + int64_t{p.stream + i} * H + p.unit, count), count);
@@ -103,15 +107,14 @@ void lstm_tile(const Recurrent& r, const Window& w, const float* panel, Place p)
     for (int s = 0; s < STREAMS; ++s) {
         const int64_t row = p.row(w, s);
         const float* x = w.input + (w.index ? w.index[row] : row) * 4 * H + p.unit;
-        float* active = w.active + row * 4 * H + p.unit;
         const Floats i = sigmoid(load(x, count) + sums[s][0]);
         const Floats f = sigmoid(load(x + H, count) + sums[s][1]);
         const Floats g = hyperbolic_tangent(load(x + 2 * H, count) + sums[s][2]);
         const Floats o = sigmoid(load(x + 3 * H, count) + sums[s][3]);
         const Floats cell = f * load(w.cells + row * H + p.unit, count) + i * g;
         const Floats hidden = o * hyperbolic_tangent(cell);
-        store(active, i, count), store(active + H, f, count), store(active + 2 * H, g, count);
-        store(active + 3 * H, o, count), store(w.cells + (row + w.streams) * H + p.unit, cell, count);
+        keep(w, row, H, p.unit, {i, f, g, o});
+        store(w.cells + (row + w.streams) * H + p.unit, cell, count);
         store(w.hiddens + (row + w.streams) * H + p.unit, hidden, count);
         if (w.mask)
             store(w.out + row * H + p.unit, hidden * load(w.mask + int64_t{p.stream + s} * H + p.unit, count), count);
@@ -161,7 +164,13 @@ void backward_tile(const Recurrent& r, const Window& w, const float* panel, Plac
     const int H = r.hidden;
     ask_backward<STREAMS>(r, w, p);
     Floats sums[STREAMS][BACK] = {};
-    if (p.step + 1 < w.steps) {
+    if (p.step + 1 == w.steps) {
+        for (int v = 0; w.last && v < BACK && p.unit + v * WIDTH < H; ++v)
+            for (int i = 0; i < STREAMS; ++i) {
+                const int unit = p.unit + v * WIDTH;
+                sums[i][v] = load(w.last + int64_t{p.stream + i} * H + unit, H - unit);
+            }
+    } else {
         const float* gates = w.active + (p.row(w, 0) + w.streams) * 4 * H;  // of the next step: gradients by now
         if (r.lstm) {
             multiply<STREAMS, BACK>(panel, gates, 4 * H, 4 * H, sums);

@@ -18,11 +18,13 @@ struct Window {
     float* hiddens = nullptr;        // (T+1, B, H)
     float* cells = nullptr;          // (T+1, B, H), of an LSTM
     float* active = nullptr;         // (T, B, 4, H): r, z, n and what the state says to n; or i, f, g, o. Backwards
-                                     // they become the gradients of what is added up before those functions
+                                     // they become the gradients of what is added up before those functions. Null if
+                                     // nothing goes backwards
     float* out = nullptr;            // (T, B, H): hidden vectors times the mask, where there is one
     const float* gradient = nullptr; // (T, B, H), backwards: of the hidden vectors (times the mask, if there is one)
-    float* carried = nullptr;        // (B, H), backwards: gradient of the state before the window that does not pass
-                                     // through the product; zeros at first
+    const float* last = nullptr;     // (B, H), backwards: what else the last hidden vectors are told, or null
+    float* carried = nullptr;        // (B, H), backwards: gradient that the state after a step has directly, not through
+                                     // a product: of an LSTM's last cell, or zeros; in the end of the state before all
 };
 
 // `weight_hh` (G*H, H) in the two orders in which windows read it; packed for one instruction set.

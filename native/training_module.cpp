@@ -62,7 +62,7 @@ public:
 
     void forward(Array<const float, 2> input, std::optional<Array<const int64_t, 2>> index,
                  std::optional<Array<const float, 1>> bias, Array<float, 3> hiddens,
-                 std::optional<Array<float, 3>> cells, Array<float, 4> active,
+                 std::optional<Array<float, 3>> cells, std::optional<Array<float, 4>> active,
                  std::optional<Array<const float, 2>> mask, std::optional<Array<float, 3>> out, int threads) const {
         Window w = window(hiddens, cells, active, mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden, rows = int64_t(input.shape(0));
@@ -87,13 +87,15 @@ public:
     }
 
     void backward(Array<const float, 3> gradient, std::optional<Array<const float, 2>> mask, Array<float, 3> hiddens,
-                  std::optional<Array<float, 3>> cells, Array<float, 4> active, Array<float, 2> carried,
-                  int threads) const {
-        Window w = window(hiddens, cells, active, mask);
+                  std::optional<Array<float, 3>> cells, Array<float, 4> active,
+                  std::optional<Array<const float, 2>> last, Array<float, 2> carried, int threads) const {
+        Window w = window(hiddens, cells, std::optional(active), mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden;
         require_shape(gradient, {T, B, H}, "gradient of a wrong shape");
         require_shape(carried, {B, H}, "carried of a wrong shape");
+        if (last) require_shape(*last, {B, H}, "last of a wrong shape");
         w.gradient = gradient.data();
+        w.last = data_of(last);
         w.carried = carried.data();
         nb::gil_scoped_release unlocked;
         in_steps(threads, w.steps, [&](int t, int part, int parts) {
@@ -102,10 +104,10 @@ public:
     }
 
 private:
-    Window window(Array<float, 3>& hiddens, std::optional<Array<float, 3>>& cells, Array<float, 4>& active,
-                  std::optional<Array<const float, 2>>& mask) const {
-        const int64_t T = int64_t(active.shape(0)), B = int64_t(active.shape(1)), H = recurrent_.hidden;
-        require_shape(active, {T, B, 4, H}, "active of a wrong shape");
+    Window window(const Array<float, 3>& hiddens, const std::optional<Array<float, 3>>& cells,
+                  const std::optional<Array<float, 4>>& active, const std::optional<Array<const float, 2>>& mask) const {
+        const int64_t T = int64_t(hiddens.shape(0)) - 1, B = int64_t(hiddens.shape(1)), H = recurrent_.hidden;
+        if (active) require_shape(*active, {T, B, 4, H}, "active of a wrong shape");
         require_shape(hiddens, {T + 1, B, H}, "hiddens of a wrong shape");
         require(cells.has_value() == recurrent_.lstm, "an LSTM has cells, a GRU has none");
         if (cells) require_shape(*cells, {T + 1, B, H}, "cells of a wrong shape");
@@ -115,7 +117,7 @@ private:
         w.streams = int(B);
         w.hiddens = hiddens.data();
         w.cells = data_of(cells);
-        w.active = active.data();
+        w.active = data_of(active);
         w.mask = data_of(mask);
         return w;
     }
@@ -163,9 +165,9 @@ void bind(nb::module_& m) {
         .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
         .def("pack", &Recurrence::pack, "weight_hh"_a, "threads"_a)
         .def("forward", &Recurrence::forward, "input"_a, "index"_a.none(), "bias"_a.none(), "hiddens"_a,
-             "cells"_a.none(), "active"_a, "mask"_a.none(), "out"_a.none(), "threads"_a)
+             "cells"_a.none(), "active"_a.none(), "mask"_a.none(), "out"_a.none(), "threads"_a)
         .def("backward", &Recurrence::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(),
-             "active"_a, "carried"_a, "threads"_a);
+             "active"_a, "last"_a.none(), "carried"_a, "threads"_a);
     m.def("share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a, "Use the threads of this OpenMP library, if it is loaded.");
     m.def("cross_entropy", &cross_entropy, "logits"_a, "targets"_a, "scale"_a, "isa"_a, "threads"_a,
           "Return the sum of -log softmax(logits)[target]; logits become its gradient times scale.");

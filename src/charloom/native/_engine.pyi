@@ -48,7 +48,8 @@ class Engine:
     ) -> None: ...
 
 class Recurrence:
-    def __init__(self, cell: str, weight_hh: NDArray[np.float32], isa: str) -> None: ...
+    def __init__(self, cell: str, hidden: int, isa: str) -> None: ...
+    def pack(self, weight_hh: NDArray[np.float32], threads: int) -> None: ...
     def forward(
         self,
         input: NDArray[np.float32],
@@ -56,7 +57,7 @@ class Recurrence:
         bias: NDArray[np.float32] | None,
         hiddens: NDArray[np.float32],
         cells: NDArray[np.float32] | None,
-        active: NDArray[np.float32],
+        active: NDArray[np.float32] | None,
         mask: NDArray[np.float32] | None,
         out: NDArray[np.float32] | None,
         threads: int,
@@ -68,10 +69,12 @@ class Recurrence:
         hiddens: NDArray[np.float32],
         cells: NDArray[np.float32] | None,
         active: NDArray[np.float32],
+        last: NDArray[np.float32] | None,
         carried: NDArray[np.float32],
         threads: int,
     ) -> None: ...
 
+def share_threads(library: str) -> bool: ...
 def cross_entropy(
     logits: NDArray[np.float32], targets: NDArray[np.int64], scale: float, isa: str, threads: int
 ) -> float: ...

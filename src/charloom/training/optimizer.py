@@ -15,13 +15,14 @@ def make_optimizer(network: CharNetwork, settings: Settings) -> torch.optim.Opti
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     betas, epsilon = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
+    fused = parameters[0].device.type != "mps"  # one pass over each parameter; on Apple's GPUs some calls for all
     if settings.optimizer == "adam":
-        return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, foreach=True)
+        return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, foreach=True)
+    return torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
 
 
 def learning_rate_at(step: int, steps: int, settings: Settings) -> float:

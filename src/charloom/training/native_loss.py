@@ -1,0 +1,54 @@
+"""The output layer and the loss by the compiled module: logits are made, used and forgotten in parts."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charloom.training.compiled import array, division, module
+
+_LOGITS_AT_ONCE = 1 << 19  # numbers, 2 MB: they are still in the caches when their gradients are used
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of -log softmax(hidden @ weight.T + bias)[target]; its gradients are computed at once.
+
+    Args:
+        hidden: (N, H).
+        weight: (V, H).
+        bias: (V,).
+        targets: int64 (N,), each in [0, V).
+    """
+    loss: Tensor = _LinearCrossEntropy.apply(hidden, weight, bias, targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        rows, known = len(hidden), len(weight)
+        at_once = max(1, _LOGITS_AT_ONCE // known)
+        buffer = hidden.new_empty(min(rows, at_once), known)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        total = 0.0
+        for start in range(0, rows, at_once):
+            part = hidden[start : start + at_once]
+            logits = torch.addmm(bias, part, weight.t(), out=buffer[: len(part)])
+            wanted = targets[start : start + at_once]
+            total += module().cross_entropy(array(logits), array(wanted), 1 / rows, *division())
+            # from here on they are the gradients of the logits
+            torch.mm(logits, weight, out=grad_hidden[start : start + at_once])
+            grad_weight.addmm_(logits.t(), part)
+            grad_bias.add_(logits.sum(0))
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return hidden.new_tensor(total / rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        if grad_loss.item() != 1.0:
+            gradients = tuple(gradient * grad_loss for gradient in gradients)
+        return *gradients, None

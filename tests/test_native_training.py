@@ -1,0 +1,199 @@
+"""The compiled windows and loss against PyTorch in float64, on every instruction set and number of threads."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from charloom import native
+from charloom.model.architecture import Architecture
+from charloom.training import compiled
+from charloom.training.native_loss import linear_cross_entropy
+from charloom.training.native_window import Recurrence
+from charloom.training.network import CharNetwork
+from conftest import tiny_weights
+
+pytestmark = pytest.mark.skipif(not compiled.can_train(torch.zeros(1)), reason=native.missing or "it cannot train")
+both = pytest.mark.parametrize("cell", ["gru", "lstm"])
+STEPS, STREAMS = 5, 11
+
+
+@pytest.fixture(params=native.instruction_sets())
+def isa(request, monkeypatch):
+    monkeypatch.setenv(native.ISA, request.param)
+    return request.param
+
+
+def window_inputs(cell, size, streams=STREAMS, looked_up=True, seed=0):
+    """Arguments of a window in float64, large enough that every gate matters."""
+    generator = torch.Generator().manual_seed(seed)
+    gates, parts = (3, 1) if cell == "gru" else (4, 2)
+
+    def numbers(*shape, spread=1.0):
+        return torch.randn(shape, generator=generator, dtype=torch.float64) * spread
+
+    index = torch.randint(0, 7, (STEPS, streams), generator=generator) if looked_up else None
+    return {
+        "rows": numbers(7 if looked_up else STEPS * streams, gates * size),
+        "index": index,
+        "state": tuple(numbers(streams, size) for _ in range(parts)),
+        "weight_hh": numbers(gates * size, size, spread=size**-0.5),
+        "bias": numbers(size) if cell == "gru" else None,
+        "mask": (torch.rand(streams, size, generator=generator, dtype=torch.float64) > 0.3) / 0.7,
+    }
+
+
+def by_pytorch(cell, rows, index, state, weight_hh, bias, mask):
+    """The same window by PyTorch's own layer, whose input product is made an identity."""
+    size = weight_hh.shape[1]
+    layer = (nn.GRU if cell == "gru" else nn.LSTM)(len(weight_hh), size, dtype=torch.float64)
+    x = rows[index] if index is not None else rows.view(STEPS, -1, len(weight_hh))
+    zeros = torch.zeros(len(weight_hh), dtype=torch.float64)
+    own = zeros if bias is None else torch.cat([zeros[: 2 * size], bias])
+    parameters = {"weight_ih_l0": torch.eye(len(weight_hh), dtype=torch.float64), "weight_hh_l0": weight_hh}
+    parameters |= {"bias_ih_l0": zeros, "bias_hh_l0": own}
+    before = tuple(part[None] for part in state)
+    out, after = torch.func.functional_call(layer, parameters, (x, before[0] if cell == "gru" else before))
+    return out * mask, tuple(part[0] for part in (after if isinstance(after, tuple) else (after,)))
+
+
+def leaves(inputs, dtype):
+    """The inputs as leaves of a graph of their own."""
+    return {
+        name: tuple(part.to(dtype).detach().requires_grad_() for part in value)
+        if isinstance(value, tuple)
+        else value
+        if value is None or name == "index"
+        else value.to(dtype).detach().requires_grad_(name != "mask")
+        for name, value in inputs.items()
+    }
+
+
+def gradients(inputs, out, after):
+    """Of a sum in which every number counts differently."""
+    total = sum((part * torch.arange(part.numel()).view_as(part).cos()).sum() for part in (out, *after))
+    total.backward()
+    return [inputs["rows"].grad, inputs["weight_hh"].grad, *(part.grad for part in inputs["state"])] + (
+        [] if inputs["bias"] is None else [inputs["bias"].grad]
+    )
+
+
+@both
+@pytest.mark.parametrize("size", [1, 16, 45])
+@pytest.mark.parametrize("looked_up", [True, False])
+def test_a_window_is_pytorchs_own_layer_forwards_and_backwards(isa, cell, size, looked_up):
+    inputs = window_inputs(cell, size, looked_up=looked_up)
+    exact, ours = leaves(inputs, torch.float64), leaves(inputs, torch.float32)
+    out, after = by_pytorch(cell, **exact)
+    found, found_after = Recurrence(cell, size).window(**ours)
+    np.testing.assert_allclose(found.detach(), out.detach(), atol=1e-5)
+    for vector, expected in zip(found_after, after, strict=True):
+        np.testing.assert_allclose(vector.detach(), expected.detach(), atol=1e-5)
+    wanted, got = gradients(exact, out, after), gradients(ours, found, found_after)
+    for gradient, expected in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(gradient, expected, atol=1e-4)
+
+
+@both
+@pytest.mark.parametrize("streams", [1, 2, 7, 8, 9, 10, 13, 19])
+def test_a_stream_is_computed_as_it_would_be_alone(isa, cell, streams):
+    """To the bit, whatever the tiles."""
+    inputs = leaves(window_inputs(cell, 33, streams), torch.float32)
+    recurrence = Recurrence(cell, 33)
+    with torch.no_grad():
+        whole, _ = recurrence.window(**inputs)
+        for i in range(streams):
+            one = inputs | {"state": tuple(part[i : i + 1] for part in inputs["state"])}
+            one |= {"index": inputs["index"][:, i : i + 1].contiguous(), "mask": inputs["mask"][i : i + 1]}
+            alone, _ = recurrence.window(**one)
+            np.testing.assert_array_equal(alone[:, 0], whole[:, i])
+
+
+@both
+def test_the_number_of_threads_changes_nothing(isa, cell):
+    results = []
+    before = torch.get_num_threads()
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        inputs = leaves(window_inputs(cell, 100), torch.float32)
+        out, after = Recurrence(cell, 100).window(**inputs)
+        results.append([out.detach(), *gradients(inputs, out, after)])
+    torch.set_num_threads(before)
+    for other in results[1:]:
+        for one, another in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, another)
+
+
+def test_weights_that_change_before_the_gradient_is_asked_for_are_noticed():
+    inputs = leaves(window_inputs("gru", 5), torch.float32)
+    out, _ = Recurrence("gru", 5).window(**inputs)
+    with torch.no_grad():
+        inputs["weight_hh"].add_(1)
+    with pytest.raises(RuntimeError, match="modified"):
+        out.sum().backward()
+
+
+def test_what_does_not_fit_together_is_refused():
+    recurrence = Recurrence("gru", 5)
+    good = {k: v for k, v in leaves(window_inputs("gru", 5), torch.float32).items()}
+    for name, wrong in (
+        ("weight_hh", torch.zeros(12, 5)),
+        ("rows", torch.zeros(7, 14)),
+        ("index", torch.full((STEPS, STREAMS), 7)),
+        ("bias", None),
+        ("mask", torch.ones(STREAMS, 4)),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            recurrence.window(**good | {name: wrong})
+
+
+@pytest.mark.parametrize("known", [1, 2, 15, 16, 65, 5387])
+def test_the_loss_and_its_gradients_are_pytorchs(isa, known):
+    """Rows enough that the logits of 5,387 characters are made in several parts."""
+    generator = torch.Generator().manual_seed(known)
+    rows = 250
+    hidden, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((rows, 6), (known, 6), (known,))
+    )
+    targets = torch.randint(0, known, (rows,), generator=generator)
+    exact = [part.clone().requires_grad_() for part in (hidden, weight, bias)]
+    loss = F.cross_entropy(F.linear(*exact), targets)
+    (3 * loss).backward()
+    ours = [part.float().requires_grad_() for part in (hidden, weight, bias)]
+    found = linear_cross_entropy(*ours, targets)
+    (3 * found).backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-6, abs=1e-6)
+    for part, expected in zip(ours, exact, strict=True):
+        np.testing.assert_allclose(part.grad, expected.grad, atol=1e-6)
+
+
+def test_a_logit_that_is_no_number_shows_in_the_loss():
+    hidden = torch.tensor([[1.0], [float("nan")], [float("inf")]])
+    for row in range(1, 3):
+        loss = linear_cross_entropy(hidden[row : row + 1], torch.ones(4, 1), torch.zeros(4), torch.tensor([1]))
+        assert not torch.isfinite(loss)
+
+
+@both
+@pytest.mark.parametrize("dropout", [(0.0, 0.0, 0.0), (0.2, 0.3, 0.4)])
+def test_a_network_trains_the_same_without_the_compiled_module(cell, dropout, monkeypatch):
+    architecture = Architecture(7, cell, embedding_size=6, hidden_size=20, num_layers=2)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 7, (9, 12)))
+    results = []
+    for there in (True, False):
+        if not there:
+            monkeypatch.setattr("charloom.training.network.can_train", lambda tensor: False)
+        network = CharNetwork(architecture, tiny_weights(architecture, spread=0.3), dropout).train()
+        loss, state = network.loss(ids[:, :-1], ids[:, 1:], generator=torch.Generator().manual_seed(1))
+        loss.backward()
+        parts = [part.detach() for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
+        results.append([loss.detach(), *parts, *(p.grad for p in network.parameters() if p.grad is not None)])
+    for one, another in zip(*results, strict=True):
+        np.testing.assert_allclose(one, another, atol=1e-6)
+
+
+def test_numbers_too_small_to_matter_are_left_alone_afterwards():
+    inputs = leaves(window_inputs("gru", 5), torch.float32)
+    Recurrence("gru", 5).window(**inputs)
+    assert np.float32(1e-40) * np.float32(1) > 0
