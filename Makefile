@@ -7,7 +7,7 @@ BENCH := .venv-bench/.ready
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools check format lint types bench reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools check format lint types bench bench-training reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -47,6 +47,11 @@ test-tools: ## Debian: install the cross compiler and emulator that test-full us
 bench: install $(BENCH) ## the benchmarks, the peers in a virtual environment of their own
 	$(BIN)/python benchmarks/encoding.py
 	.venv-bench/bin/python benchmarks/generation.py
+
+bench-training: install $(BENCH) ## the benchmarks of training, the peers likewise: half an hour
+	.venv-bench/bin/python benchmarks/training.py
+	.venv-bench/bin/python benchmarks/time_to_loss.py --picture docs/time_to_loss.png
+	.venv-bench/bin/python benchmarks/where_time_goes.py
 
 $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv-bench

@@ -15,6 +15,7 @@ import tempfile
 import time
 
 import numpy as np
+
 from in_turn import bind, compare
 from machine import processor
 
@@ -64,12 +65,17 @@ def pytorch_same(seconds):
     import torch
     from torch import nn
 
+    from charloom.plan.settings import Settings
+
     training, held_out, known = corpus()
-    size, streams, length = 384, 32, 32
-    embedding, layer, output = nn.Embedding(known, 128), nn.GRU(128, size, batch_first=True), nn.Linear(size, known)
+    chosen = Settings()
+    size, streams, length, width = chosen.hidden_size, chosen.batch_size, chosen.seq_length, chosen.embedding_size
+    embedding, layer, output = nn.Embedding(known, width), nn.GRU(width, size, batch_first=True), nn.Linear(size, known)
     parameters = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
-    optimizer = torch.optim.AdamW(parameters, 3e-3, (0.9, 0.99), weight_decay=0.01)
-    dropout = nn.Dropout(0.1)
+    optimizer = torch.optim.AdamW(
+        parameters, chosen.learning_rate, (chosen.adam_beta1, chosen.adam_beta2), weight_decay=chosen.weight_decay
+    )
+    dropout = nn.Dropout(chosen.dropout_output)
     rows = torch.from_numpy(training[: len(training) // streams * streams].reshape(streams, -1))
 
     @torch.no_grad()
@@ -89,8 +95,8 @@ def pytorch_same(seconds):
         loss = nn.functional.cross_entropy(output(dropout(out)).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.param_groups[0]["lr"] = 3e-3 * 0.5 * (1 + math.cos(math.pi * share))
+        nn.utils.clip_grad_norm_(parameters, chosen.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = chosen.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
         optimizer.step()
         share = clock.share()
     return clock.points
@@ -145,7 +151,7 @@ def keras_tutorial(seconds):
 
 
 def nanogpt(seconds):
-    """nanoGPT's recipe for a CPU: 4 layers, 4 heads, 128 wide, 64 characters of context, batches of 12."""
+    """NanoGPT's recipe for a CPU: 4 layers, 4 heads, 128 wide, 64 characters of context, batches of 12."""
     import torch
     from torch import nn
 

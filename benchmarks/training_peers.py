@@ -69,6 +69,7 @@ def jax_peer(case):
     """Scan over the steps, everything compiled as one."""
     import jax
     import jax.numpy as jnp
+
     from generation_peers import jax_cell, jax_parameters
 
     cell, hidden, layers, batch, _, vocabulary = case
@@ -80,9 +81,7 @@ def jax_peer(case):
 
     def loss_of(parameters, state):
         embedding, output = parameters["embedding"], parameters["output"]
-        state, hiddens = jax.lax.scan(
-            lambda state, x: (run(parameters, x, state),) * 2, state, embedding[inputs.T]
-        )
+        state, hiddens = jax.lax.scan(lambda state, x: (run(parameters, x, state),) * 2, state, embedding[inputs.T])
         log_probs = jax.nn.log_softmax(hiddens[0] @ output)
         return -jnp.take_along_axis(log_probs, targets.T[..., None], -1).mean(), state
 
@@ -121,9 +120,7 @@ def charloom_peer(precision, engine=True):
         architecture = settings.architecture(vocabulary)
         network = networks.CharNetwork(architecture, initial_weights(architecture, 0))
         ids = np.random.default_rng(0).integers(0, vocabulary, 3 * batch * (length + 1) + 1).astype(np.uint16)
-        records = train_steps(
-            network, make_batches(ids, settings), settings, 10**6, choose_device("cpu", precision)
-        )
+        records = train_steps(network, make_batches(ids, settings), settings, 10**6, choose_device("cpu", precision))
         return lambda: next(records)
 
     return make

@@ -173,6 +173,7 @@ private:
 void bind_training(nb::module_& m);  // training_module.cpp
 
 NB_MODULE(_engine, m) {
+    nb::set_leak_warnings(false);  // what lives until the interpreter ends is no concern of its user
     bind_training(m);
     using charloom::Engine;
     m.doc() = "The native engine: reads and writes characters with a trained network.";

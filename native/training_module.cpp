@@ -161,6 +161,7 @@ void add_rows(nb::ndarray<const float, nb::ndim<2>, nb::device::cpu> rows, Array
 }  // namespace
 
 void bind(nb::module_& m) {
+    if (!training_kernels_named("portable")) return;  // not compiled here: Python sees that the class is missing
     nb::class_<Recurrence>(m, "Recurrence")
         .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
         .def("pack", &Recurrence::pack, "weight_hh"_a, "threads"_a)

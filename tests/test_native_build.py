@@ -61,7 +61,7 @@ def golden(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run(["cmake", "-S", ROOT / "native", "-B", folder, *options], check=True, capture_output=True, text=True)
     subprocess.run(["cmake", "--build", folder, "-j2"], check=True, capture_output=True, text=True)
-    return request.param, [*before, folder / "golden"]
+    return request.param, before, folder
 
 
 def written(network, architecture, precision):
@@ -115,14 +115,16 @@ def expected(network, architecture):
 
 @pytest.mark.parametrize(("cell", "num_layers", "precision"), [*product(CELLS, (1, 2), ("int8", "float32"))])
 def test_it_writes_what_numpy_says(golden, tmp_path, cell, num_layers, precision):
-    build, command = golden
+    build, before, folder = golden
     architecture = Architecture(70, cell.split("_")[0], 20, 45, num_layers, cell != "gru_reset_before")
     network = fold(architecture, tiny_weights(architecture, spread=0.4), precision)
     path = tmp_path / "network"
     path.write_bytes(written(network, architecture, precision))
     ids, logits = expected(network, architecture)
     for isa in isas(build):
-        done = subprocess.run([*command, path, isa], capture_output=True, text=True, env={**os.environ})
+        done = subprocess.run(
+            [*before, folder / "golden", path, isa], capture_output=True, text=True, env={**os.environ}
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         rows = [line.split() for line in done.stdout.splitlines()]
         found_ids = np.array([row[:LENGTH] for row in rows], np.int32)
@@ -132,3 +134,15 @@ def test_it_writes_what_numpy_says(golden, tmp_path, cell, num_layers, precision
             np.testing.assert_array_equal(bits, logits.view(np.uint32))
         else:
             np.testing.assert_allclose(bits.view(np.float32), logits, atol=1e-4)
+
+
+def test_training_comes_to_the_same_on_every_instruction_set(golden):
+    build, before, folder = golden
+    sums = []
+    for isa in isas(build):
+        done = subprocess.run([*before, folder / "golden_training", isa], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        sums.append([float(number) for number in done.stdout.split()])
+    assert len(sums[0]) == 2 * 5 * 4 * 6 + 4 * 2
+    for other in sums[1:]:
+        np.testing.assert_allclose(other, sums[0], rtol=1e-4, atol=1e-5)

@@ -57,6 +57,7 @@ def examine() -> dict[str, Any]:
         "instructions": ", ".join(instructions) or None,
         "engine": _engine(),
         "training": training.get("auto"),
+        "recurrence": _recurrence(training),
         "devices": training.get("devices"),
         "advice": _advice(training),
     }
@@ -88,6 +89,20 @@ def _engine() -> str:
     except SettingsError as error:
         return str(error)
     return f"numpy; {native.missing or 'CHARLOOM_ENGINE asks for it'}"
+
+
+def _recurrence(training: dict[str, Any]) -> str | None:
+    """Return what trains recurrent layers on the processor, if anything can."""
+    from charloom import native
+
+    if "error" in training:
+        return None
+    if not hasattr(native.engine, "Recurrence"):
+        return "PyTorch"
+    try:
+        return f"compiled, {native.chosen_isa()}, in float32; PyTorch in bfloat16"
+    except SettingsError as error:
+        return str(error)
 
 
 def _training() -> dict[str, Any]:

@@ -111,9 +111,9 @@ class _Window(torch.autograd.Function):
         said = gates if lstm else gates[:, : 3 * size]
         grad_rows = _gathered(said, ctx.index, ctx.rows)
         # what the state is told: a GRU's n through the reset gate, which is the last part of four
-        told = (gates,) if lstm else (gates[:, : 2 * size], gates[:, 3 * size :])
+        told: tuple[Tensor, ...] = (gates,) if lstm else (gates[:, : 2 * size], gates[:, 3 * size :])
         grad_weight = _grad_weight(told, tracks[0][:-1].flatten(0, 1), weight_hh)
-        grad_bias = None if lstm else told[1].sum(0)
+        grad_bias = None if lstm else told[-1].sum(0)
         grad_state = _grad_state(ctx, told, weight_hh, carried, lstm)
         return None, None, grad_rows, None, grad_weight, grad_bias, None, *grad_state
 
@@ -121,7 +121,7 @@ class _Window(torch.autograd.Function):
 def _grad_weight(told: tuple[Tensor, ...], hiddens: Tensor, weight_hh: Tensor) -> Tensor:
     """Return the gradient of ``weight_hh``: one product over all steps and streams for each part of the gates."""
     gradient = torch.empty_like(weight_hh)
-    for part, rows in zip(told, gradient.split([part.shape[1] for part in told]), strict=True):
+    for part, rows in zip(told, torch.split(gradient, [part.shape[1] for part in told]), strict=True):
         torch.mm(part.t(), hiddens, out=rows)
     return gradient
 

@@ -112,8 +112,10 @@ class CharNetwork(nn.Module):
         a = self.architecture
         if not self._recurrences:
             self._recurrences = [Recurrence(a.cell, a.hidden_size) for _ in self.layers]
-        parameters = ([layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS] for layer in self.layers)
-        layers = [LayerWeights(*p[:3], p[3] if a.cell == "gru" else None) for p in parameters]
+        layers = []
+        for layer in self.layers:
+            weight_ih, weight_hh, bias_ih, bias_hh = (layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS)
+            layers.append(LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh if a.cell == "gru" else None))
         return read_window(self._recurrences, self.embedding.weight, layers, ids, state, masks)
 
     def _run_gru(self, layer: nn.Module, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
