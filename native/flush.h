@@ -13,7 +13,7 @@ namespace {
 class FlushedDenormals {
 public:
 #if defined(__SSE2__)
-    FlushedDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // both what comes out and what goes in
+    FlushedDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }  // what comes out, and what goes in
     ~FlushedDenormals() { _mm_setcsr(before_); }
 #elif defined(__aarch64__)
     FlushedDenormals() {

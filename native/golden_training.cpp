@@ -27,7 +27,8 @@ static double sum_of(const std::vector<float>& values) {
 static void window(const TrainingKernels& kernels, bool lstm, int hidden, bool looked_up, bool masked) {
     const int T = 3, B = 11, G = lstm ? 4 : 3, V = 5;
     const size_t H = hidden, state = size_t(B) * H;
-    const auto weights = numbers(G * H * H, 1.0f, 0.5f), bias = numbers(H, 2.0f, 0.5f), mask = numbers(state, 3.0f, 1.0f);
+    const auto weights = numbers(G * H * H, 1.0f, 0.5f), bias = numbers(H, 2.0f, 0.5f);
+    const auto mask = numbers(state, 3.0f, 1.0f);
     const auto input = numbers((looked_up ? V : T * B) * G * H, 4.0f, 1.0f), gradient = numbers(T * state, 5.0f, 1.0f);
     const auto last = numbers(state, 6.0f, 1.0f);
     std::vector<int64_t> index(T * B);

@@ -28,13 +28,13 @@ inline void multiply(const float* panel, const float* a, int64_t stride, int dep
         Floats weights[VECTORS];
         for (int v = 0; v < VECTORS; ++v) weights[v] = load(panel + v * WIDTH);
         for (int i = 0; i < STREAMS; ++i) {
-            const Floats x = a[i * stride + k] - Floats{};  // in all lanes
+            const Floats x = a[i * stride + k] - Floats{};  // in all lanes: x - 0 is x, so that this is but a load
             for (int v = 0; v < VECTORS; ++v) sums[i][v] += x * weights[v];
         }
     }
 }
 
-// Where a tile lies: its step, its first stream, its first unit, and how many units of a vector there are.
+// Where a tile lies: its step, its first stream, its first unit.
 struct Place {
     int step, stream, unit;
 

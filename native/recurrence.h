@@ -11,7 +11,7 @@ namespace charloom {
 // Shapes: T steps, B streams, H units, G gates: 3 in a GRU (r, z, n), 4 in an LSTM (i, f, g, o).
 struct Window {
     int steps = 0, streams = 0;
-    const float* input = nullptr;    // (R, G*H): what the input says to the gates, all biases that only add included
+    const float* input = nullptr;    // (R, G*H): what the input says to the gates, with all biases that only add
     const int64_t* index = nullptr;  // (T, B): the row of it for each step and stream; null: row t*B + b
     const float* bias = nullptr;     // (H): of a GRU's n, within the reach of r
     const float* mask = nullptr;     // (B, H): what hidden vectors are multiplied with on their way up, or null
@@ -23,8 +23,8 @@ struct Window {
     float* out = nullptr;            // (T, B, H): hidden vectors times the mask, where there is one
     const float* gradient = nullptr; // (T, B, H), backwards: of the hidden vectors (times the mask, if there is one)
     const float* last = nullptr;     // (B, H), backwards: what else the last hidden vectors are told, or null
-    float* carried = nullptr;        // (B, H), backwards: gradient that the state after a step has directly, not through
-                                     // a product: of an LSTM's last cell, or zeros; in the end of the state before all
+    float* carried = nullptr;        // (B, H), backwards: the gradient that a state has directly, not through a product:
+                                     // at first of an LSTM's last cell, or zeros; in the end of the state before all
 };
 
 // `weight_hh` (G*H, H) in the two orders in which windows read it; packed for one instruction set.

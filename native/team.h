@@ -6,9 +6,9 @@
 
 namespace charloom {
 
-// Use the threads of an OpenMP library that is loaded already (GNU's, by its path): PyTorch's threads wait for their next
-// work without sleeping, so threads beside them would have to share the cores with that. Returns whether it could be
-// done; without it a team has threads of its own.
+// Use the threads of an OpenMP library that is loaded already (GNU's, by its path): PyTorch's threads wait for their
+// next work without sleeping, so threads beside them would have to share the cores with that. Returns whether it could
+// be done; without it a team has threads of its own.
 bool share_threads(const char* library);
 
 // Call run(data, part, parts) on so many threads, or on fewer if there are not so many.

@@ -83,7 +83,9 @@ public:
         w.bias = data_of(bias);
         w.out = data_of(out);
         nb::gil_scoped_release unlocked;
-        in_steps(threads, w.steps, [&](int t, int part, int parts) { kernels_.forward(recurrent_, w, t, part, parts); });
+        in_steps(threads, w.steps, [&](int step, int part, int parts) {
+            kernels_.forward(recurrent_, w, step, part, parts);
+        });
     }
 
     void backward(Array<const float, 3> gradient, std::optional<Array<const float, 2>> mask, Array<float, 3> hiddens,
@@ -105,7 +107,8 @@ public:
 
 private:
     Window window(const Array<float, 3>& hiddens, const std::optional<Array<float, 3>>& cells,
-                  const std::optional<Array<float, 4>>& active, const std::optional<Array<const float, 2>>& mask) const {
+                  const std::optional<Array<float, 4>>& active,
+                  const std::optional<Array<const float, 2>>& mask) const {
         const int64_t T = int64_t(hiddens.shape(0)) - 1, B = int64_t(hiddens.shape(1)), H = recurrent_.hidden;
         if (active) require_shape(*active, {T, B, 4, H}, "active of a wrong shape");
         require_shape(hiddens, {T + 1, B, H}, "hiddens of a wrong shape");
@@ -169,7 +172,9 @@ void bind(nb::module_& m) {
              "cells"_a.none(), "active"_a.none(), "mask"_a.none(), "out"_a.none(), "threads"_a)
         .def("backward", &Recurrence::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(),
              "active"_a, "last"_a.none(), "carried"_a, "threads"_a);
-    m.def("share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a, "Use the threads of this OpenMP library, if it is loaded.");
+    m.def(
+        "share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a,
+        "Use the threads of this OpenMP library, if it is loaded.");
     m.def("cross_entropy", &cross_entropy, "logits"_a, "targets"_a, "scale"_a, "isa"_a, "threads"_a,
           "Return the sum of -log softmax(logits)[target]; logits become its gradient times scale.");
     m.def("add_rows", &add_rows, "rows"_a, "ids"_a, "table"_a, "isa"_a, "threads"_a, "table[ids[i]] += rows[i].");
