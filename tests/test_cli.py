@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,12 +216,17 @@ def test_where_torch_is_missing_train_says_how_to_get_it(cli, text):
 def test_a_signal_ends_training_with_the_model_saved(cli, text, number, code):
     Path("book.txt").write_text(text)
     arguments = [sys.executable, "-m", "charloom", "train", "book.txt", "--steps", "1000000", "-o", "run", *SMALL]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
-    while "step 0/" not in process.stderr.readline():
-        pass
-    time.sleep(0.5)
-    process.send_signal(number)
-    rest = process.communicate(timeout=20)[1]
+    # the tests themselves may run where a signal is ignored, as under nohup, and children would ignore it, too
+    heeded = partial(signal.signal, number, signal.SIG_DFL)
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, preexec_fn=heeded) as process:
+        try:
+            while "step 0/" not in process.stderr.readline():
+                pass
+            time.sleep(0.5)
+            process.send_signal(number)
+            rest = process.communicate(timeout=20)[1]
+        finally:
+            process.kill()
     assert process.returncode == code and "Stopped after" in rest and "Traceback" not in rest
     assert cli("generate", "run@last", "-n", 5, "--seed", 1).code == 0
     assert cli("generate", "run", "-n", 5, "--seed", 1).code == 0
