@@ -75,6 +75,13 @@ inline void keep(const Window& w, int64_t row, int H, int unit, const Floats (&p
         for (int part = 0; part < 4; ++part) store(w.active + (row * 4 + part) * H + unit, parts[part], H - unit);
 }
 
+// What was kept, or the gradients that took its place.
+inline std::array<Floats, 4> kept(const Window& w, int64_t row, int H, int unit) {
+    std::array<Floats, 4> parts;
+    for (int part = 0; part < 4; ++part) parts[part] = load(w.active + (row * 4 + part) * H + unit, H - unit);
+    return parts;
+}
+
 template <int STREAMS>
 void gru_tile(const Recurrent& r, const Window& w, const float* panel, Place p) {
     const int H = r.hidden, count = H - p.unit;
@@ -130,32 +137,25 @@ inline Floats arriving(const Window& w, int64_t row, int stream, int H, int unit
 
 inline void gru_gradients(const Window& w, int64_t row, int stream, int H, int unit, Floats product) {
     const int count = H - unit;
-    float* active = w.active + row * 4 * H + unit;
     float* carried = w.carried + int64_t{stream} * H + unit;
-    const Floats r = load(active, count), z = load(active + H, count), n = load(active + 2 * H, count);
-    const Floats said = load(active + 3 * H, count), before = load(w.hiddens + row * H + unit, count);
+    const auto [r, z, n, said] = kept(w, row, H, unit);
+    const Floats before = load(w.hiddens + row * H + unit, count);
     const Floats dh = arriving(w, row, stream, H, unit, count, product) + load(carried, count);
     const Floats dn = dh * (1.0f - z) * (1.0f - n * n);
-    store(active, dn * said * r * (1.0f - r), count);
-    store(active + H, dh * (before - n) * z * (1.0f - z), count);
-    store(active + 2 * H, dn, count);
-    store(active + 3 * H, dn * r, count);
+    keep(w, row, H, unit, {dn * said * r * (1.0f - r), dh * (before - n) * z * (1.0f - z), dn, dn * r});
     store(carried, dh * z, count);
 }
 
 inline void lstm_gradients(const Window& w, int64_t row, int stream, int H, int unit, Floats product) {
     const int count = H - unit;
-    float* active = w.active + row * 4 * H + unit;
     float* carried = w.carried + int64_t{stream} * H + unit;
-    const Floats i = load(active, count), f = load(active + H, count), g = load(active + 2 * H, count);
-    const Floats o = load(active + 3 * H, count), before = load(w.cells + row * H + unit, count);
+    const auto [i, f, g, o] = kept(w, row, H, unit);
+    const Floats before = load(w.cells + row * H + unit, count);
     const Floats t = hyperbolic_tangent(load(w.cells + (row + w.streams) * H + unit, count));
     const Floats dh = arriving(w, row, stream, H, unit, count, product);
     const Floats dc = load(carried, count) + dh * o * (1.0f - t * t);
-    store(active, dc * g * i * (1.0f - i), count);
-    store(active + H, dc * before * f * (1.0f - f), count);
-    store(active + 2 * H, dc * i * (1.0f - g * g), count);
-    store(active + 3 * H, dh * t * o * (1.0f - o), count);
+    keep(w, row, H, unit,
+         {dc * g * i * (1.0f - i), dc * before * f * (1.0f - f), dc * i * (1.0f - g * g), dh * t * o * (1.0f - o)});
     store(carried, dc * f, count);
 }
 

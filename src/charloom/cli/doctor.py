@@ -125,8 +125,8 @@ def _advice(training: dict[str, Any]) -> list[str]:
     advice = ["Generating and scoring work without PyTorch."]
     if native.engine is None:
         advice.append(
-            "The native engine is not installed, so that generating is 10 to 20 times slower than it could be: "
-            "install a C++ compiler, and charloom again."
+            "The native engine is not installed, so that generating is 10 to 30 times slower than it could be, "
+            "and training on the processor takes up to twice as long: install a C++ compiler, and charloom again."
         )
     if "error" in training:
         return [*advice, f"Training is not possible here: {training['error']}. pip install 'charloom[train]'"]
