@@ -149,6 +149,31 @@ def test_each_dropout_acts_where_its_name_says_and_keeps_the_mean():
         assert mask.mean().item() == pytest.approx(1, abs=0.04)
 
 
+@both
+@pytest.mark.parametrize("natively", [True, False])
+def test_dropconnect_drops_the_same_weights_through_a_window(cell, natively, monkeypatch):
+    """It is the network whose ``weight_hh`` has the zeros; nothing is dropped outside training."""
+    if not natively:
+        monkeypatch.setattr("charloom.training.network.can_train", lambda tensor: False)
+    architecture = tiny_architecture(cell)
+    weights = tiny_weights(architecture)
+    network = CharNetwork(architecture, weights, dropconnect=0.25)
+    ids, generator = torch.from_numpy(IDS), torch.Generator()
+    dropped = [network._layer_weights(layer, generator.manual_seed(1)).weight_hh.detach() for layer in network.layers]
+    share = torch.cat([(layer == 0).flatten() for layer in dropped]).float().mean().item()
+    assert 0.1 < share < 0.4  # 150 weights or more: the share's standard deviation is 0.035 at most
+    masks = iter(dropped)
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.where(next(masks) == 0, 0.0, 1.0))
+    expected, _ = cells.forward(architecture, weights | _with(dropped), IDS)
+    np.testing.assert_allclose(network.train()(ids)[0].detach(), expected, atol=1e-5)
+    network.eval()
+    np.testing.assert_allclose(network(ids)[0].detach(), cells.forward(architecture, weights, IDS)[0], atol=1e-5)
+
+
+def _with(weights_hh):
+    return {f"layers.{i}.weight_hh": weight.numpy() for i, weight in enumerate(weights_hh)}
+
+
 def test_dropout_is_off_outside_training_and_repeatable_inside():
     _, _, network = make("gru", dropout=(0.3, 0.3, 0.3))
     ids = torch.from_numpy(IDS)

@@ -71,6 +71,7 @@ class Settings:
     dropout_input: float = _setting(0.1, "share of the embedding's numbers dropped, the same through a window", 0, 0.95)
     dropout_hidden: float = _setting(0.1, "the same between recurrent layers", 0, 0.95)
     dropout_output: float = _setting(0.1, "the same before the output layer", 0, 0.95)
+    dropconnect: float = _setting(0.0, "share of the weights from state to gates dropped, for a window each", 0, 0.95)
 
     steps: int = _setting(0, "how long to train, in steps", 0, 10**12)
     epochs: int = _setting(0, "how long to train, in passes over the training text", 0, 10**9)

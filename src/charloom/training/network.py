@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from charloom.model.architecture import Architecture
@@ -31,6 +32,7 @@ class CharNetwork(nn.Module):
         architecture: The sizes; ``reset_after`` must be true, as PyTorch's GRU has no other form.
         weights: Every parameter of ``architecture.parameter_shapes()``.
         dropout: Shares dropped from the embedding, between layers, and before the output, each in [0, 1).
+        dropconnect: Share dropped of every ``weight_hh``, in [0, 1).
     """
 
     def __init__(
@@ -38,12 +40,14 @@ class CharNetwork(nn.Module):
         architecture: Architecture,
         weights: Mapping[str, NDArray[np.float32]],
         dropout: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        dropconnect: float = 0.0,
     ) -> None:
         super().__init__()
         if not architecture.reset_after:
             raise NotImplementedError("PyTorch's GRU applies the reset gate after the product only.")
         self.architecture = architecture
         self.dropout = dropout
+        self.dropconnect = dropconnect
         self._recurrences: list[Recurrence] = []
         with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own, which are not used
             self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
@@ -69,16 +73,22 @@ class CharNetwork(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """Do all of ``forward`` but the output layer: return the last layer's hidden vectors (B, T, H)."""
         masks = self._dropout_masks(len(ids), generator)
+        weights = [self._layer_weights(layer, generator) for layer in self.layers]
         on_cpu = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         if on_cpu and can_train(self.embedding.weight):
-            return self._read_natively(ids, state, masks)
+            return self._read_natively(weights, ids, state, masks)
         fast = on_cpu and self.architecture.cell == "gru"
         looked_up = fast and masks[0] is None  # layer 1 finds the characters in a table
         x = ids if looked_up else _masked(self.embedding(ids), masks[0])
         states: list[LayerState] = []
         for i, layer in enumerate(self.layers):
             before = None if state is None else state[i]
-            x, after = self._run_gru(layer, x, before) if fast else layer(x, before)
+            if fast:
+                x, after = self._run_gru(weights[i], x, before)
+            elif self.training and self.dropconnect:
+                x, after = functional_call(layer, {"weight_hh_l0": weights[i].weight_hh}, (x, before))
+            else:
+                x, after = layer(x, before)
             states.append(after)
             x = _masked(x, masks[i + 1])
         return x, tuple(states)
@@ -107,26 +117,38 @@ class CharNetwork(nn.Module):
         }
 
     def _read_natively(
-        self, ids: Tensor, state: NetworkState | None, masks: Sequence[Tensor | None]
+        self,
+        weights: Sequence[LayerWeights],
+        ids: Tensor,
+        state: NetworkState | None,
+        masks: Sequence[Tensor | None],
     ) -> tuple[Tensor, NetworkState]:
-        a = self.architecture
         if not self._recurrences:
+            a = self.architecture
             self._recurrences = [Recurrence(a.cell, a.hidden_size) for _ in self.layers]
-        layers = []
-        for layer in self.layers:
-            weight_ih, weight_hh, bias_ih, bias_hh = (layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS)
-            layers.append(LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh if a.cell == "gru" else None))
-        return read_window(self._recurrences, self.embedding.weight, layers, ids, state, masks)
+        return read_window(self._recurrences, self.embedding.weight, weights, ids, state, masks)
 
-    def _run_gru(self, layer: nn.Module, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
-        """Do what the layer itself does, faster; ``x`` are vectors (B, T, width), or the characters' ids (B, T)."""
+    def _layer_weights(self, layer: nn.Module, generator: torch.Generator | None) -> LayerWeights:
+        """Return a layer's parameters as a window uses them: DropConnect drops some of ``weight_hh``.
+
+        Source: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; between states as in Merity et
+        al. 2017, arXiv:1708.02182.
+        """
         weight_ih, weight_hh, bias_ih, bias_hh = (layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS)
+        if self.training and self.dropconnect:
+            drawn = torch.rand(weight_hh.shape, device=weight_hh.device, generator=generator)
+            weight_hh = weight_hh * ((drawn >= self.dropconnect) / (1 - self.dropconnect))
+        return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh if self.architecture.cell == "gru" else None)
+
+    def _run_gru(self, weights: LayerWeights, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
+        """Do what the layer itself does, faster; ``x`` are vectors (B, T, width), or the characters' ids (B, T)."""
         if x.dim() == 2:
-            gates = character_gates(x, self.embedding.weight, weight_ih, bias_ih)
+            gates = character_gates(x, self.embedding.weight, weights.weight_ih, weights.bias_ih)
         else:
-            gates = F.linear(x.transpose(0, 1), weight_ih, bias_ih)
-        hidden = gates.new_zeros(len(x), weight_hh.shape[1]) if state is None else state[0]
-        hiddens = gru_window(gates, hidden, weight_hh, bias_hh)
+            gates = F.linear(x.transpose(0, 1), weights.weight_ih, weights.bias_ih)
+        hidden = gates.new_zeros(len(x), weights.weight_hh.shape[1]) if state is None else state[0]
+        assert weights.bias_hh is not None
+        hiddens = gru_window(gates, hidden, weights.weight_hh, weights.bias_hh)
         return hiddens.transpose(0, 1), hiddens[-1:]
 
     def _make_layer(self, index: int) -> nn.RNNBase:

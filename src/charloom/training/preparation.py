@@ -57,7 +57,7 @@ class Preparation:
         s = self.settings
         weights = initial_weights(self.architecture, s.seed)
         dropout = (s.dropout_input, s.dropout_hidden, s.dropout_output)
-        return CharNetwork(self.architecture, weights, dropout).to(self.device.name)
+        return CharNetwork(self.architecture, weights, dropout, s.dropconnect).to(self.device.name)
 
 
 def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Preparation:
