@@ -1,4 +1,4 @@
-"""The ways of training that `training.py` and `memory.py` compare: each makes a `step()` that makes one update.
+"""The ways of training that `training.py` compares: each makes a `step()` that makes one update.
 
 Every peer has a model of the same sizes with random weights, the same batch of random characters, and Adam.
 """

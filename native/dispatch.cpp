@@ -11,16 +11,19 @@
 
 namespace charloom {
 
-#define CHARLOOM_DECLARE(isa)                   \
-    namespace isa {                             \
-    extern const Kernels kernels;               \
-    extern const TrainingKernels training_kernels; \
+#define CHARLOOM_DECLARE(isa)                                                                                        \
+    namespace isa {                                                                                                  \
+    extern const Kernels kernels;                                                                                    \
+    extern const WindowKernels<float> float32_windows;                                                               \
+    extern const WindowKernels<Bfloat16> bfloat16_windows;                                                           \
+    double cross_entropy(float* logits, const int64_t* targets, int from, int to, int length, float scale);          \
     }
 
 CHARLOOM_DECLARE(portable)
 #if defined(CHARLOOM_X86)
 CHARLOOM_DECLARE(avx2)
 CHARLOOM_DECLARE(avx512)
+CHARLOOM_DECLARE(avx512bf16)
 #elif defined(CHARLOOM_ARM)
 CHARLOOM_DECLARE(neon)
 #endif
@@ -41,18 +44,37 @@ int available_kernels(const Kernels* found[4]) {
     return count;
 }
 
-const TrainingKernels* training_kernels_named([[maybe_unused]] const char* isa) {
+bool multiplies_bfloat16() {
+#if defined(CHARLOOM_X86)
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
 #if defined(CHARLOOM_TRAINING)
+#define CHARLOOM_TRAINING_KERNELS(isa) {&isa::float32_windows, &isa::bfloat16_windows, isa::cross_entropy}
+
+const TrainingKernels* training_kernels_named(const char* isa) {
     const auto is = [isa](const char* name) { return std::strcmp(isa, name) == 0; };
 #if defined(CHARLOOM_X86)
-    if (is("avx512")) return &avx512::training_kernels;
-    if (is("avx2")) return &avx2::training_kernels;
+    static const TrainingKernels avx512_kernels = [] {
+        TrainingKernels made = CHARLOOM_TRAINING_KERNELS(avx512);
+        if (multiplies_bfloat16()) made.bfloat16 = &avx512bf16::bfloat16_windows;
+        return made;
+    }();
+    static const TrainingKernels avx2_kernels = CHARLOOM_TRAINING_KERNELS(avx2);
+    if (is("avx512")) return &avx512_kernels;
+    if (is("avx2")) return &avx2_kernels;
 #elif defined(CHARLOOM_ARM)
-    if (is("neon")) return &neon::training_kernels;
+    static const TrainingKernels neon_kernels = CHARLOOM_TRAINING_KERNELS(neon);
+    if (is("neon")) return &neon_kernels;
 #endif
-    if (is("portable")) return &portable::training_kernels;
-#endif
-    return nullptr;
+    static const TrainingKernels portable_kernels = CHARLOOM_TRAINING_KERNELS(portable);
+    return is("portable") ? &portable_kernels : nullptr;
 }
+#else
+const TrainingKernels* training_kernels_named(const char*) { return nullptr; }
+#endif
 
 }  // namespace charloom

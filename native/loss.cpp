@@ -1,4 +1,4 @@
-// What a training step computes besides its layers and its products.
+// The loss and its gradient.
 #include <cmath>
 
 #include "flush.h"
@@ -53,17 +53,6 @@ double cross_entropy(float* logits, const int64_t* targets, int from, int to, in
         x[targets[row]] -= scale;
     }
     return loss;
-}
-
-void add_rows(const float* rows, int64_t stride, const int64_t* ids, int64_t count, float* table, int width, int from,
-              int to) {
-    const FlushedDenormals flushed;
-    for (int64_t i = 0; i < count; ++i) {
-        const float* row = rows + i * stride;
-        float* sum = table + ids[i] * width;
-        for (int j = from; j < to; j += WIDTH)
-            store(sum + j, load(sum + j, to - j) + load(row + j, to - j), to - j);
-    }
 }
 
 }  // namespace charloom::CHARLOOM_ISA

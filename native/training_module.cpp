@@ -43,11 +43,31 @@ const TrainingKernels& kernels_of(const std::string& isa) {
     return *kernels;
 }
 
+// Python has no Bfloat16: it passes their bits.
+using Bits = int16_t;
+
+Bfloat16* as_reals(Bits* bits) { return reinterpret_cast<Bfloat16*>(bits); }
+const Bfloat16* as_reals(const Bits* bits) { return reinterpret_cast<const Bfloat16*>(bits); }
+float* as_reals(float* numbers) { return numbers; }
+const float* as_reals(const float* numbers) { return numbers; }
+
+const WindowKernels<float>& windows_of(const TrainingKernels& kernels, float) { return *kernels.float32; }
+const WindowKernels<Bfloat16>& windows_of(const TrainingKernels& kernels, Bits) { return *kernels.bfloat16; }
+
+// In Python, N is float, or Bits; Real is what they mean.
+template <class N>
 class Recurrence {
+    using Real = std::remove_pointer_t<decltype(as_reals(static_cast<N*>(nullptr)))>;
+    template <int DIMENSIONS>
+    using Out = std::optional<Array<N, DIMENSIONS>>;
+    using State = std::optional<Array<float, 2>>;
+
 public:
-    Recurrence(const std::string& cell, int hidden, const std::string& isa) : kernels_(kernels_of(isa)) {
+    Recurrence(const std::string& cell, int hidden, const std::string& isa)
+        : kernels_(windows_of(kernels_of(isa), N())) {
         require(cell == "gru" || cell == "lstm", "an unknown cell");
         require(hidden > 0, "hidden must be above 0");
+        require(sizeof(N) == sizeof(float) || hidden % 2 == 0, "hidden must be even for bfloat16");
         recurrent_.lstm = cell == "lstm";
         recurrent_.hidden = hidden;
         kernels_.allocate(recurrent_);
@@ -60,11 +80,11 @@ public:
         in_team(threads, [&](int part, int parts) { kernels_.pack(recurrent_, weight_hh.data(), part, parts); });
     }
 
-    void forward(Array<const float, 2> input, std::optional<Array<const int64_t, 2>> index,
-                 std::optional<Array<const float, 1>> bias, Array<float, 3> hiddens,
-                 std::optional<Array<float, 3>> cells, std::optional<Array<float, 4>> active,
-                 std::optional<Array<const float, 2>> mask, std::optional<Array<float, 3>> out, int threads) const {
-        Window w = window(hiddens, cells, active, mask);
+    void forward(Array<const N, 2> input, std::optional<Array<const int64_t, 2>> index,
+                 std::optional<Array<const float, 1>> bias, Array<float, 2> hidden, State cell, Array<N, 3> hiddens,
+                 Out<3> cells, Out<4> active, std::optional<Array<const float, 2>> mask, Out<3> out,
+                 int threads) const {
+        Window<Real> w = window(hiddens, cells, active, mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden, rows = int64_t(input.shape(0));
         require_shape(input, {rows, recurrent_.gates() * H}, "input of a wrong shape");
         if (index) {
@@ -76,27 +96,33 @@ public:
         }
         require(bias.has_value() != recurrent_.lstm, "a GRU has a bias here, an LSTM has none");
         if (bias) require_shape(*bias, {H}, "bias of a wrong shape");
+        require_shape(hidden, {B, H}, "hidden of a wrong shape");
+        require(cell.has_value() == recurrent_.lstm, "an LSTM has a cell, a GRU has none");
+        if (cell) require_shape(*cell, {B, H}, "cell of a wrong shape");
         require(out.has_value() == mask.has_value(), "out and mask come together");
         if (out) require_shape(*out, {T, B, H}, "out of a wrong shape");
-        w.input = input.data();
+        w.input = as_reals(input.data());
         w.index = data_of(index);
         w.bias = data_of(bias);
-        w.out = data_of(out);
+        w.hidden = hidden.data();
+        w.cell = data_of(cell);
+        w.out = as_reals(data_of(out));
         nb::gil_scoped_release unlocked;
         in_steps(threads, w.steps, [&](int step, int part, int parts) {
             kernels_.forward(recurrent_, w, step, part, parts);
         });
     }
 
-    void backward(Array<const float, 3> gradient, std::optional<Array<const float, 2>> mask, Array<float, 3> hiddens,
-                  std::optional<Array<float, 3>> cells, Array<float, 4> active,
-                  std::optional<Array<const float, 2>> last, Array<float, 2> carried, int threads) const {
-        Window w = window(hiddens, cells, std::optional(active), mask);
+    void backward(Array<const N, 3> gradient, std::optional<Array<const float, 2>> mask, Array<N, 3> hiddens,
+                  Out<3> cells, Array<N, 4> active, std::optional<Array<const float, 2>> last,
+                  Array<float, 2> carried, int threads) const {
+        Window<Real> w = window(hiddens, cells, std::optional(active), mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden;
+        require(cells.has_value() == recurrent_.lstm, "an LSTM has cells, a GRU has none");
         require_shape(gradient, {T, B, H}, "gradient of a wrong shape");
         require_shape(carried, {B, H}, "carried of a wrong shape");
         if (last) require_shape(*last, {B, H}, "last of a wrong shape");
-        w.gradient = gradient.data();
+        w.gradient = as_reals(gradient.data());
         w.last = data_of(last);
         w.carried = carried.data();
         nb::gil_scoped_release unlocked;
@@ -106,27 +132,25 @@ public:
     }
 
 private:
-    Window window(const Array<float, 3>& hiddens, const std::optional<Array<float, 3>>& cells,
-                  const std::optional<Array<float, 4>>& active,
-                  const std::optional<Array<const float, 2>>& mask) const {
+    Window<Real> window(const Array<N, 3>& hiddens, const Out<3>& cells, const Out<4>& active,
+                        const std::optional<Array<const float, 2>>& mask) const {
         const int64_t T = int64_t(hiddens.shape(0)) - 1, B = int64_t(hiddens.shape(1)), H = recurrent_.hidden;
         if (active) require_shape(*active, {T, B, 4, H}, "active of a wrong shape");
         require_shape(hiddens, {T + 1, B, H}, "hiddens of a wrong shape");
-        require(cells.has_value() == recurrent_.lstm, "an LSTM has cells, a GRU has none");
         if (cells) require_shape(*cells, {T + 1, B, H}, "cells of a wrong shape");
         if (mask) require_shape(*mask, {B, H}, "mask of a wrong shape");
-        Window w;
+        Window<Real> w;
         w.steps = int(T);
         w.streams = int(B);
-        w.hiddens = hiddens.data();
-        w.cells = data_of(cells);
-        w.active = data_of(active);
+        w.hiddens = as_reals(hiddens.data());
+        w.cells = as_reals(data_of(cells));
+        w.active = as_reals(data_of(active));
         w.mask = data_of(mask);
         return w;
     }
 
-    const TrainingKernels& kernels_;
-    Recurrent recurrent_;
+    const WindowKernels<Real>& kernels_;
+    Recurrent<Real> recurrent_;
 };
 
 double cross_entropy(Array<float, 2> logits, Array<const int64_t, 1> targets, float scale, const std::string& isa,
@@ -146,38 +170,48 @@ double cross_entropy(Array<float, 2> logits, Array<const int64_t, 1> targets, fl
     return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
-void add_rows(nb::ndarray<const float, nb::ndim<2>, nb::device::cpu> rows, Array<const int64_t, 1> ids,
+template <class N>
+void add_rows(nb::ndarray<const N, nb::ndim<2>, nb::device::cpu> rows, Array<const int64_t, 1> ids,
               Array<float, 2> table, const std::string& isa, int threads) {
     require(rows.shape(0) == ids.shape(0) && rows.shape(1) == table.shape(1) && rows.stride(1) == 1,
             "rows of a wrong shape");
     for (size_t i = 0; i < ids.size(); ++i)
         require(ids.data()[i] >= 0 && ids.data()[i] < int64_t(table.shape(0)), "an id out of range");
-    const TrainingKernels& kernels = kernels_of(isa);
+    const auto& kernels = windows_of(kernels_of(isa), N());
     nb::gil_scoped_release unlocked;
     in_team(threads, [&](int part, int parts) {
         const auto width = int64_t(table.shape(1));
-        kernels.add_rows(rows.data(), rows.stride(0), ids.data(), int64_t(ids.shape(0)), table.data(), int(width),
+        kernels.add_rows(as_reals(rows.data()), rows.stride(0), ids.data(), int64_t(ids.shape(0)), table.data(), int(width),
                          int(width * part / parts), int(width * (part + 1) / parts));
     });
 }
 
 }  // namespace
 
+template <class N>
+void bind_windows(nb::module_& m, const char* name) {
+    using R = Recurrence<N>;
+    nb::class_<R>(m, name)
+        .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
+        .def("pack", &R::pack, "weight_hh"_a, "threads"_a)
+        .def("forward", &R::forward, "input"_a, "index"_a.none(), "bias"_a.none(), "hidden"_a, "cell"_a.none(),
+             "hiddens"_a, "cells"_a.none(), "active"_a.none(), "mask"_a.none(), "out"_a.none(), "threads"_a)
+        .def("backward", &R::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(), "active"_a,
+             "last"_a.none(), "carried"_a, "threads"_a);
+    m.def("add_rows", &add_rows<N>, "rows"_a, "ids"_a, "table"_a, "isa"_a, "threads"_a,
+          "table[ids[i]] += rows[i].");
+}
+
 void bind(nb::module_& m) {
     if (!training_kernels_named("portable")) return;  // not compiled here: Python sees that the class is missing
-    nb::class_<Recurrence>(m, "Recurrence")
-        .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
-        .def("pack", &Recurrence::pack, "weight_hh"_a, "threads"_a)
-        .def("forward", &Recurrence::forward, "input"_a, "index"_a.none(), "bias"_a.none(), "hiddens"_a,
-             "cells"_a.none(), "active"_a.none(), "mask"_a.none(), "out"_a.none(), "threads"_a)
-        .def("backward", &Recurrence::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(),
-             "active"_a, "last"_a.none(), "carried"_a, "threads"_a);
+    bind_windows<float>(m, "Recurrence");
+    bind_windows<Bits>(m, "RecurrenceBfloat16");
+    m.def("multiplies_bfloat16", multiplies_bfloat16, "Whether the processor has instructions for it.");
     m.def(
         "share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a,
         "Use the threads of this OpenMP library, if it is loaded.");
     m.def("cross_entropy", &cross_entropy, "logits"_a, "targets"_a, "scale"_a, "isa"_a, "threads"_a,
           "Return the sum of -log softmax(logits)[target]; logits become its gradient times scale.");
-    m.def("add_rows", &add_rows, "rows"_a, "ids"_a, "table"_a, "isa"_a, "threads"_a, "table[ids[i]] += rows[i].");
 }
 
 }  // namespace charloom

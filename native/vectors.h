@@ -1,10 +1,16 @@
 // Vectors of floats as wide as the registers of an instruction set (an extension of GCC and clang).
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
 #include "isa.h"
+#include "recurrence.h"
+
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace charloom::CHARLOOM_ISA {
 namespace {
@@ -20,6 +26,8 @@ constexpr int WIDTH = 4, REGISTERS = 16;
 #endif
 
 typedef float Floats __attribute__((vector_size(WIDTH * sizeof(float))));
+typedef uint32_t Words __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
+typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
 
 // The first `count` numbers of a vector, or all of them; the others are 0.
 inline Floats load(const float* from, int count = WIDTH) {
@@ -36,6 +44,34 @@ inline void store(float* to, Floats vector, int count = WIDTH) {
         std::memcpy(to, &vector, sizeof(vector));
     else
         for (int i = 0; i < count; ++i) to[i] = vector[i];
+}
+
+inline Floats load(const Bfloat16* from, int count = WIDTH) {
+    Halves halves{};
+    if (count >= WIDTH)
+        std::memcpy(&halves, from, sizeof(halves));
+    else
+        for (int i = 0; i < count; ++i) halves[i] = from[i].bits;
+    return std::bit_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
+}
+
+// Rounded to the nearest, of two equally near to the even one; what is no number stays none.
+inline Halves halves_of(Floats vector) {
+#if defined(__AVX512BF16__)
+    return std::bit_cast<Halves>(_mm512_cvtneps_pbh(std::bit_cast<__m512>(vector)));
+#else
+    const Words bits = std::bit_cast<Words>(vector);
+    const Words nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return __builtin_convertvector(vector == vector ? nearest : nearest * 0 + 0x7fc0, Halves);
+#endif
+}
+
+inline void store(Bfloat16* to, Floats vector, int count = WIDTH) {
+    const Halves halves = halves_of(vector);
+    if (count >= WIDTH)
+        std::memcpy(to, &halves, sizeof(halves));
+    else
+        for (int i = 0; i < count; ++i) to[i].bits = halves[i];
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ from conftest import tiny_weights
 
 pytestmark = pytest.mark.skipif(not compiled.can_train(torch.zeros(1)), reason=native.missing or "it cannot train")
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
+precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 STEPS, STREAMS = 5, 11
 
 
@@ -59,13 +60,14 @@ def by_pytorch(cell, rows, index, state, weight_hh, bias, mask):
 
 
 def leaves(inputs, dtype):
-    """The inputs as leaves of a graph of their own."""
+    """The inputs as leaves of a graph of their own; in bfloat16 the rows alone are that."""
+    others = torch.float32 if dtype == torch.bfloat16 else dtype
     return {
-        name: tuple(part.to(dtype).detach().requires_grad_() for part in value)
+        name: tuple(part.to(others).detach().requires_grad_() for part in value)
         if isinstance(value, tuple)
         else value
         if value is None or name == "index"
-        else value.to(dtype).detach().requires_grad_(name != "mask")
+        else value.to(dtype if name == "rows" else others).detach().requires_grad_(name != "mask")
         for name, value in inputs.items()
     }
 
@@ -96,33 +98,84 @@ def test_a_window_is_pytorchs_own_layer_forwards_and_backwards(isa, cell, size, 
 
 
 @both
+@pytest.mark.parametrize("size", [2, 16, 46])
+@pytest.mark.parametrize("looked_up", [True, False])
+def test_a_window_in_bfloat16_is_nearly_pytorchs_layer_in_float64(isa, cell, size, looked_up):
+    """A bfloat16 has 8 bits: each rounding moves a number by 1 in 512 of it at most."""
+    inputs = window_inputs(cell, size, looked_up=looked_up)
+    inputs["rows"] = inputs["rows"].bfloat16().double()
+    exact, ours = leaves(inputs, torch.float64), leaves(inputs, torch.bfloat16)
+    out, after = by_pytorch(cell, **exact)
+    found, found_after = Recurrence(cell, size).window(**ours)
+    assert found.dtype == torch.bfloat16 and all(part.dtype == torch.float32 for part in found_after)
+    assert distance(found, out) < 0.005
+    for vector, expected in zip(found_after, after, strict=True):
+        assert distance(vector, expected) < 0.005
+    for gradient, expected in zip(gradients(ours, found, found_after), gradients(exact, out, after), strict=True):
+        assert distance(gradient, expected) < 0.01
+
+
+def distance(found, expected):
+    """How far a vector is from what it should be, as a share of its length."""
+    return ((found.double() - expected).norm() / expected.norm()).item()
+
+
+@both
+def test_bfloat16_is_rounded_as_pytorch_rounds_it(isa, cell):
+    """What goes up is the state, rounded; numbers of many sizes, and what is no number stays none."""
+    inputs = leaves(window_inputs(cell, 64, streams=40), torch.bfloat16)
+    index, mask = inputs["index"][:1].contiguous(), torch.rand(40, 64).exp2() ** 40
+    with torch.no_grad():
+        inputs["rows"][index[0, 3]] = torch.nan
+        found, after = Recurrence(cell, 64).window(**inputs | {"index": index, "mask": mask})
+    expected = (after[0] * mask).bfloat16()
+    assert expected[3].isnan().all() and expected.isfinite().any()
+    np.testing.assert_array_equal(found[0].float(), expected.float())
+
+
+def test_bfloat16_takes_an_even_number_of_units():
+    with pytest.raises(ValueError, match="even"):
+        Recurrence("gru", 5).window(**leaves(window_inputs("gru", 5), torch.bfloat16))
+    architecture = Architecture(7, "gru", embedding_size=6, hidden_size=5)
+    network = CharNetwork(architecture, tiny_weights(architecture))
+    ids = torch.zeros(2, 4, dtype=torch.int64)
+    with torch.no_grad():
+        exact, _ = network.loss(ids, ids)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded, _ = network.loss(ids, ids)  # its windows are in float32
+    assert rounded.item() == pytest.approx(exact.item(), abs=0.01)
+
+
+@both
+@precisions
 @pytest.mark.parametrize("streams", [1, 2, 7, 8, 9, 10, 13, 19])
-def test_a_stream_is_computed_as_it_would_be_alone(isa, cell, streams):
+def test_a_stream_is_computed_as_it_would_be_alone(isa, cell, dtype, streams):
     """To the bit, whatever the tiles."""
-    inputs = leaves(window_inputs(cell, 33, streams), torch.float32)
-    recurrence = Recurrence(cell, 33)
+    inputs = leaves(window_inputs(cell, 34, streams), dtype)
+    recurrence = Recurrence(cell, 34)
     with torch.no_grad():
         whole, _ = recurrence.window(**inputs)
         for i in range(streams):
             one = inputs | {"state": tuple(part[i : i + 1] for part in inputs["state"])}
             one |= {"index": inputs["index"][:, i : i + 1].contiguous(), "mask": inputs["mask"][i : i + 1]}
             alone, _ = recurrence.window(**one)
-            np.testing.assert_array_equal(alone[:, 0], whole[:, i])
+            np.testing.assert_array_equal(alone[:, 0].float(), whole[:, i].float())
 
 
 @both
-def test_the_number_of_threads_changes_nothing(isa, cell):
+@precisions
+def test_the_number_of_threads_changes_nothing(isa, cell, dtype):
     results = []
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        inputs = leaves(window_inputs(cell, 100), torch.float32)
+        inputs = leaves(window_inputs(cell, 100), dtype)
         out, after = Recurrence(cell, 100).window(**inputs)
         results.append([out.detach(), *gradients(inputs, out, after)])
     torch.set_num_threads(before)
     for other in results[1:]:
         for one, another in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(one, another)
+            np.testing.assert_array_equal(one.float(), another.float())
 
 
 def test_weights_that_change_before_the_gradient_is_asked_for_are_noticed():
@@ -166,6 +219,12 @@ def test_the_loss_and_its_gradients_are_pytorchs(isa, known):
     assert found.item() == pytest.approx(loss.item(), rel=1e-6, abs=1e-6)
     for part, expected in zip(ours, exact, strict=True):
         np.testing.assert_allclose(part.grad, expected.grad, atol=1e-6)
+    rounded = [hidden.bfloat16().requires_grad_(), *(part.detach().clone().requires_grad_() for part in ours[1:])]
+    found = linear_cross_entropy(*rounded, targets)
+    (3 * found).backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-2, abs=1e-6)
+    for part, expected in zip(rounded, exact, strict=True):
+        assert known == 1 or distance(part.grad, expected.grad) < 0.03
 
 
 def test_a_logit_that_is_no_number_shows_in_the_loss():

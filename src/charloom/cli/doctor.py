@@ -97,10 +97,11 @@ def _recurrence(training: dict[str, Any]) -> str | None:
 
     if "error" in training:
         return None
-    if not hasattr(native.engine, "Recurrence"):
+    if native.engine is None or not hasattr(native.engine, "Recurrence"):
         return "PyTorch"
     try:
-        return f"compiled, {native.chosen_isa()}, in float32; PyTorch in bfloat16"
+        pairs = "by instructions for it" if native.engine.multiplies_bfloat16() else "taken apart into float32"
+        return f"compiled, {native.chosen_isa()}; bfloat16 is multiplied {pairs}"
     except SettingsError as error:
         return str(error)
 

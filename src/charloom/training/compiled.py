@@ -34,5 +34,8 @@ def division() -> tuple[str, int]:
 
 
 def array(tensor: Tensor | None) -> NDArray[Any] | None:
-    """Return a tensor's own memory as an array."""
-    return None if tensor is None else tensor.detach().numpy()
+    """Return a tensor's own memory as an array; NumPy has no bfloat16, so that the array is of their bits."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -48,6 +48,8 @@ def read_window(
     after: list[LayerState] = []
     for i, (recurrence, layer) in enumerate(zip(recurrences, layers, strict=True)):
         rows, bias = _rows(layer, x)
+        if layer.weight_hh.shape[1] % 2:
+            rows = rows.float()  # bfloat16 is multiplied in pairs
         before = _vectors(layer, len(ids), None if state is None else state[i])
         x, vectors = recurrence.window(rows, index, before, layer.weight_hh, bias, masks[i + 1])
         after.append(vectors[0][None] if len(vectors) == 1 else (vectors[0][None], vectors[1][None]))

@@ -15,8 +15,8 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: 
     """Return the mean of -log softmax(hidden @ weight.T + bias)[target]; its gradients are computed at once.
 
     Args:
-        hidden: (N, H).
-        weight: (V, H).
+        hidden: (N, H), float32 or bfloat16, in which products are made.
+        weight: (V, H), float32, like all that follows.
         bias: (V,).
         targets: int64 (N,), each in [0, V).
     """
@@ -29,26 +29,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         rows, known = len(hidden), len(weight)
         at_once = max(1, _LOGITS_AT_ONCE // known)
-        buffer = hidden.new_empty(min(rows, at_once), known)
+        multiplied = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)
         grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        buffer = bias.new_empty(min(rows, at_once), known)
         total = 0.0
         for start in range(0, rows, at_once):
             part = hidden[start : start + at_once]
-            logits = torch.addmm(bias, part, weight.t(), out=buffer[: len(part)])
+            logits = _logits(part, multiplied, bias, buffer[: len(part)])
             wanted = targets[start : start + at_once]
             total += module().cross_entropy(array(logits), array(wanted), 1 / rows, *division())
             # from here on they are the gradients of the logits
-            torch.mm(logits, weight, out=grad_hidden[start : start + at_once])
-            grad_weight.addmm_(logits.t(), part)
             grad_bias.add_(logits.sum(0))
+            gradient = logits.to(hidden.dtype)
+            torch.mm(gradient, multiplied, out=grad_hidden[start : start + at_once])
+            if gradient.dtype == grad_weight.dtype:
+                grad_weight.addmm_(gradient.t(), part)
+            else:
+                grad_weight.add_(gradient.t() @ part)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        return hidden.new_tensor(total / rows)
+        return bias.new_tensor(total / rows)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         gradients = ctx.saved_tensors
         if grad_loss.item() != 1.0:
-            gradients = tuple(gradient * grad_loss for gradient in gradients)
+            gradients = tuple(gradient * grad_loss.to(gradient.dtype) for gradient in gradients)
         return *gradients, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+    """Return logits in float32, wherever they are multiplied in."""
+    if hidden.dtype == out.dtype:
+        return torch.addmm(bias, hidden, weight.t(), out=out)
+    return torch.add(hidden @ weight.t(), bias, out=out)

@@ -4,6 +4,9 @@ The products of some streams with the weights of some units stay in the processo
 units is done; each thread takes some of the units through all steps, so that its cache may hold their weights.
 `charloom.model.cells` has the equations to read, and judges these.
 
+In bfloat16 products multiply bfloat16, and what is kept for the way back is rounded to it; weights, sums, states and
+the maths are float32.
+
 Shapes: T steps, B streams, H units, G gates, R rows of input.
 """
 
@@ -21,12 +24,18 @@ class Recurrence:
 
     Args:
         cell: "gru" (the reset gate acts after the product) or "lstm".
-        hidden_size: H.
+        hidden_size: H; even if windows are to be in bfloat16.
     """
 
     def __init__(self, cell: str, hidden_size: int) -> None:
-        isa, _ = division()
-        self._compiled = module().Recurrence(cell, hidden_size, isa)
+        self._cell, self._hidden_size = cell, hidden_size
+        self._compiled: dict[torch.dtype, Any] = {}
+
+    def _in(self, dtype: torch.dtype) -> Any:
+        if dtype not in self._compiled:
+            kind = module().RecurrenceBfloat16 if dtype == torch.bfloat16 else module().Recurrence
+            self._compiled[dtype] = kind(self._cell, self._hidden_size, division()[0])
+        return self._compiled[dtype]
 
     def window(
         self,
@@ -40,7 +49,8 @@ class Recurrence:
         """Return the hidden vectors after every step, (T, B, H), times the mask, and the state after the last.
 
         Args:
-            rows: What the input says to the gates, with all biases that only add: (R, G*H).
+            rows: What the input says to the gates, with all biases that only add: (R, G*H), float32 or bfloat16; so
+                will the hidden vectors be.
             index: int64 (T, B): which row for each step and stream; if None row t * B + b.
             state: Before the first step: hidden, and an LSTM's cell, each (B, H).
             weight_hh: (G*H, H).
@@ -50,7 +60,7 @@ class Recurrence:
         hidden, *cell = state
         wanted = torch.is_grad_enabled()
         out, *after = _Window.apply(  # type: ignore[no-untyped-call]
-            self._compiled, wanted, rows, index, weight_hh, bias, mask, hidden, *cell
+            self._in(rows.dtype), wanted, rows, index, weight_hh, bias, mask, hidden, *cell
         )
         return out, tuple(after)
 
@@ -70,21 +80,23 @@ class _Window(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         streams, size = state[0].shape
         steps = len(rows) // streams if index is None else len(index)
-        tracks = tuple(rows.new_empty(steps + 1, streams, size) for _ in state)
-        for track, before in zip(tracks, state, strict=True):
-            track[0] = before
+        after = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)  # moves with the steps
+        tracks = tuple(_track(part, steps, rows.dtype) for part in (state if wanted else state[:1]))
         active = rows.new_empty(steps, streams, 4, size) if wanted else None
         out = None if mask is None else rows.new_empty(steps, streams, size)
         _, threads = division()
         recurrence.pack(array(weight_hh), threads)
         recurrence.forward(
-            array(rows), array(index), array(bias), *_pair(tracks), array(active), array(mask), array(out), threads
+            *(array(part) for part in (rows, index, bias)),
+            *_pair(after),
+            *_pair(tracks),
+            *(array(part) for part in (active, mask, out)),
+            threads,
         )
         ctx.save_for_backward(weight_hh)  # PyTorch refuses to go back if it has changed by then
         ctx.recurrence, ctx.index, ctx.mask, ctx.tracks, ctx.active = recurrence, index, mask, tracks, active
         ctx.rows = len(rows)
         ctx.set_materialize_grads(False)
-        after = (track[-1].clone() for track in tracks)
         return tracks[0][1:] if out is None else out, *after
 
     @staticmethod
@@ -96,7 +108,8 @@ class _Window(torch.autograd.Function):
         if grad_out is None:
             grad_out = torch.zeros_like(tracks[0][1:])
         last, *cell = (None if grad is None else grad.contiguous() for grad in grad_after)
-        carried = torch.zeros_like(tracks[0][0]) if not cell or cell[0] is None else cell[0].clone()
+        none = torch.zeros(tracks[0].shape[1:])
+        carried = none if not cell or cell[0] is None else cell[0].clone()
         ctx.recurrence.backward(
             array(grad_out.contiguous()),
             array(ctx.mask),
@@ -113,17 +126,17 @@ class _Window(torch.autograd.Function):
         # what the state is told: a GRU's n through the reset gate, which is the last part of four
         told: tuple[Tensor, ...] = (gates,) if lstm else (gates[:, : 2 * size], gates[:, 3 * size :])
         grad_weight = _grad_weight(told, tracks[0][:-1].flatten(0, 1), weight_hh)
-        grad_bias = None if lstm else told[-1].sum(0)
+        grad_bias = None if lstm else told[-1].sum(0, dtype=torch.float32)
         grad_state = _grad_state(ctx, told, weight_hh, carried, lstm)
         return None, None, grad_rows, None, grad_weight, grad_bias, None, *grad_state
 
 
 def _grad_weight(told: tuple[Tensor, ...], hiddens: Tensor, weight_hh: Tensor) -> Tensor:
     """Return the gradient of ``weight_hh``: one product over all steps and streams for each part of the gates."""
-    gradient = torch.empty_like(weight_hh)
+    gradient = torch.empty_like(weight_hh, dtype=hiddens.dtype)
     for part, rows in zip(told, torch.split(gradient, [part.shape[1] for part in told]), strict=True):
         torch.mm(part.t(), hiddens, out=rows)
-    return gradient
+    return gradient.to(weight_hh.dtype)
 
 
 def _grad_state(
@@ -132,7 +145,7 @@ def _grad_state(
     """Return the gradient of the state before the window, where somebody asks for it: training itself does not."""
     if not any(ctx.needs_input_grad[7:]):
         return (None, None) if lstm else (None,)
-    hidden = torch.cat([part[: len(carried)] for part in told], 1) @ weight_hh
+    hidden = torch.cat([part[: len(carried)] for part in told], 1).to(weight_hh.dtype) @ weight_hh
     return (hidden, carried) if lstm else (hidden + carried,)
 
 
@@ -140,12 +153,19 @@ def _gathered(said: Tensor, index: Tensor | None, rows: int) -> Tensor:
     """Return the gradient of rows that were looked up: the sum over every place where they were."""
     if index is None:
         return said
-    table = said.new_zeros(rows, said.shape[1])
+    table = torch.zeros(rows, said.shape[1])
     module().add_rows(array(said), array(index.flatten()), array(table), *division())
-    return table
+    return table.to(said.dtype)
 
 
-def _pair(tracks: tuple[Tensor, ...]) -> tuple[Any, Any]:
-    """Return hidden and cell vectors as arrays; a GRU has no cells."""
-    hiddens, *cells = tracks
-    return array(hiddens), array(cells[0]) if cells else None
+def _track(before: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """Return room for vectors before all steps and after the last, (T+1, B, H), the first filled in."""
+    track = before.new_empty(steps + 1, *before.shape, dtype=dtype)
+    track[0] = before
+    return track
+
+
+def _pair(parts: tuple[Tensor, ...]) -> tuple[Any, Any]:
+    """Return what there is of hidden and of cell vectors as arrays."""
+    hidden, *cell = parts
+    return array(hidden), array(cell[0]) if cell else None

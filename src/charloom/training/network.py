@@ -74,9 +74,9 @@ class CharNetwork(nn.Module):
         """Do all of ``forward`` but the output layer: return the last layer's hidden vectors (B, T, H)."""
         masks = self._dropout_masks(len(ids), generator)
         weights = [self._layer_weights(layer, generator) for layer in self.layers]
-        on_cpu = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if on_cpu and can_train(self.embedding.weight):
+        if can_train(self.embedding.weight):
             return self._read_natively(weights, ids, state, masks)
+        on_cpu = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         fast = on_cpu and self.architecture.cell == "gru"
         looked_up = fast and masks[0] is None  # layer 1 finds the characters in a table
         x = ids if looked_up else _masked(self.embedding(ids), masks[0])
@@ -103,7 +103,7 @@ class CharNetwork(nn.Module):
         """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``."""
         hidden, state = self.read(ids, state, generator)
         weight, bias = self.output.weight, self.output.bias
-        if can_train(hidden) and not torch.is_autocast_enabled("cpu"):
+        if can_train(weight):
             steps_first = hidden.transpose(0, 1)  # as the layers have left it
             return linear_cross_entropy(steps_first.flatten(0, 1), weight, bias, targets.t().flatten()), state
         logits = self.output(hidden)
@@ -134,7 +134,8 @@ class CharNetwork(nn.Module):
         Source: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; between states as in Merity et
         al. 2017, arXiv:1708.02182.
         """
-        weight_ih, weight_hh, bias_ih, bias_hh = (layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS)
+        parameters: list[Tensor] = [layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS]
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
         if self.training and self.dropconnect:
             drawn = torch.rand(weight_hh.shape, device=weight_hh.device, generator=generator)
             weight_hh = weight_hh * ((drawn >= self.dropconnect) / (1 - self.dropconnect))
