@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from charloom.errors import NonFiniteError
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
@@ -125,7 +124,7 @@ def test_the_learning_rate_rises_falls_and_ends_near_nothing():
     }
 
 
-def test_a_training_that_diverges_ends_with_a_clear_message_and_keeps_the_weights():
+def test_an_update_whose_numbers_are_not_finite_is_left_out():
     ids = np.random.default_rng(6).integers(0, 9, 3000).astype(np.uint8)
     architecture = SMALL.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
@@ -134,8 +133,7 @@ def test_a_training_that_diverges_ends_with_a_clear_message_and_keeps_the_weight
     with torch.no_grad():
         network.output.bias[3] = math.inf
     before = network.weights()
-    with pytest.raises(NonFiniteError, match=r"At step 2 the loss was nan .* Try a lower learning rate") as caught:
-        next(loop)
-    assert caught.value.exit_code == 4
+    record = next(loop)
+    assert (record.step, record.loss, record.grad_norm) == (2, None, None)
     for name, value in network.weights().items():
         np.testing.assert_array_equal(value, before[name])

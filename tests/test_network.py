@@ -49,7 +49,7 @@ def test_gradients_are_central_differences_of_the_judge(cell):
         return cells.loss(cells.forward(architecture, changed, IDS)[0], targets)
 
     for name, shape in architecture.parameter_shapes().items():
-        gradient = network._parameter(name).grad.numpy()
+        gradient = network.parameter(name).grad.numpy()
         for place in rng.integers(0, np.prod(shape), 5):
             numeric = (loss_with(name, place, step) - loss_with(name, place, -step)) / (2 * step)
             # central differences err by about step**2 and by rounding / step, both near 1e-10

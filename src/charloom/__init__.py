@@ -11,7 +11,7 @@ A text becomes numbers (``charloom.text``), a model is an architecture with weig
 Importing this package costs nothing: every name is loaded when it is first used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ __all__ = [
     "Vocabulary",
     "__version__",
     "load",
+    "resume",
     "train",
 ]
 
@@ -79,6 +80,7 @@ def train(
     *,
     recipe: "str | Recipe" = "auto",
     run: "str | PathLike[str] | None" = None,
+    init: "str | PathLike[str] | None" = None,
     device: str = "auto",
     progress: bool = True,
     watch: "Callable[[Record], object] | None" = None,
@@ -90,6 +92,7 @@ def train(
         corpus: A text file, several, a folder, a glob, a named corpus, or a ``Corpus``.
         recipe: A recipe's name or file, or a ``Recipe``.
         run: The run folder, which must not exist; by default ``runs/<corpus name>``, then ``-2``, ``-3`` ...
+        init: A model to begin with, as ``load`` takes it; its sizes are kept, and characters are added.
         device: "auto", "cpu", "cuda" or "mps".
         progress: Whether to show on stderr how it goes.
         watch: Called with every record of the training; see ``charloom.training.records``.
@@ -101,10 +104,8 @@ def train(
         NonFiniteError: If the training diverges.
     """
     from charloom.cli.console import say_all
-    from charloom.cli.training_view import make_view
     from charloom.plan.recipes import Recipe, load_recipe
     from charloom.text.corpus import Corpus
-    from charloom.training.records import FinishRecord
     from charloom.training.torch_extra import require_torch
 
     require_torch()
@@ -113,10 +114,61 @@ def train(
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
+    begin_with = None if init is None else load(init).saved
     say_all(text.notices, quiet=not progress)
+    return _watched(
+        run_training(text, chosen, None if run is None else str(run), device, init=begin_with), progress, watch
+    )
+
+
+def resume(
+    run: "str | PathLike[str]",
+    corpus: "str | PathLike[str] | Sequence[str | PathLike[str]] | Corpus | None" = None,
+    *,
+    new_text: bool = False,
+    device: str = "auto",
+    progress: bool = True,
+    watch: "Callable[[Record], object] | None" = None,
+    **more: float,
+) -> "Model":
+    """Go on with a training exactly where it stopped, and return the best model.
+
+    Args:
+        run: The run folder.
+        corpus: Its text; by default it is read from where it was. With ``new_text`` another.
+        new_text: Whether another text will do; its new characters are learned besides those known.
+        device: "auto", where it was, or "cpu", "cuda" or "mps".
+        progress: Whether to show on stderr how it goes.
+        watch: Called with every record of the training.
+        **more: ``minutes``, ``epochs`` or ``steps``: train so much longer.
+
+    Raises:
+        InputError: If the run cannot be used, the text is another, or there is nothing left to do.
+        MissingExtraError: If PyTorch is not installed.
+        NonFiniteError: If the training diverges.
+    """
+    from charloom.plan.settings import check_lengths
+    from charloom.text.corpus import Corpus
+    from charloom.training.torch_extra import require_torch
+
+    check_lengths(more)
+    require_torch()
+    from charloom.training.resume import open_run, resume_training
+
+    saved = open_run(str(run))
+    text = saved.read_corpus() if corpus is None else corpus
+    text = text if isinstance(text, Corpus) else Corpus.read(text)
+    return _watched(resume_training(saved, text, more, new_text, device), progress, watch)
+
+
+def _watched(records: "Iterator[Record]", progress: bool, watch: "Callable[[Record], object] | None") -> "Model":
+    """Show a training, and return its best model."""
+    from charloom.cli.training_view import make_view
+    from charloom.training.records import FinishRecord
+
     folder = ""
     with make_view(quiet=not progress) as view:
-        for record in run_training(text, chosen, None if run is None else str(run), device):
+        for record in records:
             view.show(record)
             if watch is not None:
                 watch(record)

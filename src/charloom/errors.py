@@ -8,6 +8,7 @@ CharloomError
 │   ├── ModelFileError           a model file that is damaged or not charloom's
 │   └── RunError                 a run folder that cannot be made, or lacks what was asked of it
 ├── MissingExtraError            an optional dependency is not installed
+├── SaveError                    what was trained could not be written, however often it was tried
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
 
@@ -46,6 +47,10 @@ class RunError(InputError):
 
 class MissingExtraError(CharloomError):
     """An optional dependency is not installed."""
+
+
+class SaveError(CharloomError):
+    """What was trained could not be written, however often it was tried."""
 
 
 class NonFiniteError(CharloomError):

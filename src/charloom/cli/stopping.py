@@ -1,16 +1,24 @@
-"""Being told to stop: the handler only sets a flag, and the work ends where it can be saved."""
+"""Being told to stop or to save: a signal only sets a flag, and the work ends where it can be saved."""
 
+from __future__ import annotations
+
+import os
 import signal
-from collections.abc import Iterator, Mapping
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+_SAVING = "SIGUSR1"
+_SAME_EVENT_SECONDS = 1.0  # when a terminal is closed, the shell and the system often send a signal each
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(Exception):
-    """The work was stopped by a signal, after it had been saved."""
+    """The work was stopped by a signal, after all that there was had been saved."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
@@ -18,43 +26,96 @@ class Stopped(Exception):
 
 
 class StopFlag:
-    """Whether a signal has asked for the end.
+    """What signals have asked for.
 
     Attributes:
-        signal_number: The signal, or None as long as there was none.
+        signal_number: The signal that asked for the end, or None as long as there was none.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._save = False
+        self._asked_at = 0.0
 
     def __call__(self) -> bool:
         """Return whether the work should end."""
         return self.signal_number is not None
 
+    def take_save(self) -> bool:
+        """Return whether the work should be saved, once for each time it was asked for."""
+        asked, self._save = self._save, False
+        return asked
+
+    def raise_signal(self, number: int, _frame: FrameType | None) -> None:
+        """End the work here and now: there is nothing to save yet."""
+        raise Stopped(number)
+
+    def note(self, number: int) -> None:
+        """Take a signal; a second one that asks for the end leaves at once."""
+        if signal.Signals(number).name == _SAVING:
+            self._save = True
+        elif self.signal_number is None:
+            self.signal_number, self._asked_at = number, time.monotonic()
+        elif not self._is_same_event(number):
+            if sys.stderr is not None and sys.stderr.isatty():
+                os.write(2, _SHOW_CURSOR)  # a live view hides it
+            os._exit(128 + number)
+
+    def _is_same_event(self, number: int) -> bool:
+        hung_up = getattr(signal, "SIGHUP", None) in (number, self.signal_number)
+        return hung_up and time.monotonic() - self._asked_at < _SAME_EVENT_SECONDS
+
 
 @contextmanager
-def stop_flag() -> Iterator[StopFlag]:
-    """Catch SIGINT, SIGTERM and SIGHUP in a flag; a second Ctrl-C acts as if nothing caught it.
-
-    A signal that is ignored (under nohup, say) stays ignored. A second SIGHUP or SIGTERM changes nothing: when a
-    terminal is closed, the shell and the system often send one each.
-    """
-    flag = StopFlag()
-    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    before = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
-
-    def catch(number: int, _frame: FrameType | None) -> None:
-        flag.signal_number = flag.signal_number or number
-        _restore({n: h for n, h in before.items() if n == signal.SIGINT})
-
-    for number in before:
-        signal.signal(number, catch)
+def raising(flag: StopFlag) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the work at once, by an exception that lets it clear away what it began."""
+    before = _handle(flag.raise_signal, _ENDING)
     try:
-        yield flag
+        yield
     finally:
         _restore(before)
 
 
-def _restore(handlers: Mapping[int, Any]) -> None:
-    for number, handler in handlers.items():
+@contextmanager
+def noting(flag: StopFlag) -> Iterator[None]:
+    """Let SIGINT, SIGTERM, SIGHUP and SIGUSR1 set a flag.
+
+    A thread of its own takes them, so that it need not wait for what the main thread is computing. A signal that is
+    ignored (under nohup, say) stays ignored.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = _handle(lambda *_: None, (*_ENDING, _SAVING))
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_take_all, args=(reader, flag), name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        _restore(before)
+        os.close(writer)  # ends the thread
+        thread.join()
+        os.close(reader)
+
+
+def _take_all(reader: int, flag: StopFlag) -> None:
+    while numbers := os.read(reader, 64):
+        for number in numbers:
+            flag.note(number)
+
+
+def _handle(handler: signal._HANDLER, names: tuple[str, ...]) -> dict[int, signal._HANDLER]:
+    """Handle those signals that exist here and are not ignored; return how they were handled before."""
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before: dict[int, signal._HANDLER] = {
+        n: h for n in numbers if (h := signal.getsignal(n)) not in (signal.SIG_IGN, None)
+    }
+    for number in before:
+        signal.signal(number, handler)
+    return before
+
+
+def _restore(before: dict[int, signal._HANDLER]) -> None:
+    for number, handler in before.items():
         signal.signal(number, handler)

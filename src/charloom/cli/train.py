@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +14,11 @@ from charloom.cli.console import encoding_option, json_option, print_json, print
 from charloom.errors import SettingsError
 
 if TYPE_CHECKING:
+    from charloom.cli.stopping import StopFlag
+    from charloom.model.model_file import SavedModel
     from charloom.plan.recipes import Recipe
     from charloom.text.corpus import Corpus
+    from charloom.training.records import Record
 
 
 class _TrainCommand(click.Command):
@@ -30,7 +35,7 @@ class _TrainCommand(click.Command):
 
 
 @click.command("train", cls=_TrainCommand)
-@click.argument("sources", nargs=-1, required=True, metavar="CORPUS...")
+@click.argument("sources", nargs=-1, metavar="CORPUS...")
 @click.option("-o", "--output", metavar="RUN", help="The run folder, a new one. [default: runs/<corpus>, -2, -3 ...]")
 @click.option(
     "--recipe",
@@ -48,6 +53,9 @@ class _TrainCommand(click.Command):
 @click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting; see below.")
 @click.option("--val-fraction", type=float, help="Share of the text held out. [default: the recipe's]")
 @click.option("--test-fraction", type=float, help="Share held out and never looked at. [default: 0]")
+@click.option("--init", "init_model", metavar="MODEL", help="Begin with the weights of this model.")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run; see below.")
+@click.option("--new-text", is_flag=True, help="With --resume: on another text.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and stop.")
 @encoding_option
 @json_option
@@ -58,6 +66,9 @@ def command(
     recipe_name: str,
     assignments: tuple[str, ...],
     device: str,
+    init_model: str | None,
+    resumed: str | None,
+    new_text: bool,
     only_plan: bool,
     encoding: str,
     as_json: bool,
@@ -72,19 +83,38 @@ def command(
     \b
     charloom train my_book.txt --minutes 3
     charloom generate runs/my_book
+
+    Ctrl-C stops a training after it has been saved. With --resume it goes on exactly where it stopped; with --minutes,
+    --epochs or --steps, too, it is trained so much longer. It finds its text again by itself; if that has moved, name
+    it as CORPUS.
+
+    \b
+    charloom train --resume runs/my_book
     """
     from charloom.cli.reading import read_corpus
+    from charloom.cli.resuming import check_options, resume
     from charloom.model.run_folder import check_new_run_folder
     from charloom.training.torch_extra import require_torch
 
+    check_options(click.get_current_context())
+    if resumed is not None:
+        require_torch()
+        show_training(resume(resumed, sources, encoding, named, new_text, device, quiet), as_json, quiet)
+        return
     recipe = choose_recipe(recipe_name, assignments, named)
     check_new_run_folder(output)
+    init = None if init_model is None else _load(init_model)
     require_torch()
     corpus = read_corpus(sources, encoding, quiet)
     if only_plan:
-        _print_plan(corpus, recipe, device, as_json, quiet)
+        _print_plan(corpus, recipe, device, init, as_json, quiet)
     else:
-        _train(corpus, recipe, output, device, as_json, quiet)
+        from charloom.training.run import run_training
+
+        def start(flag: StopFlag) -> Iterator[Record]:
+            return run_training(corpus, recipe, output, device, flag, flag.take_save, init)
+
+        show_training(start, as_json, quiet)
 
 
 def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, float | None]) -> Recipe:
@@ -94,6 +124,7 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
         SettingsError: If a setting is unknown, out of range, or given twice.
     """
     from charloom.plan.recipes import load_recipe, parse_assignments
+    from charloom.plan.settings import check_lengths
 
     recipe = load_recipe(name)
     values: dict[str, Any] = parse_assignments(assignments)
@@ -102,38 +133,53 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
             if key in values:
                 raise SettingsError(f"{key} was given twice: as --{key.replace('_', '-')} and with --set.")
             values[key] = number
-    lengths = [f"--{key}" for key in ("minutes", "epochs", "steps") if key in values]
-    if len(lengths) > 1:
-        raise SettingsError(f"Give one of --minutes, --epochs and --steps, not {' and '.join(lengths)}.")
-    for key in ("minutes", "epochs", "steps"):
-        if key in values and not isinstance(values[key], str) and not values[key] > 0:
-            raise SettingsError(f"--{key} must be above 0; got {values[key]}.")
+    check_lengths(values)
     return recipe.with_values(values)
 
 
-def _train(corpus: Corpus, recipe: Recipe, output: str | None, device: str, as_json: bool, quiet: bool) -> None:
-    from charloom.cli.stopping import Stopped, stop_flag
+def _load(model: str) -> SavedModel:
+    from charloom.model.model_file import load_model
+    from charloom.model.run_folder import find_model
+
+    return load_model(find_model(model))
+
+
+def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, quiet: bool) -> None:
+    """Show a training as it goes.
+
+    Args:
+        start: Returns its records, given the flag that signals set.
+        as_json: Whether its end is printed.
+        quiet: Whether nothing is shown.
+
+    Raises:
+        Stopped: If a signal ended it.
+    """
+    from charloom.cli.stopping import StopFlag, Stopped, noting, raising
     from charloom.cli.training_view import make_view
     from charloom.training.records import FinishRecord
-    from charloom.training.run import run_training
 
-    finish: FinishRecord | None = None
-    with stop_flag() as flag, make_view(quiet) as view:
-        for record in run_training(corpus, recipe, output, device, stop=flag):
-            view.show(record)
-            if isinstance(record, FinishRecord):
-                finish = record
-    if as_json and finish is not None:
-        print_json(asdict(finish))
+    flag = StopFlag()
+    with make_view(quiet) as view:
+        with raising(flag):
+            records = start(flag)
+            first = next(records)  # from here on there is something to save
+        with noting(flag):
+            for record in chain([first], records):
+                view.show(record)
+    if as_json and isinstance(record, FinishRecord):
+        print_json(asdict(record))
     if flag.signal_number is not None:
         raise Stopped(flag.signal_number)
 
 
-def _print_plan(corpus: Corpus, recipe: Recipe, device: str, as_json: bool, quiet: bool) -> None:
+def _print_plan(
+    corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool
+) -> None:
     from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device)
+    ready = prepare(corpus, recipe, device, init)
     _, evaluation_seconds = first_evaluation(ready, ready.make_network())
     plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)

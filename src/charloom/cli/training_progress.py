@@ -36,7 +36,8 @@ class TrainingProgress:
             self._began = time.perf_counter()
         elif isinstance(record, StepRecord):
             self.step = record
-            self.loss = _smooth(self.loss, record.loss)
+            if record.loss is not None:
+                self.loss = _smooth(self.loss, record.loss)
             self.step_seconds = _smooth(self.step_seconds, record.seconds)
         elif isinstance(record, EvaluationRecord):
             self.evaluations.append(record)
@@ -49,7 +50,8 @@ class TrainingProgress:
         assert self.plan is not None
         if self.step is None:
             return math.nan
-        return (time.perf_counter() - self._began) / self.step.step * (self.plan.plan.steps - self.step.step)
+        a_step = (time.perf_counter() - self._began) / (self.step.step - self.plan.step)
+        return a_step * (self.plan.plan.steps - self.step.step)
 
     @property
     def best(self) -> EvaluationRecord | None:
@@ -61,8 +63,9 @@ class TrainingProgress:
         assert self.plan is not None
         p = self.plan
         held_out = f", {p.validation_chars:,} held out" if p.validation_chars else ", nothing held out"
+        going_on = f", going on after step {p.step:,}" if p.step else ""
         return (
-            f"{p.run}: {_size(p)}, {p.architecture.num_parameters:,} parameters\n"
+            f"{p.run}: {_size(p)}, {p.architecture.num_parameters:,} parameters{going_on}\n"
             f"{p.training_chars:,} characters to learn from{held_out}\n"
             f"{p.device}"
         )
@@ -92,13 +95,14 @@ class TrainingProgress:
         assert self.plan is not None
         done = "Stopped" if finish.interrupted else "Done"
         run = shlex.quote(finish.run)
+        speed = f", at {finish.chars_per_second:,.0f} characters a second" if finish.chars_per_second else ""
         return [
-            f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}, at {finish.chars_per_second:,.0f} "
-            "characters a second.",
+            f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
             f"Saved in {finish.run}. To write with it:",
             f"  charloom generate {run}",
             *([f"  charloom generate {run}@last    (as it was when it was stopped)"] if finish.interrupted else []),
+            *(["To go on:", f"  charloom train --resume {run}"] if finish.interrupted else []),
         ]
 
 

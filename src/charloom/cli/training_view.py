@@ -19,6 +19,7 @@ from rich.text import Text
 from charloom.cli.training_progress import TrainingProgress
 from charloom.training.records import (
     EvaluationRecord,
+    EventRecord,
     FinishRecord,
     PlanRecord,
     Record,
@@ -122,6 +123,8 @@ class _Lines:
             self._print(self._progress.heading())
             for notice in record.plan.notices:
                 self._print(f"note: {notice}")
+        elif isinstance(record, EventRecord):
+            self._print(f"warning: {record.message}")
         elif isinstance(record, SampleRecord):
             self._print(f"--- sample at step {record.step:,}\n{record.text}\n---")
         elif isinstance(record, FinishRecord):
@@ -168,6 +171,8 @@ class _LiveView:
         if isinstance(record, PlanRecord):
             for notice in record.plan.notices:
                 self._console.print(f"note: {notice}")
+        elif isinstance(record, EventRecord):
+            self._console.print(f"warning: {record.message}")
         elif isinstance(record, FinishRecord):
             self._live.stop()
             for line in self._progress.closing(record):

@@ -3,7 +3,9 @@
 The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
 ``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
 (provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
-its own SHA-256 in hexadecimal and a space. Nothing is executed, and nothing is trusted before it is checked.
+its own SHA-256 in hexadecimal and a space. A checkpoint is such a file, too: all else that a training needs to go on
+is in further tensors, their names with ``training.`` before them, and in the header's ``training``.
+Nothing is executed, and nothing is trusted before it is checked.
 """
 
 import hashlib
@@ -35,6 +37,7 @@ STORED_AS: dict[str, np.dtype[Any]] = {
 ``NAME.scale``, and biases stay float32."""
 
 _SCALE = ".scale"
+_TRAINING = "training."
 
 _HEADER_LIMIT = 4 << 20  # bytes; the largest vocabulary accepted takes less than one of these four
 
@@ -68,8 +71,21 @@ class SavedModel:
             )
 
 
-def save_model(path: Path, model: SavedModel) -> None:
-    """Write a model file whole or not at all.
+@dataclass(frozen=True)
+class SavedTraining:
+    """What a checkpoint holds beside its model.
+
+    Attributes:
+        facts: Plain JSON data.
+        tensors: Numbers, all finite.
+    """
+
+    facts: Mapping[str, Any] = field(repr=False)
+    tensors: Mapping[str, NDArray[Any]] = field(repr=False)
+
+
+def save_model(path: Path, model: SavedModel, training: SavedTraining | None = None) -> None:
+    """Write a model file whole or not at all; with ``training`` it is a checkpoint.
 
     Raises:
         SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
@@ -80,24 +96,30 @@ def save_model(path: Path, model: SavedModel) -> None:
         raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
     tensors = _stored(model.weights, model.stored_as)
     _check_tensors(tensors, model.architecture, model.stored_as)
-    header = json.dumps(
-        {
-            "format_version": FORMAT_VERSION,
-            "architecture": model.architecture.to_dict(),
-            "vocabulary": model.vocabulary.characters,
-            "facts": dict(model.facts),
-            "weights": model.stored_as,
-            "tensor_sha256": {name: _digest(value.tobytes()) for name, value in tensors.items()},
-        },
-        sort_keys=True,
-        allow_nan=False,
-    )
+    described = {
+        "format_version": FORMAT_VERSION,
+        "architecture": model.architecture.to_dict(),
+        "vocabulary": model.vocabulary.characters,
+        "facts": dict(model.facts),
+        "weights": model.stored_as,
+    }
+    if training is not None:
+        described["training"] = dict(training.facts)
+        tensors |= {_TRAINING + name: np.ascontiguousarray(value) for name, value in training.tensors.items()}
+        _check_finite({name: value for name, value in tensors.items() if name.startswith(_TRAINING)})
+    described["tensor_sha256"] = {name: _digest(value.data) for name, value in tensors.items()}
+    header = json.dumps(described, sort_keys=True, allow_nan=False)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
     write_whole(path, safetensors_numpy.save(tensors, {"charloom": f"{_digest(header.encode())} {header}"}))
 
 
 def load_model(path: Path) -> SavedModel:
-    """Read a model file and verify all of it.
+    """Read a model file and verify all of it; see ``load_checkpoint``."""
+    return load_checkpoint(path)[0]
+
+
+def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
+    """Read a model file, and what it holds beside the model if it is a checkpoint, and verify all of it.
 
     Raises:
         ModelFileError: If the file is missing, not a charloom model, or damaged; the message says which
@@ -113,23 +135,29 @@ def load_model(path: Path) -> SavedModel:
         raise ModelFileError(f"{path} is not a model that charloom can use: {error}") from None
 
 
-def _parse(data: bytes) -> SavedModel:
+def _parse(data: bytes) -> tuple[SavedModel, SavedTraining | None]:
     header = _header(data)
     try:
         architecture = Architecture(**header["architecture"])
         vocabulary = Vocabulary(header["vocabulary"])
         stored_as, facts, digests = header["weights"], header["facts"], header["tensor_sha256"]
+        training = header.get("training")
         tensors = safetensors_numpy.load(data)
     except (KeyError, TypeError, AttributeError, SafetensorError, ValueError) as error:
         raise ModelFileError(f"its header does not describe a model ({error}).") from None
     if stored_as not in STORED_AS or not isinstance(facts, dict) or not isinstance(digests, dict):
         raise ModelFileError("its header does not say in a known way how the weights are stored.")
-    _check_tensors(tensors, architecture, stored_as)
+    beside = {name for name in tensors if name.startswith(_TRAINING)} if isinstance(training, dict) else set()
+    _check_tensors({name: tensors[name] for name in tensors.keys() - beside}, architecture, stored_as)
     for name, value in tensors.items():
-        if digests.get(name) != _digest(value.tobytes()):
+        if digests.get(name) != _digest(value.data):
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
     weights = {name: _restored(tensors, name) for name in architecture.parameter_shapes()}
-    return SavedModel(architecture, vocabulary, weights, facts, stored_as)
+    saved = SavedModel(architecture, vocabulary, weights, facts, stored_as)
+    if not isinstance(training, dict):
+        return saved, None
+    _check_finite({name: tensors[name] for name in beside})
+    return saved, SavedTraining(training, {name.removeprefix(_TRAINING): tensors[name] for name in sorted(beside)})
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -158,8 +186,13 @@ def _check_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architectu
         value = tensors[name]
         if value.shape != shape or value.dtype != dtype:
             raise ModelFileError(f"the weights {name!r} are {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+    _check_finite(tensors, f" as {stored_as}")
+
+
+def _check_finite(tensors: Mapping[str, NDArray[Any]], stored: str = "") -> None:
+    for name, value in tensors.items():
         if not np.isfinite(value).all():
-            raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite as {stored_as}.")
+            raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite{stored}.")
 
 
 def _layout(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -195,5 +228,5 @@ def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.floa
         return dequantize(Quantized(tensors[name], tensors[name + _SCALE]))
 
 
-def _digest(data: bytes) -> str:
+def _digest(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -1,7 +1,7 @@
 """The run folder that one training leaves, and how a MODEL argument finds a file in it.
 
 RUN/model.safetensors      the best model so far; the last where nothing was held out
-RUN/checkpoints/           step-000172.safetensors ...: the model after that step
+RUN/checkpoints/           step-000172.safetensors ...: the model after that step, and all else to go on from it
 RUN/recipe.toml            every setting, resolved
 RUN/metrics.jsonl          one JSON object per evaluation
 RUN/samples.txt            a sample at each evaluation
@@ -9,8 +9,10 @@ RUN/samples.txt            a sample at each evaluation
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from shutil import rmtree
 
 from charloom.errors import ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
@@ -36,6 +38,17 @@ def checkpoint_steps(run: Path) -> list[int]:
     """Return the steps after which this run saved a checkpoint, in order."""
     matches = (_STEP.fullmatch(path.name) for path in (run / CHECKPOINTS).glob(f"step-*{SUFFIX}"))
     return sorted(int(match[1]) for match in matches if match)
+
+
+@contextmanager
+def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
+    """Make the folder of a new run, and remove it again if what follows fails; see ``create_run_folder``."""
+    folder = create_run_folder(asked, corpus)
+    try:
+        yield folder
+    except BaseException:
+        rmtree(folder, ignore_errors=True)
+        raise
 
 
 def create_run_folder(asked: str | None, corpus: str) -> Path:

@@ -22,6 +22,10 @@ def _setting(
     return field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
 
 
+LENGTHS = ("minutes", "epochs", "steps")
+"""The settings of which exactly one says how long to train."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """A complete set of choices for one training.
@@ -78,7 +82,10 @@ class Settings:
     minutes: float = _setting(5.0, "how long to train, in minutes of this machine, all included", 0, 10**6)
 
     eval_every: int = _setting(0, "steps between evaluations; 0: about a dozen in a run, or one an epoch", 0, 10**12)
-    checkpoint_every: int = _setting(0, "steps between checkpoints; 0: one an epoch, at most fifty", 0, 10**12)
+    checkpoint_every: int = _setting(
+        0, "steps between checkpoints; 0: one an epoch, at most fifty; besides these one a minute", 0, 10**12
+    )
+    keep_checkpoints: int = _setting(3, "newest checkpoints that stay; 0: all", 0, 10**6)
     sample_length: int = _setting(200, "characters of the sample shown at each evaluation; 0: none", 0, 100_000)
     seed: int = _setting(0, "decides the first weights, the order of windows and what is dropped", 0, MAX_SEED)
     precision: str = _setting(
@@ -131,6 +138,17 @@ class Settings:
         if lengths:
             parsed = {"steps": 0, "epochs": 0, "minutes": 0} | parsed
         return replace(self, **parsed)
+
+
+def check_lengths(values: Mapping[str, Any]) -> None:
+    """Raise ``SettingsError`` if a length of training is not above 0, or there is more than one."""
+    lengths = [f"--{key}" for key in LENGTHS if key in values]
+    if len(lengths) > 1:
+        raise SettingsError(f"Give one of --minutes, --epochs and --steps, not {' and '.join(lengths)}.")
+    for key in LENGTHS:
+        value = values.get(key)
+        if isinstance(value, int | float) and not value > 0:
+            raise SettingsError(f"--{key} must be above 0; got {value}.")
 
 
 def setting_fields() -> Iterator[Field[Any]]:

@@ -31,6 +31,8 @@ class Corpus:
         text: The whole text, newlines as they were.
         name: A short name, such as the file's without its ending.
         notices: What was done to the text on the way in, one sentence each, for the user to see.
+        sources: What it was read from, as it was named; empty where it was not read.
+        encoding: Of those.
 
     Raises:
         CorpusError: If the text is empty.
@@ -39,6 +41,8 @@ class Corpus:
     text: str = field(repr=False)
     name: str = "corpus"
     notices: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -77,7 +81,7 @@ class Corpus:
                 texts.append(text)
         if not texts:
             raise CorpusError(f"{', '.join(arguments)} holds no text file: every file there is binary.")
-        return cls(_join(texts, notices), corpus_name(arguments[0]), tuple(notices))
+        return cls(_join(texts, notices), corpus_name(arguments[0]), tuple(notices), tuple(arguments), encoding)
 
     @cached_property
     def sha256(self) -> str:

@@ -1,7 +1,8 @@
 """What the user named as a corpus, resolved to files: paths, folders, globs, "-" and names."""
 
 import glob
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -54,6 +55,34 @@ def corpus_name(argument: str) -> str:
         return _clean(Path(*fixed).name if fixed else "") or "corpus"
     path = Path(argument)
     return _clean(path.resolve().name if path.is_dir() else path.stem) or "corpus"
+
+
+def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, str]] | None:
+    """Return where a corpus was read from, as seen from a folder, so that no absolute path is told.
+
+    Returns:
+        A name or a path for each argument; None if one was standard input, or has nothing but the root in common with
+        the folder.
+    """
+    found = []
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            return None
+        if argument in NAMES and not Path(argument).exists():
+            found.append({"name": argument})
+            continue
+        here, there = folder.resolve(), Path(argument).resolve()
+        if here.anchor != there.anchor or here.parts[1:2] != there.parts[1:2]:
+            return None
+        found.append({"path": Path(os.path.relpath(there, here)).as_posix()})
+    return found or None
+
+
+def located_sources(recorded: object, folder: Path) -> list[str] | None:
+    """Return arguments that name what ``relative_sources`` recorded; None if it recorded nothing."""
+    if not isinstance(recorded, list):
+        return None
+    return [source["name"] if "name" in source else os.path.normpath(folder / source["path"]) for source in recorded]
 
 
 def _clean(name: str) -> str:

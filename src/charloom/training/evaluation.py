@@ -5,6 +5,8 @@ So that this does not change the figure, each stretch but the first is preceded 
 which bring the state to where it would be and are not counted.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,15 +22,28 @@ _LONGEST_WINDOW = 128
 _LOGITS_AT_ONCE = 1 << 22  # numbers: what is larger than the caches is slower, not faster
 
 
+class EvaluationStopped(Exception):
+    """An evaluation was stopped before it had a result."""
+
+
 @torch.no_grad()
 @flushed_denormals()
-def evaluate(network: CharNetwork, ids: NDArray[np.unsignedinteger], device: str = "cpu") -> float:
+def evaluate(
+    network: CharNetwork,
+    ids: NDArray[np.unsignedinteger],
+    device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
+) -> float:
     """Return the mean loss of every character but the first, in nats, in float32 and without dropout.
 
     Args:
         network: Left in the mode it was in.
         ids: The held-out text, (N,), N >= 2.
         device: Where the network is.
+        stop: Asked often; once it returns true, there is no result.
+
+    Raises:
+        EvaluationStopped: If it was stopped.
     """
     was_training = network.training
     network.eval()
@@ -41,6 +56,9 @@ def evaluate(network: CharNetwork, ids: NDArray[np.unsignedinteger], device: str
     total = 0.0
     window = max(1, min(_LONGEST_WINDOW, _LOGITS_AT_ONCE // (rows * network.architecture.vocabulary_size)))
     for first in range(0, length, window):
+        if stop():
+            network.train(was_training)
+            raise EvaluationStopped
         places = starts[:, None] + torch.arange(first, min(first + window, length), device=device)
         counted = places < predictions  # the last stretch may be shorter than the others
         places = places.clamp(max=predictions - 1)

@@ -2,15 +2,17 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from charloom.errors import NonFiniteError
 from charloom.plan.settings import Settings
 from charloom.training.device import Device, flushed_denormals, kept_memory
-from charloom.training.network import CharNetwork, NetworkState, detached
+from charloom.training.network import CharNetwork, NetworkState, chosen_state, detached
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
 from charloom.training.records import StepRecord
 from charloom.training.streams import Batches
@@ -19,7 +21,7 @@ from charloom.training.streams import Batches
 def train_steps(
     network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device
 ) -> Iterator[StepRecord]:
-    """Train a network, one update for each record taken.
+    """Train a network, one update for each record taken; see ``Updates``.
 
     Args:
         network: Changed in place; it must be on the device.
@@ -30,55 +32,131 @@ def train_steps(
 
     Yields:
         A record after each update.
-
-    Raises:
-        NonFiniteError: If a loss or gradient is NaN or infinite; the update is not made.
     """
-    network.train()
-    optimizer = make_optimizer(network, settings)
-    generator = torch.Generator(device.name)
-    state: NetworkState | None = None
+    updates = Updates(network, batches, settings, steps, device)
     with kept_memory():
-        for step in range(steps):
-            began = time.perf_counter()
-            batch = next(batches)
-            inputs, targets = (
-                torch.from_numpy(a.astype("int64")).to(device.name) for a in (batch.inputs, batch.targets)
-            )
-            learning_rate = learning_rate_at(step, steps, settings)
-            set_step(optimizer, step, learning_rate, settings)
-            generator.manual_seed(_mask_seed(settings.seed, step))
-            with flushed_denormals():
-                with device.autocast():
-                    loss, state = network.loss(inputs, targets, None if batch.resets_state else state, generator)
-                state = detached(state)
-                grad_norm = _update(network, optimizer, loss, settings.max_grad_norm, step)
-            yield StepRecord(
-                step=step + 1,
-                epoch=batch.epoch + (batch.index + 1) / batches.batches_per_epoch,
-                loss=loss.item(),
-                grad_norm=grad_norm,
-                learning_rate=learning_rate,
-                seconds=time.perf_counter() - began,
-            )
+        yield from updates
 
 
-def _update(
-    network: CharNetwork, optimizer: torch.optim.Optimizer, loss: Tensor, max_grad_norm: float, step: int
-) -> float:
-    """Make one update and return the gradient's L2 norm before it was shortened."""
-    optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf))
-    if not (math.isfinite(loss.item()) and math.isfinite(grad_norm)):
-        raise NonFiniteError(
-            f"At step {step + 1} the loss was {loss.item()} and the gradient's norm {grad_norm}: the training has "
-            "diverged. Try a lower learning rate (--set learning_rate=...), or "
-            "shorten gradients (--set max_grad_norm=1)."
+class Updates:
+    """An iterator over the updates of a training; all that the next one depends on can be read and set.
+
+    An update whose loss or gradient is NaN or infinite is left out: neither the weights, nor the optimizer, nor the
+    carried state take anything from it.
+
+    Args:
+        network: Changed in place; it must be on the device.
+        batches: What to learn from.
+        settings: Optimizer, schedule, gradient norm and seed.
+        steps: Updates in all.
+        device: Where, and how precisely.
+
+    Attributes:
+        step: Updates so far, those left out among them.
+        rate_factor: What the schedule's learning rate is multiplied with.
+    """
+
+    def __init__(self, network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device) -> None:
+        self.network = network
+        self.batches = batches
+        self.settings = settings
+        self.steps = steps
+        self.device = device
+        self.step = 0
+        self.rate_factor = 1.0
+        self._state: NetworkState | None = None
+        self._optimizer = make_optimizer(network, settings)
+        self._generator = torch.Generator(device.name)
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return self
+
+    def __next__(self) -> StepRecord:
+        if self.step >= self.steps:
+            raise StopIteration
+        began = time.perf_counter()
+        self.network.train()
+        batch = next(self.batches)
+        learning_rate = self.rate_factor * learning_rate_at(self.step, self.steps, self.settings)
+        set_step(self._optimizer, self.step, learning_rate, self.settings)
+        self._generator.manual_seed(_mask_seed(self.settings.seed, self.step))
+        if batch.resets_state:
+            self._state = None
+        with flushed_denormals():
+            loss, grad_norm = self._update(batch.inputs, batch.targets)
+        self.step += 1
+        finite = math.isfinite(loss) and math.isfinite(grad_norm)
+        return StepRecord(
+            step=self.step,
+            epoch=batch.epoch + (batch.index + 1) / self.batches.batches_per_epoch,
+            loss=loss if finite else None,
+            grad_norm=grad_norm if finite else None,
+            learning_rate=learning_rate,
+            seconds=time.perf_counter() - began,
         )
-    optimizer.step()
-    return grad_norm
+
+    def _update(self, inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float]:
+        """Make one update; return the loss, and the gradient's L2 norm before it was shortened."""
+        ids, wanted = (torch.from_numpy(a.astype("int64")).to(self.device.name) for a in (inputs, targets))
+        with self.device.autocast():
+            loss, after = self.network.loss(ids, wanted, self._state, self._generator)
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm or math.inf)
+        bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(grad_norm))
+        self._state = chosen_state(bad, self._state, detached(after))
+        self._step_optimizer(bad)
+        return loss.item(), float(grad_norm)
+
+    def _step_optimizer(self, bad: Tensor) -> None:
+        """Change the weights unless the flag is set; a fused optimizer looks at it where it is, on the device."""
+        if self._optimizer.defaults["fused"]:
+            self._optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # its own name for it
+        elif bad.item():
+            return
+        self._optimizer.step()
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return a copy of what the next update depends on, besides the weights, ``step`` and the batches' position."""
+        found: dict[str, Tensor] = {}
+        for name, parameter in self._named_parameters():
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                found[f"optimizer.{key}.{name}"] = value
+        for layer, state in enumerate(self._state or ()):
+            for part, value in zip(("hidden", "cell"), state if isinstance(state, tuple) else (state,), strict=False):
+                found[f"state.{part}.{layer}"] = value
+        return {name: value.detach().to("cpu", torch.float32).numpy().copy() for name, value in found.items()}
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]], step: int) -> None:
+        """Go on after a step, with what ``tensors`` returned then; tensors of other names are not looked at."""
+        self.step = step
+        self._optimizer.state.clear()
+        for name, parameter in self._named_parameters():
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in tensors]
+            if keys:
+                self._optimizer.state[parameter] = {
+                    key: self._on_device(tensors[f"optimizer.{key}.{name}"]).reshape(
+                        () if key == "step" else parameter.shape
+                    )
+                    for key in keys
+                }
+        layers = [self._layer_state(tensors, layer) for layer in range(self.network.architecture.num_layers)]
+        self._state = None if layers[0] is None else tuple(layer for layer in layers if layer is not None)
+
+    def _layer_state(self, tensors: Mapping[str, NDArray[Any]], layer: int) -> Tensor | tuple[Tensor, Tensor] | None:
+        if f"state.hidden.{layer}" not in tensors:
+            return None
+        hidden = self._on_device(tensors[f"state.hidden.{layer}"])
+        cell = tensors.get(f"state.cell.{layer}")
+        return hidden if cell is None else (hidden, self._on_device(cell))
+
+    def _on_device(self, value: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.array(value)).to(self.device.name)
+
+    def _named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        for name in self.network.architecture.parameter_shapes():
+            yield name, self.network.parameter(name)
 
 
 def _mask_seed(seed: int, step: int) -> int:

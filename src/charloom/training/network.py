@@ -53,7 +53,7 @@ class CharNetwork(nn.Module):
             self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
             self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
             self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
-        self._load(weights)
+        self.load(weights)
 
     def forward(
         self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
@@ -112,7 +112,7 @@ class CharNetwork(nn.Module):
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of every parameter under its name in a model file."""
         return {
-            name: self._parameter(name).detach().to("cpu", torch.float32).numpy().copy()
+            name: self.parameter(name).detach().to("cpu", torch.float32).numpy().copy()
             for name in self.architecture.parameter_shapes()
         }
 
@@ -162,12 +162,13 @@ class CharNetwork(nn.Module):
         layer.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
         return layer
 
-    def _load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Take every parameter from a model."""
         with torch.no_grad():
             for name in self.architecture.parameter_shapes():
-                self._parameter(name).copy_(torch.from_numpy(weights[name]))
+                self.parameter(name).copy_(torch.from_numpy(weights[name]))
 
-    def _parameter(self, name: str) -> Tensor:
+    def parameter(self, name: str) -> Tensor:
         """Return the tensor that a model file calls by this name: PyTorch puts ``_l0`` behind a layer's."""
         return self.get_parameter(f"{name}_l0" if name.startswith("layers.") else name)
 
@@ -202,6 +203,19 @@ def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
 def detached(state: NetworkState) -> NetworkState:
     """Return the state without its history: gradients stop at the window's edge."""
     return map_state(Tensor.detach, state)
+
+
+def chosen_state(bad: Tensor, before: NetworkState | None, after: NetworkState) -> NetworkState:
+    """Return the state after a window, or where the flag is set the state before it: zeros if there was none."""
+    if before is None:
+        before = map_state(torch.zeros_like, after)
+    pairs = zip(before, after, strict=True)
+    return tuple(
+        tuple(torch.where(bad, *parts) for parts in zip(b, a, strict=True))  # type: ignore[misc]
+        if isinstance(a, tuple)
+        else torch.where(bad, b, a)  # type: ignore[arg-type]
+        for b, a in pairs
+    )
 
 
 def map_state(change: Callable[[Tensor], Tensor], state: NetworkState) -> NetworkState:

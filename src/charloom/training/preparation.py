@@ -1,5 +1,6 @@
 """Everything between a corpus and the first step: split, sizes, device, speed, plan."""
 
+import math
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -9,14 +10,17 @@ from numpy.typing import NDArray
 
 from charloom.errors import CorpusError
 from charloom.model.architecture import Architecture
-from charloom.model.initializers import initial_weights
+from charloom.model.initializers import Weights, initial_weights
+from charloom.model.model_file import SavedModel
 from charloom.plan.planner import Plan, evaluations_in_time, fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
 from charloom.text.corpus import Corpus
+from charloom.text.vocabulary import Vocabulary
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate
+from charloom.training.growing import grown_vocabulary, grown_weights, sizes_of
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
 from charloom.training.streams import make_batches
@@ -40,6 +44,8 @@ class Preparation:
         validation: Ids of the held-out text; empty where nothing is held out.
         baselines: What guessing costs.
         notices: What was changed to fit the corpus.
+        vocabulary: The corpus', or that of the model to begin with, and what the corpus adds to it.
+        weights: To begin with; None: drawn.
     """
 
     corpus: Corpus
@@ -51,46 +57,60 @@ class Preparation:
     validation: NDArray[np.unsignedinteger]
     baselines: Baselines
     notices: tuple[str, ...]
+    vocabulary: Vocabulary
+    weights: Weights | None = None
 
     def make_network(self) -> CharNetwork:
         """Return the network as it is before the first step."""
         s = self.settings
-        weights = initial_weights(self.architecture, s.seed)
+        weights = initial_weights(self.architecture, s.seed) if self.weights is None else self.weights
         dropout = (s.dropout_input, s.dropout_hidden, s.dropout_output)
         return CharNetwork(self.architecture, weights, dropout, s.dropconnect).to(self.device.name)
 
 
-def prepare(corpus: Corpus, recipe: Recipe, device_name: str = "auto") -> Preparation:
+def prepare(
+    corpus: Corpus, recipe: Recipe, device_name: str = "auto", init: SavedModel | None = None, fit: bool = True
+) -> Preparation:
     """Split and encode a corpus, and settle everything that needs no measuring.
+
+    Args:
+        corpus: What to learn from.
+        recipe: All choices.
+        device_name: See ``charloom.training.device.DEVICES``.
+        init: The model to begin with; None: a new one.
+        fit: Whether the recipe ``auto`` may be changed to suit the corpus.
 
     Raises:
         CorpusError: If a part of the corpus is too short.
-        SettingsError: If the settings do not suit the corpus, or there is no such device.
+        SettingsError: If the settings do not suit the corpus or the model, or there is no such device.
     """
-    settings = recipe.settings
+    settings = recipe.settings if init is None else sizes_of(init.architecture, recipe)
     split = corpus.split(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(split.validation) < 2:
         raise CorpusError(
             f"Of {len(corpus.text)} characters, val_fraction {settings.val_fraction} holds out "
             f"{len(split.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
         )
-    notices: tuple[str, ...] = ()
-    if recipe.name == "auto":
-        settings, notices = fit_to_corpus(settings, len(split.training), len(corpus.vocabulary), recipe.fixed)
+    vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
+    if recipe.name == "auto" and fit:
+        settings, fitted = fit_to_corpus(settings, len(split.training), len(vocabulary), recipe.fixed)
+        notices = (*notices, *fitted)
     steps_per_epoch(settings, len(split.training))  # refuses what cannot be read in these batches
     device = choose_device(device_name, settings.precision)
-    vocabulary = corpus.vocabulary
+    architecture = settings.architecture(len(vocabulary))
     training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
     return Preparation(
         corpus=corpus,
         recipe=recipe,
         settings=replace(settings, precision=device.precision),
-        architecture=settings.architecture(len(vocabulary)),
+        architecture=architecture,
         device=device,
         training=training,
         validation=validation,
         baselines=baselines(training, validation if len(validation) else training, len(vocabulary)),
         notices=notices,
+        vocabulary=vocabulary,
+        weights=None if init is None else grown_weights(init.weights, architecture, settings.seed),
     )
 
 
@@ -108,17 +128,22 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
     if settings.epochs:
         steps = settings.epochs * steps_per_epoch(settings, characters)
         return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed)
-    step_seconds = measure_step_seconds(ready)
+    step_seconds = measure_step_seconds(ready, settings.minutes * 60)
     left = settings.minutes * 60 - (time.perf_counter() - began)
     steps = steps_in_time(left, step_seconds, evaluation_seconds, settings.eval_every)
     evaluations = evaluations_in_time(left, evaluation_seconds)
     return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
 
 
-def measure_step_seconds(ready: Preparation) -> float:
-    """Return the median time of a step, from steps made with a network that is thrown away."""
+def measure_step_seconds(ready: Preparation, available: float = math.inf) -> float:
+    """Return the median time of a step, from steps made with a network that is thrown away.
+
+    Args:
+        ready: What is to be trained.
+        available: The seconds there are in all, of which it takes a small share.
+    """
     settings = ready.settings
-    limit = min(_MEASURE_SECONDS, _MEASURE_SHARE * settings.minutes * 60) if settings.minutes else _MEASURE_SECONDS
+    limit = min(_MEASURE_SECONDS, _MEASURE_SHARE * available)
     trial = ready.make_network()
     batches = make_batches(ready.training, settings)
     seconds: list[float] = []

@@ -19,6 +19,7 @@ class PlanRecord:
         baselines: What guessing costs on the text the loss is reported on.
         training_chars: Characters trained on.
         validation_chars: Characters held out to choose the best model by.
+        step: Updates made before, where a training goes on.
     """
 
     run: str
@@ -28,6 +29,7 @@ class PlanRecord:
     baselines: Baselines
     training_chars: int
     validation_chars: int
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,17 @@ class StepRecord:
     Attributes:
         step: Updates so far.
         epoch: Passes over the text so far, with a fraction.
-        loss: Mean over the batch before the update, in nats per character.
-        grad_norm: L2 norm of the gradient before it was shortened.
+        loss: Mean over the batch before the update, in nats per character; None where it or the gradient was NaN or
+            infinite, so that nothing was learned from this batch.
+        grad_norm: L2 norm of the gradient before it was shortened; None likewise.
         learning_rate: Of this update.
         seconds: What the update took.
     """
 
     step: int
     epoch: float
-    loss: float
-    grad_norm: float
+    loss: float | None
+    grad_norm: float | None
     learning_rate: float
     seconds: float
 
@@ -99,6 +102,22 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True)
+class EventRecord:
+    """Something that should not happen has happened, and was dealt with.
+
+    Attributes:
+        step: Updates so far.
+        event: "skipped": an update whose numbers were not finite was left out; "rolled back": the training went back to
+            an earlier step; "not saved": a file could not be written, and it will be tried again.
+        message: For people.
+    """
+
+    step: int
+    event: str
+    message: str
+
+
+@dataclass(frozen=True)
 class FinishRecord:
     """The end of a training.
 
@@ -106,25 +125,26 @@ class FinishRecord:
         run: The run folder.
         steps: Updates made.
         seconds: Wall time of all of it.
-        train_loss: Mean of the last epoch, or of the part of it that was trained, in nats per character.
+        train_loss: Mean of the last epoch, or of the part of it that was trained, in nats per character; None if no
+            update had a finite loss.
         val_loss: The last held-out loss; None where nothing is held out.
         best_val_loss: The lowest.
         best_step: After how many updates it was reached.
         bits_per_char: Of the model that was kept: held-out, or training where nothing is held out.
         chars_per_second: From the median step, the first ten left out.
-        interrupted: Whether it was stopped before its last step.
+        interrupted: Whether it was stopped before its end, so that there is something to go on with.
     """
 
     run: str
     steps: int
     seconds: float
-    train_loss: float
+    train_loss: float | None
     val_loss: float | None
     best_val_loss: float | None
     best_step: int | None
-    bits_per_char: float
-    chars_per_second: float
+    bits_per_char: float | None
+    chars_per_second: float | None
     interrupted: bool
 
 
-Record = PlanRecord | StepRecord | EvaluationRecord | SampleRecord | CheckpointRecord | FinishRecord
+Record = PlanRecord | StepRecord | EvaluationRecord | SampleRecord | CheckpointRecord | EventRecord | FinishRecord

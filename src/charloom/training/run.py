@@ -2,39 +2,49 @@
 
 import json
 import math
-import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import charloom
 from charloom.errors import NonFiniteError
 from charloom.model.files import write_whole
-from charloom.model.model_file import SavedModel, save_model
-from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path, create_run_folder
+from charloom.model.model_file import SavedModel, SavedTraining
+from charloom.model.run_folder import METRICS, RECIPE, SAMPLES, new_run_folder
 from charloom.plan.planner import Plan
 from charloom.plan.recipes import Recipe, write_recipe
 from charloom.runtime.language_model import Model
 from charloom.text.corpus import Corpus
-from charloom.training.evaluation import evaluate
-from charloom.training.loop import train_steps
-from charloom.training.network import CharNetwork
+from charloom.text.sources import relative_sources
+from charloom.training.checkpoint import checkpoint_bytes, newest_checkpoint
+from charloom.training.device import kept_memory
+from charloom.training.evaluation import EvaluationStopped, evaluate
+from charloom.training.history import History
+from charloom.training.loop import Updates
 from charloom.training.preparation import Preparation, first_evaluation, prepare, resolve_plan
 from charloom.training.records import (
     CheckpointRecord,
     EvaluationRecord,
+    EventRecord,
     FinishRecord,
     PlanRecord,
     Record,
     SampleRecord,
     StepRecord,
 )
-from charloom.training.streams import make_batches
+from charloom.training.run_files import RunFiles
+from charloom.training.streams import Position, make_batches
 
-_COLD_STEPS = 10  # left out of the speed: the first steps allocate memory
+_SKIPS = 3  # updates left out one after the other before the training goes back
+_ROLLBACKS = 2
+
+
+def never() -> bool:
+    """Return that nothing is asked for."""
+    return False
 
 
 def run_training(
@@ -42,7 +52,9 @@ def run_training(
     recipe: Recipe,
     folder: str | None = None,
     device: str = "auto",
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = never,
+    save_now: Callable[[], bool] = never,
+    init: SavedModel | None = None,
 ) -> Iterator[Record]:
     """Train on a corpus and leave a run folder, telling everything that happens.
 
@@ -51,7 +63,9 @@ def run_training(
         recipe: All choices.
         folder: The run folder, which must not exist; None for ``runs/<corpus name>``, then ``-2``, ``-3`` ...
         device: See ``charloom.training.device.DEVICES``.
-        stop: Asked after every step; once it returns true, the model is saved and the training ends.
+        stop: Asked after every step and often in between; once it returns true, all is saved and the training ends.
+        save_now: Asked after every step; whenever it returns true, a checkpoint is saved.
+        init: The model to begin with; None: a new one.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -59,138 +73,252 @@ def run_training(
     Raises:
         InputError: If the corpus, the settings or the folder cannot be used.
         NonFiniteError: If the training diverges; what was saved before stays.
+        SaveError: If it cannot be saved, however often it is tried.
     """
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device)
-    run = _Run(ready, create_run_folder(folder, corpus.name), began)
-    yield from run.train(stop)
+    ready = prepare(corpus, recipe, device, init)
+    with new_run_folder(folder, corpus.name) as path:
+        files = RunFiles(path, ready.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
+        files.check_room()
+        untrained_loss, evaluation_seconds = first_evaluation(ready, ready.make_network())
+        plan = resolve_plan(ready, began, evaluation_seconds)
+        run = Run(ready, plan, files, began)
+        run.write_beginning()
+    yield from run.train(stop, save_now, untrained_loss)
 
 
-class _Run:
-    """One training under way: its files, its best loss, its speed."""
+class Run:
+    """One training under way.
 
-    def __init__(self, ready: Preparation, folder: Path, began: float) -> None:
+    Args:
+        ready: What it trains.
+        plan: For how long, and what happens when.
+        files: Where it is kept.
+        began: When, by ``time.perf_counter``.
+    """
+
+    def __init__(self, ready: Preparation, plan: Plan, files: RunFiles, began: float) -> None:
         self.ready = ready
-        self.folder = folder
-        self.began = began
-        self.network: CharNetwork = ready.make_network()
-        self.untrained_loss, evaluation_seconds = first_evaluation(ready, self.network)
-        self.plan: Plan = resolve_plan(ready, began, evaluation_seconds)
-        self.last_epoch: deque[float] = deque(maxlen=self.plan.steps_per_epoch)
-        self.since_evaluation: list[float] = []
-        self.step_seconds: list[float] = []
-        self.evaluation: EvaluationRecord | None = None
-        self.best: EvaluationRecord | None = None
-
-    def train(self, stop: Callable[[], bool]) -> Iterator[Record]:
-        self._write_recipe()
-        yield self._plan_record()
-        if self.untrained_loss is not None:
-            yield self._evaluated(None, self.untrained_loss)
-        batches = make_batches(self.ready.training, self.plan.settings)
-        steps = train_steps(self.network, batches, self.plan.settings, self.plan.steps, self.ready.device)
-        try:
-            for step in steps:
-                self._remember(step)
-                if stop() and step.step < self.plan.steps:
-                    saved = self._save_interrupted(step)  # before anything is told: who listens may be gone
-                    yield step
-                    yield saved
-                    break
-                yield step
-                yield from self._after(step)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{error} {self._what_is_kept()}") from None
-        yield self._finish_record(step)
-
-    def _remember(self, step: StepRecord) -> None:
-        self.last_epoch.append(step.loss)
-        self.since_evaluation.append(step.loss)
-        self.step_seconds.append(step.seconds)
-
-    def _after(self, step: StepRecord) -> Iterator[Record]:
-        """Evaluate, sample and save, where it is time to."""
-        last = step.step == self.plan.steps
-        settings = self.plan.settings
-        if last or step.step % settings.eval_every == 0:
-            yield self._evaluate(step)
-            if settings.sample_length:
-                yield self._sample(step.step)
-        if last or step.step % settings.checkpoint_every == 0:
-            yield self._checkpoint(step.step)
-
-    def _evaluate(self, step: StepRecord) -> EvaluationRecord:
-        validation = self.ready.validation
-        return self._evaluated(
-            step, evaluate(self.network, validation, self.ready.device.name) if len(validation) else None
+        self.plan = plan
+        self.files = files
+        self.history = History(plan.steps_per_epoch)
+        self.updates = Updates(
+            ready.make_network(), make_batches(ready.training, plan.settings), plan.settings, plan.steps, ready.device
         )
+        self._began = began
+        self._saved: tuple[int, ...] = ()
+        self._stopped = False
 
-    def _evaluated(self, step: StepRecord | None, val_loss: float | None) -> EvaluationRecord:
+    def write_beginning(self) -> None:
+        """Write what a run folder holds before the first step, a checkpoint of the untrained model among it."""
+        self._write_recipe()
+        self.files.cut(self.files.lengths())
+        self._save_checkpoint()
+
+    def write_change(self) -> None:
+        """Write that the plan or the text is another one now, before the next step."""
+        self._write_recipe()
+        self._save_checkpoint()
+
+    def restore(self, model: SavedModel, training: SavedTraining, same_text: bool = True) -> None:
+        """Take up the training where a checkpoint left it; on another text, that is read from its beginning.
+
+        Raises:
+            OSError: If the files of lines cannot be cut to what they were then.
+        """
+        facts = training.facts
+        self.updates.network.load(model.weights)
+        tensors = training.tensors if same_text else {k: v for k, v in training.tensors.items() if "state." not in k}
+        self.updates.restore(tensors, facts["step"])
+        self.updates.rate_factor = facts["rate_factor"]
+        self.updates.batches.position = Position(*facts["position"]) if same_text else Position()
+        self.history.restore(facts["history"], training.tensors)
+        self.history.seconds = facts["seconds"]
+        if not same_text:
+            self.history.best = None  # a loss on another text says nothing about this one
+        self.files.cut(facts["files"])
+        self._saved = self._moment()
+
+    def train(
+        self, stop: Callable[[], bool], save_now: Callable[[], bool], untrained_loss: float | None = None
+    ) -> Iterator[Record]:
+        """Train to the end of the plan, or until stopped; see ``run_training``.
+
+        Args:
+            stop: Whether to end.
+            save_now: Whether to save.
+            untrained_loss: On the held-out text, where this is the beginning.
+        """
+        yield self._plan_record()
+        with kept_memory():
+            if untrained_loss is not None:
+                yield from self._evaluated(None, untrained_loss)
+            elif self.history.step is not None:
+                yield from self._after(self.history.step, stop, save_now)  # where it was stopped in the middle of that
+            while not self._stopped and self.updates.step < self.plan.steps:
+                yield from self._one_step(stop, save_now)
+        yield self._finish_record()
+
+    def _one_step(self, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:
+        step = next(self.updates)
+        self.history.take(step)
+        if stop() and step.step < self.plan.steps:
+            told = list(self._save_and_stop())  # before anything is told: who listens may be gone
+            yield step
+            yield from told
+            return
+        yield step
+        if step.loss is None:
+            yield self._event("skipped", f"At step {step.step:,} the numbers were not finite: it was left out.")
+        if self.history.skipped >= _SKIPS:
+            yield self._roll_back()
+        else:
+            yield from self._after(step, stop, save_now)
+
+    def _after(self, step: StepRecord, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:
+        """Evaluate, sample and save, where it is time to and it is not done yet."""
+        last, settings = step.step == self.plan.steps, self.plan.settings
+        evaluating = last or step.step % settings.eval_every == 0
+        saving = save_now() or last or step.step % settings.checkpoint_every == 0 or self.files.due_by_clock()
+        if (evaluating or saving) and not self._weights_are_finite():
+            yield self._roll_back()
+            return
+        if evaluating:
+            try:
+                yield from self._evaluate(step, stop)
+            except EvaluationStopped:
+                yield from self._save_and_stop()
+                return
+        if (saving and self._saved != self._moment()) or self.files.retry_due():
+            yield from self._checkpoint(last)
+
+    def _evaluate(self, step: StepRecord, stop: Callable[[], bool]) -> Iterator[Record]:
+        if self.history.evaluation is None or self.history.evaluation.step != step.step:
+            validation, device = self.ready.validation, self.ready.device.name
+            loss = evaluate(self.updates.network, validation, device, stop) if len(validation) else None
+            yield from self._evaluated(step, loss)
+        if self.plan.settings.sample_length and self.history.sampled != step.step:
+            yield self._sample(step.step, stop)
+
+    def _evaluated(self, step: StepRecord | None, val_loss: float | None) -> Iterator[Record]:
         """Keep the model if it is the best, and record where the training stands."""
-        if val_loss is not None and not math.isfinite(val_loss):
-            raise NonFiniteError(
-                f"The held-out loss was {val_loss}: the training has diverged. Try a lower learning rate."
-            )
-        train_loss = statistics.fmean(self.since_evaluation) if self.since_evaluation else None
+        usable = val_loss is None or math.isfinite(val_loss)  # finite weights may be so large that products are not
+        val_loss = val_loss if usable else None
+        train_loss = self.history.loss_since_evaluation()
         loss = train_loss if val_loss is None else val_loss
-        is_best = step is not None and self._beats_best(val_loss)
+        is_best = step is not None and usable and self.history.beats_best(val_loss)
+        best = self.history.best
         record = EvaluationRecord(
             step=step.step if step else 0,
             epoch=step.epoch if step else 0.0,
             train_loss=train_loss,
             val_loss=val_loss,
             bits_per_char=None if loss is None else loss / math.log(2),
-            best_val_loss=val_loss if is_best else self.best.val_loss if self.best else None,
+            best_val_loss=val_loss if is_best else best.val_loss if best else None,
             is_best=is_best,
             chars_per_second=self._chars_per_second() if step else None,
-            seconds=time.perf_counter() - self.began,
+            seconds=self._seconds(),
             learning_rate=step.learning_rate if step else 0.0,
             grad_norm=step.grad_norm if step else None,
         )
-        self.evaluation = record
-        self.since_evaluation = []
+        self.history.evaluated(record)
         if is_best:
-            self.best = record
-            save_model(self.folder / MODEL, self._saved_model(record.step))
-        self._append(METRICS, json.dumps({k: v for k, v in asdict(record).items() if k != "is_best"}) + "\n")
-        return record
+            self.files.keep_best(self._saved_model())
+        self._append({k: v for k, v in asdict(record).items() if k != "is_best"})
+        yield record
+        yield from self._attempt(self.files.write, "The evaluation")
 
-    def _beats_best(self, val_loss: float | None) -> bool:
-        """Return whether a model with this loss is the one to keep; where nothing is held out, each newer one is."""
-        if val_loss is None or self.best is None or self.best.val_loss is None:
-            return True
-        return val_loss < self.best.val_loss
-
-    def _sample(self, step: int) -> SampleRecord:
+    def _sample(self, step: int, stop: Callable[[], bool]) -> SampleRecord:
         """Write a little with the model as it is now; the seed is the run's, so samples can be compared."""
-        model = Model(self._saved_model(step))
-        text = model.generate(length=self.plan.settings.sample_length, seed=self.plan.settings.seed)
-        self._append(SAMPLES, f"--- step {step}\n{text}\n\n")
-        return SampleRecord(step, text)
+        settings = self.plan.settings
+        pieces = []
+        for piece in Model(self._saved_model()).stream(length=settings.sample_length, seed=settings.seed):
+            pieces.append(piece)
+            if stop():
+                raise EvaluationStopped
+        self.history.sampled = step
+        self.files.append(SAMPLES, f"--- step {step}\n{''.join(pieces)}\n\n")
+        return SampleRecord(step, "".join(pieces))
 
-    def _checkpoint(self, step: int) -> CheckpointRecord:
-        path = checkpoint_path(self.folder, step)
-        save_model(path, self._saved_model(step))
-        return CheckpointRecord(step, str(path))
+    def _checkpoint(self, insist: bool = False) -> Iterator[Record]:
+        """Save a checkpoint, or say that it failed; insisting, wait and try again."""
+        while True:
+            failed = list(self._attempt(self._save_checkpoint, f"The checkpoint of step {self.updates.step:,}"))
+            yield from failed
+            if not failed:
+                yield CheckpointRecord(self.updates.step, str(self._saved_path))
+                return
+            if not insist:
+                return
+            self.files.wait_for_retry()
 
-    def _save_interrupted(self, step: StepRecord) -> CheckpointRecord:
-        if self.best is None:
-            save_model(self.folder / MODEL, self._saved_model(step.step))
-        return self._checkpoint(step.step)
+    def _save_and_stop(self) -> Iterator[Record]:
+        self._stopped = True
+        if not self._weights_are_finite():
+            return  # the last checkpoint is the last good state
+        if self.history.best is None:
+            self.files.keep_best(self._saved_model())
+        yield from self._checkpoint(insist=True)
+
+    def _attempt(self, action: Callable[[], object], what: str) -> Iterator[Record]:
+        failed = self.files.attempt(action, what)
+        if failed is not None:
+            yield EventRecord(self.updates.step, "not saved", failed)
+
+    def _save_checkpoint(self) -> None:
+        self._saved_path = self.files.save_checkpoint(self.updates.step, self._saved_model(), self._saved_training())
+        self._saved = self._moment()
+
+    def _moment(self) -> tuple[int, ...]:
+        """Return how far the training is, what follows a step included."""
+        evaluation = self.history.evaluation
+        return self.updates.step, evaluation.step if evaluation else -1, self.history.sampled
+
+    def _roll_back(self) -> EventRecord:
+        """Go back to the newest checkpoint with half the learning rate."""
+        at, rollbacks = self.updates.step, self.history.rollbacks + 1
+        if rollbacks > _ROLLBACKS:
+            raise NonFiniteError(
+                f"At step {at:,} the numbers were not finite again, with a learning rate that had been halved "
+                f"{_ROLLBACKS} times: the training has diverged. {self._what_is_kept()} Try a lower learning rate "
+                "(--set learning_rate=...), or shorten gradients (--set max_grad_norm=1)."
+            )
+        model, training, _ = newest_checkpoint(self.files.run)
+        self.restore(model, training)
+        self.history.rollbacks, self.history.skipped = rollbacks, 0
+        self.updates.rate_factor = 0.5**rollbacks
+        event = self._event(
+            "rolled back",
+            f"At step {at:,} the numbers were still not finite: back to step {self.updates.step:,}, with "
+            f"half the learning rate ({rollbacks} of {_ROLLBACKS}).",
+        )
+        self._save_checkpoint()
+        return event
+
+    def _event(self, event: str, message: str) -> EventRecord:
+        self._append({"step": self.updates.step, "event": event, "loss": None})
+        return EventRecord(self.updates.step, event, message)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self.files.append(METRICS, json.dumps(line, allow_nan=False) + "\n")
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(np.isfinite(weight).all()) for weight in self.updates.network.weights().values())
 
     def _what_is_kept(self) -> str:
-        if self.best is None:
-            return "It happened before the first evaluation, so no model was saved."
-        return f"The best model so far, of step {self.best.step}, is in {self.folder}."
+        if self.history.best is None:
+            return "It happened before the first evaluation, so that no model was kept."
+        return f"The best model so far, of step {self.history.best.step}, is in {self.files.run}."
 
-    def _saved_model(self, step: int) -> SavedModel:
-        vocabulary = self.ready.corpus.vocabulary
-        return SavedModel(self.ready.architecture, vocabulary, self.network.weights(), self._facts(step))
+    def _saved_model(self) -> SavedModel:
+        return SavedModel(
+            self.ready.architecture, self.ready.vocabulary, self.updates.network.weights(), self._model_facts()
+        )
 
-    def _facts(self, step: int) -> dict[str, Any]:
+    def _model_facts(self) -> dict[str, Any]:
         """Return where the model comes from; nothing in it depends on the clock or names a path."""
-        corpus = self.ready.corpus
-        at = self.evaluation if self.evaluation and self.evaluation.step == step else None
+        corpus, step, history = self.ready.corpus, self.updates.step, self.history
+        at = history.evaluation if history.evaluation and history.evaluation.step == step else None
         return {
             "corpus": corpus.name,
             "corpus_sha256": corpus.sha256,
@@ -201,42 +329,62 @@ class _Run:
             "epoch": step / self.plan.steps_per_epoch,
             "train_loss": at.train_loss if at else None,
             "val_loss": at.val_loss if at else None,
-            "best_val_loss": self.best.val_loss if self.best else None,
+            "best_val_loss": history.best.val_loss if history.best else None,
             "charloom_version": charloom.__version__,
         }
 
+    def _saved_training(self) -> SavedTraining:
+        """Return all that a training needs to go on, besides its text."""
+        corpus, position = self.ready.corpus, self.updates.batches.position
+        facts = {
+            "step": self.updates.step,
+            "position": [position.epoch, position.index],
+            "rate_factor": self.updates.rate_factor,
+            "history": self.history.facts(),
+            "files": self.files.lengths(),
+            "seconds": self._seconds(),
+            "device": self.ready.device.name,
+            "sources": relative_sources(corpus.sources, self.files.run),
+            "encoding": corpus.encoding,
+        }
+        return SavedTraining(facts, self.updates.tensors() | self.history.tensors())
+
     def _plan_record(self) -> PlanRecord:
         return PlanRecord(
-            run=str(self.folder),
+            run=str(self.files.run),
             plan=self.plan,
             architecture=self.ready.architecture,
             device=self.ready.device.description,
             baselines=self.ready.baselines,
             training_chars=len(self.ready.training),
             validation_chars=len(self.ready.validation),
+            step=self.updates.step,
         )
 
-    def _finish_record(self, step: StepRecord) -> FinishRecord:
-        train_loss = statistics.fmean(self.last_epoch)
-        trained = self.evaluation if self.evaluation and self.evaluation.step > 0 else None
-        kept = self.best.val_loss if self.best and self.best.val_loss is not None else train_loss
+    def _finish_record(self) -> FinishRecord:
+        history = self.history
+        train_loss = history.loss_of_last_epoch()
+        trained = history.evaluation if history.evaluation and history.evaluation.step > 0 else None
+        kept = history.best.val_loss if history.best and history.best.val_loss is not None else train_loss
         return FinishRecord(
-            run=str(self.folder),
-            steps=step.step,
-            seconds=time.perf_counter() - self.began,
+            run=str(self.files.run),
+            steps=self.updates.step,
+            seconds=self._seconds(),
             train_loss=train_loss,
             val_loss=trained.val_loss if trained else None,
-            best_val_loss=self.best.val_loss if self.best else None,
-            best_step=self.best.step if self.best else None,
-            bits_per_char=kept / math.log(2),
+            best_val_loss=history.best.val_loss if history.best else None,
+            best_step=history.best.step if history.best else None,
+            bits_per_char=None if kept is None else kept / math.log(2),
             chars_per_second=self._chars_per_second(),
-            interrupted=step.step < self.plan.steps,
+            interrupted=self._stopped,
         )
 
-    def _chars_per_second(self) -> float:
-        settings = self.plan.settings
-        seconds = self.step_seconds[_COLD_STEPS:] or self.step_seconds
-        return settings.batch_size * settings.seq_length / statistics.median(seconds)
+    def _seconds(self) -> float:
+        return self.history.seconds + time.perf_counter() - self._began
+
+    def _chars_per_second(self) -> float | None:
+        settings, seconds = self.plan.settings, self.history.seconds_a_step()
+        return None if seconds is None else settings.batch_size * settings.seq_length / seconds
 
     def _write_recipe(self) -> None:
         facts = {
@@ -246,8 +394,4 @@ class _Run:
             "charloom": charloom.__version__,
         }
         text = write_recipe(self.ready.recipe.name, self.plan.settings, facts)
-        write_whole(self.folder / RECIPE, text.encode("utf-8"))
-
-    def _append(self, name: str, text: str) -> None:
-        with (self.folder / name).open("a", encoding="utf-8", newline="") as file:
-            file.write(text)
+        write_whole(self.files.run / RECIPE, text.encode("utf-8"))

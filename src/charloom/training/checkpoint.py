@@ -1,0 +1,56 @@
+"""Checkpoints: finding the newest that is whole, and leaving no more of them than were asked for."""
+
+from pathlib import Path
+
+from charloom.errors import ModelFileError, RunError
+from charloom.model.files import remove_parts
+from charloom.model.model_file import SavedModel, SavedTraining, load_checkpoint
+from charloom.model.run_folder import CHECKPOINTS, checkpoint_path, checkpoint_steps
+
+_FLOATS = 3  # of each parameter: itself and the optimizer's two averages
+_BESIDE = 1 << 20  # bytes, for all else
+
+
+def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
+    """Return the newest checkpoint of a run from which a training can go on, and a sentence about each that is damaged.
+
+    Raises:
+        RunError: If there is none.
+    """
+    if not (run / CHECKPOINTS).is_dir():
+        raise RunError(f"{run} is no run folder. Name one that `charloom train` made.")
+    notices: list[str] = []
+    for step in reversed(checkpoint_steps(run)):
+        try:
+            model, training = load_checkpoint(checkpoint_path(run, step))
+        except ModelFileError as error:
+            notices.append(f"{error} Going on from an earlier checkpoint.")
+            continue
+        if training is not None:
+            return model, training, tuple(notices)
+        notices.append(f"The checkpoint of step {step} holds a model alone. Going on from an earlier one.")
+    raise RunError(" ".join([f"{run} holds no checkpoint to go on from.", *notices, "Start it anew, with another -o."]))
+
+
+def remove_old_checkpoints(run: Path, keep: int) -> None:
+    """Remove all but the newest checkpoints, and that of the untrained model as soon as there is another.
+
+    Args:
+        run: The run folder.
+        keep: How many stay; 0: all.
+    """
+    steps = checkpoint_steps(run)
+    for step in steps[:-1]:
+        if step == 0 or (keep and step in steps[:-keep]):
+            checkpoint_path(run, step).unlink(missing_ok=True)
+
+
+def clean(run: Path) -> None:
+    """Remove what a killed training has left half-written."""
+    remove_parts(run)
+    remove_parts(run / CHECKPOINTS)
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Return about how large a checkpoint will be."""
+    return _FLOATS * 4 * parameters + _BESIDE

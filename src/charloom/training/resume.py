@@ -1,0 +1,159 @@
+"""Going on with a run: exactly where it stopped, for longer, or on another text."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from charloom.errors import CharloomError, RunError
+from charloom.model.model_file import SavedModel, SavedTraining
+from charloom.plan.planner import Plan, steps_in_time, steps_per_epoch
+from charloom.plan.recipes import Recipe
+from charloom.plan.settings import Settings
+from charloom.text.corpus import Corpus
+from charloom.text.sources import located_sources
+from charloom.training.checkpoint import checkpoint_bytes, clean, newest_checkpoint
+from charloom.training.growing import grown_rows
+from charloom.training.preparation import Preparation, measure_step_seconds, prepare
+from charloom.training.records import Record
+from charloom.training.run import Run, never
+from charloom.training.run_files import RunFiles
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run as its newest checkpoint has it.
+
+    Attributes:
+        folder: The run folder.
+        model: The model then.
+        training: All else that it needs to go on, besides its text.
+        settings: All of them.
+        notices: About checkpoints that are damaged, for the user to see.
+    """
+
+    folder: Path
+    model: SavedModel
+    training: SavedTraining
+    settings: Settings
+    notices: tuple[str, ...]
+
+    @property
+    def sources(self) -> list[str] | None:
+        """What its text was read from, if that is known."""
+        return located_sources(self.training.facts.get("sources"), self.folder)
+
+    @property
+    def encoding(self) -> str:
+        """Of those."""
+        return str(self.training.facts.get("encoding", "utf-8"))
+
+    def read_corpus(self) -> Corpus:
+        """Read its text again.
+
+        Raises:
+            RunError: If it is not known where that is.
+            CorpusError: If it cannot be read.
+        """
+        if self.sources is None:
+            name = self.model.facts.get("corpus")
+            raise RunError(
+                f"{self.folder} does not say where its text ({name}) lies. Name it: charloom train TEXT --resume "
+                f"{self.folder}"
+            )
+        return Corpus.read(self.sources, self.encoding)
+
+
+def open_run(folder: str) -> SavedRun:
+    """Return a run to go on with; what a killed training left half-written is removed.
+
+    Raises:
+        RunError: If it is no run folder, or holds no checkpoint that can be used.
+    """
+    path = Path(folder)
+    model, training, notices = newest_checkpoint(path)
+    clean(path)
+    try:
+        return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
+    except (KeyError, TypeError, CharloomError) as error:
+        raise RunError(f"{folder} was made by another version of charloom, and cannot go on here ({error}).") from None
+
+
+def resume_training(
+    saved: SavedRun,
+    corpus: Corpus,
+    more: Mapping[str, float] | None = None,
+    new_text: bool = False,
+    device: str = "auto",
+    stop: Callable[[], bool] = never,
+    save_now: Callable[[], bool] = never,
+) -> Iterator[Record]:
+    """Go on with a run, as if it had never been stopped.
+
+    Args:
+        saved: Of ``open_run``.
+        corpus: The text it was trained on, or with ``new_text`` another.
+        more: One of "minutes", "epochs" and "steps": so much more than was trained; None: to the end of its plan.
+        new_text: Whether another text will do; characters that are new are learned besides those known.
+        device: See ``charloom.training.device.DEVICES``; but "auto" is where it was.
+        stop: See ``charloom.training.run.run_training``.
+        save_now: Likewise.
+
+    Yields:
+        A ``PlanRecord`` first and a ``FinishRecord`` last.
+
+    Raises:
+        RunError: If the text is another, or the run is finished and nothing more is asked for.
+    """
+    began = time.perf_counter()
+    same_text = corpus.sha256 == saved.model.facts["corpus_sha256"]
+    if not same_text and not new_text:
+        raise RunError(
+            f"{saved.folder} was trained on another text: {saved.model.facts['corpus']}, "
+            f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus.text):,} "
+            "characters. Name that text, or go on with this one with --new-text."
+        )
+    recipe = Recipe(str(saved.model.facts["recipe"]), "", saved.settings)
+    where = str(saved.training.facts["device"]) if device == "auto" else device
+    ready = prepare(corpus, recipe, where, saved.model, fit=not same_text)
+    plan = _plan(saved, ready, more or {})
+    files = RunFiles(saved.folder, plan.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
+    run = Run(ready, plan, files, began)
+    training = _grown(saved.training, ready)
+    run.restore(SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}), training, same_text)
+    if plan.settings != saved.settings or not same_text:
+        run.write_change()
+    yield from run.train(stop, save_now)
+
+
+def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Plan:
+    done, settings = int(saved.training.facts["step"]), ready.settings
+    epoch = steps_per_epoch(settings, len(ready.training))
+    steps = settings.steps
+    if "steps" in more:
+        steps = done + int(more["steps"])
+    elif "epochs" in more:
+        steps = done + int(more["epochs"]) * epoch
+    elif "minutes" in more:
+        seconds = more["minutes"] * 60
+        steps = done + steps_in_time(seconds, measure_step_seconds(ready, seconds), 0.0, settings.eval_every)
+    evaluation = saved.training.facts["history"]["evaluation"]
+    if steps < done or (steps == done and evaluation and evaluation["step"] == done):
+        raise RunError(
+            f"{saved.folder} has made all its {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
+            "so much more it will be."
+        )
+    return Plan(replace(settings, steps=steps), steps, epoch, (*saved.notices, *ready.notices))
+
+
+def _grown(training: SavedTraining, ready: Preparation) -> SavedTraining:
+    """Return what a training goes on with, the optimizer's averages as long as the tables."""
+    shapes = ready.architecture.parameter_shapes()
+    tensors = dict(training.tensors)
+    for key, value in training.tensors.items():
+        _, _, name = key.removeprefix("optimizer.").partition(".")
+        if key.startswith("optimizer.exp_avg") and len(value) < shapes[name][0]:
+            tensors[key] = grown_rows(value, np.zeros(shapes[name], value.dtype))
+    return SavedTraining(training.facts, tensors)

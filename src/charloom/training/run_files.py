@@ -1,0 +1,164 @@
+"""The files of a run while it is trained: what cannot be written now waits, and is tried again."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from charloom.errors import RunError, SaveError
+from charloom.model.model_file import SavedModel, SavedTraining, save_model
+from charloom.model.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
+from charloom.training.checkpoint import remove_old_checkpoints
+
+_RETRIES = 3
+_RETRY_SECONDS = 5.0  # before the first of them, twice that before the second
+_MOST_SHARE = 1 / 50  # of the time, for saving by the clock
+_LEAST_SECONDS = 60.0  # between two checkpoints by the clock
+_ROOM = 3  # checkpoints that must fit on the disk at the start
+
+
+class RunFiles:
+    """Writes into a run folder.
+
+    Args:
+        run: The folder.
+        keep: How many checkpoints stay; 0: all.
+        checkpoint_bytes: About how large one is.
+
+    Attributes:
+        failures: Attempts to write that failed, one after the other, until now.
+    """
+
+    def __init__(self, run: Path, keep: int, checkpoint_bytes: int) -> None:
+        self.run = run
+        self.failures = 0
+        self._keep = keep
+        self._bytes = checkpoint_bytes
+        self._lengths = dict.fromkeys((METRICS, SAMPLES), 0)  # of what is there for certain
+        self._unwritten = dict.fromkeys((METRICS, SAMPLES), b"")
+        self._best: SavedModel | None = None
+        self._retry_at = 0.0
+        self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
+
+    def check_room(self) -> None:
+        """Raise ``RunError`` if the disk has not room for some checkpoints."""
+        needed, free = _ROOM * self._bytes, shutil.disk_usage(self.run).free
+        if free < needed:
+            raise RunError(
+                f"{self.run} is on a disk with {_megabytes(free)} free, but {_ROOM} checkpoints of this model need "
+                f"{_megabytes(needed)}. Make room, name another folder with -o, or lower hidden_size with --set."
+            )
+
+    def append(self, name: str, text: str) -> None:
+        """Add to a file of lines: at the next ``write``."""
+        self._unwritten[name] += text.encode("utf-8", "surrogatepass")
+
+    def keep_best(self, model: SavedModel) -> None:
+        """Put this model in the place of the best: at the next ``write``."""
+        self._best = model
+
+    def lengths(self) -> dict[str, int]:
+        """Return how long each file of lines is, all that was appended counted."""
+        return {name: length + len(self._unwritten[name]) for name, length in self._lengths.items()}
+
+    def cut(self, lengths: Mapping[str, int]) -> None:
+        """Cut the files of lines back to an earlier length.
+
+        Raises:
+            OSError: If one cannot be cut.
+        """
+        for name, length in lengths.items():
+            self._unwritten[name] = b""
+            path = self.run / name
+            path.touch()
+            self._lengths[name] = min(length, path.stat().st_size)
+            os.truncate(path, self._lengths[name])
+
+    def write(self) -> None:
+        """Write all that waits.
+
+        Raises:
+            OSError: If something cannot be written; it goes on waiting.
+        """
+        for name, data in self._unwritten.items():
+            if data:
+                self._lengths[name] = _write_at(self.run / name, self._lengths[name], data)
+                self._unwritten[name] = b""
+        if self._best is not None:
+            self._check_free()
+            save_model(self.run / MODEL, self._best)
+            self._best = None
+
+    def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> Path:
+        """Write all that waits and then a checkpoint, and only then remove older ones.
+
+        Raises:
+            OSError: If it cannot be written; the older ones stay.
+        """
+        began = time.monotonic()
+        self.write()
+        self._check_free()
+        path = checkpoint_path(self.run, step)
+        save_model(path, model, training)
+        remove_old_checkpoints(self.run, self._keep)
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began
+        return path
+
+    def due_by_clock(self) -> bool:
+        """Return whether so much time has gone by since the last checkpoint that another costs hardly anything."""
+        waited = time.monotonic() - self._saved_at
+        return waited >= max(_LEAST_SECONDS, self._save_seconds / _MOST_SHARE)
+
+    def attempt(self, action: Callable[[], object], what: str) -> str | None:
+        """Do something that writes; return None, or where it failed a sentence about that.
+
+        Raises:
+            SaveError: If it has failed too often.
+        """
+        try:
+            action()
+        except OSError as error:
+            return self._failed(error, what)
+        self.failures = 0
+        return None
+
+    def retry_due(self) -> bool:
+        """Return whether something failed and it is time to try it again."""
+        return self.failures > 0 and time.monotonic() >= self._retry_at
+
+    def wait_for_retry(self) -> None:
+        """Sleep until then."""
+        time.sleep(max(0.0, self._retry_at - time.monotonic()))
+
+    def _check_free(self) -> None:
+        if shutil.disk_usage(self.run).free < self._bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run))
+
+    def _failed(self, error: OSError, what: str) -> str:
+        self.failures += 1
+        self._retry_at = time.monotonic() + self.failures * _RETRY_SECONDS
+        cause = f"{what} could not be saved in {self.run}: {error.strerror or error}"
+        if error.errno == errno.ENOSPC:
+            cause += f" ({_megabytes(self._bytes)} needed)"
+        if self.failures > _RETRIES:
+            raise SaveError(f"{cause}. It was tried {self.failures} times; what was saved before is still there.")
+        return f"{cause}. It will be tried again ({self.failures} of {_RETRIES})."
+
+
+def _write_at(path: Path, length: int, data: bytes) -> int:
+    """Write behind the first ``length`` bytes of a file, over what a failure may have left; return its length."""
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.truncate(min(length, file.seek(0, os.SEEK_END)))
+        at = file.seek(0, os.SEEK_END)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return at + len(data)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

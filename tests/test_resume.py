@@ -1,0 +1,328 @@
+"""Going on with a run: bit for bit as if it had never been stopped."""
+
+import hashlib
+import itertools
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import charloom
+from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
+from charloom.model.model_file import load_checkpoint, load_model
+from charloom.model.run_folder import checkpoint_path, checkpoint_steps
+from charloom.plan.recipes import RECIPES, Recipe
+from charloom.text.corpus import Corpus
+from charloom.training import loop, run_files
+from charloom.training.records import CheckpointRecord, EventRecord, SampleRecord, StepRecord
+from charloom.training.resume import open_run, resume_training
+from charloom.training.run import run_training
+
+SMALL = {"hidden_size": 16, "embedding_size": 4, "seq_length": 25, "batch_size": 8, "sample_length": 30}
+CLOCK = ("seconds", "chars_per_second")
+KINDS = {
+    "gru": {},
+    "lstm": {"cell": "lstm", "dropconnect": 0.2},
+    "two layers": {"num_layers": 2, "dropout_hidden": 0.3},
+    "tutorial-gru": {},
+    "tutorial-lstm": {},
+}
+
+
+def recipe(kind="gru", **values):
+    name = kind if kind in RECIPES else "auto"
+    chosen = SMALL | {"checkpoint_every": 7, "eval_every": 10} | KINDS[kind] | {"steps": 40} | values
+    return Recipe(name, "", RECIPES[name].settings.with_values(chosen))
+
+
+@pytest.fixture(scope="module")
+def corpus(text):
+    return Corpus(text, "weaving")
+
+
+def train(corpus, folder, *, stop_after=None, **values):
+    """Train; a flag that ends it is set during step ``stop_after``."""
+    told = []
+    for record in run_training(corpus, recipe(**values), str(folder), stop=lambda: steps_of(told) + 1 == stop_after):
+        told.append(record)
+    return told
+
+
+def steps_of(told):
+    return max((r.step for r in told if isinstance(r, StepRecord)), default=0)
+
+
+def resume(corpus, folder, **how):
+    return list(resume_training(open_run(str(folder)), corpus, **how))
+
+
+def remains(folder):
+    """All that a run leaves, but for the clock: digests of its newest checkpoint's and model's numbers and facts."""
+    saved, training = load_checkpoint(checkpoint_path(folder, checkpoint_steps(folder)[-1]))
+    facts = dict(training.facts) | {"seconds": None}
+    for record in filter(None, (facts["history"][key] for key in ("step", "evaluation", "best"))):
+        record.update(dict.fromkeys(CLOCK))
+    digests = {
+        name: hashlib.sha256(value.tobytes()).hexdigest()
+        for name, value in {**saved.weights, **training.tensors}.items()
+    }
+    lines = [json.loads(line) | dict.fromkeys(CLOCK) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    facts["files"] = None  # their lengths depend on how many digits the clock has
+    return digests, saved.facts, facts, (folder / "model.safetensors").read_bytes(), lines, samples(folder)
+
+
+def samples(folder):
+    path = folder / "samples.txt"
+    return path.read_text() if path.exists() else ""
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    """What runs leave that were never stopped, by kind; each is trained once."""
+    found = {}
+
+    def get(kind):
+        if kind not in found:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            train(corpus, folder, kind=kind)
+            found[kind] = remains(folder)
+        return found[kind]
+
+    return get
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cut", [1, 10, 26])  # the first step, an evaluation, an epoch's end
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(corpus, tmp_path, whole, kind, cut):
+    train(corpus, tmp_path / "run", kind=kind, stop_after=cut)
+    told = resume(corpus, tmp_path / "run")
+    assert remains(tmp_path / "run") == whole(kind)
+    assert told[0].step == cut and not told[-1].interrupted
+
+
+def test_a_run_stopped_while_it_evaluates_evaluates_when_it_goes_on(corpus, tmp_path, whole, monkeypatch):
+    asked = itertools.count()
+    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: next(asked) >= 10))
+    assert told[-1].interrupted and told[-1].steps == 10  # asked once a step, then by the evaluation
+    assert open_run(str(tmp_path / "run")).training.facts["history"]["evaluation"]["step"] == 0
+    resume(corpus, tmp_path / "run")
+    assert remains(tmp_path / "run") == whole("gru")
+
+
+def test_a_run_that_was_killed_repeats_what_came_after_its_last_checkpoint(corpus, tmp_path, whole):
+    """As a kill leaves it: files of lines that know more than the checkpoint, and parts of files."""
+    training = run_training(corpus, recipe(), str(tmp_path / "run"))
+    for record in training:
+        if isinstance(record, SampleRecord) and record.step == 30:
+            break
+    assert checkpoint_steps(tmp_path / "run")[-1] == 28
+    (tmp_path / "run" / "checkpoints" / ".step-000030.safetensors.x.part").write_bytes(b"half")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 30, "ep')
+    resume(corpus, tmp_path / "run")
+    assert remains(tmp_path / "run") == whole("gru")
+    assert not list((tmp_path / "run").rglob(".*"))
+
+
+def test_a_damaged_checkpoint_is_passed_over_aloud(corpus, tmp_path, whole):
+    train(corpus, tmp_path / "run", stop_after=25)
+    newest, before = reversed(checkpoint_steps(tmp_path / "run")[-2:])
+    path = checkpoint_path(tmp_path / "run", newest)
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    told = resume(corpus, tmp_path / "run")
+    assert told[0].step == before and f"step-{newest:06d}" in told[0].plan.notices[0]
+    assert remains(tmp_path / "run") == whole("gru")
+
+
+def test_a_run_can_be_trained_longer(corpus, tmp_path):
+    train(corpus, tmp_path / "run")
+    with pytest.raises(RunError, match="has made all its 40 steps"):
+        resume(corpus, tmp_path / "run")
+    assert resume(corpus, tmp_path / "run", more={"steps": 5})[-1].steps == 45
+    epoch = open_run(str(tmp_path / "run")).model.facts["epoch"]
+    told = resume(corpus, tmp_path / "run", more={"epochs": 1})
+    assert charloom.load(f"{tmp_path / 'run'}@last").facts["epoch"] == pytest.approx(epoch + 1)
+    assert told[-1].seconds > told[0].plan.steps * 0  # of all its parts
+    assert resume(corpus, tmp_path / "run", more={"minutes": 0.01})[-1].steps > told[-1].steps
+
+
+def test_what_was_asked_for_in_addition_is_kept_when_it_is_stopped_again(corpus, tmp_path):
+    train(corpus, tmp_path / "run", stop_after=20)
+    training = resume_training(open_run(str(tmp_path / "run")), corpus, {"steps": 30})
+    next(training)  # and killed before its first step
+    assert resume(corpus, tmp_path / "run")[-1].steps == 50
+
+
+def test_another_text_is_refused_unless_it_is_asked_for(corpus, tmp_path):
+    train(corpus, tmp_path / "run", stop_after=20)
+    other = Corpus(corpus.text.replace("loom", "Œuvre") * 2, "other")
+    with pytest.raises(RunError, match=r"trained on another text: weaving, [\d,]+ characters; this is other"):
+        resume(other, tmp_path / "run")
+    known = load_model(checkpoint_path(tmp_path / "run", 20)).vocabulary.characters
+    told = resume(other, tmp_path / "run", new_text=True)
+    assert "2 characters of other that the model does not know yet" in told[0].plan.notices[0]
+    model = charloom.load(f"{tmp_path / 'run'}@last")
+    assert model.vocabulary.characters == known + "uŒ" and told[-1].steps == 40
+    assert model.score("Œuvre").nats_per_char > 0
+
+
+def test_a_permuted_alphabet_of_the_same_size_is_not_mistaken(tmp_path):
+    first = Corpus("abcd" * 300, "first")
+    train(first, tmp_path / "run", stop_after=30)
+    second = Corpus("bcda" * 300 + "a", "second")
+    before = charloom.load(f"{tmp_path / 'run'}@last").score("abcdabcd").nats_per_char
+    resume(second, tmp_path / "run", new_text=True)
+    model = charloom.load(f"{tmp_path / 'run'}@last")
+    assert model.vocabulary.characters == "abcd" and model.score("abcdabcd").nats_per_char < before
+
+
+def test_a_new_run_can_begin_with_a_model(corpus, tmp_path):
+    train(corpus, tmp_path / "a", cell="lstm")
+    model = load_model(tmp_path / "a" / "model.safetensors")
+    other = Corpus(corpus.text + "ß", "other")
+    asked = Recipe("auto", "", RECIPES["auto"].settings).with_values({"steps": 1, "batch_size": 4})
+    told = list(run_training(other, asked, str(tmp_path / "b"), init=model))
+    assert told[0].architecture == replace(model.architecture, vocabulary_size=len(model.vocabulary) + 1)
+    assert told[1].val_loss < told[0].baselines.uniform - 0.2  # it begins with what the other knew
+    with pytest.raises(SettingsError, match="hidden_size is 16 in the model"):
+        next(run_training(other, asked.with_values({"hidden_size": 17}), str(tmp_path / "c"), init=model))
+
+
+def test_only_the_newest_checkpoints_stay(corpus, tmp_path):
+    for keep, expected in ((1, [40]), (2, [35, 40]), (0, [7, 14, 21, 28, 35, 40])):
+        train(corpus, tmp_path / f"run{keep}", keep_checkpoints=keep)
+        assert checkpoint_steps(tmp_path / f"run{keep}") == expected
+
+
+def test_a_checkpoint_can_be_asked_for(corpus, tmp_path):
+    asked = iter([False] * 3 + [True] + [False] * 100)
+    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), save_now=lambda: next(asked)))
+    assert [r.step for r in told if isinstance(r, CheckpointRecord)][:2] == [4, 7]
+
+
+def test_a_checkpoint_is_saved_by_the_clock(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_files, "_LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(run_files, "_MOST_SHARE", 1e9)
+    told = train(corpus, tmp_path / "run", steps=5)
+    assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [1, 2, 3, 4, 5]
+
+
+class Poison:
+    """Makes the numbers of some updates not finite, somewhere in them."""
+
+    def __init__(self, monkeypatch, steps, where, value):
+        self.steps, self.where, self.value = set(steps), where, value
+        self.update = loop.Updates._update
+        monkeypatch.setattr(loop.Updates, "_update", lambda updates, *batch: self(updates, *batch))
+
+    def __call__(self, updates, inputs, targets):
+        if updates.step + 1 not in self.steps:
+            return self.update(updates, inputs, targets)
+        network, value = updates.network, self.value
+        if self.where == "loss":
+            original = network.loss
+            network.loss = lambda *a: (lambda loss, state: (loss * value, state))(*original(*a))
+        elif self.where == "gradient":
+            hook = network.output.weight.register_hook(lambda gradient: gradient * value)
+        elif self.where == "activation":
+            original = network.loss
+            network.loss = lambda *a: (
+                lambda loss, state: (
+                    loss,
+                    (tuple(p * value for p in state[0]), *state[1:])
+                    if isinstance(state[0], tuple)
+                    else (state[0] * value, *state[1:]),
+                )
+            )(*original(*a))
+        elif self.where == "weight":
+            with torch.no_grad():
+                network.output.weight[0, 0] = value
+        found = self.update(updates, inputs, targets)
+        if self.where == "gradient":
+            hook.remove()
+        elif self.where in ("loss", "activation"):
+            del network.loss
+        return found
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_an_update_that_is_not_finite_changes_nothing_and_is_told(corpus, tmp_path, monkeypatch, where, value):
+    Poison(monkeypatch, [12, 13, 20], where, value)
+    told = train(corpus, tmp_path / "run", checkpoint_every=1, keep_checkpoints=0)
+    assert [r.step for r in told if isinstance(r, StepRecord) and r.loss is None] == [12, 13, 20]
+    assert [(r.step, r.event) for r in told if isinstance(r, EventRecord)] == [(s, "skipped") for s in (12, 13, 20)]
+    at = {step: load_checkpoint(checkpoint_path(tmp_path / "run", step)) for step in (11, 12, 13, 14)}
+    for name, value_before in {**at[11][0].weights, **at[11][1].tensors}.items():
+        if not name.startswith("losses"):
+            for step in (12, 13):
+                np.testing.assert_array_equal({**at[step][0].weights, **at[step][1].tensors}[name], value_before)
+    assert any((at[13][0].weights[n] != at[14][0].weights[n]).any() for n in at[13][0].weights)
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    events = [line for line in lines if "event" in line]
+    assert events == [{"step": s, "event": "skipped", "loss": None} for s in (12, 13, 20)]
+    losses = [r.loss for r in told if isinstance(r, StepRecord) and r.loss is not None]
+    assert told[-1].train_loss == pytest.approx(np.mean(losses[-told[0].plan.steps_per_epoch :]))
+
+
+def test_weights_that_are_not_finite_send_it_back_with_half_the_learning_rate(corpus, tmp_path, monkeypatch):
+    poison = Poison(monkeypatch, [17], "weight", float("nan"))
+    training, told = run_training(corpus, recipe(), str(tmp_path / "run")), []
+    for record in training:
+        told.append(record)
+        if isinstance(record, EventRecord) and record.event == "rolled back":
+            poison.steps = set()
+    back = [r.step for r in told if isinstance(r, StepRecord)]
+    assert back == [*range(1, 20), *range(15, 41)]  # steps 17, 18 and 19 were left out; 14 is the last checkpoint
+    rates = {r.step: r.learning_rate for r in told if isinstance(r, StepRecord)}
+    plain = {r.step: r.learning_rate for r in train(corpus, tmp_path / "plain") if isinstance(r, StepRecord)}
+    assert all(rates[step] == plain[step] * (0.5 if step > 14 else 1) for step in plain)
+    for path in (tmp_path / "run").rglob("*.safetensors"):
+        load_checkpoint(path)  # refuses what is not finite
+
+
+def test_a_training_that_stays_not_finite_ends_clearly_and_keeps_what_was_good(corpus, tmp_path, monkeypatch):
+    Poison(monkeypatch, range(25, 100), "loss", float("inf"))
+    with pytest.raises(NonFiniteError, match=r"halved 2 times: the training has diverged\. The best model so far") as e:
+        train(corpus, tmp_path / "run")
+    assert e.value.exit_code == 4
+    assert charloom.load(tmp_path / "run").facts["step"] == 20
+    assert open_run(str(tmp_path / "run")).training.facts["rate_factor"] == 0.25
+
+
+def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_files, "_RETRY_SECONDS", 0.0)
+    real, full = run_files.save_model, []
+
+    def save(path, *parts):
+        if full:
+            raise OSError(28, "No space left on device")
+        real(path, *parts)
+
+    monkeypatch.setattr(run_files, "save_model", save)
+    training, told = run_training(corpus, recipe(sample_length=0), str(tmp_path / "run")), []
+    for record in training:
+        told.append(record)
+        if isinstance(record, StepRecord):
+            full[:] = [1] if record.step in (14, 15) else []
+    events = [r for r in told if isinstance(r, EventRecord)]
+    assert [r.step for r in events] == [14, 15] and "No space left on device" in events[0].message
+    assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [7, 16, 21, 28, 35, 40]
+    with pytest.raises(SaveError, match=r"tried 4 times; what was saved before is still there"):
+        for record in run_training(corpus, recipe(), str(tmp_path / "other")):
+            if isinstance(record, StepRecord) and record.step > 14:
+                full[:] = [1]
+    full.clear()
+    assert checkpoint_steps(tmp_path / "other")[-1] == 14 == open_run(str(tmp_path / "other")).model.facts["step"]
+    resume(corpus, tmp_path / "other")
+
+
+def test_a_disk_without_room_is_refused_at_the_start(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    with pytest.raises(RunError, match=r"1\.0 MB free, but 3 checkpoints of this model need 3\.\d MB"):
+        next(run_training(corpus, recipe(), str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()
