@@ -22,6 +22,8 @@ from charloom.text.vocabulary import Vocabulary
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
+pytest_plugins = ["promises"]
+
 LINES = [
     "The loom is warm and the thread is long.",
     "Weave the letters, one by one!",

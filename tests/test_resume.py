@@ -15,7 +15,7 @@ from charloom.model.model_file import load_checkpoint, load_model
 from charloom.model.run_folder import checkpoint_path, checkpoint_steps
 from charloom.plan.recipes import RECIPES, Recipe
 from charloom.text.corpus import Corpus
-from charloom.training import loop, run_files
+from charloom.training import loop, run_files, trainer
 from charloom.training.records import CheckpointRecord, EventRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
@@ -100,6 +100,17 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(corpus, tmp_path, whole
     told = resume(corpus, tmp_path / "run")
     assert remains(tmp_path / "run") == whole(kind)
     assert told[0].step == cut and not told[-1].interrupted
+
+
+def test_a_run_stopped_while_it_writes_its_last_sample_writes_it_when_it_goes_on(corpus, tmp_path, whole, monkeypatch):
+    sampling = []
+    sample = trainer.Trainer._sample
+    monkeypatch.setattr(trainer.Trainer, "_sample", lambda *a: (sampling.append(a[1]), sample(*a))[1])
+    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: 40 in sampling))
+    assert told[-1].interrupted and told[-1].steps == 40 and told[-1].val_loss
+    monkeypatch.undo()
+    resume(corpus, tmp_path / "run")
+    assert remains(tmp_path / "run") == whole("gru")
 
 
 def test_a_run_stopped_while_it_evaluates_evaluates_when_it_goes_on(corpus, tmp_path, whole, monkeypatch):

@@ -8,18 +8,19 @@ from charloom.model.run_folder import (
     check_new_run_folder,
     checkpoint_path,
     checkpoint_steps,
-    create_run_folder,
     find_model,
+    new_run_folder,
 )
 
 
 def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [str(create_run_folder(None, "book")) for _ in range(3)] == [
-        str(Path("runs") / name) for name in ("book", "book-2", "book-3")
-    ]
-    with pytest.raises(RunError, match="exists already"):
-        create_run_folder("runs/book", "book")
+    for name in ("book", "book-2", "book-3"):
+        with new_run_folder(None, "book") as folder:
+            assert folder == Path("runs") / name
+    with pytest.raises(RunError, match="exists already"), new_run_folder("runs/book", "book"):
+        pass
+    assert (Path("runs") / "book").is_dir()
     with pytest.raises(RunError, match="exists already"):
         check_new_run_folder("runs/book")
     check_new_run_folder(None)
@@ -28,8 +29,15 @@ def test_runs_are_numbered_and_never_overwritten(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="made of POSIX paths")
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot be made"):
-        create_run_folder(str(tmp_path / "file" / "run"), "book")
+    with pytest.raises(RunError, match="cannot be made"), new_run_folder(str(tmp_path / "file" / "run"), "book"):
+        pass
+
+
+def test_a_folder_in_which_nothing_was_saved_is_removed_again(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_run_folder(str(tmp_path / "run"), "book") as folder:
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+    assert not folder.exists()
 
 
 def test_models_are_found_by_file_folder_last_and_step(run):

@@ -167,9 +167,10 @@ def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, 
         with noting(flag):
             for record in chain([first], records):
                 view.show(record)
-    if as_json and isinstance(record, FinishRecord):
+    assert isinstance(record, FinishRecord)
+    if as_json:
         print_json(asdict(record))
-    if flag.signal_number is not None:
+    if flag.signal_number is not None and record.interrupted:  # not if it came too late
         raise Stopped(flag.signal_number)
 
 

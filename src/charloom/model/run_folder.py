@@ -42,17 +42,7 @@ def checkpoint_steps(run: Path) -> list[int]:
 
 @contextmanager
 def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
-    """Make the folder of a new run, and remove it again if what follows fails; see ``create_run_folder``."""
-    folder = create_run_folder(asked, corpus)
-    try:
-        yield folder
-    except BaseException:
-        rmtree(folder, ignore_errors=True)
-        raise
-
-
-def create_run_folder(asked: str | None, corpus: str) -> Path:
-    """Make the folder of a new run; an older run is never overwritten.
+    """Make the folder of a new run, and remove it again if what follows fails; an older run is never overwritten.
 
     Args:
         asked: The folder the user named, or None for ``runs/<corpus>``, then ``-2``, ``-3`` ...
@@ -62,16 +52,23 @@ def create_run_folder(asked: str | None, corpus: str) -> Path:
         RunError: If the folder asked for exists already, or cannot be made or written to.
     """
     folder = Path(asked) if asked is not None else next(_free_names(Path("runs"), corpus))
+    is_ours = not folder.exists()
     try:
-        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=False)
-        (folder / METRICS).touch()
-    except FileExistsError:
-        raise RunError(_exists(folder)) from None
-    except OSError as error:
-        raise RunError(
-            f"The run folder {folder} cannot be made: {error.strerror or error}. Name another with -o."
-        ) from None
-    return folder
+        try:
+            (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=False)
+            (folder / METRICS).touch()
+        except FileExistsError:
+            is_ours = False
+            raise RunError(_exists(folder)) from None
+        except OSError as error:
+            raise RunError(
+                f"The run folder {folder} cannot be made: {error.strerror or error}. Name another with -o."
+            ) from None
+        yield folder
+    except BaseException:
+        if is_ours:
+            rmtree(folder, ignore_errors=True)
+        raise
 
 
 def check_new_run_folder(asked: str | None) -> None:

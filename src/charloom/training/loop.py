@@ -12,7 +12,7 @@ from torch import Tensor
 
 from charloom.plan.settings import Settings
 from charloom.training.device import Device, flushed_denormals, kept_memory
-from charloom.training.network import CharNetwork, NetworkState, chosen_state, detached
+from charloom.training.network import CharNetwork, NetworkState, chosen_state, detached, finite_state
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
 from charloom.training.records import StepRecord
 from charloom.training.streams import Batches
@@ -41,8 +41,8 @@ def train_steps(
 class Updates:
     """An iterator over the updates of a training; all that the next one depends on can be read and set.
 
-    An update whose loss or gradient is NaN or infinite is left out: neither the weights, nor the optimizer, nor the
-    carried state take anything from it.
+    An update whose loss, gradient or state is NaN or infinite is left out: neither the weights, nor the optimizer, nor
+    the carried state take anything from it.
 
     Args:
         network: Changed in place; it must be on the device.
@@ -83,9 +83,8 @@ class Updates:
         if batch.resets_state:
             self._state = None
         with flushed_denormals():
-            loss, grad_norm = self._update(batch.inputs, batch.targets)
+            loss, grad_norm, finite = self._update(batch.inputs, batch.targets)
         self.step += 1
-        finite = math.isfinite(loss) and math.isfinite(grad_norm)
         return StepRecord(
             step=self.step,
             epoch=batch.epoch + (batch.index + 1) / self.batches.batches_per_epoch,
@@ -95,8 +94,8 @@ class Updates:
             seconds=time.perf_counter() - began,
         )
 
-    def _update(self, inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float]:
-        """Make one update; return the loss, and the gradient's L2 norm before it was shortened."""
+    def _update(self, inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float, bool]:
+        """Make one update; return the loss, the gradient's L2 norm as it was, and whether all was finite."""
         ids, wanted = (torch.from_numpy(a.astype("int64")).to(self.device.name) for a in (inputs, targets))
         with self.device.autocast():
             loss, after = self.network.loss(ids, wanted, self._state, self._generator)
@@ -104,10 +103,11 @@ class Updates:
         torch.autograd.backward(loss)
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm or math.inf)
-        bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(grad_norm))
-        self._state = chosen_state(bad, self._state, detached(after))
+        after = detached(after)
+        bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(grad_norm) & finite_state(after))
+        self._state = chosen_state(bad, self._state, after)
         self._step_optimizer(bad)
-        return loss.item(), float(grad_norm)
+        return loss.item(), float(grad_norm), not bad.item()
 
     def _step_optimizer(self, bad: Tensor) -> None:
         """Change the weights unless the flag is set; a fused optimizer looks at it where it is, on the device."""

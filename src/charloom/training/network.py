@@ -218,6 +218,12 @@ def chosen_state(bad: Tensor, before: NetworkState | None, after: NetworkState) 
     )
 
 
+def finite_state(state: NetworkState) -> Tensor:
+    """Return a flag: whether all numbers of a state are finite."""
+    parts = [part for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
+    return torch.stack([part.isfinite().all() for part in parts]).all()
+
+
 def map_state(change: Callable[[Tensor], Tensor], state: NetworkState) -> NetworkState:
     """Return the state with every vector (1, B, H) of it changed."""
     return tuple((change(s[0]), change(s[1])) if isinstance(s, tuple) else change(s) for s in state)

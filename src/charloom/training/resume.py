@@ -18,8 +18,8 @@ from charloom.training.checkpoint import checkpoint_bytes, clean, newest_checkpo
 from charloom.training.growing import grown_rows
 from charloom.training.preparation import Preparation, measure_step_seconds, prepare
 from charloom.training.records import Record
-from charloom.training.run import Run, never
 from charloom.training.run_files import RunFiles
+from charloom.training.trainer import Trainer, never
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def resume_training(
     ready = prepare(corpus, recipe, where, saved.model, fit=not same_text)
     plan = _plan(saved, ready, more or {})
     files = RunFiles(saved.folder, plan.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
-    run = Run(ready, plan, files, began)
+    trainer = Trainer(ready, plan, files, began)
     training = _grown(saved.training, ready)
-    run.restore(SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}), training, same_text)
+    trainer.restore(SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}), training, same_text)
     if plan.settings != saved.settings or not same_text:
-        run.write_change()
-    yield from run.train(stop, save_now)
+        trainer.write_change()
+    yield from trainer.train(stop, save_now)
 
 
 def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Plan:
@@ -139,8 +139,7 @@ def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Pla
     elif "minutes" in more:
         seconds = more["minutes"] * 60
         steps = done + steps_in_time(seconds, measure_step_seconds(ready, seconds), 0.0, settings.eval_every)
-    evaluation = saved.training.facts["history"]["evaluation"]
-    if steps < done or (steps == done and evaluation and evaluation["step"] == done):
+    if steps <= done and saved.training.facts["finished"]:
         raise RunError(
             f"{saved.folder} has made all its {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
             "so much more it will be."

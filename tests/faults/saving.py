@@ -1,0 +1,128 @@
+"""Saves checkpoints and is killed, or has its file operations fail, on the way: ``python saving.py FOLDER KIND COUNT``.
+
+KIND is "kills": so many kills at random moments of saving, or "operations": a kill, and each of some errors, at every
+file operation of a save (``faults.c`` must be loaded). After each the newest checkpoint must be whole. Prints JSON.
+"""
+
+import errno
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from charloom.errors import CharloomError
+from charloom.model.architecture import Architecture
+from charloom.model.files import remove_parts
+from charloom.model.model_file import SavedModel, SavedTraining
+from charloom.model.run_folder import CHECKPOINTS, METRICS, checkpoint_steps
+from charloom.text.vocabulary import Vocabulary
+from charloom.training.checkpoint import checkpoint_bytes, newest_checkpoint
+from charloom.training.run_files import RunFiles
+
+ARCHITECTURE = Architecture(5, "gru", embedding_size=16, hidden_size=128)
+ERRORS = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EACCES", "EROFS")
+ARM, DISARM = -77, -78
+
+
+def save(files, step):
+    """Save a checkpoint in which every number is the step."""
+    shapes = ARCHITECTURE.parameter_shapes()
+    weights = {name: np.full(shape, step, np.float32) for name, shape in shapes.items()}
+    averages = {f"mean.{name}": value + 0.5 for name, value in weights.items()}
+    model = SavedModel(ARCHITECTURE, Vocabulary("abcde"), weights, {"step": step})
+    files.append(METRICS, f'{{"step": {step}}}\n')
+    files.save_checkpoint(step, model, SavedTraining({"step": step, "files": files.lengths()}, averages))
+
+
+def newest(run):
+    """Return the step of the newest checkpoint, all of whose parts must be of that step."""
+    model, training, notices = newest_checkpoint(run)
+    step = training.facts["step"]
+    assert not notices, notices
+    assert model.facts["step"] == step and all((w == step).all() for w in model.weights.values())
+    assert all((t == step + 0.5).all() for t in training.tensors.values())
+    lines = (run / METRICS).read_bytes()[: training.facts["files"][METRICS]].decode().splitlines()
+    assert json.loads(lines[-1])["step"] == step
+    return step
+
+
+def begin(folder):
+    run = Path(folder)
+    (run / CHECKPOINTS).mkdir(parents=True)
+    files = RunFiles(run, 1, checkpoint_bytes(ARCHITECTURE.num_parameters))
+    save(files, 1)
+    return run, files
+
+
+def kills(folder, count):
+    """Kill at a random moment while it saves one after another; at most the one under way may be lost."""
+    run, files = begin(folder)
+    left_over = 0
+    for _ in range(count):
+        reader, writer = os.pipe()
+        start = newest(run)
+        child = os.fork()
+        if child == 0:
+            files.cut({METRICS: (run / METRICS).stat().st_size})
+            for step in range(start + 1, start + 10**6):
+                save(files, step)
+                os.write(writer, b".")
+        os.close(writer)
+        time.sleep(random.uniform(0.0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        completed = start + len(os.read(reader, 1 << 16))
+        os.close(reader)
+        assert newest(run) in (completed, completed + 1)
+        parts = [*run.rglob(".*.part")]
+        assert len(parts) <= 1
+        left_over += len(parts)
+        remove_parts(run / CHECKPOINTS)
+        assert len(checkpoint_steps(run)) <= 5  # a kill before older ones were removed leaves that to the next save
+    return {"kills": count, "parts left and removed": left_over}
+
+
+def operations(folder, count):
+    """Kill, and fail in every way, at each operation until a save has none so late; or at some of them at random."""
+    run, files = begin(folder)
+    found = dict.fromkeys(("KILL", *ERRORS), 0)
+    for kind in found:
+        number = 0 if kind == "KILL" else getattr(errno, kind)
+        for at in range(1, 1000):
+            if count and random.random() > count / 250:
+                continue
+            before = newest(run)
+            files.cut({METRICS: (run / METRICS).stat().st_size})
+            child = os.fork()
+            if child == 0:
+                os._exit(_one_save(files, before + 1, at, number))
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            after = newest(run)
+            assert after in (before, before + 1)
+            assert status != 0 or after == before + 1, "success was claimed"
+            remove_parts(run / CHECKPOINTS)
+            remove_parts(run)
+            if status == 9:  # nothing happened: this save has no such operation
+                break
+            found[kind] += 1
+    return found
+
+
+def _one_save(files, step, at, number):
+    """Return 0 if it saved in spite of the fault, 1 if it said that it could not, 9 if there was no fault."""
+    os.write(ARM, f"{at} {number}".encode())
+    try:
+        save(files, step)
+        said = 0
+    except (OSError, CharloomError):
+        said = 1
+    return said if os.write(DISARM, b"") else 9
+
+
+if __name__ == "__main__":
+    print(json.dumps({"kills": kills, "operations": operations}[sys.argv[2]](sys.argv[1], int(sys.argv[3]))))
