@@ -27,8 +27,8 @@ demo: install ## train a minute on the Python docs, then write 600 characters
 test: install ## the fast tests
 	$(BIN)/python -m pytest -m 'not slow'
 
-test-full: install ## every test, the slow ones too
-	$(BIN)/python -m pytest
+test-full: install ## every test, the slow ones too, and docs/promises.md
+	$(BIN)/python -m pytest --promises docs/promises.md
 
 check: format lint types test ## everything that must hold before a commit
 

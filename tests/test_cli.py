@@ -211,6 +211,23 @@ def test_where_torch_is_missing_train_says_how_to_get_it(cli, text):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_training_goes_on_and_finds_its_text(cli, text):
+    Path("texts").mkdir()
+    Path("texts/book.txt").write_text(text)
+    assert cli("train", "texts", "--steps", 20, "-o", "run", *SMALL).code == 0
+    longer = cli("train", "--resume", "run", "--steps", 10, "--json")
+    assert longer.code == 0 and longer.json["steps"] == 30 and "going on after step 20" in longer.err
+    Path("texts").rename("moved")
+    lost = cli("train", "--resume", "run", "--steps", 10)
+    assert lost.code == 2 and "Its text is wanted" in lost.err and "charloom train TEXT --resume run" in lost.err
+    assert cli("train", "moved", "--resume", "run", "--steps", 10, "--json").json["steps"] == 40
+    Path("other.txt").write_text(text + "Ωδή")
+    other = cli("train", "other.txt", "--resume", "run", "--new-text", "--steps", 5, "--json")
+    assert other.json["steps"] == 45 and "3 characters of other that the model does not know yet" in other.err
+    begun = cli("train", "moved/book.txt", "--init", "run", "--steps", 1, "--json", "--set", "batch_size=4")
+    assert begun.code == 0 and cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωδή")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_training_with_the_model_saved(cli, text, number, code):

@@ -68,6 +68,21 @@ TRAINING = [
     (["good.txt", "--recipe", "tutorial-gru"], "fewer than batch_size 64"),
     (["good.txt", "--seed", "-1"], "seed must be"),
     (["good.txt", "--stepz", "5"], "No such option"),
+    ([], "Missing argument 'CORPUS...'"),
+    (["--resume", "nowhere"], "nowhere is no run folder"),
+    (["--resume", "taken"], "taken is no run folder"),
+    (["--resume", "RUN"], "does not say where its text (weaving) lies"),
+    (["good.txt", "--resume", "RUN"], "trained on another text: weaving"),
+    (["--resume", "RUN", "--new-text"], "--new-text needs the text"),
+    (["good.txt", "--new-text"], "--new-text goes with --resume RUN"),
+    (["--resume", "RUN", "--set", "seed=1"], "--set cannot be given with --resume"),
+    (["--resume", "RUN", "-o", "other", "--seed", "2"], "--output, --seed cannot be given with --resume"),
+    (["--resume", "RUN", "--plan"], "--plan cannot be given with --resume"),
+    (["--resume", "RUN", "--steps", "0"], "--steps must be above 0"),
+    (["--resume", "RUN", "--steps", "5", "--minutes", "1"], "Give one of"),
+    (["good.txt", "--init", "nowhere"], "There is no model 'nowhere'"),
+    (["good.txt", "--init", "model.txt"], "not a safetensors file"),
+    (["good.txt", "--init", "RUN", "--set", "hidden_size=17"], "hidden_size is 48 in the model"),
 ]
 
 OTHERS = [

@@ -23,7 +23,7 @@ def test_the_tutorial_recipes_have_the_tutorials_values(name, cell, parameters):
     assert (s.reset_state, s.shuffle) == {"gru": ("never", "epoch"), "lstm": ("window", "once")}[cell]
     assert (s.schedule, s.warmup_steps, s.max_grad_norm) == ("constant", 0, 0)
     assert (s.dropout_input, s.dropout_hidden, s.dropout_output, s.weight_decay) == (0, 0, 0, 0)
-    assert (s.epochs, s.val_fraction, s.precision) == (10, 0, "float32")
+    assert (s.epochs, s.val_fraction, s.precision) == (10, 0, "auto")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -37,7 +37,6 @@ _TUTORIAL = Settings(
     epochs=10,
     minutes=0.0,
     keep_checkpoints=0,
-    precision="float32",  # bfloat16 waits until it has been shown to leave these losses where they are
     val_fraction=0.0,
 )
 

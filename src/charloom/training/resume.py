@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charloom.errors import CharloomError, RunError
+from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.model_file import SavedModel, SavedTraining
 from charloom.plan.planner import Plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import Recipe
@@ -54,16 +54,16 @@ class SavedRun:
         """Read its text again.
 
         Raises:
-            RunError: If it is not known where that is.
-            CorpusError: If it cannot be read.
+            RunError: If it is not known where that is, or it cannot be read there.
         """
+        how = f"Name it: charloom train TEXT --resume {self.folder}"
         if self.sources is None:
             name = self.model.facts.get("corpus")
-            raise RunError(
-                f"{self.folder} does not say where its text ({name}) lies. Name it: charloom train TEXT --resume "
-                f"{self.folder}"
-            )
-        return Corpus.read(self.sources, self.encoding)
+            raise RunError(f"{self.folder} does not say where its text ({name}) lies. {how}")
+        try:
+            return Corpus.read(self.sources, self.encoding)
+        except CorpusError as error:
+            raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
 
 def open_run(folder: str) -> SavedRun:
