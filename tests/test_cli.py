@@ -225,7 +225,7 @@ def test_a_training_goes_on_and_finds_its_text(cli, text):
     other = cli("train", "other.txt", "--resume", "run", "--new-text", "--steps", 5, "--json")
     assert other.json["steps"] == 45 and "3 characters of other that the model does not know yet" in other.err
     begun = cli("train", "moved/book.txt", "--init", "run", "--steps", 1, "--json", "--set", "batch_size=4")
-    assert begun.code == 0 and cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωδή")
+    assert begun.code == 0 and cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωήδ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

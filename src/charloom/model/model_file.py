@@ -39,6 +39,8 @@ STORED_AS: dict[str, np.dtype[Any]] = {
 _SCALE = ".scale"
 _TRAINING = "training."
 
+_WORTH_THREADS = 4 << 20  # bytes
+
 _HEADER_LIMIT = 4 << 20  # bytes; the largest vocabulary accepted takes less than one of these four
 
 
@@ -107,7 +109,7 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
         described["training"] = dict(training.facts)
         tensors |= {_TRAINING + name: np.ascontiguousarray(value) for name, value in training.tensors.items()}
         _check_finite({name: value for name, value in tensors.items() if name.startswith(_TRAINING)})
-    described["tensor_sha256"] = {name: _digest(value.data) for name, value in tensors.items()}
+    described["tensor_sha256"] = _digests(tensors)
     header = json.dumps(described, sort_keys=True, allow_nan=False)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
     write_whole(path, safetensors_numpy.save(tensors, {"charloom": f"{_digest(header.encode())} {header}"}))
@@ -149,8 +151,8 @@ def _parse(data: bytes) -> tuple[SavedModel, SavedTraining | None]:
         raise ModelFileError("its header does not say in a known way how the weights are stored.")
     beside = {name for name in tensors if name.startswith(_TRAINING)} if isinstance(training, dict) else set()
     _check_tensors({name: tensors[name] for name in tensors.keys() - beside}, architecture, stored_as)
-    for name, value in tensors.items():
-        if digests.get(name) != _digest(value.data):
+    for name, digest in _digests(tensors).items():
+        if digests.get(name) != digest:
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
     weights = {name: _restored(tensors, name) for name in architecture.parameter_shapes()}
     saved = SavedModel(architecture, vocabulary, weights, facts, stored_as)
@@ -226,6 +228,17 @@ def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.floa
         return tensors[name].astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):  # scales that overflow are refused where sums are checked
         return dequantize(Quantized(tensors[name], tensors[name + _SCALE]))
+
+
+def _digests(tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Return the checksum of every tensor; where they are large, on two threads."""
+    parts = [value.data for value in tensors.values()]
+    if sum(part.nbytes for part in parts) < _WORTH_THREADS:
+        return dict(zip(tensors, map(_digest, parts), strict=True))
+    from concurrent.futures import ThreadPoolExecutor  # what reads small models need not wait for it
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(tensors, pool.map(_digest, parts), strict=True))
 
 
 def _digest(data: bytes | memoryview) -> str:

@@ -1,6 +1,5 @@
 """The training loop: an iterator that makes one update at a time, yields a record of it, and prints nothing."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -102,7 +101,9 @@ class Updates:
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        grad_norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm or math.inf)
+        grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.settings.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.max_grad_norm, grad_norm)
         after = detached(after)
         bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(grad_norm) & finite_state(after))
         self._state = chosen_state(bad, self._state, after)

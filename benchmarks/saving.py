@@ -1,0 +1,101 @@
+"""What keeping a training safe costs: checkpoints, their checksums, and looking for numbers that are not finite.
+
+    python benchmarks/saving.py
+
+For the default recipe and for the tutorial's GRU: the medians of saving a checkpoint and of its SHA-256 alone; of a
+step, and of one that does not look whether its numbers are finite, in turn. A table, then one line of JSON.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from charloom.model.model_file import SavedModel, SavedTraining, _digests, save_model
+from charloom.plan.recipes import RECIPES
+from charloom.text.vocabulary import Vocabulary
+from charloom.training import loop
+from charloom.training.device import choose_device, kept_memory
+from charloom.training.loop import Updates
+from charloom.training.network import CharNetwork
+from charloom.training.preparation import initial_weights
+from charloom.training.run_files import _LEAST_SECONDS
+from charloom.training.streams import make_batches
+from machine import processor
+
+KNOWN = 65
+ROUNDS = {"auto": 600, "tutorial-gru": 40}
+
+
+def updates_of(recipe):
+    settings = RECIPES[recipe].settings
+    architecture = settings.architecture(KNOWN)
+    network = CharNetwork(architecture, initial_weights(architecture, 0))
+    ids = np.random.default_rng(0).integers(0, KNOWN, 10**6).astype(np.uint8)
+    return Updates(network, make_batches(ids, settings), settings, 10**6, choose_device("cpu"))
+
+
+def seconds_of(action):
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def saving(updates):
+    """Return the median seconds of a save, of its checksums, and the bytes of the file."""
+    vocabulary = Vocabulary("".join(map(chr, range(200, 200 + KNOWN))))
+    model = SavedModel(updates.network.architecture, vocabulary, updates.network.weights(), {})
+    training = SavedTraining({}, updates.tensors())
+    arrays = dict(enumerate([*model.weights.values(), *training.tensors.values()]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.safetensors"
+        saves = [seconds_of(lambda: save_model(path, model, training)) for _ in range(9)]
+        size = path.stat().st_size
+    sums = [seconds_of(lambda: _digests(arrays)) for _ in range(9)]
+    return statistics.median(saves), statistics.median(sums), size
+
+
+def guarding(updates, rounds):
+    """Return the median seconds of a step, and by what share it is longer than one beside it that does not look."""
+    true = torch.tensor(True)
+    looking = loop.finite_state, loop.chosen_state, torch.isfinite
+    not_looking = (lambda state: true), (lambda bad, before, after: after), (lambda value: true)
+    found = {looking: [], not_looking: []}
+    for _ in range(rounds):
+        for way, seconds in found.items():
+            loop.finite_state, loop.chosen_state, torch.isfinite = way
+            seconds.append(next(updates).seconds)
+    loop.finite_state, loop.chosen_state, torch.isfinite = looking
+    pairs = zip(found[looking], found[not_looking], strict=True)
+    return statistics.median(found[looking]), statistics.median(a / b for a, b in pairs) - 1
+
+
+def main():
+    found = {}
+    with kept_memory():
+        for recipe in ("auto", "tutorial-gru"):
+            updates = updates_of(recipe)
+            for _ in range(3):
+                next(updates)
+            save, checksums, size = saving(updates)
+            step, guard = guarding(updates, ROUNDS[recipe])
+            found[recipe] = {
+                "save_seconds": save,
+                "megabytes": size / 1e6,
+                "share_of_time": save / max(_LEAST_SECONDS, save * 50),
+                "checksums_of_a_save": checksums / save,
+                "step_seconds": step,
+                "guard_of_a_step": guard,
+            }
+    print(f"| {'':24} | {' | '.join(found)} |\n|---|{'---:|' * len(found)}")
+    for key in next(iter(found.values())):
+        print(f"| {key:24} | {' | '.join(f'{row[key]:.4f}' for row in found.values())} |")
+    print(json.dumps({"benchmark": "saving", "processor": processor(), "recipes": found}))
+
+
+if __name__ == "__main__":
+    main()
