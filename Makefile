@@ -28,7 +28,7 @@ test: install ## the fast tests
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-full: install ## every test, the slow ones too, and docs/promises.md
-	$(BIN)/python -m pytest --promises docs/promises.md
+	$(BIN)/python -m pytest --promises=docs/promises.md
 
 check: format lint types test ## everything that must hold before a commit
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -83,10 +84,10 @@ def noting(flag: StopFlag) -> Iterator[None]:
     A thread of its own takes them, so that it need not wait for what the main thread is computing. A signal that is
     ignored (under nohup, say) stays ignored.
     """
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    reader, writer = socket.socketpair()  # a pipe would do, but not on Windows
+    writer.setblocking(False)
     before = _handle(lambda *_: None, (*_ENDING, _SAVING))
-    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=_take_all, args=(reader, flag), name="signals", daemon=True)
     thread.start()
     try:
@@ -94,13 +95,13 @@ def noting(flag: StopFlag) -> Iterator[None]:
     finally:
         signal.set_wakeup_fd(wakeup)
         _restore(before)
-        os.close(writer)  # ends the thread
+        writer.close()  # ends the thread
         thread.join()
-        os.close(reader)
+        reader.close()
 
 
-def _take_all(reader: int, flag: StopFlag) -> None:
-    while numbers := os.read(reader, 64):
+def _take_all(reader: socket.socket, flag: StopFlag) -> None:
+    while numbers := reader.recv(64):
         for number in numbers:
             flag.note(number)
 

@@ -78,7 +78,11 @@ def open_run(folder: str) -> SavedRun:
     try:
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
     except (KeyError, TypeError, CharloomError) as error:
-        raise RunError(f"{folder} was made by another version of charloom, and cannot go on here ({error}).") from None
+        raise _foreign(path, error) from None
+
+
+def _foreign(folder: Path, error: Exception) -> RunError:
+    return RunError(f"{folder} was made by another version of charloom, and cannot go on here ({error!r}).")
 
 
 def resume_training(
@@ -121,8 +125,11 @@ def resume_training(
     plan = _plan(saved, ready, more or {})
     files = RunFiles(saved.folder, plan.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
     trainer = Trainer(ready, plan, files, began)
-    training = _grown(saved.training, ready)
-    trainer.restore(SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}), training, same_text)
+    model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {})
+    try:
+        trainer.restore(model, _grown(saved.training, ready), same_text)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _foreign(saved.folder, error) from None
     if plan.settings != saved.settings or not same_text:
         trainer.write_change()
     yield from trainer.train(stop, save_now)

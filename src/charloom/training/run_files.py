@@ -130,9 +130,9 @@ class RunFiles:
         """Return whether something failed and it is time to try it again."""
         return self.failures > 0 and time.monotonic() >= self._retry_at
 
-    def wait_for_retry(self) -> None:
-        """Sleep until then."""
-        time.sleep(max(0.0, self._retry_at - time.monotonic()))
+    def wait_for_retry(self, at_most: float) -> None:
+        """Sleep until then, or for so many seconds."""
+        time.sleep(max(0.0, min(at_most, self._retry_at - time.monotonic())))
 
     def _check_free(self) -> None:
         if shutil.disk_usage(self.run).free < self._bytes:

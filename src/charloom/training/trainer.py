@@ -39,6 +39,7 @@ from charloom.training.streams import Position, make_batches
 
 _SKIPS = 3  # updates left out one after the other before the training goes back
 _ROLLBACKS = 2
+_PATIENCE = 1.0  # seconds to wait before a failed save is tried again, where somebody waits for the end
 
 
 def never() -> bool:
@@ -209,7 +210,7 @@ class Trainer:
                 return
             if not insist:
                 return
-            self.files.wait_for_retry()
+            self.files.wait_for_retry(_PATIENCE if self._stopped else math.inf)
 
     def _save_and_stop(self) -> Iterator[Record]:
         self._stopped = True
