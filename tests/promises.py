@@ -18,7 +18,7 @@ _KEPT = pytest.StashKey[list]()
 _HEAD = """# Promises, and how often they were tried
 
 Written by `{command}` on {date} (Python {python}, {machine}, two cores). Each line is a test that passed;
-`make test` tries the same less often.
+`make test` tries the same less often. What failed is said.
 
 | promise | what was tried | how often | result |
 |---|---|---:|---|
@@ -44,9 +44,8 @@ def promise(request):
     """Tell that a promise was kept: (its number, what was tried, how often, what came of it)."""
     kept = []
     yield lambda *row: kept.append(row)
-    report = request.node.stash.get(_PASSED, False)
-    if report:
-        request.config.stash[_KEPT] += kept
+    passed = request.node.stash.get(_PASSED, True)  # skipped: nothing was tried
+    request.config.stash[_KEPT] += kept if passed else [(0, request.node.name, 1, "**failed**")]
 
 
 _PASSED = pytest.StashKey[bool]()
@@ -56,20 +55,20 @@ _PASSED = pytest.StashKey[bool]()
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call":
-        item.stash[_PASSED] = report.passed
+        item.stash[_PASSED] = not report.failed
     return report
 
 
 def pytest_sessionfinish(session, exitstatus):
     path = session.config.getoption("--promises")
-    if not path or exitstatus:
+    if not path:
         return
     most = {}
     for number, tried, count, result in session.config.stash[_KEPT]:
         if count >= most.get((number, tried), (0, ""))[0]:
             most[number, tried] = count, result
     rows = [
-        f"| {number}. {PROMISES[number]} | {tried} | {count:,} | {result} |\n"
+        f"| {number}. {PROMISES.get(number, 'Not kept')} | {tried} | {count:,} | {result} |\n"
         for (number, tried), (count, result) in sorted(most.items())
     ]
     facts = {"date": datetime.date.today(), "python": platform.python_version(), "machine": platform.machine()}

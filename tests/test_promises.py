@@ -215,8 +215,8 @@ def train_in(folder, run, steps, *settings):
     """Start a training in a process of its own."""
     chosen = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "charloom", "train", "book.txt", "-o", run, "--steps", str(steps)]
-    silent = subprocess.DEVNULL
-    return subprocess.Popen([*command, *SMALL[2:], *chosen], cwd=folder, preexec_fn=heed, stderr=silent)
+    with (folder / f"{run}.log").open("w") as log:  # for those who look why it failed
+        return subprocess.Popen([*command, *SMALL[2:], *chosen], cwd=folder, preexec_fn=heed, stderr=log)
 
 
 class started:
@@ -224,7 +224,11 @@ class started:
 
     def __init__(self, folder, run, *settings, steps=10**6):
         self.process = train_in(folder, run, steps, *(settings or ("hidden_size=16",)))
-        wait_for(lambda: (folder / run / "checkpoints").is_dir() and checkpoint_steps(folder / run))
+        try:
+            wait_for(lambda: checkpoint_steps(folder / run))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self):
         return self.process

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
-_SAVING = "SIGUSR1"
+_SAVING = getattr(signal, "SIGUSR1", None)
 _SAME_EVENT_SECONDS = 1.0  # when a terminal is closed, the shell and the system often send a signal each
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -31,10 +31,13 @@ class StopFlag:
 
     Attributes:
         signal_number: The signal that asked for the end, or None as long as there was none.
+        can_wait: Whether the work looks at the flag; until it does, a signal ends it by an exception, which lets it
+            clear away what it began.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self.can_wait = False
         self._save = False
         self._asked_at = 0.0
 
@@ -47,13 +50,14 @@ class StopFlag:
         asked, self._save = self._save, False
         return asked
 
-    def raise_signal(self, number: int, _frame: FrameType | None) -> None:
-        """End the work here and now: there is nothing to save yet."""
-        raise Stopped(number)
+    def interrupt(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal in the main thread: raise ``Stopped`` if the work does not look at the flag yet."""
+        if not self.can_wait and number != _SAVING:
+            raise Stopped(number)
 
     def note(self, number: int) -> None:
-        """Take a signal; a second one that asks for the end leaves at once."""
-        if signal.Signals(number).name == _SAVING:
+        """Take a signal in a thread of its own; a second one that asks for the end leaves at once."""
+        if number == _SAVING:
             self._save = True
         elif self.signal_number is None:
             self.signal_number, self._asked_at = number, time.monotonic()
@@ -68,33 +72,25 @@ class StopFlag:
 
 
 @contextmanager
-def raising(flag: StopFlag) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP end the work at once, by an exception that lets it clear away what it began."""
-    before = _handle(flag.raise_signal, _ENDING)
-    try:
-        yield
-    finally:
-        _restore(before)
-
-
-@contextmanager
-def noting(flag: StopFlag) -> Iterator[None]:
+def stop_flag() -> Iterator[StopFlag]:
     """Let SIGINT, SIGTERM, SIGHUP and SIGUSR1 set a flag.
 
-    A thread of its own takes them, so that it need not wait for what the main thread is computing. A signal that is
+    A thread of its own notes them, so that it need not wait for what the main thread is computing. A signal that is
     ignored (under nohup, say) stays ignored.
     """
+    flag = StopFlag()
     reader, writer = socket.socketpair()  # a pipe would do, but not on Windows
     writer.setblocking(False)
-    before = _handle(lambda *_: None, (*_ENDING, _SAVING))
-    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     thread = threading.Thread(target=_take_all, args=(reader, flag), name="signals", daemon=True)
     thread.start()
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = _handle(flag.interrupt)
     try:
-        yield
+        yield flag
     finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
-        _restore(before)
         writer.close()  # ends the thread
         thread.join()
         reader.close()
@@ -106,17 +102,13 @@ def _take_all(reader: socket.socket, flag: StopFlag) -> None:
             flag.note(number)
 
 
-def _handle(handler: signal._HANDLER, names: tuple[str, ...]) -> dict[int, signal._HANDLER]:
-    """Handle those signals that exist here and are not ignored; return how they were handled before."""
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+def _handle(handler: signal._HANDLER) -> dict[int, signal._HANDLER]:
+    """Handle the signals that exist here and are not ignored; return how they were handled before."""
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
+    numbers += [] if _SAVING is None else [_SAVING]
     before: dict[int, signal._HANDLER] = {
         n: h for n in numbers if (h := signal.getsignal(n)) not in (signal.SIG_IGN, None)
     }
     for number in before:
         signal.signal(number, handler)
     return before
-
-
-def _restore(before: dict[int, signal._HANDLER]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -155,18 +154,14 @@ def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, 
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.cli.stopping import StopFlag, Stopped, noting, raising
+    from charloom.cli.stopping import Stopped, stop_flag
     from charloom.cli.training_view import make_view
     from charloom.training.records import FinishRecord
 
-    flag = StopFlag()
-    with make_view(quiet) as view:
-        with raising(flag):
-            records = start(flag)
-            first = next(records)  # from here on there is something to save
-        with noting(flag):
-            for record in chain([first], records):
-                view.show(record)
+    with make_view(quiet) as view, stop_flag() as flag:
+        for record in start(flag):
+            flag.can_wait = True  # from here on there is something to save
+            view.show(record)
     assert isinstance(record, FinishRecord)
     if as_json:
         print_json(asdict(record))
