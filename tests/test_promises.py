@@ -154,7 +154,8 @@ def test_signals(text, tmp_path, promise, name, count):
     (tmp_path / "book.txt").write_text(text)
     found = run_script("training.py", tmp_path, name, count, 0)
     phases = ", ".join(f"{phase} {number}" for phase, number in found["phases"].items())
-    promise(4, f"{name} in a phase ({phases})", count, f"0 steps lost, exact; slowest end {found['slowest']:.2f} s")
+    result = f"0 steps lost, exact; slowest end {found['slowest']:.2f} s; {phases}"
+    promise(4, f"{name} in a phase", count, result)
 
 
 @counts(1, 20)
