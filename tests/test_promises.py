@@ -189,7 +189,9 @@ def test_a_hang_up_and_a_request_to_save(text, tmp_path, promise):
     promise(4, "SIGUSR1, then SIGHUP twice", 1, "saved and went on; saved and ended")
 
 
-@counts(1, 20)
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("count", [20])
 def test_kills_of_a_training(text, tmp_path, promise, count):
     """kill -9 at random moments of a real one, each time gone on with."""
     (tmp_path / "book.txt").write_text(text)
