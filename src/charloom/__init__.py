@@ -147,6 +147,7 @@ def resume(
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    from charloom.cli.console import say_all
     from charloom.plan.settings import check_lengths
     from charloom.text.corpus import Corpus
     from charloom.training.torch_extra import require_torch
@@ -158,6 +159,7 @@ def resume(
     saved = open_run(str(run))
     text = saved.read_corpus() if corpus is None else corpus
     text = text if isinstance(text, Corpus) else Corpus.read(text)
+    say_all(text.notices, quiet=not progress)
     return _watched(resume_training(saved, text, more, new_text, device), progress, watch)
 
 

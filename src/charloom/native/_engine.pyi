@@ -55,6 +55,8 @@ class Recurrence:
         input: NDArray[np.float32],
         index: NDArray[np.int64] | None,
         bias: NDArray[np.float32] | None,
+        hidden: NDArray[np.float32],
+        cell: NDArray[np.float32] | None,
         hiddens: NDArray[np.float32],
         cells: NDArray[np.float32] | None,
         active: NDArray[np.float32] | None,
@@ -74,6 +76,9 @@ class Recurrence:
         threads: int,
     ) -> None: ...
 
+class RecurrenceBfloat16(Recurrence): ...  # with the bits of bfloat16, as int16, where that has float32
+
+def multiplies_bfloat16() -> bool: ...
 def share_threads(library: str) -> bool: ...
 def cross_entropy(
     logits: NDArray[np.float32], targets: NDArray[np.int64], scale: float, isa: str, threads: int

@@ -20,14 +20,7 @@ from charloom.training.streams import Batches
 def train_steps(
     network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device
 ) -> Iterator[StepRecord]:
-    """Train a network, one update for each record taken; see ``Updates``.
-
-    Args:
-        network: Changed in place; it must be on the device.
-        batches: What to learn from.
-        settings: Optimizer, schedule, gradient norm and seed.
-        steps: Updates in all.
-        device: Where, and how precisely.
+    """Train a network, one update for each record taken: ``Updates`` says what the arguments are.
 
     Yields:
         A record after each update.
