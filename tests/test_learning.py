@@ -94,7 +94,7 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases():
     architecture = SMALL.architecture(9)
     weights = {n: w + np.float32(0.5) for n, w in initial_weights(architecture, 0).items()}
     network = CharNetwork(architecture, weights)
-    optimizer = make_optimizer(network, replace(SMALL, weight_decay=0.5))
+    optimizer = make_optimizer(network, replace(SMALL, optimizer="adamw", weight_decay=0.5))
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -113,15 +113,19 @@ def test_long_gradients_are_shortened():
     assert record.grad_norm > 0.01 and left == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_learning_rate_rises_falls_and_ends_near_nothing():
-    settings = Settings(learning_rate=1.0, warmup_steps=10)
+@pytest.mark.parametrize(("schedule", "middle", "last"), [("linear", 0.5, 0.01), ("cosine", 0.5, 0.0003)])
+def test_the_learning_rate_rises_falls_and_ends_near_nothing(schedule, middle, last):
+    settings = Settings(learning_rate=1.0, warmup_steps=10, schedule=schedule)
     rates = [learning_rate_at(step, 110, settings) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
-    assert rates[10] == 1.0 and rates[60] == pytest.approx(0.5) and 0 < rates[-1] < 1e-3
+    assert rates[10] == 1.0 and rates[60] == pytest.approx(middle) and 0 < rates[-1] < last * 1.01
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
-    assert {learning_rate_at(s, 110, replace(settings, schedule="constant", warmup_steps=0)) for s in range(110)} == {
-        1.0
-    }
+
+
+def test_a_learning_rate_can_stay():
+    settings = Settings(learning_rate=1.0, warmup_steps=0, schedule="constant")
+    assert {learning_rate_at(step, 110, settings) for step in range(110)} == {1.0}
+
 
 
 def test_an_update_whose_numbers_are_not_finite_is_left_out():

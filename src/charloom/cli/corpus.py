@@ -36,7 +36,8 @@ def command(sources: tuple[str, ...], encoding: str, as_json: bool, quiet: bool)
 
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
-    from charloom.plan.planner import fit_to_corpus, steps_per_epoch
+    from charloom.plan.auto import Task, suit
+    from charloom.plan.planner import steps_per_epoch
     from charloom.plan.recipes import RECIPES
 
     vocabulary, preview = corpus.vocabulary, corpus.text[:_PREVIEW]
@@ -53,7 +54,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     training = len(corpus.split(recipe.settings.val_fraction).training)
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
-    settings, _ = fit_to_corpus(recipe.settings, training, len(vocabulary))
+    settings, _ = suit(recipe.settings, Task(training, len(vocabulary)))
     return found | {
         "plan": {
             "recipe": recipe.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,13 @@ _ROWS = (  # what is compared when several models stand side by side
     "val_loss",
     "best_val_loss",
     "bits_per_char",
+    "seconds",
+    "chars_per_second",
     "stored_as",
     "file_bytes",
 )
+
+_DECIMALS = {"epoch": 2, "seconds": 0, "chars_per_second": 0}
 
 
 @click.command("info")
@@ -69,7 +74,25 @@ def look(model: str) -> dict[str, Any]:
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
         **{key: facts.get(key) for key in _FACTS},
+        **_how_it_was_trained(model),
     }
+
+
+def _how_it_was_trained(model: str) -> dict[str, Any]:
+    """Return what a run folder tells besides its model, and the last evaluation had."""
+    from charloom.errors import RunError
+    from charloom.model.run_folder import METRICS
+
+    metrics = Path(model.partition("@")[0]) / METRICS
+    if not metrics.is_file():
+        return {}
+    try:
+        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        evaluations = [line for line in lines if line.get("event") is None]
+    except (ValueError, AttributeError, OSError) as error:
+        raise RunError(f"{metrics} cannot be read: {error}.") from None
+    return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
+
 
 
 _FACTS = (
@@ -120,8 +143,8 @@ def _table(found: list[dict[str, Any]]) -> str:
 def _cell(key: str, value: object) -> str:
     if value is None:
         return "-"
-    if key == "epoch" and isinstance(value, float):
-        return f"{value:.2f}"
+    if isinstance(value, float) and key in _DECIMALS:
+        return f"{value:,.{_DECIMALS[key]}f}"
     if isinstance(value, float):
         return f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -172,6 +173,7 @@ def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, 
 def _print_plan(
     corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool
 ) -> None:
+    from charloom.plan.cost import memory_bytes
     from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()
@@ -179,19 +181,36 @@ def _print_plan(
     _, evaluation_seconds = first_evaluation(ready, ready.make_network())
     plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)
-    minutes = recipe.settings.minutes or plan.steps * measure_step_seconds(ready) / 60
+    seconds = plan.seconds or plan.steps * measure_step_seconds(ready)
     found = {
         "recipe": recipe.name,
         "parameters": ready.architecture.num_parameters,
         "steps": plan.steps,
         "steps_per_epoch": plan.steps_per_epoch,
-        "minutes": minutes,
+        "epochs": plan.steps / plan.steps_per_epoch,
+        "minutes": seconds / 60,
+        "memory_bytes": memory_bytes(plan.settings, len(ready.vocabulary)),
+        "expected_bits_per_char": plan.expected_bits,
+        "ngram_bits_per_char": None if ready.baselines.ngrams is None else ready.baselines.ngrams / math.log(2),
         "device": ready.device.description,
         "settings": plan.settings.to_dict(),
     }
     if as_json:
         print_json(found)
         return
-    head = {key: value for key, value in found.items() if key != "settings"} | {"minutes": f"{minutes:.1f}"}
-    print_text("".join(f"{key:<18} {value}\n" for key, value in head.items()) + "\n")
-    print_text("".join(f"{key:<18} {value}\n" for key, value in plan.settings.to_dict().items()))
+    print_text("".join(f"{name:<24} {value}\n" for name, value in _plan_rows(found)) + "\n")
+    print_text("".join(f"{key:<24} {value}\n" for key, value in plan.settings.to_dict().items()))
+
+
+def _plan_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "recipe", found["recipe"]
+    yield "parameters", f"{found['parameters']:,}"
+    yield "steps", f"{found['steps']:,}"
+    yield "epochs", f"{found['epochs']:.2f}  ({found['steps_per_epoch']:,} steps each)"
+    yield "minutes", f"{found['minutes']:.1f}"
+    yield "memory", f"{found['memory_bytes'] / 1e9:.1f} GB"
+    if found["expected_bits_per_char"] is not None:
+        low, high = found["expected_bits_per_char"]
+        said = f"{low:.2f} to {high:.2f} expected  (a table of n-grams: {found['ngram_bits_per_char']:.2f})"
+        yield "bits per character", said
+    yield "device", found["device"]

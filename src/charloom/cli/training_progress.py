@@ -59,14 +59,21 @@ class TrainingProgress:
         return next((e for e in reversed(self.evaluations) if e.is_best), None)
 
     def heading(self) -> str:
-        """Return three lines on what is trained, on what, and where."""
+        """Return four lines on what is trained, on what, and where."""
         assert self.plan is not None
         p = self.plan
         held_out = f", {p.validation_chars:,} held out" if p.validation_chars else ", nothing held out"
         going_on = f", going on after step {p.step:,}" if p.step else ""
+        planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} passes"
+        if p.plan.seconds is not None:
+            planned += f" in {_clock(p.plan.seconds)}"
+        if p.plan.expected_bits is not None:
+            low, high = p.plan.expected_bits
+            planned += f", to end between {low:.2f} and {high:.2f} bits per held-out character"
         return (
             f"{p.run}: {_size(p)}, {p.architecture.num_parameters:,} parameters{going_on}\n"
             f"{p.training_chars:,} characters to learn from{held_out}\n"
+            f"planned: {planned}\n"
             f"{p.device}"
         )
 

@@ -10,12 +10,6 @@ _EVALUATIONS = 12  # in a run whose settings do not say
 _FEWEST_EVALUATIONS = 3  # however long one takes
 _EVALUATION_SHARE = 0.1  # of the time there is, before there are fewer of them
 _CHECKPOINTS = 50  # at most, in a run whose settings do not say
-_WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
-
-# Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
-# batches then buy many more updates for the same time. Measured in docs/decisions.md.
-_LARGE_ALPHABET = 1000
-_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16}
 
 
 @dataclass(frozen=True)
@@ -27,54 +21,17 @@ class Plan:
         steps: Updates in all.
         steps_per_epoch: Updates in one pass over the training text.
         notices: What was changed to fit the corpus, one sentence each, for the user to see.
+        seconds: What it will take, all included; None where that was not measured.
+        expected_bits: Between which bits per character the held-out loss is expected to end; None where nothing is
+            held out.
     """
 
     settings: Settings
     steps: int
     steps_per_epoch: int
     notices: tuple[str, ...] = ()
-
-
-def fit_to_corpus(
-    settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()
-) -> tuple[Settings, tuple[str, ...]]:
-    """Return settings that suit the training text; used where the user leaves the choice to charloom.
-
-    Args:
-        settings: As the recipe has them.
-        characters: Of the training text.
-        alphabet: How many distinct characters there are.
-        fixed: Names of settings that the user chose, which stay.
-
-    Returns:
-        The settings, and a sentence about each change.
-
-    Raises:
-        CorpusError: If the text is shorter than one window.
-    """
-    settings, large = _fit_to_alphabet(settings, alphabet, fixed)
-    settings, short = _fit_to_length(settings, characters, fixed)
-    return settings, (*large, *short)
-
-
-def _fit_to_alphabet(settings: Settings, alphabet: int, fixed: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
-    changes = {name: value for name, value in _LARGE_ALPHABET_BATCH.items() if name not in fixed}
-    if alphabet < _LARGE_ALPHABET or not changes:
-        return settings, ()
-    words = " and ".join(f"{key} {value}" for key, value in changes.items())
-    return settings.with_values(changes), (f"The alphabet is large ({alphabet:,} characters): using {words}.",)
-
-
-def _fit_to_length(settings: Settings, characters: int, fixed: Collection[str]) -> tuple[Settings, tuple[str, ...]]:
-    check_length(settings, characters)
-    most = max(1, (characters - 1) // (_WINDOWS_PER_STREAM * settings.seq_length))
-    if settings.batching != "streams" or settings.batch_size <= most or "batch_size" in fixed:
-        return settings, ()
-    notice = (
-        f"The training text is short ({characters:,} characters): reading it as {most} parallel streams "
-        f"instead of {settings.batch_size}."
-    )
-    return replace(settings, batch_size=most), (notice,)
+    seconds: float | None = None
+    expected_bits: tuple[float, float] | None = None
 
 
 def steps_per_epoch(settings: Settings, characters: int) -> int:
@@ -118,7 +75,7 @@ def make_plan(
     steps: int,
     notices: tuple[str, ...] = (),
     fixed: Collection[str] = (),
-    evaluations: int = _EVALUATIONS,
+    evaluations: int | None = None,
 ) -> Plan:
     """Resolve what follows from the number of steps.
 
@@ -128,7 +85,7 @@ def make_plan(
         steps: Updates in all, at least 1.
         notices: What was said so far.
         fixed: Names of settings that the user chose, which stay.
-        evaluations: How many there are where the settings do not say.
+        evaluations: How many there are where the settings do not say; None: a dozen.
     """
     epoch = steps_per_epoch(settings, characters)
     held_out = settings.val_fraction > 0
@@ -143,7 +100,8 @@ def make_plan(
         steps=steps,
         epochs=0,
         minutes=0.0,
-        eval_every=settings.eval_every or (max(1, -(-steps // evaluations)) if held_out else some_epochs),
+        eval_every=settings.eval_every
+        or (max(1, -(-steps // (evaluations or _EVALUATIONS))) if held_out else some_epochs),
         checkpoint_every=settings.checkpoint_every or some_epochs,
     )
     return Plan(resolved, steps, epoch, notices)

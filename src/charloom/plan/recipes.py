@@ -36,6 +36,7 @@ _TUTORIAL = Settings(
     dropout_output=0.0,
     epochs=10,
     minutes=0.0,
+    patience=0,
     keep_checkpoints=0,
     val_fraction=0.0,
 )

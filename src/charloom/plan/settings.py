@@ -58,21 +58,29 @@ class Settings:
         "epoch", "when the carried state goes back to zero", choices=("never", "epoch", "window")
     )
 
-    optimizer: str = _setting("adamw", "adam, or adamw: Adam with decoupled weight decay", choices=("adamw", "adam"))
-    learning_rate: float = _setting(3e-3, "step size of the optimizer, at its highest", 1e-9, 10)
+    optimizer: str = _setting(
+        "muon",
+        "adam; adamw: with decoupled weight decay; muon: adamw, but the square matrices of recurrent layers move by "
+        "orthogonal steps",
+        choices=("muon", "adamw", "adam"),
+    )
+    learning_rate: float = _setting(6e-3, "step size of the optimizer, at its highest", 1e-9, 10)
     adam_beta1: float = _setting(0.9, "decay of the mean of the gradients", 0, 0.999_999)
     adam_beta2: float = _setting(0.99, "decay of the mean of their squares", 0, 0.999_999)
     adam_epsilon: float = _setting(1e-8, "added to the root of that mean", 1e-16, 1)
-    weight_decay: float = _setting(0.01, "adamw only: how strongly weight matrices shrink", 0, 10)
+    muon_learning_rate: float = _setting(0.02, "muon only: length of an orthogonal step, at its highest", 1e-9, 10)
+    muon_momentum: float = _setting(0.95, "muon only: decay of the mean of the gradients", 0, 0.999_999)
+    muon_every: int = _setting(4, "muon only: updates that use one orthogonal step before it is made anew", 1, 10**6)
+    weight_decay: float = _setting(0.1, "not with adam: how strongly weight matrices shrink", 0, 10)
     max_grad_norm: float = _setting(1.0, "longer gradients are shortened to this L2 norm; 0: never", 0, 1e6)
     schedule: str = _setting(
-        "cosine",
-        "after the warm-up: cosine falls to 0 at the last step; constant stays",
-        choices=("cosine", "constant"),
+        "linear",
+        "after the warm-up: linear and cosine fall to 0 at the last step; constant stays",
+        choices=("linear", "cosine", "constant"),
     )
     warmup_steps: int = _setting(50, "steps over which the learning rate rises from 0", 0, 10**9)
 
-    dropout_input: float = _setting(0.1, "share of the embedding's numbers dropped, the same through a window", 0, 0.95)
+    dropout_input: float = _setting(0.0, "share of the embedding's numbers dropped, the same through a window", 0, 0.95)
     dropout_hidden: float = _setting(0.1, "the same between recurrent layers", 0, 0.95)
     dropout_output: float = _setting(0.1, "the same before the output layer", 0, 0.95)
     dropconnect: float = _setting(0.0, "share of the weights from state to gates dropped, for a window each", 0, 0.95)
@@ -82,6 +90,9 @@ class Settings:
     minutes: float = _setting(5.0, "how long to train, in minutes of this machine, all included", 0, 10**6)
 
     eval_every: int = _setting(0, "steps between evaluations; 0: about a dozen in a run, or one an epoch", 0, 10**12)
+    patience: int = _setting(
+        4, "evaluations without a better one before a training that over-fits ends by itself; 0: never", 0, 10**6
+    )
     checkpoint_every: int = _setting(
         0, "steps between checkpoints; 0: one an epoch, at most fifty; besides these one a minute", 0, 10**12
     )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from charloom.text.baselines import Baselines
 from charloom.training.records import EvaluationRecord
+from charloom.training.watch import OVERFITTING
 
-_OVERFITTING = 0.02  # nats above the best before the rise is called over-fitting: evaluations differ by less
 _NOTHING_LEFT = 0.05  # nats: less than one character in twenty is in doubt
 _UNDER_TRAINED = 0.1  # nats between held-out and training loss: a smaller gap leaves room to learn more
 
@@ -60,12 +60,12 @@ def _trend(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, guessin
             "(--set learning_rate=0.001)."
         ]
     assert last.train_loss is not None and best.train_loss is not None
-    if _loss(last) > _loss(best) + _OVERFITTING and last.train_loss > best.train_loss:
+    if _loss(last) > _loss(best) + OVERFITTING and last.train_loss > best.train_loss:
         return [
             f"It got worse from step {best.step} on, on the text it learned from as well: the learning rate is too "
             f"high. The model of step {best.step} was kept. Lower it (--set learning_rate=0.001)."
         ]
-    if _loss(last) > _loss(best) + _OVERFITTING:
+    if _loss(last) > _loss(best) + OVERFITTING:
         return [
             f"It over-fits from step {best.step} on: the held-out loss rose from {_loss(best):.4f} to "
             f"{_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. The model of step {best.step} "

@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Baselines:
-    """Losses, in nats per character, of two models that look at nothing before the character.
+    """Losses, in nats per character, of models that need no training.
 
     Attributes:
         uniform: Every character of the vocabulary equally likely: ln V.
         unigram: Every character as likely as it is frequent in the training text.
+        ngrams: As frequent as it is there after the few characters before it; None if that was not counted.
     """
 
     uniform: float
     unigram: float
+    ngrams: float | None = None
 
 
 def baselines(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsignedinteger], size: int) -> Baselines:

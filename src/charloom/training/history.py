@@ -1,5 +1,6 @@
 """What a training remembers of its past, and a checkpoint keeps: losses, evaluations, what went wrong."""
 
+import math
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from charloom.training.records import EvaluationRecord, StepRecord
 
 _COLD_STEPS = 10  # left out of the speed: the first steps allocate memory
+_COUNTS = ("sampled", "skipped", "rollbacks", "waited", "lowest", "ended", "watched")  # kept as they are
 
 
 class History:
@@ -28,6 +30,10 @@ class History:
         seconds: Wall time until this process took the training up.
         skipped: Updates left out one after the other, until now.
         rollbacks: How often the training went back to an earlier step.
+        waited: Evaluations since the best.
+        lowest: The lowest mean training loss between two evaluations, in nats per character; None before the first.
+        ended: Whether the training ended by itself before its last step.
+        watched: The step whose evaluation was last looked at for what goes wrong.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
@@ -38,6 +44,10 @@ class History:
         self.seconds = 0.0
         self.skipped = 0
         self.rollbacks = 0
+        self.waited = 0
+        self.lowest: float | None = None
+        self.ended = False
+        self.watched = 0
         self._last_epoch: deque[float] = deque(maxlen=steps_per_epoch)
         self._since_evaluation: list[float] = []
         self._step_seconds: list[float] = []
@@ -57,8 +67,16 @@ class History:
         """Remember an evaluation."""
         self.evaluation = record
         self._since_evaluation = []
+        self.waited += 1
         if record.is_best:
             self.best = record
+            self.waited = 0
+        if record.train_loss is not None:
+            self.lowest = min(record.train_loss, math.inf if self.lowest is None else self.lowest)
+
+    def start_anew(self) -> None:
+        """Take the last training loss for the lowest, however high it is."""
+        self.lowest = self.evaluation.train_loss if self.evaluation else None
 
     def beats_best(self, val_loss: float | None) -> bool:
         """Return whether a model with this loss is the one to keep; where nothing is held out, each newer one is."""
@@ -83,7 +101,7 @@ class History:
         """Return what a checkpoint keeps, as plain JSON data."""
         records = {"step": self.step, "evaluation": self.evaluation, "best": self.best}
         found: dict[str, Any] = {name: record and asdict(record) for name, record in records.items()}
-        return found | {"sampled": self.sampled, "skipped": self.skipped, "rollbacks": self.rollbacks}
+        return found | {name: getattr(self, name) for name in _COUNTS}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return what a checkpoint keeps, as float64 arrays."""
@@ -95,6 +113,7 @@ class History:
         self.step = facts["step"] and StepRecord(**facts["step"])
         self.evaluation = facts["evaluation"] and EvaluationRecord(**facts["evaluation"])
         self.best = facts["best"] and EvaluationRecord(**facts["best"])
-        self.sampled, self.skipped, self.rollbacks = facts["sampled"], facts["skipped"], facts["rollbacks"]
+        for name in _COUNTS:
+            setattr(self, name, facts[name])
         self._last_epoch = deque(tensors["losses.last_epoch"].tolist(), self._last_epoch.maxlen)
         self._since_evaluation = tensors["losses.since_evaluation"].tolist()

@@ -16,6 +16,8 @@ from charloom.training.optimizer import learning_rate_at, make_optimizer, set_st
 from charloom.training.records import StepRecord
 from charloom.training.streams import Batches
 
+_OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # Adam's, and Muon's
+
 
 def train_steps(
     network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device
@@ -127,7 +129,7 @@ class Updates:
         self.step = step
         self._optimizer.state.clear()
         for name, parameter in self._named_parameters():
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{key}.{name}" in tensors]
+            keys = [key for key in _OPTIMIZER_STATE if f"optimizer.{key}.{name}" in tensors]
             if keys:
                 self._optimizer.state[parameter] = {
                     key: self._on_device(tensors[f"optimizer.{key}.{name}"]).reshape(

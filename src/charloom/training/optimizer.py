@@ -1,10 +1,12 @@
-"""Adam, AdamW and the learning rate over a training."""
+"""Adam, AdamW, Muon beside it, and the learning rate over a training."""
 
 import math
 
 import torch
+from torch import Tensor
 
 from charloom.plan.settings import Settings
+from charloom.training.muon import Muon
 from charloom.training.network import CharNetwork
 
 
@@ -18,11 +20,28 @@ def make_optimizer(network: CharNetwork, settings: Settings) -> torch.optim.Opti
     fused = parameters[0].device.type != "mps"  # one pass over each parameter; on Apple's GPUs some calls for all
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
+    square = _square_matrices(network) if settings.optimizer == "muon" else []
+    rest = [p for p in parameters if all(p is not other for other in square)]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
+    adamw = torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
+    if not square:
+        return adamw
+    size, decay = network.architecture.hidden_size, settings.weight_decay
+    return Muon(square, size, adamw, settings.muon_momentum, decay, settings.muon_every)
+
+
+def _square_matrices(network: CharNetwork) -> list[Tensor]:
+    """Return the matrices from state to gates, and those from one layer to the gates of the next."""
+    names = [
+        f"layers.{layer}.{name}"
+        for layer in range(network.architecture.num_layers)
+        for name in ("weight_ih", "weight_hh")
+        if layer or name == "weight_hh"
+    ]
+    return [p for name in names if (p := network.parameter(name)).requires_grad]
 
 
 def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
@@ -41,6 +60,8 @@ def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
     if settings.schedule == "constant":
         return settings.learning_rate
     done = (step - warmup) / (steps - warmup)
+    if settings.schedule == "linear":
+        return settings.learning_rate * (1 - done)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -54,10 +75,12 @@ def set_step(optimizer: torch.optim.Optimizer, step: int, learning_rate: float, 
     Args:
         optimizer: Of ``make_optimizer``.
         step: From 0; of the update about to be made.
-        learning_rate: Of this update.
-        settings: ``adam_epsilon``, ``adam_beta2``.
+        learning_rate: Of this update; an orthogonal step's is in the same ratio to its highest.
+        settings: ``learning_rate``, ``muon_learning_rate``, ``adam_epsilon``, ``adam_beta2``.
     """
     correction = math.sqrt(1 - settings.adam_beta2 ** (step + 1))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
         group["eps"] = settings.adam_epsilon / correction
+        if group.get("orthogonal"):
+            group["lr"] *= settings.muon_learning_rate / settings.learning_rate

@@ -1,7 +1,6 @@
 """Everything between a corpus and the first step: split, sizes, device, speed, plan."""
 
 import math
-import statistics
 import time
 from dataclasses import dataclass, replace
 
@@ -12,22 +11,20 @@ from charloom.errors import CorpusError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
-from charloom.plan.planner import Plan, evaluations_in_time, fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.auto import Task, suit
+from charloom.plan.expectation import expected_bits
+from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
 from charloom.text.corpus import Corpus
+from charloom.text.ngrams import ngram_loss
 from charloom.text.vocabulary import Vocabulary
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate
-from charloom.training.growing import grown_vocabulary, grown_weights, sizes_of
-from charloom.training.loop import train_steps
+from charloom.training.growing import SIZES, grown_vocabulary, grown_weights, sizes_of
 from charloom.training.network import CharNetwork
-from charloom.training.streams import make_batches
-
-_MEASURE_SECONDS = 4.0  # at most, and at most this share of the time there is
-_MEASURE_SHARE = 0.04
-_WARM_STEPS = 3  # the first steps allocate memory and are slower
+from charloom.training.speed import machine_speed, step_seconds
 
 
 @dataclass(frozen=True)
@@ -92,13 +89,14 @@ def prepare(
             f"{len(split.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
         )
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
-    if recipe.name == "auto" and fit:
-        settings, fitted = fit_to_corpus(settings, len(split.training), len(vocabulary), recipe.fixed)
-        notices = (*notices, *fitted)
-    steps_per_epoch(settings, len(split.training))  # refuses what cannot be read in these batches
     device = choose_device(device_name, settings.precision)
-    architecture = settings.architecture(len(vocabulary))
     training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
+    if recipe.name == "auto" and fit:
+        fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
+        settings, planned = _suited(settings, fixed, training, len(vocabulary), device)
+        notices = (*notices, *planned)
+    steps_per_epoch(settings, len(training))  # refuses what cannot be read in these batches
+    architecture = settings.architecture(len(vocabulary))
     return Preparation(
         corpus=corpus,
         recipe=recipe,
@@ -107,11 +105,31 @@ def prepare(
         device=device,
         training=training,
         validation=validation,
-        baselines=baselines(training, validation if len(validation) else training, len(vocabulary)),
+        baselines=_baselines(training, validation, len(vocabulary)),
         notices=notices,
         vocabulary=vocabulary,
         weights=None if init is None else grown_weights(init.weights, architecture, settings.seed),
     )
+
+
+def _baselines(
+    training: NDArray[np.unsignedinteger], validation: NDArray[np.unsignedinteger], alphabet: int
+) -> Baselines:
+    if len(validation) == 0:
+        return baselines(training, training, alphabet)
+    return replace(baselines(training, validation, alphabet), ngrams=ngram_loss(training, validation, alphabet))
+
+
+def _suited(
+    settings: Settings, fixed: frozenset[str], training: NDArray[np.unsignedinteger], alphabet: int, device: Device
+) -> tuple[Settings, tuple[str, ...]]:
+    """Return what charloom plans; the machine is measured only where the length is a time."""
+    check_length(settings, len(training))
+    task = Task(len(training), alphabet)
+    if not (settings.steps or settings.epochs):
+        available = settings.minutes * 60 if "minutes" in fixed else math.inf
+        task = replace(task, speed=machine_speed(training, alphabet, settings, device, available))
+    return suit(settings, task, fixed)
 
 
 def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) -> Plan:
@@ -123,35 +141,27 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         evaluation_seconds: What one evaluation takes.
     """
     settings, characters = ready.settings, len(ready.training)
-    if settings.steps:
-        return make_plan(settings, characters, settings.steps, ready.notices, ready.recipe.fixed)
+    steps, seconds, evaluations = settings.steps, None, None
     if settings.epochs:
         steps = settings.epochs * steps_per_epoch(settings, characters)
-        return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed)
-    step_seconds = measure_step_seconds(ready, settings.minutes * 60)
-    left = settings.minutes * 60 - (time.perf_counter() - began)
-    steps = steps_in_time(left, step_seconds, evaluation_seconds, settings.eval_every)
-    evaluations = evaluations_in_time(left, evaluation_seconds)
-    return make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
+    elif settings.minutes:
+        seconds = settings.minutes * 60
+        a_step = measure_step_seconds(ready, seconds)
+        left = seconds - (time.perf_counter() - began)
+        steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
+        evaluations = evaluations_in_time(left, evaluation_seconds)
+    plan = make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
+    expected = (
+        None
+        if ready.baselines.ngrams is None
+        else expected_bits(ready.baselines.ngrams, steps / plan.steps_per_epoch, characters)
+    )
+    return replace(plan, seconds=seconds, expected_bits=expected)
 
 
 def measure_step_seconds(ready: Preparation, available: float = math.inf) -> float:
-    """Return the median time of a step, from steps made with a network that is thrown away.
-
-    Args:
-        ready: What is to be trained.
-        available: The seconds there are in all, of which it takes a small share.
-    """
-    settings = ready.settings
-    limit = min(_MEASURE_SECONDS, _MEASURE_SHARE * available)
-    trial = ready.make_network()
-    batches = make_batches(ready.training, settings)
-    seconds: list[float] = []
-    for record in train_steps(trial, batches, settings, 10**6, ready.device):
-        seconds.append(record.seconds)
-        if len(seconds) > _WARM_STEPS and sum(seconds) >= limit:
-            break
-    return statistics.median(seconds[_WARM_STEPS:])
+    """Return the median time of a step of this training, of whose seconds it takes a small share."""
+    return step_seconds(ready.make_network(), ready.training, ready.settings, ready.device, available)
 
 
 def first_evaluation(ready: Preparation, network: CharNetwork) -> tuple[float | None, float]:

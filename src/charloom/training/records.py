@@ -108,7 +108,8 @@ class EventRecord:
     Attributes:
         step: Updates so far.
         event: "skipped": an update whose numbers were not finite was left out; "rolled back": the training went back to
-            an earlier step; "not saved": a file could not be written, and it will be tried again.
+            an earlier step; "halved": the loss rose, and the learning rate was halved; "ended": more steps would not
+            help; "not saved": a file could not be written, and it will be tried again.
         message: For people.
     """
 

@@ -130,6 +130,7 @@ def resume_training(
         trainer.restore(model, _grown(saved.training, ready), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _foreign(saved.folder, error) from None
+    trainer.history.ended = False
     if plan.settings != saved.settings or not same_text:
         trainer.write_change()
     yield from trainer.train(stop, save_now)
@@ -146,9 +147,10 @@ def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Pla
     elif "minutes" in more:
         seconds = more["minutes"] * 60
         steps = done + steps_in_time(seconds, measure_step_seconds(ready, seconds), 0.0, settings.eval_every)
-    if steps <= done and saved.training.facts["finished"]:
+    if saved.training.facts["finished"] and (steps <= done or not more):
+        how = "made all its" if steps <= done else "ended by itself after"
         raise RunError(
-            f"{saved.folder} has made all its {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
+            f"{saved.folder} has {how} {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
             "so much more it will be."
         )
     return Plan(replace(settings, steps=steps), steps, epoch, (*saved.notices, *ready.notices))

@@ -36,6 +36,7 @@ from charloom.training.records import (
 )
 from charloom.training.run_files import RunFiles
 from charloom.training.streams import Position, make_batches
+from charloom.training.watch import reason_to_end, reason_to_slow_down
 
 _SKIPS = 3  # updates left out one after the other before the training goes back
 _ROLLBACKS = 2
@@ -115,7 +116,7 @@ class Trainer:
                 yield from self._evaluated(None, untrained_loss)
             elif self.history.step is not None:
                 yield from self._after(self.history.step, stop, save_now)  # where it was stopped in the middle of that
-            while not self._stopped and self.updates.step < self.plan.steps:
+            while not self._stopped and not self.history.ended and self.updates.step < self.plan.steps:
                 yield from self._one_step(stop, save_now)
         yield self._finish_record()
 
@@ -149,6 +150,9 @@ class Trainer:
             except EvaluationStopped:
                 yield from self._save_and_stop()
                 return
+            yield from self._watch()
+            last = last or self.history.ended
+            saving = saving or last
         if (saving and self._saved != self._moment()) or self.files.retry_due():
             yield from self._checkpoint(last)
 
@@ -159,6 +163,20 @@ class Trainer:
             yield from self._evaluated(step, loss)
         if self.plan.settings.sample_length and self.history.sampled != step.step:
             yield self._sample(step.step, stop)
+
+    def _watch(self) -> Iterator[Record]:
+        """Look at what the last evaluation says, and do something about it, once."""
+        if self.history.watched == self.updates.step:
+            return
+        self.history.watched = self.updates.step
+        reason = reason_to_end(self.history, self.plan.settings.patience)
+        if reason and self.updates.step < self.plan.steps:
+            self.history.ended = True
+            yield self._event("ended", reason)
+        elif rising := reason_to_slow_down(self.history):
+            self.updates.rate_factor /= 2
+            self.history.start_anew()
+            yield self._event("halved", rising)
 
     def _evaluated(self, step: StepRecord | None, val_loss: float | None) -> Iterator[Record]:
         """Keep the model if it is the best, and record where the training stands."""
@@ -300,7 +318,7 @@ class Trainer:
             "step": self.updates.step,
             "position": [position.epoch, position.index],
             "rate_factor": self.updates.rate_factor,
-            "finished": self.updates.step == self.plan.steps and not self._stopped,
+            "finished": (self.history.ended or self.updates.step == self.plan.steps) and not self._stopped,
             "history": self.history.facts(),
             "files": self.files.lengths(),
             "seconds": self._seconds(),

@@ -1,0 +1,141 @@
+"""The recipe ``auto``: size, batches and regularisation that suit a text, a time and a machine. Arithmetic alone.
+
+Every rule here was found by measuring on several texts; docs/decisions.md has the figures.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charloom.plan.cost import step_operations
+from charloom.plan.settings import LENGTHS, Settings
+
+NOMINAL_SPEED = 1e11  # operations a second: two cores of a laptop; where nothing is measured
+
+_SIZES = (  # from so many operations of training on, and so many characters: layers and units
+    (0, 0, 1, 64),
+    (5e10, 5_000, 1, 128),
+    (2e11, 20_000, 1, 192),
+    (1e12, 60_000, 1, 256),
+    (5e12, 200_000, 1, 384),
+    (1e14, 500_000, 1, 512),
+    (4e14, 800_000, 2, 512),
+    (2e15, 3_000_000, 2, 768),
+)
+_DROPOUT = ((0, 0.0), (4, 0.1), (10, 0.2), (20, 0.3), (40, 0.4))  # from so many passes over the text on
+_MOST_PASSES = 60  # over a text; more would only learn it by heart
+_GOOD = 3e13  # operations that make a good model of a million characters
+_GOOD_GROWTH = 0.75  # and of a longer text this power of its length more
+_LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is left to charloom
+
+# Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
+# batches then buy many more updates for the same time.
+_LARGE_ALPHABET = 1000
+_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16}
+_WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a plan is made for.
+
+    Attributes:
+        characters: Of the training text.
+        alphabet: How many distinct characters there are.
+        speed: Operations of matrix products that this machine does in a second of training.
+    """
+
+    characters: int
+    alphabet: int
+    speed: float = NOMINAL_SPEED
+
+
+def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[Settings, tuple[str, ...]]:
+    """Return settings that suit a text, the time there is and the machine.
+
+    Args:
+        settings: As the recipe has them.
+        task: Text and machine.
+        fixed: Names of settings that the user chose, which stay.
+
+    Returns:
+        The settings, and a sentence about each choice that a user may want to know of.
+    """
+    notices: list[str] = []
+
+    def change(changes: Mapping[str, Any], why: str = "") -> None:
+        nonlocal settings
+        left = {k: value for k, value in changes.items() if k not in fixed and value != getattr(settings, k)}
+        settings = settings.with_values(left)
+        if left and why:
+            notices.append(why.format(" and ".join(f"{name} {value}" for name, value in left.items())))
+
+    if task.alphabet >= _LARGE_ALPHABET:
+        change(_LARGE_ALPHABET_BATCH, f"The alphabet is large ({task.alphabet:,} characters): using {{}}.")
+    change(*_streams(settings, task))
+    if not any(length in fixed for length in LENGTHS):
+        change({"minutes": _good_seconds(task) / 60})
+    change(_size(settings, task))
+    change(*_shorter(settings, task))
+    change(_dropout(settings, task))
+    return settings, tuple(notices)
+
+
+def reference(settings: Settings, task: Task) -> Settings:
+    """Return settings of a middling size, with the batches that suit the alphabet: by these the speed is measured."""
+    large = _LARGE_ALPHABET_BATCH if task.alphabet >= _LARGE_ALPHABET else {}
+    return Settings(cell=settings.cell, precision=settings.precision).with_values(large)
+
+
+def passes(settings: Settings, task: Task) -> float:
+    """Return how often a training will have read its text, as far as that is known before its speed is measured."""
+    if settings.epochs:
+        return settings.epochs
+    read = settings.batch_size * settings.seq_length
+    in_time = settings.minutes * 60 * task.speed / step_operations(settings, task.alphabet)
+    steps: float = settings.steps or in_time
+    return steps * read / task.characters
+
+
+def _good_seconds(task: Task) -> float:
+    seconds: float = _GOOD * (task.characters / 1e6) ** _GOOD_GROWTH / task.speed
+    return min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
+
+
+def _streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
+    most = max(1, (task.characters - 1) // (_WINDOWS_PER_STREAM * settings.seq_length))
+    if settings.batching != "streams" or settings.batch_size <= most:
+        return {}, ""
+    return {"batch_size": most}, (
+        f"The training text is short ({task.characters:,} characters): reading it as {most} parallel streams "
+        f"instead of {settings.batch_size}."
+    )
+
+
+def _size(settings: Settings, task: Task) -> dict[str, int]:
+    """Return layers and units: as many as the operations are enough to train, and the text to learn from."""
+    operations = settings.minutes * 60 * task.speed
+    if not settings.minutes:
+        operations = passes(settings, task) * task.characters * step_operations(settings, task.alphabet)
+        operations /= settings.batch_size * settings.seq_length
+    fitting = [row for row in _SIZES if operations >= row[0] and task.characters >= row[1]]
+    _, _, num_layers, hidden_size = fitting[-1]
+    return {"num_layers": num_layers, "hidden_size": hidden_size}
+
+
+def _shorter(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
+    """Return fewer passes where a short text would be read so often that it is learned by heart."""
+    planned = passes(settings, task)
+    if not settings.minutes or planned <= _MOST_PASSES:
+        return {}, ""
+    return {"epochs": _MOST_PASSES}, (
+        f"The training text is short ({task.characters:,} characters): {_MOST_PASSES} passes over it are enough, where "
+        f"{settings.minutes:.3g} minutes are time for {planned:,.0f}; more would only learn it by heart. "
+        "(--epochs N makes as many as you like.)"
+    )
+
+
+def _dropout(settings: Settings, task: Task) -> dict[str, float]:
+    planned = passes(settings, task)
+    share = max(share for least, share in _DROPOUT if planned >= least)
+    return {"dropout_output": share, "dropout_hidden": share}

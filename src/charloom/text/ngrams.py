@@ -1,0 +1,42 @@
+"""What a table of n-grams makes of a text: a model that is counted in a second, and a measure of how hard a text is."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LONGEST = 6  # characters looked back, at most
+_DISCOUNT = 0.8  # taken off every count for what was never seen; 0.5 was up to 0.04 nats worse on four texts
+_TRAINING = 500_000  # characters counted, at most: a second's work
+_JUDGED = 50_000
+
+
+def ngram_loss(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsignedinteger], size: int) -> float:
+    """Return the loss of n-grams with absolute discounting, of the length that is best, in nats per character.
+
+    Args:
+        training: Ids of the training text (N,), N >= 1; the last half million are counted.
+        judged: Ids that the loss is of (M,), M >= 1; the first 50,000 are judged.
+        size: The size V of the vocabulary.
+
+    Source: interpolated absolute discounting, section 2 of Chen & Goodman 1999 (doi:10.1006/csla.1999.0128).
+    """
+    training, judged = training[-_TRAINING:], judged[:_JUDGED]
+    ids = np.concatenate([training, judged]).astype(np.int64)
+    first = len(training)
+    gram = np.zeros(len(ids), np.int64)  # a number for the n characters that end at each place
+    probability = np.full(len(judged), 1 / size)
+    lowest = math.log(size)
+    for _ in range(_LONGEST + 1):
+        context = np.concatenate([[0], gram[:-1]])
+        distinct, gram = np.unique(context * size + ids, return_inverse=True)
+        owner = distinct // size
+        counts = np.bincount(gram[:first], minlength=len(distinct))
+        totals = np.bincount(owner, weights=counts)
+        kinds = np.bincount(owner, weights=counts > 0)
+        here = context[first:]
+        left = np.maximum(counts[gram[first:]] - _DISCOUNT, 0) + _DISCOUNT * kinds[here] * probability
+        known = totals[here] > 0
+        probability[known] = left[known] / totals[here][known]
+        lowest = min(lowest, -float(np.log(probability).mean()))
+    return lowest

@@ -1,0 +1,67 @@
+"""How fast this machine trains, from steps made with a network that is thrown away."""
+
+import math
+import statistics
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.model.initializers import initial_weights
+from charloom.plan.auto import Task, reference
+from charloom.plan.cost import step_operations
+from charloom.plan.settings import Settings
+from charloom.training.device import Device
+from charloom.training.loop import train_steps
+from charloom.training.network import CharNetwork
+from charloom.training.streams import make_batches
+
+_SECONDS = 4.0  # of measuring, at most, and at most this share of the time there is
+_SHARE = 0.04
+_PROBE_SECONDS = 1.0  # the same before sizes are chosen
+_PROBE_SHARE = 0.01
+_WARM_STEPS = 3  # the first steps allocate memory and are slower
+
+Ids = NDArray[np.unsignedinteger]
+
+
+def step_seconds(
+    network: CharNetwork, ids: Ids, settings: Settings, device: Device, available: float = math.inf
+) -> float:
+    """Return the median time of a step.
+
+    Args:
+        network: To be thrown away afterwards.
+        ids: A training text.
+        settings: Of the training.
+        device: Where.
+        available: The seconds there are in all, of which it takes a small share.
+    """
+    return _median(network, ids, settings, device, min(_SECONDS, _SHARE * available))
+
+
+def machine_speed(ids: Ids, alphabet: int, settings: Settings, device: Device, available: float) -> float:
+    """Return how many operations of matrix products this machine does in a second of training.
+
+    Args:
+        ids: A training text.
+        alphabet: V.
+        settings: As the recipe has them; measured is a network of a middling size.
+        device: Where.
+        available: The seconds there are in all, of which it takes a small share.
+    """
+    chosen = reference(settings, Task(len(ids), alphabet))
+    needed = chosen.batch_size * chosen.seq_length + 1
+    ids = np.resize(ids, max(needed, len(ids)))  # a short text again and again: only the time counts
+    architecture = chosen.architecture(alphabet)
+    network = CharNetwork(architecture, initial_weights(architecture, 0)).to(device.name)
+    limit = min(_PROBE_SECONDS, _PROBE_SHARE * available)
+    return step_operations(chosen, alphabet) / _median(network, ids, chosen, device, limit)
+
+
+def _median(network: CharNetwork, ids: Ids, settings: Settings, device: Device, limit: float) -> float:
+    seconds: list[float] = []
+    for record in train_steps(network, make_batches(ids, settings), settings, 10**6, device):
+        seconds.append(record.seconds)
+        if len(seconds) > _WARM_STEPS and sum(seconds) >= limit:
+            break
+    return statistics.median(seconds[_WARM_STEPS:])
