@@ -127,7 +127,6 @@ def test_a_learning_rate_can_stay():
     assert {learning_rate_at(step, 110, settings) for step in range(110)} == {1.0}
 
 
-
 def test_an_update_whose_numbers_are_not_finite_is_left_out():
     ids = np.random.default_rng(6).integers(0, 9, 3000).astype(np.uint8)
     architecture = SMALL.architecture(9)

@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.plan.planner import fit_to_corpus, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.planner import check_length, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 
@@ -25,18 +25,9 @@ def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size
     assert steps >= 1 and read <= characters < read + batch_size * per_window + per_window + 1
 
 
-@given(st.integers(33, 10**7))
-def test_a_short_text_gets_fewer_streams_and_it_is_said(characters):
-    settings, notices = fit_to_corpus(Settings(), characters, 65)
-    assert steps_per_epoch(settings, characters) >= 1
-    assert bool(notices) == (settings.batch_size < Settings().batch_size)
-    if settings.batch_size > 1:
-        assert steps_per_epoch(settings, characters) >= 4
-
-
 def test_a_text_shorter_than_a_window_is_refused_with_what_is_needed():
     with pytest.raises(CorpusError, match="32 characters, fewer than one window: seq_length 32"):
-        fit_to_corpus(Settings(), 32, 65)
+        check_length(Settings(), 32)
 
 
 def test_asked_for_batches_that_do_not_fit_are_refused_not_shrunk():
@@ -48,7 +39,6 @@ def test_asked_for_batches_that_do_not_fit_are_refused_not_shrunk():
 def test_a_plan_is_resolved(characters, steps, recipe):
     settings = RECIPES[recipe].settings
     assume(characters > 64 * 101)
-    settings, _ = fit_to_corpus(settings, characters, 65)
     plan = make_plan(settings, characters, steps)
     s = plan.settings
     assert (s.steps, s.epochs, s.minutes) == (steps, 0, 0)
@@ -57,15 +47,6 @@ def test_a_plan_is_resolved(characters, steps, recipe):
     assert steps / s.checkpoint_every <= 50
     if steps <= 50 * plan.steps_per_epoch:
         assert s.checkpoint_every == plan.steps_per_epoch
-
-
-def test_a_large_alphabet_gets_smaller_batches_and_it_is_said_but_what_was_asked_for_stays():
-    settings, notices = fit_to_corpus(Settings(), 10**6, 5387)
-    assert (settings.batch_size, settings.seq_length) == (16, 16) and "5,387" in notices[0]
-    settings, notices = fit_to_corpus(Settings(), 10**6, 5387, fixed={"batch_size"})
-    assert (settings.batch_size, settings.seq_length) == (32, 16) and "batch_size" not in notices[0]
-    assert fit_to_corpus(Settings(), 200, 65, fixed={"batch_size"}) == (Settings(), ())
-    assert fit_to_corpus(Settings(), 10**6, 999) == (Settings(), ())
 
 
 def test_a_time_holds_steps_and_evaluations():

@@ -1,0 +1,98 @@
+"""What charloom plans where the user leaves the choice to it."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.plan.auto import Task, passes, suit
+from charloom.plan.cost import memory_bytes, step_operations
+from charloom.plan.expectation import expected_bits
+from charloom.plan.planner import steps_per_epoch
+from charloom.plan.settings import Settings
+
+TASKS = st.builds(Task, characters=st.integers(40, 10**8), alphabet=st.integers(1, 20_000), speed=st.floats(1e9, 1e14))
+MINUTES = st.floats(0.1, 1000)
+
+
+@given(TASKS, MINUTES)
+def test_every_text_gets_a_plan_that_can_be_carried_out(task, minutes):
+    settings, _ = suit(Settings(minutes=minutes), task, {"minutes"})
+    assert steps_per_epoch(settings, task.characters) >= 1
+    assert settings.minutes == minutes or settings.epochs > 0
+
+
+@given(TASKS)
+def test_where_no_length_is_given_it_is_between_seconds_and_twenty_minutes(task):
+    settings, _ = suit(Settings(), task)
+    assert settings.epochs or 1 / 3 <= settings.minutes <= 20
+
+
+@given(TASKS, MINUTES, MINUTES)
+def test_more_time_never_makes_a_smaller_model(task, a, b):
+    sizes = [suit(Settings(minutes=m), task, {"minutes"})[0] for m in sorted((a, b))]
+    (small, large) = [(s.num_layers, s.hidden_size) for s in sizes]
+    assert small <= large
+
+
+@given(TASKS, MINUTES)
+def test_what_the_user_chose_stays(task, minutes):
+    mine = {"hidden_size": 77, "dropout_output": 0.25, "batch_size": 1}
+    settings, _ = suit(Settings(minutes=minutes).with_values(mine), task, {"minutes", *mine})
+    assert {name: getattr(settings, name) for name in mine} == mine
+
+
+@pytest.mark.parametrize("length", [{"steps": 500}, {"epochs": 3}])
+def test_with_steps_or_epochs_nothing_depends_on_speed(length):
+    base = Settings().with_values(length)
+    plans = {suit(base, Task(10**6, 65, speed), set(length))[0] for speed in (1e9, 1e12)}
+    assert len(plans) == 1
+
+
+def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said():
+    settings, notices = suit(Settings(minutes=20), Task(2_000, 49), {"minutes"})
+    assert settings.epochs and not settings.minutes
+    assert any("learn it by heart" in notice and "20 minutes" in notice for notice in notices)
+    assert settings.batch_size < Settings().batch_size and any("parallel streams" in notice for notice in notices)
+
+
+def test_a_long_text_is_not_read_often_and_needs_no_dropout():
+    settings, notices = suit(Settings(minutes=5), Task(60_000_000, 100), {"minutes"})
+    assert passes(settings, Task(60_000_000, 100)) < 1
+    assert settings.dropout_output == settings.dropout_hidden == 0 and not notices
+
+
+def test_a_large_alphabet_gets_smaller_batches_and_it_is_said():
+    settings, notices = suit(Settings(), Task(10**6, 5387))
+    assert (settings.batch_size, settings.seq_length) == (16, 16) and "5,387" in notices[0]
+    settings, notices = suit(Settings(), Task(10**6, 5387), {"batch_size"})
+    assert (settings.batch_size, settings.seq_length) == (32, 16) and "batch_size" not in notices[0]
+    assert not suit(Settings(), Task(10**6, 999))[1]
+
+
+def test_the_operations_of_a_step_are_those_of_its_products():
+    """One layer, adamw: state 6 x 3 H^2 a character, output 6 H V; the table of V characters multiplied once."""
+    settings = Settings(optimizer="adamw", hidden_size=10, embedding_size=4, batch_size=7, seq_length=11)
+    products = 6 * (77 * 3 * 10 * 10 + 77 * 10 * 5 + 5 * 4 * 30)
+    assert step_operations(settings, 5) == products
+    dropped = Settings(**{**settings.to_dict(), "dropout_input": 0.1})  # each place is multiplied by itself
+    assert step_operations(dropped, 5) == products + 6 * (77 - 5) * 4 * 30
+    two = Settings(**{**settings.to_dict(), "num_layers": 2, "cell": "lstm"})
+    assert step_operations(two, 5) == 6 * (77 * 3 * 4 * 10 * 10 + 77 * 10 * 5 + 5 * 4 * 40)
+
+
+def test_memory_grows_with_the_model_and_the_batch():
+    small = memory_bytes(Settings(), 65)
+    assert memory_bytes(Settings(hidden_size=1024), 65) > small < memory_bytes(Settings(batch_size=512), 65)
+
+
+@given(st.floats(0.01, 10), st.floats(0.01, 1000), st.integers(100, 10**9))
+def test_what_is_expected_is_a_range_below_what_n_grams_reach_in_the_end(ngrams, read, characters):
+    low, high = expected_bits(ngrams, read, characters)
+    assert 0 <= low <= high < math.inf
+
+
+def test_more_training_is_expected_to_give_less():
+    rows = [expected_bits(1.6, read, 10**6)[0] for read in (0.1, 1, 3, 10, 30)]
+    assert rows == sorted(rows, reverse=True)
