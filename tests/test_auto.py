@@ -87,12 +87,12 @@ def test_memory_grows_with_the_model_and_the_batch():
     assert memory_bytes(Settings(hidden_size=1024), 65) > small < memory_bytes(Settings(batch_size=512), 65)
 
 
-@given(st.floats(0.01, 10), st.floats(0.01, 1000), st.integers(100, 10**9))
-def test_what_is_expected_is_a_range_below_what_n_grams_reach_in_the_end(ngrams, read, characters):
-    low, high = expected_bits(ngrams, read, characters)
-    assert 0 <= low <= high < math.inf
+@given(st.floats(0.01, 10), st.floats(1, 1e12), st.integers(1, 20_000))
+def test_what_is_expected_is_a_range_about_what_n_grams_reach(ngrams, read, alphabet):
+    low, high = expected_bits(ngrams, read, alphabet)
+    assert 0 <= low <= high < 1.1 * ngrams / math.log(2)
 
 
 def test_more_training_is_expected_to_give_less():
-    rows = [expected_bits(1.6, read, 10**6)[0] for read in (0.1, 1, 3, 10, 30)]
-    assert rows == sorted(rows, reverse=True)
+    rows = [expected_bits(1.6, read, 65)[0] for read in (1e6, 1e7, 1e8)]
+    assert rows == sorted(rows, reverse=True) and rows[0] > rows[-1]

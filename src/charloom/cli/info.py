@@ -94,7 +94,6 @@ def _how_it_was_trained(model: str) -> dict[str, Any]:
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
 
 
-
 _FACTS = (
     "corpus",
     "corpus_sha256",

@@ -12,18 +12,19 @@ from charloom.plan.settings import LENGTHS, Settings
 
 NOMINAL_SPEED = 1e11  # operations a second: two cores of a laptop; where nothing is measured
 
-_SIZES = (  # from so many operations of training on, and so many characters: layers and units
-    (0, 0, 1, 64),
-    (5e10, 5_000, 1, 128),
-    (2e11, 20_000, 1, 192),
-    (1e12, 60_000, 1, 256),
-    (5e12, 200_000, 1, 384),
-    (1e14, 500_000, 1, 512),
-    (4e14, 800_000, 2, 512),
-    (2e15, 3_000_000, 2, 768),
+_SIZES = (  # layers and units, and from how many operations of training on they are better than the row before
+    (1, 128, 0.0),
+    (1, 256, 3e11),
+    (1, 384, 4e12),
+    (1, 512, 3.5e13),
+    (2, 512, 3e14),
 )
-_DROPOUT = ((0, 0.0), (4, 0.1), (10, 0.2), (20, 0.3), (40, 0.4))  # from so many passes over the text on
-_MOST_PASSES = 60  # over a text; more would only learn it by heart
+_OFTEN, _LARGEST_OFTEN = 15, 512  # a text read so often can have one layer of up to so many units with less time
+_MOST_PASSES = 25  # over a text; with more, held-out losses rose
+_DROPOUT = ((0, 0.0), (4, 0.1), (12, 0.2), (20, 0.3))  # from so many passes over the text on
+_DECAY, _DECAY_PASSES, _DECAY_TEXT = 0.1, 9.0, 9e5  # weight decay of so many passes over so many characters
+_DECAY_GROWS, _DECAY_FALLS = 0.5, 0.4  # with which power of the passes, and of the characters
+_LEAST_DECAY, _MOST_DECAY = 0.01, 0.8
 _GOOD = 3e13  # operations that make a good model of a million characters
 _GOOD_GROWTH = 0.75  # and of a longer text this power of its length more
 _LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is left to charloom
@@ -31,7 +32,7 @@ _LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is le
 # Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
 # batches then buy many more updates for the same time.
 _LARGE_ALPHABET = 1000
-_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16}
+_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16, "learning_rate": 0.01}
 _WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
 
 
@@ -77,7 +78,7 @@ def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[S
         change({"minutes": _good_seconds(task) / 60})
     change(_size(settings, task))
     change(*_shorter(settings, task))
-    change(_dropout(settings, task))
+    change(_regularisation(settings, task))
     return settings, tuple(notices)
 
 
@@ -113,14 +114,23 @@ def _streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
 
 
 def _size(settings: Settings, task: Task) -> dict[str, int]:
-    """Return layers and units: as many as the operations are enough to train, and the text to learn from."""
-    operations = settings.minutes * 60 * task.speed
-    if not settings.minutes:
-        operations = passes(settings, task) * task.characters * step_operations(settings, task.alphabet)
-        operations /= settings.batch_size * settings.seq_length
-    fitting = [row for row in _SIZES if operations >= row[0] and task.characters >= row[1]]
-    _, _, num_layers, hidden_size = fitting[-1]
-    return {"num_layers": num_layers, "hidden_size": hidden_size}
+    """Return layers and units: as many as there is time to train."""
+    chosen: dict[str, int] = {}
+    for num_layers, hidden_size, least in _SIZES:
+        sizes = {"num_layers": num_layers, "hidden_size": hidden_size}
+        planned = passes(settings.with_values(sizes), task)
+        often = planned >= _OFTEN and num_layers == 1 and hidden_size <= _LARGEST_OFTEN
+        if not chosen or often or _operations(settings, task) >= least:
+            chosen = sizes
+    return chosen
+
+
+def _operations(settings: Settings, task: Task) -> float:
+    """Return the operations that the time there is has room for; of steps or epochs, those of the middling size."""
+    if settings.minutes:
+        return settings.minutes * 60 * task.speed
+    a_character = step_operations(settings, task.alphabet) / (settings.batch_size * settings.seq_length)
+    return passes(settings, task) * task.characters * a_character
 
 
 def _shorter(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
@@ -135,7 +145,10 @@ def _shorter(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
     )
 
 
-def _dropout(settings: Settings, task: Task) -> dict[str, float]:
+def _regularisation(settings: Settings, task: Task) -> dict[str, float]:
+    """Return dropout and weight decay: the more, the oftener the text is read and the shorter it is."""
     planned = passes(settings, task)
     share = max(share for least, share in _DROPOUT if planned >= least)
-    return {"dropout_output": share, "dropout_hidden": share}
+    decay = _DECAY * (planned / _DECAY_PASSES) ** _DECAY_GROWS * (_DECAY_TEXT / task.characters) ** _DECAY_FALLS
+    decay = round(min(max(decay, _LEAST_DECAY), _MOST_DECAY), 3)
+    return {"dropout_output": share, "dropout_hidden": share, "weight_decay": decay}

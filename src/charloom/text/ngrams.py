@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 _LONGEST = 6  # characters looked back, at most
 _DISCOUNT = 0.8  # taken off every count for what was never seen; 0.5 was up to 0.04 nats worse on four texts
-_TRAINING = 500_000  # characters counted, at most: a second's work
+_TRAINING = 1_000_000  # characters counted, at most: a second or two of work
 _JUDGED = 50_000
 
 
@@ -15,7 +15,7 @@ def ngram_loss(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsigne
     """Return the loss of n-grams with absolute discounting, of the length that is best, in nats per character.
 
     Args:
-        training: Ids of the training text (N,), N >= 1; the last half million are counted.
+        training: Ids of the training text (N,), N >= 1; the last million are counted.
         judged: Ids that the loss is of (M,), M >= 1; the first 50,000 are judged.
         size: The size V of the vocabulary.
 

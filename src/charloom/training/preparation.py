@@ -151,11 +151,9 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
         evaluations = evaluations_in_time(left, evaluation_seconds)
     plan = make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
-    expected = (
-        None
-        if ready.baselines.ngrams is None
-        else expected_bits(ready.baselines.ngrams, steps / plan.steps_per_epoch, characters)
-    )
+    read = steps * settings.batch_size * settings.seq_length
+    ngrams, alphabet = ready.baselines.ngrams, len(ready.vocabulary)
+    expected = None if ngrams is None else expected_bits(ngrams, read, alphabet)
     return replace(plan, seconds=seconds, expected_bits=expected)
 
 
