@@ -34,7 +34,7 @@ KINDS = {
 def recipe(kind="gru", **values):
     name = kind if kind in RECIPES else "auto"
     chosen = SMALL | {"checkpoint_every": 7, "eval_every": 10} | KINDS[kind] | {"steps": 40} | values
-    return Recipe(name, "", RECIPES[name].settings.with_values(chosen))
+    return RECIPES[name].with_values(chosen)
 
 
 @pytest.fixture(scope="module")

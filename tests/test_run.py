@@ -12,7 +12,7 @@ import charloom
 from charloom.errors import CorpusError, RunError, SettingsError
 from charloom.model.model_file import load_model
 from charloom.model.run_folder import checkpoint_steps
-from charloom.plan.recipes import RECIPES, Recipe, load_recipe
+from charloom.plan.recipes import RECIPES, load_recipe
 from charloom.text.corpus import Corpus
 from charloom.training import preparation
 from charloom.training.records import (
@@ -30,7 +30,7 @@ SMALL = {"hidden_size": 16, "embedding_size": 4, "seq_length": 25, "batch_size":
 
 
 def recipe(**values):
-    return Recipe("auto", "", RECIPES["auto"].settings.with_values({**SMALL, **values}))
+    return RECIPES["auto"].with_values({**SMALL, **values})
 
 
 @pytest.fixture(scope="module")
@@ -164,15 +164,20 @@ def test_without_held_out_text_the_last_model_is_kept_and_an_evaluation_ends_eve
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["val_loss"] is None
 
 
+def long(corpus):
+    """Return a text that is not read too often in some seconds."""
+    return Corpus(corpus.text * 400, "weaving")
+
+
 def test_minutes_become_steps_once_by_measuring(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(preparation, "measure_step_seconds", lambda *_: 0.5)
     monkeypatch.setattr("charloom.training.run.first_evaluation", lambda *_: (3.0, 0.0))
-    told = run_training(corpus, recipe(minutes=0.5), str(tmp_path / "run"))
+    told = run_training(long(corpus), recipe(minutes=0.5), str(tmp_path / "run"))
     assert 50 <= next(told).plan.steps <= 60  # 30 s less what preparing took, at 0.5 s a step
 
 
 def test_a_time_is_kept(corpus, tmp_path):
-    finish = list(run_training(corpus, recipe(minutes=0.1), str(tmp_path / "run")))[-1]
+    finish = list(run_training(long(corpus), recipe(minutes=0.1, patience=0), str(tmp_path / "run")))[-1]
     assert 3 < finish.seconds < 12  # 6 s were asked for; short steps on a shared machine vary
 
 
@@ -207,7 +212,8 @@ def test_an_unknown_device_is_refused(corpus, tmp_path):
 
 def test_a_short_text_is_trained_on_in_fewer_streams_unless_their_number_was_asked_for(tmp_path):
     corpus = Corpus("the cat sat on the mat. " * 30)
-    told = list(run_training(corpus, recipe(steps=5, batch_size=32), str(tmp_path / "r")))
+    asked = RECIPES["auto"].with_values({k: v for k, v in SMALL.items() if k != "batch_size"} | {"steps": 5})
+    told = list(run_training(corpus, asked, str(tmp_path / "r")))
     assert told[0].plan.settings.batch_size < 32 and "parallel streams" in told[0].plan.notices[0]
     with pytest.raises(SettingsError, match="fewer than batch_size 32"):
         next(run_training(corpus, recipe(steps=5).with_values({"batch_size": 32}), str(tmp_path / "s")))

@@ -181,7 +181,7 @@ def _print_plan(
     _, evaluation_seconds = first_evaluation(ready, ready.make_network())
     plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)
-    seconds = plan.seconds or plan.steps * measure_step_seconds(ready)
+    seconds = plan.seconds or plan.steps * measure_step_seconds(ready, 60)
     found = {
         "recipe": recipe.name,
         "parameters": ready.architecture.num_parameters,

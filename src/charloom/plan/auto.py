@@ -21,7 +21,7 @@ _SIZES = (  # layers and units, and from how many operations of training on they
 )
 _OFTEN, _LARGEST_OFTEN = 15, 512  # a text read so often can have one layer of up to so many units with less time
 _MOST_PASSES = 25  # over a text; with more, held-out losses rose
-_DROPOUT = ((0, 0.0), (4, 0.1), (12, 0.2), (20, 0.3))  # from so many passes over the text on
+_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # from so many passes over the text on
 _DECAY, _DECAY_PASSES, _DECAY_TEXT = 0.1, 9.0, 9e5  # weight decay of so many passes over so many characters
 _DECAY_GROWS, _DECAY_FALLS = 0.5, 0.4  # with which power of the passes, and of the characters
 _LEAST_DECAY, _MOST_DECAY = 0.01, 0.8

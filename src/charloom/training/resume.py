@@ -119,7 +119,8 @@ def resume_training(
             f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus.text):,} "
             "characters. Name that text, or go on with this one with --new-text."
         )
-    recipe = Recipe(str(saved.model.facts["recipe"]), "", saved.settings)
+    settled = frozenset(saved.settings.to_dict()) - {"batch_size"}  # another text may be too short for as many streams
+    recipe = Recipe(str(saved.model.facts["recipe"]), "", saved.settings, settled)
     where = str(saved.training.facts["device"]) if device == "auto" else device
     ready = prepare(corpus, recipe, where, saved.model, fit=not same_text)
     plan = _plan(saved, ready, more or {})
