@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.plan.auto import Task, passes, suit
+from charloom.plan.auto import MOST_PASSES, Task, enough, passes, suit
 from charloom.plan.cost import memory_bytes, step_operations
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import steps_per_epoch
@@ -20,13 +20,13 @@ MINUTES = st.floats(0.1, 1000)
 def test_every_text_gets_a_plan_that_can_be_carried_out(task, minutes):
     settings, _ = suit(Settings(minutes=minutes), task, {"minutes"})
     assert steps_per_epoch(settings, task.characters) >= 1
-    assert settings.minutes == minutes or settings.epochs > 0
+    assert settings.minutes == minutes
 
 
 @given(TASKS)
 def test_where_no_length_is_given_it_is_between_seconds_and_twenty_minutes(task):
     settings, _ = suit(Settings(), task)
-    assert settings.epochs or 1 / 3 <= settings.minutes <= 20
+    assert 1 / 3 <= settings.minutes <= 20
 
 
 @given(TASKS, MINUTES, MINUTES)
@@ -51,10 +51,16 @@ def test_with_steps_or_epochs_nothing_depends_on_speed(length):
 
 
 def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said():
-    settings, notices = suit(Settings(minutes=20), Task(2_000, 49), {"minutes"})
-    assert settings.epochs and not settings.minutes
-    assert any("learn it by heart" in notice and "20 minutes" in notice for notice in notices)
-    assert settings.batch_size < Settings().batch_size and any("parallel streams" in notice for notice in notices)
+    assert enough(1000, 100, 50_000) == (1000, ())
+    steps, (why,) = enough(10_000, 100, 50_000)
+    assert steps == MOST_PASSES * 100 and "learn it by heart" in why and "time for 100;" in why
+
+
+def test_a_short_text_is_read_in_fewer_streams_and_regularised_more():
+    short, notices = suit(Settings(minutes=20), Task(2_000, 49), {"minutes"})
+    assert short.batch_size < Settings().batch_size and any("parallel streams" in notice for notice in notices)
+    long, _ = suit(Settings(minutes=20), Task(2_000_000, 49), {"minutes"})
+    assert short.weight_decay > long.weight_decay and short.dropout_output > long.dropout_output
 
 
 def test_a_long_text_is_not_read_often_and_needs_no_dropout():

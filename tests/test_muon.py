@@ -17,7 +17,7 @@ from charloom.training.streams import make_batches
 
 SMALL = Settings(
     hidden_size=6, embedding_size=3, seq_length=5, batch_size=4, steps=50, minutes=0, learning_rate=0.01,
-    muon_learning_rate=0.1, muon_momentum=0.5, muon_every=2, weight_decay=0.5, num_layers=2,
+    muon_ratio=10, muon_momentum=0.5, muon_every=2, weight_decay=0.5, num_layers=2,
 )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def test_each_gate_moves_by_its_own_orthogonal_matrix_which_is_used_twice(cell):
         momentum = 0.5 * momentum + 0.5 * gradient
         if step % 2 == 0:
             direction = torch.cat([orthogonal(gate) for gate in momentum.split(6)])
-        set_step(optimizer, step, 0.004, settings)  # 0.4 of its highest: so is Muon's, 0.04
+        set_step(optimizer, step, 0.004, settings)  # Muon's is 0.04
         optimizer.step()
         expected = expected * (1 - 0.04 * 0.5) - 0.04 * direction
         torch.testing.assert_close(matrix.detach(), expected, rtol=1e-5, atol=1e-6)

@@ -20,7 +20,9 @@ _SIZES = (  # layers and units, and from how many operations of training on they
     (2, 512, 3e14),
 )
 _OFTEN, _LARGEST_OFTEN = 15, 512  # a text read so often can have one layer of up to so many units with less time
-_MOST_PASSES = 25  # over a text; with more, held-out losses rose
+MOST_PASSES = 25
+"""Over a text, where time is what limits a training: with more, held-out losses rose."""
+
 _DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # from so many passes over the text on
 _DECAY, _DECAY_PASSES, _DECAY_TEXT = 0.1, 9.0, 9e5  # weight decay of so many passes over so many characters
 _DECAY_GROWS, _DECAY_FALLS = 0.5, 0.4  # with which power of the passes, and of the characters
@@ -32,7 +34,7 @@ _LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is le
 # Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
 # batches then buy many more updates for the same time.
 _LARGE_ALPHABET = 1000
-_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16, "learning_rate": 0.01}
+_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16, "learning_rate": 0.01, "muon_ratio": 2.0}
 _WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
 
 
@@ -77,9 +79,20 @@ def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[S
     if not any(length in fixed for length in LENGTHS):
         change({"minutes": _good_seconds(task) / 60})
     change(_size(settings, task))
-    change(*_shorter(settings, task))
     change(_regularisation(settings, task))
     return settings, tuple(notices)
+
+
+def enough(steps: int, steps_per_epoch: int, characters: int) -> tuple[int, tuple[str, ...]]:
+    """Return the steps there is time for, or fewer where a short text would only be learned by heart, and why."""
+    most = MOST_PASSES * steps_per_epoch
+    if steps <= most:
+        return steps, ()
+    return most, (
+        f"The training text is short ({characters:,} characters): {MOST_PASSES} passes over it are enough, where there "
+        f"is time for {steps / steps_per_epoch:,.0f}; more would only learn it by heart. (--epochs N makes as many as "
+        "you like.)",
+    )
 
 
 def reference(settings: Settings, task: Task) -> Settings:
@@ -133,21 +146,9 @@ def _operations(settings: Settings, task: Task) -> float:
     return passes(settings, task) * task.characters * a_character
 
 
-def _shorter(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
-    """Return fewer passes where a short text would be read so often that it is learned by heart."""
-    planned = passes(settings, task)
-    if not settings.minutes or planned <= _MOST_PASSES:
-        return {}, ""
-    return {"epochs": _MOST_PASSES}, (
-        f"The training text is short ({task.characters:,} characters): {_MOST_PASSES} passes over it are enough, where "
-        f"{settings.minutes:.3g} minutes are time for {planned:,.0f}; more would only learn it by heart. "
-        "(--epochs N makes as many as you like.)"
-    )
-
-
 def _regularisation(settings: Settings, task: Task) -> dict[str, float]:
     """Return dropout and weight decay: the more, the oftener the text is read and the shorter it is."""
-    planned = passes(settings, task)
+    planned = passes(settings, task) if settings.epochs or settings.steps else min(passes(settings, task), MOST_PASSES)
     share = max(share for least, share in _DROPOUT if planned >= least)
     decay = _DECAY * (planned / _DECAY_PASSES) ** _DECAY_GROWS * (_DECAY_TEXT / task.characters) ** _DECAY_FALLS
     decay = round(min(max(decay, _LEAST_DECAY), _MOST_DECAY), 3)

@@ -68,7 +68,7 @@ class Settings:
     adam_beta1: float = _setting(0.9, "decay of the mean of the gradients", 0, 0.999_999)
     adam_beta2: float = _setting(0.99, "decay of the mean of their squares", 0, 0.999_999)
     adam_epsilon: float = _setting(1e-8, "added to the root of that mean", 1e-16, 1)
-    muon_learning_rate: float = _setting(0.02, "muon only: length of an orthogonal step, at its highest", 1e-9, 10)
+    muon_ratio: float = _setting(3.3, "muon only: length of an orthogonal step, times the learning rate", 1e-6, 1e6)
     muon_momentum: float = _setting(0.95, "muon only: decay of the mean of the gradients", 0, 0.999_999)
     muon_every: int = _setting(4, "muon only: updates that use one orthogonal step before it is made anew", 1, 10**6)
     weight_decay: float = _setting(0.1, "not with adam: how strongly weight matrices shrink", 0, 10)

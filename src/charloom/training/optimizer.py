@@ -75,12 +75,12 @@ def set_step(optimizer: torch.optim.Optimizer, step: int, learning_rate: float, 
     Args:
         optimizer: Of ``make_optimizer``.
         step: From 0; of the update about to be made.
-        learning_rate: Of this update; an orthogonal step's is in the same ratio to its highest.
-        settings: ``learning_rate``, ``muon_learning_rate``, ``adam_epsilon``, ``adam_beta2``.
+        learning_rate: Of this update.
+        settings: ``muon_ratio``, ``adam_epsilon``, ``adam_beta2``.
     """
     correction = math.sqrt(1 - settings.adam_beta2 ** (step + 1))
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
         group["eps"] = settings.adam_epsilon / correction
         if group.get("orthogonal"):
-            group["lr"] *= settings.muon_learning_rate / settings.learning_rate
+            group["lr"] *= settings.muon_ratio

@@ -11,7 +11,7 @@ from charloom.errors import CorpusError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
-from charloom.plan.auto import Task, suit
+from charloom.plan.auto import Task, enough, suit
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import Recipe
@@ -140,25 +140,28 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         began: When the time asked for began, by ``time.perf_counter``.
         evaluation_seconds: What one evaluation takes.
     """
-    settings, characters = ready.settings, len(ready.training)
-    steps, seconds, evaluations = settings.steps, None, None
-    if settings.epochs:
-        steps = settings.epochs * steps_per_epoch(settings, characters)
-    elif settings.minutes:
-        seconds = settings.minutes * 60
-        a_step = measure_step_seconds(ready, seconds)
-        left = seconds - (time.perf_counter() - began)
-        steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
+    settings, characters, notices = ready.settings, len(ready.training), ready.notices
+    epoch = steps_per_epoch(settings, characters)
+    steps = settings.steps or settings.epochs * epoch
+    evaluations, a_step = None, 0.0
+    if settings.minutes:
+        a_step = measure_step_seconds(ready, settings.minutes * 60)
+        left = settings.minutes * 60 - (time.perf_counter() - began)
         evaluations = evaluations_in_time(left, evaluation_seconds)
-    plan = make_plan(settings, characters, steps, ready.notices, ready.recipe.fixed, evaluations)
+        steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
+        if ready.recipe.name == "auto":
+            steps, why = enough(steps, epoch, characters)
+            notices = (*notices, *why)
+    plan = make_plan(settings, characters, steps, notices, ready.recipe.fixed, evaluations)
+    seconds = time.perf_counter() - began + steps * (a_step + evaluation_seconds / plan.settings.eval_every)
     read = steps * settings.batch_size * settings.seq_length
     ngrams, alphabet = ready.baselines.ngrams, len(ready.vocabulary)
     expected = None if ngrams is None else expected_bits(ngrams, read, alphabet)
-    return replace(plan, seconds=seconds, expected_bits=expected)
+    return replace(plan, seconds=seconds if a_step else None, expected_bits=expected)
 
 
 def measure_step_seconds(ready: Preparation, available: float = math.inf) -> float:
-    """Return the median time of a step of this training, of whose seconds it takes a small share."""
+    """Return the mean time of a step of this training, of whose seconds it takes a small share."""
     return step_seconds(ready.make_network(), ready.training, ready.settings, ready.device, available)
 
 
