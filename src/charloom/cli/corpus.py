@@ -79,7 +79,7 @@ def _page(found: dict[str, Any]) -> str:
         lines.append("plan: too short to train on with the default recipe")
     else:
         lines.append(
-            f"plan: a model of {plan['parameters']:,} parameters, {plan['minutes']:g} minutes; "
+            f"plan: a model of {plan['parameters']:,} parameters, about {plan['minutes']:.2g} minutes; "
             f"{plan['steps_per_epoch']:,} steps are one pass over the {plan['training_characters']:,} characters "
             "to train on"
         )
