@@ -1,6 +1,6 @@
 """How good a text model some minutes give: held-out loss by two protocols, over several seeds, and the wall time.
 
-    python benchmarks/quality.py shakespeare --minutes 3 --seeds 3 [-- --recipe best --set hidden_size=512 ...]
+    python benchmarks/quality.py shakespeare --minutes 3 --seeds 3 [-- --recipe tutorial-gru --val-fraction 0.1 ...]
 
 Each seed is one `charloom train` in a process of its own; everything after -- is passed on to it. "One stream" is the
 loss of every held-out character but the first, given all before it. "Crops" is nanoGPT's protocol: windows of 256

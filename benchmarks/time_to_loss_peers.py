@@ -49,7 +49,7 @@ def charloom_default(seconds):
 
 
 def pytorch_same(seconds):
-    """The same settings in PyTorch's own layers, as one would write it."""
+    """A network of the default size on batches of the default size in PyTorch's own layers, with AdamW."""
     import torch
     from torch import nn
 

@@ -102,3 +102,8 @@ def test_what_is_expected_is_a_range_about_what_n_grams_reach(ngrams, read, alph
 def test_more_training_is_expected_to_give_less():
     rows = [expected_bits(1.6, read, 65)[0] for read in (1e6, 1e7, 1e8)]
     assert rows == sorted(rows, reverse=True) and rows[0] > rows[-1]
+
+
+def test_steps_that_a_recipe_holds_are_not_replaced_by_minutes():
+    settings, _ = suit(Settings(steps=7, minutes=0), Task(10**6, 65))
+    assert (settings.steps, settings.minutes) == (7, 0)

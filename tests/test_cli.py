@@ -59,6 +59,17 @@ def test_several_runs_of_a_corpus_are_numbered(cli, text):
     assert folders == [str(Path("runs") / name) for name in ("book", "book-2")]
 
 
+def test_info_tells_of_a_run_how_long_it_took_and_of_a_damaged_one_what_to_do(cli, text):
+    Path("book.txt").write_text(text)
+    cli("train", "book.txt", "--steps", 2, "-o", "mine@home", *SMALL)  # a name in which an @ is no checkpoint's
+    lines = [json.loads(line) for line in Path("mine@home/metrics.jsonl").read_text().splitlines()]
+    for name in ("mine@home", "mine@home@last", "mine@home/model.safetensors"):
+        assert cli("info", name, "--json").json["seconds"] == lines[-1]["seconds"]
+    Path("mine@home/metrics.jsonl").write_text("{")
+    damaged = cli("info", "mine@home")
+    assert damaged.code == 2 and "damaged" in damaged.err and "move that file away" in damaged.err
+
+
 def test_quiet_says_nothing(cli, text):
     Path("book.txt").write_text(text)
     result = cli("train", "book.txt", "--steps", 2, "--quiet", *SMALL)

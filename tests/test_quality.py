@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_five_minutes_of_shakespeare(shakespeare, tmp_path):
     model = charloom.train(shakespeare, run=tmp_path / "run", minutes=5)
-    assert model.facts["val_loss"] <= 1.52
+    assert model.facts["val_loss"] <= 1.46  # three minutes gave 1.41 to 1.44
     held_out = shakespeare.split(0.1).validation
     # training judges in parallel stretches; this is one reader from the first character to the last
     assert model.score(held_out).nats_per_char == pytest.approx(model.facts["val_loss"], abs=2e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,23 +73,15 @@ def look(model: str) -> dict[str, Any]:
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
         **{key: facts.get(key) for key in _FACTS},
-        **_how_it_was_trained(model),
+        **_how_it_was_trained(path),
     }
 
 
-def _how_it_was_trained(model: str) -> dict[str, Any]:
-    """Return what a run folder tells besides its model, and the last evaluation had."""
-    from charloom.errors import RunError
-    from charloom.model.run_folder import METRICS
+def _how_it_was_trained(path: Path) -> dict[str, Any]:
+    """Return what a run folder tells besides its model, as the last evaluation had it."""
+    from charloom.model.run_folder import evaluations_beside
 
-    metrics = Path(model.partition("@")[0]) / METRICS
-    if not metrics.is_file():
-        return {}
-    try:
-        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        evaluations = [line for line in lines if line.get("event") is None]
-    except (ValueError, AttributeError, OSError) as error:
-        raise RunError(f"{metrics} cannot be read: {error}.") from None
+    evaluations = evaluations_beside(path)
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
 
 

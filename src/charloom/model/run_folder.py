@@ -7,12 +7,14 @@ RUN/metrics.jsonl          one JSON object per evaluation
 RUN/samples.txt            a sample at each evaluation
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 from charloom.errors import ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
@@ -99,6 +101,25 @@ def find_model(argument: str) -> Path:
     if at and Path(name).is_dir():
         return _checkpoint(Path(name), which)
     raise ModelFileError(_not_found(argument))
+
+
+def evaluations_beside(model: Path) -> list[dict[str, Any]]:
+    """Return the evaluations of the run that a model file lies in, as ``metrics.jsonl`` has them; none elsewhere.
+
+    Raises:
+        RunError: If that file is damaged.
+    """
+    run = model.parent.parent if model.parent.name == CHECKPOINTS else model.parent
+    metrics = run / METRICS
+    if not metrics.is_file():
+        return []
+    try:
+        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        return [line for line in lines if line.get("event") is None]
+    except (ValueError, AttributeError, OSError) as error:
+        raise RunError(
+            f"{metrics} is damaged ({error}). Without it the model can still be used: move that file away."
+        ) from None
 
 
 def _free_names(parent: Path, corpus: str) -> Iterator[Path]:

@@ -87,7 +87,9 @@ class Settings:
 
     steps: int = _setting(0, "how long to train, in steps", 0, 10**12)
     epochs: int = _setting(0, "how long to train, in passes over the training text", 0, 10**9)
-    minutes: float = _setting(5.0, "how long to train, in minutes of this machine, all included", 0, 10**6)
+    minutes: float = _setting(
+        5.0, "how long to train, in minutes of this machine; auto plans it where no length is given", 0, 10**6
+    )
 
     eval_every: int = _setting(0, "steps between evaluations; 0: about a dozen in a run, or one an epoch", 0, 10**12)
     patience: int = _setting(
