@@ -36,7 +36,7 @@ class Clock:
         return spent / self.seconds
 
 
-def charloom_default(seconds):
+def charloom_default(seconds, seed):
     """`charloom train shakespeare --minutes ...`; here the time of evaluations is counted, too."""
     import charloom
     from charloom.training.records import EvaluationRecord
@@ -44,26 +44,21 @@ def charloom_default(seconds):
     records = []
     with tempfile.TemporaryDirectory() as folder:
         run = f"{folder}/run"
-        charloom.train("shakespeare", run=run, progress=False, watch=records.append, minutes=seconds / 60)
+        charloom.train("shakespeare", run=run, progress=False, watch=records.append, minutes=seconds / 60, seed=seed)
     return [(r.seconds, r.val_loss) for r in records if isinstance(r, EvaluationRecord) and r.step]
 
 
-def pytorch_same(seconds):
-    """A network of the default size on batches of the default size in PyTorch's own layers, with AdamW."""
+def pytorch_same(seconds, seed):
+    """What charloom plans for this, in PyTorch's own layers with AdamW, and the settings that were best for AdamW."""
     import torch
     from torch import nn
 
-    from charloom.plan.settings import Settings
-
     training, held_out, known = corpus()
-    chosen = Settings()
-    size, streams, length, width = chosen.hidden_size, chosen.batch_size, chosen.seq_length, chosen.embedding_size
+    size, streams, length, width, learning_rate, warmup = 384, 32, 32, 128, 6e-3, 100
+    torch.manual_seed(seed)
     embedding, layer, output = nn.Embedding(known, width), nn.GRU(width, size, batch_first=True), nn.Linear(size, known)
     parameters = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, chosen.learning_rate, (chosen.adam_beta1, chosen.adam_beta2), weight_decay=chosen.weight_decay
-    )
-    dropout = nn.Dropout(chosen.dropout_output)
+    optimizer = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.99), weight_decay=0.01)
     rows = torch.from_numpy(training[: len(training) // streams * streams].reshape(streams, -1))
 
     @torch.no_grad()
@@ -72,28 +67,30 @@ def pytorch_same(seconds):
         logits = output(layer(embedding(stretches[:, :-1]))[0])
         return nn.functional.cross_entropy(logits.flatten(0, 1), stretches[:, 1:].flatten()).item()
 
-    clock, state, at, share = Clock(seconds, evaluate), None, 0, 0.0
+    clock, state, at, share, step = Clock(seconds, evaluate), None, 0, 0.0, 0
     while share < 1:
         if at + length + 1 > rows.shape[1]:
             at, state = 0, None
         inputs, targets = rows[:, at : at + length], rows[:, at + 1 : at + length + 1]
         at += length
-        out, state = layer(dropout(embedding(inputs)), state)
+        out, state = layer(embedding(inputs), state)
         state = state.detach()
-        loss = nn.functional.cross_entropy(output(dropout(out)).flatten(0, 1), targets.flatten())
+        loss = nn.functional.cross_entropy(output(out).flatten(0, 1), targets.flatten())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(parameters, chosen.max_grad_norm)
-        optimizer.param_groups[0]["lr"] = chosen.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        step += 1
+        optimizer.param_groups[0]["lr"] = learning_rate * min(step / warmup, 1 - share)
         optimizer.step()
         share = clock.share()
     return clock.points
 
 
-def keras_tutorial(seconds):
+def keras_tutorial(seconds, seed):
     """The tutorial: a GRU of 1024 units, windows of 100 in shuffled batches of 64, Adam."""
     import keras
 
+    keras.utils.set_random_seed(seed)
     training, held_out, known = corpus()
     batch, length = 64, 100
 
@@ -111,7 +108,7 @@ def keras_tutorial(seconds):
     model.compile(optimizer="adam", loss=loss)
     count = (len(training) - 1) // length
     rows = np.stack([training[i * length : (i + 1) * length + 1] for i in range(count)])
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
 
     def evaluate():
         streams = 64
@@ -174,14 +171,14 @@ def nanogpt_model(known, context, width=128):
     return model, logits_of
 
 
-def nanogpt(seconds):
+def nanogpt(seconds, seed):
     """NanoGPT's recipe for a CPU: 4 layers, 4 heads, 128 wide, 64 characters of context, batches of 12."""
     import torch
     from torch import nn
 
     training, held_out, known = corpus()
     context, batch = 64, 12
-
+    torch.manual_seed(seed)
     model, logits_of = nanogpt_model(known, context)
     groups = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.1},
