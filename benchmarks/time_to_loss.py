@@ -28,7 +28,7 @@ def picture(found, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7, 5), layout="constrained")
     for index, (peer, rounds) in enumerate(found.items()):
         for number, points in enumerate(rounds):
             label = None if number else f"{peer}: {ending(rounds):.3f}"
@@ -40,7 +40,7 @@ def picture(found, path):
         title="tiny Shakespeare",
         ylim=(1.35, 2.6),
     )
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=120)
 
 

@@ -10,7 +10,7 @@ _READ = 2.3e6
 _FALLS = 0.022  # by this much with every doubling of what is read
 _LARGE_ALPHABET, _LARGE_FALLS = 1000, 0.08  # n-grams do worse, the more characters there are
 _HIGHEST, _LOWEST = 1.0, 0.8
-_EITHER_WAY = 0.06  # the range, as a share of the middle
+_EITHER_WAY = 0.1  # the range, as a share of the middle
 
 
 def expected_bits(ngrams: float, read: float, alphabet: int) -> tuple[float, float]:
