@@ -170,11 +170,13 @@ private:
 }  // namespace
 }  // namespace charloom
 
-void bind_training(nb::module_& m);  // training_module.cpp
+void bind_training(nb::module_& m);   // training_module.cpp
+void bind_automaton(nb::module_& m);  // automaton_module.cpp
 
 NB_MODULE(_engine, m) {
     nb::set_leak_warnings(false);  // what lives until the interpreter ends is no concern of its user
     bind_training(m);
+    bind_automaton(m);
     using charloom::Engine;
     m.doc() = "The native engine: reads and writes characters with a trained network.";
     m.def("isas", &charloom::isas, "The instruction sets that can be used here, the fastest first.");

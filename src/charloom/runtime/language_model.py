@@ -1,10 +1,14 @@
 """A trained model as a person uses it: load, generate, stream, score, save."""
 
-from collections.abc import Callable, Iterator, Mapping
+import html
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
 
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
@@ -12,9 +16,10 @@ from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.engine import Engine, make_engine
 from charloom.runtime.generation import Piece, Request, generate
+from charloom.runtime.inspection import Activations, Guesses, activations, top_guesses
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 from charloom.runtime.requests import WritingOptions, make_request
-from charloom.runtime.scoring import Score, score
+from charloom.runtime.scoring import Score, score, score_many, surprisal_blocks
 from charloom.text.vocabulary import Vocabulary
 
 
@@ -42,6 +47,16 @@ class Model:
     def __repr__(self) -> str:
         a = self.architecture
         return f"Model({a.cell.upper()}, {a.num_layers} x {a.hidden_size}, {len(self.vocabulary)} characters)"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: sizes, and where it comes from."""
+        shown = {**self.architecture.to_dict(), "parameters": self.architecture.num_parameters}
+        known = ("corpus", "recipe", "step", "train_loss", "val_loss")
+        shown |= {key: self.facts[key] for key in known if self.facts.get(key) is not None}
+        rows = (
+            f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in shown.items()
+        )
+        return f"<table>{''.join(rows)}</table>"
 
     @property
     def architecture(self) -> Architecture:
@@ -121,18 +136,75 @@ class Model:
         """Return what writes: the engine of a precision, "auto" being "int8"."""
         return self.engine("int8" if precision == "auto" else precision)
 
-    def score(self, text: str, progress: Callable[[int, int], None] | None = None) -> Score:
+    def score(self, text: str, progress: Callable[[int, int], None] | None = None, precision: str = "auto") -> Score:
         """Return what a text costs: every character but the first, given all before it.
 
         Args:
             text: At least two characters.
             progress: Told how many characters are scored, and how many there are.
+            precision: "float32", which "auto" means, or "int8", which is faster.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
-        return score(self.engine(), self.vocabulary, text, progress)
+        return score(self._judge(precision), self.vocabulary, text, progress)
+
+    def score_many(
+        self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, precision: str = "auto"
+    ) -> list[Score]:
+        """Return what each of many texts costs, as ``score`` would; many are read at a time, which is faster.
+
+        Args:
+            texts: In any order; one of fewer than two characters costs nothing.
+            progress: Told how many texts are scored, and how many there are.
+            precision: See ``score``.
+
+        Raises:
+            UnknownCharacterError: If one holds a character that the model does not know.
+        """
+        return score_many(self._judge(precision), self.vocabulary, texts, progress)
+
+    def surprisal_blocks(
+        self, pieces: Iterable[str], precision: str = "auto"
+    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Yield the characters of a text of any size but the first, with the bits that each costs, block by block.
+
+        Args:
+            pieces: The text in its order.
+            precision: See ``score``.
+
+        Raises:
+            CorpusError: If the text has fewer than 2 characters.
+            UnknownCharacterError: If it holds a character that the model does not know.
+        """
+        return surprisal_blocks(self._judge(precision), self.vocabulary, pieces)
+
+    def top_guesses(self, text: str, k: int = 5) -> Guesses:
+        """Return the k likeliest characters after each character of a text, with their probabilities.
+
+        Args:
+            text: At least one character.
+            k: From 1 to the number of characters known.
+
+        Raises:
+            CorpusError: If the text is empty.
+            SettingsError: If k is out of range.
+            UnknownCharacterError: If the text holds a character that the model does not know.
+        """
+        return top_guesses(self.engine(), self.vocabulary, text, k)
+
+    def activations(self, text: str) -> Activations:
+        """Return what every neuron and gate does over a text: arrays (T, L, H) and (T, L, G, H).
+
+        Raises:
+            CorpusError: If the text is empty.
+            UnknownCharacterError: If it holds a character that the model does not know.
+        """
+        return activations(self.engine(), self.vocabulary, text)
+
+    def _judge(self, precision: str) -> Engine:
+        return self.engine("float32" if precision == "auto" else precision)
 
     def save(self, path: str | PathLike[str], stored_as: str = "float32") -> None:
         """Write the model as one file.

@@ -1,8 +1,10 @@
 """What a text costs under a model: the surprisal of each of its characters, and their sum."""
 
+import heapq
+import html
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,27 +16,31 @@ from charloom.text.vocabulary import Vocabulary
 
 _LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
+_TOGETHER = 64  # texts read at once: more are hardly faster
+_PASSAGE = 48  # characters of a surprising passage
+_SHOWN = 5_000  # characters that a notebook shows
 
 
 @dataclass(frozen=True)
-class Score:
-    """The cost of a text: of every character but the first, given all before it, from the zero state.
+class Passage:
+    """A part of a text.
 
     Attributes:
-        surprisals: Bits for each character but the first, float64 (T - 1,).
+        start: Its first character's place in the text, from 0.
+        text: Its characters.
+        bits_per_char: Their mean surprisal.
     """
 
-    surprisals: NDArray[np.float64]
+    start: int
+    text: str
+    bits_per_char: float
 
-    @property
-    def characters(self) -> int:
-        """How many characters were scored: all but the first."""
-        return len(self.surprisals)
 
-    @cached_property
-    def total_nats(self) -> float:
-        """Minus the log-probability of the text after its first character, in nats."""
-        return float(self.surprisals.sum()) * math.log(2)
+class _Figures:
+    """What follows from how many characters were scored and what they cost."""
+
+    characters: int
+    total_nats: float
 
     @property
     def nats_per_char(self) -> float:
@@ -52,6 +58,93 @@ class Score:
         return math.exp(self.nats_per_char) if self.nats_per_char < _LARGEST_EXPONENT else math.inf
 
 
+class Tally(_Figures):
+    """Sums up the cost of a text that comes in blocks; memory does not grow with it.
+
+    Args:
+        passages: How many of the most surprising passages are kept, each of 48 characters.
+
+    Attributes:
+        characters: Scored so far.
+        total_nats: Minus their log-probability.
+    """
+
+    def __init__(self, passages: int = 0) -> None:
+        self.characters = 0
+        self.total_nats = 0.0
+        self._kept = passages
+        self._passages: list[tuple[float, int, str]] = []
+        self._text, self._bits = "", np.empty(0)
+
+    def add(self, text: str, surprisals: NDArray[np.float64]) -> None:
+        """Take the next characters, with the bits that each costs."""
+        self.total_nats += float(surprisals.sum()) * math.log(2)
+        if self._kept:
+            self._look_at(self._text + text, np.concatenate([self._bits, surprisals]))
+        self.characters += len(text)
+
+    def _look_at(self, text: str, bits: NDArray[np.float64]) -> None:
+        """Keep the most surprising of consecutive passages; what is left over waits for the next block."""
+        whole = len(text) // _PASSAGE
+        first = 1 + self.characters - (len(self._text))  # the first character of the text is not scored
+        means = bits[: whole * _PASSAGE].reshape(whole, _PASSAGE).mean(axis=1)
+        for i in np.argsort(-means, kind="stable")[: self._kept].tolist():
+            at = i * _PASSAGE
+            heapq.heappush(self._passages, (float(means[i]), -(first + at), text[at : at + _PASSAGE]))
+        while len(self._passages) > self._kept:
+            heapq.heappop(self._passages)
+        self._text, self._bits = text[whole * _PASSAGE :], bits[whole * _PASSAGE :]
+
+    @property
+    def passages(self) -> list[Passage]:
+        """The most surprising passages, the worst first."""
+        return [Passage(-start, text, bits) for bits, start, text in sorted(self._passages, reverse=True)]
+
+
+@dataclass(frozen=True)
+class Score(_Figures):
+    """The cost of a text: of every character but the first, given all before it, from the zero state.
+
+    Attributes:
+        surprisals: Bits for each character but the first, float64 (T - 1,).
+        text: The text, T characters.
+    """
+
+    surprisals: NDArray[np.float64]
+    text: str = field(repr=False)
+
+    @property
+    def characters(self) -> int:  # type: ignore[override]  # follows from the rest
+        """How many characters were scored: all but the first."""
+        return len(self.surprisals)
+
+    @cached_property
+    def total_nats(self) -> float:  # type: ignore[override]
+        """Minus the log-probability of the text after its first character, in nats."""
+        return float(self.surprisals.sum()) * math.log(2)
+
+    def passages(self, count: int = 5) -> list[Passage]:
+        """Return the most surprising passages, the worst first.
+
+        Args:
+            count: At most so many; fewer in a short text.
+        """
+        tally = Tally(count)
+        tally.add(self.text[1:], self.surprisals)
+        return tally.passages
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the text on the colours of its surprisals, the beginning of a long one."""
+        bits = np.append(0.0, self.surprisals[: _SHOWN - 1])
+        spans = (
+            f'<span title="{one:.2f} bits" style="background:rgba(232,93,35,{min(one / 10, 0.7):.2f})">'
+            f"{html.escape(character)}</span>"
+            for one, character in zip(bits, self.text, strict=False)
+        )
+        said = f"{self.bits_per_char:.4f} bits per character, {self.characters:,} characters" if self.characters else ""
+        return f'<p>{said}</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+
+
 def score(
     engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
 ) -> Score:
@@ -67,21 +160,95 @@ def score(
         CorpusError: If the text is shorter than that.
         UnknownCharacterError: If it holds a character that the model does not know.
     """
-    if len(text) < 2:
-        raise CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {len(text)}.")
-    ids = vocabulary.encode(text).astype(np.intp)
-    surprisals = np.empty(len(ids) - 1)
-    state = engine.initial_state(1)
-    for start in range(0, len(surprisals), _BLOCK):
-        block = slice(start, min(start + _BLOCK, len(surprisals)))
-        logits, state = engine.forward(ids[None, block], state)
-        surprisals[block] = _surprisals(logits[0], ids[block.start + 1 : block.stop + 1])
+    vocabulary.encode(text)  # what is unknown is refused before the work, not in its midst
+    surprisals = np.empty(max(len(text) - 1, 0))
+    done = 0
+    for characters, bits in surprisal_blocks(engine, vocabulary, [text]):
+        surprisals[done : done + len(characters)] = bits
+        done += len(characters)
         if progress is not None:
-            progress(block.stop, len(surprisals))
-    return Score(surprisals)
+            progress(done, len(surprisals))
+    return Score(surprisals, text)
 
 
-def _surprisals(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
+def surprisal_blocks(
+    engine: Engine, vocabulary: Vocabulary, pieces: Iterable[str]
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield the characters of a text but the first, block by block, with the bits that each costs.
+
+    Args:
+        engine: Runs the model.
+        vocabulary: The model's.
+        pieces: The text in its order; together at least two characters. No more than one of them is held.
+
+    Raises:
+        CorpusError: If the text is shorter than that.
+        UnknownCharacterError: If it holds a character that the model does not know.
+    """
+    state, before, found = engine.initial_state(1), "", 0
+    for piece in pieces:
+        text = before + piece
+        ids = vocabulary.encode(text).astype(np.intp)
+        for start in range(0, len(ids) - 1, _BLOCK):
+            read = ids[start : min(start + _BLOCK, len(ids) - 1)]
+            logits, state = engine.forward(read[None], state)
+            targets = slice(start + 1, start + 1 + len(read))
+            yield text[targets], surprisals_of(logits[0], ids[targets])
+        found += len(piece)
+        before = text[-1:]
+    if found < 2:
+        raise CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {found}.")
+
+
+def score_many(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    texts: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Score]:
+    """Score many texts, each by itself, many at a time.
+
+    Args:
+        engine: Runs the model.
+        vocabulary: The model's.
+        texts: One of fewer than two characters costs nothing.
+        progress: Told how many texts are scored, and how many there are.
+
+    Returns:
+        A score for each, in their order, to the last bit what ``score`` gives.
+
+    Raises:
+        UnknownCharacterError: If one holds a character that the model does not know.
+    """
+    ids = [vocabulary.encode(text).astype(np.intp) for text in texts]
+    found = [np.empty(max(len(one) - 1, 0)) for one in ids]
+    order = sorted((i for i, one in enumerate(ids) if len(one) > 1), key=lambda i: len(ids[i]))
+    done = len(texts) - len(order)
+    for first in range(0, len(order), _TOGETHER):
+        rows = order[first : first + _TOGETHER]  # of about the same length
+        _score_rows(engine, [ids[i] for i in rows], [found[i] for i in rows])
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(texts))
+    return [Score(bits, text) for bits, text in zip(found, texts, strict=True)]
+
+
+def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArray[np.float64]]) -> None:
+    """Read texts side by side, the shortest first, and write what each of their characters costs."""
+    longest = len(rows[-1]) - 1
+    ids = np.zeros((len(rows), longest), np.intp)  # what follows the end of a shorter one is read for nothing
+    for row, one in zip(ids, rows, strict=True):
+        row[: len(one) - 1] = one[:-1]
+    state = engine.initial_state(len(rows))
+    for start in range(0, longest, _BLOCK):
+        logits, state = engine.forward(ids[:, start : start + _BLOCK], state)
+        for i, one in enumerate(rows):
+            targets = one[start + 1 : start + 1 + _BLOCK]
+            if len(targets):
+                found[i][start : start + len(targets)] = surprisals_of(logits[i, : len(targets)], targets)
+
+
+def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the bits that each target (T,) costs under its logits (T, V)."""
     exact = logits.astype(np.float64)
     exact -= exact.max(axis=1, keepdims=True)

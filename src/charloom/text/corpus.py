@@ -1,16 +1,15 @@
 """The corpus: a text, where it came from, and its split by position."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.text.decoding import check_encoding, decode_bytes, looks_binary
-from charloom.text.named import Progress, read_named
-from charloom.text.sources import Source, corpus_name, resolve_sources
+from charloom.text.named import Progress
+from charloom.text.pieces import text_pieces
+from charloom.text.sources import corpus_name
 from charloom.text.vocabulary import Vocabulary
 
 
@@ -66,22 +65,15 @@ class Corpus:
         Args:
             sources: One source or several.
             encoding: The encoding of the files; named corpora are always UTF-8.
-            progress: Told how a download proceeds.
+            progress: Told the bytes that are read, and how many there are (0 if unknown).
 
         Raises:
             CorpusError: If a source is missing, unreadable, not text in that encoding, or all are empty.
         """
         arguments = [str(s) for s in ([sources] if isinstance(sources, (str, PathLike)) else sources)]
-        check_encoding(encoding)
         notices: list[str] = []
-        texts: list[str] = []
-        for source in resolve_sources(arguments):
-            text = _read_source(source, encoding, notices, progress)
-            if text is not None:
-                texts.append(text)
-        if not texts:
-            raise CorpusError(f"{', '.join(arguments)} holds no text file: every file there is binary.")
-        return cls(_join(texts, notices), corpus_name(arguments[0]), tuple(notices), tuple(arguments), encoding)
+        text = "".join(text_pieces(arguments, encoding, notices, progress))
+        return cls(text, corpus_name(arguments[0]), tuple(notices), tuple(arguments), encoding)
 
     @cached_property
     def sha256(self) -> str:
@@ -118,43 +110,3 @@ class Corpus:
         first = int(len(self.text) * (1 - val_fraction - test_fraction))
         second = int(len(self.text) * (1 - test_fraction))
         return Split(self.text[:first], self.text[first:second], self.text[second:])
-
-
-def _read_source(source: Source, encoding: str, notices: list[str], progress: Progress | None) -> str | None:
-    """Return the source's text, or None for a file in a folder that is no text."""
-    if source.kind == "run":
-        notices.append(f"Passed over {source.name}: it is the folder of a run.")
-        return None
-    if source.kind == "named":
-        return read_named(source.name, progress).decode("utf-8")
-    data = _read_bytes(source)
-    if looks_binary(data) and not encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
-        if not source.from_folder:
-            raise CorpusError(
-                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file."
-            )
-        notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
-        return None
-    decoded = decode_bytes(data, source.name, encoding)
-    if decoded.had_bom:
-        notices.append(f"Dropped the byte order mark at the start of {source.name}.")
-    return decoded.text
-
-
-def _read_bytes(source: Source) -> bytes:
-    if source.path is None and sys.stdin is None:
-        raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
-    try:
-        return sys.stdin.buffer.read() if source.path is None else source.path.read_bytes()
-    except OSError as error:
-        raise CorpusError(f"{source.name} cannot be read: {error.strerror or error}.") from None
-
-
-def _join(texts: list[str], notices: list[str]) -> str:
-    """Join texts so that the last line of one and the first of the next stay two lines."""
-    unfinished = sum(bool(text) and not text.endswith("\n") for text in texts[:-1])
-    if unfinished:
-        notices.append(f"Put a newline after {unfinished} of {len(texts)} files, which did not end with one.")
-    return "".join(
-        text + "\n" if text and not text.endswith("\n") and i < len(texts) - 1 else text for i, text in enumerate(texts)
-    )

@@ -44,7 +44,7 @@ def decode_bytes(data: bytes, source: str, encoding: str = "utf-8", can_choose: 
     try:
         text = data.decode(encoding, "strict")
     except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
-        raise CorpusError(_explain(data, source, encoding, error, can_choose)) from None
+        raise CorpusError(explain_undecodable(data, source, encoding, error, can_choose=can_choose)) from None
     bom = text.startswith("\ufeff")
     consumed = encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and marked_encoding(data) is not None
     return Decoded(text[1:] if bom else text, bom or consumed)
@@ -71,11 +71,35 @@ def marked_encoding(data: bytes) -> str | None:
     return next((name for mark, name in _BOMS if data.startswith(mark)), None)
 
 
-def _explain(data: bytes, source: str, encoding: str, error: UnicodeError, can_choose: bool) -> str:
-    offset = error.start if isinstance(error, UnicodeDecodeError) else 0
-    line = data.count(b"\n", 0, offset) + 1
+def explain_undecodable(
+    data: bytes,
+    source: str,
+    encoding: str,
+    error: UnicodeError,
+    before: tuple[int, int] = (0, 0),
+    can_choose: bool = True,
+) -> str:
+    """Return what is wrong with bytes that are no text in an encoding, and what to do.
+
+    Args:
+        data: The bytes that were given to the decoder.
+        source: What to call the file.
+        encoding: That was tried.
+        error: What the decoder said.
+        before: Bytes and line feeds of the file that had been decoded before.
+        can_choose: Whether the user can name another encoding.
+    """
+    offset = 0
+    if isinstance(error, UnicodeDecodeError):  # a decoder that goes on may have kept some bytes of the last chunk
+        kept = error.object[: len(error.object) - len(data)]
+        data, before = error.object, (before[0] - len(kept), before[1] - kept.count(b"\n"))
+        offset = error.start
+    line = before[1] + data.count(b"\n", 0, offset) + 1
     byte = f"byte 0x{data[offset]:02X} " if offset < len(data) else ""
-    where = f"{source} is not {encoding.upper()} text: {byte}at offset {offset} (line {line}) does not belong there."
+    where = (
+        f"{source} is not {encoding.upper()} text: {byte}at offset {before[0] + offset} (line {line}) does not "
+        "belong there."
+    )
     if not can_choose:
         return f"{where} Save it as UTF-8."
     guess = _guess(data, offset)

@@ -56,6 +56,11 @@ def read_named(name: str, progress: Progress | None = None) -> bytes:
     return _python_docs().encode("utf-8")
 
 
+def is_at_hand(name: str) -> bool:
+    """Return whether a corpus of this name can be read without a download; what is no name of one can."""
+    return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _known_places(SHAKESPEARE))
+
+
 def _python_docs() -> str:
     """Return the language reference that every CPython carries, topic after topic."""
     from pydoc_data.topics import topics
