@@ -7,7 +7,7 @@ BENCH := .venv-bench/.ready
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools check format lint types bench bench-training reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ types: install
 
 test-tools: ## Debian: install the cross compiler and emulator that test-full uses for NEON, where they are wanted
 	apt-get install --yes --no-install-recommends g++-aarch64-linux-gnu qemu-user
+
+browser: ## Debian: install the browser in which the report's page is tested, where that is wanted
+	apt-get update --quiet=2
+	apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core
 
 bench: install $(BENCH) ## the benchmarks, the peers in a virtual environment of their own
 	$(BIN)/python benchmarks/encoding.py

@@ -145,7 +145,7 @@ def test_a_text_that_no_exponential_can_hold_still_has_a_score():
 
     from charloom.runtime.scoring import Score
 
-    assert Score(np.array([2000.0])).perplexity == float("inf")
+    assert Score(np.array([2000.0]), "ab").perplexity == float("inf")
 
 
 def test_several_models_stand_side_by_side(cli, run):

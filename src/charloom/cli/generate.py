@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Whether to compute with int8 (auto: yes) or float32.",
 )
+@click.option("--novelty", is_flag=True, help="Say how much of it is copied from the text the model was trained on.")
 @click.option("-i", "--interactive", is_flag=True, help="Write together: type, let it continue, undo, retry.")
 @json_option
 @quiet_option
@@ -70,6 +71,7 @@ def command(
     temperature: float,
     samples: int,
     seed: int | None,
+    novelty: bool,
     interactive: bool,
     as_json: bool,
     quiet: bool,
@@ -92,9 +94,10 @@ def command(
         if name in options:
             options[name] = _unescaped(options[name])
     request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
+    source = _training_text(model) if novelty else None
     loaded = Model.load(model)
     if interactive:
-        _check_interactive(prompt_file, samples, as_json)
+        _check_interactive(prompt_file, samples, novelty, as_json)
         from charloom.cli.interactive import write_together
         from charloom.runtime.session import Session
 
@@ -106,20 +109,51 @@ def command(
     if seed is None:
         say(f"seed {request.seed}", quiet)
     if samples == 1 and not as_json:
-        _write_text(pieces, request, quiet)
+        _write_text(pieces, request, source, quiet)
         return
-    _write_samples(pieces, request, as_json, quiet)
+    _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, quiet: bool) -> None:
+def _training_text(model: str) -> str:
+    """Return the text that a model was trained on.
+
+    Raises:
+        InputError: If it is not at hand.
+    """
+    from charloom.report.provenance import trace_back
+
+    found = trace_back(model)
+    if found.split is None:
+        raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
+    return found.split.training
+
+
+def _how_new(text: str, source: str) -> dict[str, float]:
+    from charloom.runtime.novelty import novelty
+
+    found = novelty(text, source)
+    return {"copied": found.copied, "longest": found.longest}
+
+
+def _say_how_new(text: str, source: str, quiet: bool) -> None:
+    found = _how_new(text, source)
+    share = f"{100 * found['copied']:.1f} %"
+    say(f"{share} of it in copies of more than 30 characters, the longest {found['longest']}", quiet)
+
+
+def _write_text(pieces: Iterator[Piece], request: Request, source: str | None, quiet: bool) -> None:
     """Print the pieces as they come; where they go to a file, a bar says how far they are."""
-    written = -len(request.prompt)
+    written, kept = -len(request.prompt), []
     with _progress(quiet or sys.stdout.isatty()) as report:
         for piece in pieces:
             print_text(piece.text)
             written += len(piece.text)
             report(written, request.length)
+            if source is not None:
+                kept.append(piece.text)
     print_text("\n")
+    if source is not None:
+        _say_how_new("".join(kept)[len(request.prompt) :], source, quiet)
 
 
 @contextmanager
@@ -133,11 +167,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _write_samples(pieces: Iterator[Piece], request: Request, as_json: bool, quiet: bool) -> None:
+def _write_samples(pieces: Iterator[Piece], request: Request, source: str | None, as_json: bool, quiet: bool) -> None:
     from charloom.runtime.sampling import sample_seeds
 
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
+    if source is not None:
+        for sample in finished:
+            sample["novelty"] = _how_new(str(sample["text"])[len(request.prompt) :], source)
     if as_json:
         written = sum(len(str(sample["text"])) - len(request.prompt) for sample in finished)
         print_json({"samples": finished, "chars_per_second": written / (time.perf_counter() - began)})
@@ -145,6 +182,8 @@ def _write_samples(pieces: Iterator[Piece], request: Request, as_json: bool, qui
     for number, sample in enumerate(finished, 1):
         say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
         print_text(f"{sample['text']}\n")
+        if source is not None:
+            _say_how_new(str(sample["text"])[len(request.prompt) :], source, quiet)
 
 
 def _unescaped(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -154,8 +193,14 @@ def _unescaped(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     return value.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def _check_interactive(prompt_file: str | None, samples: int, as_json: bool) -> None:
-    for name, given in (("--prompt-file -", prompt_file == "-"), ("--samples", samples != 1), ("--json", as_json)):
+def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_json: bool) -> None:
+    options = {
+        "--prompt-file -": prompt_file == "-",
+        "--samples": samples != 1,
+        "--novelty": novelty,
+        "--json": as_json,
+    }
+    for name, given in options.items():
         if given:
             raise InputError(f"{name} and -i cannot be used together. Leave out one of them.")
 

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
     from charloom.training.records import Record
 
-_WITH_RESUME = ("resumed", "sources", "new_text", "device", "encoding", "as_json", "quiet", *LENGTHS)
+_WITH_RESUME = (
+    "resumed",
+    "sources",
+    "new_text",
+    "device",
+    "encoding",
+    "live",
+    "tensorboard",
+    "as_json",
+    "quiet",
+    *LENGTHS,
+)
 
 
 def check_options(context: click.Context) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option
+from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option, say_all
 from charloom.errors import InputError
+from charloom.runtime.options import PRECISIONS
 
 if TYPE_CHECKING:
     from charloom.runtime.language_model import Model
-    from charloom.runtime.scoring import Score
+    from charloom.runtime.scoring import Score, Tally
+
+_PASSAGES = 5
+_LINES = 4096  # lines scored before any of them is printed
+_SHADES = (238, 94, 130, 166, 202, 196)  # of a terminal's 256 colours, from 2 bits on
 
 
 @click.command("score")
@@ -20,68 +30,124 @@ if TYPE_CHECKING:
 @click.argument("text")
 @click.option("--per-char", is_flag=True, help="Also the surprisal of every character but the first, in bits.")
 @click.option("--per-line", is_flag=True, help="Score every line as a text of its own.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Whether to compute with float32 (auto: yes) or int8, which is faster.",
+)
 @encoding_option
 @json_option
 @quiet_option
-def command(model: str, text: str, per_char: bool, per_line: bool, encoding: str, as_json: bool, quiet: bool) -> None:
+def command(
+    model: str, text: str, per_char: bool, per_line: bool, precision: str, encoding: str, as_json: bool, quiet: bool
+) -> None:
     """Measure how well a model predicts a text: nats and bits per character, and perplexity.
 
-    TEXT is a file, a folder, a glob, - for standard input, or a named corpus. Every character but the first is
-    scored, given all before it.
+    TEXT is a file, a folder, a glob, - for standard input, or a named corpus, of any size. Every character but the
+    first is scored, given all before it. On a terminal --per-char colours the text: the stronger, the more surprising.
+
+    \b
+    charloom score shakespeare some_text.txt
+    charloom score runs/names names.txt --per-line | sort -n
     """
-    from charloom.cli.reading import read_corpus
+    from charloom.cli.progress_bar import progress_bar
     from charloom.runtime.language_model import Model
+    from charloom.text.pieces import text_pieces
 
     if per_char and per_line:
         raise InputError("Give --per-char or --per-line, not both.")
     judge = Model.load(model)
-    corpus = read_corpus([text], encoding, quiet)
-    if per_line:
-        _print_lines(judge, corpus.text, as_json, quiet)
-    else:
-        _print_score(judge, corpus.text, per_char, as_json, quiet)
+    notices: list[str] = []
+    with progress_bar("scoring", quiet, in_bytes=True) as report:
+        pieces = text_pieces([text], encoding, notices, report)
+        if per_line:
+            _print_lines(judge, pieces, precision, as_json)
+        else:
+            _print_score(judge, pieces, precision, per_char, as_json)
+    say_all(notices, quiet)
 
 
-def _print_score(judge: Model, text: str, per_char: bool, as_json: bool, quiet: bool) -> None:
-    from charloom.cli.progress_bar import progress_bar
+def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: bool, as_json: bool) -> None:
+    from charloom.runtime.scoring import Tally
 
-    with progress_bar("scoring", quiet) as report:
-        score = judge.score(text, report)
-    found = figures(score)
+    tally, surprisals = Tally(_PASSAGES), []
+    for characters, bits in judge.surprisal_blocks(pieces, precision):
+        tally.add(characters, bits)
+        if per_char and as_json:
+            surprisals += bits.round(4).tolist()
+        elif per_char:
+            print_text("".join(_coloured(characters, bits) if _in_colour() else _rows(characters, bits)))
+    found = figures(tally)
     if as_json:
-        print_json(found | ({"surprisals": score.surprisals.round(4).tolist()} if per_char else {}))
-    elif per_char:
-        rows = zip(score.surprisals, text[1:], strict=True)
-        print_text("".join(f"{bits:.3f}\t{character!r}\n" for bits, character in rows))
-    else:
-        perplexity = f"{score.perplexity:.3f}"
-        print_text(
-            f"{found['characters']:,} characters scored: {found['total_nats']:.2f} nats in all\n"
-            f"{found['nats_per_char']:.4f} nats = {found['bits_per_char']:.4f} bits per character, "
-            f"perplexity {perplexity}\n"
-        )
+        passages = [{"start": p.start, "text": p.text, "bits_per_char": p.bits_per_char} for p in tally.passages]
+        print_json(found | {"passages": passages} | ({"surprisals": surprisals} if per_char else {}))
+    elif not per_char:
+        print_text("".join(_page(tally)))
+    elif _in_colour():
+        print_text("\n")
 
 
-def _print_lines(judge: Model, text: str, as_json: bool, quiet: bool) -> None:
+def _page(tally: Tally) -> Iterator[str]:
+    yield f"{tally.characters:,} characters scored: {tally.total_nats:.2f} nats in all\n"
+    yield (
+        f"{tally.nats_per_char:.4f} nats = {tally.bits_per_char:.4f} bits per character, "
+        f"perplexity {tally.perplexity:.3f}\n"
+    )
+    if tally.passages:
+        yield "\nThe most surprising passages, with their bits per character:\n"
+    for passage in tally.passages:
+        yield f"{passage.bits_per_char:6.2f}  at {passage.start:<10,} {json.dumps(passage.text, ensure_ascii=False)}\n"
+
+
+def _rows(characters: str, bits: Iterable[float]) -> Iterator[str]:
+    return (f"{one:.3f}\t{character!r}\n" for one, character in zip(bits, characters, strict=True))
+
+
+def _coloured(characters: str, bits: Iterable[float]) -> Iterator[str]:
+    """Yield characters on the colour of their surprisal; what could move a terminal's cursor is shown, not sent."""
+    for character, one in zip(characters, bits, strict=True):
+        shade = min(int(one) - 2, len(_SHADES) - 1)
+        shown = character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+        if shade < 0:
+            yield shown
+        elif character == "\n":
+            yield f"\x1b[48;5;{_SHADES[shade]}m \x1b[0m\n"
+        else:
+            yield f"\x1b[48;5;{_SHADES[shade]}m{shown}\x1b[0m"
+
+
+def _in_colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _print_lines(judge: Model, pieces: Iterable[str], precision: str, as_json: bool) -> None:
     """Score each line alone; a line with fewer than 2 characters has nothing to score."""
-    from charloom.cli.progress_bar import progress_bar
-
-    lines = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
-    judge.vocabulary.encode("".join(lines))  # what is unknown is refused before the work, not in its midst
-    rows: list[dict[str, Any]] = []
-    with progress_bar("scoring lines", quiet) as report:
-        for line in lines:
-            rows.append({"text": line, **(figures(judge.score(line)) if len(line) > 1 else {"bits_per_char": None})})
-            report(len(rows), len(lines))
+    lines, rows = _lines(pieces), []
+    while some := list(islice(lines, _LINES)):
+        for line, score in zip(some, judge.score_many(some, precision=precision), strict=True):
+            found = figures(score) if score.characters else {"bits_per_char": None}
+            if as_json:
+                rows.append({"text": line, **found})
+            else:
+                bits = found["bits_per_char"]
+                print_text(f"{'-' if bits is None else format(bits, '.4f')}\t{line}\n")
     if as_json:
         print_json({"lines": rows})
-        return
-    for row in rows:
-        bits = row["bits_per_char"]
-        print_text(f"{'-' if bits is None else format(bits, '.4f')}\t{row['text']}\n")
 
 
-def figures(score: Score) -> dict[str, Any]:
+def _lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text; an empty one after the last newline is none."""
+    rest = ""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split("\n")
+        yield from (line.removesuffix("\r") for line in whole)
+    if rest:
+        yield rest
+
+
+def figures(score: Score | Tally) -> dict[str, Any]:
     """Return the figures of a score: the keys of ``--json``."""
     return {
         "characters": score.characters,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from charloom.errors import SettingsError
 
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
+    from charloom.cli.watching import Watcher
     from charloom.model.model_file import SavedModel
     from charloom.plan.recipes import Recipe
     from charloom.text.corpus import Corpus
@@ -56,6 +57,8 @@ class _TrainCommand(click.Command):
 @click.option("--init", "init_model", metavar="MODEL", help="Begin with the weights of this model.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with a run; see below.")
 @click.option("--new-text", is_flag=True, help="With --resume: on another text.")
+@click.option("--live", is_flag=True, help="Serve a page on this machine that follows the training.")
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run folder.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and stop.")
 @encoding_option
 @json_option
@@ -69,6 +72,8 @@ def command(
     init_model: str | None,
     resumed: str | None,
     new_text: bool,
+    live: bool,
+    tensorboard: bool,
     only_plan: bool,
     encoding: str,
     as_json: bool,
@@ -93,13 +98,15 @@ def command(
     """
     from charloom.cli.reading import read_corpus
     from charloom.cli.resuming import check_options, resume
+    from charloom.cli.watching import watchers
     from charloom.model.run_folder import check_new_run_folder
     from charloom.training.torch_extra import require_torch
 
     check_options(click.get_current_context())
     if resumed is not None:
         require_torch()
-        show_training(resume(resumed, sources, encoding, named, new_text, device, quiet), as_json, quiet)
+        with watchers(live, tensorboard, quiet) as told:
+            show_training(resume(resumed, sources, encoding, named, new_text, device, quiet), as_json, quiet, told)
         return
     recipe = choose_recipe(recipe_name, assignments, named)
     check_new_run_folder(output)
@@ -114,7 +121,8 @@ def command(
         def start(flag: StopFlag) -> Iterator[Record]:
             return run_training(corpus, recipe, output, device, flag, flag.take_save, init)
 
-        show_training(start, as_json, quiet)
+        with watchers(live, tensorboard, quiet) as told:
+            show_training(start, as_json, quiet, told)
 
 
 def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, float | None]) -> Recipe:
@@ -144,13 +152,16 @@ def _load(model: str) -> SavedModel:
     return load_model(find_model(model))
 
 
-def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, quiet: bool) -> None:
+def show_training(
+    start: Callable[[StopFlag], Iterator[Record]], as_json: bool, quiet: bool, told: Sequence[Watcher] = ()
+) -> None:
     """Show a training as it goes.
 
     Args:
         start: Returns its records, given the flag that signals set.
         as_json: Whether its end is printed.
         quiet: Whether nothing is shown.
+        told: Who else takes its records.
 
     Raises:
         Stopped: If a signal ended it.
@@ -163,6 +174,8 @@ def show_training(start: Callable[[StopFlag], Iterator[Record]], as_json: bool, 
         for record in start(flag):
             flag.can_wait = True  # from here on there is something to save
             view.show(record)
+            for take in told:
+                take(record)
     assert isinstance(record, FinishRecord)
     if as_json:
         print_json(asdict(record))

@@ -8,6 +8,7 @@ from charloom.report.verdict import verdict
 from charloom.training.records import (
     EvaluationRecord,
     FinishRecord,
+    NoveltyRecord,
     PlanRecord,
     Record,
     SampleRecord,
@@ -25,6 +26,7 @@ class TrainingProgress:
         self.step: StepRecord | None = None
         self.evaluations: list[EvaluationRecord] = []
         self.sample: SampleRecord | None = None
+        self.novelty: NoveltyRecord | None = None
         self.loss = math.nan
         self.step_seconds = math.nan
         self._began = time.perf_counter()
@@ -43,6 +45,8 @@ class TrainingProgress:
             self.evaluations.append(record)
         elif isinstance(record, SampleRecord):
             self.sample = record
+        elif isinstance(record, NoveltyRecord):
+            self.novelty = record
 
     @property
     def seconds_left(self) -> float:
@@ -106,11 +110,27 @@ class TrainingProgress:
         return [
             f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
+            *([] if self.novelty is None else [_copied(self.novelty)]),
             f"Saved in {finish.run}. To write with it:",
             f"  charloom generate {run}",
             *([f"  charloom generate {run}@last    (as it was when it was stopped)"] if finish.interrupted else []),
             *(["To go on:", f"  charloom train --resume {run}"] if finish.interrupted else []),
         ]
+
+
+def _copied(novelty: NoveltyRecord) -> str:
+    said = (
+        f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than 30 "
+        f"characters from its text, the longest {novelty.longest}"
+    )
+    if novelty.held_out_copied is None:
+        return f"{said}."
+    held_out = f"{_percent(novelty.held_out_copied)}, the longest {novelty.held_out_longest}"
+    return f"{said}; of the held-out text it is {held_out}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _smooth(before: float, value: float) -> float:

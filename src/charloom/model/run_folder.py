@@ -109,17 +109,32 @@ def evaluations_beside(model: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: If that file is damaged.
     """
+    run = run_of(model)
+    return [] if run is None else [line for line in read_metrics(run) if line.get("event") is None]
+
+
+def run_of(model: Path) -> Path | None:
+    """Return the run folder that a model file lies in, or None."""
     run = model.parent.parent if model.parent.name == CHECKPOINTS else model.parent
+    return run if (run / METRICS).is_file() else None
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``metrics.jsonl``: evaluations, and events, which have an "event".
+
+    Raises:
+        RunError: If that file is damaged.
+    """
     metrics = run / METRICS
-    if not metrics.is_file():
-        return []
     try:
         lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if line.get("event") is None]
-    except (ValueError, AttributeError, OSError) as error:
+        if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
+            raise ValueError("a line has no step")
+    except (ValueError, OSError) as error:
         raise RunError(
             f"{metrics} is damaged ({error}). Without it the model can still be used: move that file away."
         ) from None
+    return lines
 
 
 def _free_names(parent: Path, corpus: str) -> Iterator[Path]:

@@ -119,6 +119,25 @@ class EventRecord:
 
 
 @dataclass(frozen=True)
+class NoveltyRecord:
+    """How much of what the model writes stands in the training text; see ``charloom.runtime.novelty``.
+
+    Attributes:
+        characters: That it wrote to be looked at.
+        copied: Share of them in copied runs of more than 30 characters.
+        longest: Characters of the longest copied run.
+        held_out_copied: The same of as much of the held-out text; None where nothing is held out.
+        held_out_longest: Likewise.
+    """
+
+    characters: int
+    copied: float
+    longest: int
+    held_out_copied: float | None
+    held_out_longest: int | None
+
+
+@dataclass(frozen=True)
 class FinishRecord:
     """The end of a training.
 
@@ -148,4 +167,13 @@ class FinishRecord:
     interrupted: bool
 
 
-Record = PlanRecord | StepRecord | EvaluationRecord | SampleRecord | CheckpointRecord | EventRecord | FinishRecord
+Record = (
+    PlanRecord
+    | StepRecord
+    | EvaluationRecord
+    | SampleRecord
+    | CheckpointRecord
+    | EventRecord
+    | NoveltyRecord
+    | FinishRecord
+)

@@ -13,12 +13,13 @@ import charloom
 from charloom.errors import NonFiniteError
 from charloom.model.files import write_whole
 from charloom.model.model_file import SavedModel, SavedTraining
-from charloom.model.run_folder import METRICS, RECIPE, SAMPLES
+from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES
 from charloom.plan.planner import Plan
 from charloom.plan.recipes import write_recipe
 from charloom.runtime.language_model import Model
 from charloom.text.sources import relative_sources
 from charloom.training.checkpoint import newest_checkpoint
+from charloom.training.copying import copying
 from charloom.training.device import kept_memory
 from charloom.training.evaluation import EvaluationStopped, evaluate
 from charloom.training.history import History
@@ -118,6 +119,10 @@ class Trainer:
                 yield from self._after(self.history.step, stop, save_now)  # where it was stopped in the middle of that
             while not self._stopped and not self.history.ended and self.updates.step < self.plan.steps:
                 yield from self._one_step(stop, save_now)
+        if not self._stopped and (self.files.run / MODEL).is_file():
+            settings = self.plan.settings
+            split = self.ready.corpus.split(settings.val_fraction, settings.test_fraction)
+            yield copying(self.files.run / MODEL, split, settings.seed)
         yield self._finish_record()
 
     def _one_step(self, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:

@@ -1,0 +1,197 @@
+"""What a report holds, as plain JSON data: one part for each section of the page."""
+
+import base64
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import charloom
+from charloom.report.context import loss_by_context
+from charloom.report.copies import Written, held_out_novelty, write
+from charloom.report.features import features
+from charloom.report.history import read_history
+from charloom.report.letters import embedding_map, mistakes
+from charloom.report.neurons import NamedNeuron, correlations, name_neurons
+from charloom.report.provenance import Provenance
+from charloom.report.reading import Neuron, Reading, Saturation, read
+from charloom.runtime.inspection import GATE_NAMES
+from charloom.runtime.language_model import Model
+from charloom.runtime.novelty import LONG, Novelty
+from charloom.text.baselines import baselines
+
+MOST_CHARACTERS = 50_000
+"""Of the text that a report shows."""
+
+_NEURON_BYTES = 16_000_000  # of neurons over the text, before they are written as text
+_LEVELS = 7  # on either side of zero: a neuron's colours
+
+Step = Callable[[str], Callable[[int, int], None]]
+"""Told what is done next; returns what is told how far that is."""
+
+
+def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple[dict[str, Any], Reading]:
+    """Return everything a report shows, and the reading that it was made from.
+
+    Args:
+        provenance: The model and where it comes from.
+        text: What it reads, at least two characters that it knows.
+        about: What that text is, for the page.
+        step: See ``Step``.
+    """
+    model = Model(provenance.model)
+    engine, vocabulary = model.engine(), model.vocabulary
+    reading = read(engine, vocabulary, text, step("reading"))
+    step("naming neurons")
+    found = features(text)
+    named = name_neurons(reading.states, found)
+    split = provenance.split
+    data = {
+        **heading(provenance),
+        **past(provenance),
+        "text": {"text": text, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading, model),
+        "neurons": _neurons(reading, named, found),
+        "gates": [_saturation(one) for one in reading.saturation],
+        "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
+        "mistakes": [asdict(one) for one in mistakes(text, reading.mistakes)],
+        "embedding": [asdict(place) for place in embedding_map(provenance.model, text)],
+        "written": [_written(one) for one in write(model, split.training if split else None, progress=step("writing"))],
+        "copies": {
+            "longer_than": LONG,
+            "missing": provenance.missing,
+            "held_out": _novelty(held_out_novelty(split.validation, split.training)) if split else None,
+        },
+    }
+    return finite(data), reading
+
+
+def heading(provenance: Provenance) -> dict[str, Any]:
+    """Return what the model is."""
+    a, facts = provenance.model.architecture, provenance.model.facts
+    kept = ("corpus", "corpus_characters", "recipe", "step", "epoch", "train_loss", "val_loss", "best_val_loss")
+    return {
+        "charloom": charloom.__version__,
+        "name": provenance.name,
+        "model": {
+            **a.to_dict(),
+            "parameters": a.num_parameters,
+            "gates": GATE_NAMES[a.cell],
+            "vocabulary": list(provenance.model.vocabulary.characters),
+            **{key: facts.get(key) for key in kept},
+        },
+    }
+
+
+def past(provenance: Provenance) -> dict[str, Any]:
+    """Return how the training went, as far as it is known."""
+    if provenance.run is None:
+        return {"run": None}
+    return {"run": read_history(provenance.run).data() | {"guessing": _guessing(provenance)}}
+
+
+def _guessing(provenance: Provenance) -> dict[str, float] | None:
+    """Return what guessing costs on the held-out text, in nats per character."""
+    if provenance.split is None:
+        return None
+    vocabulary, split = provenance.model.vocabulary, provenance.split
+    training = vocabulary.encode(split.training)
+    judged = vocabulary.encode(split.validation) if split.validation else training
+    costs = baselines(training, judged, len(vocabulary))
+    return {"uniform": costs.uniform, "unigram": costs.unigram}
+
+
+def _guesses(reading: Reading, model: Model) -> dict[str, Any]:
+    return {
+        "surprisals": encoded(np.minimum(reading.surprisals * 100, 65_535).astype("<u2")),
+        "guesses": encoded(reading.guesses.astype("<u2")),
+        "probabilities": encoded(np.rint(reading.probabilities * 65_535).astype("<u2")),
+        "guesses_each": reading.guesses.shape[1],
+    }
+
+
+def _neurons(reading: Reading, named: list[NamedNeuron], found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """Return the neurons over the text, four bits each, those that follow something best where not all fit."""
+    length, count = reading.states.shape
+    bytes_each = -(-length // 2)
+    most = max(1, _NEURON_BYTES // bytes_each)
+    kept = list(range(count))
+    if count > most:
+        columns = np.stack(list(found.values()), axis=1) if found else np.zeros((length, 1))
+        strength = np.abs(correlations(reading.states, columns)).max(axis=0)
+        strength[[one.neuron for one in named]] = 2.0  # those first, whatever else
+        kept = sorted(np.argsort(-strength, kind="stable")[:most].tolist())
+    place = {neuron: at for at, neuron in enumerate(kept)}
+    return {
+        "count": count,
+        "bytes_each": bytes_each,
+        "levels": _LEVELS,
+        "list": [_neuron(reading.neurons[n]) for n in kept],
+        "named": [
+            {**asdict(one), "neuron": place[one.neuron], "is_clear": one.is_clear}
+            for one in named
+            if one.neuron in place
+        ],
+        "states": encoded(_levels(reading.states[:, kept])),
+    }
+
+
+def _neuron(neuron: Neuron) -> list[Any]:
+    return [neuron.layer, neuron.part, neuron.index]
+
+
+def _levels(states: NDArray[np.float16]) -> NDArray[np.uint8]:
+    """Return neurons (N, ceil(T / 2)) with two characters a byte, the first in the lower half.
+
+    Each neuron's strongest value is 7 or -7, and 8 stands for zero.
+    """
+    length, count = states.shape
+    packed = np.zeros((count, -(-length // 2)), np.uint8)
+    for n in range(count):
+        values = states[:, n].astype(np.float32)
+        scale = _LEVELS / max(float(np.abs(values).max()), 1e-6)
+        levels = (np.rint(values * scale) + _LEVELS + 1).astype(np.uint8)
+        packed[n, : len(levels[0::2])] = levels[0::2]
+        packed[n, : len(levels[1::2])] |= levels[1::2] << 4
+    return packed
+
+
+def _saturation(one: Saturation) -> dict[str, Any]:
+    return {
+        "layer": one.layer,
+        "gate": one.gate,
+        "shut": np.round(one.shut, 4).tolist(),
+        "open": np.round(one.open, 4).tolist(),
+    }
+
+
+def _written(one: Written) -> dict[str, Any]:
+    return {"temperature": one.temperature, "text": one.text, "novelty": _novelty(one.novelty)}
+
+
+def _novelty(found: Novelty | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "characters": len(found.lengths),
+        "copied": found.copied,
+        "longest": found.longest,
+        "longest_passage": found.longest_passage,
+        "passages": found.passages(),
+    }
+
+
+def encoded(values: NDArray[Any]) -> str:
+    """Return the bytes of an array as text."""
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
+
+
+def finite(value: Any) -> Any:
+    """Return JSON data with None where a number is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,44 @@
+"""How a training went, read back from its run folder: measurements, samples, events."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charloom.model.run_folder import SAMPLES, read_metrics
+
+_SAMPLE = re.compile(r"^--- step (\d+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """What a run folder tells.
+
+    Attributes:
+        evaluations: The lines of ``metrics.jsonl`` that are evaluations.
+        events: Those that tell of something unusual: step and what.
+        samples: Step and text of each.
+    """
+
+    evaluations: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    samples: list[tuple[int, str]]
+
+    def data(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        samples = [{"step": step, "text": text} for step, text in self.samples]
+        return {"evaluations": self.evaluations, "events": self.events, "samples": samples}
+
+
+def read_history(run: Path) -> RunHistory:
+    """Return the history of a run.
+
+    Raises:
+        RunError: If its measurements are damaged.
+    """
+    lines, samples = read_metrics(run), run / SAMPLES
+    text = samples.read_text(encoding="utf-8", errors="replace") if samples.is_file() else ""
+    parts = _SAMPLE.split(text)
+    written = [(int(step), sample.removesuffix("\n\n")) for step, sample in zip(parts[1::2], parts[2::2], strict=True)]
+    evaluations = [line for line in lines if line.get("event") is None]
+    return RunHistory(evaluations, [line for line in lines if line.get("event") is not None], written)

@@ -1,0 +1,67 @@
+"""Data to one self-contained HTML page: no network, nothing in it is run but the page's own script."""
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from typing import Any
+
+_SCRIPTS = ("charts.js", "reader.js", "page.js")
+_LEVELS = 7  # shades on either side of a neuron's zero, and of surprisal
+
+
+def page(data: dict[str, Any], live: bool = False) -> str:
+    """Return the page that shows some data.
+
+    Args:
+        data: JSON data; see ``charloom.report.contents``.
+        live: Whether it may ask the server it came from for newer data.
+    """
+    script = "".join(_part(name).removeprefix('"use strict";\n') for name in _SCRIPTS)
+    script = f'"use strict";\n{script}'
+    style = _part("page.css").replace("{colours}", _colours())
+    parts = {
+        "policy": _policy(script, style, live),
+        "title": html.escape(f"{data.get('name', '')} - charloom"),
+        "style": style,
+        "script": script,
+        "data": _inert(data),
+    }
+    before, *rest = _part("page.html").split("{")
+    filled = [before]
+    for piece in rest:
+        name, _, after = piece.partition("}")
+        filled += [parts[name], after]
+    return "".join(filled)
+
+
+def _part(name: str) -> str:
+    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _inert(data: dict[str, Any]) -> str:
+    """Return JSON in which nothing can end the element it stands in: any "<" is written as an escape."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("<", "\\u003c")
+
+
+def _policy(script: str, style: str, live: bool) -> str:
+    connect = "; connect-src 'self'" if live else ""
+    return (
+        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:; "
+        f"base-uri 'none'; form-action 'none'{connect}"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _colours() -> str:
+    """Return the shades behind characters: p1 to p7 for more, n1 to n7 for less than zero."""
+    return "\n".join(
+        f"#text .{sign}{level} {{ background: rgb(var(--{name}) / calc(var(--least) + {level} * var(--step))); }}"
+        for sign, name in (("p", "hot"), ("n", "cold"))
+        for level in range(1, _LEVELS + 1)
+    )

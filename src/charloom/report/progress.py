@@ -1,0 +1,66 @@
+"""A training that still runs, as the data of the report's page."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import charloom
+from charloom.report.history import RunHistory, read_history
+from charloom.runtime.inspection import GATE_NAMES
+from charloom.training.records import (
+    EvaluationRecord,
+    EventRecord,
+    FinishRecord,
+    PlanRecord,
+    Record,
+    SampleRecord,
+    StepRecord,
+)
+
+
+class Progress:
+    """Takes the records of a training and tells where it stands."""
+
+    def __init__(self) -> None:
+        self._plan: PlanRecord | None = None
+        self._step: StepRecord | None = None
+        self._finish: FinishRecord | None = None
+        self._past = RunHistory([], [], [])
+
+    def take(self, record: Record) -> None:
+        """Remember what has just happened."""
+        if isinstance(record, PlanRecord):
+            self._plan = record
+            self._past = read_history(Path(record.run))  # of a training that goes on
+        elif isinstance(record, StepRecord):
+            self._step = record
+        elif isinstance(record, EvaluationRecord):
+            self._past.evaluations.append(asdict(record))
+        elif isinstance(record, SampleRecord):
+            self._past.samples.append((record.step, record.text))
+        elif isinstance(record, EventRecord):
+            self._past.events.append({"step": record.step, "event": record.message})
+        elif isinstance(record, FinishRecord):
+            self._finish = record
+
+    def data(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        if self._plan is None:
+            return {"name": "charloom", "model": None, "run": None, "status": "It begins.", "finished": False}
+        a, guessing = self._plan.architecture, self._plan.baselines
+        return {
+            "charloom": charloom.__version__,
+            "name": self._plan.run,
+            "model": {**a.to_dict(), "parameters": a.num_parameters, "gates": GATE_NAMES[a.cell]},
+            "run": self._past.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},
+            "status": self._status(self._plan.plan.steps),
+            "finished": self._finish is not None,
+        }
+
+    def _status(self, steps: int) -> str:
+        if self._finish is not None:
+            return "Stopped." if self._finish.interrupted else f"Done after {self._finish.steps:,} steps."
+        if self._step is None:
+            return f"The first of {steps:,} steps."
+        loss = "" if self._step.loss is None else f", loss {self._step.loss:.3f}"
+        return f"Step {self._step.step:,} of {steps:,}, {self._step.epoch:.2f} passes over the text{loss}."

@@ -1,0 +1,71 @@
+"""Where a model comes from: its run folder, and the text it was trained on, if that can still be found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charloom.errors import CharloomError
+from charloom.model.model_file import SavedModel, load_model
+from charloom.model.run_folder import find_model, run_of
+from charloom.text.corpus import Corpus, Split
+from charloom.text.named import NAMES, is_at_hand
+from charloom.text.sources import located_sources
+from charloom.training.checkpoint import newest_checkpoint
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """A model and what is known of how it came about.
+
+    Attributes:
+        name: As it was named.
+        model: The model.
+        run: Its run folder, or None.
+        split: The text it was trained on, cut as it was then; None where that cannot be found.
+        missing: Why not, as a sentence; empty where it was found.
+    """
+
+    name: str
+    model: SavedModel
+    run: Path | None
+    split: Split | None
+    missing: str = ""
+
+
+def trace_back(argument: str) -> Provenance:
+    """Return a model, its run and its text.
+
+    Args:
+        argument: A MODEL as ``find_model`` takes it.
+
+    Raises:
+        ModelFileError: If there is no such model, or it is damaged.
+        RunError: If the run folder has no such model.
+    """
+    path = find_model(argument)
+    model = load_model(path)
+    run = run_of(path)
+    try:
+        corpus = _corpus(model, run)
+    except CharloomError as error:
+        return Provenance(argument, model, run, None, f"Its training text is not at hand. {error}")
+    if corpus is None:
+        missing = "Its training text is not at hand: only a run folder says where that is."
+        return Provenance(argument, model, run, None, missing)
+    if corpus.sha256 != model.facts.get("corpus_sha256"):
+        return Provenance(argument, model, run, None, f"Its training text has changed since: {corpus.name}.")
+    settings: dict[str, Any] = model.facts.get("settings") or {}
+    split = corpus.split(settings.get("val_fraction", 0.0), settings.get("test_fraction", 0.0))
+    return Provenance(argument, model, run, split)
+
+
+def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
+    """Return the text that a model says it was trained on; nothing is downloaded."""
+    name = model.facts.get("corpus")
+    if run is not None:
+        _, training, _ = newest_checkpoint(run)
+        sources = located_sources(training.facts.get("sources"), run)
+        if sources is not None and all(is_at_hand(source) for source in sources):
+            return Corpus.read(sources, str(training.facts.get("encoding", "utf-8")))
+    known = isinstance(name, str) and name in NAMES and not Path(name).exists()
+    return Corpus.read(str(name)) if known and is_at_hand(str(name)) else None

@@ -1,0 +1,110 @@
+"""A training as a page that follows it, served to this machine alone; it can be looked at and nothing else."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from charloom.report.contents import finite
+from charloom.report.page import page
+from charloom.report.progress import Progress
+from charloom.training.records import Record
+
+HOST = "127.0.0.1"
+_DATA = "/data.json"
+_SECONDS = 2  # between two questions of the page
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
+
+
+class LivePage:
+    """A training's page while it runs.
+
+    Attributes:
+        address: Where a browser finds it.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._progress = Progress()
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        self._last_asked = -math.inf
+        self._server = ThreadingHTTPServer((HOST, port), _handler(self))
+        self._server.daemon_threads = True
+        self.address = f"http://{HOST}:{self._server.server_address[1]}/"
+
+    def take(self, record: Record) -> None:
+        """Remember what has just happened."""
+        with self._lock:
+            self._progress.take(record)
+
+    def data(self) -> bytes:
+        """Return what the page asks for: JSON."""
+        with self._lock:
+            found = finite(self._progress.data())
+            self._last_asked = time.monotonic()
+            self._asked.set()
+        return json.dumps(found, allow_nan=False).encode("ascii")
+
+    @contextmanager
+    def served(self) -> Iterator["LivePage"]:
+        """Answer for as long as this lasts."""
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._wait_for_last_look()
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    def _wait_for_last_look(self) -> None:
+        """Wait for an open page to see how it ended, if there is one."""
+        self._asked.clear()
+        if time.monotonic() - self._last_asked < 2 * _SECONDS:
+            self._asked.wait(_SECONDS + 1)
+
+
+def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
+    shell = page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds for a request to arrive
+        server_version, sys_version = "charloom", ""
+
+        def do_GET(self) -> None:
+            if not self._is_local():
+                self._answer(403, "text/plain", b"This page is for this machine alone.\n")
+            elif self.path == "/":
+                self._answer(200, "text/html; charset=utf-8", shell)
+            elif self.path == _DATA:
+                self._answer(200, "application/json", live.data())
+            else:
+                self._answer(404, "text/plain", b"There is nothing here. The page is at /.\n")
+
+        def _is_local(self) -> bool:
+            """Return whether it was asked for by this machine's name: another's may have been pointed here."""
+            host, _, port = self.headers.get("Host", "").partition(":")
+            return host in (HOST, "localhost") and port == live.address.rsplit(":", 1)[1].strip("/")
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **_HEADERS}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the terminal belongs to the training."""
+
+    return Handler
