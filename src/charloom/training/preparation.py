@@ -14,7 +14,7 @@ from charloom.model.model_file import SavedModel
 from charloom.plan.auto import Task, enough, suit
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
-from charloom.plan.recipes import Recipe
+from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
 from charloom.text.corpus import Corpus
@@ -75,7 +75,7 @@ def prepare(
         recipe: All choices.
         device_name: See ``charloom.training.device.DEVICES``.
         init: The model to begin with; None: a new one.
-        fit: Whether the recipe ``auto`` may be changed to suit the corpus.
+        fit: Whether a recipe that is planned may be changed to suit the corpus.
 
     Raises:
         CorpusError: If a part of the corpus is too short.
@@ -91,7 +91,7 @@ def prepare(
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
     device = choose_device(device_name, settings.precision)
     training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
-    if recipe.name == "auto" and fit:
+    if recipe.name in PLANNED and fit:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
         settings, planned = _suited(settings, fixed, training, len(vocabulary), device)
         notices = (*notices, *planned)
@@ -149,14 +149,14 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         left = settings.minutes * 60 - (time.perf_counter() - began)
         evaluations = evaluations_in_time(left, evaluation_seconds)
         steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
-        if ready.recipe.name == "auto":
+        if ready.recipe.name in PLANNED:
             steps, why = enough(steps, epoch, characters)
             notices = (*notices, *why)
     plan = make_plan(settings, characters, steps, notices, ready.recipe.fixed, evaluations)
     seconds = time.perf_counter() - began + steps * (a_step + evaluation_seconds / plan.settings.eval_every)
     read = steps * settings.batch_size * settings.seq_length
-    ngrams, alphabet = ready.baselines.ngrams, len(ready.vocabulary)
-    expected = None if ngrams is None else expected_bits(ngrams, read, alphabet)
+    ngrams = ready.baselines.ngrams
+    expected = None if ngrams is None else expected_bits(ngrams, read)
     return replace(plan, seconds=seconds if a_step else None, expected_bits=expected)
 
 
