@@ -121,3 +121,13 @@ def test_the_engines_page_runs(desk):
     for block in blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")):
         done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
+
+
+def test_the_page_on_reports_runs(desk):
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
+    for command in ("train my_book.txt --steps 3", *re.findall(r"^\$ charloom (.+)$", page, re.M)):
+        done = subprocess.run(["charloom", *shlex.split(command)], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+    for code in blocks("python", page):
+        assert run_python(code) or "novelty" not in code

@@ -37,12 +37,22 @@ def test_counts_of_lines_words_and_brackets():
 def test_runs_of_capitals_and_comments():
     text = "ROMEO: I am.\n# note (x)\nNASA\n"
     assert marked(text, features(text)["run of capitals"]) == "OMEOASA"
+    assert marked(text, features(text)["capitals"]) == "ROMEOINASA"
+    assert marked(text, features(text)["vowels"]) == "OEOIaoeAA"
     assert marked(text, features(text)["inside a comment"]) == "# note (x)"
+
+
+def test_paragraphs_and_their_headings():
+    text = "First Lord:\nSay: what?\n\nROMEO:\nNo.\n\nHe: yes\n"
+    found = features(text)
+    assert marked(text, found["heading of a paragraph"]) == "First LordROMEO"
+    assert found["position in the paragraph"].tolist() == [*range(1, 24), *range(12), *range(9)]
+    assert marked("É, ß è Ω я", features("É, ß è Ω я")["vowels"]) == "ÉèΩя"
 
 
 def test_what_never_changes_is_left_out():
     assert "bracket depth" not in features("no brackets here\n")
-    assert set(features("aaaa")) <= {"position in the line", "position in the word"}
+    assert set(features("aaaa")) == {f"position in the {what}" for what in ("line", "paragraph", "word")}
 
 
 def test_correlations_are_those_of_numpy():

@@ -144,7 +144,7 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
     for one in summary["neurons"]:
         where = f"layer {one['layer'] + 1}, {one['part']} {one['index']}"
         how_well = f"r = {one['correlation']:+.2f}  (random mixtures {one['by_chance']:.2f})"
-        yield f"{one['follows']:<22} {where:<26} {how_well}\n"
+        yield f"{one['follows']:<26} {where:<26} {how_well}\n"
     for one in summary["copies"]:
         yield (
             f"written at temperature {one['temperature']}: {100 * one['copied']:.1f} % in copies of more than 30 "

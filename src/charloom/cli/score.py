@@ -73,6 +73,8 @@ def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: 
     from charloom.runtime.scoring import Tally
 
     tally, surprisals = Tally(_PASSAGES), []
+    if per_char and not as_json and _in_colour():
+        pieces = _with_first_shown(pieces)
     for characters, bits in judge.surprisal_blocks(pieces, precision):
         tally.add(characters, bits)
         if per_char and as_json:
@@ -87,6 +89,16 @@ def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: 
         print_text("".join(_page(tally)))
     elif _in_colour():
         print_text("\n")
+
+
+def _with_first_shown(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the pieces of a text; its first character, which is not scored, is printed as it is."""
+    shown = False
+    for piece in pieces:
+        if piece and not shown:
+            print_text("".join(_coloured(piece[0], [0.0])))
+            shown = True
+        yield piece
 
 
 def _page(tally: Tally) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a neuron may follow in a text: quotes, lines, words, capitals, brackets, as one number a character."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,9 @@ Feature = NDArray[np.float64]
 
 _CLOSING = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", '"': '"', "'": "'"}
 _OPENING_BRACKETS, _CLOSING_BRACKETS = "([{（［｛", ")]}）］｝"
-_LONGEST_LINE, _LONGEST_WORD, _DEEPEST = 80, 12, 8  # where counts end: a neuron cannot count for ever
+_LONGEST_LINE, _LONGEST_PARAGRAPH, _LONGEST_WORD, _DEEPEST = 80, 200, 12, 8  # no neuron counts for ever
+_VOWELS = frozenset("aeiouаеёиоуыэюяαεηιουω")
+_HEADING = re.compile(r"(?:\A|\n\n)([^\n:]{1,30}):\n")  # who speaks, in a play
 
 
 def features(text: str) -> dict[str, Feature]:
@@ -38,6 +41,23 @@ def _since(marks: Feature, most: int) -> Feature:
 
 def _line_position(text: str) -> Feature:
     return _since(_flags(text, lambda c: c == "\n"), _LONGEST_LINE)
+
+
+def _paragraph_position(text: str) -> Feature:
+    newlines = _flags(text, lambda c: c == "\n")
+    return _since(newlines * np.append(0.0, newlines[:-1]), _LONGEST_PARAGRAPH)
+
+
+def _headings(text: str) -> Feature:
+    """Return 1 in the words before a colon that are a paragraph's first line."""
+    flags = np.zeros(len(text))
+    for heading in _HEADING.finditer(text):
+        flags[heading.start(1) : heading.end(1)] = 1
+    return flags
+
+
+def _is_vowel(character: str) -> bool:
+    return unicodedata.normalize("NFD", character.lower())[0] in _VOWELS
 
 
 def _word_position(text: str) -> Feature:
@@ -122,9 +142,13 @@ def _comment(text: str) -> Feature:
 _MEASURES: dict[str, Callable[[str], Feature]] = {
     "inside quotes": _inside_quotes,
     "position in the line": _line_position,
+    "position in the paragraph": _paragraph_position,
+    "heading of a paragraph": _headings,
     "after a newline": lambda text: _flags(text, lambda c: c == "\n"),
     "line ends next": lambda text: _ahead(_flags(text, lambda c: c == "\n"), 0.0),
+    "capitals": lambda text: _flags(text, str.isupper),
     "run of capitals": _capital_run,
+    "vowels": lambda text: _flags(text, _is_vowel),
     "indentation": _indentation,
     "inside indentation": _in_indentation,
     "between words": lambda text: 1 - _flags(text, str.isalnum),

@@ -105,7 +105,7 @@ def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str
         grid[y, : len(row)] = values[row]
         for x, i in enumerate(row):
             axes.text(x, y, text[i], ha="center", va="center", fontsize=4.5, family="monospace", parse_math=False)
-    image = axes.imshow(grid, cmap=colours, vmin=least, vmax=most, aspect="auto")
+    image = axes.imshow(grid, cmap=colours, vmin=least, vmax=most, aspect="auto", alpha=0.7)  # text stays readable
     axes.set_axis_off()
     return image
 

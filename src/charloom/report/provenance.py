@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, RunError
 from charloom.model.model_file import SavedModel, load_model
 from charloom.model.run_folder import find_model, run_of
 from charloom.text.corpus import Corpus, Split
@@ -61,11 +61,18 @@ def trace_back(argument: str) -> Provenance:
 
 def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
     """Return the text that a model says it was trained on; nothing is downloaded."""
+    sources, encoding = _sources(run) if run is not None else (None, "")
+    if sources is not None and all(is_at_hand(source) for source in sources):
+        return Corpus.read(sources, encoding)
     name = model.facts.get("corpus")
-    if run is not None:
-        _, training, _ = newest_checkpoint(run)
-        sources = located_sources(training.facts.get("sources"), run)
-        if sources is not None and all(is_at_hand(source) for source in sources):
-            return Corpus.read(sources, str(training.facts.get("encoding", "utf-8")))
     known = isinstance(name, str) and name in NAMES and not Path(name).exists()
     return Corpus.read(str(name)) if known and is_at_hand(str(name)) else None
+
+
+def _sources(run: Path) -> tuple[list[str] | None, str]:
+    """Return what a run's text was read from, if its newest checkpoint says so, and the encoding."""
+    try:
+        _, training, _ = newest_checkpoint(run)
+    except RunError:
+        return None, ""
+    return located_sources(training.facts.get("sources"), run), str(training.facts.get("encoding", "utf-8"))

@@ -154,7 +154,7 @@ class Reader {
       rows.push(make("ol", {}, ...this.expected(i).map(([c, share, came]) => {
         const bar = make("i");
         bar.style.width = `${100 * share}%`;
-        const percent = share >= 0.0995 ? (100 * share).toFixed(0) : (100 * share).toPrecision(2);
+        const percent = share >= 0.0995 ? (100 * share).toFixed(0) : share >= 0.001 ? (100 * share).toPrecision(2) : "< 0.1";
         return make("li", came ? { class: "came" } : {}, make("kbd", { text: shown(c) + (came ? " came" : "") }), make("span", {}, bar),
           make("b", { text: `${percent} %` }));
       })));
