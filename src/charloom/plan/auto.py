@@ -32,6 +32,8 @@ _GOOD = 3e13  # operations that make a good model of a million characters
 _GOOD_GROWTH = 0.75  # and of a longer text this power of its length more
 _LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is left to charloom
 
+_HELD_OUT, _HELD_OUT_LARGE = 300_000, 100_000  # characters that are held out, at most; of a large alphabet
+
 # Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
 # batches then buy many more updates for the same time.
 _LARGE_ALPHABET = 1000
@@ -82,6 +84,25 @@ def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[S
     change(_size(settings, task))
     change(_regularisation(settings, task))
     return settings, tuple(notices)
+
+
+def held_out(settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()) -> tuple[Settings, str]:
+    """Return settings that hold out no more of a text than tells how good a model is, and why.
+
+    Args:
+        settings: As the recipe has them.
+        characters: Of the whole text.
+        alphabet: How many distinct characters there are.
+        fixed: Names of settings that the user chose, which stay.
+    """
+    most = _HELD_OUT if alphabet < _LARGE_ALPHABET else _HELD_OUT_LARGE
+    if "val_fraction" in fixed or settings.val_fraction * characters <= most:
+        return settings, ""
+    share = most / characters
+    why = (
+        f"The text is long: {most:,} characters of it are held out, {share:.2%} instead of {settings.val_fraction:.0%}."
+    )
+    return settings.with_values({"val_fraction": share}), why
 
 
 def enough(steps: int, steps_per_epoch: int, characters: int) -> tuple[int, tuple[str, ...]]:

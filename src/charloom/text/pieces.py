@@ -10,7 +10,7 @@ from charloom.text.decoding import check_encoding, explain_undecodable, looks_bi
 from charloom.text.named import Progress, read_named
 from charloom.text.sources import Source, resolve_sources
 
-_CHUNK = 1 << 20  # bytes read at once
+_CHUNK = 1 << 16  # bytes read at once: so often a bar moves
 
 
 def text_pieces(

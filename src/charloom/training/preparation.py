@@ -11,7 +11,7 @@ from charloom.errors import CorpusError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
-from charloom.plan.auto import Task, enough, suit
+from charloom.plan.auto import Task, enough, held_out, suit
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import PLANNED, Recipe
@@ -82,6 +82,10 @@ def prepare(
         SettingsError: If the settings do not suit the corpus or the model, or there is no such device.
     """
     settings = recipe.settings if init is None else sizes_of(init.architecture, recipe)
+    planned = recipe.name in PLANNED and fit
+    why = ""
+    if planned:
+        settings, why = held_out(settings, len(corpus.text), len(corpus.vocabulary), recipe.fixed)
     split = corpus.split(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(split.validation) < 2:
         raise CorpusError(
@@ -91,10 +95,10 @@ def prepare(
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
     device = choose_device(device_name, settings.precision)
     training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
-    if recipe.name in PLANNED and fit:
+    if planned:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
-        settings, planned = _suited(settings, fixed, training, len(vocabulary), device)
-        notices = (*notices, *planned)
+        settings, choices = _suited(settings, fixed, training, len(vocabulary), device)
+        notices = (*notices, *([why] if why else []), *choices)
     steps_per_epoch(settings, len(training))  # refuses what cannot be read in these batches
     architecture = settings.architecture(len(vocabulary))
     return Preparation(
