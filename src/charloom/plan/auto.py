@@ -1,7 +1,7 @@
 """The recipe ``auto``: size, batches and regularisation that suit a text, a time and a machine. Arithmetic alone.
 
 What was measured is in docs/decisions.md. Between and beyond its points these rules are guesses: sizes below 384 and
-above 512 units, dropout between 10 and 20 passes, the time that is planned where none is given.
+above 512 units, dropout of one layer between 10 and 20 passes, the time that is planned where none is given.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,13 +18,16 @@ _SIZES = (  # layers and units, and from how many operations of training on they
     (1, 256, 3e11),
     (1, 384, 4e12),
     (1, 512, 3.5e13),
-    (2, 512, 3e14),
+    (2, 512, 7e13),
+    (2, 768, 4e14),
+    (2, 1024, 1.5e15),
 )
 _OFTEN, _LARGEST_OFTEN = 15, 512  # a text read so often can have one layer of up to so many units with less time
 MOST_PASSES = 25
 """Over a text, where time is what limits a training: on 12,000 characters the held-out loss rose with more."""
 
 _DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # from so many passes over the text on
+_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # the same of several layers
 _DECAY, _DECAY_PASSES, _DECAY_TEXT = 0.1, 9.0, 9e5  # weight decay of so many passes over so many characters
 _DECAY_GROWS, _DECAY_FALLS = 0.5, 0.4  # with which power of the passes, and of the characters
 _LEAST_DECAY, _MOST_DECAY = 0.01, 0.8
@@ -171,7 +174,8 @@ def _operations(settings: Settings, task: Task) -> float:
 def _regularisation(settings: Settings, task: Task) -> dict[str, float]:
     """Return dropout and weight decay: the more, the oftener the text is read and the shorter it is."""
     planned = passes(settings, task) if settings.epochs or settings.steps else min(passes(settings, task), MOST_PASSES)
-    share = max(share for least, share in _DROPOUT if planned >= least)
+    shares = _DROPOUT if settings.num_layers == 1 else _DROPOUT_DEEP
+    share = max(share for least, share in shares if planned >= least)
     decay = _DECAY * (planned / _DECAY_PASSES) ** _DECAY_GROWS * (_DECAY_TEXT / task.characters) ** _DECAY_FALLS
     decay = round(min(max(decay, _LEAST_DECAY), _MOST_DECAY), 3)
     return {"dropout_output": share, "dropout_hidden": share, "weight_decay": decay}
