@@ -140,6 +140,16 @@ def test_scores_of_characters_and_lines(cli, run):
     assert "bits per character" in cli("score", run, "t.txt").out
 
 
+def test_lines_are_the_same_however_the_text_comes():
+    from charloom.cli.score import _lines
+
+    text = "one\r\n\ntwo\nthree\n\nfour"
+    expected = ["one", "", "two", "three", "", "four"]
+    for size in range(1, len(text) + 1):
+        assert list(_lines(text[i : i + size] for i in range(0, len(text), size))) == expected
+    assert list(_lines(["a\n"])) == ["a"] and list(_lines(["\n"])) == [""] and list(_lines([])) == []
+
+
 def test_a_text_that_no_exponential_can_hold_still_has_a_score():
     import numpy as np
 

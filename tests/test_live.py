@@ -92,3 +92,10 @@ def test_tensorboard_reads_what_is_written(cli, text):
     assert cli("train", "--resume", "run", "--steps", 10, "--tensorboard").code == 0
     events = EventAccumulator("run/tensorboard").Reload()
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 41))
+
+
+def test_a_plan_cannot_be_followed(cli):
+    Path("t.txt").write_text("some text\n" * 200)
+    for option in ("--live", "--tensorboard"):
+        done = cli("train", "t.txt", "--plan", option)
+        assert done.code == 2 and "--plan makes none" in done.err

@@ -37,6 +37,8 @@ def check_options(context: click.Context) -> None:
         for parameter in context.command.params
         if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]
+    if context.params["only_plan"] and (context.params["live"] or context.params["tensorboard"]):
+        raise SettingsError("--live and --tensorboard follow a training, and --plan makes none. Leave out one of them.")
     if context.params["resumed"] is None:
         if context.params["new_text"]:
             raise SettingsError("--new-text goes with --resume RUN: it lets a run go on with another text.")

@@ -151,12 +151,16 @@ def _print_lines(judge: Model, pieces: Iterable[str], precision: str, as_json: b
 
 def _lines(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a text; an empty one after the last newline is none."""
-    rest = ""
+    begun: list[str] = []
     for piece in pieces:
-        *whole, rest = (rest + piece).split("\n")
-        yield from (line.removesuffix("\r") for line in whole)
-    if rest:
-        yield rest
+        first, *others = piece.split("\n")
+        begun.append(first)
+        if others:
+            yield "".join(begun).removesuffix("\r")
+            yield from (line.removesuffix("\r") for line in others[:-1])
+            begun = [others[-1]]
+    if any(begun):
+        yield "".join(begun)
 
 
 def figures(score: Score | Tally) -> dict[str, Any]:

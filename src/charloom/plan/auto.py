@@ -89,7 +89,9 @@ def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[S
     return settings, tuple(notices)
 
 
-def held_out(settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()) -> tuple[Settings, str]:
+def held_out(
+    settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()
+) -> tuple[Settings, tuple[str, ...]]:
     """Return settings that hold out no more of a text than tells how good a model is, and why.
 
     Args:
@@ -100,12 +102,12 @@ def held_out(settings: Settings, characters: int, alphabet: int, fixed: Collecti
     """
     most = _HELD_OUT if alphabet < _LARGE_ALPHABET else _HELD_OUT_LARGE
     if "val_fraction" in fixed or settings.val_fraction * characters <= most:
-        return settings, ""
+        return settings, ()
     share = most / characters
     why = (
         f"The text is long: {most:,} characters of it are held out, {share:.2%} instead of {settings.val_fraction:.0%}."
     )
-    return settings.with_values({"val_fraction": share}), why
+    return settings.with_values({"val_fraction": share}), (why,)
 
 
 def enough(steps: int, steps_per_epoch: int, characters: int) -> tuple[int, tuple[str, ...]]:

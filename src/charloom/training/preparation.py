@@ -83,9 +83,9 @@ def prepare(
     """
     settings = recipe.settings if init is None else sizes_of(init.architecture, recipe)
     planned = recipe.name in PLANNED and fit
-    why = ""
+    choices: tuple[str, ...] = ()
     if planned:
-        settings, why = held_out(settings, len(corpus.text), len(corpus.vocabulary), recipe.fixed)
+        settings, choices = held_out(settings, len(corpus.text), len(corpus.vocabulary), recipe.fixed)
     split = corpus.split(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(split.validation) < 2:
         raise CorpusError(
@@ -97,8 +97,8 @@ def prepare(
     training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
     if planned:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
-        settings, choices = _suited(settings, fixed, training, len(vocabulary), device)
-        notices = (*notices, *([why] if why else []), *choices)
+        settings, more = _suited(settings, fixed, training, len(vocabulary), device)
+        notices = (*notices, *choices, *more)
     steps_per_epoch(settings, len(training))  # refuses what cannot be read in these batches
     architecture = settings.architecture(len(vocabulary))
     return Preparation(
