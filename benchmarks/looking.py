@@ -81,7 +81,9 @@ def main():
     for name, rate in found["rates"].items():
         print(f"| {name} | {rate:,.0f} characters a second |")
     new = found["novelty"]
-    print(f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s, {new['megabytes beside the text']:.0f} MB |")
+    print(
+        f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s, {new['megabytes beside the text']:.0f} MB |"
+    )
     print(f"| charloom report | {found['report']:.1f} s |")
     print(json.dumps({"benchmark": "looking", "model": options.model, "processor": processor(), **found}))
 

@@ -126,7 +126,7 @@ def test_the_engines_page_runs(desk):
 def test_the_page_on_reports_runs(desk):
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
-    for command in ("train my_book.txt --steps 3", *re.findall(r"^\$ charloom (.+)$", page, re.M)):
+    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *re.findall(r"^\$ charloom (.+)$", page, re.M)):
         done = subprocess.run(["charloom", *shlex.split(command)], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     for code in blocks("python", page):

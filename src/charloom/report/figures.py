@@ -16,7 +16,7 @@ from charloom.report.reading import Reading
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_ROWS, _COLUMNS = 24, 80  # characters of the text in a heat map
+_ROWS, _COLUMNS = 16, 80  # characters of the text in a heat map
 _NEURONS = 6
 
 
