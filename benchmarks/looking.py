@@ -2,9 +2,9 @@
 
     python benchmarks/looking.py MODEL_OR_RUN [--characters 100000000]
 
-"writing" is the engine's own rate, one stream, float32 like the rest. Novelty is that of 100,000 characters, most of them
-copied from here and there, in a text of so many characters, which is tiny Shakespeare's words in random order. A table,
-then one line of JSON.
+"writing" is the engine's own rate, one stream, float32 like the rest. Novelty is that of 100,000 characters, all of them
+copied from here and there, in a text of so many characters: the words of tiny Shakespeare in random order. A table, then
+one line of JSON.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def report(model):
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         command = [sys.executable, "-m", "charloom", "report", model, "-o", f"{folder}/report.html", "--json"]
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.run(command, check=True, capture_output=True)
         return time.perf_counter() - began
 
 
