@@ -1,15 +1,14 @@
-"""How fast charloom looks at texts: scores, novelty, the report; and how much memory that takes.
+"""How fast charloom looks at texts: scores, novelty, the report.
 
     python benchmarks/looking.py MODEL_OR_RUN [--characters 100000000]
 
-"writing" is the engine's own rate, one stream, float32 like the rest. Novelty is that of 100,000 characters, all of them
-copied from here and there, in a text of so many characters: the words of tiny Shakespeare in random order. A table, then
-one line of JSON.
+"writing" is the engine's own rate, one stream, float32 like the rest. Novelty is that of 100,000 characters, all of
+them copied from here and there, in a text of so many characters: the words of tiny Shakespeare in random order. A
+table, then one line of JSON.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -47,19 +46,17 @@ def rates(model):
 
 
 def look_for(characters):
-    """Return the seconds and megabytes that the novelty of 100,000 characters in so many takes."""
+    """Return the seconds that the novelty of 100,000 characters in so many takes."""
     rng, words = np.random.default_rng(0), charloom.Corpus.read("shakespeare").text.split(" ")
     source = "".join(f"{words[i]} " for i in rng.integers(0, len(words), characters // 6))
     source = (source * (1 + characters // len(source)))[:characters]
     starts = rng.integers(0, characters - 100, 1000)
     text = "".join(source[i : i + n] for i, n in zip(starts, rng.integers(50, 151, 1000), strict=True))[:100_000]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     found = novelty(text, source)
     took = time.perf_counter() - began
-    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert found.longest >= 150
-    return {"seconds": took, "megabytes beside the text": more, "copied": found.copied, "longest": found.longest}
+    return {"seconds": took, "copied": found.copied, "longest": found.longest}
 
 
 def report(model):
@@ -81,9 +78,7 @@ def main():
     for name, rate in found["rates"].items():
         print(f"| {name} | {rate:,.0f} characters a second |")
     new = found["novelty"]
-    print(
-        f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s, {new['megabytes beside the text']:.0f} MB |"
-    )
+    print(f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s |")
     print(f"| charloom report | {found['report']:.1f} s |")
     print(json.dumps({"benchmark": "looking", "model": options.model, "processor": processor(), **found}))
 
