@@ -136,9 +136,11 @@ def _how_new(text: str, source: str) -> dict[str, float]:
 
 
 def _say_how_new(text: str, source: str, quiet: bool) -> None:
+    from charloom.runtime.novelty import LONG
+
     found = _how_new(text, source)
     share = f"{100 * found['copied']:.1f} %"
-    say(f"{share} of it in copies of more than 30 characters, the longest {found['longest']}", quiet)
+    say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
 def _write_text(pieces: Iterator[Piece], request: Request, source: str | None, quiet: bool) -> None:

@@ -140,6 +140,8 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
+    from charloom.runtime.novelty import LONG
+
     yield f"{summary['characters']:,} characters read: {summary['bits_per_char']:.4f} bits per character\n"
     for one in summary["neurons"]:
         where = f"layer {one['layer'] + 1}, {one['part']} {one['index']}"
@@ -147,6 +149,6 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{one['follows']:<26} {where:<26} {how_well}\n"
     for one in summary["copies"]:
         yield (
-            f"written at temperature {one['temperature']}: {100 * one['copied']:.1f} % in copies of more than 30 "
+            f"written at temperature {one['temperature']}: {100 * one['copied']:.1f} % in copies of more than {LONG} "
             f"characters, the longest {one['longest']}\n"
         )

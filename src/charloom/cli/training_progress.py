@@ -5,6 +5,7 @@ import shlex
 import time
 
 from charloom.report.verdict import verdict
+from charloom.runtime.novelty import LONG
 from charloom.training.records import (
     EvaluationRecord,
     FinishRecord,
@@ -120,7 +121,7 @@ class TrainingProgress:
 
 def _copied(novelty: NoveltyRecord) -> str:
     said = (
-        f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than 30 "
+        f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than {LONG} "
         f"characters from its text, the longest {novelty.longest}"
     )
     if novelty.held_out_copied is None:
