@@ -3,16 +3,18 @@
     python benchmarks/looking.py MODEL_OR_RUN [--characters 100000000]
 
 "writing" is the engine's own rate, one stream, float32 like the rest. Novelty is that of 100,000 characters, all of
-them copied from here and there, in a text of so many characters: the words of tiny Shakespeare in random order. A
-table, then one line of JSON.
+them copied from here and there, in a text of so many characters: the words of tiny Shakespeare in random order,
+handed over in pieces. Its memory is the growth of the process's peak (Linux). A table, then one line of JSON.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from charloom.runtime.novelty import novelty
 from machine import processor
 
 ONE, MANY, TOGETHER = 20_000, 5_000, 64
+PIECE = 1 << 20
 
 
 def seconds(action, rounds=3):
@@ -52,11 +55,27 @@ def look_for(characters):
     source = (source * (1 + characters // len(source)))[:characters]
     starts = rng.integers(0, characters - 100, 1000)
     text = "".join(source[i : i + n] for i, n in zip(starts, rng.integers(50, 151, 1000), strict=True))[:100_000]
+    pieces = (source[start : start + PIECE] for start in range(0, characters, PIECE))
+    before = reset_peak()
     began = time.perf_counter()
-    found = novelty(text, source)
+    found = novelty(text, pieces)
     took = time.perf_counter() - began
+    grown = None if before is None else (peak_kilobytes() - before) / 1024
     assert found.longest >= 150
-    return {"seconds": took, "copied": found.copied, "longest": found.longest}
+    return {"seconds": took, "copied": found.copied, "longest": found.longest, "megabytes": grown}
+
+
+def reset_peak():
+    """Let the peak of the process's memory begin again, and return it in KiB; None where there is no /proc."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return peak_kilobytes()
+
+
+def peak_kilobytes():
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 def report(model):
@@ -78,7 +97,8 @@ def main():
     for name, rate in found["rates"].items():
         print(f"| {name} | {rate:,.0f} characters a second |")
     new = found["novelty"]
-    print(f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s |")
+    memory = "" if new["megabytes"] is None else f", {new['megabytes']:.0f} MiB"
+    print(f"| novelty of 100,000 characters in {options.characters:,} | {new['seconds']:.1f} s{memory} |")
     print(f"| charloom report | {found['report']:.1f} s |")
     print(json.dumps({"benchmark": "looking", "model": options.model, "processor": processor(), **found}))
 

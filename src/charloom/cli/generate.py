@@ -94,8 +94,7 @@ def command(
         if name in options:
             options[name] = _unescaped(options[name])
     request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
-    source = _training_text(model) if novelty else None
-    loaded = Model.load(model)
+    loaded, source = _model_and_its_text(model) if novelty else (Model.load(model), None)
     if interactive:
         _check_interactive(prompt_file, samples, novelty, as_json)
         from charloom.cli.interactive import write_together
@@ -114,18 +113,19 @@ def command(
     _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _training_text(model: str) -> str:
-    """Return the text that a model was trained on.
+def _model_and_its_text(model: str) -> tuple[Model, str]:
+    """Return a model and the text that it was trained on.
 
     Raises:
-        InputError: If it is not at hand.
+        InputError: If that text is not at hand.
     """
     from charloom.report.provenance import trace_back
+    from charloom.runtime.language_model import Model
 
     found = trace_back(model)
     if found.split is None:
         raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
-    return found.split.training
+    return Model(found.model), found.split.training
 
 
 def _how_new(text: str, source: str) -> dict[str, float]:

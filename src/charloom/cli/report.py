@@ -15,8 +15,6 @@ from charloom.errors import InputError
 if TYPE_CHECKING:
     from charloom.report.provenance import Provenance
 
-_HELD_OUT = 20_000  # characters of the held-out text that are shown where no text is named
-_WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
 _MARK = '<meta name="generator" content="charloom">'
 
 
@@ -77,8 +75,7 @@ def _target(output: str) -> Path:
 def _text(provenance: Provenance, named: str | None, encoding: str, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
     from charloom.cli.reading import read_corpus
-    from charloom.report.contents import MOST_CHARACTERS
-    from charloom.runtime.language_model import Model
+    from charloom.report.contents import MOST_CHARACTERS, default_text
 
     if named is not None:
         corpus = read_corpus([named], encoding, quiet)
@@ -88,13 +85,10 @@ def _text(provenance: Provenance, named: str | None, encoding: str, quiet: bool)
             raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus.text)}.")
         shown = corpus.text[:MOST_CHARACTERS]
         return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
-    held_out = provenance.split.validation if provenance.split else ""
-    if len(held_out) > 1:
-        shown = held_out[:_HELD_OUT]
-        return shown, f"This is the text that was held out when it was trained, {len(shown):,} characters of it."
-    reason = provenance.missing or "No text was held out."
-    say(f"note: {reason} The page shows a text that the model writes; name another as TEXT.", quiet)
-    return Model(provenance.model).generate(length=_WRITTEN, seed=0), "This is a text that the model wrote."
+    shown, about, note = default_text(provenance)
+    if note:
+        say(f"note: {note} Name another as TEXT.", quiet)
+    return shown, about
 
 
 @contextmanager

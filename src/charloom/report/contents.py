@@ -18,7 +18,6 @@ from charloom.report.letters import embedding_map, mistakes
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.provenance import Provenance
 from charloom.report.reading import Neuron, Reading, Saturation, read
-from charloom.runtime.inspection import GATE_NAMES
 from charloom.runtime.language_model import Model
 from charloom.runtime.novelty import LONG, Novelty
 from charloom.text.baselines import baselines
@@ -28,6 +27,9 @@ MOST_CHARACTERS = 50_000
 
 _NEURON_BYTES = 16_000_000  # of neurons over the text, before they are written as text
 _LEVELS = 7  # on either side of zero: a neuron's colours
+
+_HELD_OUT = 20_000  # characters of the held-out text that are read where no text is named
+_WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
 
 Step = Callable[[str], Callable[[int, int], None]]
 """Told what is done next; returns what is told how far that is."""
@@ -68,6 +70,18 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
     return finite(data), reading
 
 
+def default_text(provenance: Provenance) -> tuple[str, str, str]:
+    """Return what a model reads where no text is named, what that is, and a note where nothing was held out."""
+    held_out = provenance.split.validation if provenance.split else ""
+    if len(held_out) > 1:
+        shown = held_out[:_HELD_OUT]
+        about = f"This is the text that was held out when it was trained, {len(shown):,} characters of it."
+        return shown, about, ""
+    written = Model(provenance.model).generate(length=_WRITTEN, seed=0)
+    reason = provenance.missing or "No text was held out."
+    return written, "This is a text that the model wrote.", f"{reason} The page shows a text that the model writes."
+
+
 def heading(provenance: Provenance) -> dict[str, Any]:
     """Return what the model is."""
     a, facts = provenance.model.architecture, provenance.model.facts
@@ -78,7 +92,6 @@ def heading(provenance: Provenance) -> dict[str, Any]:
         "model": {
             **a.to_dict(),
             "parameters": a.num_parameters,
-            "gates": GATE_NAMES[a.cell],
             "vocabulary": list(provenance.model.vocabulary.characters),
             **{key: facts.get(key) for key in kept},
         },
@@ -178,7 +191,6 @@ def _novelty(found: Novelty | None) -> dict[str, Any] | None:
         "characters": len(found.lengths),
         "copied": found.copied,
         "longest": found.longest,
-        "longest_passage": found.longest_passage,
         "passages": found.passages(),
     }
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import charloom
 from charloom.report.history import RunHistory, read_history
-from charloom.runtime.inspection import GATE_NAMES
 from charloom.training.records import (
     EvaluationRecord,
     EventRecord,
@@ -51,7 +50,7 @@ class Progress:
         return {
             "charloom": charloom.__version__,
             "name": self._plan.run,
-            "model": {**a.to_dict(), "parameters": a.num_parameters, "gates": GATE_NAMES[a.cell]},
+            "model": {**a.to_dict(), "parameters": a.num_parameters},
             "run": self._past.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},
             "status": self._status(self._plan.plan.steps),
             "finished": self._finish is not None,

@@ -52,14 +52,6 @@ class Novelty:
             return 0.0
         return sum(end - begin for begin, end in self.passages()) / len(self.lengths)
 
-    @property
-    def longest_passage(self) -> tuple[int, int]:
-        """Beginning and end of the first of the longest runs."""
-        if not len(self.lengths):
-            return 0, 0
-        end = int(self.lengths.argmax()) + 1
-        return end - self.longest, end
-
 
 def novelty(text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None) -> Novelty:
     """Return how much of a text stands in another; memory grows with the first alone.
