@@ -13,6 +13,9 @@ PROMISES = {
     4: "A signal ends in a checkpoint",
     5: "Full disks and I/O errors neither lose data nor lie",
     6: "No number that is not finite goes unnoticed",
+    7: "Opening a model file never runs code, hangs or crashes",
+    11: "Text survives unchanged, and what is unknown is explained",
+    12: "A corpus of any size gives a result or a reason",
 }
 _KEPT = pytest.StashKey[list]()
 _HEAD = """# Promises, and how often they were tried

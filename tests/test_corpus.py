@@ -187,7 +187,7 @@ class TestDownload:
 
     @pytest.fixture(autouse=True)
     def places(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
         monkeypatch.delenv("CHARLOOM_CORPORA", raising=False)
         self.folder = tmp_path
         self.data = b"To be, or not to be\n" * 9000
@@ -211,8 +211,8 @@ class TestDownload:
 
     def test_a_cached_file_that_was_changed_is_not_believed(self, monkeypatch):
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(self.data)))
-        named.cache_folder().mkdir(parents=True)
-        (named.cache_folder() / "play.txt").write_bytes(self.data[:-1] + b"!")
+        (named.cache_folder() / "corpora").mkdir(parents=True)
+        (named.cache_folder() / "corpora" / "play.txt").write_bytes(self.data[:-1] + b"!")
         assert named.read_named("shakespeare") == self.data
 
     def test_wrong_bytes_and_missing_addresses_are_told(self, monkeypatch):

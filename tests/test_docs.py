@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from charloom.cli.text_options import TEXT_OPTIONS
 from charloom.plan.recipes import RECIPES
 from test_house import MODULES, SOURCE, name
 
@@ -43,6 +44,9 @@ def desk(tmp_path, monkeypatch, text):
     monkeypatch.setenv("NO_COLOR", "1")
     quoted = "".join(block for kind in ("console", "python") for block in blocks(kind))  # knows every character there
     Path("my_book.txt").write_text(quoted + text)
+    Path("my_program").write_bytes(Path(sys.executable).read_bytes()[:5000])
+    names = [f"{a}{b}" for a in ("An", "Bo", "Cora", "Dor") for b in ("na", "ris", "vin", "lo", "mira")]
+    Path("names.txt").write_text("\n".join(names) + "\n")
     return tmp_path
 
 
@@ -121,6 +125,19 @@ def test_the_engines_page_runs(desk):
     for block in blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")):
         done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
+
+
+def test_the_page_on_texts_runs(desk):
+    page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")
+    Path("chapters").mkdir()
+    Path("chapters/one.txt").write_text("It was a dark night.\r\n" * 20)
+    people = Path("names.txt").read_text().split()
+    Path("people.csv").write_text("name,year\n" + "".join(f"{person},{i}\n" for i, person in enumerate(people)))
+    for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
+        sizes = ["--set", "hidden_size=16"] if command.startswith("train") else []
+        done = subprocess.run(["charloom", *shlex.split(command), *sizes], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0 and (sizes or done.stdout), f"{command}\n{done.stderr}"
+    assert set(re.findall(r"^\| `(--\w+)", page, re.M)) == {f"--{name}" for name in TEXT_OPTIONS}
 
 
 def test_the_page_on_reports_runs(desk):

@@ -6,9 +6,9 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from charloom.errors import ModelFileError, SettingsError
-from charloom.model import files
 from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.model.quantization import quantize
+from charloom.text import files
 from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_saved
 

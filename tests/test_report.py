@@ -128,7 +128,8 @@ def test_a_run_finds_its_text_again(cli, text):
     assert cli("train", "book.txt", "-o", "run", "--steps", 40, "-q", *sizes).code == 0
     split = charloom.Corpus(text).split(0.1)
     found = trace_back("run")
-    assert found.split == split and found.missing == ""
+    assert found.parts.training.text == split.training and found.parts.validation.text == split.validation
+    assert found.missing == ""
     done = cli("report", "run", "--json", "--figures", "pictures")
     assert done.code == 0, done.err
     assert done.json["characters"] == len(split.validation) - 1

@@ -17,9 +17,9 @@ import numpy as np
 
 from charloom.errors import CharloomError
 from charloom.model.architecture import Architecture
-from charloom.model.files import remove_parts
 from charloom.model.model_file import SavedModel, SavedTraining
 from charloom.model.run_folder import CHECKPOINTS, METRICS, checkpoint_steps
+from charloom.text.files import remove_parts
 from charloom.text.vocabulary import Vocabulary
 from charloom.training.checkpoint import checkpoint_bytes, newest_checkpoint
 from charloom.training.run_files import RunFiles

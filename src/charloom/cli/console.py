@@ -1,11 +1,17 @@
 """Talking to the person: notices and errors on stderr, the product alone on stdout."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
+
+_UNSEEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+"""Controls, halves of characters, and what turns the direction of writing around."""
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,9 +26,9 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
 
 
-def encoding_option(command: Command) -> Command:
-    """Add ``--encoding`` to a command that reads a text."""
-    return click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files.")(command)
+def unescaped(text: str) -> str:
+    """Return text with a line feed for \\n and a tab for \\t, which are hard to type in a shell."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def say(message: str, quiet: bool = False) -> None:
@@ -43,12 +49,25 @@ def say_error(message: str) -> None:
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """Print the result of a command as one JSON object."""
-    print_text(json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Print the result of a command as one JSON object; halves of characters are escaped, as JSON has it."""
+    text = json.dumps(result, ensure_ascii=False, indent=2, allow_nan=False)
+    print_text(_HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def print_text(text: str) -> None:
-    """Write a part of the product to stdout at once, as UTF-8 whatever the terminal's settings say."""
+    """Write a part of the product to stdout at once, as UTF-8 whatever the terminal's settings say.
+
+    Lone surrogates that stand for bytes become those bytes again.
+    """
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "surrogatepass")
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogatepass"))
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+def shown(text: str) -> str:
+    """Return a text as it may go to stdout: on a terminal, what could move its cursor is shown, not sent."""
+    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text) if sys.stdout.isatty() else text

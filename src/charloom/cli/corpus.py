@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option
+from charloom.cli.console import json_option, print_json, print_text, quiet_option, shown
+from charloom.cli.text_options import text_options
 
 if TYPE_CHECKING:
     from charloom.text.corpus import Corpus
+    from charloom.text.format import TextFormat
 
 _PREVIEW = 250  # characters, as in the tutorial
 _PREVIEW_IDS = 13
@@ -17,21 +19,21 @@ _PREVIEW_IDS = 13
 
 @click.command("corpus")
 @click.argument("sources", nargs=-1, required=True, metavar="CORPUS...")
-@encoding_option
+@text_options
 @json_option
 @quiet_option
-def command(sources: tuple[str, ...], encoding: str, as_json: bool, quiet: bool) -> None:
+def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, quiet: bool) -> None:
     """Look at a text: its length, its characters, its beginning, and what training on it would mean.
 
     CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus: shakespeare, python-docs.
     """
     from charloom.cli.reading import read_corpus
 
-    found = look(read_corpus(sources, encoding, quiet))
+    found = look(read_corpus(sources, text_format, quiet))
     if as_json:
         print_json(found)
     else:
-        print_text(_page(found))
+        print_text(shown(_page(found)))
 
 
 def look(corpus: Corpus) -> dict[str, Any]:
@@ -39,28 +41,33 @@ def look(corpus: Corpus) -> dict[str, Any]:
     from charloom.plan.auto import Task, suit
     from charloom.plan.planner import steps_per_epoch
     from charloom.plan.recipes import RECIPES
+    from charloom.text.parts import Lines
 
-    vocabulary, preview = corpus.vocabulary, corpus.text[:_PREVIEW]
+    vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
     found = {
         "name": corpus.name,
-        "characters": len(corpus.text),
+        "characters": len(corpus),
         "distinct": len(vocabulary),
         "sha256": corpus.sha256,
         "vocabulary": vocabulary.characters,
         "preview": preview,
         "preview_ids": vocabulary.encode(preview[:_PREVIEW_IDS]).tolist(),
+        "unit": vocabulary.unit,
+        "lines": len(corpus.lines[0].starts) if corpus.format.lines else None,
     }
     recipe = RECIPES["auto"]
-    training = len(corpus.split(recipe.settings.val_fraction).training)
+    part = corpus.parts(recipe.settings.val_fraction).training
+    training, lengths = len(part), part.lengths if isinstance(part, Lines) else None
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
-    settings, _ = suit(recipe.settings, Task(training, len(vocabulary)))
+    settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
+    settings, _ = suit(settings, Task(training, len(vocabulary), line_lengths=lengths))
     return found | {
         "plan": {
             "recipe": recipe.name,
             "parameters": settings.architecture(len(vocabulary)).num_parameters,
             "training_characters": training,
-            "steps_per_epoch": steps_per_epoch(settings, training),
+            "steps_per_epoch": steps_per_epoch(settings, training, lengths),
             "minutes": settings.minutes,
         }
     }
@@ -70,9 +77,11 @@ def _page(found: dict[str, Any]) -> str:
     from charloom.text.vocabulary import preview
 
     ids, plan = found["preview_ids"], found["plan"]
+    in_lines = "" if found["lines"] is None else f", {found['lines']:,} lines that are texts of their own"
+    units = "characters" if found["unit"] == "char" else "bytes"
     lines = [
-        f"{found['name']}: {found['characters']:,} characters, {found['distinct']:,} distinct",
-        f"vocabulary: {preview(found['vocabulary'], 120)}",
+        f"{found['name']}: {found['characters']:,} {units}, {found['distinct']:,} distinct{in_lines}",
+        f"vocabulary: {preview(found['vocabulary'], 120) if found['unit'] == 'char' else 'all 256 bytes'}",
         f"ids: {found['preview'][: len(ids)]!r} -> {' '.join(map(str, ids))}",
     ]
     if plan is None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, say
+from charloom.cli.console import json_option, print_json, print_text, quiet_option, say, shown, unescaped
 from charloom.errors import InputError
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 
 if TYPE_CHECKING:
     from charloom.runtime.generation import Piece, Request
     from charloom.runtime.language_model import Model
+    from charloom.text.parts import Part
 
 
 @click.command("generate")
@@ -92,7 +93,8 @@ def command(
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
         if name in options:
-            options[name] = _unescaped(options[name])
+            given_text = options[name]
+            options[name] = unescaped(given_text) if isinstance(given_text, str) else tuple(map(unescaped, given_text))
     request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
     loaded, source = _model_and_its_text(model) if novelty else (Model.load(model), None)
     if interactive:
@@ -113,7 +115,7 @@ def command(
     _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _model_and_its_text(model: str) -> tuple[Model, str]:
+def _model_and_its_text(model: str) -> tuple[Model, Part]:
     """Return a model and the text that it was trained on.
 
     Raises:
@@ -123,19 +125,19 @@ def _model_and_its_text(model: str) -> tuple[Model, str]:
     from charloom.runtime.language_model import Model
 
     found = trace_back(model)
-    if found.split is None:
+    if found.parts is None:
         raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
-    return Model(found.model), found.split.training
+    return Model(found.model), found.parts.training
 
 
-def _how_new(text: str, source: str) -> dict[str, float]:
+def _how_new(text: str, source: Part) -> dict[str, float]:
     from charloom.runtime.novelty import novelty
 
-    found = novelty(text, source)
+    found = novelty(text, source.pieces())
     return {"copied": found.copied, "longest": found.longest}
 
 
-def _say_how_new(text: str, source: str, quiet: bool) -> None:
+def _say_how_new(text: str, source: Part, quiet: bool) -> None:
     from charloom.runtime.novelty import LONG
 
     found = _how_new(text, source)
@@ -143,12 +145,12 @@ def _say_how_new(text: str, source: str, quiet: bool) -> None:
     say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, source: str | None, quiet: bool) -> None:
+def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, quiet: bool) -> None:
     """Print the pieces as they come; where they go to a file, a bar says how far they are."""
     written, kept = -len(request.prompt), []
     with _progress(quiet or sys.stdout.isatty()) as report:
         for piece in pieces:
-            print_text(piece.text)
+            print_text(shown(piece.text))
             written += len(piece.text)
             report(written, request.length)
             if source is not None:
@@ -169,7 +171,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _write_samples(pieces: Iterator[Piece], request: Request, source: str | None, as_json: bool, quiet: bool) -> None:
+def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
     from charloom.runtime.sampling import sample_seeds
 
     began = time.perf_counter()
@@ -183,16 +185,9 @@ def _write_samples(pieces: Iterator[Piece], request: Request, source: str | None
         return
     for number, sample in enumerate(finished, 1):
         say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
-        print_text(f"{sample['text']}\n")
+        print_text(shown(f"{sample['text']}\n"))
         if source is not None:
             _say_how_new(str(sample["text"])[len(request.prompt) :], source, quiet)
-
-
-def _unescaped(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Return text with a line feed for \\n and a tab for \\t, which are hard to type in a shell."""
-    if isinstance(value, tuple):
-        return tuple(text for one in value if isinstance(text := _unescaped(one), str))
-    return value.replace("\\n", "\n").replace("\\t", "\t")
 
 
 def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_json: bool) -> None:

@@ -69,6 +69,8 @@ def look(model: str) -> dict[str, Any]:
         "layers": _layers(saved.architecture),
         "vocabulary_size": len(saved.vocabulary),
         "vocabulary": saved.vocabulary.characters,
+        "unit": saved.vocabulary.unit,
+        "lines": saved.lines,
         "bits_per_char": loss / math.log(2) if isinstance(loss, float) else None,
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
@@ -114,7 +116,10 @@ def _page(found: dict[str, Any]) -> str:
         for row in found["layers"]
     ]
     lines += [f"{'':<12} {'':<10} {'':<16} {found['parameters']:>12,}", ""]
-    lines.append(f"{'vocabulary':<18} {found['vocabulary_size']:,} characters: {preview(found['vocabulary'])}")
+    known = f"{found['vocabulary_size']:,} characters: {preview(found['vocabulary'])}"
+    lines.append(f"{'vocabulary':<18} {known if found['unit'] == 'char' else 'all 256 bytes'}")
+    if found["lines"]:
+        lines.append(f"{'lines':<18} each is a text of its own")
     shown = {key: found.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
     lines += [f"{key:<18} {_cell(key, value)}" for key, value in shown.items() if value is not None]
     return "\n".join(lines) + "\n"

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from charloom.cli.console import say_all
 from charloom.cli.progress_bar import progress_bar
 from charloom.text.corpus import Corpus
+from charloom.text.format import TextFormat
 
 
-def read_corpus(sources: Sequence[str], encoding: str, quiet: bool) -> Corpus:
+def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
     """Read a corpus; a download shows its progress, and notices go to stderr."""
     with progress_bar("loading", quiet, in_bytes=True) as report:
-        corpus = Corpus.read(list(sources), encoding, report)
+        corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
     say_all(corpus.notices, quiet)
     return corpus

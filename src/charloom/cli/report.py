@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option, say
+from charloom.cli.console import json_option, print_json, print_text, quiet_option, say
+from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
 
 if TYPE_CHECKING:
     from charloom.report.provenance import Provenance
+    from charloom.text.format import TextFormat
 
 _MARK = '<meta name="generator" content="charloom">'
 
@@ -23,11 +25,11 @@ _MARK = '<meta name="generator" content="charloom">'
 @click.argument("text", required=False)
 @click.option("-o", "--output", default="report.html", show_default=True, help="The page to write.")
 @click.option("--figures", metavar="DIR", help="Also write the pictures, as PNG and SVG, into this folder.")
-@encoding_option
+@decoding_options
 @json_option
 @quiet_option
 def command(
-    model: str, text: str | None, output: str, figures: str | None, encoding: str, as_json: bool, quiet: bool
+    model: str, text: str | None, output: str, figures: str | None, text_format: TextFormat, as_json: bool, quiet: bool
 ) -> None:
     """Show what a model learned: curves, surprisal, guesses, neurons, gates, copies, in one page.
 
@@ -44,7 +46,7 @@ def command(
 
     target = _target(output)
     provenance = trace_back(model)
-    shown, about = _text(provenance, text, encoding, quiet)
+    shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
         data, reading = contents(provenance, shown, about, step)
     target.write_text(page(data), encoding="utf-8")
@@ -72,18 +74,18 @@ def _target(output: str) -> Path:
     return target
 
 
-def _text(provenance: Provenance, named: str | None, encoding: str, quiet: bool) -> tuple[str, str]:
+def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
     from charloom.cli.reading import read_corpus
     from charloom.report.contents import MOST_CHARACTERS, default_text
 
     if named is not None:
-        corpus = read_corpus([named], encoding, quiet)
-        if len(corpus.text) > MOST_CHARACTERS:
-            say(f"note: the page shows the first {MOST_CHARACTERS:,} of {len(corpus.text):,} characters.", quiet)
-        if len(corpus.text) < 2:
-            raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus.text)}.")
-        shown = corpus.text[:MOST_CHARACTERS]
+        corpus = read_corpus([named], text_format, quiet)
+        if len(corpus) > MOST_CHARACTERS:
+            say(f"note: the page shows the first {MOST_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
+        if len(corpus) < 2:
+            raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus)}.")
+        shown = corpus.head(MOST_CHARACTERS)
         return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
     shown, about, note = default_text(provenance)
     if note:

@@ -9,11 +9,13 @@ import click
 from click.core import ParameterSource
 
 from charloom.cli.console import say_all
+from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line
 from charloom.errors import SettingsError
 from charloom.plan.settings import LENGTHS, check_lengths
 
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
+    from charloom.text.format import TextFormat
     from charloom.training.records import Record
 
 _WITH_RESUME = (
@@ -21,7 +23,7 @@ _WITH_RESUME = (
     "sources",
     "new_text",
     "device",
-    "encoding",
+    *TEXT_OPTIONS,
     "live",
     "tensorboard",
     "as_json",
@@ -46,6 +48,8 @@ def check_options(context: click.Context) -> None:
             corpus = next(p for p in context.command.params if p.name == "sources")
             raise click.MissingParameter(ctx=context, param=corpus)
         return
+    if not context.params["sources"] and any(p.name in TEXT_OPTIONS for p in given):
+        raise SettingsError("A run knows how its text is read. Options that say so go with a CORPUS that is named.")
     wrong = [p.opts[-1] for p in given if p.name not in _WITH_RESUME]
     if wrong:
         raise SettingsError(
@@ -57,7 +61,7 @@ def check_options(context: click.Context) -> None:
 def resume(
     run: str,
     sources: Sequence[str],
-    encoding: str,
+    text_format: TextFormat,
     named: Mapping[str, float | None],
     new_text: bool,
     device: str,
@@ -68,7 +72,7 @@ def resume(
     Args:
         run: The run folder.
         sources: Its text, or another; empty: where it was.
-        encoding: Of those named.
+        text_format: Of those named, as far as it was typed; the rest is as it was.
         named: Of the lengths, at most one is not None: how much longer.
         new_text: Whether another text will do.
         device: Where; "auto": where it was.
@@ -83,7 +87,7 @@ def resume(
     if new_text and not sources:
         raise SettingsError("--new-text needs the text: charloom train TEXT --resume RUN --new-text")
     if sources:
-        corpus = read_corpus(sources, encoding, quiet)
+        corpus = read_corpus(sources, changed_on_command_line(text_format, saved.text_format), quiet)
     else:
         corpus = saved.read_corpus()
         say_all(corpus.notices, quiet)

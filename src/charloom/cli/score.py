@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option, say_all
+from charloom.cli.console import json_option, print_json, print_text, quiet_option, say_all, shown
+from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
 from charloom.runtime.options import PRECISIONS
 
 if TYPE_CHECKING:
     from charloom.runtime.language_model import Model
     from charloom.runtime.scoring import Score, Tally
+    from charloom.text.format import TextFormat
 
 _PASSAGES = 5
 _LINES = 4096  # lines scored before any of them is printed
@@ -37,11 +39,18 @@ _SHADES = (238, 94, 130, 166, 202, 196)  # of a terminal's 256 colours, from 2 b
     show_default=True,
     help="Whether to compute with float32 (auto: yes) or int8, which is faster.",
 )
-@encoding_option
+@decoding_options
 @json_option
 @quiet_option
 def command(
-    model: str, text: str, per_char: bool, per_line: bool, precision: str, encoding: str, as_json: bool, quiet: bool
+    model: str,
+    text: str,
+    per_char: bool,
+    per_line: bool,
+    precision: str,
+    text_format: TextFormat,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Measure how well a model predicts a text: nats and bits per character, and perplexity.
 
@@ -61,7 +70,7 @@ def command(
     judge = Model.load(model)
     notices: list[str] = []
     with progress_bar("scoring", quiet, in_bytes=True) as report:
-        pieces = text_pieces([text], encoding, notices, report)
+        pieces = text_pieces([text], text_format, notices, report, errors=judge.reading_errors)
         if per_line:
             _print_lines(judge, pieces, precision, as_json)
         else:
@@ -93,11 +102,11 @@ def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: 
 
 def _with_first_shown(pieces: Iterable[str]) -> Iterator[str]:
     """Yield the pieces of a text; its first character, which is not scored, is printed as it is."""
-    shown = False
+    is_first = True
     for piece in pieces:
-        if piece and not shown:
+        if piece and is_first:
             print_text("".join(_coloured(piece[0], [0.0])))
-            shown = True
+            is_first = False
         yield piece
 
 
@@ -118,16 +127,18 @@ def _rows(characters: str, bits: Iterable[float]) -> Iterator[str]:
 
 
 def _coloured(characters: str, bits: Iterable[float]) -> Iterator[str]:
-    """Yield characters on the colour of their surprisal; what could move a terminal's cursor is shown, not sent."""
-    for character, one in zip(characters, bits, strict=True):
-        shade = min(int(one) - 2, len(_SHADES) - 1)
-        shown = character if character.isprintable() or character in "\n\t" else repr(character)[1:-1]
+    """Yield characters on the colour of their surprisal; a letter and its accents have that of the worst of them."""
+    from wcwidth import iter_graphemes
+
+    costs = iter(bits)
+    for cluster in iter_graphemes(characters):
+        shade = min(int(max(islice(costs, len(cluster)))) - 2, len(_SHADES) - 1)
         if shade < 0:
-            yield shown
-        elif character == "\n":
+            yield shown(cluster)
+        elif cluster.endswith("\n"):
             yield f"\x1b[48;5;{_SHADES[shade]}m \x1b[0m\n"
         else:
-            yield f"\x1b[48;5;{_SHADES[shade]}m{shown}\x1b[0m"
+            yield f"\x1b[48;5;{_SHADES[shade]}m{shown(cluster)}\x1b[0m"
 
 
 def _in_colour() -> bool:
@@ -144,7 +155,7 @@ def _print_lines(judge: Model, pieces: Iterable[str], precision: str, as_json: b
                 rows.append({"text": line, **found})
             else:
                 bits = found["bits_per_char"]
-                print_text(f"{'-' if bits is None else format(bits, '.4f')}\t{line}\n")
+                print_text(shown(f"{'-' if bits is None else format(bits, '.4f')}\t{line}\n"))
     if as_json:
         print_json({"lines": rows})
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import encoding_option, json_option, print_json, print_text, quiet_option, say_all
+from charloom.cli.console import json_option, print_json, print_text, quiet_option, say_all
+from charloom.cli.text_options import text_options
 from charloom.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from charloom.model.model_file import SavedModel
     from charloom.plan.recipes import Recipe
     from charloom.text.corpus import Corpus
+    from charloom.text.format import TextFormat
     from charloom.training.records import Record
 
 
@@ -60,7 +62,7 @@ class _TrainCommand(click.Command):
 @click.option("--live", is_flag=True, help="Serve a page on this machine that follows the training.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run folder.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and stop.")
-@encoding_option
+@text_options
 @json_option
 @quiet_option
 def command(
@@ -75,7 +77,7 @@ def command(
     live: bool,
     tensorboard: bool,
     only_plan: bool,
-    encoding: str,
+    text_format: TextFormat,
     as_json: bool,
     quiet: bool,
     **named: float | None,
@@ -106,13 +108,13 @@ def command(
     if resumed is not None:
         require_torch()
         with watchers(live, tensorboard, quiet) as told:
-            show_training(resume(resumed, sources, encoding, named, new_text, device, quiet), as_json, quiet, told)
+            show_training(resume(resumed, sources, text_format, named, new_text, device, quiet), as_json, quiet, told)
         return
     recipe = choose_recipe(recipe_name, assignments, named)
     check_new_run_folder(output)
     init = None if init_model is None else _load(init_model)
     require_torch()
-    corpus = read_corpus(sources, encoding, quiet)
+    corpus = read_corpus(sources, text_format, quiet)
     if only_plan:
         _print_plan(corpus, recipe, device, init, as_json, quiet)
     else:

@@ -120,6 +120,12 @@ class TrainingProgress:
 
 
 def _copied(novelty: NoveltyRecord) -> str:
+    if novelty.lines:
+        assert novelty.copied_lines is not None
+        return (
+            f"Of {novelty.lines:,} lines it writes, {_percent(1 - novelty.copied_lines / novelty.lines)} are new, and "
+            f"{_percent(novelty.copied_lines / novelty.lines)} are lines of its text."
+        )
     said = (
         f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than {LONG} "
         f"characters from its text, the longest {novelty.longest}"

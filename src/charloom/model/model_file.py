@@ -22,8 +22,9 @@ from safetensors import numpy as safetensors_numpy
 
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.files import write_whole
 from charloom.model.quantization import Quantized, dequantize, quantize
+from charloom.text.byte_vocabulary import make_vocabulary
+from charloom.text.files import write_whole
 from charloom.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -54,6 +55,7 @@ class SavedModel:
         weights: Every parameter of the architecture as float32.
         facts: Provenance as plain JSON data: corpus, recipe, step, losses.
         stored_as: How the file stores, or will store, the weights: a key of ``STORED_AS``.
+        lines: Whether it was trained on lines that are texts of their own.
 
     Raises:
         ModelFileError: If the vocabulary has not as many characters as the architecture says.
@@ -64,6 +66,7 @@ class SavedModel:
     weights: Mapping[str, NDArray[np.float32]] = field(repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     stored_as: str = "float32"
+    lines: bool = False
 
     def __post_init__(self) -> None:
         if len(self.vocabulary) != self.architecture.vocabulary_size:
@@ -104,6 +107,8 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
         "vocabulary": model.vocabulary.characters,
         "facts": dict(model.facts),
         "weights": model.stored_as,
+        **({"unit": model.vocabulary.unit} if model.vocabulary.unit != "char" else {}),
+        **({"lines": True} if model.lines else {}),
     }
     if training is not None:
         described["training"] = dict(training.facts)
@@ -141,7 +146,7 @@ def _parse(data: bytes) -> tuple[SavedModel, SavedTraining | None]:
     header = _header(data)
     try:
         architecture = Architecture(**header["architecture"])
-        vocabulary = Vocabulary(header["vocabulary"])
+        vocabulary = make_vocabulary(header["vocabulary"], header.get("unit", "char"))
         stored_as, facts, digests = header["weights"], header["facts"], header["tensor_sha256"]
         training = header.get("training")
         tensors = safetensors_numpy.load(data)
@@ -155,7 +160,7 @@ def _parse(data: bytes) -> tuple[SavedModel, SavedTraining | None]:
         if digests.get(name) != digest:
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
     weights = {name: _restored(tensors, name) for name in architecture.parameter_shapes()}
-    saved = SavedModel(architecture, vocabulary, weights, facts, stored_as)
+    saved = SavedModel(architecture, vocabulary, weights, facts, stored_as, header.get("lines", False) is True)
     if not isinstance(training, dict):
         return saved, None
     _check_finite({name: tensors[name] for name in beside})

@@ -5,8 +5,11 @@ above 512 units, dropout of one layer between 10 and 20 passes, the time that is
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from charloom.plan.cost import step_operations
 from charloom.plan.settings import Settings
@@ -41,6 +44,8 @@ _HELD_OUT, _HELD_OUT_LARGE = 300_000, 100_000  # characters that are held out, a
 # batches then buy many more updates for the same time.
 _LARGE_ALPHABET = 1000
 _LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16, "learning_rate": 0.01, "muon_ratio": 2.0}
+_LONGEST_LINE = 128  # characters of a line through which gradients flow back
+_BATCHES_OF_LINES = 4  # at least, in one pass over the lines
 _WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
 
 
@@ -52,11 +57,13 @@ class Task:
         characters: Of the training text.
         alphabet: How many distinct characters there are.
         speed: Operations of matrix products that this machine does in a second of training.
+        line_lengths: Characters of each line, where they are texts of their own.
     """
 
     characters: int
     alphabet: int
     speed: float = NOMINAL_SPEED
+    line_lengths: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
 
 def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[Settings, tuple[str, ...]]:
@@ -81,6 +88,9 @@ def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[S
 
     if task.alphabet >= _LARGE_ALPHABET:
         change(_LARGE_ALPHABET_BATCH, f"The alphabet is large ({task.alphabet:,} characters): using {{}}.")
+    if task.line_lengths is not None and len(task.line_lengths):
+        change(_lines(settings, task.line_lengths))
+        task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # as they are read: filled up
     change(*_streams(settings, task))
     if settings.minutes and "minutes" not in fixed:
         change({"minutes": _good_seconds(task) / 60})
@@ -141,6 +151,14 @@ def passes(settings: Settings, task: Task) -> float:
 def _good_seconds(task: Task) -> float:
     seconds: float = _GOOD * (task.characters / 1e6) ** _GOOD_GROWTH / task.speed
     return min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
+
+
+def _lines(settings: Settings, lengths: NDArray[np.int64]) -> dict[str, int]:
+    """Return windows that hold most lines whole, and batches that hold as many characters as those of a text."""
+    window = int(min(lengths.max() + 1, _LONGEST_LINE))
+    mean = float(np.minimum(lengths + 1, window).mean())
+    rows = round(settings.batch_size * settings.seq_length / mean)
+    return {"seq_length": window, "batch_size": max(1, min(rows, len(lengths) // _BATCHES_OF_LINES))}
 
 
 def _streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:

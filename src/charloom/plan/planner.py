@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charloom.errors import CorpusError, SettingsError
 from charloom.plan.settings import Settings
 
@@ -34,17 +37,20 @@ class Plan:
     expected_bits: tuple[float, float] | None = None
 
 
-def steps_per_epoch(settings: Settings, characters: int) -> int:
+def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[np.int64] | None = None) -> int:
     """Return the updates in one pass over a training text.
 
     Args:
         settings: Batching, window and batch size.
         characters: Of the training text.
+        line_lengths: Characters of each line, where they are texts of their own.
 
     Raises:
-        CorpusError: If the text is shorter than one window.
+        CorpusError: If the text is shorter than one window, or has no line.
         SettingsError: If it is shorter than one batch.
     """
+    if line_lengths is not None:
+        return int(windows_per_group(settings, line_lengths).sum())
     check_length(settings, characters)
     if settings.batching == "windows":
         windows = characters // (settings.seq_length + 1)
@@ -58,6 +64,27 @@ def steps_per_epoch(settings: Settings, characters: int) -> int:
     if settings.batching == "windows":
         return windows // settings.batch_size
     return (characters - 1) // (settings.seq_length * settings.batch_size)
+
+
+def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many windows each group of lines takes that are read side by side.
+
+    Groups are ``batch_size`` lines, the shortest first, so that lines of like length are together; a window is
+    ``seq_length`` characters, and a line of n characters has n + 1 to be learned, its end among them.
+
+    Args:
+        settings: Window and batch size.
+        line_lengths: Of all lines, in any order, (M,).
+
+    Raises:
+        CorpusError: If there is no line.
+    """
+    if not len(line_lengths):
+        raise CorpusError("The training text has no line that is not empty. Give a text with one.")
+    rows, count = settings.batch_size, len(line_lengths)
+    last = np.minimum(np.arange(rows, count + rows, rows), count) - 1
+    windows: NDArray[np.int64] = -(-(np.sort(line_lengths)[last] + 1) // settings.seq_length)
+    return windows
 
 
 def check_length(settings: Settings, characters: int) -> None:
@@ -76,6 +103,7 @@ def make_plan(
     notices: tuple[str, ...] = (),
     fixed: Collection[str] = (),
     evaluations: int | None = None,
+    line_lengths: NDArray[np.int64] | None = None,
 ) -> Plan:
     """Resolve what follows from the number of steps.
 
@@ -86,8 +114,9 @@ def make_plan(
         notices: What was said so far.
         fixed: Names of settings that the user chose, which stay.
         evaluations: How many there are where the settings do not say; None: a dozen.
+        line_lengths: See ``steps_per_epoch``.
     """
-    epoch = steps_per_epoch(settings, characters)
+    epoch = steps_per_epoch(settings, characters, line_lengths)
     held_out = settings.val_fraction > 0
     some_epochs = epoch * -(-steps // (epoch * _CHECKPOINTS))
     warmup_steps = settings.warmup_steps

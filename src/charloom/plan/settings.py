@@ -45,8 +45,9 @@ class Settings:
     batching: str = _setting(
         "streams",
         "streams: the text is read in parallel from batch_size places, and the state goes on from window to "
-        "window; windows: it is cut into windows, which are shuffled",
-        choices=("streams", "windows"),
+        "window; windows: it is cut into windows, which are shuffled; lines (what --lines asks for): batch_size lines "
+        "at a time, the state anew for each",
+        choices=("streams", "windows", "lines"),
     )
     seq_length: int = _setting(32, "characters in a window, through which gradients flow back", 1, 100_000)
     batch_size: int = _setting(32, "windows in a batch", 1, 100_000)

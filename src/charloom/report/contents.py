@@ -21,6 +21,8 @@ from charloom.report.reading import Neuron, Reading, Saturation, read
 from charloom.runtime.language_model import Model
 from charloom.runtime.novelty import LONG, Novelty
 from charloom.text.baselines import baselines
+from charloom.text.parts import in_a_row
+from charloom.text.vocabulary import Vocabulary
 
 MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""
@@ -45,12 +47,13 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
         step: See ``Step``.
     """
     model = Model(provenance.model)
-    engine, vocabulary = model.engine(), model.vocabulary
+    engine, vocabulary = model.engine(), Vocabulary(model.vocabulary.characters)
+    text = model.vocabulary.symbols(model.vocabulary.encode(text))  # where it is bytes, a character for each
     reading = read(engine, vocabulary, text, step("reading"))
     step("naming neurons")
     found = features(text)
     named = name_neurons(reading.states, found)
-    split = provenance.split
+    parts = provenance.parts
     data = {
         **heading(provenance),
         **past(provenance),
@@ -60,11 +63,11 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
         "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
         "mistakes": [asdict(one) for one in mistakes(text, reading.mistakes)],
         "embedding": [asdict(place) for place in embedding_map(provenance.model, text)],
-        "written": [_written(one) for one in write(model, split.training if split else None, progress=step("writing"))],
+        "written": [_written(one) for one in write(model, parts.training if parts else None, progress=step("writing"))],
         "copies": {
             "longer_than": LONG,
             "missing": provenance.missing,
-            "held_out": _novelty(held_out_novelty(split.validation, split.training)) if split else None,
+            "held_out": _novelty(held_out_novelty(parts.validation, parts.training)) if parts else None,
         },
     }
     return finite(data), reading
@@ -72,9 +75,8 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
 
 def default_text(provenance: Provenance) -> tuple[str, str, str]:
     """Return what a model reads where no text is named, what that is, and a note where nothing was held out."""
-    held_out = provenance.split.validation if provenance.split else ""
-    if len(held_out) > 1:
-        shown = held_out[:_HELD_OUT]
+    shown = provenance.parts.validation.head(_HELD_OUT) if provenance.parts else ""
+    if len(shown) > 1:
         about = f"This is the text that was held out when it was trained, {len(shown):,} characters of it."
         return shown, about, ""
     written = Model(provenance.model).generate(length=_WRITTEN, seed=0)
@@ -107,12 +109,11 @@ def past(provenance: Provenance) -> dict[str, Any]:
 
 def _guessing(provenance: Provenance) -> dict[str, float] | None:
     """Return what guessing costs on the held-out text, in nats per character."""
-    if provenance.split is None:
+    if provenance.parts is None:
         return None
-    vocabulary, split = provenance.model.vocabulary, provenance.split
-    training = vocabulary.encode(split.training)
-    judged = vocabulary.encode(split.validation) if split.validation else training
-    costs = baselines(training, judged, len(vocabulary))
+    vocabulary, parts = provenance.model.vocabulary, provenance.parts
+    training, validation = (in_a_row(part.ids(vocabulary)) for part in (parts.training, parts.validation))
+    costs = baselines(training, validation if len(validation) else training, len(vocabulary))
     return {"uniform": costs.uniform, "unigram": costs.unigram}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from charloom.runtime.language_model import Model
 from charloom.runtime.novelty import Novelty, novelty
+from charloom.text.parts import Part
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 LENGTH = 2000  # characters written at each
@@ -27,7 +28,7 @@ class Written:
 
 
 def write(
-    model: Model, training: str | None, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    model: Model, training: Part | None, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[Written]:
     """Return a text at each of several temperatures.
 
@@ -40,12 +41,12 @@ def write(
     found = []
     for number, temperature in enumerate(TEMPERATURES, 1):
         text = model.generate(length=LENGTH, temperature=temperature, seed=seed)
-        found.append(Written(temperature, text, None if training is None else novelty(text, training)))
+        found.append(Written(temperature, text, None if training is None else novelty(text, training.pieces())))
         if progress is not None:
             progress(number, len(TEMPERATURES))
     return found
 
 
-def held_out_novelty(held_out: str, training: str) -> Novelty | None:
+def held_out_novelty(held_out: Part, training: Part) -> Novelty | None:
     """Return how much of a held-out text, of its beginning, stands in the training text: what is to be expected."""
-    return novelty(held_out[:_JUDGED], training) if held_out else None
+    return novelty(held_out.head(_JUDGED), training.pieces()) if len(held_out) else None

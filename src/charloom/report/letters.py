@@ -69,7 +69,7 @@ def embedding_map(model: SavedModel, text: str) -> list[Place]:
     counts = [(c, n) for c, n in Counter(text).most_common(_MAPPED) if c in model.vocabulary]
     if len(counts) < 3:
         return []
-    ids = model.vocabulary.encode("".join(c for c, _ in counts)).astype(np.intp)
+    ids = model.vocabulary.encode_symbols("".join(c for c, _ in counts)).astype(np.intp)
     vectors = np.asarray(model.weights["embedding.weight"], np.float64)[ids]
     left, sizes, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
     flat = left[:, :2] * sizes[:2]

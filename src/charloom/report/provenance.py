@@ -7,7 +7,8 @@ from typing import Any
 from charloom.errors import CharloomError, RunError
 from charloom.model.model_file import SavedModel, load_model
 from charloom.model.run_folder import find_model, run_of
-from charloom.text.corpus import Corpus, Split
+from charloom.text.corpus import Corpus, Parts
+from charloom.text.format import PLAIN, TextFormat
 from charloom.text.named import NAMES, is_at_hand
 from charloom.text.sources import located_sources
 from charloom.training.checkpoint import newest_checkpoint
@@ -21,14 +22,14 @@ class Provenance:
         name: As it was named.
         model: The model.
         run: Its run folder, or None.
-        split: The text it was trained on, cut as it was then; None where that cannot be found.
+        parts: The text it was trained on, cut as it was then; None where that cannot be found.
         missing: Why not, as a sentence; empty where it was found.
     """
 
     name: str
     model: SavedModel
     run: Path | None
-    split: Split | None
+    parts: Parts | None
     missing: str = ""
 
 
@@ -55,24 +56,25 @@ def trace_back(argument: str) -> Provenance:
     if corpus.sha256 != model.facts.get("corpus_sha256"):
         return Provenance(argument, model, run, None, f"Its training text has changed since: {corpus.name}.")
     settings: dict[str, Any] = model.facts.get("settings") or {}
-    split = corpus.split(settings.get("val_fraction", 0.0), settings.get("test_fraction", 0.0))
-    return Provenance(argument, model, run, split)
+    parts = corpus.parts(settings.get("val_fraction", 0.0), settings.get("test_fraction", 0.0))
+    return Provenance(argument, model, run, parts)
 
 
 def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
     """Return the text that a model says it was trained on; nothing is downloaded."""
-    sources, encoding = _sources(run) if run is not None else (None, "")
+    sources, text_format = _sources(run) if run is not None else (None, PLAIN)
     if sources is not None and all(is_at_hand(source) for source in sources):
-        return Corpus.read(sources, encoding)
+        return Corpus.read(sources, text_format=text_format)
     name = model.facts.get("corpus")
     known = isinstance(name, str) and name in NAMES and not Path(name).exists()
     return Corpus.read(str(name)) if known and is_at_hand(str(name)) else None
 
 
-def _sources(run: Path) -> tuple[list[str] | None, str]:
-    """Return what a run's text was read from, if its newest checkpoint says so, and the encoding."""
+def _sources(run: Path) -> tuple[list[str] | None, TextFormat]:
+    """Return what a run's text was read from, if its newest checkpoint says so, and how."""
     try:
         _, training, _ = newest_checkpoint(run)
     except RunError:
-        return None, ""
-    return located_sources(training.facts.get("sources"), run), str(training.facts.get("encoding", "utf-8"))
+        return None, PLAIN
+    text_format = TextFormat.from_dict(training.facts.get("text_format", {}))
+    return located_sources(training.facts.get("sources"), run), text_format

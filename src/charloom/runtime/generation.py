@@ -184,14 +184,14 @@ def go_on(
         request: How much to write, and how; its prompt and seeds are not looked at.
         allowed: See ``allowed_ids``.
     """
-    writers = [_Writer(sample, make_ender(request.ending)) for sample in range(len(cursor.seeds))]
+    writers = [_Writer(sample, make_ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
     count = _FIRST
     while writers:
         count = min(count, request.length - cursor.position)
         drawn = engine.sample(cursor, count, request.sampling, allowed, request.log_probs)
         at_end = cursor.position == request.length
         for row, writer in enumerate(writers):
-            yield from writer.take(vocabulary.decode(drawn.ids[row]), _row(drawn, row), at_end)
+            yield from writer.take(drawn.ids[row], _row(drawn, row), at_end)
         going = [row for row, writer in enumerate(writers) if not writer.done]
         if len(going) < len(writers):
             writers, cursor = [writers[row] for row in going], cursor.rows(going)
@@ -203,25 +203,39 @@ def _row(drawn: Drawn, row: int) -> tuple[float, ...] | None:
 
 
 class _Writer:
-    """One text being written: holds back what may be the beginning of a stop string.
+    """One text being written: holds back what may be the beginning of a stop string, and half a character.
 
     Args:
         sample: Its number.
         ender: Looks for its end.
+        vocabulary: What the ids are.
     """
 
-    def __init__(self, sample: int, ender: Ender) -> None:
+    def __init__(self, sample: int, ender: Ender, vocabulary: Vocabulary) -> None:
         self.sample, self.done = sample, False
         self._ender = ender
-        self._log_probs: tuple[float, ...] = ()
+        self._vocabulary, self._decoder = vocabulary, vocabulary.decoder()
+        self._of_ids: tuple[float, ...] = ()  # log-probabilities of ids that are no whole character yet
+        self._log_probs: tuple[float, ...] = ()  # and of characters that are not shown yet
 
-    def take(self, text: str, log_probs: tuple[float, ...] | None, at_end: bool) -> Iterator[Piece]:
-        """Yield what can be shown after these characters, if anything."""
+    def take(self, ids: NDArray[np.int32], log_probs: tuple[float, ...] | None, at_end: bool) -> Iterator[Piece]:
+        """Yield what can be shown after these ids, if anything; half a character at the end is never shown."""
+        text = self._decoder.decode(ids)
         shown, stopped = self._ender.take(text, at_end)
         self.done = stopped or at_end
         held = None
         if log_probs is not None:
-            known = self._log_probs + log_probs
+            known = self._log_probs + self._of_characters(text, log_probs)
             held, self._log_probs = known[: len(shown)], known[len(shown) :]
         if shown or self.done:
             yield Piece(self.sample, shown, ("stop" if stopped else "length") if self.done else None, held)
+
+    def _of_characters(self, text: str, log_probs: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the log-probability of each character: the sum of those of its ids."""
+        known, sizes = self._of_ids + log_probs, self._vocabulary.sizes(text)
+        if sizes is None:
+            sizes = np.ones(len(text), np.intp)
+        ends = np.cumsum(sizes)
+        used = int(ends[-1]) if len(ends) else 0
+        self._of_ids = known[used:]
+        return tuple(np.add.reduceat(known[:used], ends - sizes).tolist()) if used else ()

@@ -59,7 +59,7 @@ def activations(engine: Engine, vocabulary: Vocabulary, text: str) -> Activation
     states = np.concatenate([trace.states[0] for trace in traces])
     gates = np.concatenate([trace.gates[0] for trace in traces])
     cell = states[:, :, 1] if engine.architecture.state_parts == 2 else None
-    return Activations(text, states[:, :, 0], cell, gates)
+    return Activations(vocabulary.symbols(ids), states[:, :, 0], cell, gates)
 
 
 def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -> Guesses:
@@ -85,9 +85,9 @@ def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -
         likeliest, probabilities = likeliest_of(logits[0], k)
         found.append(likeliest)
         shares.append(probabilities)
-    characters = vocabulary.decode(np.concatenate(found).reshape(-1))
+    characters = vocabulary.symbols(np.concatenate(found).reshape(-1))
     rows = tuple(characters[i : i + k] for i in range(0, len(characters), k))
-    return Guesses(text, rows, np.concatenate(shares))
+    return Guesses(vocabulary.symbols(ids), rows, np.concatenate(shares))
 
 
 def likeliest_of(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

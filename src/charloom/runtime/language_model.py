@@ -17,6 +17,7 @@ from charloom.model.run_folder import find_model
 from charloom.runtime.engine import Engine, make_engine
 from charloom.runtime.generation import Piece, Request, generate
 from charloom.runtime.inspection import Activations, Guesses, activations, top_guesses
+from charloom.runtime.line_engine import LineEngine
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 from charloom.runtime.requests import WritingOptions, make_request
 from charloom.runtime.scoring import Score, score, score_many, surprisal_blocks
@@ -85,8 +86,16 @@ class Model:
         if precision not in ("float32", "int8"):
             raise SettingsError(f"precision must be float32 or int8; got {precision!r}.")
         if precision not in self._engines:
-            self._engines[precision] = make_engine(self.saved, precision)
+            engine: Engine = make_engine(self.saved, precision)
+            if self.saved.lines:
+                engine = LineEngine(engine, int(self.vocabulary.encode("\n")[0]))
+            self._engines[precision] = engine
         return self._engines[precision]
+
+    @property
+    def reading_errors(self) -> str:
+        """How files that it reads are decoded: "surrogateescape" for a model of bytes, which reads any; "strict"."""
+        return "surrogateescape" if self.vocabulary.unit == "byte" else "strict"
 
     def generate(
         self,
@@ -139,6 +148,9 @@ class Model:
     def score(self, text: str, progress: Callable[[int, int], None] | None = None, precision: str = "auto") -> Score:
         """Return what a text costs: every character but the first, given all before it.
 
+        A model of lines is asked for every character of every line, and the line feed that ends it: the text that was
+        scored has one before it, and one behind it.
+
         Args:
             text: At least two characters.
             progress: Told how many characters are scored, and how many there are.
@@ -148,7 +160,7 @@ class Model:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
-        return score(self._judge(precision), self.vocabulary, text, progress)
+        return score(self._judge(precision), self.vocabulary, self._as_lines(text), progress)
 
     def score_many(
         self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, precision: str = "auto"
@@ -163,7 +175,8 @@ class Model:
         Raises:
             UnknownCharacterError: If one holds a character that the model does not know.
         """
-        return score_many(self._judge(precision), self.vocabulary, texts, progress)
+        as_lines = [self._as_lines(text) for text in texts]
+        return score_many(self._judge(precision), self.vocabulary, as_lines, progress)
 
     def surprisal_blocks(
         self, pieces: Iterable[str], precision: str = "auto"
@@ -178,6 +191,7 @@ class Model:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
+        pieces = _with_ends(pieces) if self.saved.lines else pieces
         return surprisal_blocks(self._judge(precision), self.vocabulary, pieces)
 
     def top_guesses(self, text: str, k: int = 5) -> Guesses:
@@ -203,6 +217,9 @@ class Model:
         """
         return activations(self.engine(), self.vocabulary, text)
 
+    def _as_lines(self, text: str) -> str:
+        return "".join(_with_ends([text])) if self.saved.lines else text
+
     def _judge(self, precision: str) -> Engine:
         return self.engine("float32" if precision == "auto" else precision)
 
@@ -214,3 +231,14 @@ class Model:
             stored_as: "float32"; "float16" for half the size; "int8" for a quarter, with what int8 engines compute.
         """
         save_model(Path(path), replace(self.saved, stored_as=stored_as))
+
+
+def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a text with a line feed before its first line, and one behind its last."""
+    yield "\n"
+    last = ""
+    for piece in pieces:
+        last = piece[-1:] or last
+        yield piece
+    if last != "\n":
+        yield "\n"

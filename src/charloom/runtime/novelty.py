@@ -53,6 +53,19 @@ class Novelty:
         return sum(end - begin for begin, end in self.passages()) / len(self.lengths)
 
 
+def known_lines(lines: Iterable[str], source: Iterable[str]) -> set[str]:
+    """Return those of some lines that are lines of a text.
+
+    Args:
+        lines: Without their line feeds.
+        source: The pieces of a text, none of which ends within a line.
+    """
+    wanted, found = set(lines), set()
+    for piece in source:
+        found |= wanted.intersection(piece.split("\n"))
+    return found
+
+
 def novelty(text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None) -> Novelty:
     """Return how much of a text stands in another; memory grows with the first alone.
 

@@ -185,17 +185,17 @@ def surprisal_blocks(
         CorpusError: If the text is shorter than that.
         UnknownCharacterError: If it holds a character that the model does not know.
     """
-    state, before, found = engine.initial_state(1), "", 0
+    state, last, found = engine.initial_state(1), np.empty(0, np.intp), 0
     for piece in pieces:
-        text = before + piece
-        ids = vocabulary.encode(text).astype(np.intp)
-        for start in range(0, len(ids) - 1, _BLOCK):
-            read = ids[start : min(start + _BLOCK, len(ids) - 1)]
-            logits, state = engine.forward(read[None], state)
-            targets = slice(start + 1, start + 1 + len(read))
-            yield text[targets], surprisals_of(logits[0], ids[targets])
+        for start in range(0, len(piece), _BLOCK):
+            text = piece[start : start + _BLOCK]
+            ids = np.concatenate([last, vocabulary.encode(text)])
+            if len(ids) > 1:
+                logits, state = engine.forward(ids[None, :-1], state)
+                scored = text if found or start else text[1:]
+                yield scored, _of_characters(vocabulary, scored, surprisals_of(logits[0], ids[1:]))
+            last = ids[-1:]
         found += len(piece)
-        before = text[-1:]
     if found < 2:
         raise CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {found}.")
 
@@ -230,7 +230,22 @@ def score_many(
         done += len(rows)
         if progress is not None:
             progress(done, len(texts))
-    return [Score(bits, text) for bits, text in zip(found, texts, strict=True)]
+    return [Score(_of_characters(vocabulary, text[1:], bits), text) for bits, text in zip(found, texts, strict=True)]
+
+
+def _of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each character costs: all of its bytes, where the ids are bytes.
+
+    Args:
+        vocabulary: The model's.
+        text: The characters.
+        bits: Of their ids; what is before them belongs to a character that is not scored.
+    """
+    sizes = vocabulary.sizes(text)
+    if sizes is None:
+        return bits[len(bits) - len(text) :]
+    ends = np.cumsum(sizes)
+    return np.add.reduceat(bits[len(bits) - ends[-1] :], ends - sizes)
 
 
 def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArray[np.float64]]) -> None:
@@ -238,7 +253,7 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
     longest = len(rows[-1]) - 1
     ids = np.zeros((len(rows), longest), np.intp)  # what follows the end of a shorter one is read for nothing
     for row, one in zip(ids, rows, strict=True):
-        row[: len(one) - 1] = one[:-1]
+        row[: len(one) - 1], row[len(one) - 1 :] = one[:-1], one[-2]
     state = engine.initial_state(len(rows))
     for start in range(0, longest, _BLOCK):
         logits, state = engine.forward(ids[:, start : start + _BLOCK], state)

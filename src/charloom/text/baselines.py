@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.text.index import Ids, blocks
+
 
 @dataclass(frozen=True)
 class Baselines:
@@ -22,7 +24,7 @@ class Baselines:
     ngrams: float | None = None
 
 
-def baselines(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsignedinteger], size: int) -> Baselines:
+def baselines(training: Ids, judged: Ids, size: int) -> Baselines:
     """Return the baselines for a text.
 
     Args:
@@ -31,7 +33,14 @@ def baselines(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsigned
         judged: Ids of the text that the loss is reported on (M,), M >= 1.
         size: The size V of the vocabulary.
     """
-    counts = np.bincount(training, minlength=size) + 1.0
+    counts = _counts(training, size) + 1.0
     log_probs = np.log(counts / counts.sum())
-    shares = np.bincount(judged, minlength=size) / len(judged)
+    shares = _counts(judged, size) / len(judged)
     return Baselines(uniform=math.log(size), unigram=float(-(shares @ log_probs)))
+
+
+def _counts(ids: Ids, size: int) -> NDArray[np.intp]:
+    counts = np.zeros(size, np.intp)
+    for block in blocks(ids):
+        counts += np.bincount(block, minlength=size)
+    return counts

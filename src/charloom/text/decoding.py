@@ -100,6 +100,8 @@ def explain_undecodable(
         f"{source} is not {encoding.upper()} text: {byte}at offset {before[0] + offset} (line {line}) does not "
         "belong there."
     )
+    if (isinstance(error, UnicodeDecodeError) and "end of data" in error.reason) or "truncated" in str(error):
+        return f"{where} The file ends in the middle of a character: it was cut short. Give the whole file."
     if not can_choose:
         return f"{where} Save it as UTF-8."
     guess = _guess(data, offset)

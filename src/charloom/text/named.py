@@ -75,7 +75,7 @@ def _read_download(corpus: Download, progress: Progress | None) -> bytes:
             if hashlib.sha256(data).hexdigest() == corpus.sha256:
                 return data
     data = _download(corpus, progress)
-    cache = cache_folder() / corpus.file_name
+    cache = _corpora() / corpus.file_name
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
@@ -88,14 +88,19 @@ def _read_download(corpus: Download, progress: Progress | None) -> bytes:
 
 def _known_places(corpus: Download) -> list[Path]:
     folder = os.environ.get("CHARLOOM_CORPORA")
-    return [*([Path(folder) / corpus.file_name] if folder else []), cache_folder() / corpus.file_name]
+    return [*([Path(folder) / corpus.file_name] if folder else []), _corpora() / corpus.file_name]
 
 
 def cache_folder() -> Path:
-    """Return the folder in which loaded corpora are kept for next time."""
+    """Return the folder in which what was loaded or indexed is kept for next time; CHARLOOM_CACHE may name it."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("charloom", appauthor=False) / "corpora"
+    named = os.environ.get("CHARLOOM_CACHE")
+    return Path(named) if named else user_cache_path("charloom", appauthor=False)
+
+
+def _corpora() -> Path:
+    return cache_folder() / "corpora"
 
 
 def _download(corpus: Download, progress: Progress | None) -> bytes:
@@ -112,7 +117,7 @@ def _download(corpus: Download, progress: Progress | None) -> bytes:
     raise CorpusError(
         f"The corpus {corpus.file_name} could not be loaded:\n  "
         + "\n  ".join(failures)
-        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {cache_folder()}."
+        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {_corpora()}."
     )
 
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.text.index import Ids
+
 _LONGEST = 6  # characters looked back, at most
 _DISCOUNT = 0.8  # taken off every count for what was never seen; 0.5 was 0.02 to 0.12 nats worse on four texts
 _TRAINING = 1_000_000  # characters counted, at most: a second or two of work
@@ -12,7 +14,7 @@ _JUDGED = 200_000  # likewise, in blocks from all over the text: its beginning m
 _BLOCKS = 20
 
 
-def ngram_loss(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsignedinteger], size: int) -> float:
+def ngram_loss(training: Ids, judged: Ids, size: int) -> float:
     """Return the loss of n-grams with absolute discounting, of the length that is best, in nats per character.
 
     Args:
@@ -22,9 +24,9 @@ def ngram_loss(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsigne
 
     Source: interpolated absolute discounting, section 2 of Chen & Goodman 1999 (doi:10.1006/csla.1999.0128).
     """
-    training, judged = training[-_TRAINING:], _spread(judged)
-    ids = np.concatenate([training, judged]).astype(np.int64)
-    first = len(training)
+    counted, judged = training[max(0, len(training) - _TRAINING) :], _spread(judged)
+    ids = np.concatenate([counted, judged]).astype(np.int64)
+    first = len(counted)
     gram = np.zeros(len(ids), np.int64)  # a number for the n characters that end at each place
     probability = np.full(len(judged), 1 / size)
     lowest = math.log(size)
@@ -43,8 +45,8 @@ def ngram_loss(training: NDArray[np.unsignedinteger], judged: NDArray[np.unsigne
     return lowest
 
 
-def _spread(ids: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+def _spread(ids: Ids) -> NDArray[np.unsignedinteger]:
     if len(ids) <= _JUDGED:
-        return ids
+        return ids[:]
     starts = np.linspace(0, len(ids) - _JUDGED // _BLOCKS, _BLOCKS).astype(int)
     return np.concatenate([ids[start : start + _JUDGED // _BLOCKS] for start in starts])

@@ -1,109 +1,221 @@
 """Sources to text, piece by piece: files of any size are decoded without ever being held whole."""
 
 import codecs
+import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 from charloom.errors import CorpusError
+from charloom.text.columns import column_pieces
+from charloom.text.compression import LONGEST_MAGIC, compression_of, damage, decompressed
 from charloom.text.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
+from charloom.text.format import TextFormat
 from charloom.text.named import Progress, read_named
+from charloom.text.normal_form import composed, with_line_feeds
+from charloom.text.raw_digest import RawDigest
 from charloom.text.sources import Source, resolve_sources
 
-_CHUNK = 1 << 16  # bytes read at once: so often a bar moves
+_CHUNK = 1 << 18  # bytes decoded at once
 
 
 def text_pieces(
-    arguments: Sequence[str], encoding: str, notices: list[str], progress: Progress | None = None
+    arguments: Sequence[str],
+    text_format: TextFormat,
+    notices: list[str],
+    progress: Progress | None = None,
+    errors: str = "strict",
+    raw: RawDigest | None = None,
 ) -> Iterator[str]:
     """Yield a text in its order, none of it before it is asked for.
 
-    Several files are joined in their order; where one does not end with a newline, one is put after it. In a folder,
-    hidden files are left alone and files that are no text are passed over.
+    Several files are joined in their order: with the format's boundary between them, or where one does not end with a
+    newline, that. In a folder, hidden files are left alone and files that are no text are passed over. Compressed files
+    are read as what is in them. With ``unit="byte"`` each character stands for the byte of its code point.
 
     Args:
         arguments: What was named; see ``resolve_sources``.
-        encoding: Of the files; named corpora are always UTF-8.
+        text_format: How it is read.
         notices: What was done to the text on the way in is appended, one sentence each; complete after the last piece.
         progress: Told the bytes that are read, and how many there are (0 if unknown).
+        errors: "strict", or "surrogateescape" for what reads bytes and can write them again.
+        raw: Told every byte of every source as it is read.
 
     Raises:
         CorpusError: If a source is missing, unreadable, not text in that encoding, or none of them is text.
     """
-    check_encoding(encoding)
+    check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    sizes = [source.path.stat().st_size if source.path and source.path.is_file() else 0 for source in sources]
-    before, last, texts, unfinished = 0, "", 0, 0
-    for source, size in zip(sources, sizes, strict=True):
-
-        def report(done: int, total: int, before: int = before, only: bool = len(sources) == 1) -> None:
-            if progress is not None:
-                progress(before + done, total if only else sum(sizes))
-
-        for index, piece in enumerate(_read(source, encoding, notices, report)):
-            if index == 0:
-                texts += 1
-                if last not in ("", "\n"):
-                    unfinished += 1
-                    yield "\n"
-            if piece:
-                last = piece[-1]
-                yield piece
-        before += size
-    if not texts:
-        raise CorpusError(f"{', '.join(arguments)} holds no text file: every file there is binary.")
-    if unfinished:
-        notices.append(f"Put a newline after {unfinished} of {texts} files, which did not end with one.")
+    pieces = _Reading(text_format, errors, notices, progress, raw or RawDigest()).joined(sources, arguments)
+    if text_format.newlines == "lf" or text_format.lines:
+        pieces = with_line_feeds(pieces)
+    if text_format.normalize == "nfc":
+        pieces = composed(pieces)
+    return pieces
 
 
-def _read(source: Source, encoding: str, notices: list[str], report: Callable[[int, int], None]) -> Iterator[str]:
-    """Yield the pieces of one source, the first of which may be empty; nothing for what is no text."""
-    if source.kind == "run":
-        notices.append(f"Passed over {source.name}: it is the folder of a run.")
-    elif source.kind == "named":
-        yield read_named(source.name, report).decode("utf-8")
-    elif source.path is None:
-        if sys.stdin is None:
-            raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
-        yield from _decode(sys.stdin.buffer, source, encoding, notices, lambda done: report(done, 0))
-    else:
-        try:
-            with source.path.open("rb") as file:
-                size = source.path.stat().st_size
-                yield from _decode(file, source, encoding, notices, lambda done: report(done, size))
-        except OSError as error:
-            raise CorpusError(f"{source.name} cannot be read: {error.strerror or error}.") from None
+@dataclass(frozen=True)
+class _Reading:
+    """One reading of some sources; the fields are the arguments of ``text_pieces``."""
 
+    format: TextFormat
+    errors: str
+    notices: list[str]
+    progress: Progress | None
+    raw: RawDigest
 
-def _decode(
-    file: BinaryIO, source: Source, encoding: str, notices: list[str], report: Callable[[int], None]
-) -> Iterator[str]:
-    chunk = file.read(_CHUNK)
-    if looks_binary(chunk) and not encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+    def joined(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
+        """Yield the pieces of all of them."""
+        sizes = [source.path.stat().st_size if source.path and source.path.is_file() else 0 for source in sources]
+        before, last, texts, unfinished = 0, "", 0, 0
+        for source, size in zip(sources, sizes, strict=True):
+
+            def report(done: int, total: int, before: int = before, only: bool = len(sources) == 1) -> None:
+                if self.progress is not None:
+                    self.progress(before + done, total if only else sum(sizes))
+
+            for index, piece in enumerate(self._read(source, report)):
+                if index == 0:
+                    texts += 1
+                    if texts > 1 and self.format.boundary:
+                        yield self._symbols(self.format.boundary)
+                    elif last not in ("", "\n"):
+                        unfinished += 1
+                        yield "\n"
+                if piece:
+                    last = piece[-1]
+                    yield piece
+            self.raw.ends(source)
+            before += size
+        if not texts:
+            raise CorpusError(f"{', '.join(named)} holds no text file: every file there is binary.")
+        if unfinished:
+            self.notices.append(f"Put a newline after {unfinished} of {texts} files, which did not end with one.")
+
+    def _symbols(self, text: str) -> str:
+        """Return a text as the unit has it."""
+        return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
+
+    def _read(self, source: Source, report: Callable[[int, int], None]) -> Iterator[str]:
+        """Yield the pieces of one source, the first of which may be empty; nothing for what is no text."""
+        if source.kind == "run":
+            self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
+        elif source.kind == "named":
+            yield self._symbols(read_named(source.name, report).decode("utf-8"))
+        elif source.path is None:
+            if sys.stdin is None:
+                raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
+            yield from self._decode(sys.stdin.buffer, source, lambda done: report(done, 0))
+        else:
+            try:
+                with source.path.open("rb") as file:
+                    size = source.path.stat().st_size
+                    yield from self._decode(file, source, lambda done: report(done, size))
+            except OSError as error:
+                raise CorpusError(f"{source.name} cannot be read: {error.strerror or error}.") from None
+
+    def _decode(self, file: BinaryIO, source: Source, report: Callable[[int], None]) -> Iterator[str]:
+        def seen(data: bytes, done: int) -> None:
+            self.raw.update(data)
+            report(done)
+
+        chunks = self._chunks(_Seen(file, seen), source.name)
+        if self.format.unit == "byte":
+            yield from (chunk.decode("latin-1") for chunk in chunks)
+        elif self.format.column is None:
+            yield from self._characters(chunks, source)
+        else:
+            yield from column_pieces(self._characters(chunks, source), source.name, self.format.column, self.notices)
+
+    def _chunks(self, file: "_Seen", name: str) -> Iterator[bytes]:
+        """Yield the bytes of a file, or of what is compressed in it; the last of them are empty."""
+        compression = compression_of(file.look())
+        reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
+        if compression is None:
+            while chunk := reader.read(_CHUNK):
+                yield chunk
+        else:
+            self.notices.append(f"Decompressed {name} ({compression}).")
+            yield from _inside(reader, compression, name)
+        yield b""
+
+    def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
+        encoding, at_start, marked = self.format.encoding, True, False
+        decoder = codecs.getincrementaldecoder(encoding)(self.errors)
+        read, lines = 0, 0
+        for chunk in chunks:
+            if read == 0:
+                marked = marked_encoding(chunk) is not None
+                if self._is_binary(chunk):
+                    self._pass_over(source)
+                    return
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
+                raise CorpusError(explain_undecodable(chunk, source.name, encoding, error, (read, lines))) from None
+            read, lines = read + len(chunk), lines + chunk.count(b"\n")
+            if at_start and (text or not chunk):
+                at_start = False
+                dropped = text.startswith("\ufeff")
+                if dropped or (marked and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
+                    self.notices.append(f"Dropped the byte order mark at the start of {source.name}.")
+                yield text[1:] if dropped else text
+            elif text:
+                yield text
+
+    def _is_binary(self, start: bytes) -> bool:
+        wide = self.format.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
+        return self.errors == "strict" and not wide and looks_binary(start)
+
+    def _pass_over(self, source: Source) -> None:
         if not source.from_folder:
             raise CorpusError(
-                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file."
+                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file, or take "
+                "it as it is with --unit byte."
             )
-        notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
-        return
-    marked = marked_encoding(chunk) is not None
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
-    read, lines, at_start = 0, 0, True
-    while True:
-        try:
-            text = decoder.decode(chunk, final=not chunk)
-        except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
-            raise CorpusError(explain_undecodable(chunk, source.name, encoding, error, (read, lines))) from None
-        read, lines = read + len(chunk), lines + chunk.count(b"\n")
-        report(read)
-        if at_start and (text or not chunk):
-            at_start = False
-            dropped = text.startswith("\ufeff")
-            if dropped or (marked and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
-                notices.append(f"Dropped the byte order mark at the start of {source.name}.")
-            yield text[1:] if dropped else text
-        elif text:
-            yield text
-        if not chunk:
-            return
-        chunk = file.read(_CHUNK)
+        self.notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
+
+
+def _inside(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
+    """Yield what is compressed in a file."""
+    try:
+        yield from decompressed(file, compression)
+    except damage() as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the format's
+        raise CorpusError(f"{name} is {compression}, but damaged or cut short: {error}.") from None
+
+
+class _Seen(io.RawIOBase):
+    """A file whose bytes somebody sees as they are read, and whose beginning can be looked at.
+
+    Args:
+        file: Open at its beginning.
+        seen: Told the bytes, and how many they are so far.
+    """
+
+    def __init__(self, file: BinaryIO, seen: Callable[[bytes, int], None]) -> None:
+        self._file, self._seen, self._done, self._start = file, seen, 0, b""
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def look(self) -> bytes:
+        """Return the first bytes, which will be read once more."""
+        self._start = self._next(LONGEST_MAGIC)
+        return self._start
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        """Read into a buffer, and return how much."""
+        found, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        found = found or self._next(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def _next(self, size: int) -> bytes:
+        found = self._file.read(size)
+        self._done += len(found)
+        self._seen(found, self._done)
+        return found

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from charloom.errors import CorpusError, UnknownCharacterError
 from charloom.text.code_points import code_points, text_of
+from charloom.text.near import near_character
 
 _BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
 _SHOWN = 8  # unknown characters named in one message
@@ -36,6 +37,8 @@ class Vocabulary:
         'hole'
     """
 
+    unit = "char"
+
     def __init__(self, characters: str) -> None:
         if not isinstance(characters, str) or not characters:
             raise CorpusError("A vocabulary is text of at least one character; got none.")
@@ -59,7 +62,7 @@ class Vocabulary:
         return isinstance(character, str) and len(character) == 1 and character in self.characters
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+        return isinstance(other, Vocabulary) and (self.characters, self.unit) == (other.characters, other.unit)
 
     def __hash__(self) -> int:
         return hash(self.characters)
@@ -85,7 +88,7 @@ class Vocabulary:
             UnknownCharacterError: If the text holds a character that is not in this vocabulary; the
                 message names each by code point, name and first position.
         """
-        ids = self._look_up(text)
+        ids = self.look_up(text)
         if ids.size and ids.max() == len(self):
             raise UnknownCharacterError(self._explain(text, ids))
         return ids
@@ -108,7 +111,24 @@ class Vocabulary:
         """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
         return "".join(dict.fromkeys(c for c in dict.fromkeys(text) if c not in self._set))
 
-    def _look_up(self, text: str) -> NDArray[np.unsignedinteger]:
+    def encode_symbols(self, symbols: str) -> NDArray[np.unsignedinteger]:
+        """Return the ids of characters that stand for themselves, or for bytes where the unit is the byte."""
+        return self.encode(symbols)
+
+    def symbols(self, ids: ArrayLike) -> str:
+        """Return one character for each id; for a byte that of its code point."""
+        return self.decode(ids)
+
+    def decoder(self) -> "Decoder":
+        """Return what decodes ids that come in pieces."""
+        return Decoder(self)
+
+    def sizes(self, text: str) -> NDArray[np.intp] | None:
+        """Return how many ids each character of a text has; None where each has one."""
+        return None
+
+    def look_up(self, text: str) -> NDArray[np.unsignedinteger]:
+        """Return the id of every character, and V for those that are not in this vocabulary."""
         if self._bytes is not None and text.isascii():
             return np.frombuffer(text.encode("ascii").translate(self._bytes), np.uint8)
         codes = code_points(text)
@@ -122,7 +142,7 @@ class Vocabulary:
     def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
         unknown = self.unknown(text)
         total = int((ids == len(self)).sum())
-        lines = [f"  {describe(c)}, first at position {text.index(c)}" for c in unknown[:_SHOWN]]
+        lines = [f"  {describe(c)}, first at position {text.index(c)}{self._near(c)}" for c in unknown[:_SHOWN]]
         if len(unknown) > _SHOWN:
             lines.append(f"  and {len(unknown) - _SHOWN} more")
         return (
@@ -130,8 +150,18 @@ class Vocabulary:
             f"({total} of {len(text)} in the text):\n"
             + "\n".join(lines)
             + f"\nIt knows {_count(len(self), 'character')}: {preview(self.characters)}. "
-            "Leave the others out, or train on a text that has them."
+            f"{self._way_out(text)}Leave the others out, or train on a text that has them."
         )
+
+    def _near(self, character: str) -> str:
+        near = near_character(character, self._set)
+        return f"; it knows {describe(near)}" if near else ""
+
+    def _way_out(self, text: str) -> str:
+        composed = unicodedata.normalize("NFC", text)
+        if composed != text and not self.unknown(composed):
+            return "All of them are known in normal form C (NFC): write the text in it. "
+        return ""
 
     @cached_property
     def _codes(self) -> NDArray[np.uint32]:
@@ -156,6 +186,21 @@ class Vocabulary:
         known = self._codes < 128
         table[self._codes[known]] = np.flatnonzero(known)
         return table.tobytes()
+
+
+class Decoder:
+    """Turns ids that come in pieces into text.
+
+    Args:
+        vocabulary: Whose ids.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def decode(self, ids: ArrayLike) -> str:
+        """Return the text of the next ids, as far as whole characters are there."""
+        return self._vocabulary.decode(ids)
 
 
 def describe(character: str) -> str:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from charloom.errors import ModelFileError, RunError
-from charloom.model.files import remove_parts
 from charloom.model.model_file import SavedModel, SavedTraining, load_checkpoint
 from charloom.model.run_folder import CHECKPOINTS, checkpoint_path, checkpoint_steps
+from charloom.text.files import remove_parts
 
 _FLOATS = 3  # of each parameter: itself and the optimizer's two averages
 _BESIDE = 1 << 20  # bytes, for all else

@@ -4,28 +4,40 @@ from pathlib import Path
 
 from charloom.model.model_file import load_model
 from charloom.runtime.language_model import Model
-from charloom.runtime.novelty import novelty
-from charloom.text.corpus import Split
+from charloom.runtime.novelty import known_lines, novelty
+from charloom.text.corpus import Parts
+from charloom.text.parts import Lines
 from charloom.training.records import NoveltyRecord
 
 _LENGTH = 5_000  # characters
 
 
-def copying(model: Path, split: Split, seed: int) -> NoveltyRecord:
+def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
     """Let a model write a little, and look for that in the text it was trained on.
 
     Args:
         model: Its file.
-        split: The text.
+        parts: The text.
         seed: Of what it writes.
     """
-    text = Model(load_model(model)).generate(length=_LENGTH, seed=seed)
-    written = novelty(text, split.training)
-    held_out = novelty(split.validation[:_LENGTH], split.training) if split.validation else None
+    writer = Model(load_model(model))
+    text = writer.generate(length=_LENGTH, seed=seed)
+    written = novelty(text, parts.training.pieces())
+    held_out = novelty(parts.validation.head(_LENGTH), parts.training.pieces()) if len(parts.validation) else None
+    lines, copied_lines = _lines(text, parts.training) if isinstance(parts.training, Lines) else (None, None)
     return NoveltyRecord(
         characters=len(text),
         copied=written.copied,
         longest=written.longest,
         held_out_copied=held_out.copied if held_out else None,
         held_out_longest=held_out.longest if held_out else None,
+        lines=lines,
+        copied_lines=copied_lines,
     )
+
+
+def _lines(text: str, training: Lines) -> tuple[int, int]:
+    """Return how many lines a text has that are not empty, and how many of these are lines of the training text."""
+    whole = [line for line in text.split("\n")[:-1] if line]  # what is behind the last line feed is cut short
+    known = known_lines(whole, training.pieces())
+    return len(whole), sum(line in known for line in whole)

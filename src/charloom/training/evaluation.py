@@ -5,16 +5,19 @@ So that this does not change the figure, each stretch but the first is preceded 
 which bring the state to where it would be and are not counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
+from charloom.text.index import Ids
+from charloom.text.parts import LineIds
 from charloom.training.device import flushed_denormals
-from charloom.training.network import CharNetwork, NetworkState, map_state
+from charloom.training.network import CharNetwork, map_state
 
 _STRETCHES = 64
 _LEAD = 256  # characters read before a stretch: after these, how the state began does not show in the 4th decimal
@@ -30,15 +33,17 @@ class EvaluationStopped(Exception):
 @flushed_denormals()
 def evaluate(
     network: CharNetwork,
-    ids: NDArray[np.unsignedinteger],
+    ids: Ids | LineIds,
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
 ) -> float:
     """Return the mean loss of every character but the first, in nats, in float32 and without dropout.
 
+    Of lines, every character counts, and the line feed that ends each.
+
     Args:
         network: Left in the mode it was in.
-        ids: The held-out text, (N,), N >= 2.
+        ids: The held-out text, (N,), N >= 2; or lines.
         device: Where the network is.
         stop: Asked often; once it returns true, there is no result.
 
@@ -47,32 +52,62 @@ def evaluate(
     """
     was_training = network.training
     network.eval()
-    predictions = len(ids) - 1
-    rows = max(1, min(_STRETCHES, predictions // _LEAD))
-    length = -(-predictions // rows)
-    text = torch.from_numpy(ids.astype(np.int64)).to(device)
-    starts = torch.arange(rows, device=device) * length
-    state = _lead_in(network, text, starts)
-    total = 0.0
-    window = max(1, min(_LONGEST_WINDOW, _LOGITS_AT_ONCE // (rows * network.architecture.vocabulary_size)))
-    for first in range(0, length, window):
-        if stop():
-            network.train(was_training)
-            raise EvaluationStopped
-        places = starts[:, None] + torch.arange(first, min(first + window, length), device=device)
-        counted = places < predictions  # the last stretch may be shorter than the others
-        places = places.clamp(max=predictions - 1)
-        logits, state = network(text[places], state)
-        losses = F.cross_entropy(logits.flatten(0, 1), text[places + 1].flatten(), reduction="none")
-        total += float(losses[counted.flatten()].sum())
-    network.train(was_training)
+    windows = _lines(ids) if isinstance(ids, LineIds) else _stretches(ids, network)
+    total, predictions, state = 0.0, 0, None
+    try:
+        for window in windows:
+            if stop():
+                raise EvaluationStopped
+            read, wanted = (torch.from_numpy(a.astype(np.int64)).to(device) for a in (window.inputs, window.targets))
+            state = None if window.begins else state
+            if window.is_lead:
+                _, state = network.read(read)
+                state = map_state(lambda part: part.index_fill(1, part.new_zeros(1, dtype=torch.int64), 0.0), state)
+                continue
+            logits, state = network(read, state)
+            total += float(F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1, reduction="sum"))
+            predictions += int((window.targets >= 0).sum())
+    finally:
+        network.train(was_training)
     return total / predictions
 
 
-def _lead_in(network: CharNetwork, text: Tensor, starts: Tensor) -> NetworkState | None:
-    """Return the state at the start of each stretch; the first starts from the zero state, as the text does."""
-    if len(starts) == 1:
-        return None
-    before = (starts[:, None] + torch.arange(-_LEAD, 0, device=text.device)).clamp(min=0)
-    _, state = network.read(text[before])
-    return map_state(lambda part: part.index_fill(1, starts[:1], 0.0), state)
+@dataclass(frozen=True)
+class _Window:
+    """What is read at once: inputs and targets (B, T), of which those below zero do not count.
+
+    ``begins`` says that the state before it is zero; ``is_lead`` that it only brings the state to where it would be.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    begins: bool = False
+    is_lead: bool = False
+
+
+def _stretches(ids: Ids, network: CharNetwork) -> Iterator[_Window]:
+    """Yield a text as stretches that are read in parallel; the first starts from the zero state, as the text does."""
+    predictions = len(ids) - 1
+    rows = max(1, min(_STRETCHES, predictions // _LEAD))
+    length = -(-predictions // rows)
+    starts = np.arange(rows)[:, None] * length
+    if rows > 1:
+        before = np.maximum(starts + np.arange(-_LEAD, 0), 0)
+        yield _Window(ids[before], ids[before], begins=True, is_lead=True)
+    window = max(1, min(_LONGEST_WINDOW, _LOGITS_AT_ONCE // (rows * network.architecture.vocabulary_size)))
+    for first in range(0, length, window):
+        places = starts + np.arange(first, min(first + window, length))
+        inside = places < predictions  # the last stretch may be shorter than the others
+        places = np.minimum(places, predictions - 1)
+        targets = np.where(inside, ids[places + 1].astype(np.int64), -1)
+        yield _Window(ids[places], targets, begins=rows == 1 and first == 0)
+
+
+def _lines(lines: LineIds) -> Iterator[_Window]:
+    """Yield lines side by side, those of like length together."""
+    order = np.argsort(lines.lengths, kind="stable")
+    for start in range(0, len(order), _STRETCHES):
+        inputs, targets = lines.windows(order[start : start + _STRETCHES], _STRETCHES)
+        for first in range(0, inputs.shape[1], _LONGEST_WINDOW):
+            part = slice(first, first + _LONGEST_WINDOW)
+            yield _Window(inputs[:, part], targets[:, part], begins=first == 0)

@@ -20,7 +20,16 @@ SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
 
 
 def grown_vocabulary(known: Vocabulary, corpus: Corpus) -> tuple[Vocabulary, tuple[str, ...]]:
-    """Return a vocabulary with the corpus' characters behind those that are known, and a sentence that names them."""
+    """Return a vocabulary with the corpus' characters behind those that are known, and a sentence that names them.
+
+    Raises:
+        SettingsError: If one is of characters and the other of bytes.
+    """
+    if known.unit != corpus.format.unit:
+        raise SettingsError(
+            f"The model to begin with reads {known.unit}s, and the text is read as {corpus.format.unit}s. Give --unit "
+            f"{known.unit}, or begin a new model."
+        )
     new = "".join(c for c in corpus.vocabulary.characters if c not in known.characters)
     if not new:
         return known, ()

@@ -100,14 +100,19 @@ class CharNetwork(nn.Module):
         state: NetworkState | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, NetworkState]:
-        """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``."""
+        """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``.
+
+        Targets below zero stand where nothing is to be learned, and do not count.
+        """
         hidden, state = self.read(ids, state, generator)
         weight, bias = self.output.weight, self.output.bias
+        steps_first, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # as the layers have left it
+        if bool((wanted < 0).any()):
+            counted = (wanted >= 0).nonzero()[:, 0]
+            steps_first, wanted = steps_first[counted], wanted[counted]
         if can_train(weight):
-            steps_first = hidden.transpose(0, 1)  # as the layers have left it
-            return linear_cross_entropy(steps_first.flatten(0, 1), weight, bias, targets.t().flatten()), state
-        logits = self.output(hidden)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()), state
+            return linear_cross_entropy(steps_first, weight, bias, wanted), state
+        return F.cross_entropy(self.output(steps_first).float(), wanted), state
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of every parameter under its name in a model file."""

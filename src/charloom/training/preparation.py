@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import CorpusError
+from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
@@ -18,7 +18,9 @@ from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
 from charloom.text.corpus import Corpus
+from charloom.text.index import Ids
 from charloom.text.ngrams import ngram_loss
+from charloom.text.parts import LineIds, in_a_row
 from charloom.text.vocabulary import Vocabulary
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate
@@ -37,8 +39,8 @@ class Preparation:
         settings: The recipe's, fitted to the corpus; the device's precision is in them.
         architecture: What is trained.
         device: Where.
-        training: Ids of the training text.
-        validation: Ids of the held-out text; empty where nothing is held out.
+        training: Ids of the training text, or of lines.
+        validation: Those of the held-out text; empty where nothing is held out.
         baselines: What guessing costs.
         notices: What was changed to fit the corpus.
         vocabulary: The corpus', or that of the model to begin with, and what the corpus adds to it.
@@ -50,12 +52,22 @@ class Preparation:
     settings: Settings
     architecture: Architecture
     device: Device
-    training: NDArray[np.unsignedinteger]
-    validation: NDArray[np.unsignedinteger]
+    training: Ids | LineIds
+    validation: Ids | LineIds
     baselines: Baselines
     notices: tuple[str, ...]
     vocabulary: Vocabulary
     weights: Weights | None = None
+
+    @property
+    def line_lengths(self) -> NDArray[np.int64] | None:
+        """Characters of each line to train on, where they are texts of their own."""
+        return self.training.lengths if isinstance(self.training, LineIds) else None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training text."""
+        return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
 
     def make_network(self) -> CharNetwork:
         """Return the network as it is before the first step."""
@@ -85,23 +97,24 @@ def prepare(
     planned = recipe.name in PLANNED and fit
     choices: tuple[str, ...] = ()
     if planned:
-        settings, choices = held_out(settings, len(corpus.text), len(corpus.vocabulary), recipe.fixed)
-    split = corpus.split(settings.val_fraction, settings.test_fraction)
-    if settings.val_fraction and len(split.validation) < 2:
+        settings, choices = held_out(settings, len(corpus), len(corpus.vocabulary), recipe.fixed)
+    parts = corpus.parts(settings.val_fraction, settings.test_fraction)
+    if settings.val_fraction and len(parts.validation) < 2:
         raise CorpusError(
-            f"Of {len(corpus.text)} characters, val_fraction {settings.val_fraction} holds out "
-            f"{len(split.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
+            f"Of {len(corpus)} characters, val_fraction {settings.val_fraction} holds out "
+            f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
         )
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
     device = choose_device(device_name, settings.precision)
-    training, validation = vocabulary.encode(split.training), vocabulary.encode(split.validation)
+    training, validation = parts.training.ids(vocabulary), parts.validation.ids(vocabulary)
+    settings, about_lines = _batched(settings, corpus, recipe)
+    choices = (*choices, *about_lines)
     if planned:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
         settings, more = _suited(settings, fixed, training, len(vocabulary), device)
         notices = (*notices, *choices, *more)
-    steps_per_epoch(settings, len(training))  # refuses what cannot be read in these batches
     architecture = settings.architecture(len(vocabulary))
-    return Preparation(
+    ready = Preparation(
         corpus=corpus,
         recipe=recipe,
         settings=replace(settings, precision=device.precision),
@@ -114,25 +127,49 @@ def prepare(
         vocabulary=vocabulary,
         weights=None if init is None else grown_weights(init.weights, architecture, settings.seed),
     )
+    _ = ready.steps_per_epoch  # refuses what cannot be read in these batches
+    return ready
 
 
-def _baselines(
-    training: NDArray[np.unsignedinteger], validation: NDArray[np.unsignedinteger], alphabet: int
-) -> Baselines:
-    if len(validation) == 0:
-        return baselines(training, training, alphabet)
-    return replace(baselines(training, validation, alphabet), ngrams=ngram_loss(training, validation, alphabet))
+def _batched(settings: Settings, corpus: Corpus, recipe: Recipe) -> tuple[Settings, tuple[str, ...]]:
+    """Return settings whose batches suit a text or lines.
+
+    Raises:
+        SettingsError: If the user asked for batches of the one and gave the other.
+    """
+    wanted = settings.batching == "lines"
+    if wanted and not corpus.format.lines:
+        raise SettingsError("batching lines reads every line as a text of its own. Say so with --lines.")
+    if not corpus.format.lines:
+        return settings, ()
+    if not wanted and "batching" in recipe.fixed:
+        raise SettingsError(f"With --lines, batching is lines; {settings.batching} was asked for. Leave out one.")
+    lines, empty = corpus.lines
+    left_out = f"; {empty:,} empty ones are left out" if empty else ""
+    said = f"{len(lines.starts):,} lines are texts of their own{left_out}."
+    return settings.with_values({"batching": "lines"}), (said,)
+
+
+def _baselines(training: Ids | LineIds, validation: Ids | LineIds, alphabet: int) -> Baselines:
+    learned, judged = in_a_row(training), in_a_row(validation)
+    if len(judged) == 0:
+        return baselines(learned, learned, alphabet)
+    return replace(baselines(learned, judged, alphabet), ngrams=ngram_loss(learned, judged, alphabet))
 
 
 def _suited(
-    settings: Settings, fixed: frozenset[str], training: NDArray[np.unsignedinteger], alphabet: int, device: Device
+    settings: Settings, fixed: frozenset[str], training: Ids | LineIds, alphabet: int, device: Device
 ) -> tuple[Settings, tuple[str, ...]]:
     """Return what charloom plans; the machine is measured only where the length is a time."""
-    check_length(settings, len(training))
     task = Task(len(training), alphabet)
+    if isinstance(training, LineIds):
+        task = replace(task, line_lengths=training.lengths)
+    else:
+        check_length(settings, len(training))
     if not (settings.steps or settings.epochs):
         available = settings.minutes * 60 if "minutes" in fixed else math.inf
-        task = replace(task, speed=machine_speed(training, alphabet, settings, device, available))
+        speed = machine_speed(in_a_row(training), alphabet, settings, device, available)
+        task = replace(task, speed=speed)
     return suit(settings, task, fixed)
 
 
@@ -145,7 +182,7 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         evaluation_seconds: What one evaluation takes.
     """
     settings, characters, notices = ready.settings, len(ready.training), ready.notices
-    epoch = steps_per_epoch(settings, characters)
+    epoch = ready.steps_per_epoch
     steps = settings.steps or settings.epochs * epoch
     evaluations, a_step = None, 0.0
     if settings.minutes:
@@ -156,9 +193,9 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
         if ready.recipe.name in PLANNED:
             steps, why = enough(steps, epoch, characters)
             notices = (*notices, *why)
-    plan = make_plan(settings, characters, steps, notices, ready.recipe.fixed, evaluations)
+    plan = make_plan(settings, characters, steps, notices, ready.recipe.fixed, evaluations, ready.line_lengths)
     seconds = time.perf_counter() - began + steps * (a_step + evaluation_seconds / plan.settings.eval_every)
-    read = steps * settings.batch_size * settings.seq_length
+    read = round(steps / epoch * characters)
     ngrams = ready.baselines.ngrams
     expected = None if ngrams is None else expected_bits(ngrams, read)
     return replace(plan, seconds=seconds if a_step else None, expected_bits=expected)

@@ -128,6 +128,8 @@ class NoveltyRecord:
         longest: Characters of the longest copied run.
         held_out_copied: The same of as much of the held-out text; None where nothing is held out.
         held_out_longest: Likewise.
+        lines: How many it wrote, where lines are texts of their own.
+        copied_lines: How many of them are lines of the training text.
     """
 
     characters: int
@@ -135,6 +137,8 @@ class NoveltyRecord:
     longest: int
     held_out_copied: float | None
     held_out_longest: int | None
+    lines: int | None = None
+    copied_lines: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import numpy as np
 
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.model_file import SavedModel, SavedTraining
-from charloom.plan.planner import Plan, steps_in_time, steps_per_epoch
+from charloom.plan.planner import Plan, steps_in_time
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
 from charloom.text.corpus import Corpus
+from charloom.text.format import TextFormat
 from charloom.text.sources import located_sources
 from charloom.training.checkpoint import checkpoint_bytes, clean, newest_checkpoint
 from charloom.training.growing import grown_rows
@@ -46,9 +47,9 @@ class SavedRun:
         return located_sources(self.training.facts.get("sources"), self.folder)
 
     @property
-    def encoding(self) -> str:
-        """Of those."""
-        return str(self.training.facts.get("encoding", "utf-8"))
+    def text_format(self) -> TextFormat:
+        """How those are read."""
+        return TextFormat.from_dict(self.training.facts.get("text_format", {}))
 
     def read_corpus(self) -> Corpus:
         """Read its text again.
@@ -61,7 +62,7 @@ class SavedRun:
             name = self.model.facts.get("corpus")
             raise RunError(f"{self.folder} does not say where its text ({name}) lies. {how}")
         try:
-            return Corpus.read(self.sources, self.encoding)
+            return Corpus.read(self.sources, text_format=self.text_format)
         except CorpusError as error:
             raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
@@ -116,7 +117,7 @@ def resume_training(
     if not same_text and not new_text:
         raise RunError(
             f"{saved.folder} was trained on another text: {saved.model.facts['corpus']}, "
-            f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus.text):,} "
+            f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus):,} "
             "characters. Name that text, or go on with this one with --new-text."
         )
     settled = frozenset(saved.settings.to_dict()) - {"batch_size"}  # another text may be too short for as many streams
@@ -126,7 +127,7 @@ def resume_training(
     plan = _plan(saved, ready, more or {})
     files = RunFiles(saved.folder, plan.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
     trainer = Trainer(ready, plan, files, began)
-    model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {})
+    model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}, lines=corpus.format.lines)
     try:
         trainer.restore(model, _grown(saved.training, ready), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -139,7 +140,7 @@ def resume_training(
 
 def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Plan:
     done, settings = int(saved.training.facts["step"]), ready.settings
-    epoch = steps_per_epoch(settings, len(ready.training))
+    epoch = ready.steps_per_epoch
     steps = settings.steps
     if "steps" in more:
         steps = done + int(more["steps"])

@@ -4,12 +4,13 @@ import math
 import statistics
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charloom.model.initializers import initial_weights
 from charloom.plan.auto import Task, reference
 from charloom.plan.cost import step_operations
 from charloom.plan.settings import Settings
+from charloom.text.index import Ids
+from charloom.text.parts import LineIds
 from charloom.training.device import Device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
@@ -21,11 +22,9 @@ _PROBE_SECONDS = 1.0  # the same before sizes are chosen
 _PROBE_SHARE = 0.01
 _WARM_STEPS = 3  # the first steps allocate memory and are slower
 
-Ids = NDArray[np.unsignedinteger]
-
 
 def step_seconds(
-    network: CharNetwork, ids: Ids, settings: Settings, device: Device, available: float = math.inf
+    network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, available: float = math.inf
 ) -> float:
     """Return the mean time of a step: of Muon's, one in a few takes longer than the others.
 
@@ -51,14 +50,15 @@ def machine_speed(ids: Ids, alphabet: int, settings: Settings, device: Device, a
     """
     chosen = reference(settings, Task(len(ids), alphabet))
     needed = chosen.batch_size * chosen.seq_length + 1
-    ids = np.resize(ids, max(needed, len(ids)))  # a short text again and again: only the time counts
+    if len(ids) < needed:
+        ids = np.resize(ids[:], needed)  # a short text again and again: only the time counts
     architecture = chosen.architecture(alphabet)
     network = CharNetwork(architecture, initial_weights(architecture, 0)).to(device.name)
     limit = min(_PROBE_SECONDS, _PROBE_SHARE * available)
     return step_operations(chosen, alphabet) / _mean(network, ids, chosen, device, limit)
 
 
-def _mean(network: CharNetwork, ids: Ids, settings: Settings, device: Device, limit: float) -> float:
+def _mean(network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, limit: float) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
     for record in train_steps(network, make_batches(ids, settings), settings, 10**6, device):

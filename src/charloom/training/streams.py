@@ -1,6 +1,6 @@
-"""The two ways a text becomes batches: shuffled windows, and contiguous streams whose state goes on.
+"""How a text becomes batches: shuffled windows, contiguous streams whose state goes on, or lines of their own.
 
-Both are endless iterators whose position is two numbers that can be saved and set: everything random is
+All are endless iterators whose position is two numbers that can be saved and set: everything random is
 drawn anew for each epoch from (seed, epoch), so nothing else has to be remembered.
 
 Shapes: inputs and targets (B, T); targets are inputs moved on by one character.
@@ -13,10 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.plan.planner import steps_per_epoch
+from charloom.plan.planner import steps_per_epoch, windows_per_group
 from charloom.plan.settings import Settings
-
-Ids = NDArray[np.unsignedinteger]
+from charloom.text.index import Ids
+from charloom.text.parts import LineIds
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Batch:
 
     Attributes:
         inputs: Ids read, (B, T).
-        targets: Ids that followed, (B, T).
+        targets: Ids that followed, (B, T); -1 where nothing is to be learned.
         epoch: The pass over the text it belongs to, from 0.
         index: Its number in that epoch, from 0.
         resets_state: Whether the carried state goes back to zero before it.
         ends_epoch: Whether it is the last of its epoch.
     """
 
-    inputs: Ids
-    targets: Ids
+    inputs: NDArray[np.integer]
+    targets: NDArray[np.integer]
     epoch: int
     index: int
     resets_state: bool
@@ -63,11 +63,11 @@ class Batches(Protocol):
         ...
 
 
-def make_batches(ids: Ids, settings: Settings) -> Batches:
+def make_batches(ids: Ids | LineIds, settings: Settings) -> Batches:
     """Return the batches of a training text as the settings want them.
 
     Args:
-        ids: The training text, (N,).
+        ids: The training text, (N,); or lines, which ``batching`` then has to be.
         settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``shuffle``,
             ``seed``.
 
@@ -75,16 +75,17 @@ def make_batches(ids: Ids, settings: Settings) -> Batches:
         CorpusError: If the text is shorter than one window.
         SettingsError: If it is shorter than one batch.
     """
+    if isinstance(ids, LineIds):
+        return LineGroups(ids, settings)
     return (Windows if settings.batching == "windows" else Streams)(ids, settings)
 
 
 class _Batches:
-    """What both ways share: the counting of batches and epochs, and when the state is reset."""
+    """What all ways share: the counting of batches and epochs, and when the state is reset."""
 
-    def __init__(self, ids: Ids, settings: Settings) -> None:
-        self.batches_per_epoch = steps_per_epoch(settings, len(ids))
+    def __init__(self, settings: Settings, batches_per_epoch: int) -> None:
+        self.batches_per_epoch = batches_per_epoch
         self.position = Position()
-        self._ids = ids
         self._settings = settings
 
     def __iter__(self) -> Iterator[Batch]:
@@ -95,11 +96,13 @@ class _Batches:
         inputs, targets = self._read(at)
         last = at.index + 1 == self.batches_per_epoch
         self.position = Position(at.epoch + 1) if last else replace(at, index=at.index + 1)
-        reset = self._settings.reset_state
-        resets = at == Position() or reset == "window" or (reset == "epoch" and at.index == 0)
-        return Batch(inputs, targets, at.epoch, at.index, resets, last)
+        return Batch(inputs, targets, at.epoch, at.index, self._resets(at), last)
 
-    def _read(self, at: Position) -> tuple[Ids, Ids]:
+    def _resets(self, at: Position) -> bool:
+        reset = self._settings.reset_state
+        return at == Position() or reset == "window" or (reset == "epoch" and at.index == 0)
+
+    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         raise NotImplementedError
 
     def _rng(self, epoch: int) -> np.random.Generator:
@@ -112,21 +115,25 @@ class Windows(_Batches):
     The text is cut into runs of T + 1 characters, the incomplete last one dropped; a window's inputs are all
     but its last character, its targets all but its first. As the tutorial does it, a buffer of
     ``shuffle_buffer`` windows is kept filled in the text's order, and each next window is drawn from it.
+
+    Attributes:
+        count: How many windows there are.
     """
 
     def __init__(self, ids: Ids, settings: Settings) -> None:
-        super().__init__(ids, settings)
-        width = settings.seq_length + 1
-        count = len(ids) // width
-        self.windows = ids[: count * width].reshape(count, width)
+        super().__init__(settings, steps_per_epoch(settings, len(ids)))
+        self._ids = ids
+        self._width = settings.seq_length + 1
+        self.count = len(ids) // self._width
         self._order: tuple[int, NDArray[np.intp]] | None = None
 
-    def _read(self, at: Position) -> tuple[Ids, Ids]:
+    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         if self._order is None or self._order[0] != at.epoch:
             rng = self._rng(at.epoch if self._settings.shuffle == "epoch" else 0)
-            self._order = at.epoch, shuffled_order(len(self.windows), self._settings.shuffle_buffer, rng)
+            self._order = at.epoch, shuffled_order(self.count, self._settings.shuffle_buffer, rng)
         size = self._settings.batch_size
-        batch = self.windows[self._order[1][at.index * size : (at.index + 1) * size]]
+        windows = self._order[1][at.index * size : (at.index + 1) * size]
+        batch = self._ids[windows[:, None] * self._width + np.arange(self._width)]
         return batch[:, :-1], batch[:, 1:]
 
 
@@ -137,7 +144,11 @@ class Streams(_Batches):
     less than one batch; where the stretches begin is drawn for each epoch, so that over time nothing is left out.
     """
 
-    def _read(self, at: Position) -> tuple[Ids, Ids]:
+    def __init__(self, ids: Ids, settings: Settings) -> None:
+        super().__init__(settings, steps_per_epoch(settings, len(ids)))
+        self._ids = ids
+
+    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         rows, width = self._settings.batch_size, self._settings.seq_length
         length = self.batches_per_epoch * width
         spare = len(self._ids) - 1 - rows * length
@@ -145,6 +156,47 @@ class Streams(_Batches):
         places = start + np.arange(rows)[:, None] * length + np.arange(width + 1)
         batch = self._ids[places]
         return batch[:, :-1], batch[:, 1:]
+
+
+class LineGroups(_Batches):
+    """Lines side by side, each from the zero state; a long one goes on in the next window.
+
+    Lines of like length are read together, so that little is filled up. Which of those of one length meet, and in what
+    order the groups come, is drawn for each epoch; a group's first window resets the state.
+    """
+
+    def __init__(self, lines: LineIds, settings: Settings) -> None:
+        per_group = windows_per_group(settings, lines.lengths)
+        super().__init__(settings, int(per_group.sum()))
+        self._lines, self._per_group = lines, per_group
+        self._drawn: tuple[int, NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]] | None = None
+        self._group: tuple[tuple[int, int], tuple[NDArray[np.integer], NDArray[np.integer]]] | None = None
+
+    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        number, window = self._place(at)
+        if self._group is None or self._group[0] != (at.epoch, number):
+            assert self._drawn is not None
+            rows = self._settings.batch_size
+            group = int(self._drawn[2][number])
+            lines = self._drawn[1][group * rows : (group + 1) * rows]
+            self._group = (at.epoch, number), self._lines.windows(lines, rows)
+        width = self._settings.seq_length
+        inputs, targets = self._group[1]
+        return inputs[:, window * width : (window + 1) * width], targets[:, window * width : (window + 1) * width]
+
+    def _resets(self, at: Position) -> bool:
+        return self._place(at)[1] == 0
+
+    def _place(self, at: Position) -> tuple[int, int]:
+        """Return which of the epoch's groups a batch belongs to, and which of its windows it is."""
+        if self._drawn is None or self._drawn[0] != at.epoch:
+            rng = self._rng(at.epoch)
+            order = np.lexsort((rng.random(len(self._lines.lengths)), self._lines.lengths))
+            groups = rng.permutation(len(self._per_group))
+            self._drawn = at.epoch, order, groups, np.cumsum(self._per_group[groups])
+        ends = self._drawn[3]
+        number = int(np.searchsorted(ends, at.index, side="right"))
+        return number, at.index - int(ends[number] - self._per_group[self._drawn[2][number]])
 
 
 def shuffled_order(count: int, buffer_size: int, rng: np.random.Generator) -> NDArray[np.intp]:

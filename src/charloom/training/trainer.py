@@ -11,12 +11,12 @@ import numpy as np
 
 import charloom
 from charloom.errors import NonFiniteError
-from charloom.model.files import write_whole
 from charloom.model.model_file import SavedModel, SavedTraining
 from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES
 from charloom.plan.planner import Plan
 from charloom.plan.recipes import write_recipe
 from charloom.runtime.language_model import Model
+from charloom.text.files import write_whole
 from charloom.text.sources import relative_sources
 from charloom.training.checkpoint import newest_checkpoint
 from charloom.training.copying import copying
@@ -121,8 +121,8 @@ class Trainer:
                 yield from self._one_step(stop, save_now)
         if not self._stopped and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
-            split = self.ready.corpus.split(settings.val_fraction, settings.test_fraction)
-            yield copying(self.files.run / MODEL, split, settings.seed)
+            parts = self.ready.corpus.parts(settings.val_fraction, settings.test_fraction)
+            yield copying(self.files.run / MODEL, parts, settings.seed)
         yield self._finish_record()
 
     def _one_step(self, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:
@@ -295,7 +295,11 @@ class Trainer:
 
     def _saved_model(self) -> SavedModel:
         return SavedModel(
-            self.ready.architecture, self.ready.vocabulary, self.updates.network.weights(), self._model_facts()
+            self.ready.architecture,
+            self.ready.vocabulary,
+            self.updates.network.weights(),
+            self._model_facts(),
+            lines=self.ready.corpus.format.lines,
         )
 
     def _model_facts(self) -> dict[str, Any]:
@@ -305,7 +309,7 @@ class Trainer:
         return {
             "corpus": corpus.name,
             "corpus_sha256": corpus.sha256,
-            "corpus_characters": len(corpus.text),
+            "corpus_characters": len(corpus),
             "recipe": self.ready.recipe.name,
             "settings": self.plan.settings.to_dict(),
             "step": step,
@@ -329,7 +333,7 @@ class Trainer:
             "seconds": self._seconds(),
             "device": self.ready.device.name,
             "sources": relative_sources(corpus.sources, self.files.run),
-            "encoding": corpus.encoding,
+            "text_format": corpus.format.to_dict(),
         }
         return SavedTraining(facts, self.updates.tensors() | self.history.tensors())
 
@@ -368,11 +372,14 @@ class Trainer:
 
     def _chars_per_second(self) -> float | None:
         settings, seconds = self.plan.settings, self.history.seconds_a_step()
-        return None if seconds is None else settings.batch_size * settings.seq_length / seconds
+        a_step: float = settings.batch_size * settings.seq_length
+        if self.ready.line_lengths is not None:
+            a_step = len(self.ready.training) / self.plan.steps_per_epoch
+        return None if seconds is None else a_step / seconds
 
     def _write_recipe(self) -> None:
         facts = {
-            "corpus": f"{self.ready.corpus.name}, {len(self.ready.corpus.text)} characters",
+            "corpus": f"{self.ready.corpus.name}, {len(self.ready.corpus)} {self.ready.corpus.format.unit}s",
             "corpus_sha256": self.ready.corpus.sha256,
             "device": self.ready.device.description,
             "charloom": charloom.__version__,

@@ -1,0 +1,110 @@
+"""An engine for models of lines: every line is a text of its own, so the state starts anew at each line feed."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.runtime.engine import Cursor, Drawn, Engine, State, Trace
+from charloom.runtime.options import Sampling
+
+_AHEAD = 16  # characters drawn before it is seen whether a line ended
+
+
+class LineEngine:
+    """Runs a model of lines as any other engine does; before a line feed is read, the state is zero.
+
+    Its initial state is the one behind a line feed: that is where every line begins.
+
+    Args:
+        engine: Runs the model.
+        newline: The id of the line feed.
+    """
+
+    def __init__(self, engine: Engine, newline: int) -> None:
+        self.architecture, self.name, self.precision = engine.architecture, engine.name, engine.precision
+        self.instructions, self.chunk = engine.instructions, engine.chunk
+        self._engine, self._newline = engine, newline
+
+    @cached_property
+    def _beginning(self) -> tuple[NDArray[np.float32], State]:
+        """Logits (V,) of a line's first character, and the state there, (L, S, 1, H)."""
+        logits, state = self._engine.forward(np.array([[self._newline]]), self._engine.initial_state(1))
+        return logits[0, 0], state
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state at the beginning of a line, (L, S, B, H)."""
+        return np.repeat(self._beginning[1], batch_size, axis=2)
+
+    def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
+        """Read lines; see ``Engine``."""
+        found = []
+        for part, begins in self._parts(ids):
+            logits, state = self._engine.forward(part, _reset(state, begins), last)
+            found.append(logits)
+        return (found[-1] if last else np.concatenate(found, axis=1)), state
+
+    def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
+        """Read lines and return everything that was computed; see ``Engine``."""
+        traces = []
+        for part, begins in self._parts(ids):
+            traces.append(self._engine.trace(part, _reset(state, begins)))
+            state = traces[-1].state
+        return Trace(
+            np.concatenate([one.logits for one in traces], axis=1),
+            np.concatenate([one.states for one in traces], axis=1),
+            np.concatenate([one.gates for one in traces], axis=1),
+            state,
+        )
+
+    def _parts(self, ids: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.integer], NDArray[np.bool_]]]:
+        """Yield stretches (B, T) that begin where some row has a line feed, and which rows have."""
+        begins = ids == self._newline
+        edges = [0, *(1 + np.flatnonzero(begins[:, 1:].any(axis=0))).tolist(), ids.shape[1]]
+        for first, last in pairwise(edges):
+            yield ids[:, first:last], begins[:, first]
+
+    def sample(
+        self,
+        cursor: Cursor,
+        count: int,
+        sampling: Sampling,
+        allowed: NDArray[np.bool_] | None = None,
+        log_probs: bool = False,
+    ) -> Drawn:
+        """Draw characters; see ``Engine``. Behind a line feed that was drawn, a new line begins."""
+        parts: list[Drawn] = []
+        while count:
+            ahead = min(count, _AHEAD)
+            before = _copy(cursor)
+            drawn = self._engine.sample(cursor, ahead, sampling, allowed, log_probs)
+            ends = (drawn.ids == self._newline).any(axis=0)
+            if ends.any():
+                ahead = 1 + int(ends.argmax())  # drawn once more as far as the first line end: the same characters
+                vars(cursor).update(vars(before))
+                drawn = self._engine.sample(cursor, ahead, sampling, allowed, log_probs)
+                ended = drawn.ids[:, -1] == self._newline
+                cursor.logits[ended], cursor.state[:, :, ended] = self._beginning
+            parts.append(drawn)
+            count -= ahead
+        if not parts:
+            return self._engine.sample(cursor, 0, sampling, allowed, log_probs)
+        logs = [part.log_probs for part in parts if part.log_probs is not None]
+        ids = np.concatenate([part.ids for part in parts], axis=1)
+        return Drawn(ids, np.concatenate(logs, axis=1) if logs else None)
+
+
+def _copy(cursor: Cursor) -> Cursor:
+    state, logits, recent = cursor.state.copy(), cursor.logits.copy(), cursor.recent.copy()
+    return Cursor(state, logits, cursor.seeds, cursor.position, recent)
+
+
+def _reset(state: State, begins: NDArray[np.bool_]) -> State:
+    """Return a state with zeros for the rows that begin a line."""
+    if not begins.any():
+        return state
+    state = state.copy()
+    state[:, :, begins] = 0
+    return state

@@ -1,0 +1,79 @@
+"""Compressed files, read as what is in them. What they are is told by their first bytes, not by their names."""
+
+import bz2
+import gzip
+import lzma
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+_MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
+LONGEST_MAGIC = max(map(len, _MAGIC.values()))
+
+_CHUNK = 1 << 18  # bytes read at once
+_STEP = 1 << 12  # compressed bytes of zstd taken at once, so that what they hold is not large
+
+
+def compression_of(start: bytes) -> str | None:
+    """Return how a file that starts with these bytes is compressed: gzip, xz, bzip2 or zstd; None if it is not."""
+    return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
+
+
+def decompressed(file: BinaryIO, compression: str) -> Iterator[bytes]:
+    """Yield what is in a compressed file, piece by piece; the file is read to its end.
+
+    Args:
+        file: Open at its beginning.
+        compression: What ``compression_of`` said.
+
+    Raises:
+        OSError: If it cannot be read; or it is damaged, as the other errors of ``damage`` say.
+    """
+    if compression == "zstd":
+        yield from _zstd(file)
+        return
+    library: Any = {"gzip": gzip, "xz": lzma, "bzip2": bz2}[compression]
+    inside = library.open(file, "rb")
+    while chunk := inside.read(_CHUNK):
+        yield chunk
+    while file.read(_CHUNK):
+        pass  # what a decompressor leaves unread belongs to the file all the same
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged file may raise, a disk's own errors among it."""
+    return (OSError, EOFError, zlib.error, lzma.LZMAError, _zstd_error())
+
+
+def _zstd(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what is in a file of one or several frames; a frame that does not end is an error, which readers miss."""
+    left = file.read(_CHUNK)
+    while left:
+        frame = _zstd_frame()
+        while not frame.eof:
+            if not left and not (left := file.read(_CHUNK)):
+                raise EOFError("the last frame does not end")
+            for start in range(0, len(left), _STEP):
+                yield frame.decompress(left[start : start + _STEP])
+                if frame.eof:
+                    left = frame.unused_data + left[start + _STEP :]
+                    break
+            else:
+                left = b""
+        left = left or file.read(_CHUNK)
+
+
+def _zstd_frame() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.ZstdDecompressor()
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj()
+
+
+def _zstd_error() -> type[Exception]:
+    module: Any = sys.modules.get("compression.zstd") or sys.modules.get("zstandard")
+    return module.ZstdError if module else EOFError

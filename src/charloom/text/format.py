@@ -1,0 +1,66 @@
+"""How files are read as text: encoding, newlines, normal form, characters or bytes, one text or many lines."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from charloom.errors import CorpusError
+
+NEWLINES = ("keep", "lf")
+NORMAL_FORMS = ("none", "nfc")
+UNITS = ("char", "byte")
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    r"""How files are read as text.
+
+    Attributes:
+        encoding: Of the files; named corpora are always UTF-8.
+        newlines: "keep" them as they are, or turn CR LF and a lone CR into "lf".
+        normalize: "none", or "nfc": letters and their accents become one character where there is one.
+        unit: "char", or "byte": the text is its bytes, 256 symbols, whatever is in the file.
+        boundary: Put between the files instead of a newline, so that a model learns where a text ends.
+        lines: Whether every line is a text of its own; line ends are then line feeds, and empty lines are left out.
+        column: Of CSV or TSV, or the field of JSON lines, that alone is read; each of its values is a line.
+
+    Raises:
+        CorpusError: If a value is none of these, or two do not go together.
+    """
+
+    encoding: str = "utf-8"
+    newlines: str = "keep"
+    normalize: str = "none"
+    unit: str = "char"
+    boundary: str = ""
+    lines: bool = False
+    column: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, accepted in (("newlines", NEWLINES), ("normalize", NORMAL_FORMS), ("unit", UNITS)):
+            if getattr(self, name) not in accepted:
+                raise CorpusError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}.")
+        if self.unit == "byte":
+            self._check_bytes()
+        if self.column is not None and not self.lines:
+            raise CorpusError("--column reads every value as a text of its own, so it goes with --lines. Give both.")
+        if self.lines and self.boundary:
+            raise CorpusError("--boundary stands between texts that are joined; with --lines none are. Give one.")
+
+    def _check_bytes(self) -> None:
+        plain = TextFormat(unit="char")
+        for name in ("encoding", "newlines", "normalize", "lines", "column"):
+            if getattr(self, name) != getattr(plain, name):
+                raise CorpusError(f"--unit byte takes files as they are, so --{name} cannot be given with it.")
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> "TextFormat":
+        """Return what ``to_dict`` described; keys that are missing have their defaults."""
+        return cls(**{item.name: saved[item.name] for item in fields(cls) if item.name in saved})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON data."""
+        return asdict(self)
+
+
+PLAIN = TextFormat()

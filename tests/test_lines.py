@@ -1,0 +1,243 @@
+"""Lines that are texts of their own: batches, losses, writing and judging, each line from a state of its own."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charloom
+from charloom.errors import SettingsError
+from charloom.model.architecture import Architecture
+from charloom.model.initializers import initial_weights
+from charloom.model.model_file import SavedModel
+from charloom.plan.recipes import RECIPES
+from charloom.plan.settings import Settings
+from charloom.runtime.language_model import Model
+from charloom.text.corpus import Corpus
+from charloom.text.format import TextFormat
+from charloom.text.parts import spread_choice
+from charloom.text.vocabulary import Vocabulary
+from charloom.training.evaluation import evaluate
+from charloom.training.network import CharNetwork
+from charloom.training.streams import Position, make_batches
+
+LINES = TextFormat(lines=True)
+NAMES = [f"{a}{b}{c}" for a in ("an", "ber", "cor", "dor", "el") for b in ("", "a", "in", "ovar") for c in "aeiou"]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return Corpus("\n".join([*NAMES[:40], "", *NAMES[40:]]) + "\n", "names", text_format=LINES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    vocabulary = Vocabulary("\nabcdefgilnorvuxyz")
+    architecture = Architecture(len(vocabulary), "lstm", 8, 12, 2)
+    weights = initial_weights(architecture, 3)
+    weights["output.weight"] *= 8  # so that it has opinions
+    return Model(SavedModel(architecture, vocabulary, weights, lines=True))
+
+
+def costs(model, line):
+    """Return the nats of a line's characters and its end, from the readable engine, one text alone."""
+    from charloom.runtime.folding import fold
+    from charloom.runtime.numpy_engine import NumpyEngine
+
+    saved = model.saved
+    engine = NumpyEngine(saved.architecture, fold(saved.architecture, saved.weights, "float32"))
+    ids = saved.vocabulary.encode(f"\n{line}\n").astype(np.intp)
+    logits, _ = engine.forward(ids[None, :-1], engine.initial_state(1))
+    exact = logits[0].astype(np.float64)
+    return np.log(np.exp(exact).sum(1)) - exact[np.arange(len(ids) - 1), ids[1:]]
+
+
+def test_lines_are_found_and_cut(corpus):
+    lines, empty = corpus.lines
+    assert len(lines.starts) == 100 and empty == 1
+    parts = corpus.parts(0.1, 0.2)
+    found = [set(part.text.split()) for part in (parts.training, parts.validation, parts.test)]
+    assert [len(one) for one in found] == [70, 10, 20] and set.union(*found) == set(NAMES)
+    assert corpus.split(0.1, 0.2).training == parts.training.text
+    assert parts.training.head(7) == parts.training.text[:7] and len(parts.training) == len(parts.training.text)
+    assert "".join(parts.training.pieces()) == parts.training.text
+
+
+@pytest.mark.parametrize("text", ["a", "a\n", "\na", "\n\n", "a\nb", "a\n\nbc\n"])
+def test_lines_at_the_edges(text):
+    corpus = Corpus(text, text_format=LINES)
+    wanted = [line for line in text.split("\n") if line]
+    assert corpus.lines[0].text == "".join(line + "\n" for line in wanted)
+    assert corpus.lines[1] == len(text.removesuffix("\n").split("\n")) - len(wanted)
+    assert "\n" in corpus.vocabulary
+
+
+def test_what_is_held_out_is_from_all_over():
+    chosen = spread_choice(1000, 0.1)
+    assert len(chosen) == 100 and (np.diff(chosen) > 0).all()
+    assert (np.bincount(chosen // 100, minlength=10) == 10).all()
+    assert len(spread_choice(5, 0.1)) == 0 and len(spread_choice(7, 0.5)) == 3
+
+
+@pytest.mark.parametrize("width", [3, 5, 50])
+def test_an_epoch_reads_every_line_once(corpus, width):
+    settings = Settings(batching="lines", batch_size=7, seq_length=width)
+    training = corpus.parts(0.0).training.ids(corpus.vocabulary)
+    batches = make_batches(training, settings)
+    for epoch in range(2):
+        seen, rows = [], [""] * 7
+        for _ in range(batches.batches_per_epoch):
+            batch = next(batches)
+            assert batch.epoch == epoch and batch.inputs.shape == batch.targets.shape
+            if batch.resets_state:
+                seen += rows
+                rows = [""] * 7
+                assert (batch.inputs[:, 0] == training.newline).all()
+            for row, targets in enumerate(batch.targets):
+                rows[row] += corpus.vocabulary.decode(targets[targets >= 0])
+            moved = batch.targets[:, :-1] >= 0
+            assert (batch.inputs[:, 1:][moved] == batch.targets[:, :-1][moved]).all()
+        assert batch.ends_epoch
+        seen += rows
+        assert sorted(filter(None, seen)) == sorted(name + "\n" for name in NAMES)
+    assert not np.array_equal(next(make_batches(training, settings)).inputs, next(batches).inputs)
+
+
+def test_batches_go_on_where_they_were(corpus):
+    settings = Settings(batching="lines", batch_size=7, seq_length=4)
+    training = corpus.parts(0.0).training.ids(corpus.vocabulary)
+    one, other = make_batches(training, settings), make_batches(training, settings)
+    for _ in range(9):
+        next(one)
+    other.position = Position(one.position.epoch, one.position.index)
+    assert np.array_equal(next(one).inputs, next(other).inputs)
+
+
+def test_the_loss_of_lines_is_that_of_each_alone(model):
+    corpus = Corpus("anna\nbo\ncorinox\n", text_format=LINES)
+    network = CharNetwork(model.architecture, model.saved.weights)
+    ids = corpus.lines[0].ids(model.vocabulary)
+    wanted = np.concatenate([costs(model, line) for line in ("anna", "bo", "corinox")]).mean()
+    assert math.isclose(evaluate(network, ids), wanted, rel_tol=1e-5)
+    import torch
+
+    inputs, targets = ids.windows(np.arange(3), 4)
+    with torch.no_grad():
+        loss, _ = network.loss(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets))
+    assert math.isclose(float(loss), wanted, rel_tol=1e-5)
+
+
+def test_only_what_counts_has_a_gradient(model):
+    import torch
+
+    corpus = Corpus("anna\nbo\n", text_format=LINES)
+    ids = corpus.lines[0].ids(model.vocabulary)
+    gradients = []
+    for rows in (2, 5):  # rows without a line change nothing
+        network = CharNetwork(model.architecture, model.saved.weights)
+        inputs, targets = ids.windows(np.arange(2), rows)
+        loss, _ = network.loss(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets))
+        loss.backward()
+        gradients.append(network.parameter("embedding.weight").grad)
+    assert torch.allclose(*gradients, atol=1e-7)
+
+
+def test_scores(model):
+    nats = costs(model, "anna")
+    result = model.score("anna")
+    assert np.allclose(result.surprisals * math.log(2), nats, rtol=1e-4) and result.characters == 5
+    both = np.concatenate([nats, costs(model, "bo")])
+    assert np.allclose(model.score("anna\nbo").surprisals * math.log(2), both, rtol=1e-4)
+    assert np.allclose(model.score("anna\nbo\n").surprisals * math.log(2), both, rtol=1e-4)
+    many = model.score_many(["bo", "anna", "corinox"])
+    assert np.allclose(many[1].surprisals, result.surprisals, rtol=1e-5)
+    blocks = [bits for _, bits in model.surprisal_blocks(["an", "na\nb", "o"])]
+    assert np.allclose(np.concatenate(blocks) * math.log(2), both, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_new_line_begins_a_new_text(model, precision):
+    """Writing is compared with the plain engine, one character at a time, started anew by hand."""
+    from charloom.runtime.engine import Cursor, make_engine
+    from charloom.runtime.options import Sampling
+    from charloom.runtime.sampling import sample_seeds
+
+    engine, newline = make_engine(model.saved, precision), model.vocabulary.encode("\n").astype(int)
+    for seed in sample_seeds(5, 3):
+        logits, state = engine.forward(newline[None], engine.initial_state(1))
+        cursor = Cursor(state, logits[:, 0], np.array([seed], np.uint64))
+        expected = ""
+        for _ in range(300):
+            drawn = engine.sample(cursor, 1, Sampling(1.0))
+            expected += model.vocabulary.decode(drawn.ids[0])
+            if expected.endswith("\n"):
+                logits, state = engine.forward(newline[None], engine.initial_state(1))
+                cursor = Cursor(state, logits[:, 0], cursor.seeds, cursor.position)
+        assert model.generate("", 300, 1.0, seed, precision=precision) == expected
+        assert expected.count("\n") > 3
+
+
+def test_rows_are_written_as_alone(model):
+    from charloom.runtime.requests import make_request
+    from charloom.runtime.sampling import sample_seeds
+
+    request, precision = make_request("an", 200, 1.0, 5, {"repetition_penalty": 1.3}, samples=4, log_probs=True)
+    texts, logs = [""] * 4, [[] for _ in range(4)]
+    for piece in model.pieces(request, precision):
+        texts[piece.sample] += piece.text
+        logs[piece.sample] += piece.log_probs
+    for seed, text, log in zip(sample_seeds(5, 4), texts, logs, strict=True):
+        assert text == model.generate("an", 200, 1.0, seed, repetition_penalty=1.3) and len(log) == 200
+
+
+def test_activations_start_anew(model):
+    one, two = model.activations("anna\nbo"), model.activations("xyz\nbo")
+    assert np.array_equal(one.hidden[-2:], two.hidden[-2:]) and not np.array_equal(one.hidden[0], two.hidden[0])
+
+
+def test_names_are_learned_and_told_apart(cli, corpus):
+    Path("names.txt").write_text(corpus.text)
+    sizes = ("--set", "hidden_size=24", "--set", "num_layers=1", "--set", "batch_size=16")
+    done = cli("train", "names.txt", "--lines", "--steps", 150, "-o", "run", *sizes)
+    assert done.code == 0, done.err
+    assert "100 lines are texts of their own; 1 empty ones are left out" in done.err
+    assert "are new" in done.err and "are lines of its text" in done.err
+    model = charloom.load("run")
+    assert model.saved.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
+    held_out = corpus.parts(0.1).validation.text
+    assert math.isclose(model.score(held_out).nats_per_char, model.facts["val_loss"], rel_tol=1e-4)
+    written = cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
+    assert written.count("\n") >= 6 and all(2 < len(line) < 30 for line in written.split())
+    assert cli("generate", "run", "-p", "an", "--max-lines", 1, "-q").out.startswith("an")
+    scores = cli("score", "run", "names.txt", "--per-line", "--json").json["lines"]
+    noise = model.score_many(["xqzj" if set("xqzj") <= set(model.vocabulary.characters) else "uuuuaaaa"])[0]
+    assert sum(row["bits_per_char"] or 9 for row in scores) / len(scores) < noise.bits_per_char
+    assert cli("report", "run", "-q").code == 0
+    info = cli("info", "run").out
+    assert "each is a text of its own" in info
+
+
+def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
+    path = tmp_path / "names.txt"
+    path.write_text(corpus.text)
+    sizes = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "seq_length": 4, "batch_size": 8}
+    sizes |= {"dropout_output": 0.1, "weight_decay": 0.1, "warmup_steps": 0, "eval_every": 5}
+    read = Corpus.read(path, text_format=LINES)
+    whole = charloom.train(read, run=tmp_path / "whole", steps=40, schedule="constant", progress=False, **sizes)
+    charloom.train(read, run=tmp_path / "cut", steps=23, schedule="constant", progress=False, **sizes)
+    resumed = charloom.resume(tmp_path / "cut", steps=17, progress=False)
+    last = charloom.load(f"{tmp_path}/cut@last"), charloom.load(f"{tmp_path}/whole@last")
+    assert resumed.saved.lines and whole.saved.lines
+    assert all(np.array_equal(last[0].saved.weights[k], v) for k, v in last[1].saved.weights.items())
+
+
+def test_batches_and_texts_that_do_not_go_together(tmp_path, corpus):
+    from charloom.training.preparation import prepare
+
+    with pytest.raises(SettingsError, match="--lines"):
+        prepare(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"}))
+    with pytest.raises(SettingsError, match="batching is lines"):
+        prepare(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3}))
+    ready = prepare(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3}))
+    assert ready.settings.batching == "lines" and ready.settings.batch_size == 64
