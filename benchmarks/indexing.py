@@ -2,8 +2,9 @@
 
     python benchmarks/indexing.py [--gigabytes 8] [--steps 1000]
 
-The text is lines of tiny Shakespeare in random order, numbered now and then. It is indexed on one core; then as many steps are trained on it, and on its first megabyte, and the peaks of anonymous memory are compared (Linux).
-A table, then one line of JSON. The index is made in a folder that is removed afterwards.
+The text is lines of tiny Shakespeare in random order, numbered now and then. It is indexed on one core; then so many
+steps are trained on it, and on its first megabyte, and the peaks of anonymous memory are compared (Linux). A table,
+then one line of JSON. Everything lies in a folder that is removed afterwards.
 """
 
 import argparse

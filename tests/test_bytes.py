@@ -143,7 +143,7 @@ def test_any_file_is_learned_and_judged(tmp_path, cli):
     assert info["unit"] == "byte" and info["vocabulary_size"] == 256
     again = cli("train", "--resume", str(tmp_path / "run"), "--steps", 3, "-q")
     assert again.code == 0, again.err
-    grown = cli("train", "shakespeare", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
+    grown = cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
     assert grown.code == 2 and "reads bytes" in grown.err
 
 
@@ -153,3 +153,18 @@ def test_a_byte_corpus_from_a_text():
     corpus = charloom.Corpus("né" * 200, text_format=TextFormat(unit="byte"))
     assert len(corpus) == 600 and corpus.text == "né" * 200 and corpus.head(3) == "né"
     assert corpus.split(0.1).training == ("né" * 200)[: 2 * 180]
+
+
+def test_writing_in_turns(model):
+    from charloom.runtime.requests import make_request
+    from charloom.runtime.session import Session
+
+    request, _ = make_request("né 長い ", 40, 1.0, 1, {"repetition_penalty": 1.2, "repetition_window": 4})
+    session = Session(model.engine("int8"), model.vocabulary, request)
+    written = "".join(session.go_on())
+    assert (
+        session.text
+        == "né 長い " + written
+        == model.generate("né 長い ", 40, 1.0, 1, repetition_penalty=1.2, repetition_window=4)
+    )
+    assert session.undo() == written

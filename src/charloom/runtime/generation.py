@@ -43,7 +43,8 @@ class Request:
 
     Attributes:
         prompt: What each text begins with. Without one the model is started as after the end of a line.
-        length: How many characters to draw after the prompt, at most; 0 or more.
+        length: How many characters to draw after the prompt, at most, or bytes where the model's unit is the byte; 0 or
+            more.
         sampling: How to draw them.
         ending: When to end before that.
         seed: The same seed gives the same text.

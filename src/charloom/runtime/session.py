@@ -122,6 +122,7 @@ class Session:
     def _cursor(self, seeds: list[int]) -> Cursor:
         now, window = self._moments[-1], self.request.sampling.window
         last = self._vocabulary.encode(now.text[len(now.text) - min(window, len(now.text)) :])
+        last = last[max(0, len(last) - window) :]  # a character may be several ids
         recent = np.full((len(seeds), window), -1, np.int32)
         recent[:, window - len(last) :] = last
         return Cursor(
