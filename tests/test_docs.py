@@ -137,6 +137,8 @@ def test_the_page_on_texts_runs(desk):
         sizes = ["--set", "hidden_size=16"] if command.startswith("train") else []
         done = subprocess.run(["charloom", *shlex.split(command), *sizes], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0 and (sizes or done.stdout), f"{command}\n{done.stderr}"
+    for code in blocks("python", page):
+        assert run_python(shortened(code)).startswith("An")
     assert set(re.findall(r"^\| `(--\w+)", page, re.M)) == {f"--{name}" for name in TEXT_OPTIONS}
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from charloom.runtime.options import Sampling
     from charloom.runtime.scoring import Score
     from charloom.text.corpus import Corpus
+    from charloom.text.format import TextFormat
     from charloom.text.vocabulary import Vocabulary
     from charloom.training.records import Record
 
@@ -40,6 +41,7 @@ _HOME = {
     "Sampling": "charloom.runtime.options",
     "Score": "charloom.runtime.scoring",
     "Settings": "charloom.plan.settings",
+    "TextFormat": "charloom.text.format",
     "Vocabulary": "charloom.text.vocabulary",
 }
 
@@ -53,6 +55,7 @@ __all__ = [
     "Sampling",
     "Score",
     "Settings",
+    "TextFormat",
     "Vocabulary",
     "__version__",
     "load",

@@ -59,8 +59,18 @@ def examine() -> dict[str, Any]:
         "training": training.get("auto"),
         "recurrence": _recurrence(training),
         "devices": training.get("devices"),
+        "cache": _cache(),
         "advice": _advice(training),
     }
+
+
+def _cache() -> str:
+    """Return where loaded corpora and indexes of long texts are kept, and how much of the disk they take."""
+    from charloom.text.named import cache_folder
+
+    folder = cache_folder()
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder} ({size / 1e6:,.0f} MB)"
 
 
 def _version(package: str) -> str | None:

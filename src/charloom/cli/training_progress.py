@@ -111,7 +111,7 @@ class TrainingProgress:
         return [
             f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
-            *([] if self.novelty is None else [_copied(self.novelty)]),
+            *([] if self.novelty is None else [_copied(self.novelty, self.plan.training_chars)]),
             f"Saved in {finish.run}. To write with it:",
             f"  charloom generate {run}",
             *([f"  charloom generate {run}@last    (as it was when it was stopped)"] if finish.interrupted else []),
@@ -119,16 +119,17 @@ class TrainingProgress:
         ]
 
 
-def _copied(novelty: NoveltyRecord) -> str:
+def _copied(novelty: NoveltyRecord, characters: int) -> str:
+    where = "its text" if novelty.searched >= characters else f"the first {novelty.searched:,} characters of its text"
     if novelty.lines:
         assert novelty.copied_lines is not None
         return (
             f"Of {novelty.lines:,} lines it writes, {_percent(1 - novelty.copied_lines / novelty.lines)} are new, and "
-            f"{_percent(novelty.copied_lines / novelty.lines)} are lines of its text."
+            f"{_percent(novelty.copied_lines / novelty.lines)} are lines of {where}."
         )
     said = (
         f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than {LONG} "
-        f"characters from its text, the longest {novelty.longest}"
+        f"characters from {where}, the longest {novelty.longest}"
     )
     if novelty.held_out_copied is None:
         return f"{said}."

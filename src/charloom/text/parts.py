@@ -57,7 +57,11 @@ class Stretch:
 
     def head(self, count: int) -> str:
         """Return the beginning of its text, at most so many characters."""
-        return Stretch(self.index, self.first, min(self.first + count, self.last)).text
+        return self.beginning(count).text
+
+    def beginning(self, count: int) -> "Stretch":
+        """Return the part of it that is its beginning, at most so many characters."""
+        return Stretch(self.index, self.first, min(self.first + count, self.last))
 
     @property
     def text(self) -> str:
@@ -167,8 +171,12 @@ class Lines:
 
     def head(self, count: int) -> str:
         """Return the first lines, at most so many characters."""
+        return self.beginning(count).text[:count]
+
+    def beginning(self, count: int) -> "Lines":
+        """Return the first lines, as many as have so many characters or a few more."""
         enough = int(np.searchsorted(np.cumsum(self.lengths + 1), count)) + 1
-        return "".join(self.some(np.arange(min(enough, len(self.starts)))).pieces())[:count]
+        return self.some(np.arange(min(enough, len(self.starts))))
 
     @property
     def text(self) -> str:

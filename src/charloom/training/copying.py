@@ -10,6 +10,7 @@ from charloom.text.parts import Lines
 from charloom.training.records import NoveltyRecord
 
 _LENGTH = 5_000  # characters
+_SEARCHED = 20_000_000  # characters of the training text in which they are looked for, at most: some seconds
 
 
 def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
@@ -22,15 +23,17 @@ def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
     """
     writer = Model(load_model(model))
     text = writer.generate(length=_LENGTH, seed=seed)
-    written = novelty(text, parts.training.pieces())
-    held_out = novelty(parts.validation.head(_LENGTH), parts.training.pieces()) if len(parts.validation) else None
-    lines, copied_lines = _lines(text, parts.training) if isinstance(parts.training, Lines) else (None, None)
+    training = parts.training.beginning(_SEARCHED)
+    written = novelty(text, training.pieces())
+    held_out = novelty(parts.validation.head(_LENGTH), training.pieces()) if len(parts.validation) else None
+    lines, copied_lines = _lines(text, training) if isinstance(training, Lines) else (None, None)
     return NoveltyRecord(
         characters=len(text),
         copied=written.copied,
         longest=written.longest,
         held_out_copied=held_out.copied if held_out else None,
         held_out_longest=held_out.longest if held_out else None,
+        searched=len(training),
         lines=lines,
         copied_lines=copied_lines,
     )

@@ -128,6 +128,7 @@ class NoveltyRecord:
         longest: Characters of the longest copied run.
         held_out_copied: The same of as much of the held-out text; None where nothing is held out.
         held_out_longest: Likewise.
+        searched: Characters of the training text, its beginning, in which they were looked for.
         lines: How many it wrote, where lines are texts of their own.
         copied_lines: How many of them are lines of the training text.
     """
@@ -137,6 +138,7 @@ class NoveltyRecord:
     longest: int
     held_out_copied: float | None
     held_out_longest: int | None
+    searched: int
     lines: int | None = None
     copied_lines: int | None = None
 
