@@ -13,6 +13,7 @@ PROMISES = {
     4: "A signal ends in a checkpoint",
     5: "Full disks and I/O errors neither lose data nor lie",
     6: "No number that is not finite goes unnoticed",
+    7: "Opening a model file never runs code, hangs or crashes",
 }
 _KEPT = pytest.StashKey[list]()
 _HEAD = """# Promises, and how often they were tried

@@ -41,7 +41,7 @@ def check_training_facts(training: Any, facts: Mapping[str, Any]) -> None:
         facts: Those of its model, which must have come through ``check_facts``.
     """
     check_facts(facts, _NEEDED)
-    _check_object("training", training, _TRAINING, (name for name in _TRAINING if name not in _OPTIONAL))
+    _check_object("training's facts", training, _TRAINING, (name for name in _TRAINING if name not in _OPTIONAL))
 
 
 def _check_object(

@@ -34,7 +34,7 @@ SUFFIX = ".safetensors"
 
 _WORTH_THREADS = 4 << 20  # bytes
 _LARGEST_SCALE = float(np.finfo(np.float32).max) / (LARGEST + 1)
-_LONGEST_REASON = 500  # characters of a message that may quote a file
+_LONGEST_REASON = 300  # characters of a message that may quote a file
 
 
 @dataclass(frozen=True)
