@@ -86,6 +86,8 @@ def use(saved, path):
             written = model.generate(length=20, seed=1, precision=precision)
             score = model.score(text, precision=precision)
             assert len(written) == 20 and score.total_nats >= 0, (written, score)
+            for harsh in ({"temperature": 1e-300, "repetition_penalty": 0.01}, {"top_p": 1e-300, "min_p": 1.0}):
+                assert len(model.generate(length=5, seed=1, precision=precision, **harsh)) == 5
             count += 1
     shown = _page(look(str(path)))
     assert all(c.isprintable() or c == "\n" for c in shown), shown
