@@ -279,5 +279,6 @@ def test_a_training_of_the_most_layers_and_the_largest_alphabet_can_be_saved():
     }
     header = {"__metadata__": {"charloom": json.dumps(described)}} | dict.fromkeys(names, entry)
     text = json.dumps(header, separators=(",", ":"))
+    assert round(len(text) / 1e6, 1) == 1.2  # as docs/format.md says
     assert len(text) < 0.75 * safetensors_header.LONGEST_HEADER
     assert safetensors_header.strict_json(text) == header

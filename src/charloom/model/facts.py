@@ -5,7 +5,7 @@ Facts that are not known here are let through as they are: they are only kept.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from charloom.errors import ModelFileError
 
@@ -16,11 +16,17 @@ _MOST = 2**53  # whole numbers up to it are exact in JSON
 _FILE_OF_LINES = re.compile(r"[a-z_-]{1,40}\.(jsonl|txt)")
 
 
-class _Kind(NamedTuple):
-    """What a value must be."""
+class _Kind:
+    """What a value must be.
 
-    words: str
-    holds: Callable[[Any], bool]
+    Args:
+        words: For a message.
+        holds: Whether a value is that.
+    """
+
+    def __init__(self, words: str, holds: Callable[[Any], bool]) -> None:
+        self.words = words
+        self.holds = holds
 
 
 def check_facts(facts: Any, needed: Iterable[str] = ()) -> None:
