@@ -48,8 +48,10 @@ def seconds_of(action):
 def saving(updates):
     """Return the median seconds of a save, of its checksums, and the bytes of the file."""
     vocabulary = Vocabulary("".join(map(chr, range(200, 200 + KNOWN))))
-    model = SavedModel(updates.network.architecture, vocabulary, updates.network.weights(), {})
-    training = SavedTraining({}, updates.tensors())
+    facts = {"corpus": "none", "corpus_sha256": "", "corpus_characters": 0, "recipe": "auto", "settings": {}}
+    model = SavedModel(updates.network.architecture, vocabulary, updates.network.weights(), facts)
+    past = {"step": updates.step, "position": [0, 0], "rate_factor": 1.0, "finished": False, "history": {}}
+    training = SavedTraining(past | {"files": {}, "seconds": 0.0, "device": "cpu"}, updates.tensors())
     arrays = dict(enumerate([*model.weights.values(), *training.tensors.values()]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.safetensors"

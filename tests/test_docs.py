@@ -7,12 +7,18 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from charloom.cli.text_options import TEXT_OPTIONS
+from charloom.model import architecture, safetensors_header
+from charloom.model.layout import STORED_AS
+from charloom.model.model_file import save_model
+from charloom.model.run_folder import checkpoint_path, checkpoint_steps
 from charloom.plan.recipes import RECIPES
+from conftest import tiny_architecture, tiny_saved
 from test_house import MODULES, SOURCE, name
 
 ROOT = Path(__file__).parents[1]
@@ -150,3 +156,47 @@ def test_the_page_on_reports_runs(desk):
         assert done.returncode == 0, f"{command}\n{done.stderr}"
     for code in blocks("python", page):
         assert run_python(code) or "novelty" not in code
+
+
+FORMAT = ROOT / "docs" / "format.md"
+SAME = """
+import sys
+import numpy as np
+from charloom.model.model_file import load_model
+for path in sys.argv[1:]:
+    architecture, characters, weights = read(path)
+    loaded = load_model(path)
+    assert (architecture, characters) == (loaded.architecture.to_dict(), loaded.vocabulary.characters)
+    assert weights.keys() == loaded.weights.keys()
+    for name, (shape, values) in weights.items():
+        np.testing.assert_array_equal(np.array(values).astype(np.float32).reshape(shape), loaded.weights[name])
+"""
+
+
+def test_the_page_on_the_format_shows_what_its_code_prints(desk):
+    page = FORMAT.read_text(encoding="utf-8")
+    makes, reads = blocks("python", page)
+    assert [run_python(makes), run_python(reads)] == blocks("text", page)
+    assert "charloom." not in reads and "numpy" not in reads
+
+
+def test_the_page_on_the_formats_reader_reads_what_charloom_does(desk, run):
+    makes, reads = blocks("python", FORMAT.read_text(encoding="utf-8"))
+    run_python(makes)
+    for cell in ("gru", "lstm"):
+        for stored_as in STORED_AS:
+            save_model(Path(f"{cell}-{stored_as}"), replace(tiny_saved(cell), stored_as=stored_as))
+    paths = [*map(str, desk.glob("*-*")), str(checkpoint_path(run, checkpoint_steps(run)[-1]))]
+    assert len(paths) == 7
+    done = subprocess.run([sys.executable, "-c", reads + SAME, *paths], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_the_format_says_its_limits():
+    page = FORMAT.read_text(encoding="utf-8")
+    for number in (safetensors_header.LONGEST_HEADER, safetensors_header.MOST_TENSORS, *safetensors_header.DTYPES):
+        assert (f"{number:,}" if isinstance(number, int) else f"`{number}`") in page
+    for _, most in architecture._LIMITS.values():
+        assert f"to {most:,})" in page
+    for weight in tiny_architecture().parameter_shapes():
+        assert re.sub(r"layers\.\d", "layers.i", weight) in page

@@ -9,8 +9,9 @@ from charloom.model import cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.runtime.engine import Cursor, engine_name, make_engine
-from charloom.runtime.folding import fold
+from charloom.runtime.folding import _LARGEST_SUM, fold
 from charloom.runtime.generation import Request, generate
+from charloom.runtime.language_model import Model
 from charloom.runtime.numpy_engine import NumpyEngine
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import random_words
@@ -216,3 +217,34 @@ def test_ten_million_characters_take_no_more_memory_than_one(tmp_path):
         if written >= 1_000_000 * (len(peaks) + 1):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert written == 10_000_000 and peaks[-1] - peaks[0] < 1024  # kilobytes
+
+
+HARSH = (
+    Sampling(1e-300, top_k=1, top_p=1e-300, min_p=1.0, repetition_penalty=0.01),
+    Sampling(100.0, top_k=6, top_p=0.999, repetition_penalty=100.0),
+    Sampling(0, repetition_penalty=0.01),
+)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+@pytest.mark.parametrize("name", ["native", "numpy"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_drawn_from(
+    monkeypatch, cell, name, precision
+):
+    """Warnings of NumPy are errors here: an infinite logit, or the difference of two, would be one."""
+    monkeypatch.setenv("CHARLOOM_ENGINE", name)
+    saved = tiny_saved(cell)
+    for part, value in saved.weights.items():
+        large = 0.9 * _LARGEST_SUM / value.shape[-1]
+        value[:] = large if part not in ("embedding.weight", "layers.0.weight_ih") else np.sqrt(large) / 10
+        value[::2] *= -1
+    saved.weights["output.bias"][:] = [0.9 * _LARGEST_SUM, 0, 0, 0, 0, 0, 0]
+    model = Model(saved)
+    for sampling in HARSH:
+        drawn = model.pieces(Request("", 20, sampling, seed=1), precision)
+        assert len("".join(piece.text for piece in drawn)) == 20
+    score = model.score("abcab\n" * 3, precision=precision)
+    assert np.isfinite(score.total_nats) and score.perplexity > 0
+    logits, _ = model.engine(precision).forward(np.arange(7)[None], model.engine(precision).initial_state(1))
+    assert np.isfinite(logits).all()

@@ -1,4 +1,7 @@
+import hashlib
 import json
+import math
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +9,10 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from charloom.errors import ModelFileError, SettingsError
+from charloom.model import safetensors_header
+from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel, load_model, save_model
+from charloom.model.model_header import signed
 from charloom.model.quantization import quantize
 from charloom.text import files
 from charloom.text.vocabulary import Vocabulary
@@ -90,10 +96,7 @@ def rewritten(path, change):
     description = json.loads(path.read_bytes()[8 : 8 + length])["__metadata__"]["charloom"]
     header = json.loads(description.partition(" ")[2])
     change(header, tensors)
-    from charloom.model.model_file import _digest
-
-    text = json.dumps(header, sort_keys=True)
-    return safetensors_numpy.save(tensors, {"charloom": f"{_digest(text.encode())} {text}"})
+    return safetensors_numpy.save(tensors, {"charloom": signed(header)})
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -164,3 +167,119 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+GOLDEN_WEIGHTS = {  # V = 2, E = 1, H = 1; each number is exact in float16
+    "embedding.weight": [[0.5], [-1.0]],
+    "layers.0.bias_hh": [0.0, 0.25, -0.5],
+    "layers.0.bias_ih": [1.0, 2.0, 3.0],
+    "layers.0.weight_hh": [[-2.0], [0.125], [4.0]],
+    "layers.0.weight_ih": [[1.5], [0.0], [-0.75]],
+    "output.bias": [0.0, -3.0],
+    "output.weight": [[127.0], [-63.5]],
+}
+
+
+def golden_tensors(stored_as):
+    """The tensors in the order in which they lie: wider numbers first, then by name."""
+    flat = {name: np.ravel(value).tolist() for name, value in GOLDEN_WEIGHTS.items()}
+    shapes = {name: list(np.shape(value)) for name, value in GOLDEN_WEIGHTS.items()}
+    if stored_as != "int8":
+        kind, letter = {"float32": ("F32", "f"), "float16": ("F16", "e")}[stored_as]
+        return [(name, kind, shapes[name], struct.pack(f"<{len(flat[name])}{letter}", *flat[name])) for name in flat]
+    floats, bytes_ = [], []
+    for name, values in flat.items():
+        if len(shapes[name]) == 1:
+            floats.append((name, "F32", shapes[name], struct.pack(f"<{len(values)}f", *values)))
+            continue
+        # one column: a row's only weight is 127 or -127 times its scale, rounded up to 16 significant bits
+        scales = [math.ldexp(math.ceil(math.ldexp(abs(w) / 127, k)), -k) for w in values for k in [16 - exponent(w)]]
+        floats.append((f"{name}.scale", "F32", shapes[name][:1], struct.pack(f"<{len(values)}f", *scales)))
+        whole = [round(w / scale) if scale else 0 for w, scale in zip(values, scales, strict=True)]
+        bytes_.append((name, "I8", shapes[name], struct.pack(f"<{len(values)}b", *whole)))
+    return sorted(floats) + bytes_
+
+
+def exponent(weight):
+    return math.frexp(abs(weight) / 127)[1]
+
+
+def golden_bytes(stored_as):
+    """The whole file as docs/format.md says it, made of nothing but struct, json and hashlib."""
+    header, payload, sums = {}, b"", {}
+    for name, kind, shape, data in golden_tensors(stored_as):
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(payload), len(payload) + len(data)]}
+        sums[name] = hashlib.sha256(data).hexdigest()
+        payload += data
+    sizes = {"cell": "gru", "embedding_size": 1, "hidden_size": 1, "num_layers": 1, "reset_after": True}
+    text = json.dumps(
+        {
+            "architecture": {**sizes, "vocabulary_size": 2},
+            "facts": {"corpus": "naïve"},
+            "format_version": 1,
+            "tensor_sha256": sums,
+            "vocabulary": "a🧵",
+            "weights": stored_as,
+        },
+        sort_keys=True,
+    )
+    assert '"vocabulary": "a\\ud83e\\uddf5"' in text
+    described = f"{hashlib.sha256(text.encode('ascii')).hexdigest()} {text}"
+    data = json.dumps({"__metadata__": {"charloom": described}, **header}, separators=(",", ":")).encode("ascii")
+    data += b" " * (-len(data) % 8)
+    return struct.pack("<Q", len(data)) + data + payload
+
+
+@pytest.mark.parametrize("stored_as", ["float32", "float16", "int8"])
+def test_the_bytes_are_those_of_the_format(tmp_path, stored_as):
+    weights = {name: np.array(value, np.float32) for name, value in GOLDEN_WEIGHTS.items()}
+    saved = SavedModel(Architecture(2, "gru", 1, 1), Vocabulary("a🧵"), weights, {"corpus": "naïve"}, stored_as)
+    save_model(tmp_path / "m", saved)
+    assert (tmp_path / "m").read_bytes() == golden_bytes(stored_as)
+    (tmp_path / "by hand").write_bytes(golden_bytes(stored_as))
+    loaded = load_model(tmp_path / "by hand")
+    assert (loaded.vocabulary.characters, loaded.facts) == ("a🧵", {"corpus": "naïve"})
+    for name, value in weights.items():
+        # one weight a row: its scale is rounded up to 16 bits, and the weight with it
+        np.testing.assert_allclose(loaded.weights[name], value, rtol=2**-15 if stored_as == "int8" else 0)
+
+
+def test_nothing_is_written_that_would_be_refused(tmp_path):
+    for wrong in (
+        {"corpus": "\x1b[2J"},
+        {"step": "12"},
+        {"val_loss": True},
+        {"settings": [1]},
+        {"anything": [[[[[[[[[[[[0]]]]]]]]]]]]},
+        {"anything": "x" * (2 << 20)},
+    ):
+        with pytest.raises(ModelFileError):
+            save_model(tmp_path / "m", replace(tiny_saved(), facts=wrong))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_facts_that_are_not_known_are_kept(tmp_path):
+    facts = {"mine": {"of": ["any", 1, None, True, 0.5]}, "val_loss": None, "epoch": 3}
+    save_model(tmp_path / "m", replace(tiny_saved(), facts=facts))
+    assert load_model(tmp_path / "m").facts == facts
+
+
+def test_a_training_of_the_most_layers_and_the_largest_alphabet_can_be_saved():
+    """The limits hold for whatever settings allow: 64 layers, Muon, an alphabet of 65,536 characters beyond U+FFFF."""
+    shapes = Architecture(1, num_layers=64).parameter_shapes()
+    tensors = {f"training.optimizer.exp_avg_sq.{name}": 1 for name in shapes}
+    names = [*shapes, *(f"{name}.scale" for name, shape in shapes.items() if len(shape) == 2)]
+    names += [key.replace("exp_avg_sq", kind) for key in tensors for kind in ("exp_avg_sq", "exp_avg", "step")]
+    names += [f"training.state.hidden.{i}" for i in range(64)]
+    names += ["training.losses.last_epoch", "training.losses.since_evaluation"]
+    assert len(names) <= safetensors_header.MOST_TENSORS
+    entry = {"dtype": "F32", "shape": [65_536, 16_384], "data_offsets": [10**13, 10**13]}
+    described = {
+        "vocabulary": "".join(map(chr, range(0x10000, 0x20000))),
+        "tensor_sha256": dict.fromkeys(names, "0" * 64),
+    }
+    header = {"__metadata__": {"charloom": json.dumps(described)}} | dict.fromkeys(names, entry)
+    text = json.dumps(header, separators=(",", ":"))
+    assert round(len(text) / 1e6, 1) == 1.2  # as docs/format.md says
+    assert len(text) < 0.75 * safetensors_header.LONGEST_HEADER
+    assert safetensors_header.strict_json(text) == header

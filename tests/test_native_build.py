@@ -14,7 +14,7 @@ import pytest
 from charloom.model.architecture import Architecture
 from charloom.model.quantization import Quantized
 from charloom.runtime.engine import Cursor
-from charloom.runtime.folding import fold
+from charloom.runtime.folding import FoldedLayer, FoldedNetwork, fold
 from charloom.runtime.numpy_engine import NumpyEngine
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import inverse_temperature
@@ -26,9 +26,13 @@ pytestmark = pytest.mark.slow
 CELLS = ("gru", "gru_reset_before", "lstm")
 STREAMS, LENGTH, WINDOW = 37, 60, 16
 SAMPLING = Sampling(0.9, top_k=12, top_p=0.9, min_p=0.01, repetition_penalty=1.25, repetition_window=WINDOW)
+SANITIZED = "-fsanitize=address,undefined,float-cast-overflow"  # the last is not part of "undefined"
 BUILDS = {
     "plain": ([], []),
-    "address": (["-DCMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize-recover=all"], []),
+    "address": (
+        ["-DCMAKE_BUILD_TYPE=Sanitized", f"-DCMAKE_CXX_FLAGS=-O1 -g {SANITIZED} -fno-sanitize-recover=all"],
+        [],
+    ),
     "thread": (["-DCMAKE_CXX_FLAGS=-fsanitize=thread"], ["setarch", "-R"]),
     "arm": (
         [
@@ -64,7 +68,7 @@ def golden(request, tmp_path_factory):
     return request.param, before, folder
 
 
-def written(network, architecture, precision):
+def written(network, architecture, precision, streams=STREAMS, length=LENGTH, sampling=SAMPLING):
     """The file that the program reads; see native/golden.cpp."""
     sizes = (
         CELLS.index(network.cell),
@@ -83,12 +87,12 @@ def written(network, architecture, precision):
     output = network.output
     parts += [output.values, output.scales] if isinstance(output, Quantized) else [output]
     parts.append(network.output_bias)
-    parts.append(np.array([STREAMS, LENGTH, 2, SAMPLING.top_k], np.int32))
+    parts.append(np.array([streams, length, 2, sampling.top_k], np.int32))
     numbers = (
-        inverse_temperature(SAMPLING.temperature),
-        SAMPLING.top_p,
-        SAMPLING.min_p,
-        SAMPLING.repetition_penalty,
+        inverse_temperature(sampling.temperature),
+        sampling.top_p,
+        sampling.min_p,
+        sampling.repetition_penalty,
     )
     parts.append(np.array(numbers, np.float32))
     return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
@@ -134,6 +138,77 @@ def test_it_writes_what_numpy_says(golden, tmp_path, cell, num_layers, precision
             np.testing.assert_array_equal(bits, logits.view(np.uint32))
         else:
             np.testing.assert_allclose(bits.view(np.float32), logits, atol=1e-4)
+
+
+EXTREMES = {  # float32 numbers; bytes and their scales
+    "zeros": ([0.0, -0.0], [0], [0.0]),
+    "denormals": ([1e-40, -1e-45, 1.2e-38], [-127, 127], [1e-40, 1e-45]),
+    "huge": ([1e30, -1e30, 0.0, 9e34], [-128, 127], [1e30, 9e30, 0.0]),
+    "minus 128": ([-1e30], [-128], [1e30]),
+    "mixed": ([1e30, -1e30, 1e-40, 0.0, 1.0], [-128, -1, 0, 127], [1e30, 1e-40, 0.0, 1.0]),
+}
+HARSH = (
+    Sampling(1e-300, top_k=1, top_p=1e-300, min_p=1.0, repetition_penalty=0.01, repetition_window=WINDOW),
+    Sampling(100.0, top_k=65_536, top_p=0.999, min_p=0.0, repetition_penalty=100.0, repetition_window=WINDOW),
+)
+SHAPES = ((1, 1, 1), (2, 1, 2), (3, 17, 1), (70, 31, 2), (65_536, 3, 1))  # V, H, L; H beside multiples of 4 and of 16
+
+
+def extreme(cell, precision, kind, vocabulary, hidden, num_layers):
+    """A network whose numbers are as extreme as a file's may be once their sums are known to stay finite."""
+    rng = np.random.default_rng(hidden)
+    floats, whole, scales = EXTREMES[kind]
+
+    def vector(*shape):
+        return rng.choice(np.array(floats, np.float32), shape)
+
+    def matrix(*shape):
+        if precision == "float32":
+            return vector(*shape)
+        return Quantized(
+            rng.choice(np.array(whole, np.int8), shape), rng.choice(np.array(scales, np.float32), shape[0])
+        )
+
+    gates = 4 if cell == "lstm" else 3
+    before = cell == "gru_reset_before"
+    layers = tuple(
+        FoldedLayer(
+            matrix(gates * hidden, hidden) if i else None,
+            vector(gates * hidden) if i else None,
+            matrix((2 if before else gates) * hidden, hidden),
+            matrix(hidden, hidden) if before else None,
+            vector(hidden) if cell == "gru" else None,
+        )
+        for i in range(num_layers)
+    )
+    table = vector(vocabulary, gates * hidden)
+    return FoldedNetwork(cell, table, layers, matrix(vocabulary, hidden), vector(vocabulary))
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_extreme_weights_do_no_harm(golden, tmp_path, promise, cell, precision):
+    """What sanitizers find ends the program; what it writes are characters and finite numbers."""
+    build, before, folder = golden
+    if build != "address":
+        pytest.skip("of the sanitizers this is for addresses and undefined behaviour")
+    path, tried = tmp_path / "network", 0
+    for kind, (vocabulary, hidden, num_layers), sampling in product(EXTREMES, SHAPES, HARSH):
+        architecture = Architecture(vocabulary, cell.split("_")[0], 1, hidden, num_layers, cell != "gru_reset_before")
+        network = extreme(cell, precision, kind, vocabulary, hidden, num_layers)
+        streams = 2 if vocabulary > 1000 else STREAMS
+        length = 2 if vocabulary > 1000 else 20
+        path.write_bytes(written(network, architecture, precision, streams, length, sampling))
+        for isa in isas(build):
+            done = subprocess.run([*before, folder / "golden", path, isa], capture_output=True, text=True)
+            assert done.returncode == 0, (kind, vocabulary, hidden, isa, done.stderr[-3000:])
+            rows = [line.split() for line in done.stdout.splitlines()]
+            ids = np.array([row[:length] for row in rows], np.int64)
+            bits = np.array([[int(word, 16) for word in row[length:]] for row in rows], np.uint32)
+            assert ids.shape == (streams, length) and ids.min() >= 0 and ids.max() < vocabulary
+            assert np.isfinite(bits.view(np.float32)).all(), (kind, vocabulary, hidden, isa)
+            tried += 1
+    promise(7, f"the engine under ASan and UBSan with extreme weights: {cell}, {precision}", tried, "nothing found")
 
 
 def test_training_comes_to_the_same_on_every_instruction_set(golden):

@@ -25,6 +25,15 @@ from charloom.training.checkpoint import checkpoint_bytes, newest_checkpoint
 from charloom.training.run_files import RunFiles
 
 ARCHITECTURE = Architecture(5, "gru", embedding_size=16, hidden_size=128)
+FACTS = {"corpus": "none", "corpus_sha256": "", "corpus_characters": 0, "recipe": "auto", "settings": {}}
+TRAINING_FACTS = {
+    "position": [0, 0],
+    "rate_factor": 1.0,
+    "finished": False,
+    "history": {},
+    "seconds": 0.0,
+    "device": "cpu",
+}
 ERRORS = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EACCES", "EROFS")
 ARM, DISARM = -77, -78
 
@@ -33,10 +42,15 @@ def save(files, step):
     """Save a checkpoint in which every number is the step."""
     shapes = ARCHITECTURE.parameter_shapes()
     weights = {name: np.full(shape, step, np.float32) for name, shape in shapes.items()}
-    averages = {f"mean.{name}": value + 0.5 for name, value in weights.items()}
-    model = SavedModel(ARCHITECTURE, Vocabulary("abcde"), weights, {"step": step})
+    averages = {
+        f"optimizer.{kind}.{name}": np.full((1,) if kind == "step" else value.shape, step + 0.5, np.float32)
+        for name, value in weights.items()
+        for kind in ("step", "exp_avg", "exp_avg_sq")
+    }
+    model = SavedModel(ARCHITECTURE, Vocabulary("abcde"), weights, FACTS | {"step": step})
     files.append(METRICS, f'{{"step": {step}}}\n')
-    files.save_checkpoint(step, model, SavedTraining({"step": step, "files": files.lengths()}, averages))
+    training = TRAINING_FACTS | {"step": step, "files": files.lengths()}
+    files.save_checkpoint(step, model, SavedTraining(training, averages))
 
 
 def newest(run):

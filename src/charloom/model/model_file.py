@@ -5,44 +5,36 @@ The weights are the file's tensors. Its metadata has one entry, ``charloom``: a 
 (provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
 its own SHA-256 in hexadecimal and a space. A checkpoint is such a file, too: all else that a training needs to go on
 is in further tensors, their names with ``training.`` before them, and in the header's ``training``.
-Nothing is executed, and nothing is trusted before it is checked.
+``docs/format.md`` says it to the byte. Nothing is executed, and nothing is trusted before it is checked: what a file
+must hold follows from its architecture, and until its header says just that, no tensor is read.
 """
 
 import hashlib
-import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors_numpy
 
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.quantization import Quantized, dequantize, quantize
-from charloom.text.byte_vocabulary import make_vocabulary
+from charloom.model.layout import SCALE, STORED_AS, TRAINING, check_model_tensors
+from charloom.model.model_header import FORMAT_VERSION, ModelHeader, read_model_header, signed
+from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
+from charloom.model.safetensors_header import DESCRIPTION, Place
 from charloom.text.files import write_whole
 from charloom.text.vocabulary import Vocabulary
 
-FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
-STORED_AS: dict[str, np.dtype[Any]] = {
-    "float32": np.dtype("<f4"),
-    "float16": np.dtype("<f2"),
-    "int8": np.dtype("i1"),
-}
-"""How a model file may store its weights. Stored as int8, matrices have a float32 scale for each row beside them,
-``NAME.scale``, and biases stay float32."""
-
-_SCALE = ".scale"
-_TRAINING = "training."
 
 _WORTH_THREADS = 4 << 20  # bytes
-
-_HEADER_LIMIT = 4 << 20  # bytes; the largest vocabulary accepted takes less than one of these four
+_LARGEST_SCALE = float(np.finfo(np.float32).max) / (LARGEST + 1)
+_LONGEST_REASON = 300  # characters of a message that may quote a file
 
 
 @dataclass(frozen=True)
@@ -94,13 +86,16 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
 
     Raises:
         SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
-        ModelFileError: If a weight is missing, has another shape, or is not finite as stored.
+        ModelFileError: If a weight is missing, has another shape, or is not finite as stored; or if anything else is
+            such that the file would be refused when it is read.
         OSError: If the file cannot be written.
     """
+    from safetensors import numpy as safetensors_numpy  # what only reads models need not wait for it
+
     if model.stored_as not in STORED_AS:
         raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
     tensors = _stored(model.weights, model.stored_as)
-    _check_tensors(tensors, model.architecture, model.stored_as)
+    check_model_tensors(tensors, model.architecture, model.stored_as)
     described = {
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture.to_dict(),
@@ -112,12 +107,13 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
     }
     if training is not None:
         described["training"] = dict(training.facts)
-        tensors |= {_TRAINING + name: np.ascontiguousarray(value) for name, value in training.tensors.items()}
-        _check_finite({name: value for name, value in tensors.items() if name.startswith(_TRAINING)})
+        tensors |= {TRAINING + name: np.ascontiguousarray(value) for name, value in training.tensors.items()}
+    _check_values(tensors, model.stored_as)
     described["tensor_sha256"] = _digests(tensors)
-    header = json.dumps(described, sort_keys=True, allow_nan=False)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
-    write_whole(path, safetensors_numpy.save(tensors, {"charloom": f"{_digest(header.encode())} {header}"}))
+    data = safetensors_numpy.save(tensors, {DESCRIPTION: signed(described)})
+    read_model_header(BytesIO(data), len(data))  # nothing is written that would be refused
+    write_whole(path, data)
 
 
 def load_model(path: Path) -> SavedModel:
@@ -129,89 +125,92 @@ def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
     """Read a model file, and what it holds beside the model if it is a checkpoint, and verify all of it.
 
     Raises:
-        ModelFileError: If the file is missing, not a charloom model, or damaged; the message says which
-            part does not hold.
+        ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
+            memory, or damaged; the message says which part does not hold.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from None
-    try:
-        return _parse(data)
+        with _opened(path) as file:
+            return _read(file, os.fstat(file.fileno()).st_size)
+    except (OSError, UnicodeError) as error:
+        raise ModelFileError(f"The model file {path} cannot be read: {_cause(error)}.") from None
+    except MemoryError:
+        raise ModelFileError(f"{path} is a model that is too large for the memory of this machine.") from None
     except CharloomError as error:
-        raise ModelFileError(f"{path} is not a model that charloom can use: {error}") from None
+        raise ModelFileError(f"{path} is not a model that charloom can use: {_printable(str(error))}") from None
 
 
-def _parse(data: bytes) -> tuple[SavedModel, SavedTraining | None]:
-    header = _header(data)
+def _opened(path: Path) -> BufferedReader:
+    """Open a regular file to read; a pipe, which could make its reader wait, is not waited for."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
-        architecture = Architecture(**header["architecture"])
-        vocabulary = make_vocabulary(header["vocabulary"], header.get("unit", "char"))
-        stored_as, facts, digests = header["weights"], header["facts"], header["tensor_sha256"]
-        training = header.get("training")
-        tensors = safetensors_numpy.load(data)
-    except (KeyError, TypeError, AttributeError, SafetensorError, ValueError) as error:
-        raise ModelFileError(f"its header does not describe a model ({error}).") from None
-    if stored_as not in STORED_AS or not isinstance(facts, dict) or not isinstance(digests, dict):
-        raise ModelFileError("its header does not say in a known way how the weights are stored.")
-    beside = {name for name in tensors if name.startswith(_TRAINING)} if isinstance(training, dict) else set()
-    _check_tensors({name: tensors[name] for name in tensors.keys() - beside}, architecture, stored_as)
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL in its name
+        raise OSError(f"its name is none ({error})") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ModelFileError("it is no regular file, but a folder, a pipe or a device.")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _cause(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _printable(reason: str) -> str:
+    """Return a reason that may quote a file as what a terminal can be given."""
+    safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason[:_LONGEST_REASON])
+    return safe + ("…" if len(reason) > _LONGEST_REASON else "")
+
+
+def _read(file: BufferedReader, size: int) -> tuple[SavedModel, SavedTraining | None]:
+    header = read_model_header(file, size)
+    _check_memory(header)
+    tensors = {name: _tensor(file, name, place) for name, place in header.places.items()}
+    _check_values(tensors, header.stored_as)
     for name, digest in _digests(tensors).items():
-        if digests.get(name) != digest:
+        if header.digests[name] != digest:
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
-    weights = {name: _restored(tensors, name) for name in architecture.parameter_shapes()}
-    saved = SavedModel(architecture, vocabulary, weights, facts, stored_as, header.get("lines", False) is True)
-    if not isinstance(training, dict):
+    weights = {name: _restored(tensors, name) for name in header.architecture.parameter_shapes()}
+    saved = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
+    if header.training is None:
         return saved, None
-    _check_finite({name: tensors[name] for name in beside})
-    return saved, SavedTraining(training, {name.removeprefix(_TRAINING): tensors[name] for name in sorted(beside)})
+    beside = {name.removeprefix(TRAINING): tensors[name] for name in sorted(tensors) if name.startswith(TRAINING)}
+    return saved, SavedTraining(header.training, beside)
 
 
-def _header(data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= length <= min(_HEADER_LIMIT, len(data) - 8):
-        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+def _check_memory(header: ModelHeader) -> None:
+    """Refuse what this machine cannot hold before it tries to."""
     try:
-        digest, _, text = json.loads(data[8 : 8 + length])["__metadata__"]["charloom"].partition(" ")
-        if _digest(text.encode()) != digest:
-            raise ModelFileError("its header does not match its checksum; the file is damaged.")
-        header = json.loads(text)
-        version = header["format_version"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ModelFileError("it is a safetensors file without charloom's description of a model.") from None
-    if version != FORMAT_VERSION:
-        raise ModelFileError(f"it has format version {version!r}; this charloom reads version {FORMAT_VERSION}.")
-    return dict(header)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not told here
+        return
+    needed = max(4 * header.architecture.num_parameters, *(place.end for place in header.places.values()))
+    if needed > memory:
+        raise ModelFileError(f"it takes {needed / 1e9:,.1f} GB of memory, and this machine has {memory / 1e9:,.1f}.")
 
 
-def _check_tensors(tensors: Mapping[str, NDArray[Any]], architecture: Architecture, stored_as: str) -> None:
-    expected = _layout(architecture, stored_as)
-    if tensors.keys() != expected.keys():
-        wrong = sorted(tensors.keys() ^ expected.keys())
-        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(wrong[:5])}.")
-    for name, (shape, dtype) in expected.items():
-        value = tensors[name]
-        if value.shape != shape or value.dtype != dtype:
-            raise ModelFileError(f"the weights {name!r} are {value.dtype} {value.shape}, but must be {dtype} {shape}.")
-    _check_finite(tensors, f" as {stored_as}")
+def _tensor(file: BufferedReader, name: str, place: Place) -> NDArray[Any]:
+    value = np.empty(place.shape, place.dtype)
+    if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
+        raise ModelFileError(f"the weights {name!r} end too early; the file became shorter while it was read.")
+    return value
 
 
-def _check_finite(tensors: Mapping[str, NDArray[Any]], stored: str = "") -> None:
+def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
+    """Raise ``ModelFileError`` where a number is none, or none that a weight of 8 bits or its scale can be."""
     for name, value in tensors.items():
+        if value.dtype.kind == "i":
+            if value.min() < -LARGEST:
+                raise ModelFileError(f"the weights {name!r} hold a number below {-LARGEST}.")
+            continue
         if not np.isfinite(value).all():
+            stored = "" if name.startswith(TRAINING) else f" as {stored_as}"
             raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite{stored}.")
-
-
-def _layout(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and type of every tensor of a file."""
-    plain, dtype = STORED_AS["float32"], STORED_AS[stored_as]
-    expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
-    for name, shape in architecture.parameter_shapes().items():
-        quantized = stored_as == "int8" and len(shape) == 2
-        expected[name] = (shape, dtype if quantized or stored_as != "int8" else plain)
-        if quantized:
-            expected[name + _SCALE] = (shape[:1], plain)
-    return expected
+        if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _LARGEST_SCALE):
+            raise ModelFileError(f"the scales {name!r} hold a number that no scale can be.")
 
 
 def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
@@ -220,7 +219,7 @@ def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[
     for name, value in weights.items():
         if stored_as == "int8" and value.ndim == 2:
             quantized = quantize(value)
-            tensors[name], tensors[name + _SCALE] = quantized.values, quantized.scales
+            tensors[name], tensors[name + SCALE] = quantized.values, quantized.scales
         else:
             dtype = STORED_AS["float32" if stored_as == "int8" else stored_as]
             with np.errstate(over="ignore"):  # what does not fit in float16 becomes infinite, and is refused by name
@@ -229,10 +228,9 @@ def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[
 
 
 def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
-    if name + _SCALE not in tensors:
-        return tensors[name].astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # scales that overflow are refused where sums are checked
-        return dequantize(Quantized(tensors[name], tensors[name + _SCALE]))
+    if name + SCALE not in tensors:
+        return tensors[name].astype(np.float32, copy=False)
+    return dequantize(Quantized(tensors[name], tensors[name + SCALE]))
 
 
 def _digests(tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from charloom.runtime.numpy_maths import Int8Product
 Floats = NDArray[np.float32]
 Matrix = Floats | Quantized
 
-_LARGEST_SUM = 1e37  # a thirtieth of the largest float32
+_LARGEST_SUM = 1e35  # two of them, divided by the least repetition penalty, 0.01, stay below the largest float32
 
 
 @dataclass(frozen=True)

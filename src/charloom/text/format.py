@@ -1,7 +1,7 @@
 """How files are read as text: encoding, newlines, normal form, characters or bytes, one text or many lines."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from charloom.errors import CorpusError
@@ -37,6 +37,10 @@ class TextFormat:
     column: str | None = None
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            kinds = (str, type(None)) if item.name == "column" else (type(item.default),)
+            if not isinstance(getattr(self, item.name), kinds):
+                raise CorpusError(f"{item.name} must be {kinds[0].__name__}; got {getattr(self, item.name)!r}.")
         for name, accepted in (("newlines", NEWLINES), ("normalize", NORMAL_FORMS), ("unit", UNITS)):
             if getattr(self, name) not in accepted:
                 raise CorpusError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}.")
@@ -60,7 +64,7 @@ class TextFormat:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON data."""
-        return asdict(self)
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 PLAIN = TextFormat()

@@ -1,0 +1,172 @@
+"""The beginning of a safetensors file, read strictly: what lies where, known before anything behind it is read.
+
+The format leaves open what its readers disagree about; a model file may not. Refused are duplicate keys, NaN, depth,
+holes, overlaps, unknown types, and whatever is not exactly what ``docs/format.md`` says.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from charloom.errors import ModelFileError
+
+LONGEST_HEADER = 2 << 20
+"""Bytes. The largest vocabulary takes 0.9 MB of them, the names and checksums of the most tensors 0.4 MB."""
+
+MOST_TENSORS = 1_280
+"""A checkpoint of 64 layers has 1,232 tensors at most."""
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I8": np.dtype("i1"),
+}
+"""The types of numbers that a model file may hold, by their names in safetensors."""
+
+DESCRIPTION = "charloom"
+"""The only entry of a model file's metadata."""
+
+_METADATA = "__metadata__"
+_MOST_VALUES = 100_000  # of JSON: they bound the memory that a header of LONGEST_HEADER can take
+_DEEPEST = 12  # objects and lists within each other; charloom's own are 5 deep
+_LONGEST_NUMBER = 19  # digits of a whole number: as many as 64 bits have
+_SHOWN = 60  # characters of a foreign text in a message
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies, and what it is.
+
+    Attributes:
+        dtype: Of its numbers.
+        shape: At most three sizes.
+        begin: Its first byte, counted from the end of the header.
+        end: The byte behind its last.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
+    """Read the first bytes of a safetensors file and leave it where the tensors begin.
+
+    Args:
+        file: At its beginning.
+        size: Of the whole file, in bytes.
+
+    Returns:
+        The metadata's entry ``DESCRIPTION``, and the tensors' places in the order in which they lie.
+
+    Raises:
+        ModelFileError: If that is not exactly what the file holds.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if size < 8 or not 2 <= length <= size - 8:
+        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+    if length > LONGEST_HEADER:
+        raise ModelFileError(f"its header is {length:,} bytes long; at most {LONGEST_HEADER:,} are read.")
+    data = file.read(length)
+    if len(data) != length or data[:1] != b"{" or data.rstrip(b" ")[-1:] != b"}":
+        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+    try:
+        header = strict_json(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ModelFileError("its header is not UTF-8.") from None
+    metadata = header.pop(_METADATA, None)
+    if not isinstance(metadata, dict) or metadata.keys() != {DESCRIPTION} or not isinstance(metadata[DESCRIPTION], str):
+        raise ModelFileError("it is a safetensors file without charloom's description of a model.")
+    return metadata[DESCRIPTION], _places(header, size - 8 - length)
+
+
+def strict_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        ModelFileError: If it is no JSON, names a key twice, or holds more, deeper or larger than a model's header can.
+    """
+    if sum(map(text.count, ",[{")) > _MOST_VALUES:
+        raise ModelFileError(f"its header holds more than {_MOST_VALUES:,} values.")
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"its header is no JSON that can be read ({error}).") from None
+    for depth, part in _parts(value):
+        if depth > _DEEPEST or (isinstance(part, float) and not math.isfinite(part)):
+            raise ModelFileError("its header is nested too deeply, or holds a number that is too large.")
+    return value
+
+
+def shown(text: object) -> str:
+    """Return foreign text as a message may print it: quoted, shortened, without control characters."""
+    found = str(text)
+    return repr(found if len(found) <= _SHOWN else found[:_SHOWN] + "…")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("a number is too long")
+    return int(digits)
+
+
+def _parts(value: Any) -> Iterator[tuple[int, Any]]:
+    """Yield all values within a value, each with its depth."""
+    waiting = [(0, value)]
+    while waiting:
+        depth, part = waiting.pop()
+        yield depth, part
+        if isinstance(part, (dict, list)):
+            waiting += [(depth + 1, one) for one in (part.values() if isinstance(part, dict) else part)]
+
+
+def _places(header: dict[str, Any], length: int) -> dict[str, Place]:
+    """Return where tensors lie; they must fill the file's last ``length`` bytes one behind the other."""
+    if len(header) > MOST_TENSORS:
+        raise ModelFileError(f"it holds {len(header):,} tensors; at most {MOST_TENSORS:,} are read.")
+    places = {name: _place(name, entry) for name, entry in header.items()}
+    found = dict(sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)))
+    end = 0
+    for name, place in found.items():
+        if place.begin != end:
+            raise ModelFileError(f"the tensor {shown(name)} does not begin where the one before it ends.")
+        end = place.end
+    if end != length:
+        raise ModelFileError(f"its tensors need {end:,} bytes, but {length:,} follow its header.")
+    return found
+
+
+def _place(name: str, entry: Any) -> Place:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ModelFileError(f"the tensor {shown(name)} is not described as tensors are.")
+    kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    dtype = DTYPES.get(kind) if isinstance(kind, str) else None
+    if dtype is None:
+        raise ModelFileError(f"the tensor {shown(name)} is of the type {shown(kind)}, which is not read.")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > 3 or len(offsets) != 2:
+        raise ModelFileError(f"the tensor {shown(name)} has no shape or place that can be.")
+    begin, end = offsets
+    if end - begin != dtype.itemsize * math.prod(shape):
+        raise ModelFileError(f"the tensor {shown(name)} has another length than its shape says.")
+    return Place(dtype, tuple(shape), begin, end)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
