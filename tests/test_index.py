@@ -92,9 +92,9 @@ def test_a_damaged_index_is_made_anew(small, damage):
     Corpus.read(path)
     (folder,) = (f for f in cache.texts_folder().iterdir() if f.is_dir())
     if damage == "codes cut":
-        (folder / "codes.bin").write_bytes((folder / "codes.bin").read_bytes()[:-1])
+        (folder / "codes1.bin").write_bytes((folder / "codes1.bin").read_bytes()[:-1])
     elif damage == "codes gone":
-        (folder / "codes.bin").unlink()
+        (folder / "codes1.bin").unlink()
     elif damage == "about changed":
         (folder / "index.json").write_bytes((folder / "index.json").read_bytes().replace(b"5500", b"5501"))
     else:
@@ -184,6 +184,37 @@ def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypat
     monkeypatch.setattr(charloom.text.pieces, "_CHUNK", 700)
     write(path, "more words\n" * 5000)
     assert Corpus.read(path).text == "more words\n" * 5000
+
+
+@pytest.mark.parametrize("where", ["while it is widened", "before that is written down", "afterwards", "codes gone"])
+def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
+    text = "some words\n" * 3000 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 20
+    path = write(small / "book.txt", text)
+    monkeypatch.setattr(cache, "_DURABLE", 2000)
+    monkeypatch.setattr("charloom.text.pieces._CHUNK", 700)
+    widen, sync = CodesFile._widen, CodesFile.sync
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if where == "while it is widened":
+            patched.setattr(CodesFile, "_widen", lambda self, dtype: stop(widen(self, dtype)))
+        elif where == "before that is written down":
+            patched.setattr(CodesFile, "sync", lambda self: stop() if self.itemsize == 2 else sync(self))
+        else:
+            patched.setattr(cache, "_keep", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Corpus.read(path)
+    (part,) = cache.texts_folder().glob("part-*/")
+    assert (part / "index.json").exists()
+    if where == "codes gone":
+        for codes in part.glob("codes*"):
+            codes.unlink()
+    corpus = Corpus.read(path)
+    assert corpus.text == text and corpus.index.codes.itemsize == 2
+    (folder,) = (f for f in cache.texts_folder().iterdir() if f.is_dir())
+    assert {f.name for f in folder.iterdir()} == {"codes2.bin", "index.json"}
 
 
 def test_a_model_learns_the_same_from_disk(small, monkeypatch):

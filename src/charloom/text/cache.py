@@ -1,6 +1,6 @@
 """Indexes of long texts on disk: built while the text is read, gone on with after a crash, found again by content.
 
-A folder ``texts`` in the cache holds one folder for each text: ``codes.bin``, and ``index.json`` that describes it. A
+A folder ``texts`` in the cache holds one folder for each text: its codes, and ``index.json`` that describes them. A
 folder whose name begins with ``part-`` is an index in the making; its ``index.json`` says how far it was when it was
 last made durable. Nothing here trusts a file's name, size or date: a text is read and its digest compared, always.
 """
@@ -21,7 +21,7 @@ import numpy as np
 from charloom.errors import CorpusError
 from charloom.text.files import write_whole
 from charloom.text.format import TextFormat
-from charloom.text.index import BLOCK, CodesFile, Index, IndexBuilder
+from charloom.text.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
 from charloom.text.named import Progress, cache_folder
 from charloom.text.pieces import text_pieces
 from charloom.text.raw_digest import RawDigest, raw_digest
@@ -33,7 +33,7 @@ IN_MEMORY = 1 << 24
 _DURABLE = 1 << 28  # characters between two moments at which an index in the making is made durable
 _SPARE = 1 << 28  # bytes of disk that are left free
 _VERSION = 1
-_CODES, _ABOUT = "codes.bin", "index.json"
+_ABOUT = "index.json"
 _OLD = 7 * 24 * 3600  # seconds after which what a killed run left half-made is removed
 
 
@@ -123,7 +123,7 @@ class _Request:
         raw = RawDigest()
         builder = IndexBuilder(self.format.unit)
         pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
-        begun = None if anew or not self.can_repeat else _read_about(texts_folder() / self.part)
+        begun = None if anew or not self.can_repeat else _begun(texts_folder() / self.part)
         if begun is None:
             for piece in pieces:
                 builder.add(piece)
@@ -133,17 +133,17 @@ class _Request:
                 return builder.build(), tuple(notices)
         with _part(self.part if self.can_repeat else f"part-stdin-{os.getpid()}") as (folder, is_own_name):
             begun = begun if is_own_name else None
-            self._write(folder, builder, pieces, begun)
-            about = self._about(builder, folder, raw.hexdigest(), notices)
+            itemsize = self._write(folder, builder, pieces, begun)
+            about = self._about(builder, itemsize, raw.hexdigest(), notices)
             found = _keep(folder, about)
         kept = f"The text is long: an index of it ({about.length * about.itemsize / 1e9:.1f} GB) is kept in {found}."
         return _mapped(found, about), (*notices, kept)
 
-    def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], begun: _About | None) -> None:
-        """Write the codes of the pieces behind those that are there already."""
+    def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], begun: _About | None) -> int:
+        """Write the codes of the pieces behind those that are there already; return how many bytes each takes."""
         if begun is not None:
             _skip(builder, pieces, begun)
-        file = CodesFile(folder / _CODES, begun.itemsize if begun else 1, begun.length if begun else 0)
+        file = CodesFile(folder, begun.itemsize if begun else 1, begun.length if begun else 0)
         try:
             for codes in builder.take():
                 file.write(codes)
@@ -157,7 +157,7 @@ class _Request:
                     durable = file.length
                     self._check_room(folder)
                     file.sync()
-                    write_whole(folder / _ABOUT, _as_json(self._about(builder, folder, "", [])))
+                    write_whole(folder / _ABOUT, _as_json(self._about(builder, file.itemsize, "", [])))
             file.sync()
         except OSError as error:
             raise CorpusError(
@@ -166,6 +166,7 @@ class _Request:
             ) from None
         finally:
             file.close()
+        return file.itemsize
 
     def _check_room(self, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
@@ -175,19 +176,17 @@ class _Request:
                 "or name a folder with more of it in CHARLOOM_CACHE."
             )
 
-    def _about(self, builder: IndexBuilder, folder: Path, raw: str, notices: Sequence[str]) -> _About:
-        itemsize = (folder / _CODES).stat().st_size // max(1, builder.length)
-        digest = builder.sha256.hexdigest()
+    def _about(self, builder: IndexBuilder, itemsize: int, raw: str, notices: Sequence[str]) -> _About:
         return _About(
-            builder.characters,
-            builder.length,
-            itemsize,
-            digest,
-            builder.unit,
-            self.key,
-            self.size,
-            raw,
-            tuple(notices),
+            characters=builder.characters,
+            length=builder.length,
+            itemsize=itemsize,
+            sha256=builder.sha256.hexdigest(),
+            unit=builder.unit,
+            key=self.key,
+            size=self.size,
+            raw=raw,
+            notices=tuple(notices),
         )
 
 
@@ -207,14 +206,19 @@ def _skip(builder: IndexBuilder, pieces: Iterator[str], begun: _About) -> None:
 def _keep(folder: Path, about: _About) -> Path:
     """Give an index that is complete its own name, and return that."""
     write_whole(folder / _ABOUT, _as_json(about))
+    for narrower in folder.glob("codes*.bin"):
+        if narrower != codes_path(folder, about.itemsize):
+            narrower.unlink()
     name = hashlib.sha256(f"{about.sha256} {about.key} {about.raw}".encode()).hexdigest()[:32]
     target = folder.with_name(name)
     try:
         folder.rename(target)
-    except OSError:  # another process was faster
+    except OSError:  # another process was faster, or a damaged one lies there
         if _open(target, about) is None:
             shutil.rmtree(target, ignore_errors=True)
             folder.rename(target)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     return target
 
 
@@ -270,14 +274,23 @@ def _folders() -> list[Path]:
 
 def _open(folder: Path, about: _About) -> tuple[Index, tuple[str, ...]] | None:
     """Return a complete index; None if its file is not what is said of it."""
-    path = folder / _CODES
+    path = codes_path(folder, about.itemsize)
     if not path.is_file() or path.stat().st_size != about.length * about.itemsize:
         return None
     return _mapped(folder, about), about.notices
 
 
+def _begun(folder: Path) -> _About | None:
+    """Return how far an index in the making is; None if there is none to go on with."""
+    about = _read_about(folder)
+    if about is None:
+        return None
+    path = codes_path(folder, about.itemsize)
+    return about if path.is_file() and path.stat().st_size >= about.length * about.itemsize else None
+
+
 def _mapped(folder: Path, about: _About) -> Index:
-    codes = np.memmap(folder / _CODES, f"<u{about.itemsize}", "r", shape=(about.length,))
+    codes = np.memmap(codes_path(folder, about.itemsize), f"<u{about.itemsize}", "r", shape=(about.length,))
     return Index(codes, about.characters, about.sha256, about.unit)
 
 

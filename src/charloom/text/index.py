@@ -166,17 +166,30 @@ class IndexBuilder:
         return Index(codes, self.characters, self.sha256.hexdigest(), self.unit)
 
 
+def codes_path(folder: Path, itemsize: int) -> Path:
+    """Return the file of a folder that holds codes of so many bytes each."""
+    return folder / f"codes{itemsize}.bin"
+
+
 class CodesFile:
-    """A growing file of codes, of one width, which is made wider where the alphabet asks for it.
+    """A growing file of codes of one width; where the alphabet outgrows it, a wider file takes its place.
+
+    The narrower file stays: until somebody has written down that there is a wider one, it is the one that counts.
 
     Args:
-        path: The file.
-        itemsize: Bytes of each code it holds so far.
-        length: How many of them are to be kept; what is behind them is cut off.
+        folder: Where it is.
+        itemsize: Bytes of each code.
+        length: How many codes are to be kept; what is behind them is cut off.
+
+    Attributes:
+        itemsize: Bytes of each code now.
+        length: How many codes there are.
     """
 
-    def __init__(self, path: Path, itemsize: int = 1, length: int = 0) -> None:
-        self.path, self.itemsize, self.length = path, itemsize, length
+    def __init__(self, folder: Path, itemsize: int = 1, length: int = 0) -> None:
+        self.itemsize, self.length = itemsize, length
+        self._folder = folder
+        path = codes_path(folder, itemsize)
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._file.truncate(itemsize * length)
         self._file.seek(0, 2)
@@ -198,16 +211,12 @@ class CodesFile:
         self._file.close()
 
     def _widen(self, dtype: np.dtype[np.unsignedinteger]) -> None:
-        """Write all of it again, wider; the file under the name is whole at any moment."""
-        self._file.flush()
-        wider = self.path.with_name(self.path.name + ".wider")
-        with wider.open("wb") as file:
-            for start in range(0, self.length, BLOCK):
-                count = min(BLOCK, self.length - start)
-                part = np.fromfile(self.path, f"<u{self.itemsize}", count, offset=start * self.itemsize)
-                file.write(part.astype(dtype.newbyteorder("<")).data)
+        """Write all of it again, wider, into another file."""
         self._file.close()
-        wider.replace(self.path)
-        self.itemsize = dtype.itemsize
-        self._file = self.path.open("r+b")
-        self._file.seek(0, 2)
+        narrow = codes_path(self._folder, self.itemsize)
+        wider = codes_path(self._folder, dtype.itemsize).open("w+b")
+        for start in range(0, self.length, BLOCK):
+            count = min(BLOCK, self.length - start)
+            part = np.fromfile(narrow, f"<u{self.itemsize}", count, offset=start * self.itemsize)
+            wider.write(part.astype(dtype.newbyteorder("<")).data)
+        self._file, self.itemsize = wider, dtype.itemsize
