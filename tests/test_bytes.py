@@ -151,7 +151,8 @@ def test_a_byte_corpus_from_a_text():
     from charloom.text.format import TextFormat
 
     corpus = charloom.Corpus("né" * 200, text_format=TextFormat(unit="byte"))
-    assert len(corpus) == 600 and corpus.text == "né" * 200 and corpus.head(3) == "né"
+    assert len(corpus) == 600 and corpus.text == "né" * 200
+    assert corpus.head(3) == "né" and corpus.head(5) == "nén"
     assert corpus.split(0.1).training == ("né" * 200)[: 2 * 180]
 
 

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -83,8 +84,12 @@ class Index:
 
     def symbols(self, first: int, last: int) -> str:
         """Return one character for each code of a part; of bytes, not yet the text."""
-        points = code_points(self.characters)
-        return text_of(points[self.codes[first:last]])
+        return text_of(self.points[self.codes[first:last]])
+
+    @cached_property
+    def points(self) -> NDArray[np.integer]:
+        """The code point of each code's character."""
+        return code_points(self.characters)
 
     def ids(self, vocabulary: Vocabulary, first: int = 0, last: int | None = None) -> Ids:
         """Return the ids of a part; of a text on disk, to be looked up where they are read.

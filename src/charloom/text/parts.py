@@ -1,5 +1,6 @@
 """Parts of a text that is held as an index: a stretch of it, or lines from all over it."""
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,10 +9,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.text.code_points import text_of
 from charloom.text.index import BLOCK, Ids, Index
 from charloom.text.vocabulary import Vocabulary
 
-_TOGETHER = 1000  # lines of one piece
+_TOGETHER = 10_000  # lines of one piece
 _COUNTED = 4_000_000  # characters of lines that stand for all of them
 
 
@@ -50,14 +52,20 @@ class Stretch:
 
     def pieces(self) -> Iterator[str]:
         """Yield its text, some of it at a time."""
-        symbols = (
-            self.index.symbols(start, min(start + BLOCK, self.last)) for start in range(self.first, self.last, BLOCK)
-        )
-        return _as_text(symbols, self.index.unit)
+        return self._pieces(whole=True)
+
+    def _pieces(self, whole: bool) -> Iterator[str]:
+        """Yield its text; of bytes, what is half a character at the end only if that belongs to the whole."""
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        for start in range(self.first, self.last, BLOCK):
+            last = min(start + BLOCK, self.last)
+            symbols = self.index.symbols(start, last)
+            is_end = whole and last == self.last
+            yield decoder.decode(symbols.encode("latin-1"), is_end) if self.index.unit == "byte" else symbols
 
     def head(self, count: int) -> str:
-        """Return the beginning of its text, at most so many characters."""
-        return self.beginning(count).text
+        """Return the beginning of its text, at most so many characters; of bytes, whole characters."""
+        return "".join(self.beginning(count)._pieces(whole=count >= len(self)))
 
     def beginning(self, count: int) -> "Stretch":
         """Return the part of it that is its beginning, at most so many characters."""
@@ -71,18 +79,6 @@ class Stretch:
     def ids(self, vocabulary: Vocabulary) -> Ids:
         """Return its ids."""
         return self.index.ids(vocabulary, self.first, self.last)
-
-
-def _as_text(symbols: Iterator[str], unit: str) -> Iterator[str]:
-    if unit == "char":
-        yield from symbols
-        return
-    import codecs
-
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    for piece in symbols:
-        yield decoder.decode(piece.encode("latin-1"))
-    yield decoder.decode(b"", final=True)
 
 
 @dataclass(frozen=True)
@@ -109,13 +105,9 @@ class LineIds:
         if not len(self.lengths):
             return self.ids[:0]
         every = max(1, -(-len(self) // most))
-        chosen = np.arange(0, len(self.lengths), every)
-        lengths = self.lengths[chosen] + 1
-        ends = np.cumsum(lengths)
-        places = np.repeat(self.starts[chosen] - (ends - lengths), lengths) + np.arange(ends[-1])
-        places[ends - 1] = 0
+        places, ends = _places(self.starts[::every], self.lengths[::every])
         found = self.ids[places]
-        found[ends - 1] = self.newline
+        found[ends] = self.newline
         return found
 
     def windows(self, lines: NDArray[np.intp], rows: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
@@ -166,8 +158,10 @@ class Lines:
         """Yield its lines, each with a line feed, some at a time."""
         for first in range(0, len(self.starts), _TOGETHER):
             some = slice(first, first + _TOGETHER)
-            pairs = zip(self.starts[some].tolist(), self.lengths[some].tolist(), strict=True)
-            yield "".join(self.index.symbols(start, start + length) + "\n" for start, length in pairs)
+            places, ends = _places(self.starts[some], self.lengths[some])
+            points = self.index.points[self.index.codes[places]]
+            points[ends] = ord("\n")
+            yield text_of(points)
 
     def head(self, count: int) -> str:
         """Return the first lines, at most so many characters."""
@@ -193,6 +187,14 @@ class Lines:
         return Lines(self.index, self.starts[numbers], self.lengths[numbers])
 
 
+def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of lines' characters one after the other, a place behind each line, and where these are."""
+    behind = np.cumsum(lengths + 1)
+    places = np.repeat(starts - (behind - lengths - 1), lengths + 1) + np.arange(behind[-1])
+    places[behind - 1] = 0  # there may be no place behind the last line: any will do
+    return places, behind - 1
+
+
 def in_a_row(ids: Ids | LineIds) -> Ids:
     """Return ids as those of one text; of very many lines, of some from all over."""
     return ids.flat(_COUNTED) if isinstance(ids, LineIds) else ids
@@ -200,14 +202,9 @@ def in_a_row(ids: Ids | LineIds) -> Ids:
 
 def lines_of(index: Index) -> tuple[Lines, int]:
     """Return the lines of a text that are not empty, and how many are."""
-    code = index.characters.find("\n")
-    ends = (
-        []
-        if code < 0
-        else [
-            start + np.flatnonzero(index.codes[start : start + BLOCK] == code) for start in range(0, len(index), BLOCK)
-        ]
-    )
+    code = index.characters.find("\n")  # -1, which no code is, if there is none
+    parts = range(0, len(index), BLOCK)
+    ends = (start + np.flatnonzero(index.codes[start : start + BLOCK] == code) for start in parts)
     ended = np.concatenate([*ends, [len(index)]]).astype(np.int64)
     starts = np.concatenate([[0], ended[:-1] + 1]).astype(np.int64)
     lengths = ended - starts
