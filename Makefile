@@ -65,9 +65,9 @@ $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 reproduce: install ## train both editions of the tutorial again, two hours: docs/reproduction.md
 	$(BIN)/python benchmarks/reproduce.py
 
-pretrained: install ## train the model that comes with charloom again, 20 minutes
+pretrained: install ## train the model that comes with charloom again, some ten minutes
 	rm -rf runs/pretrained $(BUNDLED)
-	$(BIN)/charloom train shakespeare --set hidden_size=512 --set dropout_output=0.25 --minutes 20 --output runs/pretrained
+	$(BIN)/charloom train shakespeare --set num_layers=1 --set hidden_size=512 --steps 10000 --output runs/pretrained
 	$(BIN)/charloom export runs/pretrained --to int8 --output $(BUNDLED)
 
 lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook

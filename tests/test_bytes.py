@@ -63,6 +63,8 @@ def test_half_a_character_is_no_text():
     with pytest.raises(UnknownCharacterError, match=r"U\+D800"):
         vocabulary.encode("a\ud800")
     assert vocabulary.unknown("a\ud800\udc80é") == "\ud800" and "é" in vocabulary and "\ud800" not in vocabulary
+    assert vocabulary.displayed("né\udcff!") == "né·\ufffd!" and vocabulary.displayed("ab") == "ab"
+    assert vocabulary.names()[0x41] == "A" and vocabulary.names()[0xC3] == "\\xc3"
     with pytest.raises(IndexError):
         vocabulary.decode([256])
     assert vocabulary == ByteVocabulary() != Vocabulary(BYTES) and Vocabulary(BYTES) != vocabulary

@@ -48,16 +48,17 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
     """
     model = Model(provenance.model)
     engine, vocabulary = model.engine(), Vocabulary(model.vocabulary.characters)
+    displayed = model.vocabulary.displayed(text)
     text = model.vocabulary.symbols(model.vocabulary.encode(text))  # where it is bytes, a character for each
     reading = read(engine, vocabulary, text, step("reading"))
     step("naming neurons")
-    found = features(text)
+    found = features(displayed)
     named = name_neurons(reading.states, found)
     parts = provenance.parts
     data = {
         **heading(provenance),
         **past(provenance),
-        "text": {"text": text, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading, model),
+        "text": {"text": displayed, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading, model),
         "neurons": _neurons(reading, named, found),
         "gates": [_saturation(one) for one in reading.saturation],
         "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
@@ -94,7 +95,8 @@ def heading(provenance: Provenance) -> dict[str, Any]:
         "model": {
             **a.to_dict(),
             "parameters": a.num_parameters,
-            "vocabulary": list(provenance.model.vocabulary.characters),
+            "vocabulary": provenance.model.vocabulary.names(),
+            "unit": provenance.model.vocabulary.unit,
             **{key: facts.get(key) for key in kept},
         },
     }

@@ -78,6 +78,18 @@ class ByteVocabulary(Vocabulary):
         """Return one character for each byte: that of its code point."""
         return self._as_bytes(ids).decode("latin-1")
 
+    def displayed(self, text: str) -> str:
+        """Return one character for each byte: a letter for its first, a dot for its others, U+FFFD for no letter."""
+        sizes = self.sizes(text)
+        if sizes is None:
+            return text
+        shown = ("\ufffd" if "\udc80" <= c <= "\udcff" else c for c in text)
+        return "".join(c + "·" * (size - 1) for c, size in zip(shown, sizes.tolist(), strict=True))
+
+    def names(self) -> list[str]:
+        """Return each byte as ASCII has it, or as a number."""
+        return [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
+
     def decoder(self) -> "Decoder":
         """Return what decodes bytes that come in pieces, and holds half a character back."""
         return _ByteDecoder(self)

@@ -119,6 +119,14 @@ class Vocabulary:
         """Return one character for each id; for a byte that of its code point."""
         return self.decode(ids)
 
+    def displayed(self, text: str) -> str:
+        """Return one character to be looked at for each id of a text."""
+        return text
+
+    def names(self) -> list[str]:
+        """Return what each id is called where it is shown alone."""
+        return list(self.characters)
+
     def decoder(self) -> "Decoder":
         """Return what decodes ids that come in pieces."""
         return Decoder(self)

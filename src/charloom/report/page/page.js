@@ -25,7 +25,7 @@ function overview(data) {
   const facts = [
     ["trained on", m.corpus && `${m.corpus}, ${whole(m.corpus_characters)} characters`],
     ["recipe", m.recipe],
-    ["knows", `${whole(m.vocabulary_size)} characters`],
+    ["knows", m.unit === "byte" ? "all 256 bytes" : `${whole(m.vocabulary_size)} characters`],
     ["this model is of step", m.step != null && `${whole(m.step)} (${(m.epoch ?? 0).toFixed(2)} passes)`],
     ["held-out loss", m.val_loss != null && nats(m.val_loss)],
     ["lowest held-out loss", isFinite(best) && nats(best)],
