@@ -114,6 +114,7 @@ def test_the_tutorials_windows(shakespeare):
     recipe = RECIPES["tutorial-gru"].settings
     ids = shakespeare.vocabulary.encode(shakespeare.text)
     batches = make_batches(ids, recipe)
-    assert (batches.count, batches.batches_per_epoch) == (11_043, 172)
-    assert shakespeare.text[:101].endswith("First Citizen:\nYou ")
+    assert (len(batches.windows), batches.batches_per_epoch) == (11_043, 172)
+    first = shakespeare.vocabulary.decode(batches.windows[0])
+    assert len(first) == 101 and first.endswith("First Citizen:\nYou ")
     assert next(batches).inputs.shape == (64, 100)

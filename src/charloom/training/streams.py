@@ -115,22 +115,24 @@ class Windows(_Batches):
     The text is cut into runs of T + 1 characters, the incomplete last one dropped; a window's inputs are all
     but its last character, its targets all but its first. As the tutorial does it, a buffer of
     ``shuffle_buffer`` windows is kept filled in the text's order, and each next window is drawn from it.
-
-    Attributes:
-        count: How many windows there are.
     """
 
     def __init__(self, ids: Ids, settings: Settings) -> None:
         super().__init__(settings, steps_per_epoch(settings, len(ids)))
         self._ids = ids
         self._width = settings.seq_length + 1
-        self.count = len(ids) // self._width
+        self._count = len(ids) // self._width
         self._order: tuple[int, NDArray[np.intp]] | None = None
+
+    @property
+    def windows(self) -> NDArray[np.unsignedinteger]:
+        """All of them in the text's order, (N, T + 1): a view of a text in memory; one on disk is read."""
+        return self._ids[: self._count * self._width].reshape(self._count, self._width)
 
     def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         if self._order is None or self._order[0] != at.epoch:
             rng = self._rng(at.epoch if self._settings.shuffle == "epoch" else 0)
-            self._order = at.epoch, shuffled_order(self.count, self._settings.shuffle_buffer, rng)
+            self._order = at.epoch, shuffled_order(self._count, self._settings.shuffle_buffer, rng)
         size = self._settings.batch_size
         windows = self._order[1][at.index * size : (at.index + 1) * size]
         batch = self._ids[windows[:, None] * self._width + np.arange(self._width)]
