@@ -213,6 +213,11 @@ def test_names_are_learned_and_told_apart(cli, corpus):
     scores = cli("score", "run", "names.txt", "--per-line", "--json").json["lines"]
     noise = model.score_many(["xqzj" if set("xqzj") <= set(model.vocabulary.characters) else "uuuuaaaa"])[0]
     assert sum(row["bits_per_char"] or 9 for row in scores) / len(scores) < noise.bits_per_char
+    new = cli("generate", "run", "--max-lines", 6, "--seed", 2, "--novelty", "--json").json["samples"][0]
+    lines = new["text"].split()
+    known = set(corpus.parts(0.1).training.text.split())
+    assert new["novelty"]["lines"] == len(lines) == 6
+    assert new["novelty"]["copied_lines"] == sum(line in known for line in lines)
     assert cli("report", "run", "-q").code == 0
     info = cli("info", "run").out
     assert "each is a text of its own" in info

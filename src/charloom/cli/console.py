@@ -50,10 +50,10 @@ def say_error(message: str) -> None:
 
 def print_json(result: dict[str, Any]) -> None:
     """Print the result of a command as one JSON object."""
-    print_text(as_json(result, indent=2) + "\n")
+    print_text(json_text(result, indent=2) + "\n")
 
 
-def as_json(value: object, indent: int | None = None) -> str:
+def json_text(value: object, indent: int | None = None) -> str:
     """Return JSON that can be read; halves of characters are escaped, as there is no other way to write them."""
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
     return _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -130,19 +130,27 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
     return Model(found.model), found.parts.training
 
 
-def _how_new(text: str, source: Part) -> dict[str, float]:
-    from charloom.runtime.novelty import novelty
+def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
+    """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
+    from charloom.runtime.novelty import copied_lines, novelty
+    from charloom.text.parts import Lines
 
-    found = novelty(text, source.pieces())
-    return {"copied": found.copied, "longest": found.longest}
+    found = novelty(text[len(prompt) :], source.pieces())
+    figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
+    if isinstance(source, Lines):
+        figures["lines"], figures["copied_lines"] = copied_lines(text, source.pieces())
+    return figures
 
 
-def _say_how_new(text: str, source: Part, quiet: bool) -> None:
+def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
     from charloom.runtime.novelty import LONG
 
-    found = _how_new(text, source)
+    found = _how_new(text, prompt, source)
     share = f"{100 * found['copied']:.1f} %"
-    say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
+    if "lines" in found:
+        say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
+    else:
+        say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
 def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, quiet: bool) -> None:
@@ -157,7 +165,7 @@ def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, 
                 kept.append(piece.text)
     print_text("\n")
     if source is not None:
-        _say_how_new("".join(kept)[len(request.prompt) :], source, quiet)
+        _say_how_new("".join(kept), request.prompt, source, quiet)
 
 
 @contextmanager
@@ -178,7 +186,7 @@ def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | Non
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if source is not None:
         for sample in finished:
-            sample["novelty"] = _how_new(str(sample["text"])[len(request.prompt) :], source)
+            sample["novelty"] = _how_new(str(sample["text"]), request.prompt, source)
     if as_json:
         written = sum(len(str(sample["text"])) - len(request.prompt) for sample in finished)
         print_json({"samples": finished, "chars_per_second": written / (time.perf_counter() - began)})
@@ -187,7 +195,7 @@ def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | Non
         say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
         print_text(shown(f"{sample['text']}\n"))
         if source is not None:
-            _say_how_new(str(sample["text"])[len(request.prompt) :], source, quiet)
+            _say_how_new(str(sample["text"]), request.prompt, source, quiet)
 
 
 def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_json: bool) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import as_json as quoted
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, say_all, shown
+from charloom.cli.console import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
 from charloom.runtime.options import PRECISIONS
@@ -119,7 +118,7 @@ def _page(tally: Tally) -> Iterator[str]:
     if tally.passages:
         yield "\nThe most surprising passages, with their bits per character:\n"
     for passage in tally.passages:
-        yield f"{passage.bits_per_char:6.2f}  at {passage.start:<10,} {quoted(passage.text)}\n"
+        yield f"{passage.bits_per_char:6.2f}  at {passage.start:<10,} {json_text(passage.text)}\n"
 
 
 def _rows(characters: str, bits: Iterable[float]) -> Iterator[str]:

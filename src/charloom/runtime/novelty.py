@@ -53,17 +53,18 @@ class Novelty:
         return sum(end - begin for begin, end in self.passages()) / len(self.lengths)
 
 
-def known_lines(lines: Iterable[str], source: Iterable[str]) -> set[str]:
-    """Return those of some lines that are lines of a text.
+def copied_lines(text: str, source: Iterable[str]) -> tuple[int, int]:
+    """Return how many lines a text has that are not empty, and how many of these are lines of another.
 
     Args:
-        lines: Without their line feeds.
-        source: The pieces of a text, none of which ends within a line.
+        text: What may be copied.
+        source: The pieces of the other, none of which ends within a line.
     """
-    wanted, found = set(lines), set()
+    lines, known = [line for line in text.split("\n") if line], set()
+    wanted = set(lines)
     for piece in source:
-        found |= wanted.intersection(piece.split("\n"))
-    return found
+        known |= wanted.intersection(piece.split("\n"))
+    return len(lines), sum(line in known for line in lines)
 
 
 def novelty(text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None) -> Novelty:

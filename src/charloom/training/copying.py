@@ -4,7 +4,7 @@ from pathlib import Path
 
 from charloom.model.model_file import load_model
 from charloom.runtime.language_model import Model
-from charloom.runtime.novelty import known_lines, novelty
+from charloom.runtime.novelty import copied_lines, novelty
 from charloom.text.corpus import Parts
 from charloom.text.parts import Lines
 from charloom.training.records import NoveltyRecord
@@ -26,7 +26,9 @@ def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
     training = parts.training.beginning(_SEARCHED)
     written = novelty(text, training.pieces())
     held_out = novelty(parts.validation.head(_LENGTH), training.pieces()) if len(parts.validation) else None
-    lines, copied_lines = _lines(text, training) if isinstance(training, Lines) else (None, None)
+    lines = copied = None
+    if isinstance(training, Lines):
+        lines, copied = copied_lines(text[: text.rfind("\n") + 1], training.pieces())  # the last one is cut short
     return NoveltyRecord(
         characters=len(text),
         copied=written.copied,
@@ -35,12 +37,5 @@ def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
         held_out_longest=held_out.longest if held_out else None,
         searched=len(training),
         lines=lines,
-        copied_lines=copied_lines,
+        copied_lines=copied,
     )
-
-
-def _lines(text: str, training: Lines) -> tuple[int, int]:
-    """Return how many lines a text has that are not empty, and how many of these are lines of the training text."""
-    whole = [line for line in text.split("\n")[:-1] if line]  # what is behind the last line feed is cut short
-    known = known_lines(whole, training.pieces())
-    return len(whole), sum(line in known for line in whole)
