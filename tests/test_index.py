@@ -192,7 +192,7 @@ def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
     path = write(small / "book.txt", text)
     monkeypatch.setattr(cache, "_DURABLE", 2000)
     monkeypatch.setattr("charloom.text.pieces._CHUNK", 700)
-    widen, sync = CodesFile._widen, CodesFile.sync
+    widen, duplicate = CodesFile._widen, CodesFile.duplicate
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -201,7 +201,7 @@ def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
         if where == "while it is widened":
             patched.setattr(CodesFile, "_widen", lambda self, dtype: stop(widen(self, dtype)))
         elif where == "before that is written down":
-            patched.setattr(CodesFile, "sync", lambda self: stop() if self.itemsize == 2 else sync(self))
+            patched.setattr(CodesFile, "duplicate", lambda self: stop() if self.itemsize == 2 else duplicate(self))
         else:
             patched.setattr(cache, "_keep", stop)
         with pytest.raises(KeyboardInterrupt):

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -144,6 +145,7 @@ class _Request:
         if begun is not None:
             _skip(builder, pieces, begun)
         file = CodesFile(folder, begun.itemsize if begun else 1, begun.length if begun else 0)
+        journal = _Journal(folder)
         try:
             for codes in builder.take():
                 file.write(codes)
@@ -156,8 +158,8 @@ class _Request:
                 if file.length - durable >= _DURABLE:
                     durable = file.length
                     self._check_room(folder)
-                    file.sync()
-                    write_whole(folder / _ABOUT, _as_json(self._about(builder, file.itemsize, "", [])))
+                    journal.note(file, self._about(builder, file.itemsize, "", []))
+            journal.wait()
             file.sync()
         except OSError as error:
             raise CorpusError(
@@ -165,6 +167,7 @@ class _Request:
                 "CHARLOOM_CACHE may name a folder with more room."
             ) from None
         finally:
+            journal.close()
             file.close()
         return file.itemsize
 
@@ -188,6 +191,41 @@ class _Request:
             raw=raw,
             notices=tuple(notices),
         )
+
+
+class _Journal:
+    """Writes down how far an index is, once that much of it is durable, while the text is read on.
+
+    Args:
+        folder: Of the index.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _ABOUT
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def note(self, file: CodesFile, about: _About) -> None:
+        """Write this down when all that the file holds now is on the disk; wait for what was to be written before."""
+        self.wait()
+        self._last = self._pool.submit(self._write, file.duplicate(), about)
+
+    def _write(self, descriptor: int, about: _About) -> None:
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        write_whole(self._path, _as_json(about))
+
+    def wait(self) -> None:
+        """Wait until the last note is written; ``OSError`` if it could not be."""
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+    def close(self) -> None:
+        """Let the last note be written, and take no more."""
+        self._pool.shutdown()
 
 
 def _skip(builder: IndexBuilder, pieces: Iterator[str], begun: _About) -> None:

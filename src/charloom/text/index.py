@@ -206,6 +206,11 @@ class CodesFile:
         self._file.write(codes.astype(f"<u{self.itemsize}", copy=False).data)
         self.length += len(codes)
 
+    def duplicate(self) -> int:
+        """Return a descriptor of the file, to be closed by the caller; all that was written is handed to the system."""
+        self._file.flush()
+        return os.dup(self._file.fileno())
+
     def sync(self) -> None:
         """Make what was written durable."""
         self._file.flush()

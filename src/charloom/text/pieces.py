@@ -143,7 +143,7 @@ class _Reading:
     def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
         encoding, at_start, marked = self.format.encoding, True, False
         decoder = codecs.getincrementaldecoder(encoding)(self.errors)
-        read, lines = 0, 0
+        read = lines = 0
         for chunk in chunks:
             if read == 0:
                 marked = marked_encoding(chunk) is not None
@@ -153,8 +153,12 @@ class _Reading:
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
+                if source.path is not None:
+                    lines = self._lines_before(source, read)
                 raise CorpusError(explain_undecodable(chunk, source.name, encoding, error, (read, lines))) from None
-            read, lines = read + len(chunk), lines + chunk.count(b"\n")
+            read += len(chunk)
+            if source.path is None:
+                lines += chunk.count(b"\n")
             if at_start and (text or not chunk):
                 at_start = False
                 dropped = text.startswith("\ufeff")
@@ -163,6 +167,21 @@ class _Reading:
                 yield text[1:] if dropped else text
             elif text:
                 yield text
+
+    def _lines_before(self, source: Source, place: int) -> int:
+        """Return the line feeds before a place of a file: counted when they are asked for, as counting takes time."""
+        assert source.path is not None
+        with source.path.open("rb") as file:
+            chunks = _Reading(self.format, self.errors, [], None, RawDigest())._chunks(
+                _Seen(file, lambda *_: None), source.name
+            )
+            lines = 0
+            for chunk in chunks:
+                lines += chunk[:place].count(b"\n")
+                place -= len(chunk)
+                if place <= 0:
+                    break
+        return lines
 
     def _is_binary(self, start: bytes) -> bool:
         wide = self.format.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
