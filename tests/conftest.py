@@ -110,3 +110,20 @@ def cli(tmp_path, monkeypatch):
         return Result(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace"))
 
     return call
+
+
+@pytest.fixture
+def quick_cli(tmp_path, monkeypatch, capfdbinary):
+    """Run a command as ``cli`` does, but in this process: where many are run, and torch is loaded once."""
+    from charloom.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def call(*arguments):
+        capfdbinary.readouterr()
+        code = main([str(argument) for argument in arguments])
+        out, err = capfdbinary.readouterr()
+        return Result(code, out.decode("utf-8"), err.decode("utf-8", "replace"))
+
+    return call

@@ -134,18 +134,20 @@ def test_a_model_of_bytes_is_saved_and_loaded(model, tmp_path):
         make_vocabulary(BYTES[:-1], "byte")
 
 
-def test_any_file_is_learned_and_judged(tmp_path, cli):
+def test_any_file_is_learned_and_judged(tmp_path, quick_cli):
     (tmp_path / "any.bin").write_bytes(np.random.default_rng(0).integers(0, 256, 4000, np.uint8).tobytes())
     sizes = ("--set", "hidden_size=8", "--steps", 5, "-q")
-    assert cli("train", str(tmp_path / "any.bin"), "--unit", "byte", "-o", str(tmp_path / "run"), *sizes).code == 0
-    done = cli("score", str(tmp_path / "run"), str(tmp_path / "any.bin"), "--json")
+    assert (
+        quick_cli("train", str(tmp_path / "any.bin"), "--unit", "byte", "-o", str(tmp_path / "run"), *sizes).code == 0
+    )
+    done = quick_cli("score", str(tmp_path / "run"), str(tmp_path / "any.bin"), "--json")
     assert done.code == 0, done.err
-    assert cli("report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html"), "-q").code == 0
-    info = cli("info", str(tmp_path / "run"), "--json").json
+    assert quick_cli("report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html"), "-q").code == 0
+    info = quick_cli("info", str(tmp_path / "run"), "--json").json
     assert info["unit"] == "byte" and info["vocabulary_size"] == 256
-    again = cli("train", "--resume", str(tmp_path / "run"), "--steps", 3, "-q")
+    again = quick_cli("train", "--resume", str(tmp_path / "run"), "--steps", 3, "-q")
     assert again.code == 0, again.err
-    grown = cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
+    grown = quick_cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
     assert grown.code == 2 and "reads bytes" in grown.err
 
 

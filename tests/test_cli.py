@@ -53,9 +53,9 @@ def test_train_then_generate_then_score_then_info(cli, text):
     assert info["corpus_sha256"] == charloom.Corpus.read("my book.txt").sha256 and info["recipe"] == "auto"
 
 
-def test_several_runs_of_a_corpus_are_numbered(cli, text):
+def test_several_runs_of_a_corpus_are_numbered(quick_cli, text):
     Path("book.txt").write_text(text)
-    folders = [cli("train", "book.txt", "--steps", 2, "--json", *SMALL).json["run"] for _ in range(2)]
+    folders = [quick_cli("train", "book.txt", "--steps", 2, "--json", *SMALL).json["run"] for _ in range(2)]
     assert folders == [str(Path("runs") / name) for name in ("book", "book-2")]
 
 
@@ -232,21 +232,21 @@ def test_where_torch_is_missing_train_says_how_to_get_it(cli, text):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_training_goes_on_and_finds_its_text(cli, text):
+def test_a_training_goes_on_and_finds_its_text(quick_cli, text):
     Path("texts").mkdir()
     Path("texts/book.txt").write_text(text)
-    assert cli("train", "texts", "--steps", 20, "-o", "run", *SMALL).code == 0
-    longer = cli("train", "--resume", "run", "--steps", 10, "--json")
+    assert quick_cli("train", "texts", "--steps", 20, "-o", "run", *SMALL).code == 0
+    longer = quick_cli("train", "--resume", "run", "--steps", 10, "--json")
     assert longer.code == 0 and longer.json["steps"] == 30 and "going on after step 20" in longer.err
     Path("texts").rename("moved")
-    lost = cli("train", "--resume", "run", "--steps", 10)
+    lost = quick_cli("train", "--resume", "run", "--steps", 10)
     assert lost.code == 2 and "Its text is wanted" in lost.err and "charloom train TEXT --resume run" in lost.err
-    assert cli("train", "moved", "--resume", "run", "--steps", 10, "--json").json["steps"] == 40
+    assert quick_cli("train", "moved", "--resume", "run", "--steps", 10, "--json").json["steps"] == 40
     Path("other.txt").write_text(text + "Ωδή")
-    other = cli("train", "other.txt", "--resume", "run", "--new-text", "--steps", 5, "--json")
+    other = quick_cli("train", "other.txt", "--resume", "run", "--new-text", "--steps", 5, "--json")
     assert other.json["steps"] == 45 and "3 characters of other that the model does not know yet" in other.err
-    begun = cli("train", "moved/book.txt", "--init", "run", "--steps", 1, "--json", "--set", "batch_size=4")
-    assert begun.code == 0 and cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωήδ")
+    begun = quick_cli("train", "moved/book.txt", "--init", "run", "--steps", 1, "--json", "--set", "batch_size=4")
+    assert begun.code == 0 and quick_cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωήδ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

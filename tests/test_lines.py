@@ -196,10 +196,10 @@ def test_activations_start_anew(model):
     assert np.array_equal(one.hidden[-2:], two.hidden[-2:]) and not np.array_equal(one.hidden[0], two.hidden[0])
 
 
-def test_names_are_learned_and_told_apart(cli, corpus):
+def test_names_are_learned_and_told_apart(quick_cli, corpus):
     Path("names.txt").write_text(corpus.text)
     sizes = ("--set", "hidden_size=24", "--set", "num_layers=1", "--set", "batch_size=16")
-    done = cli("train", "names.txt", "--lines", "--steps", 150, "-o", "run", *sizes)
+    done = quick_cli("train", "names.txt", "--lines", "--steps", 150, "-o", "run", *sizes)
     assert done.code == 0, done.err
     assert "100 lines are texts of their own; 1 empty ones are left out" in done.err
     assert "are new" in done.err and "are lines of its text" in done.err
@@ -207,19 +207,19 @@ def test_names_are_learned_and_told_apart(cli, corpus):
     assert model.saved.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
     held_out = corpus.parts(0.1).validation.text
     assert math.isclose(model.score(held_out).nats_per_char, model.facts["val_loss"], rel_tol=1e-4)
-    written = cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
+    written = quick_cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
     assert written.count("\n") >= 6 and all(2 < len(line) < 30 for line in written.split())
-    assert cli("generate", "run", "-p", "an", "--max-lines", 1, "-q").out.startswith("an")
-    scores = cli("score", "run", "names.txt", "--per-line", "--json").json["lines"]
+    assert quick_cli("generate", "run", "-p", "an", "--max-lines", 1, "-q").out.startswith("an")
+    scores = quick_cli("score", "run", "names.txt", "--per-line", "--json").json["lines"]
     noise = model.score_many(["xqzj" if set("xqzj") <= set(model.vocabulary.characters) else "uuuuaaaa"])[0]
     assert sum(row["bits_per_char"] or 9 for row in scores) / len(scores) < noise.bits_per_char
-    new = cli("generate", "run", "--max-lines", 6, "--seed", 2, "--novelty", "--json").json["samples"][0]
+    new = quick_cli("generate", "run", "--max-lines", 6, "--seed", 2, "--novelty", "--json").json["samples"][0]
     lines = new["text"].split()
     known = set(corpus.parts(0.1).training.text.split())
     assert new["novelty"]["lines"] == len(lines) == 6
     assert new["novelty"]["copied_lines"] == sum(line in known for line in lines)
-    assert cli("report", "run", "-q").code == 0
-    info = cli("info", "run").out
+    assert quick_cli("report", "run", "-q").code == 0
+    info = quick_cli("info", "run").out
     assert "each is a text of its own" in info
 
 

@@ -122,15 +122,15 @@ def test_what_is_written_is_compared_with_the_training_text(made, run, text):
     assert training
 
 
-def test_a_run_finds_its_text_again(cli, text):
+def test_a_run_finds_its_text_again(quick_cli, text):
     Path("book.txt").write_text(text)
     sizes = ("--set", "hidden_size=16", "--set", "num_layers=1")
-    assert cli("train", "book.txt", "-o", "run", "--steps", 40, "-q", *sizes).code == 0
+    assert quick_cli("train", "book.txt", "-o", "run", "--steps", 40, "-q", *sizes).code == 0
     split = charloom.Corpus(text).split(0.1)
     found = trace_back("run")
     assert found.parts.training.text == split.training and found.parts.validation.text == split.validation
     assert found.missing == ""
-    done = cli("report", "run", "--json", "--figures", "pictures")
+    done = quick_cli("report", "run", "--json", "--figures", "pictures")
     assert done.code == 0, done.err
     assert done.json["characters"] == len(split.validation) - 1
     assert [one["temperature"] for one in done.json["copies"]] == list(TEMPERATURES)
@@ -140,7 +140,7 @@ def test_a_run_finds_its_text_again(cli, text):
     assert "has changed" in trace_back("run").missing
     Path("book.txt").unlink()
     assert "not at hand" in trace_back("run").missing
-    assert "not at hand" in cli("generate", "run", "--novelty").err
+    assert "not at hand" in quick_cli("generate", "run", "--novelty").err
 
 
 def test_what_is_generated_can_be_compared(cli, text):

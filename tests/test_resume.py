@@ -11,7 +11,7 @@ import torch
 
 import charloom
 from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
-from charloom.model.model_file import load_checkpoint, load_model
+from charloom.model.model_file import load_checkpoint, load_model, save_model
 from charloom.model.run_folder import checkpoint_path, checkpoint_steps
 from charloom.plan.recipes import RECIPES, Recipe
 from charloom.text.corpus import Corpus
@@ -337,3 +337,12 @@ def test_a_disk_without_room_is_refused_at_the_start(corpus, tmp_path, monkeypat
     with pytest.raises(RunError, match=r"1\.0 MB free, but 3 checkpoints of this model need 3\.\d MB"):
         next(run_training(corpus, recipe(), str(tmp_path / "run")))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_stands_beyond_its_text_is_refused(corpus, tmp_path):
+    train(corpus, tmp_path / "run", steps=14)
+    path = checkpoint_path(tmp_path / "run", checkpoint_steps(tmp_path / "run")[-1])
+    saved, training = load_checkpoint(path)
+    save_model(path, saved, replace(training, facts={**training.facts, "position": [0, 10**9]}))
+    with pytest.raises(RunError, match="no batch 1000000000"):
+        resume(corpus, tmp_path / "run", more={"steps": 5})

@@ -93,7 +93,10 @@ class Trainer:
         tensors = training.tensors if same_text else {k: v for k, v in training.tensors.items() if "state." not in k}
         self.updates.restore(tensors, facts["step"])
         self.updates.rate_factor = facts["rate_factor"]
-        self.updates.batches.position = Position(*facts["position"]) if same_text else Position()
+        position = Position(*facts["position"]) if same_text else Position()
+        if position.index >= self.updates.batches.batches_per_epoch:
+            raise ValueError(f"there is no batch {position.index} in an epoch")
+        self.updates.batches.position = position
         self.history.restore(facts["history"], training.tensors)
         self.history.seconds = facts["seconds"]
         if not same_text:
