@@ -178,7 +178,7 @@ def test_minutes_become_steps_once_by_measuring(corpus, tmp_path, monkeypatch):
 
 def test_a_time_is_kept(corpus, tmp_path):
     finish = list(run_training(long(corpus), recipe(minutes=0.1, patience=0), str(tmp_path / "run")))[-1]
-    assert 3 < finish.seconds < 12  # 6 s were asked for; short steps on a shared machine vary
+    assert 3 < finish.seconds < 18  # 6 s were asked for; a shared machine may become twice as slow meanwhile
 
 
 def test_asked_to_stop_it_saves_and_ends(corpus, tmp_path):
