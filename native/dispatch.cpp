@@ -16,7 +16,6 @@ namespace charloom {
     extern const Kernels kernels;                                                                                    \
     extern const WindowKernels<float> float32_windows;                                                               \
     extern const WindowKernels<Bfloat16> bfloat16_windows;                                                           \
-    double cross_entropy(float* logits, const int64_t* targets, int from, int to, int length, float scale);          \
     }
 
 CHARLOOM_DECLARE(portable)
@@ -53,7 +52,7 @@ bool multiplies_bfloat16() {
 }
 
 #if defined(CHARLOOM_TRAINING)
-#define CHARLOOM_TRAINING_KERNELS(isa) {&isa::float32_windows, &isa::bfloat16_windows, isa::cross_entropy}
+#define CHARLOOM_TRAINING_KERNELS(isa) {&isa::float32_windows, &isa::bfloat16_windows}
 
 const TrainingKernels* training_kernels_named(const char* isa) {
     const auto is = [isa](const char* name) { return std::strcmp(isa, name) == 0; };

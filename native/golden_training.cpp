@@ -52,7 +52,8 @@ static void window(const WindowKernels<Real>& kernels, bool lstm, int hidden, bo
     auto h = numbers(state, 7.0f, 1.0f), c = numbers(lstm ? state : 0, 8.0f, 1.0f);
     auto hiddens = reals(h, Real()), cells = reals(c, Real());
     hiddens.resize((T + 1) * state), cells.resize(lstm ? (T + 1) * state : 0);
-    std::vector<Real> active(4 * T * state), out(masked ? T * state : 0);
+    const int width = 4 * hidden + 3;
+    std::vector<Real> active(size_t(T) * B * width), out(masked ? T * state : 0);
     std::vector<float> carried(state), table(V * G * H);
     Recurrent<Real> recurrent;
     recurrent.lstm = lstm;
@@ -63,16 +64,27 @@ static void window(const WindowKernels<Real>& kernels, bool lstm, int hidden, bo
     w.steps = T, w.streams = B, w.input = input.data(), w.index = looked_up ? index.data() : nullptr;
     w.bias = bias.data(), w.mask = masked ? mask.data() : nullptr, w.hidden = h.data();
     w.cell = lstm ? c.data() : nullptr, w.hiddens = hiddens.data(), w.cells = lstm ? cells.data() : nullptr;
-    w.active = active.data(), w.out = masked ? out.data() : nullptr;
+    w.active = active.data(), w.width = width, w.out = masked ? out.data() : nullptr;
     w.gradient = gradient.data(), w.last = last.data(), w.carried = carried.data();
     in_steps(2, T, [&](int t, int part, int parts) { kernels.forward(recurrent, w, t, part, parts); });
     in_steps(2, T, [&](int t, int part, int parts) { kernels.backward(recurrent, w, T - 1 - t, part, parts); });
     in_team(2, [&](int part, int parts) {
-        kernels.add_rows(active.data(), 4 * hidden, index.data(), T * B, table.data(), G * hidden,
+        kernels.add_rows(active.data(), width, index.data(), T * B, table.data(), G * hidden,
                          G * hidden * part / parts, G * hidden * (part + 1) / parts);
     });
     std::printf("%.9g %.9g %.9g %.9g %.9g %.9g %.9g\n", sum_of(h), sum_of(hiddens), sum_of(cells), sum_of(active),
                 sum_of(out), sum_of(carried), sum_of(table));
+}
+
+template <class Real>
+static void loss(const WindowKernels<Real>& kernels, int known) {
+    auto logits = reals(numbers(7 * size_t(known), 1.0f, 3.0f), Real());
+    const auto bias = numbers(known, 9.0f, 0.5f);
+    std::vector<float> grad_bias(known);
+    const std::vector<int64_t> targets(7, known - 1);
+    const double sum =
+        kernels.cross_entropy(logits.data(), bias.data(), targets.data(), 0, 7, known, 0.5f, grad_bias.data());
+    std::printf("%.9g %.9g %.9g\n", sum, sum_of(logits), sum_of(grad_bias));
 }
 
 int main(int argc, char** argv) {
@@ -84,13 +96,10 @@ int main(int argc, char** argv) {
         for (const int hidden : {1, 4, 16, 45, 64})
             for (const bool looked_up : {false, true})
                 for (const bool masked : {false, true}) window(*kernels->float32, lstm, hidden, looked_up, masked);
-    for (const int known : {1, 15, 16, 70}) {
-        auto logits = numbers(7 * size_t(known), 1.0f, 3.0f);
-        const std::vector<int64_t> targets(7, known - 1);
-        const double loss = kernels->cross_entropy(logits.data(), targets.data(), 0, 7, known, 0.5f);
-        std::printf("%.9g %.9g\n", loss, sum_of(logits));
-    }    for (const bool lstm : {false, true})  // last: they depend a little more on the instruction set
+    for (const int known : {1, 15, 16, 70}) loss(*kernels->float32, known);
+    for (const bool lstm : {false, true})  // last: they depend a little more on the instruction set
         for (const int hidden : {2, 16, 46, 64})
             for (const bool looked_up : {false, true})
                 for (const bool masked : {false, true}) window(*kernels->bfloat16, lstm, hidden, looked_up, masked);
+    for (const int known : {1, 15, 16, 70}) loss(*kernels->bfloat16, known);
 }

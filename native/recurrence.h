@@ -26,9 +26,10 @@ struct Window {
     float* cell = nullptr;           // (B, H), of an LSTM: likewise
     Real* hiddens = nullptr;         // (T+1, B, H); the first are before the window
     Real* cells = nullptr;           // (T+1, B, H), of an LSTM: likewise; null if nothing goes backwards
-    Real* active = nullptr;          // (T, B, 4, H): r, z, n and what the state says to n; or i, f, g, o. Backwards
-                                     // they become the gradients of what is added up before those functions. Null if
-                                     // nothing goes backwards
+    Real* active = nullptr;          // (T, B, W): r, z, n and what the state says to n; or i, f, g, o: 4*H numbers, and
+                                     // room. Backwards they become the gradients of what is added up before those
+                                     // functions. Null if nothing goes backwards
+    int64_t width = 0;               // W
     Real* out = nullptr;             // (T, B, H): hidden vectors times the mask, where there is one
     const Real* gradient = nullptr;  // (T, B, H), backwards: of the hidden vectors (times the mask, if there is one)
     const float* last = nullptr;     // (B, H), backwards: what else the last hidden vectors are told, or null
@@ -61,14 +62,15 @@ struct WindowKernels {
     // `stride` apart.
     void (*add_rows)(const Real* rows, int64_t stride, const int64_t* ids, int64_t count, float* table, int width,
                      int from, int to);
+    // logits (N, V), still without their bias (V), rows from <= i < to, become gradients of the loss times `scale`, whose
+    // sums are added to `grad_bias` (V); returns the sum of the losses of those rows, -log softmax(logits + bias)[target].
+    double (*cross_entropy)(Real* logits, const float* bias, const int64_t* targets, int from, int to, int length,
+                            float scale, float* grad_bias);
 };
 
 struct TrainingKernels {
     const WindowKernels<float>* float32;
     const WindowKernels<Bfloat16>* bfloat16;
-    // logits (N, V), rows from <= i < to, become gradients of the loss times `scale`; returns the sum of the losses
-    // of those rows, -log softmax(logits)[target].
-    double (*cross_entropy)(float* logits, const int64_t* targets, int from, int to, int length, float scale);
 };
 
 // Whether this processor has instructions for products of Bfloat16.

@@ -82,7 +82,7 @@ public:
 
     void forward(Array<const N, 2> input, std::optional<Array<const int64_t, 2>> index,
                  std::optional<Array<const float, 1>> bias, Array<float, 2> hidden, State cell, Array<N, 3> hiddens,
-                 Out<3> cells, Out<4> active, std::optional<Array<const float, 2>> mask, Out<3> out,
+                 Out<3> cells, Out<3> active, std::optional<Array<const float, 2>> mask, Out<3> out,
                  int threads) const {
         Window<Real> w = window(hiddens, cells, active, mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden, rows = int64_t(input.shape(0));
@@ -114,7 +114,7 @@ public:
     }
 
     void backward(Array<const N, 3> gradient, std::optional<Array<const float, 2>> mask, Array<N, 3> hiddens,
-                  Out<3> cells, Array<N, 4> active, std::optional<Array<const float, 2>> last,
+                  Out<3> cells, Array<N, 3> active, std::optional<Array<const float, 2>> last,
                   Array<float, 2> carried, int threads) const {
         Window<Real> w = window(hiddens, cells, std::optional(active), mask);
         const int64_t T = w.steps, B = w.streams, H = recurrent_.hidden;
@@ -132,10 +132,13 @@ public:
     }
 
 private:
-    Window<Real> window(const Array<N, 3>& hiddens, const Out<3>& cells, const Out<4>& active,
+    Window<Real> window(const Array<N, 3>& hiddens, const Out<3>& cells, const Out<3>& active,
                         const std::optional<Array<const float, 2>>& mask) const {
         const int64_t T = int64_t(hiddens.shape(0)) - 1, B = int64_t(hiddens.shape(1)), H = recurrent_.hidden;
-        if (active) require_shape(*active, {T, B, 4, H}, "active of a wrong shape");
+        if (active) {
+            require(int64_t(active->shape(2)) >= 4 * H, "active too narrow");
+            require_shape(*active, {T, B, int64_t(active->shape(2))}, "active of a wrong shape");
+        }
         require_shape(hiddens, {T + 1, B, H}, "hiddens of a wrong shape");
         if (cells) require_shape(*cells, {T + 1, B, H}, "cells of a wrong shape");
         if (mask) require_shape(*mask, {B, H}, "mask of a wrong shape");
@@ -145,6 +148,7 @@ private:
         w.hiddens = as_reals(hiddens.data());
         w.cells = as_reals(data_of(cells));
         w.active = as_reals(data_of(active));
+        w.width = active ? int64_t(active->shape(2)) : 0;
         w.mask = data_of(mask);
         return w;
     }
@@ -153,19 +157,23 @@ private:
     Recurrent<Real> recurrent_;
 };
 
-double cross_entropy(Array<float, 2> logits, Array<const int64_t, 1> targets, float scale, const std::string& isa,
-                     int threads) {
+template <class N>
+double cross_entropy(Array<N, 2> logits, Array<const float, 1> bias, Array<const int64_t, 1> targets, double scale,
+                     Array<float, 2> grad_bias, const std::string& isa, int threads) {
     const auto length = int(logits.shape(1));
     require(targets.shape(0) == logits.shape(0), "targets of a wrong length");
+    require_shape(bias, {length}, "bias of a wrong length");
+    require_shape(grad_bias, {std::max(threads, 1), length}, "grad_bias of a wrong shape");
     for (size_t i = 0; i < targets.size(); ++i)
         require(targets.data()[i] >= 0 && targets.data()[i] < length, "a target out of range");
-    const TrainingKernels& kernels = kernels_of(isa);
+    const auto& kernels = windows_of(kernels_of(isa), N());
     std::vector<double> losses(std::max(threads, 1));
     nb::gil_scoped_release unlocked;
     in_team(threads, [&](int part, int parts) {
         const auto count = int64_t(logits.shape(0));
-        losses[part] = kernels.cross_entropy(logits.data(), targets.data(), int(count * part / parts),
-                                             int(count * (part + 1) / parts), length, scale);
+        losses[part] = kernels.cross_entropy(as_reals(logits.data()), bias.data(), targets.data(),
+                                             int(count * part / parts), int(count * (part + 1) / parts), length,
+                                             float(scale), grad_bias.data() + int64_t{part} * length);
     });
     return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
@@ -188,18 +196,26 @@ void add_rows(nb::ndarray<const N, nb::ndim<2>, nb::device::cpu> rows, Array<con
 
 }  // namespace
 
+// An array that must be as it is: converted, it would be a copy that is written to in vain.
+auto given(const char* name) { return nb::arg(name).noconvert(); }
+
 template <class N>
 void bind_windows(nb::module_& m, const char* name) {
     using R = Recurrence<N>;
     nb::class_<R>(m, name)
         .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
-        .def("pack", &R::pack, "weight_hh"_a, "threads"_a)
-        .def("forward", &R::forward, "input"_a, "index"_a.none(), "bias"_a.none(), "hidden"_a, "cell"_a.none(),
-             "hiddens"_a, "cells"_a.none(), "active"_a.none(), "mask"_a.none(), "out"_a.none(), "threads"_a)
-        .def("backward", &R::backward, "gradient"_a, "mask"_a.none(), "hiddens"_a, "cells"_a.none(), "active"_a,
-             "last"_a.none(), "carried"_a, "threads"_a);
-    m.def("add_rows", &add_rows<N>, "rows"_a, "ids"_a, "table"_a, "isa"_a, "threads"_a,
+        .def("pack", &R::pack, given("weight_hh"), "threads"_a)
+        .def("forward", &R::forward, given("input"), given("index").none(), given("bias").none(), given("hidden"),
+             given("cell").none(), given("hiddens"), given("cells").none(), given("active").none(),
+             given("mask").none(), given("out").none(), "threads"_a)
+        .def("backward", &R::backward, given("gradient"), given("mask").none(), given("hiddens"),
+             given("cells").none(), given("active"), given("last").none(), given("carried"), "threads"_a);
+    m.def("add_rows", &add_rows<N>, given("rows"), given("ids"), given("table"), "isa"_a, "threads"_a,
           "table[ids[i]] += rows[i].");
+    m.def("cross_entropy", &cross_entropy<N>, given("logits"), given("bias"), given("targets"), "scale"_a,
+          given("grad_bias"), "isa"_a, "threads"_a,
+          "Return the sum of -log softmax(logits + bias)[target]; logits become its gradient times scale, whose sums "
+          "each thread adds to its row of grad_bias.");
 }
 
 void bind(nb::module_& m) {
@@ -210,8 +226,6 @@ void bind(nb::module_& m) {
     m.def(
         "share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a,
         "Use the threads of this OpenMP library, if it is loaded.");
-    m.def("cross_entropy", &cross_entropy, "logits"_a, "targets"_a, "scale"_a, "isa"_a, "threads"_a,
-          "Return the sum of -log softmax(logits)[target]; logits become its gradient times scale.");
 }
 
 }  // namespace charloom

@@ -8,7 +8,7 @@
 #include "isa.h"
 #include "recurrence.h"
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
 
@@ -29,9 +29,16 @@ typedef float Floats __attribute__((vector_size(WIDTH * sizeof(float))));
 typedef uint32_t Words __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
 typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
 
+#if defined(__AVX512F__)
+inline __mmask16 first(int count) { return __mmask16((1u << count) - 1); }
+#endif
+
 // The first `count` numbers of a vector, or all of them; the others are 0.
 inline Floats load(const float* from, int count = WIDTH) {
     Floats vector{};
+#if defined(__AVX512F__)
+    if (count < WIDTH) return std::bit_cast<Floats>(_mm512_maskz_loadu_ps(first(count), from));
+#endif
     if (count >= WIDTH)
         std::memcpy(&vector, from, sizeof(vector));
     else
@@ -40,6 +47,9 @@ inline Floats load(const float* from, int count = WIDTH) {
 }
 
 inline void store(float* to, Floats vector, int count = WIDTH) {
+#if defined(__AVX512F__)
+    if (count < WIDTH) return _mm512_mask_storeu_ps(to, first(count), std::bit_cast<__m512>(vector));
+#endif
     if (count >= WIDTH)
         std::memcpy(to, &vector, sizeof(vector));
     else
@@ -47,12 +57,18 @@ inline void store(float* to, Floats vector, int count = WIDTH) {
 }
 
 inline Floats load(const Bfloat16* from, int count = WIDTH) {
+#if defined(__AVX512F__)  // gcc 12 makes five instructions of the conversion below, and a call of an odd count
+    const __m256i halves = count < WIDTH ? _mm256_maskz_loadu_epi16(first(count), from)
+                                         : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return std::bit_cast<Floats>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+#else
     Halves halves{};
     if (count >= WIDTH)
         std::memcpy(&halves, from, sizeof(halves));
     else
         for (int i = 0; i < count; ++i) halves[i] = from[i].bits;
     return std::bit_cast<Floats>(__builtin_convertvector(halves, Words) << 16);
+#endif
 }
 
 // Rounded to the nearest, of two equally near to the even one; what is no number stays none.
@@ -68,6 +84,9 @@ inline Halves halves_of(Floats vector) {
 
 inline void store(Bfloat16* to, Floats vector, int count = WIDTH) {
     const Halves halves = halves_of(vector);
+#if defined(__AVX512F__)
+    if (count < WIDTH) return _mm256_mask_storeu_epi16(to, first(count), std::bit_cast<__m256i>(halves));
+#endif
     if (count >= WIDTH)
         std::memcpy(to, &halves, sizeof(halves));
     else

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "flush.h"
+#include "loss.h"
 #include "maths.h"
 #include "panels.h"
 
@@ -34,7 +35,7 @@ void ask_forward(const Recurrent<Real>& r, const Window<Real>& w, Place p) {
     for (int i = 0; i < STREAMS; ++i) {
         const int64_t row = p.row(w, i);
         ask_for(w.input + (w.index ? w.index[row] : row) * GATES * H + p.unit, H, GATES);
-        if (w.active) ask_for(w.active + row * 4 * H + p.unit, H, 4);
+        if (w.active) ask_for(w.active + row * w.width + p.unit, H, 4);
         ask_for(w.hiddens + (row + w.streams) * H + p.unit, H, 1);
     }
 }
@@ -45,7 +46,7 @@ void ask_backward(const Recurrent<Real>& r, const Window<Real>& w, Place p) {
     for (int v = 0; v < BACK; ++v)
         for (int i = 0; i < STREAMS; ++i) {
             const int64_t at = p.row(w, i) * H + p.unit + v * WIDTH;
-            ask_for(w.active + p.row(w, i) * 4 * H + p.unit + v * WIDTH, H, 4);
+            ask_for(w.active + p.row(w, i) * w.width + p.unit + v * WIDTH, H, 4);
             ask_for(w.hiddens + at, H, 1);
             ask_for(w.gradient + at, H, 1);
         }
@@ -55,14 +56,14 @@ void ask_backward(const Recurrent<Real>& r, const Window<Real>& w, Place p) {
 template <class Real>
 void keep(const Window<Real>& w, int64_t row, int H, int unit, const Floats (&parts)[4]) {
     if (w.active)
-        for (int part = 0; part < 4; ++part) store(w.active + (row * 4 + part) * H + unit, parts[part], H - unit);
+        for (int part = 0; part < 4; ++part) store(w.active + row * w.width + part * H + unit, parts[part], H - unit);
 }
 
 // What was kept, or the gradients that took its place.
 template <class Real>
 std::array<Floats, 4> kept(const Window<Real>& w, int64_t row, int H, int unit) {
     std::array<Floats, 4> parts;
-    for (int part = 0; part < 4; ++part) parts[part] = load(w.active + (row * 4 + part) * H + unit, H - unit);
+    for (int part = 0; part < 4; ++part) parts[part] = load(w.active + row * w.width + part * H + unit, H - unit);
     return parts;
 }
 
@@ -164,12 +165,12 @@ void backward_tile(const Recurrent<Real>& r, const Window<Real>& w, const Real* 
                 sums[i][v] = load(w.last + int64_t{p.stream + i} * H + unit, H - unit);
             }
     } else {
-        const Real* gates = w.active + (p.row(w, 0) + w.streams) * 4 * H;  // of the next step: gradients by now
+        const Real* gates = w.active + (p.row(w, 0) + w.streams) * w.width;  // of the next step: gradients by now
         if (r.lstm) {
-            multiply(panel, gates, 4 * H, 4 * H, sums);
+            multiply(panel, gates, w.width, 4 * H, sums);
         } else {  // r, z, and behind n what the state says to n
-            multiply(panel, gates, 4 * H, 2 * H, sums);
-            multiply(panel + int64_t{2} * H * BACK * WIDTH, gates + 3 * H, 4 * H, H, sums);
+            multiply(panel, gates, w.width, 2 * H, sums);
+            multiply(panel + int64_t{2} * H * BACK * WIDTH, gates + 3 * H, w.width, H, sums);
         }
     }
     for (int v = 0; v < BACK; ++v) {
@@ -249,7 +250,8 @@ void add_rows(const Real* rows, int64_t stride, const int64_t* ids, int64_t coun
 }
 
 template <class Real>
-constexpr WindowKernels<Real> WINDOWS = {allocate<Real>, pack<Real>, forward<Real>, backward<Real>, add_rows<Real>};
+constexpr WindowKernels<Real> WINDOWS = {allocate<Real>, pack<Real>,     forward<Real>,
+                                         backward<Real>, add_rows<Real>, cross_entropy<Real>};
 
 }  // namespace
 }  // namespace charloom::CHARLOOM_ISA

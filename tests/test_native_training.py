@@ -164,7 +164,7 @@ def test_a_stream_is_computed_as_it_would_be_alone(isa, cell, dtype, streams):
 
 @both
 @precisions
-def test_the_number_of_threads_changes_nothing(isa, cell, dtype):
+def test_the_number_of_threads_changes_nothing_but_pytorchs_own_products(isa, cell, dtype):
     results = []
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
@@ -174,8 +174,11 @@ def test_the_number_of_threads_changes_nothing(isa, cell, dtype):
         results.append([out.detach(), *gradients(inputs, out, after)])
     torch.set_num_threads(before)
     for other in results[1:]:
-        for one, another in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(one.float(), another.float())
+        for place, (one, another) in enumerate(zip(results[0], other, strict=True)):
+            if place < 2:  # hidden vectors, and what their inputs are told
+                np.testing.assert_array_equal(one.float(), another.float())
+            else:  # products by PyTorch's library, which adds up in another order with other threads on some processors
+                np.testing.assert_allclose(one.float(), another.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_that_change_before_the_gradient_is_asked_for_are_noticed():
@@ -202,8 +205,9 @@ def test_what_does_not_fit_together_is_refused():
 
 
 @pytest.mark.parametrize("known", [1, 2, 15, 16, 65, 5387])
-def test_the_loss_and_its_gradients_are_pytorchs(isa, known):
-    """Rows enough that the logits of 5,387 characters are made in several parts."""
+def test_the_loss_and_its_gradients_are_pytorchs(isa, known, monkeypatch):
+    """The logits of 5,387 characters are made in several parts."""
+    monkeypatch.setattr("charloom.training.native_loss._BYTES_AT_ONCE", 100 * 5387 * 4)
     generator = torch.Generator().manual_seed(known)
     rows = 250
     hidden, weight, bias = (
@@ -236,9 +240,11 @@ def test_a_logit_that_is_no_number_shows_in_the_loss():
 
 @both
 @pytest.mark.parametrize("dropout", [(0.0, 0.0, 0.0), (0.2, 0.3, 0.4)])
-def test_a_network_trains_the_same_without_the_compiled_module(cell, dropout, monkeypatch):
-    architecture = Architecture(7, cell, embedding_size=6, hidden_size=20, num_layers=2)
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 7, (9, 12)))
+@pytest.mark.parametrize("known", [7, 1000])
+def test_a_network_trains_the_same_without_the_compiled_module(cell, dropout, known, monkeypatch):
+    """Of a large alphabet only the characters that occur are multiplied."""
+    architecture = Architecture(known, cell, embedding_size=6, hidden_size=20, num_layers=2)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, known, (9, 12)))
     results = []
     for there in (True, False):
         if not there:

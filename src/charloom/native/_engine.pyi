@@ -81,7 +81,13 @@ class RecurrenceBfloat16(Recurrence): ...  # with the bits of bfloat16, as int16
 def multiplies_bfloat16() -> bool: ...
 def share_threads(library: str) -> bool: ...
 def cross_entropy(
-    logits: NDArray[np.float32], targets: NDArray[np.int64], scale: float, isa: str, threads: int
+    logits: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    scale: float,
+    grad_bias: NDArray[np.float32],
+    isa: str,
+    threads: int,
 ) -> float: ...
 def add_rows(
     rows: NDArray[np.float32], ids: NDArray[np.int64], table: NDArray[np.float32], isa: str, threads: int

@@ -14,6 +14,8 @@ from charloom.training.native_window import Recurrence
 
 LayerState = Tensor | tuple[Tensor, Tensor]
 
+_SMALL_ALPHABET = 512  # characters: to find out which occur costs more than to multiply them all
+
 
 @dataclass(frozen=True)
 class LayerWeights:
@@ -60,13 +62,15 @@ def read_window(
 def _first_input(embedding: Tensor, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return vectors for the first layer, and which of them each place (T, B) has; None: each place has its own.
 
-    A character always says the same, so where the alphabet is smaller than the window each is multiplied once, and the
-    rest is looking up. Under a mask it says something else in each stream.
+    A character always says the same, so each is multiplied once, and the rest is looking up; of a large alphabet those
+    that occur. Under a mask it says something else in each stream.
     """
-    if mask is None and len(embedding) < ids.numel():
+    if mask is not None:
+        return F.embedding(ids, embedding) * mask, None
+    if len(embedding) <= _SMALL_ALPHABET:
         return embedding, ids
-    vectors = F.embedding(ids, embedding)
-    return vectors if mask is None else vectors * mask, None
+    occurring, index = torch.unique(ids, return_inverse=True)
+    return F.embedding(occurring, embedding), index
 
 
 def _rows(layer: LayerWeights, x: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from charloom.training.compiled import array, division, module
 
-_LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MB: in smaller parts the products are slower, in larger ones no faster
+_BYTES_AT_ONCE = 1 << 25  # of logits: in smaller parts the products are slower, in larger ones no faster
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -28,26 +28,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         rows, known = len(hidden), len(weight)
-        at_once = max(1, _LOGITS_AT_ONCE // known)
+        at_once = max(1, _BYTES_AT_ONCE // (known * hidden.itemsize))
+        isa, threads = division()
         multiplied = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        buffer = bias.new_empty(min(rows, at_once), known)
+        grad_weight, grad_bias = torch.zeros_like(weight), bias.new_zeros(threads, known)
+        buffer = hidden.new_empty(min(rows, at_once), known)
         total = 0.0
         for start in range(0, rows, at_once):
             part = hidden[start : start + at_once]
-            logits = _logits(part, multiplied, bias, buffer[: len(part)])
-            wanted = targets[start : start + at_once]
-            total += module().cross_entropy(array(logits), array(wanted), 1 / rows, *division())
-            # from here on they are the gradients of the logits
-            grad_bias.add_(logits.sum(0))
-            gradient = logits.to(hidden.dtype)
+            logits = torch.mm(part, multiplied.t(), out=buffer[: len(part)])
+            arrays = array(logits), array(bias), array(targets[start : start + at_once])
+            total += module().cross_entropy(*arrays, 1 / rows, array(grad_bias), isa, threads)
+            gradient = logits  # is what they are from here on
             torch.mm(gradient, multiplied, out=grad_hidden[start : start + at_once])
             if gradient.dtype == grad_weight.dtype:
                 grad_weight.addmm_(gradient.t(), part)
             else:
                 grad_weight.add_(gradient.t() @ part)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias.sum(0))
         return bias.new_tensor(total / rows)
 
     @staticmethod
@@ -57,10 +56,3 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if grad_loss.item() != 1.0:
             gradients = tuple(gradient * grad_loss.to(gradient.dtype) for gradient in gradients)
         return *gradients, None
-
-
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """Return logits in float32, wherever they are multiplied in."""
-    if hidden.dtype == out.dtype:
-        return torch.addmm(bias, hidden, weight.t(), out=out)
-    return torch.add(hidden @ weight.t(), bias, out=out)

@@ -18,6 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from charloom.training.compiled import array, division, module
 
+_CACHE_LINE = 64  # bytes
+
 
 class Recurrence:
     """One layer's recurrence, with the memory in which its weights are put in order for every window.
@@ -82,7 +84,7 @@ class _Window(torch.autograd.Function):
         steps = len(rows) // streams if index is None else len(index)
         after = tuple(part.clone(memory_format=torch.contiguous_format) for part in state)  # moves with the steps
         tracks = tuple(_track(part, steps, rows.dtype) for part in (state if wanted else state[:1]))
-        active = rows.new_empty(steps, streams, 4, size) if wanted else None
+        active = rows.new_empty(steps, streams, _width(size, rows.itemsize)) if wanted else None
         out = None if mask is None else rows.new_empty(steps, streams, size)
         _, threads = division()
         recurrence.pack(array(weight_hh), threads)
@@ -119,8 +121,8 @@ class _Window(torch.autograd.Function):
             array(carried),
             division()[1],
         )
-        gates = active.flatten(0, 1).flatten(1)
         size, lstm = tracks[0].shape[2], len(tracks) == 2
+        gates = active.flatten(0, 1)[:, : 4 * size]
         said = gates if lstm else gates[:, : 3 * size]
         grad_rows = _gathered(said, ctx.index, ctx.rows)
         # what the state is told: a GRU's n through the reset gate, which is the last part of four
@@ -129,6 +131,16 @@ class _Window(torch.autograd.Function):
         grad_bias = None if lstm else told[-1].sum(0, dtype=torch.float32)
         grad_state = _grad_state(ctx, told, weight_hh, carried, lstm)
         return None, None, grad_rows, None, grad_weight, grad_bias, None, *grad_state
+
+
+def _width(size: int, itemsize: int) -> int:
+    """Return how many numbers a row of 4*H has room for: an odd number of cache lines.
+
+    Products read the same place of a dozen rows at a time. Were these a power of two apart, the first-level cache would
+    have but a few places for them all: with 1024 units a window backwards took a tenth longer.
+    """
+    lines = -(-4 * size * itemsize // _CACHE_LINE)
+    return (lines + 1 - lines % 2) * _CACHE_LINE // itemsize
 
 
 def _grad_weight(told: tuple[Tensor, ...], hiddens: Tensor, weight_hh: Tensor) -> Tensor:
