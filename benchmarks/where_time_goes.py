@@ -25,7 +25,7 @@ PARTS = {
 
 def parts_of(case):
     """Return the milliseconds of each part of a step, and of what is left."""
-    step = charloom_peer("float32")(case)
+    step = charloom_peer("auto")(case)
     for _ in range(3):
         step()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
