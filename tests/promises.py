@@ -14,6 +14,9 @@ PROMISES = {
     5: "Full disks and I/O errors neither lose data nor lie",
     6: "No number that is not finite goes unnoticed",
     7: "Opening a model file never runs code, hangs or crashes",
+    8: "Bad requests cost little",
+    9: "Local means local",
+    10: "Streams stop when nobody listens",
     11: "Text survives unchanged, and what is unknown is explained",
     12: "A corpus of any size gives a result or a reason",
 }

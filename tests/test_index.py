@@ -134,6 +134,7 @@ import sys
 from charloom.text import cache
 cache.IN_MEMORY, cache._DURABLE = 1 << 16, 1 << 20
 from charloom.text.corpus import Corpus
+print("ready", flush=True)
 corpus = Corpus.read(sys.argv[1])
 print(corpus.sha256, len(corpus))
 """
@@ -144,27 +145,40 @@ def test_kills_while_indexing(small, promise, count):
     text = "".join(f"line {i} of a long text, with a word now and then: ñ\n" for i in range(600_000))
     path = write(small / "book.txt", text)
     expected = hashlib.sha256(text.encode()).hexdigest()
-    rng, resumed, killed, waited = np.random.default_rng(0), 0, 0, 0.9
+    rng, resumed, killed = np.random.default_rng(0), 0, 0
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", _DRIVER, str(path)], check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - began
+    _forget_texts()
     while killed < count:
-        process = subprocess.Popen([sys.executable, "-c", _DRIVER, str(path)], stdout=subprocess.DEVNULL)
-        time.sleep(rng.uniform(0.25, waited))
-        process.send_signal(signal.SIGKILL)
-        if process.wait() != -signal.SIGKILL:  # it was done before
-            waited *= 0.8
-            for folder in cache.texts_folder().iterdir():
-                if folder.is_dir():
-                    for file in folder.iterdir():
-                        file.unlink()
+        process = subprocess.Popen([sys.executable, "-c", _DRIVER, str(path)], stdout=subprocess.PIPE)
+        with process:
+            process.stdout.readline()
+            if killed == 0:  # one at least when there is something to go on with
+                while not any(cache.texts_folder().glob("part-*/index.json")) and process.poll() is None:
+                    time.sleep(0.001)
+            else:
+                time.sleep(rng.uniform(0, whole))
+            process.send_signal(signal.SIGKILL)
+        if process.returncode != -signal.SIGKILL:  # it was done before
+            _forget_texts()
             continue
         killed += 1
         resumed += any(cache.texts_folder().glob("part-*/index.json"))
     done = subprocess.run([sys.executable, "-c", _DRIVER, str(path)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [expected, str(len(text))]
+    assert done.stdout.split() == ["ready", expected, str(len(text))]
     found = Corpus.read(path)
     assert found.text == text and not list(cache.texts_folder().glob("part-*/"))
     assert resumed, "no kill left anything to go on with"
     result = f"the same index; {resumed} times there was a part to go on with"
     promise(12, "SIGKILL while a text is indexed", count, result)
+
+
+def _forget_texts():
+    for folder in cache.texts_folder().iterdir():
+        if folder.is_dir():
+            for file in folder.iterdir():
+                file.unlink()
 
 
 def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypatch):
