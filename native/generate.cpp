@@ -42,8 +42,13 @@ static void write_group(const Network& network, const Writing& w, int first, int
         for (int s = 0; s < count; ++s) {
             const int stream = first + s;
             int32_t* recent = w.recent + int64_t{stream} * w.window;
+            const Sampling& sampling = w.samplings[stream];
+            int32_t* counts = w.counts ? w.counts + int64_t{stream} * vocabulary : nullptr;
+            if (sampling.presence_penalty == 0.0f && sampling.frequency_penalty == 0.0f) counts = nullptr;
             const float* logits = streams.logits(s);
-            ids[s] = sampler.draw(logits, w.sampling, recent, w.window, random_word(w.seeds[stream], w.position + t));
+            ids[s] = sampler.draw(logits, sampling, {recent + w.window - sampling.window, counts},
+                                  random_word(w.seeds[stream], w.positions[stream] + t));
+            if (counts) ++counts[ids[s]];
             if (w.window) {
                 std::copy(recent + 1, recent + w.window, recent);
                 recent[w.window - 1] = ids[s];

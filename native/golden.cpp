@@ -65,10 +65,12 @@ int main(int argc, char** argv) {
     std::vector<uint64_t> seeds(batch);
     for (int s = 0; s < batch; ++s) seeds[s] = 7 * s + 1;
     read(net, {first.data(), batch, 1, state.data(), logits.data(), true, nullptr, nullptr}, task[2]);
-    const Sampling sampling{numbers[0], task[3], numbers[1], numbers[2], numbers[3], nullptr};
+    const std::vector<Sampling> samplings(
+        batch, {numbers[0], task[3], numbers[1], numbers[2], numbers[3], window, 0.0f, 0.0f, nullptr});
+    const std::vector<uint64_t> positions(batch);
     write(net,
-          {ids.data(), batch, length, state.data(), logits.data(), seeds.data(), 0, recent.data(), window, nullptr,
-           sampling},
+          {ids.data(), batch, length, state.data(), logits.data(), seeds.data(), positions.data(), recent.data(), window,
+           nullptr, nullptr, samplings.data()},
           task[2]);
     for (int s = 0; s < batch; ++s) {
         for (int t = 0; t < length; ++t) std::printf("%d ", ids[size_t(s) * length + t]);

@@ -4,11 +4,13 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "generate.h"
@@ -85,6 +87,9 @@ Cell cell_named(const std::string& name) {
     return Cell::lstm;
 }
 
+// Of one text: inverse temperature, top_k, top_p, min_p, repetition penalty and its window, presence and frequency penalty.
+using Numbers = std::tuple<float, int, double, double, float, int, float, float>;
+
 class Engine {
 public:
     Engine(const std::string& cell, bool int8, Matrix2 table, nb::list layers, nb::handle output, Vector1 output_bias,
@@ -123,30 +128,50 @@ public:
     }
 
     void write(Output<int32_t, nb::ndim<2>> ids, Output<float, nb::ndim<4>> state, Output<float, nb::ndim<2>> logits,
-               Array<uint64_t, nb::ndim<1>> seeds, uint64_t position, Output<int32_t, nb::ndim<2>> recent,
-               float inverse_temperature, int top_k, double top_p, double min_p, float repetition_penalty,
-               std::optional<Array<uint8_t, nb::ndim<1>>> allowed,
+               Array<uint64_t, nb::ndim<1>> seeds, Array<uint64_t, nb::ndim<1>> positions,
+               Output<int32_t, nb::ndim<2>> recent, std::optional<Output<int32_t, nb::ndim<2>>> counts,
+               const std::vector<Numbers>& samplings, std::optional<Array<float, nb::ndim<2>>> bias,
                std::optional<Output<double, nb::ndim<2>>> log_probabilities, int threads) const {
         const int batch = int(ids.shape(0)), length = int(ids.shape(1));
         check_state(state, batch);
         require(int(logits.shape(0)) == batch && int(logits.shape(1)) == network_.vocabulary,
                 "logits of a wrong shape");
-        require(int(seeds.shape(0)) == batch && int(recent.shape(0)) == batch, "seeds or recent of a wrong shape");
+        require(int(seeds.shape(0)) == batch && int(positions.shape(0)) == batch && int(recent.shape(0)) == batch,
+                "seeds, positions or recent of a wrong shape");
         check_ids(recent.data(), recent.size(), -1);
-        require(!allowed || int(allowed->shape(0)) == network_.vocabulary, "allowed of a wrong shape");
+        require(!counts || (int(counts->shape(0)) == batch && int(counts->shape(1)) == network_.vocabulary),
+                "counts of a wrong shape");
+        require(!bias || (int(bias->shape(1)) == network_.vocabulary &&
+                          (bias->shape(0) == 1 || int(bias->shape(0)) == batch)),
+                "bias of a wrong shape");
         require(!log_probabilities ||
                     (int(log_probabilities->shape(0)) == batch && int(log_probabilities->shape(1)) == length),
                 "log_probabilities of a wrong shape");
-        const Sampling sampling{inverse_temperature, top_k, top_p, min_p, repetition_penalty,
-                                allowed ? allowed->data() : nullptr};
-        const Writing writing{ids.data(), batch, length, state.data(), logits.data(), seeds.data(), position,
-                              recent.data(), int(recent.shape(1)),
-                              log_probabilities ? log_probabilities->data() : nullptr, sampling};
+        const std::vector<Sampling> each = samplings_of(samplings, batch, int(recent.shape(1)), bias);
+        const Writing writing{ids.data(), batch, length, state.data(), logits.data(), seeds.data(), positions.data(),
+                              recent.data(), int(recent.shape(1)), counts ? counts->data() : nullptr,
+                              log_probabilities ? log_probabilities->data() : nullptr, each.data()};
         nb::gil_scoped_release unlocked;
         charloom::write(network_, writing, threads);
     }
 
 private:
+    // One for all texts, or one for each.
+    std::vector<Sampling> samplings_of(const std::vector<Numbers>& given, int batch, int window,
+                                       const std::optional<Array<float, nb::ndim<2>>>& bias) const {
+        require(given.size() == 1 || int(given.size()) == batch, "as many samplings as texts, or one");
+        std::vector<Sampling> made;
+        for (int i = 0; i < batch; ++i) {
+            const auto& [temperature, top_k, top_p, min_p, repetition, recent, presence, frequency] =
+                given[given.size() == 1 ? 0 : i];
+            require(recent >= 0 && recent <= window, "a window wider than recent");
+            const int64_t row = bias && bias->shape(0) > 1 ? i : 0;
+            const float* added = bias ? bias->data() + row * network_.vocabulary : nullptr;
+            made.push_back({temperature, top_k, top_p, min_p, repetition, recent, presence, frequency, added});
+        }
+        return made;
+    }
+
     void check_state(const Output<float, nb::ndim<4>>& state, int batch) const {
         require(state.shape(0) == network_.layers.size() && int(state.shape(1)) == network_.state_parts() &&
                     int(state.shape(2)) == batch && int(state.shape(3)) == network_.hidden,
@@ -189,7 +214,6 @@ NB_MODULE(_engine, m) {
         .def_prop_ro("isa", &Engine::isa)
         .def("read", &Engine::read, "ids"_a, "state"_a, "logits"_a.none(), "gates"_a.none(), "states"_a.none(),
              "threads"_a = 1)
-        .def("write", &Engine::write, "ids"_a, "state"_a, "logits"_a, "seeds"_a, "position"_a, "recent"_a,
-             "inverse_temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "repetition_penalty"_a, "allowed"_a.none(),
-             "log_probabilities"_a.none(), "threads"_a = 1);
+        .def("write", &Engine::write, "ids"_a, "state"_a, "logits"_a, "seeds"_a, "positions"_a, "recent"_a,
+             "counts"_a.none(), "samplings"_a, "bias"_a.none(), "log_probabilities"_a.none(), "threads"_a = 1);
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 namespace charloom {
@@ -37,12 +36,13 @@ uint64_t random_word(uint64_t seed, uint64_t position) {
 Sampler::Sampler(const Kernels& kernels, int vocabulary)
     : kernels_(kernels), vocabulary_(vocabulary), logits_(vocabulary), powers_(vocabulary), weights_(vocabulary) {}
 
-int Sampler::draw(const float* logits, const Sampling& sampling, const int32_t* recent, int window, uint64_t word) {
+int Sampler::draw(const float* logits, const Sampling& sampling, const Past& past, uint64_t word) {
     std::copy_n(logits, vocabulary_, logits_.begin());
-    if (sampling.allowed)
-        for (int id = 0; id < vocabulary_; ++id)
-            if (!sampling.allowed[id]) logits_[id] = -std::numeric_limits<float>::infinity();
-    if (sampling.repetition_penalty != 1.0f) penalize(recent, window, sampling.repetition_penalty);
+    if (sampling.bias)
+        for (int id = 0; id < vocabulary_; ++id) logits_[id] += sampling.bias[id];
+    if (sampling.repetition_penalty != 1.0f)
+        penalize_recent(past.recent, sampling.window, sampling.repetition_penalty);
+    if (past.counts) penalize_counts(past.counts, sampling.presence_penalty, sampling.frequency_penalty);
     if (sampling.inverse_temperature == 0.0f)
         return static_cast<int>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
     weigh(sampling.inverse_temperature);
@@ -50,7 +50,12 @@ int Sampler::draw(const float* logits, const Sampling& sampling, const int32_t* 
     return chosen(word);
 }
 
-void Sampler::penalize(const int32_t* recent, int window, float penalty) {
+void Sampler::penalize_counts(const int32_t* counts, float presence, float frequency) {
+    for (int id = 0; id < vocabulary_; ++id)
+        if (counts[id]) logits_[id] -= presence + frequency * static_cast<float>(counts[id]);
+}
+
+void Sampler::penalize_recent(const int32_t* recent, int window, float penalty) {
     for (int i = 0; i < window; ++i) {
         if (recent[i] < 0 || std::find(recent, recent + i, recent[i]) != recent + i) continue;
         float& logit = logits_[recent[i]];

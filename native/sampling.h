@@ -15,7 +15,16 @@ struct Sampling {
     double top_p = 1.0;                       // 1: all
     double min_p = 0.0;                       // 0: all
     float repetition_penalty = 1.0f;          // 1: none
-    const uint8_t* allowed = nullptr;         // (V), or null: all
+    int window = 0;                           // how many of the last ids that is for
+    float presence_penalty = 0.0f;            // 0: none
+    float frequency_penalty = 0.0f;           // 0: none
+    const float* bias = nullptr;              // (V): what is added to logits, or null: nothing
+};
+
+// What was written before, as far as drawing depends on it.
+struct Past {
+    const int32_t* recent;  // the last `Sampling::window` ids; negative ones are none
+    const int32_t* counts;  // (V): how often each was drawn for this text; null where no penalty asks for it
 };
 
 // The first word of Philox 4x64-10 for the counter (position + 1, 0, 0, 0) and the key (seed, 0).
@@ -25,11 +34,12 @@ class Sampler {
 public:
     Sampler(const Kernels& kernels, int vocabulary);
 
-    // Return the next id. `recent` are the ids that the penalty is for; negative ones are none.
-    int draw(const float* logits, const Sampling& sampling, const int32_t* recent, int window, uint64_t word);
+    // Return the next id.
+    int draw(const float* logits, const Sampling& sampling, const Past& past, uint64_t word);
 
 private:
-    void penalize(const int32_t* recent, int window, float penalty);
+    void penalize_recent(const int32_t* recent, int window, float penalty);
+    void penalize_counts(const int32_t* counts, float presence, float frequency);
     void weigh(float inverse_temperature);
     void keep_top(const Sampling& sampling);
     int chosen(uint64_t word) const;

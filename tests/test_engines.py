@@ -27,6 +27,8 @@ SAMPLINGS = [
     Sampling(1.5, top_p=0.7),
     Sampling(1.0, min_p=0.1),
     Sampling(0.9, top_k=20, top_p=0.8, min_p=0.05, repetition_penalty=1.3, repetition_window=9),
+    Sampling(0.8, presence_penalty=0.5, frequency_penalty=0.3),
+    Sampling(0, frequency_penalty=-1.5, repetition_penalty=0.7, repetition_window=3),
 ]
 
 
@@ -57,7 +59,8 @@ IDS = np.random.default_rng(0).integers(0, 67, (19, 25))
 def cursor(engine, sampling, texts=19):
     logits, state = engine.forward(IDS[:texts], engine.initial_state(texts), last=True)
     recent = np.full((texts, sampling.window), -1, np.int32)
-    return Cursor(state, logits[:, 0], np.arange(texts, dtype=np.uint64), 0, recent)
+    counts = np.zeros((texts, 67 if sampling.counts else 0), np.int32)
+    return Cursor(state, logits[:, 0], np.arange(texts, dtype=np.uint64), 0, recent, counts)
 
 
 def test_int8_is_the_judges_to_the_bit(model, isa):
@@ -84,7 +87,8 @@ def test_float32_is_the_judges_to_rounding(model, isa):
 def test_int8_draws_the_same_characters(model, isa, sampling):
     fast, judge = engines(model, "int8")
     allowed = np.arange(67) % 5 > 0
-    a, b = (engine.sample(cursor(engine, sampling), 60, sampling, allowed, True) for engine in (fast, judge))
+    bias = np.where(allowed, np.float32(0), np.float32(-np.inf))
+    a, b = (engine.sample(cursor(engine, sampling), 60, sampling, bias, True) for engine in (fast, judge))
     np.testing.assert_array_equal(a.ids, b.ids)
     np.testing.assert_allclose(a.log_probs, b.log_probs, rtol=1e-12)
     assert allowed[a.ids].all()
@@ -103,6 +107,25 @@ def test_a_text_does_not_depend_on_those_beside_it_nor_on_chunks_and_threads(mod
     np.testing.assert_array_equal(parts.recent, whole.recent)
     few = cursor(fast, sampling, 3)
     np.testing.assert_array_equal(fast.sample(few, 50, sampling).ids, together[:3])
+
+
+def test_every_text_can_be_drawn_in_its_own_way(model, isa):
+    """Together, from different positions: what each is alone, in both engines."""
+    bias = np.zeros((len(SAMPLINGS), 67), np.float32)
+    bias[:, ::7] = -np.inf
+    bias[2] = np.linspace(-3, 3, 67)
+    drawn = []
+    for engine in engines(model, "int8"):
+        alone = [cursor(engine, sampling, row + 1).rows([row]) for row, sampling in enumerate(SAMPLINGS)]
+        for row, one in enumerate(alone):  # some are on their way already
+            engine.sample(one, 3 * row, SAMPLINGS[row], bias[row])
+        together = Cursor.joined(alone)
+        ids = engine.sample(together, 40, SAMPLINGS, bias).ids
+        for row, one in enumerate(alone):
+            np.testing.assert_array_equal(engine.sample(one, 40, SAMPLINGS[row], bias[row]).ids[0], ids[row])
+        assert together.positions.tolist() == [3 * row + 40 for row in range(len(SAMPLINGS))]
+        drawn.append(ids)
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_cursors_can_be_branched(model):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.runtime.engine import Cursor, make_engine
-from charloom.runtime.generation import Request, generate, opening, prompt_ids, read_text, stand_in, start
+from charloom.runtime.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
 from charloom.runtime.language_model import Model
 from charloom.runtime.options import Ending, Sampling
 from charloom.runtime.sampling import sample_seeds
@@ -161,9 +161,12 @@ def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
 
 def test_the_penalty_sees_the_prompt():
     engine, vocabulary = MODELS["gru"].engine(), MODELS["gru"].vocabulary
-    cursor = start(engine, vocabulary.encode("abc"), 5, np.array([1], np.uint64))
-    assert cursor.recent.tolist() == [[-1, -1, *vocabulary.encode("abc").tolist()]]
-    assert start(engine, vocabulary.encode("abcabc"), 2, np.array([1], np.uint64)).recent.shape == (1, 2)
+    ids, seeds = vocabulary.encode("abc"), np.array([1], np.uint64)
+    behind = read_text(engine, ids)
+    for window, recent in ((5, [-1, -1, *ids.tolist()]), (2, ids[1:].tolist())):
+        sampling = Sampling(repetition_penalty=2.0, repetition_window=window)
+        assert cursor_behind(ids, *behind, sampling, seeds).recent.tolist() == [recent]
+    assert cursor_behind(ids, *behind, Sampling(), seeds).recent.shape == (1, 0)
 
 
 def test_an_option_misspelt_is_refused_by_name():

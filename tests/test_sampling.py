@@ -20,8 +20,8 @@ def weights_of(*values):
     return np.array([values], np.uint64)
 
 
-def one_draw(logits, sampling, word, recent=NONE, allowed=None):
-    return int(s.draw(logits, sampling, np.array([word], np.uint64), recent, allowed)[0])
+def one_draw(logits, sampling, word, recent=NONE, bias=None, counts=None):
+    return int(s.draw(logits, sampling, np.array([word], np.uint64), recent, bias, counts)[0])
 
 
 @given(rows, st.floats(0.05, 100))
@@ -95,21 +95,21 @@ def test_filters_keep_what_they_promise(logits, k, p, least):
 
 def test_allowed_and_forbidden_characters():
     vocabulary = Vocabulary("abcd")
-    allowed = s.allowed_ids(vocabulary, Sampling(allow="abc", forbid="b"))
-    assert allowed.tolist() == [True, False, True, False]
+    allowed = s.allowed_bias(vocabulary, Sampling(allow="abc", forbid="b"))
+    assert allowed.tolist() == [0, -np.inf, 0, -np.inf]
     for word in range(0, 2**64, 2**60):
         assert one_draw(LOGITS, Sampling(5.0), word, NONE, allowed) in (0, 2)
-    assert s.allowed_ids(vocabulary, Sampling()) is None
+    assert s.allowed_bias(vocabulary, Sampling()) is None
     with pytest.raises(SettingsError, match="no character"):
-        s.allowed_ids(vocabulary, Sampling(forbid="abcd"))
+        s.allowed_bias(vocabulary, Sampling(forbid="abcd"))
     with pytest.raises(UnknownCharacterError):
-        s.allowed_ids(vocabulary, Sampling(allow="z"))
+        s.allowed_bias(vocabulary, Sampling(allow="z"))
 
 
 def test_the_penalty_pushes_recent_characters_down_whatever_their_sign():
     logits = np.array([[2.0, -2.0, 1.0, -1.0]], np.float32)
     recent = np.array([[-1, 0, 1, 0]], np.int32)
-    assert s.penalize(logits, recent, 2.0).tolist() == [[1.0, -4.0, 1.0, -1.0]]
+    assert s.penalize_recent(logits, recent, 2.0).tolist() == [[1.0, -4.0, 1.0, -1.0]]
     assert logits[0, 0] == 2.0  # left as it was
     assert one_draw(logits, Sampling(0, repetition_penalty=4.0), 0, recent) == 2
 

@@ -5,6 +5,7 @@ one character to the next is explicit: a state can be copied, kept and branched.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,19 +35,31 @@ class Cursor:
         state: After every character so far, (L, S, B, H).
         logits: Of the next character, (B, V).
         seeds: The seed of each text, (B,).
-        position: How many characters have been drawn for each.
-        recent: The last ids of each, oldest first, (B, W), W = ``Sampling.window``; -1 before the text begins.
+        position: How many characters have been drawn for each, (B,); one number stands for all.
+        recent: The last ids of each, oldest first, (B, W), W the largest ``Sampling.window``; -1 before a text.
+        counts: How often each character was drawn for each, (B, V), where a text's ``Sampling.counts``; else (B, 0).
     """
 
     state: State
     logits: NDArray[np.float32]
     seeds: NDArray[np.uint64]
-    position: int = 0
+    position: NDArray[np.uint64] | int = 0
     recent: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
+    counts: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
     def __post_init__(self) -> None:
+        texts = len(self.seeds)
+        self.position = np.array(np.broadcast_to(self.position, texts), np.uint64)
         if not self.recent.size:
-            self.recent = np.empty((len(self.seeds), 0), np.int32)
+            self.recent = np.empty((texts, 0), np.int32)
+        if not self.counts.size:
+            self.counts = np.empty((texts, 0), np.int32)
+
+    @property
+    def positions(self) -> NDArray[np.uint64]:
+        """How many characters have been drawn for each, (B,)."""
+        assert isinstance(self.position, np.ndarray)
+        return self.position
 
     def rows(self, kept: list[int]) -> "Cursor":
         """Return a cursor of some of the texts."""
@@ -54,8 +67,35 @@ class Cursor:
             np.ascontiguousarray(self.state[:, :, kept]),
             self.logits[kept],
             self.seeds[kept],
-            self.position,
+            self.positions[kept],
             self.recent[kept],
+            self.counts[kept],
+        )
+
+    def copy(self) -> "Cursor":
+        """Return a cursor that shares nothing with this one."""
+        return self.rows(list(range(len(self.seeds))))
+
+    @classmethod
+    def joined(cls, cursors: Sequence["Cursor"]) -> "Cursor":
+        """Return a cursor of the texts of several; shorter memories are filled up, missing counts are 0."""
+        window = max(c.recent.shape[1] for c in cursors)
+        known = max(c.counts.shape[1] for c in cursors)
+        recent = np.full((sum(len(c.seeds) for c in cursors), window), -1, np.int32)
+        counts = np.zeros((len(recent), known), np.int32)
+        row = 0
+        for c in cursors:
+            rows = slice(row, row + len(c.seeds))
+            recent[rows, window - c.recent.shape[1] :] = c.recent
+            counts[rows, : c.counts.shape[1]] = c.counts
+            row = rows.stop
+        return cls(
+            np.concatenate([c.state for c in cursors], axis=2),
+            np.concatenate([c.logits for c in cursors]),
+            np.concatenate([c.seeds for c in cursors]),
+            np.concatenate([c.positions for c in cursors]),
+            recent,
+            counts,
         )
 
 
@@ -132,17 +172,18 @@ class Engine(Protocol):
         self,
         cursor: Cursor,
         count: int,
-        sampling: Sampling,
-        allowed: NDArray[np.bool_] | None = None,
+        sampling: Sampling | Sequence[Sampling],
+        bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
         """Draw ``count`` characters for each text, feed each back, and move the cursor on.
 
         Args:
-            cursor: Where the texts stand; its ``recent`` has ``sampling.window`` columns.
+            cursor: Where the texts stand; its ``recent`` has as many columns as the largest ``Sampling.window``.
             count: 0 or more.
-            sampling: How to draw; its ``allow`` and ``forbid`` are not looked at.
-            allowed: Which ids may be drawn, (V,); None if all may.
+            sampling: How to draw, for all texts or for each; ``allow`` and ``forbid`` are not looked at.
+            bias: What is added to the logits, (V,), or for each text, (B, V): minus infinity where a character may not
+                be drawn. None: nothing.
             log_probs: Whether to return log-probabilities too.
         """
         ...

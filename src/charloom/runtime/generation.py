@@ -11,7 +11,7 @@ from charloom.errors import SettingsError
 from charloom.runtime.ending import Ender, make_ender
 from charloom.runtime.engine import Cursor, Drawn, Engine, State
 from charloom.runtime.options import DEFAULT_LENGTH, UNKNOWN, Ending, Sampling, check_length, check_samples
-from charloom.runtime.sampling import allowed_ids, sample_seeds
+from charloom.runtime.sampling import allowed_bias, sample_seeds
 from charloom.text.vocabulary import Vocabulary
 
 _FIRST = 16  # characters drawn before the first piece: short enough to look like writing
@@ -85,8 +85,8 @@ def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterat
     check_length(request.length)
     seeds = np.array(sample_seeds(request.seed, check_samples(request.samples)), np.uint64)
     ids = prompt_ids(vocabulary, request.prompt, request.unknown)
-    allowed = allowed_ids(vocabulary, request.sampling)
-    return _pieces(engine, vocabulary, request, ids, seeds, allowed)
+    bias = allowed_bias(vocabulary, request.sampling)
+    return _pieces(engine, vocabulary, request, ids, seeds, bias)
 
 
 def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> NDArray[np.integer]:
@@ -137,20 +137,28 @@ def read_text(
     return logits[:, -1], state
 
 
-def start(engine: Engine, ids: NDArray[np.integer], window: int, seeds: NDArray[np.uint64]) -> Cursor:
-    """Read a text once and return a cursor of as many texts that go on from it as there are seeds.
+def cursor_behind(
+    ids: NDArray[np.integer],
+    logits: NDArray[np.float32],
+    state: State,
+    sampling: Sampling,
+    seeds: NDArray[np.uint64],
+) -> Cursor:
+    """Return a cursor of as many texts that go on from a text as there are seeds.
 
     Args:
-        engine: Runs the model.
-        ids: (T,), T >= 1.
-        window: ``Sampling.window``.
+        ids: The text's last ones, as many as ``sampling.window`` if there are so many.
+        logits: After it, (1, V).
+        state: There, (L, S, 1, H).
+        sampling: How the texts will be drawn.
         seeds: (B,).
     """
-    logits, state = read_text(engine, ids)
-    recent = np.full((len(seeds), window), -1, np.int32)
-    last = ids[max(0, len(ids) - window) :][: window or 0]
+    texts, window = len(seeds), sampling.window
+    recent = np.full((texts, window), -1, np.int32)
+    last = ids[max(0, len(ids) - window) :]
     recent[:, window - len(last) :] = last
-    return Cursor(np.repeat(state, len(seeds), axis=2), np.repeat(logits, len(seeds), axis=0), seeds, 0, recent)
+    counts = np.zeros((texts, logits.shape[1] if sampling.counts else 0), np.int32)
+    return Cursor(np.repeat(state, texts, axis=2), np.repeat(logits, texts, axis=0), seeds, 0, recent, counts)
 
 
 def _pieces(
@@ -159,14 +167,15 @@ def _pieces(
     request: Request,
     ids: NDArray[np.integer],
     seeds: NDArray[np.uint64],
-    allowed: NDArray[np.bool_] | None,
+    bias: NDArray[np.float32] | None,
 ) -> Iterator[Piece]:
     nothing: tuple[float, ...] | None = () if request.log_probs else None
     first_reason = None if request.length else "length"
     yield from (Piece(sample, request.prompt, first_reason, nothing) for sample in range(len(seeds)))
     if request.length == 0:
         return
-    yield from go_on(engine, vocabulary, start(engine, ids, request.sampling.window, seeds), request, allowed)
+    cursor = cursor_behind(ids, *read_text(engine, ids), request.sampling, seeds)
+    yield from go_on(engine, vocabulary, cursor, request, bias)
 
 
 def go_on(
@@ -174,7 +183,7 @@ def go_on(
     vocabulary: Vocabulary,
     cursor: Cursor,
     request: Request,
-    allowed: NDArray[np.bool_] | None = None,
+    bias: NDArray[np.float32] | None = None,
 ) -> Iterator[Piece]:
     """Yield what comes after the characters that a cursor stands behind, for each of its texts.
 
@@ -183,14 +192,15 @@ def go_on(
         vocabulary: The model's.
         cursor: Where the texts stand; it is moved on.
         request: How much to write, and how; its prompt and seeds are not looked at.
-        allowed: See ``allowed_ids``.
+        bias: See ``allowed_bias``.
     """
-    writers = [_Writer(sample, make_ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
-    count = _FIRST
+    writers = [Writer(sample, make_ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
+    count, left = _FIRST, request.length
     while writers:
-        count = min(count, request.length - cursor.position)
-        drawn = engine.sample(cursor, count, request.sampling, allowed, request.log_probs)
-        at_end = cursor.position == request.length
+        count = min(count, left)
+        drawn = engine.sample(cursor, count, request.sampling, bias, request.log_probs)
+        left -= count
+        at_end = left == 0
         for row, writer in enumerate(writers):
             yield from writer.take(drawn.ids[row], _row(drawn, row), at_end)
         going = [row for row, writer in enumerate(writers) if not writer.done]
@@ -203,7 +213,7 @@ def _row(drawn: Drawn, row: int) -> tuple[float, ...] | None:
     return None if drawn.log_probs is None else tuple(drawn.log_probs[row].tolist())
 
 
-class _Writer:
+class Writer:
     """One text being written: holds back what may be the beginning of a stop string, and half a character.
 
     Args:

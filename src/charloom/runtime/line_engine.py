@@ -1,6 +1,6 @@
 """An engine for models of lines: every line is a text of its own, so the state starts anew at each line feed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 
@@ -70,35 +70,30 @@ class LineEngine:
         self,
         cursor: Cursor,
         count: int,
-        sampling: Sampling,
-        allowed: NDArray[np.bool_] | None = None,
+        sampling: Sampling | Sequence[Sampling],
+        bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
         """Draw characters; see ``Engine``. Behind a line feed that was drawn, a new line begins."""
         parts: list[Drawn] = []
         while count:
             ahead = min(count, _AHEAD)
-            before = _copy(cursor)
-            drawn = self._engine.sample(cursor, ahead, sampling, allowed, log_probs)
+            before = cursor.copy()
+            drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
             ends = (drawn.ids == self._newline).any(axis=0)
             if ends.any():
                 ahead = 1 + int(ends.argmax())  # drawn once more as far as the first line end: the same characters
                 vars(cursor).update(vars(before))
-                drawn = self._engine.sample(cursor, ahead, sampling, allowed, log_probs)
+                drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
                 ended = drawn.ids[:, -1] == self._newline
                 cursor.logits[ended], cursor.state[:, :, ended] = self._beginning
             parts.append(drawn)
             count -= ahead
         if not parts:
-            return self._engine.sample(cursor, 0, sampling, allowed, log_probs)
+            return self._engine.sample(cursor, 0, sampling, bias, log_probs)
         logs = [part.log_probs for part in parts if part.log_probs is not None]
         ids = np.concatenate([part.ids for part in parts], axis=1)
         return Drawn(ids, np.concatenate(logs, axis=1) if logs else None)
-
-
-def _copy(cursor: Cursor) -> Cursor:
-    state, logits, recent = cursor.state.copy(), cursor.logits.copy(), cursor.recent.copy()
-    return Cursor(state, logits, cursor.seeds, cursor.position, recent)
 
 
 def _reset(state: State, begins: NDArray[np.bool_]) -> State:

@@ -1,6 +1,7 @@
 """The engine that is compiled: loops over characters that run without Python; see ``native/``."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,8 @@ class NativeEngine:
         self,
         cursor: Cursor,
         count: int,
-        sampling: Sampling,
-        allowed: NDArray[np.bool_] | None = None,
+        sampling: Sampling | Sequence[Sampling],
+        bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
         """Return ids (B, count) and move the cursor on."""
@@ -83,29 +84,33 @@ class NativeEngine:
         costs = np.empty((batch, count), np.float64) if log_probs else None
         # the cursor's arrays may be shared with other cursors, so that what moves is a copy
         state, logits = np.array(cursor.state, order="C"), np.array(cursor.logits, order="C")
-        recent = np.array(cursor.recent, order="C")
+        recent, counts = np.array(cursor.recent, order="C"), np.array(cursor.counts, order="C")
+        samplings = [sampling] if isinstance(sampling, Sampling) else sampling
         self._engine.write(
             ids,
             state,
             logits,
             cursor.seeds,
-            cursor.position,
+            cursor.positions,
             recent,
-            inverse_temperature(sampling.temperature),
-            sampling.top_k or 0,
-            sampling.top_p,
-            sampling.min_p,
-            sampling.repetition_penalty,
-            None if allowed is None else allowed.view(np.uint8),
+            counts if counts.size else None,
+            [_numbers(one) for one in samplings],
+            None if bias is None else np.ascontiguousarray(np.atleast_2d(bias), np.float32),
             costs,
             self._threads_for(batch),
         )
-        cursor.state, cursor.logits, cursor.recent = state, logits, recent
-        cursor.position += count
+        cursor.state, cursor.logits, cursor.recent, cursor.counts = state, logits, recent, counts
+        cursor.position = cursor.positions + np.uint64(count)
         return Drawn(ids, costs)
 
     def _threads_for(self, batch: int) -> int:
         return min(self._threads, -(-batch // _STREAMS_A_THREAD))
+
+
+def _numbers(s: Sampling) -> tuple[float, int, float, float, float, int, float, float]:
+    heat, top_k = inverse_temperature(s.temperature), min(s.top_k or 0, 2**31 - 1)
+    penalties = s.repetition_penalty, s.window, s.presence_penalty, s.frequency_penalty
+    return heat, top_k, s.top_p, s.min_p, *penalties
 
 
 def _ids(ids: NDArray[np.integer]) -> NDArray[np.int32]:

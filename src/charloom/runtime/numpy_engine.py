@@ -3,7 +3,7 @@
 Its int8 path gives the native engine's numbers to the bit; its float32 path differs from the native one by rounding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,23 +64,26 @@ class NumpyEngine:
         self,
         cursor: Cursor,
         count: int,
-        sampling: Sampling,
-        allowed: NDArray[np.bool_] | None = None,
+        sampling: Sampling | Sequence[Sampling],
+        bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
         """Return ids (B, count) and move the cursor on."""
         drawn = np.empty((len(cursor.seeds), count), np.int32)
         costs = np.empty(drawn.shape, np.float64) if log_probs else None
-        words = random_words(cursor.seeds, cursor.position, count)
+        words = random_words(cursor.seeds, cursor.positions, count)
         for i in range(count):
-            drawn[:, i] = draw(cursor.logits, sampling, words[:, i], cursor.recent, allowed)
+            drawn[:, i] = _draw(cursor, sampling, words[:, i], bias)
             if costs is not None:
                 costs[:, i] = _log_probs(cursor.logits, drawn[:, i])
             logits, cursor.state = self.forward(drawn[:, i : i + 1], cursor.state)
             cursor.logits = logits[:, 0]
             if cursor.recent.shape[1]:
                 cursor.recent = np.concatenate([cursor.recent[:, 1:], drawn[:, i : i + 1]], axis=1)
-        cursor.position += count
+            if cursor.counts.shape[1]:
+                cursor.counts = cursor.counts.copy()
+                cursor.counts[np.arange(len(drawn)), drawn[:, i]] += 1
+        cursor.position = cursor.positions + np.uint64(count)
         return Drawn(drawn, costs)
 
     def _run(self, ids: NDArray[np.integer], state: State, kept: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
@@ -161,6 +164,24 @@ def _product(matrix: Matrix) -> Product:
         return result
 
     return product
+
+
+def _draw(
+    cursor: Cursor,
+    sampling: Sampling | Sequence[Sampling],
+    words: NDArray[np.uint64],
+    bias: NDArray[np.float32] | None,
+) -> NDArray[np.int32]:
+    """Return the next id of each text, (B,)."""
+    if isinstance(sampling, Sampling):
+        return draw(cursor.logits, sampling, words, cursor.recent, bias, cursor.counts)
+    biases = None if bias is None else np.broadcast_to(bias, cursor.logits.shape)
+    one = [slice(row, row + 1) for row in range(len(words))]
+    drawn = (
+        draw(cursor.logits[r], s, words[r], cursor.recent[r], None if biases is None else biases[r], cursor.counts[r])
+        for r, s in zip(one, sampling, strict=True)
+    )
+    return np.concatenate(list(drawn))
 
 
 def _sigmoid(x: Floats) -> Floats:

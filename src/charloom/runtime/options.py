@@ -11,6 +11,7 @@ MAX_TEMPERATURE = 100.0
 MAX_SAMPLES = 1024
 MAX_TOP_K = 65_536
 MAX_REPETITION_WINDOW = 4096
+MAX_PENALTY = 2.0  # of presence and frequency: OpenAI's range
 PRECISIONS = ("auto", "int8", "float32")
 UNKNOWN = ("error", "skip", "replace")
 MAX_SEED = 2**53 - 1  # every seed is exact in JSON, whose numbers are doubles
@@ -26,6 +27,8 @@ class Sampling:
         repetition_penalty: Characters among the last ``repetition_window`` become less likely: a positive logit is
             divided by it, a negative one multiplied; 1 leaves them, below 1 they become likelier. In [0.01, 100].
         repetition_window: In [1, 4096].
+        presence_penalty: Taken from the logit of every character that was drawn for this text before. In [-2, 2].
+        frequency_penalty: Likewise, as often as it was drawn. In [-2, 2].
         temperature: Logits are divided by it: 1 draws as the model predicts, less is safer, more is wilder; 0
             takes the likeliest character, and of equals the one with the lowest id. In [0, 100].
         top_k: If given, only the k likeliest are drawn, 1 or more.
@@ -45,6 +48,8 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     repetition_window: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     allow: str | None = None
     forbid: str | None = None
 
@@ -64,11 +69,18 @@ class Sampling:
         _check_number("min_p", self.min_p, 0, 1, "0 leaves all characters.")
         _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 leaves the logits as they are.")
         _check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
+        for name in ("presence_penalty", "frequency_penalty"):
+            _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 leaves the logits as they are.")
 
     @property
     def window(self) -> int:
         """How many of the last characters a draw depends on, beyond the state: 0 without a penalty."""
         return self.repetition_window if self.repetition_penalty != 1 else 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether a draw depends on how often each character was drawn before."""
+        return bool(self.presence_penalty or self.frequency_penalty)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class WritingOptions(TypedDict, total=False):
         min_p: A share of the likeliest character's probability.
         repetition_penalty: Above 1 makes recent characters less likely.
         repetition_window: How many characters are recent.
+        presence_penalty: See ``Sampling``, as for the next.
+        frequency_penalty: Makes characters less likely the more often they were written.
         allow: Characters that alone are drawn.
         forbid: Characters that are not drawn.
         stop: A string, or several, before which the text ends.
@@ -32,6 +34,8 @@ class WritingOptions(TypedDict, total=False):
     min_p: float
     repetition_penalty: float
     repetition_window: int
+    presence_penalty: float
+    frequency_penalty: float
     allow: str | None
     forbid: str | None
     stop: str | Sequence[str]

@@ -1,7 +1,7 @@
 """Logits to the next character: pure functions, one for each filter, in a fixed order; the judge of the native engine.
 
-Allowed characters, repetition penalty, temperature, top-k, top-p, min-p, draw. From the temperature on a
-distribution is a row of whole numbers, the weights, the largest of which is 2^40: their sums do not depend on any
+Bias, repetition penalty, presence and frequency penalty, temperature, top-k, top-p, min-p, draw. From the temperature
+on a distribution is a row of whole numbers, the weights, the largest of which is 2^40: their sums do not depend on any
 order, so that every engine draws the same character from the same logits.
 
 Random numbers come from Philox, a counter-based generator: the number that draws character ``position`` of
@@ -41,15 +41,15 @@ def sample_seeds(seed: int, samples: int) -> list[int]:
     return [seed, *(int(number) >> 32 for number in others.tolist())]
 
 
-def random_words(seeds: NDArray[np.uint64], position: int, count: int) -> NDArray[np.uint64]:
-    """Return the random bits that draw characters ``position`` to ``position + count - 1``.
+def random_words(seeds: NDArray[np.uint64], positions: NDArray[np.uint64] | int, count: int) -> NDArray[np.uint64]:
+    """Return the random bits that draw characters ``position`` to ``position + count - 1`` of each text.
 
     Each is the first of the four words that Philox 4x64 makes for the counter ``position + 1`` under the key
     (seed, 0).
 
     Args:
         seeds: (B,).
-        position: Characters drawn before, 0 or more.
+        positions: Characters drawn before for each, (B,), or for all.
         count: 0 or more.
 
     Returns:
@@ -57,12 +57,13 @@ def random_words(seeds: NDArray[np.uint64], position: int, count: int) -> NDArra
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
-    rows = [np.random.Philox(key=[int(s), 0], counter=position).random_raw(4 * count)[::4] for s in seeds]
+    each = zip(seeds.tolist(), np.broadcast_to(positions, len(seeds)).tolist(), strict=True)
+    rows = [np.random.Philox(key=[seed, 0], counter=position).random_raw(4 * count)[::4] for seed, position in each]
     return np.array(rows, np.uint64).reshape(len(seeds), count)
 
 
-def allowed_ids(vocabulary: Vocabulary, sampling: Sampling) -> NDArray[np.bool_] | None:
-    """Return which ids may be drawn, (V,); None if all may.
+def allowed_bias(vocabulary: Vocabulary, sampling: Sampling) -> Logits | None:
+    """Return what ``allow`` and ``forbid`` add to logits, (V,): 0, or minus infinity; None if all may be drawn.
 
     Raises:
         UnknownCharacterError: If a character allowed or forbidden is not in the vocabulary.
@@ -75,15 +76,19 @@ def allowed_ids(vocabulary: Vocabulary, sampling: Sampling) -> NDArray[np.bool_]
     allowed[vocabulary.encode(sampling.forbid or "")] = False
     if not allowed.any():
         raise SettingsError("allow and forbid leave no character to draw. Allow at least one that is not forbidden.")
-    return allowed
+    return np.where(allowed, np.float32(0), np.float32(-np.inf))
 
 
-def restrict(logits: Logits, allowed: NDArray[np.bool_] | None) -> Logits:
-    """Return logits (B, V) that are minus infinity where a character may not be drawn."""
-    return logits if allowed is None else np.where(allowed, logits, np.float32(-np.inf))
+def penalize_counts(logits: Logits, counts: NDArray[np.int32], sampling: Sampling) -> Logits:
+    """Return logits (B, V) made less by what was drawn before, as often as ``counts`` (B, V) say.
+
+    Source: OpenAI's API reference, "presence_penalty" and "frequency_penalty".
+    """
+    presence, frequency = np.float32(sampling.presence_penalty), np.float32(sampling.frequency_penalty)
+    return np.where(counts > 0, logits - (presence + frequency * counts.astype(np.float32)), logits)
 
 
-def penalize(logits: Logits, recent: NDArray[np.int32], penalty: float) -> Logits:
+def penalize_recent(logits: Logits, recent: NDArray[np.int32], penalty: float) -> Logits:
     """Return logits (B, V) with those of recent characters, (B, W) with -1 for none, made less likely."""
     changed, factor = logits.copy(), np.float32(penalty)
     for row, ids in zip(changed, recent, strict=True):
@@ -157,7 +162,8 @@ def draw(
     sampling: Sampling,
     words: NDArray[np.uint64],
     recent: NDArray[np.int32],
-    allowed: NDArray[np.bool_] | None = None,
+    bias: Logits | None = None,
+    counts: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
     """Return the next id of each text.
 
@@ -165,15 +171,19 @@ def draw(
         logits: (B, V).
         sampling: How to draw.
         words: Random bits for each text, (B,).
-        recent: The last ids of each text, (B, W); -1 for none.
-        allowed: Which ids may be drawn, (V,); None if all may.
+        recent: The last ids of each text, (B, W), of which those that ``sampling`` asks for are looked at; -1 for none.
+        bias: What is added to the logits, (V,) or (B, V); None: nothing.
+        counts: How often each character was drawn before, (B, V), where ``sampling`` asks for it.
 
     Returns:
         Ids (B,).
     """
-    logits = restrict(logits, allowed)
+    if bias is not None:
+        logits = logits + bias
     if sampling.repetition_penalty != 1:
-        logits = penalize(logits, recent, sampling.repetition_penalty)
+        logits = penalize_recent(logits, recent[:, recent.shape[1] - sampling.window :], sampling.repetition_penalty)
+    if sampling.counts and counts is not None:
+        logits = penalize_counts(logits, counts, sampling)
     if sampling.temperature == 0:
         return np.asarray(logits.argmax(axis=1), np.int32)
     return choose(filtered(weigh(logits, inverse_temperature(sampling.temperature)), sampling), words)

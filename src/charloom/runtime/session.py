@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from charloom.errors import InputError
 from charloom.runtime.engine import Cursor, Engine, State
-from charloom.runtime.generation import Request, go_on, opening, random_seed, read_text
-from charloom.runtime.sampling import allowed_ids, sample_seeds
+from charloom.runtime.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
+from charloom.runtime.sampling import allowed_bias, sample_seeds
 from charloom.text.vocabulary import Vocabulary
 
 
@@ -69,7 +69,7 @@ class Session:
         self._seed = None
         shown: list[str] = []
         try:
-            for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._allowed()):
+            for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
                 shown.append(piece.text)
                 yield piece.text
         finally:
@@ -95,7 +95,7 @@ class Session:
         """
         seeds = sample_seeds(random_seed(), count)
         texts = [""] * count
-        for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._allowed()):
+        for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
             texts[piece.sample] += piece.text
         self._choices = texts
         return texts
@@ -122,16 +122,7 @@ class Session:
     def _cursor(self, seeds: list[int]) -> Cursor:
         now, window = self._moments[-1], self.request.sampling.window
         last = self._vocabulary.encode(now.text[len(now.text) - min(window, len(now.text)) :])
-        last = last[max(0, len(last) - window) :]  # a character may be several ids
-        recent = np.full((len(seeds), window), -1, np.int32)
-        recent[:, window - len(last) :] = last
-        return Cursor(
-            np.repeat(now.state, len(seeds), axis=2),
-            np.repeat(now.logits, len(seeds), axis=0),
-            np.array(seeds, np.uint64),
-            0,
-            recent,
-        )
+        return cursor_behind(last, now.logits, now.state, self.request.sampling, np.array(seeds, np.uint64))
 
-    def _allowed(self) -> NDArray[np.bool_] | None:
-        return allowed_ids(self._vocabulary, self.request.sampling)
+    def _bias(self) -> NDArray[np.float32] | None:
+        return allowed_bias(self._vocabulary, self.request.sampling)
