@@ -13,8 +13,8 @@ struct Bfloat16 {
     uint16_t bits;
 };
 
-// Real is float, or Bfloat16: then products multiply those, and what is kept is rounded to them; sums, states and the
-// maths are float. Shapes: T steps, B streams, H units, G gates: 3 in a GRU (r, z, n), 4 in an LSTM (i, f, g, o).
+// Real is float, or Bfloat16: then products multiply those, and what is kept is rounded to them, gates to whole numbers
+// of as many bits; sums, states and the maths are float. Shapes: T steps, B streams, H units, G gates: 3 in a GRU (r, z, n), 4 in an LSTM (i, f, g, o).
 template <class Real>
 struct Window {
     int steps = 0, streams = 0;

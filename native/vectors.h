@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "isa.h"
+#include "maths.h"
 #include "recurrence.h"
 
 #if defined(__AVX512F__)
@@ -91,6 +92,44 @@ inline void store(Bfloat16* to, Floats vector, int count = WIDTH) {
         std::memcpy(to, &halves, sizeof(halves));
     else
         for (int i = 0; i < count; ++i) to[i].bits = halves[i];
+}
+
+// A gate, in [-1, 1], in the room of a Real. A Bfloat16 would leave next to nothing of what a gate near 1 lacks to 1,
+// which is a factor of its gradient; in its place stands a whole number of 1/32767.
+constexpr float WHOLE = 32767.0f;
+typedef int16_t Shorts __attribute__((vector_size(WIDTH * sizeof(int16_t))));
+typedef int32_t Longs __attribute__((vector_size(WIDTH * sizeof(int32_t))));
+
+inline Floats load_gate(const float* from, int count) { return load(from, count); }
+inline void store_gate(float* to, Floats gate, int count) { store(to, gate, count); }
+
+inline Floats load_gate(const Bfloat16* from, int count) {
+#if defined(__AVX512F__)
+    const __m256i shorts = count < WIDTH ? _mm256_maskz_loadu_epi16(first(count), from)
+                                         : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return std::bit_cast<Floats>(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(shorts))) * (1.0f / WHOLE);
+#else
+    Shorts shorts{};
+    if (count >= WIDTH)
+        std::memcpy(&shorts, from, sizeof(shorts));
+    else
+        for (int i = 0; i < count; ++i) shorts[i] = static_cast<int16_t>(from[i].bits);
+    return __builtin_convertvector(__builtin_convertvector(shorts, Longs), Floats) * (1.0f / WHOLE);
+#endif
+}
+
+inline void store_gate(Bfloat16* to, Floats gate, int count) {
+#if defined(__AVX512F__)
+    const __m256i shorts = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(std::bit_cast<__m512>(gate * WHOLE)));
+    if (count < WIDTH) return _mm256_mask_storeu_epi16(to, first(count), shorts);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), shorts);
+#else
+    const Shorts shorts = __builtin_convertvector(__builtin_convertvector(rounded(gate * WHOLE), Longs), Shorts);
+    if (count >= WIDTH)
+        std::memcpy(to, &shorts, sizeof(shorts));
+    else
+        for (int i = 0; i < count; ++i) to[i].bits = static_cast<uint16_t>(shorts[i]);
+#endif
 }
 
 }  // namespace

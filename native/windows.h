@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
 #include <utility>
 
 #include "flush.h"
@@ -52,19 +53,23 @@ void ask_backward(const Recurrent<Real>& r, const Window<Real>& w, Place p) {
         }
 }
 
-// Remember what goes backwards needs.
+// What goes backwards needs to know of some units at one step: its four parts, as far as they are gates.
 template <class Real>
-void keep(const Window<Real>& w, int64_t row, int H, int unit, const Floats (&parts)[4]) {
-    if (w.active)
-        for (int part = 0; part < 4; ++part) store(w.active + row * w.width + part * H + unit, parts[part], H - unit);
+void keep_gates(const Window<Real>& w, int64_t row, int H, int unit, std::initializer_list<Floats> gates) {
+    Real* part = w.active + row * w.width + unit;
+    for (const Floats gate : gates) store_gate(part, gate, H - unit), part += H;
 }
 
-// What was kept, or the gradients that took its place.
 template <class Real>
-std::array<Floats, 4> kept(const Window<Real>& w, int64_t row, int H, int unit) {
-    std::array<Floats, 4> parts;
-    for (int part = 0; part < 4; ++part) parts[part] = load(w.active + row * w.width + part * H + unit, H - unit);
-    return parts;
+Floats kept_gate(const Window<Real>& w, int64_t row, int H, int unit, int part) {
+    return load_gate(w.active + row * w.width + part * H + unit, H - unit);
+}
+
+// The gradients that take their place.
+template <class Real>
+void keep_gradients(const Window<Real>& w, int64_t row, int H, int unit, std::initializer_list<Floats> gradients) {
+    Real* part = w.active + row * w.width + unit;
+    for (const Floats gradient : gradients) store(part, gradient, H - unit), part += H;
 }
 
 // The hidden vectors that a tile has come to: for the next step, and on their way up.
@@ -92,7 +97,10 @@ void gru_tile(const Recurrent<Real>& r, const Window<Real>& w, const Real* panel
         const Floats update = sigmoid(load(x + H, count) + sums[i][1]);
         const Floats said = sums[i][2] + bias;
         const Floats candidate = hyperbolic_tangent(load(x + 2 * H, count) + reset * said);
-        keep(w, row, H, p.unit, {reset, update, candidate, said});
+        if (w.active) {
+            keep_gates(w, row, H, p.unit, {reset, update, candidate});
+            store(w.active + row * w.width + 3 * H + p.unit, said, count);
+        }
         leave(w, row, p.stream + i, H, p.unit, candidate + update * (before - candidate));
     }
 }
@@ -112,7 +120,7 @@ void lstm_tile(const Recurrent<Real>& r, const Window<Real>& w, const Real* pane
         const Floats g = hyperbolic_tangent(load(x + 2 * H, count) + sums[s][2]);
         const Floats o = sigmoid(load(x + 3 * H, count) + sums[s][3]);
         const Floats cell = f * load(c, count) + i * g;
-        keep(w, row, H, p.unit, {i, f, g, o});
+        if (w.active) keep_gates(w, row, H, p.unit, {i, f, g, o});
         store(c, cell, count);
         if (w.cells) store(w.cells + (row + w.streams) * H + p.unit, cell, count);
         leave(w, row, p.stream + s, H, p.unit, o * hyperbolic_tangent(cell));
@@ -131,11 +139,12 @@ template <class Real>
 void gru_gradients(const Window<Real>& w, int64_t row, int stream, int H, int unit, Floats product) {
     const int count = H - unit;
     float* carried = w.carried + int64_t{stream} * H + unit;
-    const auto [r, z, n, said] = kept(w, row, H, unit);
+    const Floats r = kept_gate(w, row, H, unit, 0), z = kept_gate(w, row, H, unit, 1);
+    const Floats n = kept_gate(w, row, H, unit, 2), said = load(w.active + row * w.width + 3 * H + unit, count);
     const Floats before = load(w.hiddens + row * H + unit, count);
     const Floats dh = arriving(w, row, stream, H, unit, count, product) + load(carried, count);
     const Floats dn = dh * (1.0f - z) * (1.0f - n * n);
-    keep(w, row, H, unit, {dn * said * r * (1.0f - r), dh * (before - n) * z * (1.0f - z), dn, dn * r});
+    keep_gradients(w, row, H, unit, {dn * said * r * (1.0f - r), dh * (before - n) * z * (1.0f - z), dn, dn * r});
     store(carried, dh * z, count);
 }
 
@@ -143,13 +152,14 @@ template <class Real>
 void lstm_gradients(const Window<Real>& w, int64_t row, int stream, int H, int unit, Floats product) {
     const int count = H - unit;
     float* carried = w.carried + int64_t{stream} * H + unit;
-    const auto [i, f, g, o] = kept(w, row, H, unit);
+    const Floats i = kept_gate(w, row, H, unit, 0), f = kept_gate(w, row, H, unit, 1);
+    const Floats g = kept_gate(w, row, H, unit, 2), o = kept_gate(w, row, H, unit, 3);
     const Floats before = load(w.cells + row * H + unit, count);
     const Floats t = hyperbolic_tangent(load(w.cells + (row + w.streams) * H + unit, count));
     const Floats dh = arriving(w, row, stream, H, unit, count, product);
     const Floats dc = load(carried, count) + dh * o * (1.0f - t * t);
-    keep(w, row, H, unit,
-         {dc * g * i * (1.0f - i), dc * before * f * (1.0f - f), dc * i * (1.0f - g * g), dh * t * o * (1.0f - o)});
+    const Floats di = dc * g * i * (1.0f - i), df = dc * before * f * (1.0f - f);
+    keep_gradients(w, row, H, unit, {di, df, dc * i * (1.0f - g * g), dh * t * o * (1.0f - o)});
     store(carried, dc * f, count);
 }
 
