@@ -43,7 +43,7 @@ template <class Real>
 static void window(const WindowKernels<Real>& kernels, bool lstm, int hidden, bool looked_up, bool masked) {
     const int T = 3, B = 11, G = lstm ? 4 : 3, V = 5;
     const size_t H = hidden, state = size_t(B) * H;
-    const auto weights = numbers(G * H * H, 1.0f, 0.5f), bias = numbers(4 * H, 2.0f, 0.5f);
+    const auto weights = numbers(G * H * H, 1.0f, 0.5f), bias = numbers(H, 2.0f, 0.5f);
     const auto mask = numbers(state, 3.0f, 1.0f), last = numbers(state, 6.0f, 1.0f);
     const auto input = reals(numbers((looked_up ? V : T * B) * G * H, 4.0f, 1.0f), Real());
     const auto gradient = reals(numbers(T * state, 5.0f, 1.0f), Real());

@@ -18,11 +18,9 @@ struct Bfloat16 {
 template <class Real>
 struct Window {
     int steps = 0, streams = 0;
-    const Real* input = nullptr;     // (R, G*H): what the input says to the gates
+    const Real* input = nullptr;     // (R, G*H): what the input says to the gates, with all biases that only add
     const int64_t* index = nullptr;  // (T, B): the row of it for each step and stream; null: row t*B + b
-    const float* bias = nullptr;     // (4, H): of r, z and n, and of what the state says to n, within the reach of r; or
-                                     // of i, f, g, o. In float: added to the input before, it would leave little of it
-                                     // to a Bfloat16
+    const float* bias = nullptr;     // (H): of a GRU's n, within the reach of r
     const float* mask = nullptr;     // (B, H): what hidden vectors are multiplied with on their way up, or null
     float* hidden = nullptr;         // (B, H): before the window, in the end after it
     float* cell = nullptr;           // (B, H), of an LSTM: likewise

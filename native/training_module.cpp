@@ -81,7 +81,7 @@ public:
     }
 
     void forward(Array<const N, 2> input, std::optional<Array<const int64_t, 2>> index,
-                 Array<const float, 1> bias, Array<float, 2> hidden, State cell, Array<N, 3> hiddens,
+                 std::optional<Array<const float, 1>> bias, Array<float, 2> hidden, State cell, Array<N, 3> hiddens,
                  Out<3> cells, Out<3> active, std::optional<Array<const float, 2>> mask, Out<3> out,
                  int threads) const {
         Window<Real> w = window(hiddens, cells, active, mask);
@@ -94,7 +94,8 @@ public:
         } else {
             require(rows == T * B, "input of a wrong length");
         }
-        require_shape(bias, {4 * H}, "bias of a wrong shape");
+        require(bias.has_value() != recurrent_.lstm, "a GRU has a bias here, an LSTM has none");
+        if (bias) require_shape(*bias, {H}, "bias of a wrong shape");
         require_shape(hidden, {B, H}, "hidden of a wrong shape");
         require(cell.has_value() == recurrent_.lstm, "an LSTM has a cell, a GRU has none");
         if (cell) require_shape(*cell, {B, H}, "cell of a wrong shape");
@@ -102,7 +103,7 @@ public:
         if (out) require_shape(*out, {T, B, H}, "out of a wrong shape");
         w.input = as_reals(input.data());
         w.index = data_of(index);
-        w.bias = bias.data();
+        w.bias = data_of(bias);
         w.hidden = hidden.data();
         w.cell = data_of(cell);
         w.out = as_reals(data_of(out));
@@ -204,7 +205,7 @@ void bind_windows(nb::module_& m, const char* name) {
     nb::class_<R>(m, name)
         .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
         .def("pack", &R::pack, given("weight_hh"), "threads"_a)
-        .def("forward", &R::forward, given("input"), given("index").none(), given("bias"), given("hidden"),
+        .def("forward", &R::forward, given("input"), given("index").none(), given("bias").none(), given("hidden"),
              given("cell").none(), given("hiddens"), given("cells").none(), given("active").none(),
              given("mask").none(), given("out").none(), "threads"_a)
         .def("backward", &R::backward, given("gradient"), given("mask").none(), given("hiddens"),

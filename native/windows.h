@@ -88,16 +88,15 @@ void gru_tile(const Recurrent<Real>& r, const Window<Real>& w, const Real* panel
     ask_forward<Real, STREAMS, 3>(r, w, p);
     Floats sums[STREAMS][3] = {};
     multiply(panel, w.hiddens + p.row(w, 0) * H, H, H, sums);
-    Floats bias[4];
-    for (int part = 0; part < 4; ++part) bias[part] = load(w.bias + part * H + p.unit, count);
+    const Floats bias = load(w.bias + p.unit, count);
     for (int i = 0; i < STREAMS; ++i) {
         const int64_t row = p.row(w, i);
         const Real* x = w.input + (w.index ? w.index[row] : row) * 3 * H + p.unit;
         const Floats before = load(w.hidden + int64_t{p.stream + i} * H + p.unit, count);
-        const Floats reset = sigmoid(load(x, count) + bias[0] + sums[i][0]);
-        const Floats update = sigmoid(load(x + H, count) + bias[1] + sums[i][1]);
-        const Floats said = sums[i][2] + bias[3];
-        const Floats candidate = hyperbolic_tangent(load(x + 2 * H, count) + bias[2] + reset * said);
+        const Floats reset = sigmoid(load(x, count) + sums[i][0]);
+        const Floats update = sigmoid(load(x + H, count) + sums[i][1]);
+        const Floats said = sums[i][2] + bias;
+        const Floats candidate = hyperbolic_tangent(load(x + 2 * H, count) + reset * said);
         if (w.active) {
             keep_gates(w, row, H, p.unit, {reset, update, candidate});
             store(w.active + row * w.width + 3 * H + p.unit, said, count);
@@ -112,16 +111,14 @@ void lstm_tile(const Recurrent<Real>& r, const Window<Real>& w, const Real* pane
     ask_forward<Real, STREAMS, 4>(r, w, p);
     Floats sums[STREAMS][4] = {};
     multiply(panel, w.hiddens + p.row(w, 0) * H, H, H, sums);
-    Floats bias[4];
-    for (int part = 0; part < 4; ++part) bias[part] = load(w.bias + part * H + p.unit, count);
     for (int s = 0; s < STREAMS; ++s) {
         const int64_t row = p.row(w, s);
         const Real* x = w.input + (w.index ? w.index[row] : row) * 4 * H + p.unit;
         float* c = w.cell + int64_t{p.stream + s} * H + p.unit;
-        const Floats i = sigmoid(load(x, count) + bias[0] + sums[s][0]);
-        const Floats f = sigmoid(load(x + H, count) + bias[1] + sums[s][1]);
-        const Floats g = hyperbolic_tangent(load(x + 2 * H, count) + bias[2] + sums[s][2]);
-        const Floats o = sigmoid(load(x + 3 * H, count) + bias[3] + sums[s][3]);
+        const Floats i = sigmoid(load(x, count) + sums[s][0]);
+        const Floats f = sigmoid(load(x + H, count) + sums[s][1]);
+        const Floats g = hyperbolic_tangent(load(x + 2 * H, count) + sums[s][2]);
+        const Floats o = sigmoid(load(x + 3 * H, count) + sums[s][3]);
         const Floats cell = f * load(c, count) + i * g;
         if (w.active) keep_gates(w, row, H, p.unit, {i, f, g, o});
         store(c, cell, count);

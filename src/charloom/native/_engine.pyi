@@ -51,7 +51,7 @@ class Recurrence:
         self,
         input: NDArray[np.float32],
         index: NDArray[np.int64] | None,
-        bias: NDArray[np.float32],
+        bias: NDArray[np.float32] | None,
         hidden: NDArray[np.float32],
         cell: NDArray[np.float32] | None,
         hiddens: NDArray[np.float32],

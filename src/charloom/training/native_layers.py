@@ -49,11 +49,11 @@ def read_window(
     x, index = _first_input(embedding, steps_first, masks[0])
     after: list[LayerState] = []
     for i, (recurrence, layer) in enumerate(zip(recurrences, layers, strict=True)):
-        rows = F.linear(x.flatten(0, -2), layer.weight_ih)
+        rows, bias = _rows(layer, x)
         if layer.weight_hh.shape[1] % 2:
             rows = rows.float()  # bfloat16 is multiplied in pairs
         before = _vectors(layer, len(ids), None if state is None else state[i])
-        x, vectors = recurrence.window(rows, index, before, layer.weight_hh, _bias(layer), masks[i + 1])
+        x, vectors = recurrence.window(rows, index, before, layer.weight_hh, bias, masks[i + 1])
         after.append(vectors[0][None] if len(vectors) == 1 else (vectors[0][None], vectors[1][None]))
         index = None
     return x.transpose(0, 1), tuple(after)
@@ -73,12 +73,14 @@ def _first_input(embedding: Tensor, ids: Tensor, mask: Tensor | None) -> tuple[T
     return F.embedding(occurring, embedding), index
 
 
-def _bias(layer: LayerWeights) -> Tensor:
-    """Return all that is added besides: (4H,), as a window takes it."""
-    if layer.bias_hh is None:
-        return layer.bias_ih
-    split = 2 * layer.weight_hh.shape[1]
-    return torch.cat((layer.bias_ih[:split] + layer.bias_hh[:split], layer.bias_ih[split:], layer.bias_hh[split:]))
+def _rows(layer: LayerWeights, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return what the input says to the gates, (R, G*H), and the bias that only a GRU's n has."""
+    bias, own = layer.bias_ih, None
+    if layer.bias_hh is not None:
+        split = 2 * layer.weight_hh.shape[1]
+        bias = torch.cat((bias[:split] + layer.bias_hh[:split], bias[split:]))
+        own = layer.bias_hh[split:]
+    return F.linear(x.flatten(0, -2), layer.weight_ih, bias), own
 
 
 def _vectors(layer: LayerWeights, streams: int, state: LayerState | None) -> tuple[Tensor, ...]:

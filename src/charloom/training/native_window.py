@@ -45,18 +45,18 @@ class Recurrence:
         index: Tensor | None,
         state: tuple[Tensor, ...],
         weight_hh: Tensor,
-        bias: Tensor,
+        bias: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the hidden vectors after every step, (T, B, H), times the mask, and the state after the last.
 
         Args:
-            rows: What the input says to the gates: (R, G*H), float32 or bfloat16; so will the hidden vectors be.
+            rows: What the input says to the gates, with all biases that only add: (R, G*H), float32 or bfloat16; so
+                will the hidden vectors be.
             index: int64 (T, B): which row for each step and stream; if None row t * B + b.
             state: Before the first step: hidden, and an LSTM's cell, each (B, H).
             weight_hh: (G*H, H).
-            bias: (4H,), float32: of a GRU's r, z and n, and of what the state says to n, which the reset gate weighs; of an
-                LSTM's i, f, g, o.
+            bias: (H,), of a GRU's n, which the reset gate weighs.
             mask: (B, H): what the hidden vectors are multiplied with on their way up, if anything.
         """
         hidden, *cell = state
@@ -76,7 +76,7 @@ class _Window(torch.autograd.Function):
         rows: Tensor,
         index: Tensor | None,
         weight_hh: Tensor,
-        bias: Tensor,
+        bias: Tensor | None,
         mask: Tensor | None,
         *state: Tensor,
     ) -> tuple[Tensor, ...]:
@@ -124,12 +124,11 @@ class _Window(torch.autograd.Function):
         size, lstm = tracks[0].shape[2], len(tracks) == 2
         gates = active.flatten(0, 1)[:, : 4 * size]
         said = gates if lstm else gates[:, : 3 * size]
-        grad_rows, grad_bias = _gathered(said, ctx.index, ctx.rows)
+        grad_rows = _gathered(said, ctx.index, ctx.rows)
         # what the state is told: a GRU's n through the reset gate, which is the last part of four
         told: tuple[Tensor, ...] = (gates,) if lstm else (gates[:, : 2 * size], gates[:, 3 * size :])
         grad_weight = _grad_weight(told, tracks[0][:-1].flatten(0, 1), weight_hh)
-        if not lstm:
-            grad_bias = torch.cat((grad_bias, told[-1].sum(0, dtype=torch.float32)))
+        grad_bias = None if lstm else told[-1].sum(0, dtype=torch.float32)
         grad_state = _grad_state(ctx, told, weight_hh, carried, lstm)
         return None, None, grad_rows, None, grad_weight, grad_bias, None, *grad_state
 
@@ -162,13 +161,13 @@ def _grad_state(
     return (hidden, carried) if lstm else (hidden + carried,)
 
 
-def _gathered(said: Tensor, index: Tensor | None, rows: int) -> tuple[Tensor, Tensor]:
-    """Return the gradient of rows that were looked up, summed over every place where they were, and the sum over all."""
+def _gathered(said: Tensor, index: Tensor | None, rows: int) -> Tensor:
+    """Return the gradient of rows that were looked up: the sum over every place where they were."""
     if index is None:
-        return said, said.sum(0, dtype=torch.float32)
+        return said
     table = torch.zeros(rows, said.shape[1])
     module().add_rows(array(said), array(index.flatten()), array(table), *division())
-    return table.to(said.dtype), table.sum(0)
+    return table.to(said.dtype)
 
 
 def _track(before: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
