@@ -270,10 +270,16 @@ def test_closing_a_scheduler_ends_its_jobs():
     async def work(scheduler):
         job = scheduler.submit([writing("ab", 10**7)])
         await job.next()
+        reading = asyncio.create_task(scheduler.read(MODEL.vocabulary.encode("ab" * 200_000)))
+        await asyncio.sleep(0)
+        just_now = scheduler.submit([writing("ab", 10**7)])
         scheduler.close()
+        for one in (job, just_now):
+            with pytest.raises(Closing):
+                while True:
+                    await one.next()
         with pytest.raises(Closing):
-            while True:
-                await job.next()
+            await reading
         with pytest.raises(Closing):
             scheduler.submit([writing("ab", 1)])
 

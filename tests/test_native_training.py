@@ -117,9 +117,9 @@ def test_a_window_in_bfloat16_is_nearly_pytorchs_layer_in_float64(isa, cell, siz
 
 @both
 def test_gates_near_one_keep_their_gradients_in_bfloat16(isa, cell):
-    """What a gate lacks to 1 is a factor of its gradient: rounded to a bfloat16, next to nothing of it would be left."""
+    """What a gate lacks to 1 is a factor of its gradient: rounded to a bfloat16, hardly any of it would be left."""
     inputs = window_inputs(cell, 64, looked_up=False)
-    inputs["rows"][:, 64:128] += 4.0  # an LSTM's forget gate, a GRU's update gate
+    inputs["rows"][:, 64:128] += 4.0  # of an LSTM the forget gate, of a GRU the update gate
     inputs["rows"] = inputs["rows"].bfloat16().double()
     exact, ours = leaves(inputs, torch.float32), leaves(inputs, torch.bfloat16)
     for leaf in (exact, ours):

@@ -154,8 +154,9 @@ class Scheduler:
         self._most, self._most_unread = most_writings + most_waiting, most_unread
         self._batch = Batch(model.engine_for(precision), model.vocabulary, most_writings)
         self._judge = model.engine("float32")
-        self._jobs: dict[int, tuple[Job, int]] = {}  # by key: whose text it is, and which of them
-        self._texts = 0  # of all jobs that have not ended
+        self._places: dict[int, tuple[Job, int]] = {}  # by key: whose text it is, and which of them; the thread's alone
+        self._jobs: set[Job] = set()  # those that have not ended; the event loop's, as is the number of their texts
+        self._texts = 0
         self._readings: deque[tuple[Iterator[Reading | None], asyncio.Future[Reading]]] = deque()
         self._commands: list[Callable[[Batch], object]] = []
         self._news = threading.Condition()
@@ -174,11 +175,7 @@ class Scheduler:
             self._closing = True
             self._news.notify()
         self._thread.join()
-        for job in {job for job, _ in self._jobs.values()}:
-            job._fail(Closing("The server ends."))
-        self._jobs.clear()
-        for _, future in self._readings:
-            future.cancel()
+        self._fail_all(Closing("The server ends."))
 
     def submit(self, writings: Sequence[Writing]) -> Job:
         """Begin to write texts.
@@ -195,6 +192,7 @@ class Scheduler:
         if self._texts + len(writings) > self._most:
             raise Busy(f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon.")
         job = Job(self, len(writings), self._most_unread)
+        self._jobs.add(job)
         self._texts += len(writings)
         self.stats.requests += 1
 
@@ -202,7 +200,7 @@ class Scheduler:
             for place, writing in enumerate(writings):
                 key = batch.add(writing)
                 job.keys.append(key)
-                self._jobs[key] = job, place
+                self._places[key] = job, place
 
         self._tell(begin)
         return job
@@ -234,7 +232,7 @@ class Scheduler:
             exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
             targets = ids[start + 1 : start + 1 + _BLOCK].astype(np.intp)
             log_probs[start : start + len(targets)] = exact[np.arange(len(targets)), targets]
-            likeliest.append(np.argsort(-exact, axis=1, kind="stable")[:, :guesses])
+            likeliest.append(np.argsort(-exact if guesses else exact[:, :0], axis=1, kind="stable")[:, :guesses])
             costs.append(np.take_along_axis(exact, likeliest[-1], axis=1))
             yield None
         yield Reading(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
@@ -249,8 +247,9 @@ class Scheduler:
         def remove(batch: Batch) -> None:
             for key in job.keys:
                 batch.remove(key)
-                self._jobs.pop(key, None)
+                self._places.pop(key, None)
 
+        self._jobs.discard(job)
         self._texts -= job._open
         job._open = 0
         self._tell(remove)
@@ -276,11 +275,11 @@ class Scheduler:
                 self._hand_over(written)
 
     def _hand_over(self, written: Sequence[Written]) -> None:
-        parts = [(*self._jobs[part.key], part) for part in written]
+        parts = [(*self._places[part.key], part) for part in written]
         for job, _, part in parts:
             job._wrote(part, self._batch)
             if part.finish_reason is not None:
-                del self._jobs[part.key]
+                del self._places[part.key]
         self._call(self._deliver, parts)
 
     def _read_on(self) -> None:
@@ -288,13 +287,14 @@ class Scheduler:
         with self._news:
             if not self._readings:
                 return
-            blocks, future = self._readings.popleft()
+            blocks, future = self._readings[0]
         found = None if future.cancelled() else next(blocks)
-        if found is not None:
-            self._call(lambda: None if future.cancelled() else future.set_result(found))
-        elif not future.cancelled():
-            with self._news:
+        with self._news:
+            self._readings.popleft()
+            if found is None and not future.cancelled():
                 self._readings.append((blocks, future))
+        if found is not None:
+            self._call(lambda: None if future.done() else future.set_result(found))
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call something on the event loop, which may have ended."""
@@ -307,11 +307,22 @@ class Scheduler:
             if not job._cancelled:
                 self._texts -= part.finish_reason is not None
                 job._take(place, replace(part, key=place))
+                if not job._open:
+                    self._jobs.discard(job)
 
     def _give_up(self, error: Exception) -> None:
         self._closing = True
-        for job in {job for job, _ in self._jobs.values()}:
-            job._fail(CharloomError(f"Writing failed: {error}"))
+        self._fail_all(CharloomError(f"Writing failed: {error}"))
+
+    def _fail_all(self, error: CharloomError) -> None:
+        """Tell all who wait that nothing will come; called on the event loop when the thread has ended."""
+        for job in self._jobs:
+            job._fail(error)
+        self._jobs.clear()
+        for _, future in self._readings:
+            if not future.done():
+                future.set_exception(error)
+        self._readings.clear()
 
     def _count(self) -> None:
         batch, stats = self._batch, self.stats

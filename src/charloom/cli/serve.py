@@ -1,0 +1,139 @@
+"""``charloom serve``: models for other programs, and a page to write with them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+import charloom
+from charloom.cli.console import quiet_option, say
+from charloom.cli.stopping import Stopped
+from charloom.errors import InputError, MissingExtraError
+from charloom.runtime.options import PRECISIONS
+
+if TYPE_CHECKING:
+    from charloom.runtime.language_model import Model
+
+_NEEDED = ("pydantic", "starlette", "uvicorn")
+
+
+@click.command("serve")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    help="The port there; 0 takes one that is free.",
+)
+@click.option(
+    "--token",
+    envvar="CHARLOOM_TOKEN",
+    help="What every request must bear as Authorization: Bearer TOKEN; safer in CHARLOOM_TOKEN than on a command line.",
+)
+@click.option("--name", "names", multiple=True, help="A name of a proxy before it, under which it is asked for, too.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes serve.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Whether to write with int8 (auto: yes) or float32.",
+)
+@quiet_option
+def command(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    token: str | None,
+    names: tuple[str, ...],
+    workers: int,
+    precision: str,
+    quiet: bool,
+) -> None:
+    """Serve models as OpenAI's completions API, and a page to write with them.
+
+    Each MODEL is a model file, a run folder, one with @last or @STEP behind it, or shakespeare, which comes with
+    charloom and is served when none is named. Only this machine is answered, unless --host names another address; then
+    a token is needed.
+
+    \b
+    charloom serve
+    charloom serve runs/my_book shakespeare --port 8080
+    """
+    _require_server()
+    from charloom.serve.app import App
+    from charloom.serve.hosts import hosts_of
+    from charloom.serve.server import is_loopback, listen, resolve, serve, url_of
+
+    address = resolve(host)
+    _check_token(token, host, not is_loopback(address))
+    loaded = _load(models or ("shakespeare",))
+    listening = listen(address, port)
+    port = listening.getsockname()[1]
+    hosts = hosts_of(host, address, port, names)
+
+    def run() -> int:
+        app = App(loaded, hosts=hosts, version=charloom.__version__, token=token, precision=precision)
+        return serve(app, listening)
+
+    _heed_signals()
+    say(f"serving {', '.join(loaded)} at {url_of(listening)}", quiet)
+    if workers == 1:
+        raise Stopped(run())
+    from charloom.serve.workers import run_workers
+
+    raise Stopped(run_workers(workers, run))
+
+
+def _heed_signals() -> None:
+    """Let a signal end what is begun before the server takes it."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _require_server() -> None:
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"Serving needs {', '.join(missing)}: pip install 'charloom[serve]'.")
+
+
+def _check_token(token: str | None, host: str, is_open: bool) -> None:
+    """Raise ``InputError`` if a token cannot be one, or is needed and not there."""
+    if token is None:
+        if is_open:
+            raise InputError(
+                f"--host {host} lets other machines in, so a token is needed: give one with --token or CHARLOOM_TOKEN, "
+                "which every request must bear. Without --host only this machine is answered, and none is needed."
+            )
+    elif not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError("--token must be ASCII characters without spaces, one at least. Choose a long one, at random.")
+
+
+def _load(models: Sequence[str]) -> dict[str, Model]:
+    """Return models by the names under which they are served."""
+    from charloom.runtime.language_model import Model
+
+    loaded: dict[str, Model] = {}
+    for argument in models:
+        model = Model.load(argument)
+        name = base = Path(argument).name.removesuffix(".safetensors") or Path(argument).resolve().name
+        number = 1
+        while name in loaded:
+            number += 1
+            name = f"{base}-{number}"
+        loaded[name] = model
+    return loaded

@@ -1,0 +1,60 @@
+"""How answers are written: JSON, and streams of events."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+DONE = b"data: [DONE]\n\n"
+
+
+def json_bytes(value: object) -> bytes:
+    """Return JSON as UTF-8; a half of a character, which UTF-8 has no bytes for, makes it all ASCII with escapes."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def event(value: object) -> bytes:
+    """Return a server-sent event that carries JSON."""
+    return b"data: %b\n\n" % json_bytes(value)
+
+
+class JsonAnswer(Response):
+    """A JSON value as an answer."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return json_bytes(content)
+
+
+class EventStream(Response):
+    """Events as an answer, sent as they come.
+
+    Args:
+        events: Yields their bytes.
+        on_end: Called once, however the stream ends.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], on_end: Callable[[], object]) -> None:
+        self._events, self._on_end = events, on_end
+        self.status_code, self.background = 200, None
+        self.init_headers({"X-Accel-Buffering": "no"})  # a proxy must not collect them
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for found in self._events:
+                await send({"type": "http.response.body", "body": found, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._on_end()

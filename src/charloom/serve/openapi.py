@@ -1,0 +1,95 @@
+"""The server's own description, at /openapi.json: made of ``schema``, so that it cannot differ from it."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from charloom.serve import schema
+from charloom.serve.limits import Limits
+
+_REF = "#/components/schemas/{model}"
+_JSON = "application/json"
+
+_Kind = type[BaseModel]
+
+_POSTS: tuple[tuple[str, str, _Kind, _Kind], ...] = (
+    ("/v1/completions", "Go on from texts", schema.CompletionRequest, schema.Completion),
+    ("/tokenize", "The ids of a text", schema.TokenizeRequest, schema.Tokens),
+    ("/detokenize", "The text of ids", schema.DetokenizeRequest, schema.Detokenized),
+    ("/score", "What a text costs", schema.ScoreRequest, schema.Scored),
+    ("/guesses", "What comes next after a text", schema.GuessesRequest, schema.Guesses),
+)
+_GETS: tuple[tuple[str, str, _Kind], ...] = (
+    ("/v1/models", "The models that are served", schema.ModelList),
+    ("/v1/models/{id}", "One of them", schema.ModelEntry),
+    ("/tokenizer_info", "What a client needs to know of the ids", schema.TokenizerInfo),
+    ("/generate", "Go on to the end of a sentence, as torch-rnn-server did", schema.Sentences),
+    ("/healthz", "Whether the server answers", schema.Health),
+)
+
+
+def describe(version: str, with_token: bool) -> dict[str, Any]:
+    """Return the OpenAPI document of a server.
+
+    Args:
+        version: charloom's.
+        with_token: Whether requests need one.
+    """
+    kinds: list[tuple[_Kind, JsonSchemaMode]] = [(kind, "validation") for _, _, kind, _ in _POSTS]
+    kinds += [(one[-1], "serialization") for one in _POSTS]
+    kinds += [(kind, "serialization") for _, _, kind in _GETS]
+    kinds.append((schema.Failure, "serialization"))
+    _, defined = models_json_schema(kinds, ref_template=_REF)
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "charloom", "version": version},
+        "paths": _paths(),
+        "components": {"schemas": defined["$defs"]},
+    }
+    if with_token:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for path, summary, asked, answered in _POSTS:
+        body = {"required": True, "content": {_JSON: {"schema": _ref(asked)}}}
+        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": _responses(answered)}}
+    for path, summary, answered in _GETS:
+        paths[path] = {"get": {"summary": summary, "responses": _responses(answered)}}
+    events = {"schema": {"type": "string"}}
+    paths["/v1/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"] = events
+    paths["/v1/models/{id}"]["get"]["parameters"] = [_parameter("id", "path", {"type": "string"})]
+    paths["/tokenizer_info"]["get"]["parameters"] = [_parameter("model", "query", {"type": "string"})]
+    paths["/generate"]["get"]["parameters"] = [
+        _parameter("start_text", "query", {"type": "string", "maxLength": Limits.prompt_characters}),
+        _parameter("n", "query", {"type": "integer", "minimum": 1, "maximum": Limits.choices}),
+        _parameter("model", "query", {"type": "string"}),
+    ]
+    paths["/metrics"] = {"get": {"summary": "Numbers for Prometheus", "responses": _plain("text/plain")}}
+    return paths
+
+
+def _parameter(name: str, place: str, kind: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": kind}
+
+
+def _responses(kind: _Kind) -> dict[str, Any]:
+    ok = {"description": "It was done.", "content": {_JSON: {"schema": _ref(kind)}}}
+    return {"200": ok, "default": _failure()}
+
+
+def _plain(media_type: str) -> dict[str, Any]:
+    ok = {"description": "It was done.", "content": {media_type: {"schema": {"type": "string"}}}}
+    return {"200": ok, "default": _failure()}
+
+
+def _failure() -> dict[str, Any]:
+    return {"description": "What is wrong.", "content": {_JSON: {"schema": _ref(schema.Failure)}}}
+
+
+def _ref(kind: _Kind) -> dict[str, str]:
+    return {"$ref": _REF.format(model=kind.__name__)}

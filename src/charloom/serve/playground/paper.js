@@ -1,0 +1,119 @@
+// The writing area: a textarea whose letters are clear as glass, above a mirror that shows the same letters in colour.
+// The mirror holds one plain text node per line; colours are laid over it as highlights, which never move a letter.
+
+import { MODEL } from "./manuscript.js";
+import { LEVELS } from "./surprise.js";
+
+const BEYOND = 600; // pixels above and below the screen that are painted too
+export const canColour = typeof Highlight === "function" && Boolean(CSS.highlights);
+
+export class Paper {
+  constructor(area, mirror) {
+    Object.assign(this, { area, mirror, lines: [], starts: [0], nodes: [], marks: new Map() });
+    if (canColour) {
+      for (const name of ["model", ...Array.from({ length: LEVELS }, (_, i) => `bits${i + 1}`)]) {
+        const marks = new Highlight();
+        this.marks.set(name, marks);
+        CSS.highlights.set(name, marks);
+      }
+    }
+    let waits = false;
+    const later = () => {
+      if (waits) return;
+      waits = true;
+      requestAnimationFrame(() => { waits = false; this.#paint(); });
+    };
+    addEventListener("scroll", later, { passive: true });
+    addEventListener("resize", later);
+  }
+
+  get selection() { return [this.area.selectionStart, this.area.selectionEnd]; }
+
+  select(start, end = start) { this.area.setSelectionRange(start, end); }
+
+  // Show a text, and select a part of it; `surprise` is null where its colours are not wanted.
+  show(manuscript, surprise, start = null, end = start) {
+    Object.assign(this, { manuscript, surprise });
+    const selected = start === null ? this.selection : [start, end], other = this.area.value !== manuscript.text;
+    if (other) this.area.value = manuscript.text;
+    if (other || start !== null) this.select(...selected);
+    this.#reflect(manuscript.text);
+    this.#paint();
+  }
+
+  // Bring the mirror's lines up to date, touching only those that are others now.
+  #reflect(text) {
+    const old = this.lines, lines = text.split("\n");
+    let head = 0, tail = 0;
+    const most = Math.min(old.length, lines.length);
+    while (head < most && old[head] === lines[head]) head++;
+    while (tail < most - head && old[old.length - 1 - tail] === lines[lines.length - 1 - tail]) tail++;
+    const changed = old.length - tail - head, needed = lines.length - tail - head;
+    for (let i = 0; i < Math.min(changed, needed); i++) this.nodes[head + i].firstChild.data = lines[head + i];
+    const gone = this.nodes.splice(head + needed, Math.max(0, changed - needed));
+    for (const node of gone) node.remove();
+    if (needed > changed) {
+      const fresh = lines.slice(head + changed, head + needed).map((line) => {
+        const node = document.createElement("div");
+        node.append(document.createTextNode(line));
+        return node;
+      });
+      const after = this.nodes[head + changed] ?? null;
+      for (const node of fresh) this.mirror.insertBefore(node, after);
+      this.nodes.splice(head + changed, 0, ...fresh);
+    }
+    this.lines = lines;
+    let start = 0;
+    this.starts = lines.map((line) => { const here = start; start += line.length + 1; return here; });
+  }
+
+  // The first line whose lower edge is below a height of the screen.
+  #lineAt(height) {
+    let low = 0, high = this.nodes.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.nodes[middle].getBoundingClientRect().bottom > height) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  #paint() {
+    if (!canColour || !this.manuscript) return;
+    for (const marks of this.marks.values()) marks.clear();
+    const last = this.#lineAt(innerHeight + BEYOND);
+    for (let i = this.#lineAt(-BEYOND); i <= last; i++) this.#paintLine(i);
+  }
+
+  #paintLine(i) {
+    const { authors } = this.manuscript, from = this.starts[i], length = this.lines[i].length, node = this.nodes[i].firstChild;
+    const runs = (what, name) => {
+      for (let start = 0; start < length;) {
+        const kind = what(from + start);
+        let end = start + 1;
+        while (end < length && what(from + end) === kind) end++;
+        if (kind) this.marks.get(name(kind)).add(new StaticRange({ startContainer: node, startOffset: start, endContainer: node, endOffset: end }));
+        start = end;
+      }
+    };
+    runs((unit) => authors[unit] === MODEL, () => "model");
+    if (this.surprise) runs((unit) => this.surprise.level(unit), (level) => `bits${level}`);
+  }
+
+  // Where a place of the text is on the screen.
+  place(offset) {
+    let i = this.starts.findLastIndex((start) => start <= offset);
+    if (i < 0) i = 0;
+    const node = this.nodes[i].firstChild, range = document.createRange();
+    range.setStart(node, Math.min(offset - this.starts[i], node.length));
+    const rectangle = range.getBoundingClientRect();
+    return rectangle.height ? rectangle : this.nodes[i].getBoundingClientRect();
+  }
+
+  // Scroll so that a place can be seen between the head of the page and what stands at its foot.
+  follow(offset, foot) {
+    const { top, bottom } = this.place(offset), room = 24;
+    if (bottom > innerHeight - foot - room) scrollBy(0, bottom - (innerHeight - foot - room));
+    else if (top < room) scrollBy(0, top - room);
+  }
+}

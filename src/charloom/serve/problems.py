@@ -1,0 +1,124 @@
+"""What goes wrong, in the shape of OpenAI's API: {"error": {"message", "type", "param", "code"}}."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from charloom.errors import CharloomError, InputError, UnknownCharacterError
+from charloom.serve.answers import JsonAnswer
+from charloom.serve.scheduler import Busy, Closing
+
+_SHOWN = 60  # characters of a wrong value that a message quotes
+
+
+class Problem(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: The HTTP status.
+        message: What is wrong, the value, what is accepted, what to do.
+        param: The field it is about, if it is about one.
+        code: A word that programs can look at.
+        headers: To be sent with it.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code = status, message, param, code
+        self.headers = dict(headers or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        if self.status == 429:
+            kind = "rate_limit_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def answer(self) -> JsonAnswer:
+        """Return the answer."""
+        return JsonAnswer(self.to_dict(), self.status, self.headers)
+
+
+def problem_of(error: Exception, param: str | None = None) -> Problem:
+    """Return what is answered when this error was raised; one that is a defect of ours tells nothing of itself.
+
+    Args:
+        error: What was raised.
+        param: The field whose value raised it, if that is known.
+    """
+    match error:
+        case Problem():
+            return error
+        case ValidationError():
+            return _of_validation(error)
+        case HTTPException():
+            return _of_http(error)
+        case Busy():
+            return Problem(429, str(error), code="too_many_requests", headers={"Retry-After": "1"})
+        case Closing():
+            return Problem(503, str(error), code="closing", headers={"Retry-After": "5"})
+        case UnknownCharacterError():
+            return Problem(400, str(error), param=param, code="unknown_character")
+        case InputError():
+            return Problem(400, str(error), param=param, code="invalid_value")
+        case CharloomError():
+            return Problem(500, str(error), code="failed")
+    return Problem(500, "The server has failed at this request. Its log says more.", code="failed")
+
+
+async def answer_error(request: Request, error: Exception) -> JsonAnswer:
+    """Answer a request that raised one of ``ERRORS``."""
+    return problem_of(error).answer()
+
+
+ERRORS: tuple[type[Exception], ...] = (Problem, ValidationError, HTTPException, CharloomError, Exception)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return a message on a name that nothing has, with the nearest of those that there are."""
+    known = list(known)
+    near = get_close_matches(name[:_SHOWN], known, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"There is no {kind} {_quoted(name)}.{hint} Known are {', '.join(known)}."
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """Return what is wrong with an address, or how it was asked for."""
+    if error.status_code == 405 and error.headers:
+        allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
+        headers = {"Allow": allowed}
+        return Problem(405, f"This address takes {allowed} alone.", code="method_not_allowed", headers=headers)
+    if error.status_code == 404:
+        return Problem(404, "There is nothing at this address. What there is, /openapi.json says.", code="unknown_url")
+    return Problem(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
+
+
+def _of_validation(error: ValidationError) -> Problem:
+    """Return the first thing that is wrong with a body; there may be more."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return Problem(400, f"{where} is missing.", param=where, code="missing_parameter")
+    wrong = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    wrong = wrong[:1].lower() + wrong[1:]
+    message = f"{where}: {wrong}; got {_quoted(first['input'])}." if where else f"The body is wrong: {wrong}."
+    return Problem(400, message, param=where or None, code="invalid_value")
+
+
+def _quoted(value: object) -> str:
+    """Return a value as a message shows it: the beginning of a long one."""
+    text = repr(value[: _SHOWN + 1] if isinstance(value, str | list) else value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -1,0 +1,182 @@
+"""From an application to a running server: its socket, its connections, its end."""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from charloom.errors import CharloomError, InputError
+from charloom.serve.app import App
+from charloom.serve.hosts import bracketed
+from charloom.serve.limits import Limits
+
+_BACKLOG = 1024
+_SEND_BUFFER = 16 << 10  # bytes of an answer that the system takes before the client has read them; so does asyncio
+
+
+def resolve(host: str) -> str:
+    """Return the address of a host as a number; of several the first of IPv4.
+
+    Raises:
+        InputError: If it has none.
+    """
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise InputError(f"--host: {host!r} is no address of this machine. Give one, such as 127.0.0.1.") from None
+    addresses = sorted((one[0] != socket.AF_INET, str(one[4][0])) for one in found)
+    return addresses[0][1]
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    found = ip_address(address)
+    inner = getattr(found, "ipv4_mapped", None)
+    return (inner or found).is_loopback
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Args:
+        address: A number.
+        port: 0 for any that is free.
+
+    Raises:
+        InputError: If the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        found = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(
+            f"Port {port} of {address} cannot be had: {reason}. Name another with --port; 0 takes one that is free."
+        ) from None
+    found.setblocking(False)
+    return found
+
+
+def url_of(listening: socket.socket) -> str:
+    """Return the address at which a browser finds what listens there."""
+    address, port = listening.getsockname()[:2]
+    if ip_address(address).is_unspecified:
+        address = "::1" if ":" in address else "127.0.0.1"
+    return f"http://{bracketed(address)}:{port}/"
+
+
+def serve(app: App, listening: socket.socket) -> int:
+    """Answer requests until a signal ends it, and return that signal.
+
+    Raises:
+        CharloomError: If it cannot begin.
+    """
+    server = Server(app)
+    server.run([listening])
+    if server.signal_number is None:
+        raise CharloomError("The server could not begin; what went wrong stands above.")
+    return server.signal_number
+
+
+class Server(uvicorn.Server):
+    """Runs an application on a socket until a signal ends it, within 3 seconds.
+
+    Args:
+        app: The application.
+
+    Attributes:
+        signal_number: The signal that ended it, or None.
+    """
+
+    def __init__(self, app: App) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_protocol(app.limits),
+            ws="none",
+            loop="asyncio",
+            lifespan="on",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=app.limits.idle_seconds,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self.signal_number: int | None = None
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: first the streams, so that each can say so, then the connections."""
+        self._app.close()
+        deadline = asyncio.get_running_loop().time() + self._app.limits.closing_seconds
+        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let signals end the server; the one that did is kept, not raised again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {n: signal.signal(n, self._end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, number: int, _frame: Any) -> None:
+        self.force_exit = self.should_exit  # a second signal does not wait
+        self.should_exit = True
+        self.signal_number = self.signal_number or number
+
+
+def _protocol(limits: Limits) -> type[H11Protocol]:
+    """Return how connections are served: as uvicorn does, but a request's head must arrive in time."""
+
+    class Protocol(H11Protocol):
+        _late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer is small, and wanted now
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            transport.set_write_buffer_limits(high=_SEND_BUFFER)
+            super().connection_made(transport)
+            self._mind_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._mind_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget()
+            super().connection_lost(exc)
+
+        def _mind_head(self) -> None:
+            if self.conn.their_state is not h11.IDLE:
+                self._forget()
+            elif self._late is None:
+                self._late = self.loop.call_later(limits.header_seconds, self._drop)
+
+        def _drop(self) -> None:
+            if self.conn.their_state is h11.IDLE:
+                self.transport.abort()
+
+        def _forget(self) -> None:
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+
+    return Protocol

@@ -1,0 +1,108 @@
+"""Several processes that serve one socket, each with models of its own."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from charloom.errors import CharloomError, InputError
+
+_AT_ONCE = 2.0  # seconds: a worker that ends sooner would only end again
+_PATIENCE = 3.0  # seconds that workers have to end
+
+
+class _Stop(Exception):
+    """A signal asks for the end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def run_workers(count: int, work: Callable[[], object]) -> int:
+    """Run so many processes, and replace one that dies, until a signal ends them all.
+
+    Args:
+        count: 1 or more.
+        work: What each does, until SIGTERM.
+
+    Returns:
+        The signal.
+
+    Raises:
+        InputError: On a system without ``fork``.
+        CharloomError: If a worker dies as soon as it is started.
+    """
+    if not hasattr(os, "fork"):
+        raise InputError(
+            "--workers needs fork, which this system lacks. Leave it out: one process serves many at once."
+        )
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, _stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    lifeline = os.pipe()  # what a worker reads of it ends when this process does
+    workers: dict[int, float] = {}
+    try:
+        while True:
+            while len(workers) < count:
+                workers[_start(work, lifeline)] = time.monotonic()
+            pid, _ = os.waitpid(-1, 0)
+            if time.monotonic() - workers.pop(pid, 0.0) < _AT_ONCE:
+                raise CharloomError("A worker has died as soon as it was started; what it said stands above.")
+    except _Stop as stop:
+        return stop.number
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if number in (signal.SIGINT, signal.SIGTERM) else handler)
+        _end(set(workers))
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for end in lifeline:
+            os.close(end)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise _Stop(number)
+
+
+def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
+    """Start a worker and return its number."""
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the parent sends SIGTERM
+        os.close(lifeline[1])
+        threading.Thread(target=_end_with_parent, args=(lifeline[0],), daemon=True).start()
+        work()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _end_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)  # returns when nobody can write any more
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(workers: set[int]) -> None:
+    """Ask workers to end, and end those that do not."""
+    for pid in workers:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _PATIENCE
+    while workers and time.monotonic() < deadline:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        workers.discard(pid)
+        if not pid:
+            time.sleep(0.02)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

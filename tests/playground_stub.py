@@ -1,0 +1,157 @@
+"""A server as the playground needs it, which writes what a test tells it to: it knows no model and reads no text."""
+
+import json
+import threading
+import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from charloom.serve.playground import playground_files
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+LETTERS = "\n !&',-.:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+MODELS = [
+    {"id": "shakespeare", "object": "model", "charloom": {"characters": len(LETTERS), "unit": "char",
+     "parameters": 858_000, "bits_per_char": 2.0911, "vocabulary": LETTERS, "corpus": "shakespeare"}},
+    {"id": "anything", "object": "model", "charloom": {"characters": 256, "unit": "byte", "parameters": 12_340_000,
+     "bits_per_char": None, "vocabulary": "", "corpus": None}},
+]  # fmt: skip
+GUESSES = [("e", 0.412), (" ", 0.2), ("\n", 0.1), ("<", 0.0123), ("😀", 0.0004)]
+
+
+def woven(seed, length):
+    """What the stub writes of itself: it depends on the seed alone."""
+    return "".join(LETTERS[11 + (seed * 31 + i * i) % 52] if i % 6 else " " for i in range(length))
+
+
+def bits(text):
+    """What the stub says that characters cost: something between 0 and 9 bits, by their number."""
+    return [None, *(ord(character) % 9 + 0.25 for character in text[1:])]
+
+
+class Stub:
+    """The server.
+
+    Attributes:
+        asked: What has been asked for: (path, JSON body) each, the page's own files left out.
+        write: From a completion's request to the pieces of text it is answered with.
+        pause: Seconds between two pieces.
+        refusals: Answers for the next requests of a path, instead of what they ask for: {path: [(status, error)]}.
+        token: What a request must bring, if anything.
+        cut: How many completions the page did not read to their end.
+    """
+
+    def __init__(self):
+        self.asked, self.refusals, self.cut, self.pause, self.token = [], {}, 0, 0.0, None
+        self.write = lambda request: _in_pieces(woven(request["seed"], request["max_tokens"]))
+        self.port = 0
+        self.open()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self):
+        """Begin to answer, at the address of before if there was one."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
+        self._server.daemon_threads = True
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def last(self, path):
+        """The body of the last request of a path."""
+        return [body for where, body in self.asked if where == path][-1]
+
+    def count(self, path):
+        return sum(where == path for where, _ in self.asked)
+
+
+def _in_pieces(text, size=9):
+    return [text[i : i + size] for i in range(0, len(text), size)]
+
+
+def _handler(stub):
+    pages = playground_files()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path in pages:
+                self._answer(200, *pages[self.path])
+            elif self._may():
+                self._json(200, {"object": "list", "data": MODELS})
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert self.headers["Content-Type"] == "application/json"
+            if not self._may(body):
+                return
+            if self.path == "/v1/completions":
+                self._stream(body)
+            elif self.path == "/score":
+                self._json(
+                    200, {"characters": len(body["text"]), "bits_per_char": 3.21, "surprisals": bits(body["text"])}
+                )
+            elif self.path == "/guesses":
+                found = [{"text": text, "probability": share} for text, share in GUESSES[: body["k"]]]
+                self._json(200, {"guesses": found})
+
+        def _may(self, body=None):
+            """Return whether it is to be answered as asked; otherwise it has been answered."""
+            stub.asked.append((self.path, body))
+            if stub.token and self.headers["Authorization"] != f"Bearer {stub.token}":
+                self._json(401, {"error": {"message": "A token is wanted.", "code": "invalid_api_key"}})
+                return False
+            if stub.refusals.get(self.path):
+                status, error = stub.refusals[self.path].pop(0)
+                self._json(status, {"error": error}, {"Retry-After": "2"} if status == 429 else {})
+                return False
+            return True
+
+        def _stream(self, body):
+            pieces = stub.write(body)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            try:
+                for i, piece in enumerate(pieces):
+                    self._event(piece, "length" if i == len(pieces) - 1 else None)
+                    time.sleep(stub.pause)
+                self.wfile.write(b"data: [DONE]\n\n")
+            except (BrokenPipeError, ConnectionResetError):
+                stub.cut += 1
+
+        def _event(self, piece, reason):
+            if piece is None:  # the server breaks off
+                raise BrokenPipeError
+            choice = {"index": 0, "text": piece, "logprobs": None, "finish_reason": reason}
+            event = piece if isinstance(piece, dict) else {"object": "text_completion", "choices": [choice]}
+            line = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+            for half in (line[: len(line) // 2], line[len(line) // 2 :]):  # the network cuts where it likes
+                self.wfile.write(half)
+                self.wfile.flush()
+
+        def _json(self, status, found, headers=None):
+            self._answer(status, "application/json", json.dumps(found).encode("ascii"), headers or {})
+
+        def _answer(self, status, kind, content, headers=()):
+            self.send_response(status)
+            own = {"Content-Type": kind, "Content-Length": str(len(content)), "Content-Security-Policy": POLICY}
+            for name, value in {**own, "X-Content-Type-Options": "nosniff", **dict(headers)}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(BrokenPipeError, ConnectionResetError):  # what is not wanted any more is not waited for
+                self.wfile.write(content)
+
+        def log_message(self, format, *args):
+            pass
+
+    return Handler
