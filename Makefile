@@ -4,19 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/.ready
+CLIENTS := .venv-clients/.ready
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: $(READY) ## make .venv with charloom and everything a developer needs
 
-$(READY): pyproject.toml constraints.txt $(wildcard native/*)
+$(READY): pyproject.toml constraints.txt plugins/llm-charloom/pyproject.toml $(wildcard native/*)
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]' --editable plugins/llm-charloom
 	@touch $@
 
 demo: install ## train a minute on the Python docs, then write 600 characters
@@ -57,6 +58,16 @@ bench-training: install $(BENCH) ## the benchmarks of training, the peers likewi
 	.venv-bench/bin/python benchmarks/time_to_loss.py --picture docs/time_to_loss.png
 	.venv-bench/bin/python benchmarks/where_time_goes.py
 
+bench-serving: install ## the benchmark of the server: some minutes
+	$(BIN)/python benchmarks/serving.py
+
+clients: $(CLIENTS) ## LangChain and lm-evaluation-harness for test-full, 850 MB
+
+$(CLIENTS): tests/clients.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip install --quiet --requirement tests/clients.txt
+	@touch $@
+
 $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
@@ -74,4 +85,4 @@ lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs 
 	$(BIN)/python docs/tutorial/build.py
 
 clean: ## remove what these targets made, but not your runs
-	rm -rf .venv .venv-bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

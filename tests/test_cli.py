@@ -177,7 +177,9 @@ def test_the_version_and_the_module(cli):
     assert cli("--version").out == f"charloom {charloom.__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["generate"], ["score"], ["corpus"], ["info"], ["serve"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["generate"], ["score"], ["corpus"], ["info"], ["serve"], ["doctor"]]
+)
 def test_help_is_there_at_once(cli, command):
     cli(*command, "--help")  # the first call compiles to bytecode
     began = time.perf_counter()

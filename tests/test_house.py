@@ -82,7 +82,7 @@ CODE_RUNNERS = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cl
 
 def code_of_the_project():
     """Every Python file but the tests' own, and the Python in documents: (name, code)."""
-    for folder in ("src", "benchmarks", "examples", "docs", "attacks"):
+    for folder in ("src", "benchmarks", "examples", "docs", "attacks", "plugins"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
