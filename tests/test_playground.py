@@ -189,6 +189,7 @@ def test_who_types_takes_over(browser, stub):
 
 def test_tab_is_no_trap(browser, stub):
     with page(browser, stub) as tab:
+        tab.locator("#guesses button").first.wait_for()  # they stand between the text and what follows
         tab.locator("#text").focus()
         tab.keyboard.press("Escape")
         wait_for(tab, "#status", "Tab now leaves the text.")
@@ -379,6 +380,7 @@ def test_line_ends_of_any_kind_become_those_of_the_page(browser, stub):
         assert written(tab) == "a\nb\nc\nd\ne" and "".join(marked(tab)) == "abcd"
 
 
+@pytest.mark.slow
 def test_the_mirror_shows_exactly_what_the_writing_area_would(browser, stub):
     """Every letter, space and line break stands at the same pixel; only the colours differ."""
     Image = pytest.importorskip("PIL.Image")
@@ -501,6 +503,7 @@ def test_an_error_in_the_middle_keeps_what_was_written(browser, stub):
         assert written(tab) == "Ay "
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_waited_for(browser, stub):
     with page(browser, stub, expected="ERR_CONNECTION_REFUSED|ERR_EMPTY|ERR_INCOMPLETE|ERR_CONNECTION_RESET") as tab:
         tab.locator("#text").fill("Ay")
@@ -621,6 +624,7 @@ def test_what_is_written_stays_in_sight(browser, stub):
         assert 0 < end <= tab.locator("#dock").bounding_box()["y"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("still", [True, False])
 def test_reduced_motion_shows_at_once_what_has_come(browser, stub, still):
     stub.write = lambda _: ["x" * 3000]
@@ -634,6 +638,7 @@ def test_reduced_motion_shows_at_once_what_has_come(browser, stub, still):
         assert lengths <= 2 if still else lengths > 20
 
 
+@pytest.mark.slow
 def test_a_long_text_stays_quick(browser, stub):
     stub.write = lambda _: [("The loom is warm and the thread is long. " * 3 + "\n") * 400]
     with page(browser, stub) as tab:
@@ -649,7 +654,11 @@ def test_a_long_text_stays_quick(browser, stub):
 
 
 @pytest.mark.parametrize(
-    "options", [{"color_scheme": "light"}, {"color_scheme": "dark", **PHONE_OPTIONS}], ids=["desktop", "phone"]
+    "options",
+    [
+        pytest.param({"color_scheme": "light"}, id="desktop"),
+        pytest.param({"color_scheme": "dark", **PHONE_OPTIONS}, id="phone", marks=pytest.mark.slow),
+    ],
 )
 def test_it_can_be_used_by_everybody(browser, stub, options):
     """axe-core finds no breach of WCAG 2 AA, contrast among it, in any state of the page."""

@@ -217,6 +217,7 @@ def test_clients_that_read_nothing_do_not_hold_it_up():
         stream.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_several_workers():
     process, port = started("--workers", "2")
