@@ -155,6 +155,7 @@ def test_a_seed_gives_the_same_text_again(browser, stub):
         assert written(tab) == first
 
 
+@pytest.mark.slow
 def test_escape_stops_it_and_the_server_is_told(browser, stub):
     stub.pause = 0.03
     with page(browser, stub) as tab:
@@ -171,6 +172,7 @@ def test_escape_stops_it_and_the_server_is_told(browser, stub):
         assert tab.locator("#status").inner_text().startswith(f"Stopped after {len(stopped) - 2} characters")
 
 
+@pytest.mark.slow
 def test_who_types_takes_over(browser, stub):
     stub.pause = 0.03
     with page(browser, stub) as tab:
@@ -187,6 +189,7 @@ def test_who_types_takes_over(browser, stub):
         assert written(tab) == "Ay"
 
 
+@pytest.mark.slow
 def test_tab_is_no_trap(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#guesses button").first.wait_for()  # they stand between the text and what follows
@@ -201,6 +204,7 @@ def test_tab_is_no_trap(browser, stub):
         assert tab.evaluate("document.activeElement.id") == "surprise"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["key", "click", "button"])
 def test_several_versions_of_which_one_is_taken(browser, stub, how):
     with page(browser, stub) as tab:
@@ -226,6 +230,7 @@ def test_several_versions_of_which_one_is_taken(browser, stub, how):
         assert written(tab) == "Ay me"
 
 
+@pytest.mark.slow
 def test_a_version_taken_early_goes_on_in_the_text(browser, stub):
     stub.pause = 0.03
     with page(browser, stub) as tab:
@@ -240,6 +245,7 @@ def test_a_version_taken_early_goes_on_in_the_text(browser, stub):
         assert written(tab) == "Ay me" + woven(10, 200)
 
 
+@pytest.mark.slow
 def test_versions_can_be_put_away_or_asked_for_again(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#versions").select_option("2")
@@ -258,6 +264,7 @@ def test_versions_can_be_put_away_or_asked_for_again(browser, stub):
         assert written(tab) == "Ay me!"
 
 
+@pytest.mark.slow
 def test_what_is_selected_is_rewritten(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#text").fill("Ay me, what now")
@@ -272,6 +279,7 @@ def test_what_is_selected_is_rewritten(browser, stub):
         assert tab.evaluate("[text.selectionStart, text.selectionEnd]") == [3, 5]
 
 
+@pytest.mark.slow
 def test_undo_and_redo_go_word_by_word_and_remember_who_wrote_what(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#length").fill("6")
@@ -296,6 +304,7 @@ def test_undo_and_redo_go_word_by_word_and_remember_who_wrote_what(browser, stub
         assert written(tab) == states[-2] and marked(tab) == [model]
 
 
+@pytest.mark.slow
 def test_typing_inside_what_the_model_wrote_is_the_writers(browser, stub):
     stub.write = lambda _: ["aaaa aaaa"]
     with page(browser, stub) as tab:
@@ -309,6 +318,7 @@ def test_typing_inside_what_the_model_wrote_is_the_writers(browser, stub):
         assert marked(tab) == ["aaaa a", "aaa"] and written(tab) == "aaaa aaaaa"
 
 
+@pytest.mark.slow
 def test_every_character_is_coloured_by_what_it_cost(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#text").fill("Shall I compare\nthee")
@@ -328,6 +338,7 @@ def test_every_character_is_coloured_by_what_it_cost(browser, stub):
         assert not marked(tab, "bits7") and tab.locator("#legend").is_hidden()
 
 
+@pytest.mark.slow
 def test_guesses_are_of_the_cursors_place_and_can_be_taken(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#text").fill("The que")
@@ -350,6 +361,7 @@ def test_guesses_are_of_the_cursors_place_and_can_be_taken(browser, stub):
         assert tab.evaluate("document.activeElement.id") == "text"
 
 
+@pytest.mark.slow
 def test_characters_of_two_units_stay_whole(browser, stub):
     stub.write = lambda _: ["a😀", "😀b", "🧵"]
     with page(browser, stub) as tab:
@@ -370,6 +382,7 @@ def test_characters_of_two_units_stay_whole(browser, stub):
         assert written(tab) == "😀😁a😀😀😂b🧵" and marked(tab) == ["a😀😀", "b🧵"]
 
 
+@pytest.mark.slow
 def test_line_ends_of_any_kind_become_those_of_the_page(browser, stub):
     stub.write = lambda _: ["a\r", "\nb\r", "c\r\n", "d\r"]
     with page(browser, stub) as tab:
@@ -410,6 +423,7 @@ def test_the_mirror_shows_exactly_what_the_writing_area_would(browser, stub):
             assert tab.evaluate("text.scrollHeight === text.clientHeight && mirror.offsetHeight === text.offsetHeight")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -431,6 +445,7 @@ def test_a_setting_that_makes_no_sense_is_said_to(browser, stub, field, value, m
         assert tab.locator("#notice").is_hidden()
 
 
+@pytest.mark.slow
 def test_settings_are_sent_and_kept(browser, stub):
     with page(browser, stub) as tab:
         for name, value in {
@@ -454,6 +469,7 @@ def test_settings_are_sent_and_kept(browser, stub):
         ]
 
 
+@pytest.mark.slow
 def test_unknown_characters_are_named_and_can_be_taken_out_or_made_plain(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#length").fill("5")
@@ -476,6 +492,7 @@ def test_unknown_characters_are_named_and_can_be_taken_out_or_made_plain(browser
         assert written(tab) == "d’être—là"
 
 
+@pytest.mark.slow
 def test_a_refusal_is_shown_in_the_servers_words(browser, stub):
     with page(browser, stub, expected="status of (400|429|500)") as tab:
         for status, error, shown in (
@@ -492,6 +509,7 @@ def test_a_refusal_is_shown_in_the_servers_words(browser, stub):
         assert tab.locator("#notice").is_hidden() and len(written(tab)) == 202
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_keeps_what_was_written(browser, stub):
     stub.write = lambda _: ["half of ", {"error": {"message": "The server closes.", "code": "closing"}}]
     with page(browser, stub) as tab:
@@ -522,6 +540,7 @@ def test_a_server_that_is_gone_is_waited_for(browser, stub):
         until(tab, lambda: written(tab).endswith("half of "))
 
 
+@pytest.mark.slow
 def test_the_token_is_asked_for_once(browser, stub):
     stub.token = "open sesame"
     with opened(browser, stub.address, expected="status of 401") as tab:
@@ -559,6 +578,7 @@ def test_hostile_text_is_only_text(browser, stub):
         assert tab.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_a_reload_loses_nothing(browser, stub):
     with page(browser, stub) as tab:
         tab.locator("#text").focus()
@@ -576,6 +596,7 @@ def test_a_reload_loses_nothing(browser, stub):
         assert written(tab) == "Ay me"
 
 
+@pytest.mark.slow
 def test_copy_and_save(browser, stub):
     with page(browser, stub, permissions=["clipboard-read", "clipboard-write"]) as tab:
         tab.locator("#text").fill("O Romeo, Romeo!\nWherefore? 😀")
@@ -588,6 +609,7 @@ def test_copy_and_save(browser, stub):
         assert download.value.path().read_text(encoding="utf-8") == written(tab)
 
 
+@pytest.mark.slow
 def test_a_phone_shows_all_of_it_and_nothing_is_wider_than_the_screen(browser, stub):
     narrow = "document.documentElement.scrollWidth <= innerWidth && innerWidth === 390"
     with page(browser, stub, **PHONE_OPTIONS) as tab:
@@ -614,14 +636,15 @@ def test_a_phone_shows_all_of_it_and_nothing_is_wider_than_the_screen(browser, s
         assert min(box["height"] for box in sizes if box) >= 24
 
 
+@pytest.mark.slow
 def test_what_is_written_stays_in_sight(browser, stub):
     stub.write = lambda request: ["line\n" * 10] * (request["max_tokens"] // 50)
     with page(browser, stub) as tab:
         tab.locator("#length").fill("2000")
         tab.locator("#text").focus()
         goes_on(tab)
-        end = tab.evaluate("document.querySelector('#mirror > div:last-child').getBoundingClientRect().bottom")
-        assert 0 < end <= tab.locator("#dock").bounding_box()["y"]
+        end = "document.querySelector('#mirror > div:last-child').getBoundingClientRect().bottom"
+        until(tab, lambda: 0 < tab.evaluate(end) <= tab.locator("#dock").bounding_box()["y"])
 
 
 @pytest.mark.slow
@@ -653,11 +676,12 @@ def test_a_long_text_stays_quick(browser, stub):
         assert written(tab).endswith("twenty letters more.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         pytest.param({"color_scheme": "light"}, id="desktop"),
-        pytest.param({"color_scheme": "dark", **PHONE_OPTIONS}, id="phone", marks=pytest.mark.slow),
+        pytest.param({"color_scheme": "dark", **PHONE_OPTIONS}, id="phone"),
     ],
 )
 def test_it_can_be_used_by_everybody(browser, stub, options):
@@ -695,6 +719,7 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_letters_can_be_read_in_every_colour(browser, stub, theme):
     """What axe cannot see: the colours of highlights, painted and measured, at least 4.5 to 1."""
@@ -721,6 +746,7 @@ def real():
         process.terminate()
 
 
+@pytest.mark.slow
 def test_a_session_with_the_real_server(browser, real):
     import charloom
 
