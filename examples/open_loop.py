@@ -20,19 +20,20 @@ from charloom import CharloomError, Corpus
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, save_model
 from charloom.plan.recipes import Recipe, load_recipe, parse_assignments
-from charloom.training.device import flushed_denormals, kept_memory
+from charloom.training.device import Device, choose_device, flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached
 from charloom.training.optimizer import make_optimizer, set_step
 from charloom.training.streams import Batch, make_batches
 
 
 def train_step(
-    network: CharNetwork, optimizer: torch.optim.Optimizer, batch: Batch, state: NetworkState | None
+    network: CharNetwork, optimizer: torch.optim.Optimizer, batch: Batch, state: NetworkState | None, device: Device
 ) -> tuple[float, NetworkState]:
     """Make one update; return the loss before it, in nats per character, and the state after the batch."""
     inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (batch.inputs, batch.targets))  # (B, T)
-    logits, state = network(inputs, state)  # (B, T, V)
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    with device.autocast():  # products of 16-bit numbers where the processor has them fast
+        logits, state = network(inputs, state)  # (B, T, V)
+    loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
     gradients = torch.autograd.grad(loss, list(learned(network)))
     for parameter, gradient in zip(learned(network), gradients, strict=True):
         parameter.grad = gradient
@@ -52,12 +53,14 @@ def train(corpus: Corpus, recipe: Recipe, epochs: int, folder: Path) -> None:
     network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
     optimizer = make_optimizer(network, settings)
     batches = make_batches(corpus.vocabulary.encode(corpus.text), settings)
+    device = choose_device("cpu", settings.precision)
+    print(device.description, flush=True)
     folder.mkdir(parents=True)
     for epoch in range(1, epochs + 1):
         began, losses, state = time.perf_counter(), [], None
         for index in range(batches.batches_per_epoch):
             set_step(optimizer, (epoch - 1) * batches.batches_per_epoch + index, settings.learning_rate, settings)
-            loss, state = train_step(network, optimizer, next(batches), state)
+            loss, state = train_step(network, optimizer, next(batches), state, device)
             losses.append(loss)
             if index % 100 == 0:
                 print(f"epoch {epoch}/{epochs}  batch {index:>3}  loss {loss:.4f}", flush=True)
