@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from charloom.cli.console import json_option, print_json, quiet_option, say
-from charloom.errors import InputError
 
-_FORMS = ("float16", "int8")
+if TYPE_CHECKING:
+    from charloom.model.model_file import SavedModel
+
+
+def _stored_as(form: str) -> Callable[[Path, SavedModel], list[Path]]:
+    def write(target: Path, saved: SavedModel) -> list[Path]:
+        from charloom.model.model_file import save_model
+
+        save_model(target, replace(saved, stored_as=form))
+        return [target]
+
+    return write
+
+
+def _keras(target: Path, saved: SavedModel) -> list[Path]:
+    from charloom.interop.keras_export import write_keras
+
+    return write_keras(target, saved)
+
+
+def _onnx(target: Path, saved: SavedModel) -> list[Path]:
+    from charloom.interop.onnx_export import write_onnx
+
+    return write_onnx(target, saved)
+
+
+_WRITERS = {"float16": _stored_as("float16"), "int8": _stored_as("int8"), "keras": _keras, "onnx": _onnx}
 
 
 @click.command("export")
 @click.argument("model")
-@click.option("--to", "form", required=True, type=click.Choice(_FORMS), help="What to write.")
+@click.option("--to", "form", required=True, type=click.Choice(list(_WRITERS)), help="What to write.")
 @click.option("-o", "--output", required=True, type=str, help="The file to write, which must not exist.")
 @json_option
 @quiet_option
@@ -23,22 +50,30 @@ def command(model: str, form: str, output: str, as_json: bool, quiet: bool) -> N
     """Write a model in another form.
 
     float16 and int8 are model files of a half and a quarter of the size. With int8 `charloom generate` writes the
-    same texts as before, because it computes with int8 anyway.
+    same texts as before, because it computes with int8 anyway. keras is a .keras file, which Keras 3 opens and goes on
+    training. onnx is a graph of one step, and a second file with one of a whole window.
 
     \b
     charloom export runs/my_book --to int8 -o my_book.safetensors
+    charloom export runs/my_book --to keras -o my_book.keras
+    charloom export runs/my_book --to onnx -o my_book.onnx
     """
-    from charloom.model.model_file import load_model, save_model
-    from charloom.model.run_folder import find_model
+    from charloom.model.model_file import load_model
+    from charloom.model.run_folder import check_new_file, find_model
 
     source, target = find_model(model), Path(output)
-    if target.exists():
-        raise InputError(f"{target} exists already. Name another file with -o, or remove it first.")
-    if not target.parent.is_dir():
-        raise InputError(f"There is no folder {target.parent} to write {target.name} to. Make it first.")
+    check_new_file(target)
     saved = load_model(source)
-    save_model(target, replace(saved, stored_as=form))
-    before, after = source.stat().st_size, target.stat().st_size
-    say(f"{target}: {form}, {after:,} bytes ({saved.stored_as} took {before:,})", quiet)
+    written = _WRITERS[form](target, saved)
+    before = f"{saved.stored_as} took {source.stat().st_size:,}"
+    for file in written:
+        say(f"{file}: {form}, {file.stat().st_size:,} bytes ({before})", quiet)
     if as_json:
-        print_json({"file": str(target), "stored_as": form, "file_bytes": after})
+        print_json(
+            {
+                "file": str(target),
+                "form": form,
+                "file_bytes": target.stat().st_size,
+                "files": [str(file) for file in written],
+            }
+        )

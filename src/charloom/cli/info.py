@@ -31,6 +31,7 @@ _ROWS = (  # what is compared when several models stand side by side
     "bits_per_char",
     "seconds",
     "chars_per_second",
+    "imported_from",
     "stored_as",
     "file_bytes",
 )
@@ -97,6 +98,7 @@ _FACTS = (
     "train_loss",
     "val_loss",
     "best_val_loss",
+    "imported_from",
     "charloom_version",
 )
 

@@ -14,8 +14,10 @@ from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
 
-COMMANDS = ("train", "generate", "score", "report", "corpus", "info", "serve", "export", "doctor")
-"""In the order in which they are used, not of the alphabet; each is a module of that name."""
+COMMANDS = ("train", "generate", "score", "report", "corpus", "info", "serve", "export", "import", "doctor")
+"""In the order in which they are used, not of the alphabet; each is a module of that name, but for ``_MODULES``."""
+
+_MODULES = {"import": "importing"}  # a word that no module of Python can be called
 
 
 class _Commands(click.Group):
@@ -36,7 +38,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"charloom.cli.{cmd_name}").command
+        command: click.Command = import_module(f"charloom.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
 

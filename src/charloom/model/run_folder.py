@@ -16,7 +16,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from charloom.errors import ModelFileError, RunError
+from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
 
 MODEL = f"model{SUFFIX}"
@@ -77,6 +77,14 @@ def check_new_run_folder(asked: str | None) -> None:
     """Raise ``RunError`` if the folder asked for a new run is already there."""
     if asked is not None and Path(asked).exists():
         raise RunError(_exists(Path(asked)))
+
+
+def check_new_file(path: Path) -> None:
+    """Raise ``InputError`` if a file that is to be written exists already, or its folder does not."""
+    if path.exists():
+        raise InputError(f"{path} exists already. Name another file with -o, or remove it first.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} to write {path.name} to. Make it first.")
 
 
 def find_model(argument: str) -> Path:

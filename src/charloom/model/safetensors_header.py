@@ -86,21 +86,26 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
     return metadata[DESCRIPTION], _places(header, size - 8 - length)
 
 
-def strict_json(text: str) -> Any:
+def strict_json(text: str, what: str = "its header", deepest: int = _DEEPEST) -> Any:
     """Return what a JSON text says.
+
+    Args:
+        text: From a file that may be hostile.
+        what: Names it in messages.
+        deepest: How many objects and lists may lie within each other.
 
     Raises:
         ModelFileError: If it is no JSON, names a key twice, or holds more, deeper or larger than a model's header can.
     """
     if sum(map(text.count, ",[{")) > _MOST_VALUES:
-        raise ModelFileError(f"its header holds more than {_MOST_VALUES:,} values.")
+        raise ModelFileError(f"{what} holds more than {_MOST_VALUES:,} values.")
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_int=_whole_number)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"its header is no JSON that can be read ({error}).") from None
+        raise ModelFileError(f"{what} is no JSON that can be read ({error}).") from None
     for depth, part in _parts(value):
-        if depth > _DEEPEST or (isinstance(part, float) and not math.isfinite(part)):
-            raise ModelFileError("its header is nested too deeply, or holds a number that is too large.")
+        if depth > deepest or (isinstance(part, float) and not math.isfinite(part)):
+            raise ModelFileError(f"{what} is nested too deeply, or holds a number that is too large.")
     return value
 
 

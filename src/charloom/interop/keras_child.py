@@ -1,0 +1,158 @@
+"""What runs in a process of its own: taking the numbers out of a file that libraries in C read, and nothing else.
+
+A damaged or hostile file can crash the library that reads it, or make it ask for any amount of memory. Here that ends
+one small process; ``keras_file`` starts it and tells the person. HDF5 can also point outside a file, into other files
+or to plug-ins that it would load: nothing of that is followed.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.errors import ModelFileError
+from charloom.model.safetensors_header import shown
+
+WEIGHTS, ERROR = "weights.safetensors", "error.txt"
+"""What this process leaves: the tensors, or why there are none."""
+
+MOST_BYTES = 4 << 30
+"""Of all weights that are read from a file."""
+
+_MEMBERS = {"config.json": 16 << 20, "metadata.json": 1 << 20, "charloom.json": 16 << 20}
+"""What is read of a ``.keras`` file besides its weights, and how many bytes at most."""
+
+_WEIGHTS_MEMBER = "model.weights.h5"
+_KEPT = ("name", "layer_names", "weight_names", "model_config", "keras_version")  # attributes; long lists are numbered
+_LONGEST_ATTRIBUTE = 16 << 20  # characters
+_MOST_OBJECTS = 20_000
+_KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum: built in, where others are plug-ins
+_PASSED_OVER = ("optimizer", "optimizer_weights", "_optimizer", "metrics", "_metrics", "seed_generator")
+"""Groups of a training's numbers, which are no part of what a model says."""
+
+_MARGIN = 2 << 30  # bytes of address space beside the weights
+
+
+def read_apart(path: str, folder: str) -> None:
+    """Write to ``folder`` what a file holds, as safetensors with all else in the metadata, or the reason it cannot."""
+    try:
+        tensors, beside = _content(Path(path))
+    except ModelFileError as error:
+        (Path(folder) / ERROR).write_text(str(error), encoding="utf-8")
+        return
+    from safetensors.numpy import save_file
+
+    save_file(tensors, Path(folder) / WEIGHTS, {"beside": json.dumps(beside)})
+
+
+def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    if path.is_dir() or not path.is_file():
+        from charloom.interop.tensorflow_checkpoint import read_checkpoint
+
+        return read_checkpoint(path), {"format": "TensorFlow checkpoint"}
+    _limit_memory(path.stat().st_size)
+    try:
+        if zipfile.is_zipfile(path):
+            return _archive(path)
+        with path.open("rb") as file:
+            return _hdf5(file)
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
+        raise ModelFileError(f"it cannot be read as what it says it is ({shown(error)}).") from None
+    except MemoryError:
+        raise ModelFileError("it asks for more memory than its weights can need.") from None
+
+
+def _limit_memory(size: int) -> None:
+    """Bound this process where the system can: a few bytes of HDF5 can ask for terabytes."""
+    try:
+        import resource
+    except ImportError:
+        return
+    most = _MARGIN + 3 * min(MOST_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive:
+        if _WEIGHTS_MEMBER not in archive.namelist():
+            raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
+        texts = {name: _member(archive, name, most) for name, most in _MEMBERS.items() if name in archive.namelist()}
+        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)))
+    members = {name: text.decode("utf-8", "strict") for name, text in texts.items()}
+    return tensors, {**beside, "format": ".keras", "members": members}
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return what a member holds, of which its directory may lie."""
+    with archive.open(name) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ModelFileError(f"its {name} is longer than {most:,} bytes.")
+    return data
+
+
+def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    import h5py
+
+    with h5py.File(file, "r") as opened:
+        groups, datasets = _objects(opened, h5py)
+        total = sum(dataset.size for _, dataset in datasets) * 4
+        if total > MOST_BYTES:
+            raise ModelFileError(f"its weights would take {total:,} bytes; at most {MOST_BYTES:,} are read.")
+        tensors = {name: _values(name, dataset) for name, dataset in datasets}
+        attributes = {name: dict(_attributes(group)) for name, group in groups}
+    return tensors, {"format": "HDF5", "attributes": {name: kept for name, kept in attributes.items() if kept}}
+
+
+def _objects(opened: Any, h5py: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """Return groups and arrays that lie in the file itself: links that lead elsewhere are not followed."""
+    groups, datasets, count = [("", opened)], [], 0
+
+    def visit(name: str, found: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > _MOST_OBJECTS:
+            raise ModelFileError(f"it holds more than {_MOST_OBJECTS:,} groups and arrays.")
+        if set(name.split("/")) & set(_PASSED_OVER):
+            return
+        if isinstance(found, h5py.Dataset):
+            datasets.append((name, found))
+        else:
+            groups.append((name, found))
+
+    opened.visititems(visit)
+    return groups, datasets
+
+
+def _values(name: str, dataset: Any) -> NDArray[np.float32]:
+    """Return an array as float32; not one whose numbers lie outside the file, or behind a plug-in."""
+    created = dataset.id.get_create_plist()
+    filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
+    if dataset.is_virtual or dataset.external or not filters <= _KNOWN_FILTERS:
+        raise ModelFileError(f"the numbers of {shown(name)} do not lie in the file itself, or in a form of their own.")
+    if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.ndim > 3 or not dataset.size:
+        raise ModelFileError(
+            f"{shown(name)} holds {dataset.dtype} {dataset.shape}: weights are arrays of floating-point numbers."
+        )
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name
+        return np.ascontiguousarray(dataset[()], np.float32)
+
+
+def _attributes(group: Any) -> Iterator[tuple[str, str | list[str]]]:
+    """Yield what is kept of a group's attributes, as text."""
+    for key in group.attrs:
+        if key.rstrip("0123456789") in _KEPT:
+            value = group.attrs[key]
+            text = [_text(one) for one in value] if isinstance(value, np.ndarray) else _text(value)
+            if sum(map(len, text)) > _LONGEST_ATTRIBUTE:
+                raise ModelFileError(f"its {key} is longer than {_LONGEST_ATTRIBUTE:,} characters.")
+            yield key, text
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "strict") if isinstance(value, bytes) else str(value)

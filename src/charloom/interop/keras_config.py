@@ -1,0 +1,203 @@
+"""What a Keras configuration says of a model: a chain of layers, each of a class that charloom has.
+
+Configurations are data: no class that one names is looked up. What charloom's models are not is refused with the
+layer's name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from charloom.errors import ModelFileError
+from charloom.model.safetensors_header import shown
+
+_CELLS = {"GRU": "gru", "LSTM": "lstm"}
+_ONLY_WHILE_TRAINING = (
+    "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization",
+)  # fmt: skip
+_WAYS_OUT = {
+    "CuDNNGRU": "In Keras 2 load its weights into a GRU with reset_after=True, and save that.",
+    "CuDNNLSTM": "In Keras 2 load its weights into an LSTM, and save that.",
+    "Lambda": "What it computes is code, which is not run.",
+}
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """A recurrent layer.
+
+    Attributes:
+        name: In its model.
+        cell: "gru" or "lstm".
+        units: H; None where the file does not say it.
+        use_bias: Whether it has one.
+        reset_after: Of a GRU, where it is said.
+    """
+
+    name: str
+    cell: str
+    units: Any = None
+    use_bias: Any = True
+    reset_after: Any = None
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """A chain of layers that charloom has.
+
+    Attributes:
+        embedding: The embedding's name; None where characters come as vectors with one 1.
+        recurrent: From the lowest.
+        output: The name of the dense layer.
+        last_only: Whether the last recurrent layer gives its last vector alone.
+    """
+
+    embedding: str | None
+    recurrent: tuple[RecurrentConfig, ...]
+    output: str
+    last_only: bool
+
+
+@dataclass(frozen=True)
+class _Layer:
+    kind: str
+    name: str
+    config: Mapping[str, Any]
+    inbound: Any = None
+
+
+def stack_of(config: Mapping[str, Any]) -> StackConfig | None:
+    """Return the chain of layers that a model's configuration describes.
+
+    Returns:
+        None for a class of the author's own, of which a file tells nothing.
+
+    Raises:
+        ModelFileError: If a layer, or how they are joined, is such that charloom has no model of that kind.
+    """
+    kind, inner = config.get("class_name"), config.get("config")
+    listed = inner.get("layers") if isinstance(inner, dict) else inner
+    if kind not in ("Sequential", "Functional", "Model") or not isinstance(listed, list):
+        return None
+    layers = [_layer(entry) for entry in listed]
+    chain = layers if kind == "Sequential" else _chain(layers)
+    return _stack([layer for layer in chain if layer.kind not in ("InputLayer", *_ONLY_WHILE_TRAINING)])
+
+
+def _layer(entry: Any) -> _Layer:
+    if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
+        raise ModelFileError("its configuration holds a layer that is not described as layers are.")
+    kind, config = entry.get("class_name"), entry["config"]
+    name = config.get("name") or entry.get("name") or kind
+    if not isinstance(kind, str) or not isinstance(name, str):
+        raise ModelFileError("its configuration holds a layer without a class or a name.")
+    if entry.get("registered_name") not in (None, kind):
+        raise _refused(_Layer(kind, name, config), "it is a class of its author's own", "Its code is not run.")
+    if kind == "TimeDistributed":
+        inner = _layer(config.get("layer"))
+        return _Layer(inner.kind, name, inner.config, entry.get("inbound_nodes"))
+    return _Layer(kind, name, config, entry.get("inbound_nodes"))
+
+
+def _refused(layer: _Layer, why: str, way_out: str = "") -> ModelFileError:
+    named = f"its layer {shown(layer.name)} ({shown(layer.kind)[1:-1]})"
+    return ModelFileError(f"{named} is none that charloom has: {why}. {way_out}".rstrip())
+
+
+def _chain(layers: list[_Layer]) -> list[_Layer]:
+    """Return the layers of a graph in their order, from the characters to the logits."""
+    by_name = {layer.name: layer for layer in layers}
+    following: dict[str, _Layer] = {}
+    for layer in layers:
+        sources = list(_sources(layer.inbound))
+        before = [name for name, _, _ in sources[:1]]
+        states = [name for name, _, _ in sources[1:]]  # a recurrent layer's first state may be given to it
+        given = layer.kind in _CELLS and all(by_name[s].kind == "InputLayer" for s in states if s in by_name)
+        if (states and not given) or any(index for _, _, index in sources[:1]) or not by_name.keys() >= {*before}:
+            raise _refused(layer, "it takes more than the layer before it gives", "Accepted are layers in one chain.")
+        for name in before:
+            if name in following:
+                raise _refused(layer, f"it shares its input {shown(name)} with another layer", "Accepted is one chain.")
+            following[name] = layer
+    starts = [layer for layer in layers if layer.name in following and not list(_sources(layer.inbound))]
+    if len(starts) != 1:
+        raise ModelFileError(f"its layers begin at {len(starts)} inputs; accepted are layers in one chain.")
+    chain = starts
+    while (after := following.get(chain[-1].name)) is not None and len(chain) <= len(layers):
+        chain = [*chain, after]
+    return chain
+
+
+def _sources(inbound: Any) -> Iterator[tuple[str, int, int]]:
+    """Yield the outputs that a layer takes, wherever a version of Keras writes them: name, node, which output."""
+    if isinstance(inbound, dict):
+        inbound = list(inbound.values())
+    if not isinstance(inbound, list):
+        return
+    if len(inbound) >= 3 and isinstance(inbound[0], str) and all(type(part) is int for part in inbound[1:3]):
+        yield inbound[0], inbound[1], inbound[2]
+        return
+    for part in inbound:
+        yield from _sources(part)
+
+
+def _stack(layers: list[_Layer]) -> StackConfig:
+    """Check the order of layers, and each: embedding, recurrent ones, dense, softmax."""
+    rest = list(layers)
+    embedding = _embedding(rest.pop(0)) if rest and rest[0].kind == "Embedding" else None
+    recurrent = []
+    while rest and rest[0].kind in _CELLS:
+        recurrent.append(rest.pop(0))
+    if not rest or rest[0].kind != "Dense" or not recurrent:
+        wanted = "Dense" if recurrent else "GRU or LSTM"
+        if not rest:
+            raise ModelFileError(f"its layers end before a {wanted}; accepted are an embedding, GRU or LSTM, Dense.")
+        raise _refused(rest[0], f"in its place stands a {wanted}", _WAYS_OUT.get(rest[0].kind, ""))
+    output = _output(rest.pop(0))
+    for layer in rest:
+        if layer.kind != "Softmax" and not (layer.kind == "Activation" and _is_softmax(layer.config)):
+            raise _refused(layer, "behind Dense stands nothing but a softmax", _WAYS_OUT.get(layer.kind, ""))
+    for layer in recurrent[:-1]:
+        if layer.config.get("return_sequences") is not True:
+            raise _refused(layer, "it gives its last vector alone to the layer behind it")
+    last_only = recurrent[-1].config.get("return_sequences") is not True
+    return StackConfig(embedding, tuple(map(_recurrent, recurrent)), output, last_only)
+
+
+def _embedding(layer: _Layer) -> str:
+    if layer.config.get("mask_zero"):
+        raise _refused(layer, "it masks id 0 (mask_zero=True), and every character counts here")
+    return layer.name
+
+
+def _recurrent(layer: _Layer) -> RecurrentConfig:
+    config = layer.config
+    gates = _name(config.get("recurrent_activation", config.get("inner_activation", "sigmoid")))
+    activation = _name(config.get("activation", "tanh"))
+    if activation != "tanh" or gates != "sigmoid":
+        raise _refused(layer, f"its activations are {shown(activation)} and {shown(gates)}, not 'tanh' and 'sigmoid'")
+    for flag in ("go_backwards", "time_major"):
+        if config.get(flag):
+            raise _refused(layer, f"it has {flag}=True")
+    return RecurrentConfig(
+        layer.name, _CELLS[layer.kind], config.get("units", config.get("output_dim")),
+        config.get("use_bias", True), config.get("reset_after"),
+    )  # fmt: skip
+
+
+def _output(layer: _Layer) -> str:
+    if _name(layer.config.get("activation", "linear")) not in ("linear", "softmax"):
+        raise _refused(layer, f"its activation is {shown(_name(layer.config['activation']))}, not linear or softmax")
+    return layer.name
+
+
+def _is_softmax(config: Mapping[str, Any]) -> bool:
+    return _name(config.get("activation")) in ("softmax", "linear")
+
+
+def _name(activation: Any) -> Any:
+    """Return the name of an activation, which may be described as an object; None is linear."""
+    if isinstance(activation, dict):
+        inner = activation.get("config")
+        return _name(inner) if isinstance(inner, str) else str(activation.get("class_name", "")).lower()
+    return "linear" if activation is None else activation

@@ -1,0 +1,140 @@
+"""A charloom model as a ``.keras`` file, which Keras 3 opens with any of its backends and goes on training.
+
+It is written without Keras: a zip archive with a configuration and the weights as HDF5, as Keras 3 lays them out. A
+further member, ``charloom.json``, which Keras does not look at, says what the ids stand for.
+"""
+
+import json
+import zipfile
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.errors import MissingExtraError
+from charloom.interop.keras_model import swap_gates
+from charloom.model.architecture import Architecture
+from charloom.model.model_file import SavedModel
+from charloom.text.files import write_whole
+
+KERAS_VERSION = "3.6.0"
+"""Whose files these are like; later versions read them."""
+
+_BEGAN = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can tell: the same model gives the same file
+_DATE = "1980-01-01@00:00:00"
+
+
+def write_keras(path: Path, saved: SavedModel) -> list[Path]:
+    """Write a model as a ``.keras`` file, compiled with Adam and the loss of the tutorial.
+
+    Args:
+        path: Where to; Keras wants names that end in ``.keras``.
+        saved: The model; its weights become float32.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MissingExtraError: If h5py is not installed.
+        OSError: If it cannot be written.
+    """
+    if find_spec("h5py") is None:
+        raise MissingExtraError("--to keras needs h5py: pip install 'charloom[keras]'.")
+    description = {
+        "vocabulary": saved.vocabulary.characters,
+        "unit": saved.vocabulary.unit,
+        "lines": saved.lines,
+        "facts": dict(saved.facts),
+    }
+    members = {
+        "metadata.json": json.dumps({"keras_version": KERAS_VERSION, "date_saved": _DATE}).encode(),
+        "config.json": json.dumps(_config(saved.architecture)).encode(),
+        "model.weights.h5": _weights(saved),
+        "charloom.json": json.dumps(description, sort_keys=True, allow_nan=False).encode(),
+    }
+    write_whole(path, _archive(members))
+    return [path]
+
+
+def _archive(members: dict[str, bytes]) -> bytes:
+    data = BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:  # Keras does not compress either
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _BEGAN), content)
+    return data.getvalue()
+
+
+def _recurrent_names(architecture: Architecture) -> list[str]:
+    """Return the names that Keras gives: ``gru``, ``gru_1`` ..."""
+    return [architecture.cell + (f"_{i}" if i else "") for i in range(architecture.num_layers)]
+
+
+def _config(architecture: Architecture) -> dict[str, Any]:
+    a = architecture
+    recurrent = {"units": a.hidden_size, "return_sequences": True, "return_state": False, "stateful": False}
+    recurrent |= {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+    recurrent |= {"reset_after": a.reset_after} if a.cell == "gru" else {"unit_forget_bias": True}
+    layers = [
+        _layer("InputLayer", {"batch_shape": [None, None], "dtype": "int32", "name": "ids"}),
+        _layer(
+            "Embedding",
+            {"name": "embedding", "input_dim": a.vocabulary_size, "output_dim": a.embedding_size, "mask_zero": False},
+        ),
+        *(_layer(a.cell.upper(), {"name": name, **recurrent}) for name in _recurrent_names(a)),
+        _layer("Dense", {"name": "dense", "units": a.vocabulary_size, "activation": "linear", "use_bias": True}),
+    ]
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "charloom", "trainable": True, "layers": layers},
+        "registered_name": None,
+        "build_config": {"input_shape": [None, None]},
+        "compile_config": _compile_config(),
+    }
+
+
+def _layer(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
+    return {"module": "keras.layers", "class_name": class_name, "config": config, "registered_name": None}
+
+
+def _compile_config() -> dict[str, Any]:
+    adam = {"name": "adam", "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-07, "amsgrad": False}
+    loss = {"name": "sparse_categorical_crossentropy", "from_logits": True, "ignore_class": None}
+    return {
+        "optimizer": {"module": "keras.optimizers", "class_name": "Adam", "config": adam, "registered_name": None},
+        "loss": {
+            "module": "keras.losses",
+            "class_name": "SparseCategoricalCrossentropy",
+            "config": loss,
+            "registered_name": None,
+        },
+    }
+
+
+def _weights(saved: SavedModel) -> bytes:
+    import h5py
+
+    data = BytesIO()
+    with h5py.File(data, "w") as file:
+        for group, name, arrays in _groups(saved):
+            variables = file.create_group(f"{group}/vars")
+            variables.attrs["name"] = name
+            for number, array in enumerate(arrays):
+                variables.create_dataset(str(number), data=np.ascontiguousarray(array, np.float32))
+    return data.getvalue()
+
+
+def _groups(saved: SavedModel) -> list[tuple[str, str, list[NDArray[np.float32]]]]:
+    """Return where each layer's weights lie, what the group is called, and the weights in Keras' order and form."""
+    weights, cell = saved.weights, saved.architecture.cell
+    groups = [("layers/embedding", "embedding", [weights["embedding.weight"]])]
+    for i, name in enumerate(_recurrent_names(saved.architecture)):
+        layer = f"layers.{i}."
+        matrices = [swap_gates(weights[layer + kind], cell).T for kind in ("weight_ih", "weight_hh")]
+        biases = [swap_gates(weights[layer + kind], cell) for kind in ("bias_ih", "bias_hh") if layer + kind in weights]
+        bias = np.stack(biases) if len(biases) == 2 else biases[0]
+        groups.append((f"layers/{name}/cell", f"{cell}_cell", [*matrices, bias]))
+    return [*groups, ("layers/dense", "dense", [weights["output.weight"].T, weights["output.bias"]])]

@@ -1,0 +1,100 @@
+"""A model of Keras as a charloom model: what the tutorial saves, and others of its kind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import charloom
+from charloom.errors import CharloomError, ModelFileError
+from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
+from charloom.interop.keras_config import StackConfig, stack_of
+from charloom.interop.keras_file import KerasFile, read_keras_file
+from charloom.interop.keras_model import architecture_and_weights, sort_out
+from charloom.model.model_file import SavedModel
+from charloom.runtime.language_model import Model
+from charloom.text.baselines import baselines
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A foreign model as charloom's.
+
+    Attributes:
+        saved: The model, its weights as float32.
+        notices: What was assumed or left out, one sentence each, for the user to see.
+    """
+
+    saved: SavedModel
+    notices: tuple[str, ...]
+
+
+def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> Imported:
+    """Return the model that a file of Keras holds: embedding, one or more GRU or LSTM, dense logits.
+
+    Nothing that the file names is executed. What a training needs besides weights (the optimizer) is not taken over.
+
+    Args:
+        path: A ``.keras``, ``.h5`` or ``.weights.h5`` file, or a checkpoint of TensorFlow, where that is installed.
+        vocabulary: What the ids stand for: a text, whose sorted distinct characters are the ids 0, 1, 2 ...; a
+            ``.json`` file with a list or an object of characters; a charloom model. Not needed for files that
+            charloom wrote.
+
+    Raises:
+        MissingExtraError: If h5py is not installed.
+        ModelFileError: If the file cannot be read, or holds a layer that charloom has not; it is named.
+        InputError: If the vocabulary cannot be used.
+    """
+    file = read_keras_file(Path(path))
+    try:
+        config = None if file.config is None else stack_of(file.config)
+        stack = sort_out(file.layers, config)
+        architecture, weights = architecture_and_weights(stack, config)
+    except CharloomError as error:
+        raise ModelFileError(f"{path} cannot be imported: {error}") from None
+    source = None if vocabulary is None else str(vocabulary)
+    known = foreign_vocabulary(source, architecture.vocabulary_size, file.description)
+    kept = list(known.kept)
+    for name in ("embedding.weight", "output.weight", "output.bias"):
+        weights[name] = weights[name][kept]
+    saved = SavedModel(
+        replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), lines=known.lines
+    )
+    names = [layer.name for layer in stack.recurrent]
+    return Imported(saved, (*_assumed(config, names), *known.notices, *_doubts(saved, known)))
+
+
+def _facts(file: KerasFile) -> dict[str, Any]:
+    before: Mapping[str, Any] = file.description.get("facts", {}) if file.description else {}
+    facts = dict(before) if isinstance(before, dict) else {}
+    made = f"Keras {file.version}" if file.version else "Keras"
+    return {**facts, "imported_from": f"{made}, {file.format}", "charloom_version": charloom.__version__}
+
+
+def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
+    if config is None:
+        return (
+            "The file tells nothing of its layers but their weights. Taken are the activations that Keras gives them "
+            f"(tanh and sigmoid), and recurrent layers in the order {', '.join(names)}.",
+        )
+    if config.last_only:
+        return ("The model was made to predict what follows a window. Here it predicts what follows each character.",)
+    return ()
+
+
+def _doubts(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
+    """Say so if the model reads the text worse than one that only counts characters: then ids are others."""
+    sample = known.sample
+    if len(sample) < 100:
+        return ()
+    ids = saved.vocabulary.encode(sample)
+    counted = baselines(ids, ids, len(saved.vocabulary)).unigram
+    loss = Model(saved).score(sample).nats_per_char
+    if loss < counted:
+        return ()
+    return (
+        f"The model reads the beginning of this text no better ({loss:.2f} nats per character) than counting its "
+        f"characters does ({counted:.2f}). If it was trained, its ids stand for other characters: give --vocabulary a "
+        "list in the order of its ids.",
+    )
