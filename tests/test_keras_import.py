@@ -301,7 +301,7 @@ class TestRefused:
         ("stack", "message"),
         [
             (lambda: [layers.Embedding(V, E), layers.Bidirectional(gru(), name="both"), layers.Dense(V)], "'both'"),
-            (lambda: [layers.Embedding(V, E), gru(recurrent_activation="hard_sigmoid", name="hard")], "'hard_sigmoid'"),
+            (lambda: [layers.Embedding(V, E), gru(recurrent_activation="hard_sigmoid"), layers.Dense(V)], "hard_s"),
             (lambda: [layers.Embedding(V, E), gru(activation="relu", name="r"), layers.Dense(V)], r"'r' .*'relu'"),
             (lambda: [layers.Embedding(V, E), gru(go_backwards=True, name="b"), layers.Dense(V)], "go_backwards"),
             (lambda: [layers.Embedding(V, E, mask_zero=True, name="m"), gru(), layers.Dense(V)], r"'m'.*mask_zero"),

@@ -74,7 +74,8 @@ def _limit_memory(size: int) -> None:
     except ImportError:
         return
     most = _MARGIN + 3 * min(MOST_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:

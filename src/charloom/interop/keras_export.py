@@ -23,6 +23,8 @@ from charloom.text.files import write_whole
 KERAS_VERSION = "3.6.0"
 """Whose files these are like; later versions read them."""
 
+_LEARNING_RATE = 0.001  # the tutorial's
+
 _BEGAN = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can tell: the same model gives the same file
 _DATE = "1980-01-01@00:00:00"
 
@@ -101,7 +103,14 @@ def _layer(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile_config() -> dict[str, Any]:
-    adam = {"name": "adam", "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-07, "amsgrad": False}
+    adam = {
+        "name": "adam",
+        "learning_rate": _LEARNING_RATE,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "epsilon": 1e-07,
+        "amsgrad": False,
+    }
     loss = {"name": "sparse_categorical_crossentropy", "from_logits": True, "ignore_class": None}
     return {
         "optimizer": {"module": "keras.optimizers", "class_name": "Adam", "config": adam, "registered_name": None},
@@ -118,13 +127,29 @@ def _weights(saved: SavedModel) -> bytes:
     import h5py
 
     data = BytesIO()
+    groups = _groups(saved)
     with h5py.File(data, "w") as file:
-        for group, name, arrays in _groups(saved):
+        for group, name, arrays in groups:
             variables = file.create_group(f"{group}/vars")
             variables.attrs["name"] = name
             for number, array in enumerate(arrays):
                 variables.create_dataset(str(number), data=np.ascontiguousarray(array, np.float32))
+        _write_optimizer(
+            file.create_group("optimizer/vars"), [array.shape for _, _, arrays in groups for array in arrays]
+        )
     return data.getvalue()
+
+
+def _write_optimizer(variables: Any, shapes: list[tuple[int, ...]]) -> None:
+    """Write Adam as it begins, without which Keras does not open a compiled model.
+
+    Its two averages of each weight are zeros: HDF5 keeps no bytes for numbers that were never written.
+    """
+    variables.attrs["name"] = "adam"
+    variables.create_dataset("0", data=np.int32(0))
+    variables.create_dataset("1", data=np.float32(_LEARNING_RATE))
+    for number, shape in enumerate((shape for shape in shapes for _ in range(2)), 2):
+        variables.create_dataset(str(number), shape, np.float32)
 
 
 def _groups(saved: SavedModel) -> list[tuple[str, str, list[NDArray[np.float32]]]]:

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from charloom.errors import MissingExtraError, ModelFileError
 from charloom.interop.keras_child import ERROR, WEIGHTS
-from charloom.model.safetensors_header import strict_json
+from charloom.model.safetensors_header import shown, strict_json
 
 _LONGEST = 300  # seconds: 4 GB from a slow disk
 _DEEPEST = 40  # of a configuration: layers within layers
 _CELL = re.compile(r"/(cell|vars)(/|$)")
-_BOTH_WAYS = re.compile(r"([^/]*)/(forward|backward)_layer/")
+_BOTH_WAYS = re.compile(r"/(forward|backward)_layer/")
 _ROLES = ("embeddings", "kernel", "recurrent_kernel", "bias")  # in the order in which Keras lists a layer's weights
 
 
@@ -86,8 +86,7 @@ def _check_path(path: Path) -> None:
         raise MissingExtraError(
             "Files of Keras are read with h5py, which is not installed: pip install 'charloom[keras]'."
         )
-    index = path.with_name(path.name + ".index")
-    if not path.exists() and not index.is_file():
+    if not path.exists() and not Path(f"{path}.index").is_file():
         raise ModelFileError(
             f"There is no file {path}. Accepted are .keras, .h5 and .weights.h5 files, and checkpoints of TensorFlow."
         )
@@ -168,7 +167,7 @@ def _as_listed(
         names = [f"{group}/{weight}" for weight in _listed(attributes.get(group, {}), "weight_names")]
         missing = [weight for weight in names if weight not in tensors and "seed_generator" not in weight]
         if missing:
-            raise ModelFileError(f"it lacks the weights {missing[0][:200]!r} of the layer {name[:100]!r}.")
+            raise ModelFileError(f"it lacks the weights {shown(missing[0])} of the layer {shown(name)}.")
         arrays = tuple(tensors[weight] for weight in names if weight in tensors)
         if arrays:
             layers.append(LayerWeights(name, arrays))
@@ -186,8 +185,10 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
     groups: dict[str, list[str]] = {}
     for name in sorted(tensors, key=_natural):
         if (both_ways := _BOTH_WAYS.search(name)) is not None:
+            layer = _name_of(name[: both_ways.start()], attributes)
             raise ModelFileError(
-                f"its layer {both_ways[1][:100]!r} reads in both directions; a model that writes cannot."
+                f"its layer {shown(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
+                "what is to come is not there while a text is written."
             )
         found = _CELL.search(name)
         groups.setdefault(name[: found.start()] if found else name.rpartition("/")[0], []).append(name)

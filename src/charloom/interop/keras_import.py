@@ -1,6 +1,5 @@
 """A model of Keras as a charloom model: what the tutorial saves, and others of its kind."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,6 +11,7 @@ from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocab
 from charloom.interop.keras_config import StackConfig, stack_of
 from charloom.interop.keras_file import KerasFile, read_keras_file
 from charloom.interop.keras_model import architecture_and_weights, sort_out
+from charloom.model.facts import check_facts
 from charloom.model.model_file import SavedModel
 from charloom.runtime.language_model import Model
 from charloom.text.baselines import baselines
@@ -66,10 +66,10 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
 
 
 def _facts(file: KerasFile) -> dict[str, Any]:
-    before: Mapping[str, Any] = file.description.get("facts", {}) if file.description else {}
-    facts = dict(before) if isinstance(before, dict) else {}
+    before = file.description.get("facts", {}) if file.description else {}
+    check_facts(before)
     made = f"Keras {file.version}" if file.version else "Keras"
-    return {**facts, "imported_from": f"{made}, {file.format}", "charloom_version": charloom.__version__}
+    return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": charloom.__version__}
 
 
 def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
