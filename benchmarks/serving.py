@@ -5,7 +5,7 @@
 The server is a process with its defaults, the client (`serving_client.py`) another on the same machine; the engine's
 own rate is that of as many texts in one batch, in a process that does nothing else. They take turns; figures are
 medians of the rounds. Memory is what the server holds (Linux) after 40,000 requests of 16 characters, when what it
-remembers has filled up, and after as many more as are asked for. A table, then one line of JSON.
+remembers has filled up, and after each tenth of as many more as are asked for. A table, then one line of JSON.
 """
 
 import argparse
@@ -106,17 +106,21 @@ def one_round(source, port, length):
 
 
 def memory(process, port, requests):
+    """Return what the server holds once it remembers as much as it ever does, and after each tenth of the requests."""
     load(port, "requests", connections=16, count=FILLING, length=16)
-    before = resident_megabytes(process)
-    rate = load(port, "requests", connections=16, count=requests, length=16)["requests_a_second"]
-    return {"requests": requests, "requests_a_second": rate, "before": before, "after": resident_megabytes(process)}
+    held, rates = [resident_megabytes(process)], []
+    for _ in range(10):
+        rates.append(load(port, "requests", connections=16, count=requests // 10, length=16)["requests_a_second"])
+        held.append(resident_megabytes(process))
+    rate = statistics.median(rates)
+    return {"requests": requests, "requests_a_second": rate, "before": held[0], "after": held[-1]}, held
 
 
 def table(found):
     for name, figures in found.items():
         known = {figure.replace("_", " "): value for figure, value in figures.items() if value is not None}
         shown = ", ".join(f"{figure} {value:,.1f}" for figure, value in known.items())
-        print(f"| {name} | {shown} |")
+        print(f"| {name} | {shown} |", flush=True)
 
 
 def main():
@@ -134,10 +138,11 @@ def main():
         load(port, "requests", connections=8, count=64, length=100)  # everything is loaded and warm
         rounds = [one_round(options.model, port, options.length) for _ in range(options.rounds)]
         found = {name: median_of([each[name] for each in rounds]) for name in rounds[0]}
-        found["memory"] = memory(process, port, options.requests)
-    share = found["streams"]["characters_a_second"] / found["engine"]["characters_a_second"]
-    table({"streams, of the engine's rate": {"percent": 100 * share}, **found})
-    found["share_of_the_engine"] = share
+        share = found["streams"]["characters_a_second"] / found["engine"]["characters_a_second"]
+        table({"streams, of the engine's rate": {"percent": 100 * share}, **found})
+        found["memory"], held = memory(process, port, options.requests)
+    table({"memory": found["memory"]})
+    found |= {"share_of_the_engine": share, "megabytes": held}
     print(json.dumps({"benchmark": "serving", "model": options.model, "processor": processor(), **found}))
 
 

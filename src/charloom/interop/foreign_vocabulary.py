@@ -148,7 +148,7 @@ def _listed(entries: Sequence[Any], count: int, source: str) -> ForeignVocabular
     twice = next((c for c in characters if characters.count(c) > 1), None) if len(set(characters)) < len(kept) else None
     if twice is not None:
         raise InputError(f"{source} holds the character {twice!r} twice. {ACCEPTED}")
-    notices = ()
+    notices: tuple[str, ...] = ()
     if len(kept) < count:
         left = ", ".join(str(number) for number in range(count) if number not in set(kept))
         notices = (f"No character has the ids {left[:60]} ([UNK], or nothing): they are left out.",)

@@ -98,7 +98,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
 
 
 def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     with h5py.File(file, "r") as opened:
         groups, datasets = _objects(opened, h5py)

@@ -76,7 +76,12 @@ def _recurrent_names(architecture: Architecture) -> list[str]:
 
 def _config(architecture: Architecture) -> dict[str, Any]:
     a = architecture
-    recurrent = {"units": a.hidden_size, "return_sequences": True, "return_state": False, "stateful": False}
+    recurrent: dict[str, Any] = {
+        "units": a.hidden_size,
+        "return_sequences": True,
+        "return_state": False,
+        "stateful": False,
+    }
     recurrent |= {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
     recurrent |= {"reset_after": a.reset_after} if a.cell == "gru" else {"unit_forget_bias": True}
     layers = [
@@ -124,7 +129,7 @@ def _compile_config() -> dict[str, Any]:
 
 
 def _weights(saved: SavedModel) -> bytes:
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     data = BytesIO()
     groups = _groups(saved)
