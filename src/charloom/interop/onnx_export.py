@@ -1,0 +1,167 @@
+"""A model as ONNX: a graph of one step, and one of a whole window.
+
+The step has plain operators only (a look-up, products, sigmoid, tanh), so that every runtime runs it; the window has
+ONNX' own GRU and LSTM. Both carry the state in and out, and say in their metadata what the ids stand for.
+
+Source: the operators ``GRU`` and ``LSTM`` of https://onnx.ai/onnx/operators.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.errors import MissingExtraError, ModelFileError
+from charloom.interop.onnx_graph import Graph
+from charloom.model.model_file import SavedModel
+from charloom.runtime.folding import FoldedLayer, FoldedNetwork, fold
+from charloom.text.files import write_whole
+
+MOST_BYTES = 2_000_000_000
+"""A message of protobuf, which a file of ONNX is, holds less than 2 GiB."""
+
+_ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX' gates, z, r, h and i, o, f, c, in r, z, n and i, f, g, o
+_MADE_FOR = "charloom"
+
+
+def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
+    """Write a model as two files of ONNX, each complete in itself, with weights of float32.
+
+    ``path`` is one step: ``ids`` (B,), ``state`` (L, S, B, H) → ``logits`` (B, V), ``next_state``. Beside it, with
+    ``.window`` in its name, is a whole window: ``ids`` (B, T) → ``logits`` (B, T, V). The state before any text is
+    zeros. The metadata's entry ``charloom`` is JSON: vocabulary, unit, lines, facts.
+
+    Args:
+        path: Where to.
+        saved: The model.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MissingExtraError: If onnx is not installed.
+        ModelFileError: If it is larger than a file of ONNX can be, or the second file exists already.
+        OSError: If one cannot be written.
+    """
+    if find_spec("onnx") is None:
+        raise MissingExtraError("--to onnx needs onnx: pip install 'charloom[onnx]'.")
+    window_path = path.with_name(f"{path.stem}.window{path.suffix}")
+    if window_path.exists():
+        raise ModelFileError(f"{window_path} exists already. Name another file with -o, or remove it first.")
+    a = saved.architecture
+    table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
+    if 4 * a.num_parameters + table > MOST_BYTES:
+        raise ModelFileError(
+            f"The model has {a.num_parameters:,} parameters, and a file of ONNX holds at most {MOST_BYTES:,} bytes. "
+            "Export it --to keras instead."
+        )
+    written = {path: _step(saved), window_path: _window(saved)}
+    for place, data in written.items():
+        write_whole(place, data)
+    return list(written)
+
+
+def _description(saved: SavedModel) -> dict[str, str]:
+    vocabulary = saved.vocabulary
+    known = {
+        "vocabulary": list(vocabulary.characters),
+        "unit": vocabulary.unit,
+        "lines": saved.lines,
+        "facts": dict(saved.facts),
+    }
+    return {_MADE_FOR: json.dumps(known, sort_keys=True, allow_nan=False)}
+
+
+def _step(saved: SavedModel) -> bytes:
+    """Return the graph that reads one character of each text."""
+    a = saved.architecture
+    network = fold(a, saved.weights, "float32")
+    graph = Graph("step", {"ids": ("B",)}, a, logits=("B", a.vocabulary_size))
+    rows = graph.add("Gather", graph.constant("table", network.table), "ids")  # (B, G*H)
+    layers = graph.split("state", a.num_layers)
+    after, hidden = [], ""
+    for i, (layer, before) in enumerate(zip(network.layers, layers, strict=True)):
+        parts = [graph.squeeze(part) for part in graph.split(before, a.state_parts, axis=1)]
+        if i:
+            rows = graph.linear(hidden, f"layers.{i}.input", layer.input, layer.input_bias)
+        parts = _cell(graph, network, layer, f"layers.{i}", rows, parts)
+        hidden = parts[0]
+        after.append(graph.stacked(parts))
+    graph.add("Concat", *after, output="next_state", axis=0)
+    graph.linear(hidden, "output", network.output, network.output_bias, output="logits")
+    return graph.encoded(_description(saved))
+
+
+def _cell(
+    graph: Graph, network: FoldedNetwork, layer: FoldedLayer, name: str, rows: str, parts: Sequence[str]
+) -> list[str]:
+    """Add one step of a layer; return its state after it: hidden, and an LSTM's cell vector, (B, H) each."""
+    hidden = parts[0]
+    if network.cell == "lstm":
+        return _lstm_cell(graph, graph.add("Add", rows, graph.linear(hidden, f"{name}.state", layer.state)), parts[1])
+    r_rows, z_rows, n_rows = graph.split(rows, 3, axis=1)
+    if network.cell == "gru":
+        r_state, z_state, n_state = graph.split(graph.linear(hidden, f"{name}.state", layer.state), 3, axis=1)
+        n_state = graph.add("Add", n_state, graph.constant(f"{name}.candidate_bias", layer.candidate_bias))
+    else:
+        r_state, z_state = graph.split(graph.linear(hidden, f"{name}.state", layer.state), 2, axis=1)
+    r = graph.add("Sigmoid", graph.add("Add", r_rows, r_state))
+    z = graph.add("Sigmoid", graph.add("Add", z_rows, z_state))
+    if network.cell == "gru":
+        inner = graph.add("Mul", r, n_state)
+    else:
+        inner = graph.linear(graph.add("Mul", r, hidden), f"{name}.candidate", layer.candidate)
+    n = graph.add("Tanh", graph.add("Add", n_rows, inner))
+    return [graph.add("Add", n, graph.add("Mul", z, graph.add("Sub", hidden, n)))]  # (1 - z) * n + z * h
+
+
+def _lstm_cell(graph: Graph, gates: str, cell: str) -> list[str]:
+    i, f, g, o = graph.split(gates, 4, axis=1)
+    kept = graph.add("Mul", graph.add("Sigmoid", f), cell)
+    new = graph.add("Mul", graph.add("Sigmoid", i), graph.add("Tanh", g))
+    after = graph.add("Add", kept, new)
+    return [graph.add("Mul", graph.add("Sigmoid", o), graph.add("Tanh", after)), after]
+
+
+def _window(saved: SavedModel) -> bytes:
+    """Return the graph that reads T characters of each text."""
+    a, weights = saved.architecture, saved.weights
+    graph = Graph("window", {"ids": ("B", "T")}, a, logits=("B", "T", a.vocabulary_size))
+    by_time = graph.add("Transpose", "ids", perm=[1, 0])
+    inputs = graph.add("Gather", graph.constant("embedding", weights["embedding.weight"]), by_time)  # (T, B, E)
+    after = []
+    for i, before in enumerate(graph.split("state", a.num_layers)):
+        parts = graph.split(before, a.state_parts, axis=1)
+        states = [graph.squeeze(part, axis=0) for part in parts]  # (1, B, H): one direction
+        outputs = _recurrent(graph, saved, i, inputs, states)
+        inputs = graph.squeeze(outputs[0], axis=1)  # (T, 1, B, H): without the direction
+        after.append(graph.add("Unsqueeze", graph.joined(outputs[1:]), graph.constant_ints(0)))
+    graph.add("Concat", *after, output="next_state", axis=0)
+    logits = graph.add("MatMul", inputs, graph.constant("output", weights["output.weight"].T))
+    biased = graph.add("Add", logits, graph.constant("output.bias", weights["output.bias"]))
+    graph.add("Transpose", biased, output="logits", perm=[1, 0, 2])
+    return graph.encoded(_description(saved))
+
+
+def _recurrent(graph: Graph, saved: SavedModel, index: int, inputs: str, states: Sequence[str]) -> list[str]:
+    """Add a layer over a window; return its outputs (T, 1, B, H) and its state after it, (1, B, H) each."""
+    a, layer = saved.architecture, f"layers.{index}."
+    first = saved.weights[layer + "bias_ih"]
+    second = saved.weights.get(layer + "bias_hh", np.zeros_like(first))
+    both = np.concatenate([_in_their_order(first, a.cell), _in_their_order(second, a.cell)])
+    matrices = [
+        graph.constant(layer + kind, _in_their_order(saved.weights[layer + kind], a.cell)[None])
+        for kind in ("weight_ih", "weight_hh")
+    ]
+    form: dict[str, Any] = {"linear_before_reset": int(a.reset_after)} if a.cell == "gru" else {}
+    names = [inputs, *matrices, graph.constant(layer + "bias", both[None]), "", *states]  # "": no lengths
+    return graph.add_many(a.cell.upper(), names, 1 + a.state_parts, hidden_size=a.hidden_size, **form)
+
+
+def _in_their_order(value: NDArray[np.float32], cell: str) -> NDArray[np.float32]:
+    parts: list[Any] = np.split(value, len(_ORDERS[cell]))
+    return np.concatenate([parts[i] for i in _ORDERS[cell]])
