@@ -36,7 +36,7 @@ def curriculum(monkeypatch):
 def book(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(text)
-    recipe = 'recipe = "tutorial-lstm"\n' + "".join(f"{name} = {value}\n" for name, value in SIZES.items())
+    recipe = 'recipe = "tutorial-lstm"\nprecision = "float32"\n' + "".join(f"{name} = {value}\n" for name, value in SIZES.items())
     (tmp_path / "small.toml").write_text(recipe)
     return tmp_path
 
@@ -58,7 +58,8 @@ def test_the_open_loop_tells_and_saves_what_the_tutorials_does(book, text):
     epochs = [json.loads(line) for line in (book / "out" / "losses.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in epochs] == list(range(1, 8))
     lines = done.stdout.splitlines()
-    assert len(lines) == 7 * 2 + 2  # 18 batches an epoch: a line at batch 0 and one at the end; two checkpoints
+    assert lines[0].startswith("CPU") and "float32" in lines[0]
+    assert len(lines) == 1 + 7 * 2 + 2  # 18 batches an epoch: a line at batch 0, one at the end; two checkpoints
     assert f"batch   0  loss {epochs[6]['losses'][0]:.4f}" in lines[-3]
     assert sorted(path.name for path in (book / "out").iterdir()) == [
         "epoch-05.safetensors",

@@ -344,9 +344,9 @@ class TestRefused:
         weights = model.get_weights()
         weights[0][0, 0] = np.nan
         model.set_weights(weights)
-        saved = import_keras(save(model, tmp_path / "model.keras"), letters).saved
-        with pytest.raises(ModelFileError, match=r"'embedding\.weight' hold a number that is NaN"):
-            save_model(tmp_path / "model.safetensors", saved)
+        path = save(model, tmp_path / "model.keras")
+        with pytest.raises(ModelFileError, match=r"'embedding\w*' hold a number that is NaN"):
+            import_keras(path, letters)
 
 
 class TestCommand:

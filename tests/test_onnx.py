@@ -1,8 +1,10 @@
 """Models as ONNX, run by onnxruntime: the logits of the cells in float64, step by step and window by window."""
 
+import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from charloom.interop.onnx_export import write_onnx
 from charloom.model.architecture import Architecture
 from charloom.model.cells import forward
 from charloom.model.model_file import SavedModel
+from charloom.runtime.language_model import Model
 from charloom.text.byte_vocabulary import ByteVocabulary
 from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_architecture, tiny_weights
@@ -101,9 +104,25 @@ def test_what_a_file_tells(tmp_path):
     for path in write_onnx(tmp_path / "m.onnx", saved):
         (entry,) = onnx.load(path).metadata_props
         assert entry.key == "charloom"
-        told = {"vocabulary": list("\n abcde"), "unit": "char", "lines": True, "facts": {"corpus": "songs"}}
+        told = {
+            "version": charloom.__version__,
+            "vocabulary": list("\n abcde"),
+            "unit": "char",
+            "lines": True,
+            "facts": {"corpus": "songs"},
+        }
         assert json.loads(entry.value) == told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.window.onnx"]
+
+
+@kinds
+def test_a_step_asks_little_of_a_runtime(cell, reset_after, tmp_path):
+    path, _ = write_onnx(tmp_path / "m.onnx", saved_model(cell, reset_after, 2))
+    model = onnx.load(path)
+    shaping = {"Concat", "Gather", "Split", "Squeeze", "Unsqueeze"}
+    assert {node.op_type for node in model.graph.node} <= shaping | {"Add", "Gemm", "Mul", "Sigmoid", "Sub", "Tanh"}
+    assert [opset.domain for opset in model.opset_import] == [""]
+    assert model.opset_import[0].version <= 14 and model.ir_version <= 7  # ONNX 1.9
 
 
 def test_a_model_of_bytes(tmp_path):
@@ -152,3 +171,21 @@ def test_the_command_and_the_example(cli, run):
         [sys.executable, EXAMPLE, "m.onnx", "The loom", "100", "0.001", "1"], capture_output=True, text=True, check=True
     ).stdout
     assert likeliest == charloom.load(run).generate("The loom", 100, temperature=0, precision="float32")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLE.parent)
+    return importlib.import_module(EXAMPLE.stem)
+
+
+@pytest.mark.parametrize("prompt", ["", "ab", "deca\nc", "bbbb\n"])
+def test_the_example_writes_lines_as_charloom_does(prompt, example, tmp_path):
+    architecture = tiny_architecture("lstm", 2)
+    saved = SavedModel(architecture, Vocabulary("\n abcde"), tiny_weights(architecture, spread=1.5), lines=True)
+    texts = []
+    for kind in (saved, replace(saved, lines=False)):
+        path, _ = write_onnx(tmp_path / f"{kind.lines}.onnx", kind)
+        texts.append("".join(example.generate(str(path), prompt, 40, 1e-3, 1)))
+        assert texts[-1] == Model(kind).generate(prompt, 40, temperature=0, precision="float32")
+    assert "\n" in texts[0][len(prompt) : -1] and texts[0] != texts[1]  # at a line's end this model forgets

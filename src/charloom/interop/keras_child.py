@@ -35,7 +35,7 @@ _KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum: built in, where others
 _PASSED_OVER = ("optimizer", "optimizer_weights", "_optimizer", "metrics", "_metrics", "seed_generator")
 """Groups of a training's numbers, which are no part of what a model says."""
 
-_MARGIN = 2 << 30  # bytes of address space beside the weights
+_MARGIN = 4 << 30  # bytes of address space beside the weights: libraries reserve much of it for every core
 
 
 def read_apart(path: str, folder: str) -> None:
@@ -55,12 +55,14 @@ def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
         from charloom.interop.tensorflow_checkpoint import read_checkpoint
 
         return read_checkpoint(path), {"format": "TensorFlow checkpoint"}
+    import h5py  # type: ignore[import-untyped]
+
     _limit_memory(path.stat().st_size)
     try:
         if zipfile.is_zipfile(path):
-            return _archive(path)
+            return _archive(path, h5py)
         with path.open("rb") as file:
-            return _hdf5(file)
+            return _hdf5(file, h5py)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
         raise ModelFileError(f"it cannot be read as what it says it is ({shown(error)}).") from None
     except MemoryError:
@@ -78,12 +80,12 @@ def _limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+def _archive(path: Path, h5py: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if _WEIGHTS_MEMBER not in archive.namelist():
             raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
         texts = {name: _member(archive, name, most) for name, most in _MEMBERS.items() if name in archive.namelist()}
-        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)))
+        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)), h5py)
     members = {name: text.decode("utf-8", "strict") for name, text in texts.items()}
     return tensors, {**beside, "format": ".keras", "members": members}
 
@@ -97,9 +99,7 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return data
 
 
-def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    import h5py  # type: ignore[import-untyped]
-
+def _hdf5(file: Any, h5py: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with h5py.File(file, "r") as opened:
         groups, datasets = _objects(opened, h5py)
         total = sum(dataset.size for _, dataset in datasets) * 4

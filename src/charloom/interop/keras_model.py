@@ -49,6 +49,9 @@ def sort_out(layers: Sequence[LayerWeights], config: StackConfig | None) -> Kera
     Raises:
         ModelFileError: If they are not an embedding, recurrent layers and a dense one, or not what the file says.
     """
+    for layer in layers:
+        if not all(np.isfinite(array).all() for array in layer.arrays):
+            raise ModelFileError(f"the weights of its layer {shown(layer.name)} hold a number that is NaN or infinite.")
     recurrent = [layer for layer in layers if _is_recurrent(layer)]
     others = [layer for layer in layers if not _is_recurrent(layer)]
     for layer in others:

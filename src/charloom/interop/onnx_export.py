@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import charloom
 from charloom.errors import MissingExtraError, ModelFileError
 from charloom.interop.onnx_graph import Graph
 from charloom.model.model_file import SavedModel
@@ -33,7 +34,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 
     ``path`` is one step: ``ids`` (B,), ``state`` (L, S, B, H) → ``logits`` (B, V), ``next_state``. Beside it, with
     ``.window`` in its name, is a whole window: ``ids`` (B, T) → ``logits`` (B, T, V). The state before any text is
-    zeros. The metadata's entry ``charloom`` is JSON: vocabulary, unit, lines, facts.
+    zeros. The metadata's entry ``charloom`` is JSON: version, vocabulary (by ids), unit, lines, facts.
 
     Args:
         path: Where to.
@@ -54,9 +55,9 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
         raise ModelFileError(f"{window_path} exists already. Name another file with -o, or remove it first.")
     a = saved.architecture
     table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
-    if 4 * a.num_parameters + table > MOST_BYTES:
+    if (needed := 4 * a.num_parameters + table) > MOST_BYTES:
         raise ModelFileError(
-            f"The model has {a.num_parameters:,} parameters, and a file of ONNX holds at most {MOST_BYTES:,} bytes. "
+            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MOST_BYTES:,} bytes. "
             "Export it --to keras instead."
         )
     written = {path: _step(saved), window_path: _window(saved)}
@@ -68,6 +69,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 def _description(saved: SavedModel) -> dict[str, str]:
     vocabulary = saved.vocabulary
     known = {
+        "version": charloom.__version__,
         "vocabulary": list(vocabulary.characters),
         "unit": vocabulary.unit,
         "lines": saved.lines,

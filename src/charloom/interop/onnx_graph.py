@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from charloom.model.architecture import Architecture
 
 OPSET, IR_VERSION = 14, 7
-"""Of 2021: runtimes since then read it. 14 is the last in which GRU and LSTM changed before 22."""
+"""Of ONNX 1.9, 2021: runtimes since then read them. GRU and LSTM changed in 14, and next in 22."""
 
 Size = int | str
 
