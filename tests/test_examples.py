@@ -36,8 +36,12 @@ def curriculum(monkeypatch):
 def book(tmp_path, text, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "book.txt").write_text(text)
-    recipe = 'recipe = "tutorial-lstm"\nprecision = "float32"\n' + "".join(f"{name} = {value}\n" for name, value in SIZES.items())
-    (tmp_path / "small.toml").write_text(recipe)
+    recipe = [
+        'recipe = "tutorial-lstm"',
+        'precision = "float32"',
+        *(f"{name} = {size}" for name, size in SIZES.items()),
+    ]
+    (tmp_path / "small.toml").write_text("\n".join(recipe) + "\n")
     return tmp_path
 
 
