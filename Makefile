@@ -5,10 +5,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/.ready
 CLIENTS := .venv-clients/.ready
+WASM := .venv-wasm/.ready
+PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -68,6 +70,19 @@ $(CLIENTS): tests/clients.txt
 	.venv-clients/bin/python -m pip install --quiet --requirement tests/clients.txt
 	@touch $@
 
+wasm: $(WASM) ## compile the engine of web pages, which is in the repository, again: the same bytes everywhere
+	cd native && ../.venv-wasm/bin/python -m ziglang c++ -target wasm32-wasi -mexec-model=reactor -std=c++20 -O3 -s \
+	  -msimd128 -mbulk-memory -mnontrapping-fptoint -fno-exceptions -fno-rtti -fno-math-errno -ffp-contract=off \
+	  -Wall -Wextra -DCHARLOOM_ISA=wasm wasm.cpp network.cpp sampling.cpp pointwise.cpp products_int8.cpp \
+	  products_float32.cpp -o $(abspath $(PAGE_ENGINE))
+	chmod 644 $(PAGE_ENGINE)
+
+# clang and what belongs to it; another version makes other bytes
+$(WASM):
+	$(PYTHON) -m venv .venv-wasm
+	.venv-wasm/bin/python -m pip install --quiet ziglang==0.17.1
+	@touch $@
+
 $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
@@ -85,4 +100,4 @@ lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs 
 	$(BIN)/python docs/tutorial/build.py
 
 clean: ## remove what these targets made, but not your runs
-	rm -rf .venv .venv-bench .venv-clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-clients .venv-wasm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

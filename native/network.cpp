@@ -68,10 +68,14 @@ Streams::Streams(const Network& network, float* state, int batch, int first, int
     for (size_t i = 0; i < hidden_.size(); ++i) {
         const int layer = int(i) / count, stream = int(i) % count;
         hidden_[i] = {const_cast<float*>(this->state(layer, 0, stream)), bytes_.data() + i * width};
-        quantize(hidden_[i]);
     }
     for (size_t s = 0; s < reset_.size(); ++s)
         reset_[s] = {reset_floats_.data() + s * network.hidden, bytes_.data() + (hidden_.size() + s) * width};
+    moved();
+}
+
+void Streams::moved() {
+    for (Vector& hidden : hidden_) quantize(hidden);
 }
 
 const float* Streams::state(int layer, int part, int stream) const {

@@ -57,6 +57,8 @@ public:
     void step(const int32_t* ids, float* gates = nullptr, int64_t gates_stride = 0);
     // Compute what follows.
     void predict();
+    // The state was changed by another: go on from it.
+    void moved();
     float* logits(int stream) { return logits_.data() + stream * logits_stride_; }
     const float* state(int layer, int part, int stream) const;
 

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 #include "isa.h"
@@ -91,6 +93,26 @@ void store(const Sums& sums, const Matrix& m, int row, float scale, float* y) {
                                         _mm_castps_si128(_mm_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 3, 1))));
     const __m128 scales = _mm_mul_ps(_mm_loadu_ps(m.scales + row), _mm_set1_ps(scale));
     _mm_storeu_ps(y, _mm_mul_ps(_mm_cvtepi32_ps(total), scales));
+}
+
+#elif defined(__wasm_simd128__)
+
+constexpr int LANES = 4, TILE_BLOCKS = 1, TILE_STREAMS = 1, TILE_OF_ONE = 1;
+struct Sums {
+    v128_t low, high;  // two sums for each of two rows
+};
+Sums zero() { return {wasm_i32x4_const_splat(0), wasm_i32x4_const_splat(0)}; }
+v128_t spread(const int8_t* x) { return wasm_i16x8_extend_low_i8x16(wasm_v128_load32_splat(x)); }
+Sums add(const Sums& sums, const int8_t* weights, v128_t x) {
+    const v128_t low = wasm_i16x8_load8x8(weights), high = wasm_i16x8_load8x8(weights + 8);
+    return {wasm_i32x4_add(sums.low, wasm_i32x4_dot_i16x8(low, x)),
+            wasm_i32x4_add(sums.high, wasm_i32x4_dot_i16x8(high, x))};
+}
+void store(const Sums& sums, const Matrix& m, int row, float scale, float* y) {
+    const v128_t total = wasm_i32x4_add(wasm_i32x4_shuffle(sums.low, sums.high, 0, 2, 4, 6),
+                                        wasm_i32x4_shuffle(sums.low, sums.high, 1, 3, 5, 7));
+    const v128_t scales = wasm_f32x4_mul(wasm_v128_load(m.scales + row), wasm_f32x4_splat(scale));
+    wasm_v128_store(y, wasm_f32x4_mul(wasm_f32x4_convert_i32x4(total), scales));
 }
 
 #else

@@ -168,6 +168,17 @@ def test_the_page_on_reports_runs(desk):
         assert run_python(code) or "novelty" not in code
 
 
+def test_the_page_on_web_pages_runs(desk):
+    page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *commands):
+        run_command(f"charloom {command}")
+    written = re.findall(r"-o (\w+\.html)", page)
+    assert len(written) == 3 and all(Path(name).stat().st_size > 50_000 for name in written)
+    help_text = run_command("charloom export --help").decode()
+    assert all(option in help_text for option in re.findall(r"^\| `(--\w+)", page, re.M))
+
+
 FORMAT = ROOT / "docs" / "format.md"
 SAME = """
 import sys

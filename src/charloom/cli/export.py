@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charloom.cli.console import json_option, print_json, quiet_option, say
+from charloom.cli.export_page import FORM, PageOptions, page_options, write_models
 
 if TYPE_CHECKING:
     from charloom.model.model_file import SavedModel
@@ -41,31 +42,45 @@ _WRITERS = {"float16": _stored_as("float16"), "int8": _stored_as("int8"), "keras
 
 
 @click.command("export")
-@click.argument("model")
-@click.option("--to", "form", required=True, type=click.Choice(list(_WRITERS)), help="What to write.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--to", "form", required=True, type=click.Choice([*_WRITERS, FORM]), help="What to write.")
 @click.option("-o", "--output", required=True, type=str, help="The file to write, which must not exist.")
+@page_options
 @json_option
 @quiet_option
-def command(model: str, form: str, output: str, as_json: bool, quiet: bool) -> None:
+def command(
+    models: tuple[str, ...],
+    form: str,
+    output: str,
+    title: str | None,
+    prompts: tuple[str, ...],
+    samples: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Write a model in another form.
 
     float16 and int8 are model files of a half and a quarter of the size. With int8 `charloom generate` writes the
     same texts as before, because it computes with int8 anyway. keras is a .keras file, which Keras 3 opens and goes on
-    training. onnx is a graph of one step, and a second file with one of a whole window.
+    training. onnx is a graph of one step, and a second file with one of a whole window. html is one page that writes in
+    anybody's browser, without a network; of several models it is a gallery.
 
     \b
     charloom export runs/my_book --to int8 -o my_book.safetensors
     charloom export runs/my_book --to keras -o my_book.keras
     charloom export runs/my_book --to onnx -o my_book.onnx
+    charloom export runs/my_book --to html -o my_book.html --prompt "Once "
     """
     from charloom.model.model_file import load_model
     from charloom.model.run_folder import check_new_file, find_model
 
-    source, target = find_model(model), Path(output)
+    options, target = PageOptions(title, prompts, samples), Path(output)
+    options.check(form, models)
+    sources = [find_model(model) for model in models]
     check_new_file(target)
-    saved = load_model(source)
-    written = _WRITERS[form](target, saved)
-    before = f"{saved.stored_as} took {source.stat().st_size:,}"
+    loaded = [load_model(source) for source in sources]
+    written = write_models(target, loaded, options, quiet) if form == FORM else _WRITERS[form](target, loaded[0])
+    before = f"{loaded[0].stored_as} took {sum(source.stat().st_size for source in sources):,}"
     for file in written:
         say(f"{file}: {form}, {file.stat().st_size:,} bytes ({before})", quiet)
     if as_json:

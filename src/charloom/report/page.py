@@ -26,7 +26,7 @@ def page(data: dict[str, Any], live: bool = False) -> str:
         "title": html.escape(f"{data.get('name', '')} - charloom"),
         "style": style,
         "script": script,
-        "data": _inert(data),
+        "data": inert(data),
     }
     before, *rest = _part("page.html").split("{")
     filled = [before]
@@ -40,7 +40,7 @@ def _part(name: str) -> str:
     return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _inert(data: dict[str, Any]) -> str:
+def inert(data: dict[str, Any]) -> str:
     """Return JSON in which nothing can end the element it stands in: any "<" is written as an escape."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("<", "\\u003c")
@@ -49,12 +49,13 @@ def _inert(data: dict[str, Any]) -> str:
 def _policy(script: str, style: str, live: bool) -> str:
     connect = "; connect-src 'self'" if live else ""
     return (
-        f"default-src 'none'; script-src {_digest(script)}; style-src {_digest(style)}; img-src data:; "
+        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src data:; "
         f"base-uri 'none'; form-action 'none'{connect}"
     )
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """Return how a content security policy names a script or a style: by its SHA-256."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
 
 

@@ -74,7 +74,7 @@ def fold(architecture: Architecture, weights: Mapping[str, Floats], precision: s
     stored = quantize if precision == "int8" else _plain
     cell = architecture.cell if architecture.cell == "lstm" or architecture.reset_after else "gru_reset_before"
     layers = tuple(_layer(architecture, weights, i, cell, stored) for i in range(architecture.num_layers))
-    table = _table(weights, _input_bias(architecture, weights, 0), precision)
+    table = _table(weights, input_bias(architecture, weights, 0), precision)
     return FoldedNetwork(cell, table, layers, stored(weights["output.weight"]), weights["output.bias"])
 
 
@@ -93,15 +93,21 @@ def _layer(
     state = weights[f"layers.{index}.weight_hh"]
     return FoldedLayer(
         input=stored(weights[f"layers.{index}.weight_ih"]) if index else None,
-        input_bias=_input_bias(architecture, weights, index) if index else None,
+        input_bias=input_bias(architecture, weights, index) if index else None,
         state=stored(state[:split] if cell == "gru_reset_before" else state),
         candidate=stored(state[split:]) if cell == "gru_reset_before" else None,
         candidate_bias=weights[f"layers.{index}.bias_hh"][split:] if cell == "gru" else None,
     )
 
 
-def _input_bias(architecture: Architecture, weights: Mapping[str, Floats], index: int) -> Floats:
-    """Return a layer's bias (G*H,), with the second one where that is added to the same sum: not in n."""
+def input_bias(architecture: Architecture, weights: Mapping[str, Floats], index: int) -> Floats:
+    """Return a layer's bias (G*H,), with the second one where that is added to the same sum: not in n.
+
+    Args:
+        architecture: The sizes.
+        weights: Every parameter of ``architecture.parameter_shapes()``.
+        index: Which layer, from the lowest.
+    """
     bias = weights[f"layers.{index}.bias_ih"].copy()
     if architecture.has_bias_hh:
         split = 2 * architecture.hidden_size

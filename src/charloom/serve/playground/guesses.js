@@ -20,7 +20,7 @@ export class Guesses {
   }
 
   // What of a text is read.
-  read(text) { return ending(text, READ); }
+  read(text) { return ending(text, this.server.reads ?? READ); }
 
   ask(model, text) {
     this.#drop();

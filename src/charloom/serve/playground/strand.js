@@ -1,6 +1,7 @@
 // One continuation: it comes from the server as fast as that can, and is shown at a pace at which one can see it come.
 
 const PACE = 250, SLOWEST = 0.12; // milliseconds in which two thirds of what waits are shown; units in a millisecond, at least
+const REST = 3; // times as long as showing took, nothing more is shown: a long text comes in larger pieces, and stays quick
 
 // A writing area knows one kind of line end; "\r" may be half of one, so it waits for what follows.
 function lineEnds(text) {
@@ -67,11 +68,13 @@ export class Weaving {
 
   #resolve;
 
-  #next(before) {
+  #next(before, rested = before) {
     requestAnimationFrame((now) => {
+      const began = performance.now();
+      if (began < rested) return this.#next(before, rested);
       for (const strand of this.strands) strand.reveal(still.matches ? Infinity : Math.max(1, now - before));
       if (this.strands.every((strand) => strand.ended)) this.#resolve();
-      else this.#next(now);
+      else setTimeout(() => this.#next(now, performance.now() + REST * (performance.now() - began))); // when it has been painted
     });
   }
 

@@ -1,0 +1,73 @@
+"""A model as the engine of a web page loads it: int8, in the order in which ``native/wasm.cpp`` takes its parts.
+
+Eight whole numbers of 32 bits come first: the mark "CLM1", the cell, V, the embedding's width, H, L, the id of the line
+feed where lines stand alone (else -1), and the id that a text without a prompt goes on from. Then come matrices and
+vectors, all little-endian, each padded with zeros to whole words. A matrix is the float32 scales of its rows, then its
+whole numbers row by row.
+
+The first layer's table is not stored but made when the model is loaded: with many characters it is much larger than
+the two matrices that it is a product of.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.model.model_file import SavedModel
+from charloom.model.quantization import Quantized, quantize
+from charloom.runtime.folding import FoldedLayer, fold, input_bias
+from charloom.runtime.generation import prompt_ids
+
+_MARK = int.from_bytes(b"CLM1", "little")
+_CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # as `Cell` of native/network.h counts them
+_WORD = 4
+
+
+def packed(saved: SavedModel) -> bytes:
+    """Return a model in the form that the page's engine loads.
+
+    Args:
+        saved: Whatever its weights are stored as: they are rounded to int8, as ``charloom generate`` does.
+
+    Raises:
+        ModelFileError: If weights are so large that sums of them overflow.
+    """
+    return b"".join(part + bytes(-len(part) % _WORD) for part in _parts(saved))
+
+
+def _parts(saved: SavedModel) -> Iterator[bytes]:
+    architecture, weights, vocabulary = saved.architecture, saved.weights, saved.vocabulary
+    network = fold(architecture, weights, "int8")
+    newline = int(vocabulary.encode("\n")[0]) if saved.lines else -1
+    opening = int(prompt_ids(vocabulary, "")[0])
+    sizes = architecture.vocabulary_size, architecture.embedding_size, architecture.hidden_size
+    yield np.array([_MARK, _CELLS[network.cell], *sizes, len(network.layers), newline, opening], "<i4").tobytes()
+    yield from _matrix(quantize(weights["embedding.weight"]))
+    yield from _matrix(quantize(weights["layers.0.weight_ih"]))
+    yield _floats(input_bias(architecture, weights, 0))
+    for layer in network.layers:
+        yield from _layer(layer)
+    yield from _matrix(network.output)
+    yield _floats(network.output_bias)
+
+
+def _layer(layer: FoldedLayer) -> Iterator[bytes]:
+    if layer.input is not None and layer.input_bias is not None:
+        yield from _matrix(layer.input)
+        yield _floats(layer.input_bias)
+    yield from _matrix(layer.state)
+    if layer.candidate is not None:
+        yield from _matrix(layer.candidate)
+    if layer.candidate_bias is not None:
+        yield _floats(layer.candidate_bias)
+
+
+def _matrix(matrix: Quantized | NDArray[np.float32]) -> Iterator[bytes]:
+    assert isinstance(matrix, Quantized)  # a network folded for int8 has no others
+    yield _floats(matrix.scales)
+    yield np.ascontiguousarray(matrix.values, "i1").tobytes()
+
+
+def _floats(values: NDArray[np.float32]) -> bytes:
+    return np.ascontiguousarray(values, "<f4").tobytes()
