@@ -88,7 +88,7 @@ $(BENCH): benchmarks/requirements.txt $(wildcard native/*)
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
 	@touch $@
 
-reproduce: install ## train both editions of the tutorial again, two hours: docs/reproduction.md
+reproduce: install ## train both editions of the tutorial again, one to two hours: docs/reproduction.md
 	$(BIN)/python benchmarks/reproduce.py
 
 pretrained: install ## train the model that comes with charloom again, some ten minutes

@@ -1,6 +1,6 @@
 """Both editions of the tutorial, trained again and laid beside the figures they report.
 
-    python benchmarks/reproduce.py          (`make reproduce`; about two hours on two cores)
+    python benchmarks/reproduce.py          (`make reproduce`; one hour on two cores with bfloat16, two without)
 
 Trains each recipe the simple way (`charloom train`) and the open way (`examples/open_loop.py`), and the GRU once
 more with its state reset at every window. Runs that are complete under runs/reproduce are kept, so what was stopped

@@ -23,7 +23,7 @@ function done(made, kept, [what, ...given]) {
   else if (what === "sample") {
     const { ids, bits } = made.sample(...given);
     return { ids: [...ids], bits: [...bits] };
-  } else if (what === "cost" || what === "shares") return [...made[what](...given)];
+  } else if (what === "shares") return [...made.shares()];
   else return made[what](...given) ?? null;
   return null;
 }

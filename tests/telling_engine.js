@@ -14,8 +14,10 @@ class Engine {
   begin(ids) { this.read = ids.length ? [...ids] : ["nothing"]; }
 
   take(id) {
+    const bits = -Math.log2(this.shares()[id]);
     this.read.push(id);
     this.steps++;
+    return bits;
   }
 
   // They depend on all that was read.

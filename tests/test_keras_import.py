@@ -6,7 +6,6 @@ Keras 3 itself makes most of them here; ``tests/keras2`` holds files that Keras 
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -17,6 +16,7 @@ import pytest
 
 import charloom
 from charloom.errors import InputError, ModelFileError
+from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
 from charloom.model.cells import forward
 from charloom.model.model_file import save_model
@@ -76,6 +76,14 @@ def save(model, path):
     """Save a model, or for ``.weights.h5`` its weights alone."""
     (model.save_weights if ".weights" in path.name else model.save)(path)
     return path
+
+
+def tensorflow():
+    """Return a Python that has TensorFlow, which is large: that of the benchmarks, where it was made."""
+    python = KERAS2.parents[1] / ".venv-bench" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip("TensorFlow is in no environment here: make bench-training makes one")
+    return python
 
 
 class TestKeras3:
@@ -180,10 +188,7 @@ class TestKeras2:
 
     @pytest.mark.slow
     def test_checkpoints_where_tensorflow_is(self, listed, tmp_path):
-        """In the virtual environment of the benchmarks, where it was made: TensorFlow is large."""
-        python = KERAS2.parents[1] / ".venv-bench" / "bin" / "python"
-        if not python.is_file():
-            pytest.skip("TensorFlow is in no environment here: make bench-training makes one")
+        python = tensorflow()
         sources = {"ckpt_1": "ckpt_1", "ckpt_1.index": "ckpt_1", "own_ckpt": "own.weights.h5", ".": "ckpt_1"}
         for name, same in sources.items():
             target = tmp_path / "from_checkpoint.safetensors"
@@ -378,42 +383,32 @@ class TestCommand:
         assert not Path("m.safetensors").exists()
 
 
+def by_tensorflow(*arguments):
+    """Run ``keras_tutorial.py`` where TensorFlow is; return the losses that it leaves."""
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    script = Path(__file__).with_name("keras_tutorial.py")
+    subprocess.run([tensorflow(), script, *arguments], check=True, env=environment, timeout=1500)
+    return json.loads((Path(arguments[-1]) / "losses.json").read_text())
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_model_trained_by_the_tutorials_own_steps(cell, shakespeare, tmp_path):
+def test_a_model_trained_by_the_tutorials_own_steps(cell, shakespeare, tmp_path, monkeypatch):
     """One epoch of either edition, all its steps, by Keras itself; then here, and back, and trained on there."""
-    text = shakespeare.text
-    characters = sorted(set(text))
-    ids_of = {c: i for i, c in enumerate(characters)}
-    ids = np.array([ids_of[c] for c in text])
-    windows = ids[: len(ids) // 101 * 101].reshape(-1, 101)
-    windows = windows[np.random.Generator(np.random.Philox(key=1)).permutation(len(windows))][: len(windows) // 64 * 64]
-    layer = {"gru": layers.GRU, "lstm": layers.LSTM}[cell]
-    recurrent = layer(1024, return_sequences=True, recurrent_initializer="glorot_uniform")
-    model = keras.Sequential([keras.Input((None,)), layers.Embedding(65, 256), recurrent, layers.Dense(65)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss)
-    history = model.fit(windows[:, :-1], windows[:, 1:], batch_size=64, epochs=1, verbose=0)
-    assert history.history["loss"][0] < 3.2
-    path = save(model, tmp_path / f"{cell}.keras")
-    (tmp_path / "shakespeare.txt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    Path("shakespeare.txt").write_text(shakespeare.text)
+    there = by_tensorflow(cell, "shakespeare.txt", tmp_path)
+    assert there["trained"] < 3.2
 
-    imported = import_keras(path, tmp_path / "shakespeare.txt")
+    imported = import_keras("tutorial.keras", "shakespeare.txt")
     assert imported.notices == ()  # it reads the text better than counting does
-    logits, _ = (
-        Model(imported.saved).engine().forward(windows[:2, :100], Model(imported.saved).engine().initial_state(2))
-    )
-    assert np.abs(logits - computed(model, windows[:2, :100])).max() < 1e-4
+    found = np.load("computed.npz")
+    engine = Model(imported.saved).engine()
+    logits, _ = engine.forward(found["windows"][:2, :-1], engine.initial_state(2))
+    assert np.abs(logits - found["logits"]).max() < 1e-4
 
-    save_model(tmp_path / "m.safetensors", imported.saved)
-    done = subprocess.run(
-        [sys.executable, "-m", "charloom", "export", "m.safetensors", "--to", "keras", "-o", "back.keras"], cwd=tmp_path
-    )
-    assert done.returncode == 0
-    back = keras.models.load_model(tmp_path / "back.keras")
-    few = windows[:128]
-    judge = {"batch_size": 64, "verbose": 0}
-    before = model.evaluate(few[:, :-1], few[:, 1:], **judge)
-    assert back.evaluate(few[:, :-1], few[:, 1:], **judge) == pytest.approx(before, abs=1e-5)
-    back.fit(few[:, :-1], few[:, 1:], batch_size=64, epochs=3, verbose=0)
-    assert back.evaluate(few[:, :-1], few[:, 1:], **judge) < before
+    write_keras(Path("back.keras"), imported.saved)
+    back = by_tensorflow("back", tmp_path)
+    assert back["judged"] == pytest.approx(there["judged"], abs=1e-5)
+    assert back["after"] < back["judged"]

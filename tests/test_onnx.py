@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import charloom
-from charloom.errors import MissingExtraError, ModelFileError
+from charloom.errors import InputError, MissingExtraError, ModelFileError
 from charloom.interop import onnx_export
 from charloom.interop.onnx_export import write_onnx
 from charloom.model.architecture import Architecture
@@ -146,7 +146,7 @@ def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
 
 def test_a_second_file_in_the_way_is_kept(tmp_path):
     (tmp_path / "m.window.onnx").write_text("mine")
-    with pytest.raises(ModelFileError, match=r"m\.window\.onnx exists already"):
+    with pytest.raises(InputError, match=r"m\.window\.onnx exists already"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert (tmp_path / "m.window.onnx").read_text() == "mine"
     assert not (tmp_path / "m.onnx").exists()

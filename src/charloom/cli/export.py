@@ -80,7 +80,7 @@ def command(
     check_new_file(target)
     loaded = [load_model(source) for source in sources]
     written = write_models(target, loaded, options, quiet) if form == FORM else _WRITERS[form](target, loaded[0])
-    before = f"{loaded[0].stored_as} took {sum(source.stat().st_size for source in sources):,}"
+    before = ", ".join(f"{m.stored_as} took {s.stat().st_size:,}" for m, s in zip(loaded, sources, strict=True))
     for file in written:
         say(f"{file}: {form}, {file.stat().st_size:,} bytes ({before})", quiet)
     if as_json:

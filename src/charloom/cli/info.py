@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +55,13 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 def look(model: str) -> dict[str, Any]:
     """Return the facts of a model: the keys of ``--json``."""
+    from charloom.model.facts import bits_per_char
     from charloom.model.model_file import load_model
     from charloom.model.run_folder import find_model
 
     path = find_model(model)
     saved = load_model(path)
     facts = dict(saved.facts)
-    loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
     return {
         "model": model,
         "architecture": saved.architecture.to_dict(),
@@ -72,7 +71,7 @@ def look(model: str) -> dict[str, Any]:
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
         "lines": saved.lines,
-        "bits_per_char": loss / math.log(2) if isinstance(loss, float) else None,
+        "bits_per_char": bits_per_char(facts),
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
         **{key: facts.get(key) for key in _FACTS},

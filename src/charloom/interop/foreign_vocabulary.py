@@ -23,6 +23,7 @@ ACCEPTED = (
 )
 
 _NO_CHARACTER = ("", "[UNK]")  # of StringLookup: its mask, and what it does not know
+_SAMPLE = 2_000  # characters of the text, by which the import judges whether it is the right one
 _LONGEST = 8 << 20  # bytes of a list
 
 
@@ -45,16 +46,13 @@ class ForeignVocabulary:
     lines: bool = False
 
 
-def foreign_vocabulary(
-    source: str | None, count: int, description: Mapping[str, Any] | None, sample_length: int = 2_000
-) -> ForeignVocabulary:
+def foreign_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
     """Find out which character each id stands for.
 
     Args:
         source: A text as ``charloom train`` takes it, a ``.json`` file, or a model; None if the file says it itself.
         count: V of the foreign model.
         description: What charloom put into a file that it wrote.
-        sample_length: How many characters of the text to return.
 
     Raises:
         InputError: If there is none, it cannot be read, or it is of another size.
@@ -68,7 +66,7 @@ def foreign_vocabulary(
         saved = load_model(find_model(source))
         return _whole(saved.vocabulary, count, source, saved.lines)
     corpus = Corpus.read(source)
-    return _of_text(corpus, count, corpus.head(sample_length))
+    return _of_text(corpus, count, corpus.head(_SAMPLE))
 
 
 def _described(description: Mapping[str, Any] | None, count: int) -> ForeignVocabulary:

@@ -29,25 +29,9 @@ class Named:
     name: str
     saved: SavedModel
 
-    @property
-    def bits_per_char(self) -> float | None:
-        """Of text that was held out, else of the training's; None if the file does not say."""
-        facts = self.saved.facts
-        loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
-        return None if loss is None else float(loss) / math.log(2)
-
     def entry(self) -> dict[str, Any]:
         """Return the model as the page's script has it: as ``/v1/models`` of the server does, and ``lines``."""
-        vocabulary = self.saved.vocabulary
-        facts = {
-            "characters": len(vocabulary),
-            "unit": vocabulary.unit,
-            "parameters": self.saved.architecture.num_parameters,
-            "bits_per_char": self.bits_per_char,
-            "vocabulary": vocabulary.characters,
-            "corpus": self.saved.facts.get("corpus"),
-        }
-        return {"id": self.name, "lines": self.saved.lines, "charloom": facts}
+        return {"id": self.name, "lines": self.saved.lines, "charloom": self.saved.described()}
 
 
 def name_them(saved_models: Sequence[SavedModel]) -> list[Named]:
@@ -83,7 +67,7 @@ def card(model: Named, prompts: Sequence[str], samples: int) -> str:
 
 def _facts(model: Named) -> list[tuple[str, str]]:
     facts, architecture = model.saved.facts, model.saved.architecture
-    characters, bits = facts.get("corpus_characters"), model.bits_per_char
+    characters = facts.get("corpus_characters")
     known = "all 256 bytes" if model.saved.vocabulary.unit == "byte" else f"{len(model.saved.vocabulary):,} characters"
     found = [
         ("trained on", facts.get("corpus")),
@@ -92,7 +76,7 @@ def _facts(model: Named) -> list[tuple[str, str]]:
         ("network", f"{architecture.cell.upper()}, {architecture.num_layers} x {architecture.hidden_size}"),
         ("parameters", f"{architecture.num_parameters:,}, as int8"),
         ("knows", known),
-        ("held-out text costs", None if facts.get("val_loss") is None else f"{bits:.3f} bits per character"),
+        ("held-out text costs", _bits(facts.get("val_loss"))),
         ("training text costs", _bits(facts.get("train_loss"))),
         ("trained with", facts.get("charloom_version") and f"charloom {facts['charloom_version']}"),
     ]  # fmt: skip

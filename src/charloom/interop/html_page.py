@@ -18,7 +18,7 @@ from charloom.interop.html_cards import card, name_them
 from charloom.interop.html_model import packed
 from charloom.interop.html_script import one_script
 from charloom.model.model_file import SavedModel
-from charloom.report.page import digest, inert
+from charloom.report.page import filled, inert, policy
 from charloom.text.files import write_whole
 
 MOST_SAMPLES = 100
@@ -76,7 +76,7 @@ def make_page(
     contents = inert({"models": [model.entry() for model in named], "prompts": list(prompts)})
     parts = {
         "mark": _mark(contents, weights),
-        "policy": _policy(script, style),
+        "policy": policy(script, style, runs="'wasm-unsafe-eval'"),
         "version": html.escape(charloom.__version__),
         "title": html.escape(title),
         "style": style,
@@ -88,7 +88,7 @@ def make_page(
         "models": "\n".join(_block(f"model-{at}", data) for at, data in enumerate(weights)),
         "script": script,
     }
-    return _filled(_own("page.html"), parts)
+    return filled(_own("page.html"), parts)
 
 
 def _check(title: str, prompts: Sequence[str], samples: int) -> None:
@@ -133,13 +133,6 @@ def _cut(text: str, first: str, second: str) -> tuple[str, str, str]:
     return before, between, after
 
 
-def _policy(script: str, style: str) -> str:
-    return (
-        f"default-src 'none'; script-src {digest(script)} 'wasm-unsafe-eval'; style-src {digest(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
 def _mark(contents: str, weights: Sequence[bytes]) -> str:
     """Return what tells this page from others in one browser."""
     found = hashlib.sha256(contents.encode("utf-8"))
@@ -154,12 +147,3 @@ def _base64(data: bytes) -> str:
 
 def _block(name: str, data: bytes) -> str:
     return f'<script type="text/plain" id="{name}">{_base64(data)}</script>'
-
-
-def _filled(template: str, parts: dict[str, str]) -> str:
-    before, *rest = template.split("{")
-    filled = [before]
-    for piece in rest:
-        name, _, after = piece.partition("}")
-        filled += [parts[name], after]
-    return "".join(filled)

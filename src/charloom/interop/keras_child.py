@@ -12,14 +12,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError
+from charloom.interop.keras_file import ERROR, WEIGHTS
 from charloom.model.safetensors_header import shown
-
-WEIGHTS, ERROR = "weights.safetensors", "error.txt"
-"""What this process leaves: the tensors, or why there are none."""
 
 MOST_BYTES = 4 << 30
 """Of all weights that are read from a file."""
@@ -55,14 +54,12 @@ def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
         from charloom.interop.tensorflow_checkpoint import read_checkpoint
 
         return read_checkpoint(path), {"format": "TensorFlow checkpoint"}
-    import h5py  # type: ignore[import-untyped]
-
     _limit_memory(path.stat().st_size)
     try:
         if zipfile.is_zipfile(path):
-            return _archive(path, h5py)
+            return _archive(path)
         with path.open("rb") as file:
-            return _hdf5(file, h5py)
+            return _hdf5(file)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
         raise ModelFileError(f"it cannot be read as what it says it is ({shown(error)}).") from None
     except MemoryError:
@@ -80,12 +77,12 @@ def _limit_memory(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _archive(path: Path, h5py: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if _WEIGHTS_MEMBER not in archive.namelist():
             raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
         texts = {name: _member(archive, name, most) for name, most in _MEMBERS.items() if name in archive.namelist()}
-        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)), h5py)
+        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)))
     members = {name: text.decode("utf-8", "strict") for name, text in texts.items()}
     return tensors, {**beside, "format": ".keras", "members": members}
 
@@ -99,9 +96,9 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     return data
 
 
-def _hdf5(file: Any, h5py: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with h5py.File(file, "r") as opened:
-        groups, datasets = _objects(opened, h5py)
+        groups, datasets = _objects(opened)
         total = sum(dataset.size for _, dataset in datasets) * 4
         if total > MOST_BYTES:
             raise ModelFileError(f"its weights would take {total:,} bytes; at most {MOST_BYTES:,} are read.")
@@ -110,7 +107,7 @@ def _hdf5(file: Any, h5py: Any) -> tuple[dict[str, NDArray[np.float32]], dict[st
     return tensors, {"format": "HDF5", "attributes": {name: kept for name, kept in attributes.items() if kept}}
 
 
-def _objects(opened: Any, h5py: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
     """Return groups and arrays that lie in the file itself: links that lead elsewhere are not followed."""
     groups, datasets, count = [("", opened)], [], 0
 

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import MissingExtraError, ModelFileError
-from charloom.interop.keras_child import ERROR, WEIGHTS
 from charloom.model.safetensors_header import shown, strict_json
+
+WEIGHTS, ERROR = "weights.safetensors", "error.txt"
+"""What the process that reads a file leaves: the tensors, or why there are none."""
 
 _LONGEST = 300  # seconds: 4 GB from a slow disk
 _DEEPEST = 40  # of a configuration: layers within layers

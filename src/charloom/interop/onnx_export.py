@@ -19,6 +19,7 @@ import charloom
 from charloom.errors import MissingExtraError, ModelFileError
 from charloom.interop.onnx_graph import Graph
 from charloom.model.model_file import SavedModel
+from charloom.model.run_folder import check_new_file
 from charloom.runtime.folding import FoldedLayer, FoldedNetwork, fold
 from charloom.text.files import write_whole
 
@@ -26,7 +27,7 @@ MOST_BYTES = 2_000_000_000
 """A message of protobuf, which a file of ONNX is, holds less than 2 GiB."""
 
 _ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX' gates, z, r, h and i, o, f, c, in r, z, n and i, f, g, o
-_MADE_FOR = "charloom"
+_ENTRY = "charloom"  # of the metadata
 
 
 def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
@@ -45,14 +46,14 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 
     Raises:
         MissingExtraError: If onnx is not installed.
-        ModelFileError: If it is larger than a file of ONNX can be, or the second file exists already.
+        ModelFileError: If it is larger than a file of ONNX can be.
+        InputError: If the second file exists already.
         OSError: If one cannot be written.
     """
     if find_spec("onnx") is None:
         raise MissingExtraError("--to onnx needs onnx: pip install 'charloom[onnx]'.")
     window_path = path.with_name(f"{path.stem}.window{path.suffix}")
-    if window_path.exists():
-        raise ModelFileError(f"{window_path} exists already. Name another file with -o, or remove it first.")
+    check_new_file(window_path)
     a = saved.architecture
     table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
     if (needed := 4 * a.num_parameters + table) > MOST_BYTES:
@@ -75,14 +76,14 @@ def _description(saved: SavedModel) -> dict[str, str]:
         "lines": saved.lines,
         "facts": dict(saved.facts),
     }
-    return {_MADE_FOR: json.dumps(known, sort_keys=True, allow_nan=False)}
+    return {_ENTRY: json.dumps(known, sort_keys=True, allow_nan=False)}
 
 
 def _step(saved: SavedModel) -> bytes:
     """Return the graph that reads one character of each text."""
     a = saved.architecture
     network = fold(a, saved.weights, "float32")
-    graph = Graph("step", {"ids": ("B",)}, a, logits=("B", a.vocabulary_size))
+    graph = Graph("step", ("B",), a, logits=("B", a.vocabulary_size))
     rows = graph.add("Gather", graph.constant("table", network.table), "ids")  # (B, G*H)
     layers = graph.split("state", a.num_layers)
     after, hidden = [], ""
@@ -132,7 +133,7 @@ def _lstm_cell(graph: Graph, gates: str, cell: str) -> list[str]:
 def _window(saved: SavedModel) -> bytes:
     """Return the graph that reads T characters of each text."""
     a, weights = saved.architecture, saved.weights
-    graph = Graph("window", {"ids": ("B", "T")}, a, logits=("B", "T", a.vocabulary_size))
+    graph = Graph("window", ("B", "T"), a, logits=("B", "T", a.vocabulary_size))
     by_time = graph.add("Transpose", "ids", perm=[1, 0])
     inputs = graph.add("Gather", graph.constant("embedding", weights["embedding.weight"]), by_time)  # (T, B, E)
     after = []

@@ -19,14 +19,12 @@ class Graph:
 
     Args:
         name: Of the graph.
-        inputs: The shape of the ids; letters are sizes that may be any.
+        ids: The shape of the ids; letters are sizes that may be any.
         architecture: Whose states these are.
         logits: Their shape.
     """
 
-    def __init__(
-        self, name: str, inputs: Mapping[str, Sequence[Size]], architecture: Architecture, logits: Sequence[Size]
-    ) -> None:
+    def __init__(self, name: str, ids: Sequence[Size], architecture: Architecture, logits: Sequence[Size]) -> None:
         from onnx import TensorProto, helper  # type: ignore[import-untyped, unused-ignore]
 
         self._helper = helper
@@ -34,8 +32,7 @@ class Graph:
         state = (a.num_layers, a.state_parts, "B", a.hidden_size)
         value = helper.make_tensor_value_info
         self._name = name
-        self._inputs = [value(key, TensorProto.INT64, shape) for key, shape in inputs.items()]
-        self._inputs.append(value("state", TensorProto.FLOAT, state))
+        self._inputs = [value("ids", TensorProto.INT64, ids), value("state", TensorProto.FLOAT, state)]
         self._outputs = [value("logits", TensorProto.FLOAT, logits), value("next_state", TensorProto.FLOAT, state)]
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 Facts that are not known here are let through as they are: they are only kept.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -49,6 +50,12 @@ def check_training_facts(training: Any, facts: Mapping[str, Any]) -> None:
     """
     check_facts(facts, _NEEDED)
     _check_object("training's facts", training, _TRAINING, (name for name in _TRAINING if name not in _OPTIONAL))
+
+
+def bits_per_char(facts: Mapping[str, Any]) -> float | None:
+    """Return what a character costs the model: of text that was held out, else of the training's; None if unknown."""
+    loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
+    return None if loss is None else loss / math.log(2)
 
 
 def _check_object(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
+from charloom.model.facts import bits_per_char
 from charloom.model.layout import SCALE, STORED_AS, TRAINING, check_model_tensors
 from charloom.model.model_header import FORMAT_VERSION, ModelHeader, read_model_header, signed
 from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
@@ -66,6 +67,17 @@ class SavedModel:
                 f"The vocabulary has {len(self.vocabulary)} characters, "
                 f"but the architecture says {self.architecture.vocabulary_size}."
             )
+
+    def described(self) -> dict[str, Any]:
+        """Return what a page that lists models is told of this one, as plain JSON data."""
+        return {
+            "characters": len(self.vocabulary),
+            "unit": self.vocabulary.unit,
+            "parameters": self.architecture.num_parameters,
+            "bits_per_char": bits_per_char(self.facts),
+            "vocabulary": self.vocabulary.characters,
+            "corpus": self.facts.get("corpus"),
+        }
 
 
 @dataclass(frozen=True)

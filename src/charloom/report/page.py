@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -22,18 +23,23 @@ def page(data: dict[str, Any], live: bool = False) -> str:
     script = f'"use strict";\n{script}'
     style = _part("page.css").replace("{colours}", _colours())
     parts = {
-        "policy": _policy(script, style, live),
+        "policy": policy(script, style, connect="'self'" if live else None),
         "title": html.escape(f"{data.get('name', '')} - charloom"),
         "style": style,
         "script": script,
         "data": inert(data),
     }
-    before, *rest = _part("page.html").split("{")
-    filled = [before]
+    return filled(_part("page.html"), parts)
+
+
+def filled(template: str, parts: Mapping[str, str]) -> str:
+    """Return a template with a part in the place of each ``{name}``; what parts hold is not looked at again."""
+    before, *rest = template.split("{")
+    pieces = [before]
     for piece in rest:
         name, _, after = piece.partition("}")
-        filled += [parts[name], after]
-    return "".join(filled)
+        pieces += [parts[name], after]
+    return "".join(pieces)
 
 
 def _part(name: str) -> str:
@@ -46,16 +52,24 @@ def inert(data: dict[str, Any]) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("<", "\\u003c")
 
 
-def _policy(script: str, style: str, live: bool) -> str:
-    connect = "; connect-src 'self'" if live else ""
+def policy(script: str, style: str, runs: str = "", connect: str | None = None) -> str:
+    """Return the content security policy of a page that holds all it needs.
+
+    Args:
+        script: The one script that may run, known by its SHA-256.
+        style: The one style.
+        runs: What else may run, as a policy names it.
+        connect: Where the page may ask for data; None for nowhere.
+    """
+    may_run = f"{_digest(script)} {runs}".rstrip()
+    may_ask = f"; connect-src {connect}" if connect else ""
     return (
-        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src data:; "
-        f"base-uri 'none'; form-action 'none'{connect}"
+        f"default-src 'none'; script-src {may_run}; style-src {_digest(style)}; img-src data:; "
+        f"base-uri 'none'; form-action 'none'{may_ask}"
     )
 
 
-def digest(text: str) -> str:
-    """Return how a content security policy names a script or a style: by its SHA-256."""
+def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
 
 

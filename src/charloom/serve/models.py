@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -63,21 +62,12 @@ class Served:
 
     def entry(self) -> dict[str, Any]:
         """Return the model as ``/v1/models`` lists it."""
-        model, facts = self.model, self.model.facts
-        loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
         return {
             "id": self.name,
             "object": "model",
             "created": self.created,
             "owned_by": "charloom",
-            "charloom": {
-                "characters": len(model.vocabulary),
-                "unit": model.vocabulary.unit,
-                "parameters": model.architecture.num_parameters,
-                "bits_per_char": None if loss is None else loss / math.log(2),
-                "vocabulary": model.vocabulary.characters,
-                "corpus": facts.get("corpus"),
-            },
+            "charloom": self.model.saved.described(),
         }
 
 

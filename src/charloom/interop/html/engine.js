@@ -37,12 +37,6 @@ class Engine {
   // Read one more, and return the bits that it costs.
   take(id) { return this.#read([id])[0]; }
 
-  // The bits of each id given all before it, from the beginning of a text; the first of a text has nothing before it.
-  cost(ids) {
-    this.#native.begin();
-    return this.#read(ids);
-  }
-
   // Draw `count` characters and read them. Without a seed the stream of random numbers goes on: the ids do not depend
   // on the pieces they are asked for in. bits: what each costs under the model, whatever the temperature.
   sample(count, { temperature = 0.8, topK = null, topP = 1, minP = 0, repetitionPenalty = 1, seed = null } = {}) {

@@ -87,8 +87,7 @@ export class Reading {
   }
 
   #read(id) {
-    if (this.here === this.ids.length) this.#add(id, -Math.log2(this.engine.shares()[id]));
-    this.engine.take(id);
+    this.#add(id, this.engine.take(id));
     this.here++;
   }
 
