@@ -370,7 +370,10 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["none.keras"], "There is no file none.keras"),
-            (["letters.txt"], "letters.txt cannot be imported: it cannot be read as what it says it is"),
+            (
+                ["letters.txt"],
+                "letters.txt cannot be imported: it is neither a .keras archive nor HDF5. Write in Keras model.save",
+            ),
             (["."], "only TensorFlow can read"),
             (["letters.txt", "-o", "letters.txt"], "letters.txt exists already"),
             (["letters.txt", "-o", "no/where"], "There is no folder no"),
