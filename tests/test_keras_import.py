@@ -372,7 +372,7 @@ class TestCommand:
             (["none.keras"], "There is no file none.keras"),
             (
                 ["letters.txt"],
-                "letters.txt cannot be imported: it is neither a .keras archive nor HDF5. Write in Keras model.save",
+                "letters.txt cannot be imported: it is neither a .keras archive nor HDF5. In Keras write the model",
             ),
             (["."], "only TensorFlow can read"),
             (["letters.txt", "-o", "letters.txt"], "letters.txt exists already"),

@@ -27,7 +27,7 @@ _MEMBERS = {"config.json": 16 << 20, "metadata.json": 1 << 20, "charloom.json": 
 """What is read of a ``.keras`` file besides its weights, and how many bytes at most."""
 
 _WEIGHTS_MEMBER = "model.weights.h5"
-_AGAIN = "in Keras model.save('model.keras'), and import that."
+_AGAIN = "In Keras write the model with model.save('model.keras'), and import that."
 _KEPT = ("name", "layer_names", "weight_names", "model_config", "keras_version")  # attributes; long lists are numbered
 _LONGEST_ATTRIBUTE = 16 << 20  # characters
 _MOST_OBJECTS = 20_000
@@ -60,11 +60,11 @@ def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
         if zipfile.is_zipfile(path):
             return _archive(path)
         if not h5py.is_hdf5(path):
-            raise ModelFileError(f"it is neither a .keras archive nor HDF5. Write {_AGAIN}")
+            raise ModelFileError(f"it is neither a .keras archive nor HDF5. {_AGAIN}")
         with path.open("rb") as file:
             return _hdf5(file)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        raise ModelFileError(f"it is damaged ({shown(error)}). Write it again: {_AGAIN}") from None
+        raise ModelFileError(f"it is damaged ({shown(error)}). {_AGAIN}") from None
     except MemoryError:
         raise ModelFileError("it asks for more memory than its weights can need.") from None
 
