@@ -8,6 +8,7 @@ CharloomError
 │   ├── ModelFileError           a model file that is damaged or not charloom's
 │   └── RunError                 a run folder that cannot be made, or lacks what was asked of it
 ├── MissingExtraError            an optional dependency is not installed
+├── LostProcessError             one of several processes that train together is gone
 ├── SaveError                    what was trained could not be written, however often it was tried
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
@@ -47,6 +48,10 @@ class RunError(InputError):
 
 class MissingExtraError(CharloomError):
     """An optional dependency is not installed."""
+
+
+class LostProcessError(CharloomError):
+    """One of several processes that train together is gone."""
 
 
 class SaveError(CharloomError):

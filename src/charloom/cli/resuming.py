@@ -16,6 +16,7 @@ from charloom.plan.settings import LENGTHS, check_lengths
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
     from charloom.text.format import TextFormat
+    from charloom.training.ranks import Ranks
     from charloom.training.records import Record
 
 _WITH_RESUME = (
@@ -66,6 +67,7 @@ def resume(
     new_text: bool,
     device: str,
     quiet: bool,
+    ranks: Ranks,
 ) -> Callable[[StopFlag], Iterator[Record]]:
     """Return what goes on with a run, given the flag that signals set.
 
@@ -77,13 +79,14 @@ def resume(
         new_text: Whether another text will do.
         device: Where; "auto": where it was.
         quiet: Whether nothing is said.
+        ranks: The processes that train together.
     """
     from charloom.cli.reading import read_corpus
     from charloom.training.resume import open_run, resume_training
 
     more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
     check_lengths(more)
-    saved = open_run(run)
+    saved = open_run(run, ranks)
     if new_text and not sources:
         raise SettingsError("--new-text needs the text: charloom train TEXT --resume RUN --new-text")
     if sources:
@@ -91,4 +94,4 @@ def resume(
     else:
         corpus = saved.read_corpus()
         say_all(corpus.notices, quiet)
-    return lambda flag: resume_training(saved, corpus, more, new_text, device, flag, flag.take_save)
+    return lambda flag: resume_training(saved, corpus, more, new_text, device, flag, flag.take_save, ranks)

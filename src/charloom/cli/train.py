@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from charloom.plan.recipes import Recipe
     from charloom.text.corpus import Corpus
     from charloom.text.format import TextFormat
+    from charloom.training.ranks import Ranks
     from charloom.training.records import Record
 
 
@@ -97,34 +98,47 @@ def command(
 
     \b
     charloom train --resume runs/my_book
+
+    Several processes, on one machine or more, share every batch; the first one writes.
+
+    \b
+    torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
+    from charloom.cli.ranks import several
     from charloom.cli.reading import read_corpus
     from charloom.cli.resuming import check_options, resume
     from charloom.cli.watching import watchers
     from charloom.model.run_folder import check_new_run_folder
     from charloom.training.torch_extra import require_torch
 
-    check_options(click.get_current_context())
-    if resumed is not None:
-        require_torch()
-        with watchers(live, tensorboard, quiet) as told:
-            show_training(resume(resumed, sources, text_format, named, new_text, device, quiet), as_json, quiet, told)
-        return
-    recipe = choose_recipe(recipe_name, assignments, named)
-    check_new_run_folder(output)
-    init = None if init_model is None else _load(init_model)
-    require_torch()
-    corpus = read_corpus(sources, text_format, quiet)
-    if only_plan:
-        _print_plan(corpus, recipe, device, init, as_json, quiet)
-    else:
-        from charloom.training.run import run_training
+    with several() as ranks:
+        quiet = quiet or not ranks.is_first
+        check_options(click.get_current_context())
+        if resumed is not None:
+            require_torch()
+            start = resume(resumed, sources, text_format, named, new_text, device, quiet, ranks)
+        else:
+            recipe = choose_recipe(recipe_name, assignments, named)
+            if ranks.is_first:
+                check_new_run_folder(output)
+            init = None if init_model is None else _load(init_model)
+            require_torch()
+            corpus = read_corpus(sources, text_format, quiet)
+            if only_plan:
+                _print_plan(corpus, recipe, device, init, as_json, quiet, ranks)
+                return
+            start = _beginning(corpus, recipe, output, device, init, ranks)
+        with watchers(live and ranks.is_first, tensorboard and ranks.is_first, quiet) as told:
+            show_training(start, as_json and ranks.is_first, quiet, told)
 
-        def start(flag: StopFlag) -> Iterator[Record]:
-            return run_training(corpus, recipe, output, device, flag, flag.take_save, init)
 
-        with watchers(live, tensorboard, quiet) as told:
-            show_training(start, as_json, quiet, told)
+def _beginning(
+    corpus: Corpus, recipe: Recipe, output: str | None, device: str, init: SavedModel | None, ranks: Ranks
+) -> Callable[[StopFlag], Iterator[Record]]:
+    """Return what begins a new run, given the flag that signals set."""
+    from charloom.training.run import run_training
+
+    return lambda flag: run_training(corpus, recipe, output, device, flag, flag.take_save, init, ranks)
 
 
 def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, float | None]) -> Recipe:
@@ -186,13 +200,13 @@ def show_training(
 
 
 def _print_plan(
-    corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool
+    corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
 ) -> None:
     from charloom.plan.cost import memory_bytes
     from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device, init)
+    ready = prepare(corpus, recipe, device, init, ranks=ranks)
     _, evaluation_seconds = first_evaluation(ready, ready.make_network())
     plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)
@@ -210,6 +224,8 @@ def _print_plan(
         "device": ready.device.description,
         "settings": plan.settings.to_dict(),
     }
+    if not ranks.is_first:
+        return
     if as_json:
         print_json(found)
         return

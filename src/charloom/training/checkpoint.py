@@ -1,11 +1,13 @@
 """Checkpoints: finding the newest that is whole, and leaving no more of them than were asked for."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from charloom.errors import ModelFileError, RunError
-from charloom.model.model_file import SavedModel, SavedTraining, load_checkpoint
+from charloom.model.model_file import SUFFIX, SavedModel, SavedTraining, load_checkpoint
 from charloom.model.run_folder import CHECKPOINTS, checkpoint_path, checkpoint_steps
 from charloom.text.files import remove_parts
+from charloom.training.ranks import Ranks
 
 _FLOATS = 3  # of each parameter: itself and the optimizer's two averages
 _BESIDE = 1 << 20  # bytes, for all else
@@ -30,6 +32,26 @@ def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, 
             return model, training, tuple(notices)
         notices.append(f"The checkpoint of step {step} holds a model alone. Going on from an earlier one.")
     raise RunError(" ".join([f"{run} holds no checkpoint to go on from.", *notices, "Start it anew, with another -o."]))
+
+
+def shared_checkpoint(run: Path, ranks: Ranks) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
+    """Return what ``newest_checkpoint`` returns in every process: the first reads the file and tells it to the others.
+
+    Raises:
+        RunError: In the first process, if there is none.
+    """
+    if ranks.is_first:
+        model, training, notices = newest_checkpoint(run)
+        if ranks.size > 1:
+            ranks.bytes_from_first(checkpoint_path(run, model.facts["step"]).read_bytes())
+        return model, training, notices
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / f"checkpoint{SUFFIX}"
+        copy.write_bytes(ranks.bytes_from_first(b""))
+        model, told = load_checkpoint(copy)
+    if told is None:
+        raise RunError(f"{run}: what the first process told this one is no checkpoint.")
+    return model, told, ()
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:

@@ -1,33 +1,36 @@
 """The training loop: an iterator that makes one update at a time, yields a record of it, and prints nothing."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Parameter
 
 from charloom.plan.settings import Settings
 from charloom.training.device import Device, flushed_denormals, kept_memory
-from charloom.training.network import CharNetwork, NetworkState, chosen_state, detached, finite_state
+from charloom.training.network import CharNetwork, NetworkState, detached, finite_state
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
+from charloom.training.ranks import ALONE, Ranks
 from charloom.training.records import StepRecord
-from charloom.training.streams import Batches
+from charloom.training.streams import Batch, Batches
 
 _OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # Adam's, and Muon's
 
 
 def train_steps(
-    network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device
+    network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device, ranks: Ranks = ALONE
 ) -> Iterator[StepRecord]:
     """Train a network, one update for each record taken: ``Updates`` says what the arguments are.
 
     Yields:
         A record after each update.
     """
-    updates = Updates(network, batches, settings, steps, device)
+    updates = Updates(network, batches, settings, steps, device, ranks)
     with kept_memory():
         yield from updates
 
@@ -44,13 +47,25 @@ class Updates:
         settings: Optimizer, schedule, gradient norm and seed.
         steps: Updates in all.
         device: Where, and how precisely.
+        ranks: The processes that share every batch; ``batches`` gives this one its rows.
+        ask: Asked once in every update: whether to stop, and whether to save.
 
     Attributes:
         step: Updates so far, those left out among them.
         rate_factor: What the schedule's learning rate is multiplied with.
+        asked: What ``ask`` said at the last update, in any of the processes.
     """
 
-    def __init__(self, network: CharNetwork, batches: Batches, settings: Settings, steps: int, device: Device) -> None:
+    def __init__(
+        self,
+        network: CharNetwork,
+        batches: Batches,
+        settings: Settings,
+        steps: int,
+        device: Device,
+        ranks: Ranks = ALONE,
+        ask: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+    ) -> None:
         self.network = network
         self.batches = batches
         self.settings = settings
@@ -58,6 +73,10 @@ class Updates:
         self.device = device
         self.step = 0
         self.rate_factor = 1.0
+        self.ranks = ranks
+        self.asked = False, False
+        self._ask = ask
+        network.rows = None if ranks.size == 1 else (settings.batch_size, ranks.rows(settings.batch_size))
         self._state: NetworkState | None = None
         self._optimizer = make_optimizer(network, settings)
         self._generator = torch.Generator(device.name)
@@ -77,7 +96,7 @@ class Updates:
         if batch.resets_state:
             self._state = None
         with flushed_denormals():
-            loss, grad_norm, finite = self._update(batch.inputs, batch.targets)
+            loss, grad_norm, finite = self._update(batch)
         self.step += 1
         return StepRecord(
             step=self.step,
@@ -88,40 +107,63 @@ class Updates:
             seconds=time.perf_counter() - began,
         )
 
-    def _update(self, inputs: NDArray[Any], targets: NDArray[Any]) -> tuple[float, float, bool]:
+    def _update(self, batch: Batch) -> tuple[float, float, bool]:
         """Make one update; return the loss, the gradient's L2 norm as it was, and whether all was finite."""
-        ids, wanted = (torch.from_numpy(a.astype("int64")).to(self.device.name) for a in (inputs, targets))
+        ids, wanted = (torch.from_numpy(a.astype("int64")).to(self.device.name) for a in (batch.inputs, batch.targets))
+        gaps = self.settings.batching == "lines"
         with self.device.autocast():
-            loss, after = self.network.loss(ids, wanted, self._state, self._generator)
+            loss, after = self.network.loss(ids, wanted, self._state, self._generator, gaps)
         self._optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        torch.autograd.backward(loss * batch.share)
+        after = detached(after)
+        finite = finite_state(after) & torch.isfinite(loss.detach())
+        told = torch.stack([loss.detach().float() * batch.share, (~finite).float()])
         parameters = [p for p in self.network.parameters() if p.requires_grad]
+        told = self._added_up(parameters, told)
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.settings.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.max_grad_norm, grad_norm)
-        after = detached(after)
-        bad = ~(torch.isfinite(loss.detach()) & torch.isfinite(grad_norm) & finite_state(after))
-        self._state = chosen_state(bad, self._state, after)
-        self._step_optimizer(bad)
-        return loss.item(), float(grad_norm), not bad.item()
+        # the one place where a step waits for a device: everything else that it needs to know stays there
+        mean, bad, stop, save, norm = torch.cat([told, grad_norm.reshape(1)]).tolist()
+        self.asked = stop > 0, save > 0
+        is_finite = not bad and math.isfinite(mean) and math.isfinite(norm)
+        if is_finite:
+            self._state = after
+            self._optimizer.step()
+        return mean, norm, is_finite
 
-    def _step_optimizer(self, bad: Tensor) -> None:
-        """Change the weights unless the flag is set; a fused optimizer looks at it where it is, on the device."""
-        if self._optimizer.defaults["fused"]:
-            self._optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # its own name for it
-        elif bad.item():
-            return
-        self._optimizer.step()
+    def _added_up(self, parameters: Sequence[Parameter], told: Tensor) -> Tensor:
+        """Give parameters the gradient of the whole batch; return what is told, and what is asked for, of all.
+
+        Args:
+            parameters: With the gradient of this process' rows.
+            told: Of this process, (2,).
+        """
+        asked = torch.tensor(self._ask(), dtype=told.dtype)
+        told = torch.cat([told, asked.to(told.device, non_blocking=True)])
+        if self.ranks.size == 1:
+            return told
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]  # None: no row to learn of
+        parts = [*(gradient.flatten() for gradient in gradients), told]
+        both = torch.cat(parts)
+        self.ranks.add_up(both)
+        *added, told = torch.split(both, [len(part) for part in parts])
+        for parameter, whole in zip(parameters, added, strict=True):
+            parameter.grad = whole.view_as(parameter)
+        return told
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of what the next update depends on, besides the weights, ``step`` and the batches' position."""
+        """Return a copy of what the next update depends on, besides the weights, ``step`` and the batches' position.
+
+        The state is that of the whole batch: all processes have to ask for it together.
+        """
         found: dict[str, Tensor] = {}
         for name, parameter in self._named_parameters():
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 found[f"optimizer.{key}.{name}"] = value
         for layer, state in enumerate(self._state or ()):
             for part, value in zip(("hidden", "cell"), state if isinstance(state, tuple) else (state,), strict=False):
-                found[f"state.{part}.{layer}"] = value
+                found[f"state.{part}.{layer}"] = self.ranks.whole(value, self.settings.batch_size, 1)
         return {name: value.detach().to("cpu", torch.float32).numpy().copy() for name, value in found.items()}
 
     def restore(self, tensors: Mapping[str, NDArray[Any]], step: int) -> None:
@@ -143,9 +185,10 @@ class Updates:
     def _layer_state(self, tensors: Mapping[str, NDArray[Any]], layer: int) -> Tensor | tuple[Tensor, Tensor] | None:
         if f"state.hidden.{layer}" not in tensors:
             return None
-        hidden = self._on_device(tensors[f"state.hidden.{layer}"])
+        own = self.ranks.rows(self.settings.batch_size)
+        hidden = self._on_device(tensors[f"state.hidden.{layer}"][:, own])
         cell = tensors.get(f"state.cell.{layer}")
-        return hidden if cell is None else (hidden, self._on_device(cell))
+        return hidden if cell is None else (hidden, self._on_device(cell[:, own]))
 
     def _on_device(self, value: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.array(value)).to(self.device.name)

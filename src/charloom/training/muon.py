@@ -35,8 +35,6 @@ class Muon(torch.optim.Optimizer):
         every: Updates that use an orthogonal matrix before there is a new one, at least 1.
     """
 
-    found_inf: Tensor | None = None  # 1 where an update is to be left out: PyTorch's name for it
-
     def __init__(
         self,
         matrices: Sequence[Tensor],
@@ -47,7 +45,7 @@ class Muon(torch.optim.Optimizer):
         every: int,
     ) -> None:
         own = {"params": list(matrices), "momentum": momentum, "weight_decay": weight_decay, "orthogonal": True}
-        super().__init__([own, *others.param_groups], {"lr": 0.0, "fused": others.defaults["fused"]})
+        super().__init__([own, *others.param_groups], {"lr": 0.0})
         self._others = others
         others.state = self.state
         self._hidden_size = hidden_size
@@ -56,11 +54,7 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient."""
-        if self.found_inf is not None:
-            self._others.found_inf = self.found_inf  # type: ignore[attr-defined]
         self._others.step()
-        if self.found_inf is not None and self.found_inf.item():
-            return
         group = self.param_groups[0]
         for matrix in group["params"]:
             if matrix.grad is not None:

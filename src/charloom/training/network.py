@@ -33,6 +33,10 @@ class CharNetwork(nn.Module):
         weights: Every parameter of ``architecture.parameter_shapes()``.
         dropout: Shares dropped from the embedding, between layers, and before the output, each in [0, 1).
         dropconnect: Share dropped of every ``weight_hh``, in [0, 1).
+
+    Attributes:
+        rows: How many rows the batches have of which this network reads some, and which; None: it reads all. What is
+            dropped is drawn for the whole batch, so that it does not depend on how many processes share it.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class CharNetwork(nn.Module):
         self.architecture = architecture
         self.dropout = dropout
         self.dropconnect = dropconnect
+        self.rows: tuple[int, slice] | None = None
         self._recurrences: list[Recurrence] = []
         with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own, which are not used
             self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
@@ -99,16 +104,24 @@ class CharNetwork(nn.Module):
         targets: Tensor,
         state: NetworkState | None = None,
         generator: torch.Generator | None = None,
+        gaps: bool = False,
     ) -> tuple[Tensor, NetworkState]:
         """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``.
 
-        Targets below zero stand where nothing is to be learned, and do not count.
+        Args:
+            ids: See ``forward``.
+            targets: int64 (B, T), the ids that followed.
+            state: See ``forward``.
+            generator: Likewise.
+            gaps: Whether targets may be below zero: those do not count. Without any that counts the loss is 0.
         """
         hidden, state = self.read(ids, state, generator)
         weight, bias = self.output.weight, self.output.bias
         steps_first, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # as the layers have left it
-        if bool((wanted < 0).any()):
+        if gaps:
             counted = (wanted >= 0).nonzero()[:, 0]
+            if not len(counted):
+                return steps_first.sum() * 0.0, state
             steps_first, wanted = steps_first[counted], wanted[counted]
         if can_train(weight):
             return linear_cross_entropy(steps_first, weight, bias, wanted), state
@@ -192,8 +205,9 @@ class CharNetwork(nn.Module):
         size, above = self.architecture.hidden_size, self.architecture.num_layers - 1
         shares = [(at_input, self.architecture.embedding_size), *[(between, size)] * above, (at_output, size)]
         device = self.output.weight.device
+        drawn, own = (streams, slice(streams)) if self.rows is None else self.rows
         return [
-            (torch.rand(streams, width, device=device, generator=generator) >= share) / (1 - share)
+            (torch.rand(drawn, width, device=device, generator=generator)[own] >= share) / (1 - share)
             if self.training and share
             else None
             for share, width in shares
@@ -208,19 +222,6 @@ def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
 def detached(state: NetworkState) -> NetworkState:
     """Return the state without its history: gradients stop at the window's edge."""
     return map_state(Tensor.detach, state)
-
-
-def chosen_state(bad: Tensor, before: NetworkState | None, after: NetworkState) -> NetworkState:
-    """Return the state after a window, or where the flag is set the state before it: zeros if there was none."""
-    if before is None:
-        before = map_state(torch.zeros_like, after)
-    pairs = zip(before, after, strict=True)
-    return tuple(
-        tuple(torch.where(bad, *parts) for parts in zip(b, a, strict=True))  # type: ignore[misc]
-        if isinstance(a, tuple)
-        else torch.where(bad, b, a)  # type: ignore[arg-type]
-        for b, a in pairs
-    )
 
 
 def finite_state(state: NetworkState) -> Tensor:

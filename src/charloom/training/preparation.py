@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from platform import node
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate
 from charloom.training.growing import SIZES, grown_vocabulary, grown_weights, sizes_of
 from charloom.training.network import CharNetwork
+from charloom.training.ranks import ALONE, Ranks
 from charloom.training.speed import machine_speed, step_seconds
 
 
@@ -45,6 +47,7 @@ class Preparation:
         notices: What was changed to fit the corpus.
         vocabulary: The corpus', or that of the model to begin with, and what the corpus adds to it.
         weights: To begin with; None: drawn.
+        ranks: The processes that train together.
     """
 
     corpus: Corpus
@@ -58,6 +61,7 @@ class Preparation:
     notices: tuple[str, ...]
     vocabulary: Vocabulary
     weights: Weights | None = None
+    ranks: Ranks = ALONE
 
     @property
     def line_lengths(self) -> NDArray[np.int64] | None:
@@ -78,7 +82,12 @@ class Preparation:
 
 
 def prepare(
-    corpus: Corpus, recipe: Recipe, device_name: str = "auto", init: SavedModel | None = None, fit: bool = True
+    corpus: Corpus,
+    recipe: Recipe,
+    device_name: str = "auto",
+    init: SavedModel | None = None,
+    fit: bool = True,
+    ranks: Ranks = ALONE,
 ) -> Preparation:
     """Split and encode a corpus, and settle everything that needs no measuring.
 
@@ -88,11 +97,13 @@ def prepare(
         device_name: See ``charloom.training.device.DEVICES``.
         init: The model to begin with; None: a new one.
         fit: Whether a recipe that is planned may be changed to suit the corpus.
+        ranks: The processes that train together.
 
     Raises:
         CorpusError: If a part of the corpus is too short.
-        SettingsError: If the settings do not suit the corpus or the model, or there is no such device.
+        SettingsError: If the settings do not suit the corpus, the model or the processes, or there is no such device.
     """
+    _check_same_text(corpus, ranks)
     settings = recipe.settings if init is None else sizes_of(init.architecture, recipe)
     planned = recipe.name in PLANNED and fit
     choices: tuple[str, ...] = ()
@@ -105,13 +116,13 @@ def prepare(
             f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
         )
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
-    device = choose_device(device_name, settings.precision)
+    device = _device(device_name, settings.precision, ranks)
     training, validation = parts.training.ids(vocabulary), parts.validation.ids(vocabulary)
     settings, about_lines = _batched(settings, corpus, recipe)
     choices = (*choices, *about_lines)
     if planned:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
-        settings, more = _suited(settings, fixed, training, len(vocabulary), device)
+        settings, more = _suited(settings, fixed, training, len(vocabulary), device, ranks)
         notices = (*notices, *choices, *more)
     architecture = settings.architecture(len(vocabulary))
     ready = Preparation(
@@ -126,9 +137,36 @@ def prepare(
         notices=notices,
         vocabulary=vocabulary,
         weights=None if init is None else grown_weights(init.weights, architecture, settings.seed),
+        ranks=ranks,
     )
+    _check_rows(settings, ranks)
     _ = ready.steps_per_epoch  # refuses what cannot be read in these batches
     return ready
+
+
+def _check_same_text(corpus: Corpus, ranks: Ranks) -> None:
+    name, digest, characters = ranks.from_first([corpus.name, corpus.sha256, len(corpus)])
+    if digest != corpus.sha256:
+        raise CorpusError(
+            f"The processes do not read the same text: the first has {name}, {characters:,} characters; this one "
+            f"({node()}) has {corpus.name}, {len(corpus):,} characters. Give all of them the same files."
+        )
+
+
+def _check_rows(settings: Settings, ranks: Ranks) -> None:
+    if settings.batch_size < ranks.size:
+        raise SettingsError(
+            f"batch_size {settings.batch_size} cannot be divided among {ranks.size} processes, each of which needs a "
+            f"row at least. Start fewer, or give more rows: --set batch_size={16 * ranks.size}."
+        )
+
+
+def _device(name: str, precision: str, ranks: Ranks) -> Device:
+    """Return the device of this process; all multiply as precisely as the first one does."""
+    device = choose_device(name, ranks.from_first(choose_device(name, precision).precision))
+    if ranks.size == 1:
+        return device
+    return replace(device, description=f"{ranks.size} processes, the first on: {device.description}")
 
 
 def _batched(settings: Settings, corpus: Corpus, recipe: Recipe) -> tuple[Settings, tuple[str, ...]]:
@@ -158,7 +196,12 @@ def _baselines(training: Ids | LineIds, validation: Ids | LineIds, alphabet: int
 
 
 def _suited(
-    settings: Settings, fixed: frozenset[str], training: Ids | LineIds, alphabet: int, device: Device
+    settings: Settings,
+    fixed: frozenset[str],
+    training: Ids | LineIds,
+    alphabet: int,
+    device: Device,
+    ranks: Ranks,
 ) -> tuple[Settings, tuple[str, ...]]:
     """Return what charloom plans; the machine is measured only where the length is a time."""
     task = Task(len(training), alphabet)
@@ -168,7 +211,7 @@ def _suited(
         check_length(settings, len(training))
     if not (settings.steps or settings.epochs):
         available = settings.minutes * 60 if "minutes" in fixed else math.inf
-        speed = machine_speed(in_a_row(training), alphabet, settings, device, available)
+        speed = machine_speed(in_a_row(training), alphabet, settings, device, available, ranks)
         task = replace(task, speed=speed)
     return suit(settings, task, fixed)
 
@@ -187,7 +230,7 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
     evaluations, a_step = None, 0.0
     if settings.minutes:
         a_step = measure_step_seconds(ready, settings.minutes * 60)
-        left = settings.minutes * 60 - (time.perf_counter() - began)
+        left = settings.minutes * 60 - ready.ranks.from_first(time.perf_counter() - began)
         evaluations = evaluations_in_time(left, evaluation_seconds)
         steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
         if ready.recipe.name in PLANNED:
@@ -203,7 +246,8 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
 
 def measure_step_seconds(ready: Preparation, available: float = math.inf) -> float:
     """Return the mean time of a step of this training, of whose seconds it takes a small share."""
-    return step_seconds(ready.make_network(), ready.training, ready.settings, ready.device, available)
+    network = ready.make_network()
+    return step_seconds(network, ready.training, ready.settings, ready.device, available, ready.ranks)
 
 
 def first_evaluation(ready: Preparation, network: CharNetwork) -> tuple[float | None, float]:
@@ -211,5 +255,5 @@ def first_evaluation(ready: Preparation, network: CharNetwork) -> tuple[float | 
     if len(ready.validation) == 0:
         return None, 0.0
     began = time.perf_counter()
-    loss = evaluate(network, ready.validation, ready.device.name)
-    return loss, time.perf_counter() - began
+    loss = evaluate(network, ready.validation, ready.device.name, ranks=ready.ranks)
+    return loss, ready.ranks.from_first(time.perf_counter() - began)

@@ -15,11 +15,12 @@ from charloom.plan.settings import Settings
 from charloom.text.corpus import Corpus
 from charloom.text.format import TextFormat
 from charloom.text.sources import located_sources
-from charloom.training.checkpoint import checkpoint_bytes, clean, newest_checkpoint
+from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.growing import grown_rows
 from charloom.training.preparation import Preparation, measure_step_seconds, prepare
+from charloom.training.ranks import ALONE, Ranks
 from charloom.training.records import Record
-from charloom.training.run_files import RunFiles
+from charloom.training.run_files import files_of
 from charloom.training.trainer import Trainer, never
 
 
@@ -67,15 +68,20 @@ class SavedRun:
             raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
 
-def open_run(folder: str) -> SavedRun:
+def open_run(folder: str, ranks: Ranks = ALONE) -> SavedRun:
     """Return a run to go on with; what a killed training left half-written is removed.
+
+    Args:
+        folder: The run folder; of several processes the first alone needs to have it.
+        ranks: The processes that will train together.
 
     Raises:
         RunError: If it is no run folder, or holds no checkpoint that can be used.
     """
     path = Path(folder)
-    model, training, notices = newest_checkpoint(path)
-    clean(path)
+    model, training, notices = shared_checkpoint(path, ranks)
+    if ranks.is_first:
+        clean(path)
     try:
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
     except (KeyError, TypeError, CharloomError) as error:
@@ -94,6 +100,7 @@ def resume_training(
     device: str = "auto",
     stop: Callable[[], bool] = never,
     save_now: Callable[[], bool] = never,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Record]:
     """Go on with a run, as if it had never been stopped.
 
@@ -105,6 +112,7 @@ def resume_training(
         device: See ``charloom.training.device.DEVICES``; but "auto" is where it was.
         stop: See ``charloom.training.run.run_training``.
         save_now: Likewise.
+        ranks: The processes that train together; they need not be as many as before.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -123,9 +131,10 @@ def resume_training(
     settled = frozenset(saved.settings.to_dict()) - {"batch_size"}  # another text may be too short for as many streams
     recipe = Recipe(str(saved.model.facts["recipe"]), "", saved.settings, settled)
     where = str(saved.training.facts["device"]) if device == "auto" else device
-    ready = prepare(corpus, recipe, where, saved.model, fit=not same_text)
+    ready = prepare(corpus, recipe, where, saved.model, fit=not same_text, ranks=ranks)
     plan = _plan(saved, ready, more or {})
-    files = RunFiles(saved.folder, plan.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
+    size = checkpoint_bytes(ready.architecture.num_parameters)
+    files = files_of(ranks, saved.folder, plan.settings.keep_checkpoints, size)
     trainer = Trainer(ready, plan, files, began)
     model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}, lines=corpus.format.lines)
     try:

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from charloom.model.model_file import SavedModel
 from charloom.model.run_folder import new_run_folder
@@ -9,8 +11,9 @@ from charloom.plan.recipes import Recipe
 from charloom.text.corpus import Corpus
 from charloom.training.checkpoint import checkpoint_bytes
 from charloom.training.preparation import first_evaluation, prepare, resolve_plan
+from charloom.training.ranks import ALONE, Ranks
 from charloom.training.records import Record
-from charloom.training.run_files import RunFiles
+from charloom.training.run_files import files_of
 from charloom.training.trainer import Trainer, never
 
 
@@ -22,6 +25,7 @@ def run_training(
     stop: Callable[[], bool] = never,
     save_now: Callable[[], bool] = never,
     init: SavedModel | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Record]:
     """Train on a corpus and leave a run folder, telling everything that happens.
 
@@ -33,6 +37,7 @@ def run_training(
         stop: Asked after every step and often in between; once it returns true, all is saved and the training ends.
         save_now: Asked after every step; whenever it returns true, a checkpoint is saved.
         init: The model to begin with; None: a new one.
+        ranks: The processes that train together, all of which have to be given the same.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -43,12 +48,21 @@ def run_training(
         SaveError: If it cannot be saved, however often it is tried.
     """
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device, init)
-    with new_run_folder(folder, corpus.name) as path:
-        files = RunFiles(path, ready.settings.keep_checkpoints, checkpoint_bytes(ready.architecture.num_parameters))
+    ready = prepare(corpus, recipe, device, init, ranks=ranks)
+    with _new_folder(folder, corpus.name, ranks) as path:
+        size = checkpoint_bytes(ready.architecture.num_parameters)
+        files = files_of(ranks, path, ready.settings.keep_checkpoints, size)
         files.check_room()
         untrained_loss, evaluation_seconds = first_evaluation(ready, ready.make_network())
         plan = resolve_plan(ready, began, evaluation_seconds)
         trainer = Trainer(ready, plan, files, began)
         trainer.write_beginning()
     yield from trainer.train(stop, save_now, untrained_loss)
+
+
+@contextmanager
+def _new_folder(asked: str | None, corpus: str, ranks: Ranks) -> Iterator[Path]:
+    """Let the first process make the run folder, and tell the others which it is; see ``new_run_folder``."""
+    with ExitStack() as stack:
+        made = str(stack.enter_context(new_run_folder(asked, corpus))) if ranks.is_first else ""
+        yield Path(ranks.from_first(made))

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from charloom.errors import RunError, SaveError
 from charloom.model.model_file import SavedModel, SavedTraining, save_model
-from charloom.model.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
+from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
+from charloom.text.files import write_whole
 from charloom.training.checkpoint import remove_old_checkpoints
+from charloom.training.ranks import Ranks
 
 _RETRIES = 3
 _RETRY_SECONDS = 5.0  # before the first of them, twice that before the second
@@ -92,7 +94,15 @@ class RunFiles:
             save_model(self.run / MODEL, self._best)
             self._best = None
 
-    def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> Path:
+    def write_recipe(self, text: str) -> None:
+        """Write ``recipe.toml``, at once.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_whole(self.run / RECIPE, text.encode("utf-8"))
+
+    def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> None:
         """Write all that waits and then a checkpoint, and only then remove older ones.
 
         Raises:
@@ -101,12 +111,10 @@ class RunFiles:
         began = time.monotonic()
         self.write()
         self._check_free()
-        path = checkpoint_path(self.run, step)
-        save_model(path, model, training)
+        save_model(checkpoint_path(self.run, step), model, training)
         remove_old_checkpoints(self.run, self._keep)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
-        return path
 
     def due_by_clock(self) -> bool:
         """Return whether so much time has gone by since the last checkpoint that another costs hardly anything."""
@@ -147,6 +155,23 @@ class RunFiles:
         if self.failures > _RETRIES:
             raise SaveError(f"{cause}. It was tried {self.failures} times; what was saved before is still there.")
         return f"{cause}. It will be tried again ({self.failures} of {_RETRIES})."
+
+
+class NoFiles(RunFiles):
+    """The run folder as a process knows it that leaves all of it to the first one."""
+
+    def _leave(self, *_: object, **__: object) -> None: ...
+
+    check_room = append = keep_best = cut = write = write_recipe = save_checkpoint = _leave
+
+    def due_by_clock(self) -> bool:
+        """Return that it is not this process' to say."""
+        return False
+
+
+def files_of(ranks: Ranks, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
+    """Return what writes into a run folder: in the first process alone that which does; see ``RunFiles``."""
+    return (RunFiles if ranks.is_first else NoFiles)(run, keep, checkpoint_bytes)
 
 
 def _write_at(path: Path, length: int, data: bytes) -> int:

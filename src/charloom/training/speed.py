@@ -14,6 +14,7 @@ from charloom.text.parts import LineIds
 from charloom.training.device import Device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
+from charloom.training.ranks import ALONE, Ranks
 from charloom.training.streams import make_batches
 
 _SECONDS = 10.0  # of measuring, at most, and at most this share of the time there is
@@ -24,7 +25,12 @@ _WARM_STEPS = 3  # the first steps allocate memory and are slower
 
 
 def step_seconds(
-    network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, available: float = math.inf
+    network: CharNetwork,
+    ids: Ids | LineIds,
+    settings: Settings,
+    device: Device,
+    available: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Return the mean time of a step: of Muon's, one in a few takes longer than the others.
 
@@ -34,12 +40,15 @@ def step_seconds(
         settings: Of the training.
         device: Where.
         available: The seconds there are in all, of which it takes a small share.
+        ranks: The processes that train together.
     """
-    return _mean(network, ids, settings, device, min(_SECONDS, _SHARE * available))
+    return _mean(network, ids, settings, device, min(_SECONDS, _SHARE * available), ranks)
 
 
-def machine_speed(ids: Ids, alphabet: int, settings: Settings, device: Device, available: float) -> float:
-    """Return how many operations of matrix products this machine does in a second of training.
+def machine_speed(
+    ids: Ids, alphabet: int, settings: Settings, device: Device, available: float, ranks: Ranks = ALONE
+) -> float:
+    """Return how many operations of matrix products this machine, or all that train together, do in a second.
 
     Args:
         ids: A training text.
@@ -47,6 +56,7 @@ def machine_speed(ids: Ids, alphabet: int, settings: Settings, device: Device, a
         settings: As the recipe has them; measured is a network of a middling size.
         device: Where.
         available: The seconds there are in all, of which it takes a small share.
+        ranks: The processes that train together.
     """
     chosen = reference(settings, Task(len(ids), alphabet))
     needed = chosen.batch_size * chosen.seq_length + 1
@@ -55,15 +65,18 @@ def machine_speed(ids: Ids, alphabet: int, settings: Settings, device: Device, a
     architecture = chosen.architecture(alphabet)
     network = CharNetwork(architecture, initial_weights(architecture, 0)).to(device.name)
     limit = min(_PROBE_SECONDS, _PROBE_SHARE * available)
-    return step_operations(chosen, alphabet) / _mean(network, ids, chosen, device, limit)
+    return step_operations(chosen, alphabet) / _mean(network, ids, chosen, device, limit, ranks)
 
 
-def _mean(network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, limit: float) -> float:
+def _mean(
+    network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, limit: float, ranks: Ranks
+) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
-    for record in train_steps(network, make_batches(ids, settings), settings, 10**6, device):
+    for record in train_steps(network, make_batches(ids, settings, ranks), settings, 10**6, device, ranks):
         seconds.append(record.seconds)
         counted = len(seconds) - _WARM_STEPS
-        if counted > 0 and counted % round_of_steps == 0 and sum(seconds) >= limit:
+        if counted > 0 and counted % round_of_steps == 0 and ranks.from_first(sum(seconds) >= limit):
             break
-    return statistics.fmean(seconds[_WARM_STEPS:])
+    mean: float = ranks.from_first(statistics.fmean(seconds[_WARM_STEPS:]))
+    return mean

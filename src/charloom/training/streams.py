@@ -3,7 +3,8 @@
 All are endless iterators whose position is two numbers that can be saved and set: everything random is
 drawn anew for each epoch from (seed, epoch), so nothing else has to be remembered.
 
-Shapes: inputs and targets (B, T); targets are inputs moved on by one character.
+Shapes: inputs and targets (B, T); targets are inputs moved on by one character. Where several processes train together,
+each reads its own rows of every batch.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from charloom.plan.planner import steps_per_epoch, windows_per_group
 from charloom.plan.settings import Settings
 from charloom.text.index import Ids
 from charloom.text.parts import LineIds
+from charloom.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Batch:
         index: Its number in that epoch, from 0.
         resets_state: Whether the carried state goes back to zero before it.
         ends_epoch: Whether it is the last of its epoch.
+        share: Of the targets to be learned from the whole batch, those in the rows of this process: 1 where it is
+            alone.
     """
 
     inputs: NDArray[np.integer]
@@ -46,6 +50,7 @@ class Batch:
     index: int
     resets_state: bool
     ends_epoch: bool
+    share: float = 1.0
 
 
 class Batches(Protocol):
@@ -63,46 +68,52 @@ class Batches(Protocol):
         ...
 
 
-def make_batches(ids: Ids | LineIds, settings: Settings) -> Batches:
+def make_batches(ids: Ids | LineIds, settings: Settings, ranks: Ranks = ALONE) -> Batches:
     """Return the batches of a training text as the settings want them.
 
     Args:
         ids: The training text, (N,); or lines, which ``batching`` then has to be.
         settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``shuffle``,
             ``seed``.
+        ranks: The processes that train together; this one gets its own rows.
 
     Raises:
         CorpusError: If the text is shorter than one window.
         SettingsError: If it is shorter than one batch.
     """
     if isinstance(ids, LineIds):
-        return LineGroups(ids, settings)
-    return (Windows if settings.batching == "windows" else Streams)(ids, settings)
+        return LineGroups(ids, settings, ranks)
+    return (Windows if settings.batching == "windows" else Streams)(ids, settings, ranks)
+
+
+_Read = tuple[NDArray[np.integer], NDArray[np.integer], float]  # inputs, targets, and which share of all targets it is
 
 
 class _Batches:
     """What all ways share: the counting of batches and epochs, and when the state is reset."""
 
-    def __init__(self, settings: Settings, batches_per_epoch: int) -> None:
+    def __init__(self, settings: Settings, batches_per_epoch: int, ranks: Ranks) -> None:
         self.batches_per_epoch = batches_per_epoch
         self.position = Position()
         self._settings = settings
+        self._rows = ranks.rows(settings.batch_size)
+        self._share = (self._rows.stop - self._rows.start) / settings.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         return self
 
     def __next__(self) -> Batch:
         at = self.position
-        inputs, targets = self._read(at)
+        inputs, targets, share = self._read(at)
         last = at.index + 1 == self.batches_per_epoch
         self.position = Position(at.epoch + 1) if last else replace(at, index=at.index + 1)
-        return Batch(inputs, targets, at.epoch, at.index, self._resets(at), last)
+        return Batch(inputs, targets, at.epoch, at.index, self._resets(at), last, share)
 
     def _resets(self, at: Position) -> bool:
         reset = self._settings.reset_state
         return at == Position() or reset == "window" or (reset == "epoch" and at.index == 0)
 
-    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    def _read(self, at: Position) -> _Read:
         raise NotImplementedError
 
     def _rng(self, epoch: int) -> np.random.Generator:
@@ -117,8 +128,8 @@ class Windows(_Batches):
     ``shuffle_buffer`` windows is kept filled in the text's order, and each next window is drawn from it.
     """
 
-    def __init__(self, ids: Ids, settings: Settings) -> None:
-        super().__init__(settings, steps_per_epoch(settings, len(ids)))
+    def __init__(self, ids: Ids, settings: Settings, ranks: Ranks = ALONE) -> None:
+        super().__init__(settings, steps_per_epoch(settings, len(ids)), ranks)
         self._ids = ids
         self._width = settings.seq_length + 1
         self._count = len(ids) // self._width
@@ -129,14 +140,14 @@ class Windows(_Batches):
         """All of them in the text's order, (N, T + 1): a view of a text in memory; one on disk is read."""
         return self._ids[: self._count * self._width].reshape(self._count, self._width)
 
-    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    def _read(self, at: Position) -> _Read:
         if self._order is None or self._order[0] != at.epoch:
             rng = self._rng(at.epoch if self._settings.shuffle == "epoch" else 0)
             self._order = at.epoch, shuffled_order(self._count, self._settings.shuffle_buffer, rng)
         size = self._settings.batch_size
-        windows = self._order[1][at.index * size : (at.index + 1) * size]
+        windows = self._order[1][at.index * size : (at.index + 1) * size][self._rows]
         batch = self._ids[windows[:, None] * self._width + np.arange(self._width)]
-        return batch[:, :-1], batch[:, 1:]
+        return batch[:, :-1], batch[:, 1:], self._share
 
 
 class Streams(_Batches):
@@ -146,18 +157,18 @@ class Streams(_Batches):
     less than one batch; where the stretches begin is drawn for each epoch, so that over time nothing is left out.
     """
 
-    def __init__(self, ids: Ids, settings: Settings) -> None:
-        super().__init__(settings, steps_per_epoch(settings, len(ids)))
+    def __init__(self, ids: Ids, settings: Settings, ranks: Ranks = ALONE) -> None:
+        super().__init__(settings, steps_per_epoch(settings, len(ids)), ranks)
         self._ids = ids
 
-    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    def _read(self, at: Position) -> _Read:
         rows, width = self._settings.batch_size, self._settings.seq_length
         length = self.batches_per_epoch * width
         spare = len(self._ids) - 1 - rows * length
         start = int(self._rng(at.epoch).integers(0, spare + 1)) + at.index * width
-        places = start + np.arange(rows)[:, None] * length + np.arange(width + 1)
+        places = start + np.arange(rows)[self._rows, None] * length + np.arange(width + 1)
         batch = self._ids[places]
-        return batch[:, :-1], batch[:, 1:]
+        return batch[:, :-1], batch[:, 1:], self._share
 
 
 class LineGroups(_Batches):
@@ -167,14 +178,14 @@ class LineGroups(_Batches):
     order the groups come, is drawn for each epoch; a group's first window resets the state.
     """
 
-    def __init__(self, lines: LineIds, settings: Settings) -> None:
+    def __init__(self, lines: LineIds, settings: Settings, ranks: Ranks = ALONE) -> None:
         per_group = windows_per_group(settings, lines.lengths)
-        super().__init__(settings, int(per_group.sum()))
+        super().__init__(settings, int(per_group.sum()), ranks)
         self._lines, self._per_group = lines, per_group
         self._drawn: tuple[int, NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]] | None = None
         self._group: tuple[tuple[int, int], tuple[NDArray[np.integer], NDArray[np.integer]]] | None = None
 
-    def _read(self, at: Position) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    def _read(self, at: Position) -> _Read:
         number, window = self._place(at)
         if self._group is None or self._group[0] != (at.epoch, number):
             assert self._drawn is not None
@@ -183,8 +194,9 @@ class LineGroups(_Batches):
             lines = self._drawn[1][group * rows : (group + 1) * rows]
             self._group = (at.epoch, number), self._lines.windows(lines, rows)
         width = self._settings.seq_length
-        inputs, targets = self._group[1]
-        return inputs[:, window * width : (window + 1) * width], targets[:, window * width : (window + 1) * width]
+        inputs, targets = (part[:, window * width : (window + 1) * width] for part in self._group[1])
+        own = targets[self._rows]
+        return inputs[self._rows], own, float((own >= 0).sum() / (targets >= 0).sum())
 
     def _resets(self, at: Position) -> bool:
         return self._place(at)[1] == 0

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,19 @@ import numpy as np
 import charloom
 from charloom.errors import NonFiniteError
 from charloom.model.model_file import SavedModel, SavedTraining
-from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES
+from charloom.model.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
 from charloom.plan.planner import Plan
 from charloom.plan.recipes import write_recipe
 from charloom.runtime.language_model import Model
-from charloom.text.files import write_whole
 from charloom.text.sources import relative_sources
-from charloom.training.checkpoint import newest_checkpoint
+from charloom.training.checkpoint import shared_checkpoint
 from charloom.training.copying import copying
 from charloom.training.device import kept_memory
 from charloom.training.evaluation import EvaluationStopped, evaluate
 from charloom.training.history import History
 from charloom.training.loop import Updates
 from charloom.training.preparation import Preparation
+from charloom.training.provenance import model_facts
 from charloom.training.records import (
     CheckpointRecord,
     EvaluationRecord,
@@ -64,9 +65,17 @@ class Trainer:
         self.plan = plan
         self.files = files
         self.history = History(plan.steps_per_epoch)
+        self.ranks = ready.ranks
         self.updates = Updates(
-            ready.make_network(), make_batches(ready.training, plan.settings), plan.settings, plan.steps, ready.device
+            ready.make_network(),
+            make_batches(ready.training, plan.settings, ready.ranks),
+            plan.settings,
+            plan.steps,
+            ready.device,
+            ready.ranks,
+            self._ask,
         )
+        self._stop, self._save_now = never, never
         self._began = began
         self._saved: tuple[int, ...] = ()
         self._stopped = False
@@ -114,24 +123,30 @@ class Trainer:
             save_now: Whether to save.
             untrained_loss: On the held-out text, where this is the beginning.
         """
+        self._stop, self._save_now = stop, save_now
         yield self._plan_record()
         with kept_memory():
             if untrained_loss is not None:
                 yield from self._evaluated(None, untrained_loss)
             elif self.history.step is not None:
-                yield from self._after(self.history.step, stop, save_now)  # where it was stopped in the middle of that
+                yield from self._after(self.history.step)  # where it was stopped in the middle of that
             while not self._stopped and not self.history.ended and self.updates.step < self.plan.steps:
-                yield from self._one_step(stop, save_now)
-        if not self._stopped and (self.files.run / MODEL).is_file():
+                yield from self._one_step()
+        if not self._stopped and self.ranks.is_first and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
             parts = self.ready.corpus.parts(settings.val_fraction, settings.test_fraction)
             yield copying(self.files.run / MODEL, parts, settings.seed)
         yield self._finish_record()
 
-    def _one_step(self, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:
+    def _ask(self) -> tuple[bool, bool]:
+        """Return whether to stop, and whether it is time to save, as far as this process knows."""
+        return self._stop(), self._save_now() or self.files.due_by_clock() or self.files.retry_due()
+
+    def _one_step(self) -> Iterator[Record]:
         step = next(self.updates)
         self.history.take(step)
-        if stop() and step.step < self.plan.steps:
+        stopping, saving = self.updates.asked
+        if stopping and step.step < self.plan.steps:
             told = list(self._save_and_stop())  # before anything is told: who listens may be gone
             yield step
             yield from told
@@ -142,35 +157,36 @@ class Trainer:
         if self.history.skipped >= _SKIPS:
             yield self._roll_back()
         else:
-            yield from self._after(step, stop, save_now)
+            yield from self._after(step, saving)
 
-    def _after(self, step: StepRecord, stop: Callable[[], bool], save_now: Callable[[], bool]) -> Iterator[Record]:
+    def _after(self, step: StepRecord, saving: bool = False) -> Iterator[Record]:
         """Evaluate, sample and save, where it is time to and it is not done yet."""
         last, settings = step.step == self.plan.steps, self.plan.settings
         evaluating = last or step.step % settings.eval_every == 0
-        saving = save_now() or last or step.step % settings.checkpoint_every == 0 or self.files.due_by_clock()
+        saving = saving or last or step.step % settings.checkpoint_every == 0
         if (evaluating or saving) and not self._weights_are_finite():
             yield self._roll_back()
             return
         if evaluating:
             try:
-                yield from self._evaluate(step, stop)
+                yield from self._evaluate(step)
             except EvaluationStopped:
                 yield from self._save_and_stop()
                 return
             yield from self._watch()
             last = last or self.history.ended
             saving = saving or last
-        if (saving and self._saved != self._moment()) or self.files.retry_due():
+        if saving and self._saved != self._moment():
             yield from self._checkpoint(last)
 
-    def _evaluate(self, step: StepRecord, stop: Callable[[], bool]) -> Iterator[Record]:
+    def _evaluate(self, step: StepRecord) -> Iterator[Record]:
         if self.history.evaluation is None or self.history.evaluation.step != step.step:
             validation, device = self.ready.validation, self.ready.device.name
-            loss = evaluate(self.updates.network, validation, device, stop) if len(validation) else None
+            network, held_out = self.updates.network, len(validation) > 0
+            loss = evaluate(network, validation, device, self._stop, self.ranks) if held_out else None
             yield from self._evaluated(step, loss)
         if self.plan.settings.sample_length and self.history.sampled != step.step:
-            yield self._sample(step.step, stop)
+            yield self._sample(step.step)
 
     def _watch(self) -> Iterator[Record]:
         """Look at what the last evaluation says, and do something about it, once."""
@@ -214,26 +230,35 @@ class Trainer:
         yield record
         yield from self._attempt(self.files.write, "The evaluation")
 
-    def _sample(self, step: int, stop: Callable[[], bool]) -> SampleRecord:
+    def _sample(self, step: int) -> SampleRecord:
         """Write a little with the model as it is now; the seed is the run's, so samples can be compared."""
-        settings = self.plan.settings
-        pieces = []
+        text = self.ranks.from_first(self._written() if self.ranks.is_first else None)
+        if text is None:
+            raise EvaluationStopped
+        self.history.sampled = step
+        self.files.append(SAMPLES, f"--- step {step}\n{text}\n\n")
+        return SampleRecord(step, text)
+
+    def _written(self) -> str | None:
+        """Return a sample, or None if it was stopped."""
+        settings, pieces = self.plan.settings, []
         for piece in Model(self._saved_model()).stream(length=settings.sample_length, seed=settings.seed):
             pieces.append(piece)
-            if stop():
-                raise EvaluationStopped
-        self.history.sampled = step
-        self.files.append(SAMPLES, f"--- step {step}\n{''.join(pieces)}\n\n")
-        return SampleRecord(step, "".join(pieces))
+            if self._stop():
+                return None
+        return "".join(pieces)
 
     def _checkpoint(self, insist: bool = False) -> Iterator[Record]:
         """Save a checkpoint, or say that it failed; insisting, wait and try again."""
+        step, model, training = self.updates.step, self._saved_model(), self._saved_training()
         while True:
-            failed = list(self._attempt(self._save_checkpoint, f"The checkpoint of step {self.updates.step:,}"))
-            yield from failed
-            if not failed:
-                yield CheckpointRecord(self.updates.step, str(self._saved_path))
+            save = partial(self.files.save_checkpoint, step, model, training)
+            failed = self.ranks.from_first(self.files.attempt(save, f"The checkpoint of step {step:,}"))
+            if failed is None:
+                self._saved = self._moment()
+                yield CheckpointRecord(step, str(checkpoint_path(self.files.run, step)))
                 return
+            yield EventRecord(step, "not saved", failed)
             if not insist:
                 return
             self.files.wait_for_retry(_PATIENCE if self._stopped else math.inf)
@@ -252,7 +277,7 @@ class Trainer:
             yield EventRecord(self.updates.step, "not saved", failed)
 
     def _save_checkpoint(self) -> None:
-        self._saved_path = self.files.save_checkpoint(self.updates.step, self._saved_model(), self._saved_training())
+        self.files.save_checkpoint(self.updates.step, self._saved_model(), self._saved_training())
         self._saved = self._moment()
 
     def _moment(self) -> tuple[int, ...]:
@@ -269,7 +294,7 @@ class Trainer:
                 f"{_ROLLBACKS} times: the training has diverged. {self._what_is_kept()} Try a lower learning rate "
                 "(--set learning_rate=...), or shorten gradients (--set max_grad_norm=1)."
             )
-        model, training, _ = newest_checkpoint(self.files.run)
+        model, training, _ = shared_checkpoint(self.files.run, self.ranks)
         self.restore(model, training)
         self.history.rollbacks, self.history.skipped = rollbacks, 0
         self.updates.rate_factor = 0.5**rollbacks
@@ -301,27 +326,9 @@ class Trainer:
             self.ready.architecture,
             self.ready.vocabulary,
             self.updates.network.weights(),
-            self._model_facts(),
+            model_facts(self.ready, self.plan, self.updates.step, self.history),
             lines=self.ready.corpus.format.lines,
         )
-
-    def _model_facts(self) -> dict[str, Any]:
-        """Return where the model comes from; nothing in it depends on the clock or names a path."""
-        corpus, step, history = self.ready.corpus, self.updates.step, self.history
-        at = history.evaluation if history.evaluation and history.evaluation.step == step else None
-        return {
-            "corpus": corpus.name,
-            "corpus_sha256": corpus.sha256,
-            "corpus_characters": len(corpus),
-            "recipe": self.ready.recipe.name,
-            "settings": self.plan.settings.to_dict(),
-            "step": step,
-            "epoch": step / self.plan.steps_per_epoch,
-            "train_loss": at.train_loss if at else None,
-            "val_loss": at.val_loss if at else None,
-            "best_val_loss": history.best.val_loss if history.best else None,
-            "charloom_version": charloom.__version__,
-        }
 
     def _saved_training(self) -> SavedTraining:
         """Return all that a training needs to go on, besides its text."""
@@ -387,5 +394,4 @@ class Trainer:
             "device": self.ready.device.description,
             "charloom": charloom.__version__,
         }
-        text = write_recipe(self.ready.recipe.name, self.plan.settings, facts)
-        write_whole(self.files.run / RECIPE, text.encode("utf-8"))
+        self.files.write_recipe(write_recipe(self.ready.recipe.name, self.plan.settings, facts))

@@ -1,0 +1,42 @@
+"""Being one of several processes that ``torchrun`` started: what goes wrong is said once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from platform import node
+from typing import TYPE_CHECKING
+
+from charloom.cli.console import say_error
+from charloom.errors import CharloomError
+
+if TYPE_CHECKING:
+    from charloom.training.ranks import Ranks
+
+
+@contextmanager
+def several() -> Iterator[Ranks]:
+    """Join the other processes, if there are any.
+
+    Raises:
+        SystemExit: Where something went wrong in several of them and this one is not the one to say it, or has said it.
+    """
+    from charloom.training.ranks import ALONE, started_together
+
+    if not started_together():
+        yield ALONE
+        return
+    from charloom.training.torch_extra import require_torch
+
+    require_torch()
+    from charloom.training.distributed import joined
+
+    with joined() as ranks:
+        try:
+            yield ranks
+        except CharloomError as error:
+            if ranks.is_first and ranks.says(str(error)):
+                raise
+            if not ranks.is_first and ranks.says(str(error)):
+                say_error(f"process {ranks.rank + 1} of {ranks.size}, on {node()}: {error}")
+            raise SystemExit(error.exit_code) from None

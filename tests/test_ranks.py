@@ -1,0 +1,267 @@
+"""Several processes that train together are one: the same losses, weights and states. Here they are threads."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import charloom
+from charloom.errors import CorpusError, SettingsError
+from charloom.model.initializers import initial_weights
+from charloom.plan.recipes import RECIPES
+from charloom.plan.settings import Settings
+from charloom.text.format import TextFormat
+from charloom.training.device import choose_device
+from charloom.training.evaluation import EvaluationStopped, evaluate
+from charloom.training.loop import Updates
+from charloom.training.network import CharNetwork
+from charloom.training.preparation import prepare
+from charloom.training.ranks import ALONE, Ranks, started_together
+from charloom.training.streams import make_batches
+
+SMALL = Settings(
+    hidden_size=10,
+    embedding_size=6,
+    seq_length=7,
+    batch_size=5,
+    num_layers=2,
+    dropout_input=0.1,
+    dropout_hidden=0.2,
+    dropout_output=0.3,
+    dropconnect=0.1,
+    muon_every=2,
+    warmup_steps=2,
+    steps=8,
+    minutes=0,
+)
+
+
+class Meeting:
+    """Where threads that stand for processes put tensors side by side."""
+
+    def __init__(self, size):
+        self.size, self.barrier, self.brought = size, threading.Barrier(size, timeout=60), {}
+
+    def exchange(self, rank, value):
+        self.brought[rank] = value
+        self.barrier.wait()
+        found = [self.brought[i] for i in range(self.size)]
+        self.barrier.wait()
+        return found
+
+
+class Threads(Ranks):
+    def __init__(self, meeting, rank):
+        self.meeting, self.rank, self.size = meeting, rank, meeting.size
+
+    def add_up(self, tensor):
+        all_of_them = self.meeting.exchange(self.rank, tensor.clone())
+        tensor.copy_(sum(all_of_them[1:], all_of_them[0]))
+
+    def bytes_from_first(self, data):
+        return self.meeting.exchange(self.rank, data)[0]
+
+
+def together(size, work):
+    """Run the same work in so many threads, each with its ``Ranks``; return what each returns."""
+    meeting = Meeting(size)
+    with ThreadPoolExecutor(size) as pool:
+        return [f.result() for f in [pool.submit(work, Threads(meeting, rank)) for rank in range(size)]]
+
+
+def corpus(text, lines=False):
+    return charloom.Corpus(text, "weaving", text_format=TextFormat(lines=lines))
+
+
+def train(given, settings, ranks=ALONE, ask=lambda: (False, False)):
+    """Return records, weights and all else that a checkpoint keeps, after all steps."""
+    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+    architecture = settings.architecture(len(given.vocabulary))
+    dropout = settings.dropout_input, settings.dropout_hidden, settings.dropout_output
+    network = CharNetwork(architecture, initial_weights(architecture, 1), dropout, settings.dropconnect)
+    device = choose_device("cpu", "float32")
+    updates = Updates(network, make_batches(ids, settings, ranks), settings, settings.steps, device, ranks, ask)
+    return list(updates), network.weights(), updates.tensors()
+
+
+def close(found, wanted, optimizer):
+    """Compare to rounding: what Muon makes orthogonal grows the rounding of its smallest directions."""
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        absolute = 1e-4 if optimizer == "muon" else 2e-6
+        np.testing.assert_allclose(found[name], value, atol=absolute, rtol=1e-4, err_msg=name)
+
+
+WAYS = [
+    ("streams", "gru", "muon", 2), ("streams", "lstm", "adamw", 3), ("windows", "gru", "adam", 5),
+    ("lines", "gru", "muon", 2), ("lines", "lstm", "adam", 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("batching", "cell", "optimizer", "size"), WAYS)
+def test_processes_that_share_every_batch_are_one(text, batching, cell, optimizer, size):
+    settings = replace(SMALL, batching=batching, cell=cell, optimizer=optimizer)
+    given = corpus(text, lines=batching == "lines")
+    records, weights, tensors = train(given, settings)
+    found = together(size, lambda ranks: train(given, settings, ranks))
+    for theirs, same_weights, same_tensors in found:
+        np.testing.assert_allclose([r.loss for r in theirs], [r.loss for r in records], rtol=1e-5)
+        np.testing.assert_allclose([r.grad_norm for r in theirs], [r.grad_norm for r in records], rtol=1e-4)
+        assert [r.epoch for r in theirs] == [r.epoch for r in records]
+        close(same_weights, weights, optimizer)
+        close(same_tensors, tensors, optimizer)
+        for name, value in found[0][1].items():
+            assert np.array_equal(same_weights[name], value), "all of them have the same weights, to the last bit"
+
+
+@pytest.mark.parametrize("batching", ["streams", "windows", "lines"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_rows_of_all_processes_are_the_batch(text, batching, size):
+    given = corpus(text, lines=batching == "lines")
+    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+    settings = replace(SMALL, batching=batching)
+    meeting = Meeting(size)
+    shares = [make_batches(ids, settings, Threads(meeting, rank)) for rank in range(size)]
+    for whole, *parts in zip(*([make_batches(ids, settings), *shares]), strict=False):
+        assert np.array_equal(np.concatenate([p.inputs for p in parts]), whole.inputs)
+        assert np.array_equal(np.concatenate([p.targets for p in parts]), whole.targets)
+        assert sum(p.share for p in parts) == pytest.approx(1)
+        for part in parts:
+            assert part.share == pytest.approx((part.targets >= 0).sum() / (whole.targets >= 0).sum())
+        if whole.epoch == 1:
+            break
+
+
+def test_a_state_goes_to_another_number_of_processes(text):
+    given, settings = corpus(text), SMALL
+    _, _, after_two = together(2, lambda ranks: train(given, settings, ranks))[0]
+
+    def taken_up(ranks):
+        network = CharNetwork(settings.architecture(len(given.vocabulary)), initial_weights(
+            settings.architecture(len(given.vocabulary)), 1))  # fmt: skip
+        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+        device = choose_device("cpu", "float32")
+        updates = Updates(network, make_batches(ids, settings, ranks), settings, 9, device, ranks)
+        updates.restore(after_two, 8)
+        return updates.tensors()
+
+    for size in (1, 3):
+        for found in together(size, taken_up):
+            assert found.keys() == after_two.keys()
+            assert all(np.array_equal(found[name], value) for name, value in after_two.items())
+
+
+def test_what_one_process_is_asked_all_of_them_hear(text):
+    given = corpus(text)
+
+    def work(ranks):
+        heard, asked = [], iter([(False, False), (True, False), (False, True), (False, False)])
+        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+        architecture = SMALL.architecture(len(given.vocabulary))
+        updates = Updates(
+            CharNetwork(architecture, initial_weights(architecture, 1)), make_batches(ids, SMALL, ranks), SMALL, 4,
+            choose_device("cpu", "float32"), ranks, lambda: next(asked) if ranks.rank == 1 else (False, False),
+        )  # fmt: skip
+        for _ in updates:
+            heard.append(updates.asked)
+        return heard
+
+    wanted = [(False, False), (True, False), (False, True), (False, False)]
+    assert together(3, work) == [wanted] * 3
+
+
+def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text):
+    given = corpus(text)
+
+    def work(ranks):
+        architecture = SMALL.architecture(len(given.vocabulary))
+        network = CharNetwork(architecture, initial_weights(architecture, 1))
+        before = network.weights()
+        if ranks.rank == 1:
+            network.loss = lambda *_: (network.output.weight.sum() * np.inf, ())
+        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+        device = choose_device("cpu", "float32")
+        record = next(Updates(network, make_batches(ids, SMALL, ranks), SMALL, 4, device, ranks))
+        after = network.weights()
+        return record.loss, all(np.array_equal(before[name], after[name]) for name in before)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charloom.training.loop.finite_state", lambda _: torch.tensor(True))
+        assert together(2, work) == [(None, True)] * 2
+
+
+@pytest.mark.parametrize("lines", [False, True])
+@pytest.mark.parametrize("characters", [300, 1500])
+def test_an_evaluation_shared_is_the_same(text, lines, characters):
+    given = corpus(text[:characters], lines)
+    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+    architecture = SMALL.architecture(len(given.vocabulary))
+    network = CharNetwork(architecture, initial_weights(architecture, 1))
+    wanted = evaluate(network, ids)
+    for size in (2, 3, 7):
+        weights = network.weights()
+        found = together(size, lambda ranks, w=weights: evaluate(CharNetwork(architecture, w), ids, ranks=ranks))
+        assert found == pytest.approx([wanted] * size, rel=1e-6)
+
+
+def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
+    given = corpus(text)
+    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+    architecture = SMALL.architecture(len(given.vocabulary))
+
+    def work(ranks):
+        network = CharNetwork(architecture, initial_weights(architecture, 1))
+        with pytest.raises(EvaluationStopped):
+            evaluate(network, ids, stop=lambda: ranks.rank == 1, ranks=ranks)
+        return network.training
+
+    assert together(2, work) == [True, True]
+
+
+def test_another_text_in_another_process_is_refused(text):
+    recipe = RECIPES["auto"].with_values(SMALL.to_dict())
+
+    def work(ranks):
+        try:
+            prepare(corpus(text + "!" * ranks.rank), recipe, ranks=ranks)
+        except CorpusError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charloom.training.preparation._device", lambda *_: choose_device("cpu", "float32"))
+        first, second = together(2, work)
+    assert first is None and f"{len(text):,} characters; this one" in second and f"{len(text) + 1:,} char" in second
+
+
+def test_more_processes_than_rows_are_refused(text):
+    recipe = RECIPES["auto"].with_values(SMALL.to_dict())
+
+    def work(ranks):
+        with pytest.raises(SettingsError, match=r"batch_size 5 cannot be divided among 6 processes.*batch_size=96"):
+            prepare(corpus(text), recipe, ranks=ranks)
+
+    together(6, work)
+
+
+@pytest.mark.parametrize(("variables", "wanted"), [
+    ({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True),
+    ({"WORLD_SIZE": "4"}, False),
+])  # fmt: skip
+def test_torchrun_is_known_by_its_variables(monkeypatch, variables, wanted):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert started_together() is wanted
+
+
+def test_one_that_is_alone_tells_itself():
+    value = torch.tensor([1.0, 2.0])
+    ALONE.add_up(value)
+    assert (
+        value.tolist() == [1.0, 2.0] and ALONE.from_first({"a": 1}) == {"a": 1} and ALONE.bytes_from_first(b"x") == b"x"
+    )
+    assert ALONE.is_first and ALONE.rows(5) == slice(0, 5) and ALONE.whole(value, 2, 0) is value and ALONE.says("no")
