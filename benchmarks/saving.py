@@ -64,14 +64,14 @@ def saving(updates):
 def guarding(updates, rounds):
     """Return the median seconds of a step, and by what share it is longer than one beside it that does not look."""
     true = torch.tensor(True)
-    looking = loop.finite_state, loop.chosen_state, torch.isfinite
-    not_looking = (lambda state: true), (lambda bad, before, after: after), (lambda value: true)
+    looking = loop.finite_state, torch.isfinite
+    not_looking = (lambda state: true), (lambda value: true)
     found = {looking: [], not_looking: []}
     for _ in range(rounds):
         for way, seconds in found.items():
-            loop.finite_state, loop.chosen_state, torch.isfinite = way
+            loop.finite_state, torch.isfinite = way
             seconds.append(next(updates).seconds)
-    loop.finite_state, loop.chosen_state, torch.isfinite = looking
+    loop.finite_state, torch.isfinite = looking
     pairs = zip(found[looking], found[not_looking], strict=True)
     return statistics.median(found[looking]), statistics.median(a / b for a, b in pairs) - 1
 

@@ -228,11 +228,11 @@ class Poison:
     def __init__(self, monkeypatch, steps, where, value):
         self.steps, self.where, self.value = set(steps), where, value
         self.update = loop.Updates._update
-        monkeypatch.setattr(loop.Updates, "_update", lambda updates, *batch: self(updates, *batch))
+        monkeypatch.setattr(loop.Updates, "_update", lambda updates, batch: self(updates, batch))
 
-    def __call__(self, updates, inputs, targets):
+    def __call__(self, updates, batch):
         if updates.step + 1 not in self.steps:
-            return self.update(updates, inputs, targets)
+            return self.update(updates, batch)
         network, value = updates.network, self.value
         if self.where == "loss":
             original = network.loss
@@ -252,7 +252,7 @@ class Poison:
         elif self.where == "weight":
             with torch.no_grad():
                 network.output.weight[0, 0] = value
-        found = self.update(updates, inputs, targets)
+        found = self.update(updates, batch)
         if self.where == "gradient":
             hook.remove()
         elif self.where in ("loss", "activation"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.console import json_option, print_json, print_text, quiet_option, say_all
+from charloom.cli.ranks import several
 from charloom.cli.text_options import text_options
 from charloom.errors import SettingsError
 
@@ -94,20 +95,14 @@ def command(
 
     Ctrl-C stops a training after it has been saved. With --resume it goes on exactly where it stopped; with --minutes,
     --epochs or --steps, too, it is trained so much longer. It finds its text again by itself; if that has moved, name
-    it as CORPUS.
+    it as CORPUS. Processes that torchrun starts, on one machine or more, share every batch; the first of them writes.
 
     \b
     charloom train --resume runs/my_book
-
-    Several processes, on one machine or more, share every batch; the first one writes.
-
-    \b
     torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
-    from charloom.cli.ranks import several
     from charloom.cli.reading import read_corpus
     from charloom.cli.resuming import check_options, resume
-    from charloom.cli.watching import watchers
     from charloom.model.run_folder import check_new_run_folder
     from charloom.training.torch_extra import require_torch
 
@@ -128,8 +123,23 @@ def command(
                 _print_plan(corpus, recipe, device, init, as_json, quiet, ranks)
                 return
             start = _beginning(corpus, recipe, output, device, init, ranks)
-        with watchers(live and ranks.is_first, tensorboard and ranks.is_first, quiet) as told:
-            show_training(start, as_json and ranks.is_first, quiet, told)
+        _follow(start, live, tensorboard, as_json, quiet, ranks)
+
+
+def _follow(
+    start: Callable[[StopFlag], Iterator[Record]],
+    live: bool,
+    tensorboard: bool,
+    as_json: bool,
+    quiet: bool,
+    ranks: Ranks,
+) -> None:
+    """Show a training in every way that was asked for: the first of several processes does."""
+    from charloom.cli.watching import watchers
+
+    first = ranks.is_first
+    with watchers(live and first, tensorboard and first, quiet) as told:
+        show_training(start, as_json and first, quiet, told)
 
 
 def _beginning(

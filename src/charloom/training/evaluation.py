@@ -20,6 +20,7 @@ from charloom.text.parts import LineIds
 from charloom.training.device import flushed_denormals
 from charloom.training.network import CharNetwork, NetworkState, map_state
 from charloom.training.ranks import ALONE, Ranks
+from charloom.training.resident import on_device
 
 _STRETCHES = 64
 _LEAD = 256  # characters read before a stretch: after these, how the state began does not show in the 4th decimal
@@ -64,7 +65,7 @@ def evaluate(
             stopped = stop()
             if stopped:
                 break
-            read, wanted = (torch.from_numpy(a.astype(np.int64)).to(device) for a in (window.inputs, window.targets))
+            read, wanted = (on_device(part, device) for part in (window.inputs, window.targets))
             state = None if window.begins else state
             if window.is_lead:
                 _, state = network.read(read)

@@ -179,6 +179,8 @@ class Updates:
                     )
                     for key in keys
                 }
+                if "momentum" in keys:  # Muon counts on the processor: to look at a number on a GPU is to wait for it
+                    self._optimizer.state[parameter]["step"] = self._optimizer.state[parameter]["step"].cpu()
         layers = [self._layer_state(tensors, layer) for layer in range(self.network.architecture.num_layers)]
         self._state = None if layers[0] is None else tuple(layer for layer in layers if layer is not None)
 

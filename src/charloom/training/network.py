@@ -104,7 +104,7 @@ class CharNetwork(nn.Module):
         targets: Tensor,
         state: NetworkState | None = None,
         generator: torch.Generator | None = None,
-        gaps: bool = False,
+        gaps: bool = True,
     ) -> tuple[Tensor, NetworkState]:
         """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``.
 
@@ -113,12 +113,13 @@ class CharNetwork(nn.Module):
             targets: int64 (B, T), the ids that followed.
             state: See ``forward``.
             generator: Likewise.
-            gaps: Whether targets may be below zero: those do not count. Without any that counts the loss is 0.
+            gaps: Whether targets may be below zero, which do not count; if none counts the loss is 0. To look for them,
+                the processor waits for a GPU.
         """
         hidden, state = self.read(ids, state, generator)
         weight, bias = self.output.weight, self.output.bias
         steps_first, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # as the layers have left it
-        if gaps:
+        if gaps and bool((wanted < 0).any()):
             counted = (wanted >= 0).nonzero()[:, 0]
             if not len(counted):
                 return steps_first.sum() * 0.0, state

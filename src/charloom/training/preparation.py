@@ -12,13 +12,13 @@ from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
-from charloom.plan.auto import Task, enough, held_out, suit
+from charloom.plan.auto import Task, enough, held_out, reference, suit
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
-from charloom.text.corpus import Corpus
+from charloom.text.corpus import Corpus, Parts
 from charloom.text.index import Ids
 from charloom.text.ngrams import ngram_loss
 from charloom.text.parts import LineIds, in_a_row
@@ -29,6 +29,8 @@ from charloom.training.growing import SIZES, grown_vocabulary, grown_weights, si
 from charloom.training.network import CharNetwork
 from charloom.training.ranks import ALONE, Ranks
 from charloom.training.speed import machine_speed, step_seconds
+
+_LOOKS = 3  # at the speed of a GPU
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,16 @@ def prepare(
     choices: tuple[str, ...] = ()
     if planned:
         settings, choices = held_out(settings, len(corpus), len(corpus.vocabulary), recipe.fixed)
-    parts = corpus.parts(settings.val_fraction, settings.test_fraction)
-    if settings.val_fraction and len(parts.validation) < 2:
-        raise CorpusError(
-            f"Of {len(corpus)} characters, val_fraction {settings.val_fraction} holds out "
-            f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
-        )
+    parts = _parts(corpus, settings)
     vocabulary, notices = (corpus.vocabulary, ()) if init is None else grown_vocabulary(init.vocabulary, corpus)
     device = _device(device_name, settings.precision, ranks)
     training, validation = parts.training.ids(vocabulary), parts.validation.ids(vocabulary)
     settings, about_lines = _batched(settings, corpus, recipe)
-    choices = (*choices, *about_lines)
+    notices = (*notices, *choices, *about_lines)
     if planned:
         fixed = recipe.fixed if init is None else recipe.fixed.union(SIZES)
-        settings, more = _suited(settings, fixed, training, len(vocabulary), device, ranks)
-        notices = (*notices, *choices, *more)
+        settings, choices = _suited(settings, fixed, training, len(vocabulary), device, ranks)
+        notices = (*notices, *choices)
     architecture = settings.architecture(len(vocabulary))
     ready = Preparation(
         corpus=corpus,
@@ -142,6 +139,16 @@ def prepare(
     _check_rows(settings, ranks)
     _ = ready.steps_per_epoch  # refuses what cannot be read in these batches
     return ready
+
+
+def _parts(corpus: Corpus, settings: Settings) -> Parts:
+    parts = corpus.parts(settings.val_fraction, settings.test_fraction)
+    if settings.val_fraction and len(parts.validation) < 2:
+        raise CorpusError(
+            f"Of {len(corpus)} characters, val_fraction {settings.val_fraction} holds out "
+            f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
+        )
+    return parts
 
 
 def _check_same_text(corpus: Corpus, ranks: Ranks) -> None:
@@ -203,17 +210,27 @@ def _suited(
     device: Device,
     ranks: Ranks,
 ) -> tuple[Settings, tuple[str, ...]]:
-    """Return what charloom plans; the machine is measured only where the length is a time."""
+    """Return what charloom plans; the machine is measured only where the length is a time.
+
+    A GPU takes about as long for a small network as for a middling one, so that its speed is that of the size it is
+    measured with: it is measured again with the size that was chosen.
+    """
     task = Task(len(training), alphabet)
     if isinstance(training, LineIds):
         task = replace(task, line_lengths=training.lengths)
     else:
         check_length(settings, len(training))
-    if not (settings.steps or settings.epochs):
-        available = settings.minutes * 60 if "minutes" in fixed else math.inf
-        speed = machine_speed(in_a_row(training), alphabet, settings, device, available, ranks)
-        task = replace(task, speed=speed)
-    return suit(settings, task, fixed)
+    if settings.steps or settings.epochs:
+        return suit(settings, task, fixed)
+    available = settings.minutes * 60 if "minutes" in fixed else math.inf
+    measured = reference(settings, task)
+    for _ in range(1 if device.name == "cpu" else _LOOKS):
+        speed = machine_speed(in_a_row(training), alphabet, measured, device, available, ranks)
+        suited, notices = suit(settings, replace(task, speed=speed), fixed)
+        if suited.architecture(alphabet) == measured.architecture(alphabet):
+            break
+        measured = suited
+    return suited, notices
 
 
 def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) -> Plan:

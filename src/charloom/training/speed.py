@@ -6,7 +6,6 @@ import statistics
 import numpy as np
 
 from charloom.model.initializers import initial_weights
-from charloom.plan.auto import Task, reference
 from charloom.plan.cost import step_operations
 from charloom.plan.settings import Settings
 from charloom.text.index import Ids
@@ -15,6 +14,7 @@ from charloom.training.device import Device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
 from charloom.training.ranks import ALONE, Ranks
+from charloom.training.resident import resident
 from charloom.training.streams import make_batches
 
 _SECONDS = 10.0  # of measuring, at most, and at most this share of the time there is
@@ -53,19 +53,18 @@ def machine_speed(
     Args:
         ids: A training text.
         alphabet: V.
-        settings: As the recipe has them; measured is a network of a middling size.
+        settings: Of the network and the batches by which it is measured.
         device: Where.
         available: The seconds there are in all, of which it takes a small share.
         ranks: The processes that train together.
     """
-    chosen = reference(settings, Task(len(ids), alphabet))
-    needed = chosen.batch_size * chosen.seq_length + 1
+    needed = settings.batch_size * settings.seq_length + 1
     if len(ids) < needed:
         ids = np.resize(ids[:], needed)  # a short text again and again: only the time counts
-    architecture = chosen.architecture(alphabet)
+    architecture = settings.architecture(alphabet)
     network = CharNetwork(architecture, initial_weights(architecture, 0)).to(device.name)
     limit = min(_PROBE_SECONDS, _PROBE_SHARE * available)
-    return step_operations(chosen, alphabet) / _mean(network, ids, chosen, device, limit, ranks)
+    return step_operations(settings, alphabet) / _mean(network, ids, settings, device, limit, ranks)
 
 
 def _mean(
@@ -73,7 +72,8 @@ def _mean(
 ) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
-    for record in train_steps(network, make_batches(ids, settings, ranks), settings, 10**6, device, ranks):
+    batches = make_batches(resident(ids, device.name), settings, ranks)
+    for record in train_steps(network, batches, settings, 10**6, device, ranks):
         seconds.append(record.seconds)
         counted = len(seconds) - _WARM_STEPS
         if counted > 0 and counted % round_of_steps == 0 and ranks.from_first(sum(seconds) >= limit):

@@ -36,6 +36,7 @@ from charloom.training.records import (
     SampleRecord,
     StepRecord,
 )
+from charloom.training.resident import resident
 from charloom.training.run_files import RunFiles
 from charloom.training.streams import Position, make_batches
 from charloom.training.watch import reason_to_end, reason_to_slow_down
@@ -68,7 +69,7 @@ class Trainer:
         self.ranks = ready.ranks
         self.updates = Updates(
             ready.make_network(),
-            make_batches(ready.training, plan.settings, ready.ranks),
+            make_batches(resident(ready.training, ready.device.name), plan.settings, ready.ranks),
             plan.settings,
             plan.steps,
             ready.device,
