@@ -4,7 +4,9 @@
 
 On one machine, in turn: one process with two threads, and two processes with one thread each that share every batch
 (torchrun). Each figure is the median over the rounds of the median step, as `charloom train --json` tells it. Then what
-two processes need to add up gradients of several sizes. Tables, then one line of JSON.
+two processes need to add up gradients of several sizes; and what a step takes one thread that reads some rows of the
+batch, as it would be one of many. From these, what up to 64 would take with a network between them, which is computed:
+the slowest link of a ring carries 2 (N - 1) / N times the gradient, in 2 (N - 1) messages. Tables, then a line of JSON.
 """
 
 import argparse
@@ -16,8 +18,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from charloom.model.initializers import initial_weights
+from charloom.plan.recipes import RECIPES
+from charloom.training.device import choose_device
+from charloom.training.loop import train_steps
+from charloom.training.network import CharNetwork
+from charloom.training.streams import make_batches
 from machine import processor
 
+ALPHABET = 65
+DEVICE = choose_device("cpu")
+SECONDS = 2.0  # of steps that are measured, each time
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 WIDE = {"batching": "streams", "seq_length": 100, "batch_size": 64}
 CASES = {  # settings beside those of auto, and steps
@@ -61,12 +75,8 @@ def trained(case, processes, folder):
     what = ["-m", "charloom", "train", "shakespeare", "--recipe", recipe, "--steps", str(steps), *sets]
     output = Path(folder) / f"{len(list(Path(folder).iterdir()))}"
     command = [sys.executable] if processes == 1 else [*TORCHRUN, str(processes)]
-    told = run([*command, *what, "--json", "--quiet", "--output", output], threads=2 // processes)
-    found = json.loads(told)
-    written = (output / "recipe.toml").read_text()
-    size = next(int(line.split(" = ")[1]) for line in written.splitlines() if line.startswith("batch_size"))
-    length = next(int(line.split(" = ")[1]) for line in written.splitlines() if line.startswith("seq_length"))
-    return size * length / found["chars_per_second"], found["train_loss"]
+    found = json.loads(run([*command, *what, "--json", "--quiet", "--output", output], threads=2 // processes))
+    return batch_characters(case) / found["chars_per_second"], found["train_loss"]
 
 
 def compared(rounds):
@@ -84,6 +94,57 @@ def compared(rounds):
     return rows
 
 
+def settings_of(case):
+    values = dict(CASES[case][0])
+    return RECIPES[values.pop("recipe", "auto")].settings.with_values(values)
+
+
+def batch_characters(case):
+    settings = settings_of(case)
+    return settings.batch_size * settings.seq_length
+
+
+def rows_alone(case):
+    """Return the median seconds of a step of one thread that reads one of 1, 2, 4 ... of the batch's rows."""
+    settings = settings_of(case)
+    ids = np.random.default_rng(0).integers(0, ALPHABET, 10**6).astype(np.uint8)
+    architecture = settings.architecture(ALPHABET)
+    found, size = {}, settings.batch_size
+    while size:
+        batches = make_batches(ids, settings.with_values({"batch_size": size}))
+        network = CharNetwork(architecture, initial_weights(architecture, 0))
+        seconds = []
+        for record in train_steps(network, batches, settings.with_values({"batch_size": size}), 10**6, DEVICE):
+            seconds.append(record.seconds)
+            if len(seconds) >= 12 and sum(seconds) > SECONDS:
+                break
+        found[size] = statistics.median(seconds[3:])
+        size //= 2
+    return found, 4 * architecture.num_parameters
+
+
+def computed(steps, gradient, gigabits, latency):
+    """Return the seconds of a step of 1, 2, 4 ... processes with a network between them."""
+    most = max(steps)
+    found = {}
+    for rows, seconds in steps.items():
+        size = most // rows
+        adding = 2 * (size - 1) / size * gradient / (gigabits * 1e9 / 8) + 2 * (size - 1) * latency
+        found[size] = seconds + adding
+    return found
+
+
+def print_computed(case, steps, gradient, arguments):
+    print(f"\n{case}: {gradient / 1e6:.1f} MB of gradients; share of N times the speed of one process, computed\n")
+    print(f"| processes | rows each | ms alone | {' | '.join(f'{g:g} Gbit/s' for g in arguments.gigabits)} |")
+    print(f"|---:|---:|---:|{'---:|' * len(arguments.gigabits)}")
+    found = [computed(steps, gradient, g, arguments.latency) for g in arguments.gigabits]
+    for rows, seconds in steps.items():
+        size = max(steps) // rows
+        shares = " | ".join(f"{100 * one[1] / (size * one[size]):.0f} %" for one in found)
+        print(f"| {size} | {rows} | {1000 * seconds:.1f} | {shares} |")
+
+
 def adding_up():
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "adding_up.py"
@@ -95,7 +156,11 @@ def adding_up():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    rows, sums = compared(parser.parse_args().rounds), adding_up()
+    parser.add_argument("--gigabits", type=float, nargs="+", default=[1, 10, 100], help="of the networks computed with")
+    parser.add_argument("--latency", type=float, default=5e-5, help="seconds of a message, likewise")
+    parser.add_argument("--price", type=float, help="of a core for an hour, in any currency: characters for it")
+    arguments = parser.parse_args()
+    rows, sums = compared(arguments.rounds), adding_up()
     print("| ms a step | one process, two threads | two processes, one thread each | ratio | loss, difference |")
     print("|---|---:|---:|---:|---:|")
     for case, row in rows.items():
@@ -104,7 +169,17 @@ def main():
     print("\n| gradients | MB | added up in ms | GB/s |\n|---|---:|---:|---:|")
     for floats, seconds in sums.items():
         print(f"| {floats:,} | {4e-6 * floats:.1f} | {1000 * seconds:.2f} | {4e-9 * floats / seconds:.2f} |")
-    print(json.dumps({"benchmark": "scaling", "processor": processor(), "cases": rows, "adding_up": sums}))
+    torch.set_num_threads(1)
+    alone = {case: rows_alone(case) for case in CASES}
+    for case, (steps, gradient) in alone.items():
+        print_computed(case, steps, gradient, arguments)
+        if arguments.price:
+            characters = batch_characters(case) * 3600 / max(steps.values()) / arguments.price
+            print(f"\nOne core trains on {characters:,.0f} characters for 1; N of them on the share above of that.")
+    print(json.dumps({
+        "benchmark": "scaling", "processor": processor(), "cases": rows, "adding_up": sums,
+        "rows_alone": {case: steps for case, (steps, _) in alone.items()},
+    }))  # fmt: skip
 
 
 if __name__ == "__main__":

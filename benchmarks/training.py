@@ -28,9 +28,8 @@ CASES = {
 SECONDS = 4.0  # of steps that are measured, each time
 
 
-def measure(peer, case):
-    """Return the median seconds of a step, and the largest memory in megabytes."""
-    step = PEERS[peer](case)
+def measure_step(step):
+    """Return the median seconds of a step."""
     for _ in range(3):
         step()  # compiles, where there is something to compile
     seconds = []
@@ -38,8 +37,13 @@ def measure(peer, case):
         began = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def measure(peer, case):
+    """Return the median seconds of a step, and the largest memory in megabytes."""
     return {
-        "seconds": statistics.median(seconds),
+        "seconds": measure_step(PEERS[peer](case)),
         "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

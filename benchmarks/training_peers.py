@@ -34,7 +34,7 @@ def keras_peer(case):
     return lambda: model.train_on_batch(inputs, targets)
 
 
-def torch_peer(autocast):
+def torch_peer(autocast, device="cpu"):
     def make(case):
         import torch
         from torch import nn
@@ -43,14 +43,16 @@ def torch_peer(autocast):
         embedding = nn.Embedding(vocabulary, EMBEDDING)
         layer = (nn.GRU if cell == "gru" else nn.LSTM)(EMBEDDING, hidden, layers, batch_first=True)
         output = nn.Linear(hidden, vocabulary)
+        for part in (embedding, layer, output):
+            part.to(device)
         parameters = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
         optimizer = torch.optim.Adam(parameters, 1e-3)
-        inputs, targets = (torch.from_numpy(part) for part in batch_of(case))
+        inputs, targets = (torch.from_numpy(part).to(device) for part in batch_of(case))
         state = None
 
         def step():
             nonlocal state
-            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            with torch.autocast(device, torch.bfloat16, enabled=autocast):
                 out, after = layer(embedding(inputs), state)
                 logits = output(out)
             state = tuple(part.detach() for part in after) if isinstance(after, tuple) else after.detach()
@@ -58,6 +60,7 @@ def torch_peer(autocast):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            return loss.item()  # a device is waited for, as a training that tells its loss does
 
         torch.set_flush_denormal(True)
         return step
@@ -103,13 +106,14 @@ def jax_peer(case):
     return step
 
 
-def charloom_peer(precision, engine=True):
+def charloom_peer(precision, engine=True, device="cpu"):
     def make(case):
         from charloom.model.initializers import initial_weights
         from charloom.plan.recipes import RECIPES
         from charloom.training import network as networks
         from charloom.training.device import choose_device
         from charloom.training.loop import train_steps
+        from charloom.training.resident import resident
         from charloom.training.streams import make_batches
 
         if not engine:
@@ -118,9 +122,10 @@ def charloom_peer(precision, engine=True):
         choices = {"hidden_size": hidden, "num_layers": layers, "batch_size": batch, "seq_length": length}
         settings = RECIPES[f"tutorial-{cell}"].with_values(choices | {"reset_state": "never"}).settings
         architecture = settings.architecture(vocabulary)
-        network = networks.CharNetwork(architecture, initial_weights(architecture, 0))
+        network = networks.CharNetwork(architecture, initial_weights(architecture, 0)).to(device)
         ids = np.random.default_rng(0).integers(0, vocabulary, 3 * batch * (length + 1) + 1).astype(np.uint16)
-        records = train_steps(network, make_batches(ids, settings), settings, 10**6, choose_device("cpu", precision))
+        batches = make_batches(resident(ids, device), settings)
+        records = train_steps(network, batches, settings, 10**6, choose_device(device, precision))
         return lambda: next(records)
 
     return make
