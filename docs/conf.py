@@ -1,11 +1,13 @@
 """How the documentation becomes a site: `make docs`. Nothing in it is fetched, neither now nor by its reader."""
 
+import re
 import sys
 from pathlib import Path
 
 import charloom
 
-sys.path.insert(0, str(Path(__file__).parent))
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS))
 
 project = "charloom"
 author = copyright = "The charloom developers"
@@ -42,11 +44,18 @@ LATER = ["tuning", "gallery", "bulk", "hub", "benchmarks", "scaling"]
 """Pages that the table of contents names and that may not be there."""
 
 
-def without_missing_pages(app, docname, source):
-    """Take what is not there out of the table of contents."""
-    for page in LATER if docname == "index" else ():
-        if page not in app.env.found_docs:
-            source[0] = source[0].replace(f"\n{page}\n", "\n")
+def only_what_there_is(app, page, source):
+    """Take pages that are not there out of the table of contents, and links to what is in no site: folders, READMEs."""
+    for later in LATER if page == "index" else ():
+        if later not in app.env.found_docs:
+            source[0] = source[0].replace(f"\n{later}\n", "\n")
+    folder = Path(app.env.doc2path(page)).parent
+
+    def kept(link):
+        inside = (folder / link[2]).resolve().is_relative_to(DOCS)
+        return link[0] if inside else link[1]
+
+    source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#:]*(?:/|\.md))\)", kept, source[0])
 
 
 def keep_whole(app, what, name, obj, options, lines):
@@ -57,5 +66,5 @@ def keep_whole(app, what, name, obj, options, lines):
 
 def setup(app):
     """Tell Sphinx of both."""
-    app.connect("source-read", without_missing_pages)
+    app.connect("source-read", only_what_there_is)
     app.connect("autodoc-process-docstring", keep_whole, priority=400)
