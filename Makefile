@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson docs clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -98,6 +98,9 @@ pretrained: install ## train the model that comes with charloom again, some ten 
 
 lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook
 	$(BIN)/python docs/tutorial/build.py
+
+docs: install ## build the documentation site: build/site/index.html; it needs no network, nor does its reader
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 
 clean: ## remove what these targets made, but not your runs
 	rm -rf .venv .venv-bench .venv-clients .venv-wasm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,7 +37,7 @@ class Model:
 
     @classmethod
     def load(cls, source: str | PathLike[str]) -> "Model":
-        """Load a model file, or the model of a run folder ("RUN", "RUN@last", "RUN@STEP").
+        """Load a model file, or the model of a run folder (``RUN``, ``RUN@last``, ``RUN@STEP``).
 
         Raises:
             ModelFileError: If there is none, or it is damaged.
