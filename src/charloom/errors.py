@@ -8,6 +8,7 @@ CharloomError
 │   ├── ModelFileError           a model file that is damaged or not charloom's
 │   └── RunError                 a run folder that cannot be made, or lacks what was asked of it
 ├── MissingExtraError            an optional dependency is not installed
+├── HubError                     the Hugging Face Hub cannot be reached, or does not let something be done
 ├── SaveError                    what was trained could not be written, however often it was tried
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
@@ -47,6 +48,10 @@ class RunError(InputError):
 
 class MissingExtraError(CharloomError):
     """An optional dependency is not installed."""
+
+
+class HubError(CharloomError):
+    """The Hugging Face Hub cannot be reached, or does not let something be done."""
 
 
 class SaveError(CharloomError):
