@@ -142,7 +142,7 @@ def pull(repo: str, revision: str | None = None) -> Pulled:
     with explained(repo, api.endpoint, bool(token)):
         metadata = get_hf_file_metadata(hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=PATIENCE)
     commit, size = _checked_commit(metadata.commit_hash, api.endpoint), metadata.size
-    if not size or size > LARGEST:
+    if size is None or not 0 < size <= LARGEST:
         raise InputError(_too_large(repo, size))
     received = _Bounded(size)
     with explained(repo, api.endpoint, bool(token)):  # of just that commit; the token is not sent on to other hosts

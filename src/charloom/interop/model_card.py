@@ -111,8 +111,8 @@ def _usage(repo: str, name: str) -> str:
     return (
         "## Writing with it\n\nWith charloom and its extra `hub` installed:\n\n"
         f"{_fenced(commands, 'sh')}\n\n"
-        "`model.safetensors` holds weights, vocabulary and facts. All of it is checked when it is opened, and nothing in "
-        "it is executed."
+        "`model.safetensors` holds weights, vocabulary and facts. All of it is checked when it is opened, and nothing "
+        "in it is executed."
     )
 
 
