@@ -57,12 +57,12 @@ class HubStub:
 
 @contextmanager
 def serving(stub):
-    """Serve a stub from two addresses of this machine."""
+    """Serve a stub from two hosts, both names of this machine."""
     servers = []
-    for name in ("hub", "store"):
+    for name, address in {"hub": "127.0.0.1", "store": "localhost"}.items():
         handler = type("Handler", (_Handler,), {"stub": stub, "host": name})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        setattr(stub, name, f"http://127.0.0.1:{server.server_address[1]}")
+        setattr(stub, name, f"http://{address}:{server.server_address[1]}")
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         servers.append(server)
     try:
