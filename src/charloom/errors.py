@@ -9,6 +9,7 @@ CharloomError
 │   └── RunError                 a run folder that cannot be made, or lacks what was asked of it
 ├── MissingExtraError            an optional dependency is not installed
 ├── LostProcessError             one of several processes that train together is gone
+├── HubError                     the Hugging Face Hub cannot be reached, or does not let something be done
 ├── SaveError                    what was trained could not be written, however often it was tried
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
@@ -52,6 +53,10 @@ class MissingExtraError(CharloomError):
 
 class LostProcessError(CharloomError):
     """One of several processes that train together is gone."""
+
+
+class HubError(CharloomError):
+    """The Hugging Face Hub cannot be reached, or does not let something be done."""
 
 
 class SaveError(CharloomError):

@@ -12,7 +12,8 @@ must hold follows from its architecture, and until its header says just that, no
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -97,10 +98,20 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
     """Write a model file whole or not at all; with ``training`` it is a checkpoint.
 
     Raises:
+        SettingsError: See ``model_bytes``.
+        ModelFileError: See ``model_bytes``.
+        OSError: If the file cannot be written.
+    """
+    write_whole(path, model_bytes(model, training))
+
+
+def model_bytes(model: SavedModel, training: SavedTraining | None = None) -> bytes:
+    """Return what a model file holds; equal models are equal bytes.
+
+    Raises:
         SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
         ModelFileError: If a weight is missing, has another shape, or is not finite as stored; or if anything else is
             such that the file would be refused when it is read.
-        OSError: If the file cannot be written.
     """
     from safetensors import numpy as safetensors_numpy  # what only reads models need not wait for it
 
@@ -123,9 +134,9 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
     _check_values(tensors, model.stored_as)
     described["tensor_sha256"] = _digests(tensors)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
-    data = safetensors_numpy.save(tensors, {DESCRIPTION: signed(described)})
+    data: bytes = safetensors_numpy.save(tensors, {DESCRIPTION: signed(described)})
     read_model_header(BytesIO(data), len(data))  # nothing is written that would be refused
-    write_whole(path, data)
+    return data
 
 
 def load_model(path: Path) -> SavedModel:
@@ -140,15 +151,35 @@ def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
         ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
             memory, or damaged; the message says which part does not hold.
     """
+    with _named(path), _opened(path) as file:
+        return _read(file, os.fstat(file.fileno()).st_size)
+
+
+def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining | None]:
+    """Verify what is, or is to be, a model file, as ``load_checkpoint`` does.
+
+    Args:
+        data: All of it.
+        name: What messages call it.
+
+    Raises:
+        ModelFileError: See ``load_checkpoint``.
+    """
+    with _named(name):
+        return _read(BytesIO(data), len(data))
+
+
+@contextmanager
+def _named(name: str | Path) -> Iterator[None]:
+    """Make of whatever is wrong with a file a ``ModelFileError`` that names it."""
     try:
-        with _opened(path) as file:
-            return _read(file, os.fstat(file.fileno()).st_size)
+        yield
     except (OSError, UnicodeError) as error:
-        raise ModelFileError(f"The model file {path} cannot be read: {_cause(error)}.") from None
+        raise ModelFileError(f"The model file {name} cannot be read: {_cause(error)}.") from None
     except MemoryError:
-        raise ModelFileError(f"{path} is a model that is too large for the memory of this machine.") from None
+        raise ModelFileError(f"{name} is a model that is too large for the memory of this machine.") from None
     except CharloomError as error:
-        raise ModelFileError(f"{path} is not a model that charloom can use: {_printable(str(error))}") from None
+        raise ModelFileError(f"{name} is not a model that charloom can use: {_printable(str(error))}") from None
 
 
 def _opened(path: Path) -> BufferedReader:
@@ -177,7 +208,7 @@ def _printable(reason: str) -> str:
     return safe + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
-def _read(file: BufferedReader, size: int) -> tuple[SavedModel, SavedTraining | None]:
+def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, SavedTraining | None]:
     header = read_model_header(file, size)
     _check_memory(header)
     tensors = {name: _tensor(file, name, place) for name, place in header.places.items()}
@@ -204,7 +235,7 @@ def _check_memory(header: ModelHeader) -> None:
         raise ModelFileError(f"it takes {needed / 1e9:,.1f} GB of memory, and this machine has {memory / 1e9:,.1f}.")
 
 
-def _tensor(file: BufferedReader, name: str, place: Place) -> NDArray[Any]:
+def _tensor(file: BufferedReader | BytesIO, name: str, place: Place) -> NDArray[Any]:
     value = np.empty(place.shape, place.dtype)
     if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
         raise ModelFileError(f"the weights {name!r} end too early; the file became shorter while it was read.")

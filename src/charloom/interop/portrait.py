@@ -1,0 +1,81 @@
+"""What a page or a card tells of a model: facts in words, and texts that it writes."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from charloom.model.model_file import SavedModel
+from charloom.runtime.language_model import Model
+from charloom.runtime.options import DEFAULT_TEMPERATURE
+
+SAMPLE_LENGTH = 400
+"""Characters of a sample, the prompt not counted."""
+
+_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""Controls and what is no character: neither HTML nor Markdown has them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text that a model wrote.
+
+    Attributes:
+        seed: The same seed writes it again.
+        prompt: What it was asked to go on from; empty for none.
+        text: Prompt and all, as it can be shown.
+    """
+
+    seed: int
+    prompt: str
+    text: str
+
+
+def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
+    """Return what is known of a model, as titles and values; what is not known is left out.
+
+    Args:
+        saved: The model.
+        stored_as: How its weights are stored where this is told.
+    """
+    facts, architecture = saved.facts, saved.architecture
+    characters = facts.get("corpus_characters")
+    found = [
+        ("trained on", facts.get("corpus")),
+        ("which has", characters and f"{characters:,} characters"),
+        ("recipe", facts.get("recipe")),
+        ("network", f"{architecture.cell.upper()}, {architecture.num_layers} x {architecture.hidden_size}"),
+        ("parameters", f"{architecture.num_parameters:,}, as {stored_as}"),
+        ("knows", "all 256 bytes" if saved.vocabulary.unit == "byte" else f"{len(saved.vocabulary):,} characters"),
+        ("held-out text costs", _bits(facts.get("val_loss"))),
+        ("training text costs", _bits(facts.get("train_loss"))),
+        ("trained with", facts.get("charloom_version") and f"charloom {facts['charloom_version']}"),
+    ]  # fmt: skip
+    return [(title, value) for title, value in found if value]
+
+
+def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:
+    """Yield a text for each seed, of ``SAMPLE_LENGTH`` characters after the prompt, at the default temperature.
+
+    Args:
+        saved: The model; it writes with int8, the same text on every machine.
+        seeds: One for each text.
+        prompts: What the texts begin with, in turn; none begins from nothing.
+
+    Raises:
+        UnknownCharacterError: If the model does not know a character of a prompt.
+    """
+    model = Model(saved)
+    for at, seed in enumerate(seeds):
+        prompt = prompts[at % len(prompts)] if prompts else ""
+        text = model.generate(prompt, SAMPLE_LENGTH, DEFAULT_TEMPERATURE, seed, precision="int8")
+        yield Sample(seed, prompt, seen(text))
+
+
+def seen(text: str) -> str:
+    """Return a text as it can be shown: one kind of line end, U+FFFD for controls and what is no character."""
+    return _UNSEEN.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _bits(loss: float | None) -> str | None:
+    return None if loss is None else f"{loss / math.log(2):.3f} bits per character"
