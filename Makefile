@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -98,6 +98,10 @@ pretrained: install ## train the model that comes with charloom again, some ten 
 
 lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs and its notebook
 	$(BIN)/python docs/tutorial/build.py
+
+dist: install ## the sdist and the wheel of a release in dist; CONTRIBUTING.md has the steps
+	rm -rf dist
+	$(BIN)/python -m build
 
 clean: ## remove what these targets made, but not your runs
 	rm -rf .venv .venv-bench .venv-clients .venv-wasm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
