@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson dist clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-training: install $(BENCH) ## the benchmarks of training, the peers likewi
 
 bench-serving: install ## the benchmark of the server: some minutes
 	$(BIN)/python benchmarks/serving.py
+
+record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/benchmarks.md again
+	$(BIN)/python benchmarks/record.py $(BENCHMARK)
 
 clients: $(CLIENTS) ## LangChain and lm-evaluation-harness for test-full, 850 MB
 
