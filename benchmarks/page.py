@@ -13,10 +13,9 @@ RESULTS, DOCUMENT = HERE / "results", HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
 Made by `benchmarks/page.py` of the lines in `benchmarks/results`; `make record BENCHMARK=encoding` measures one on
-your machine and adds it. Each section says with which command, when and on what; "load" is how many processes wanted
-to run in the minute before, so that a figure with more than 0 or 1 there was not measured alone. What the figures mean,
-and how they came to be, is told where they are used: [how fast training is](performance.md), [serving](serving.md),
-[decisions](decisions.md).
+your machine, where nothing else runs, and adds it. Each section says with which command, when and on what; "load" is
+how many processes wanted to run in the minute before. What the figures mean, and how they came to be, is told where
+they are used: [how fast training is](performance.md), [serving](serving.md), [decisions](decisions.md).
 """
 
 
@@ -196,8 +195,8 @@ def section(name, lines):
 
 def page(folder):
     """Return the page that the results in a folder make."""
-    parts = [HEAD, *("\n".join(section(name, lines)).rstrip() + "\n" for name, lines in read(folder))]
-    return "\n".join(parts)
+    parts = ["\n".join(section(name, lines)).rstrip() + "\n" for name, lines in read(folder)]
+    return "\n".join([HEAD, *(parts or ["Nothing has been kept yet.\n"])])
 
 
 def write_page():

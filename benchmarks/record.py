@@ -5,7 +5,7 @@
     python benchmarks/record.py                                          # the page alone
 
 Arguments behind the name are the benchmark's own. Its output is shown as it comes; its last line, one JSON object,
-is kept together with the date, the machine, the versions and the command.
+is kept together with the date, the machine, the versions and the command. On a busy machine nothing is measured.
 """
 
 import json
@@ -27,10 +27,10 @@ def main():
     name, arguments = (sys.argv[1] if len(sys.argv) > 1 else None), sys.argv[2:]
     if name is not None:
         if name not in TABLES:
-            raise SystemExit(
-                f"There is no benchmark {name!r} on the page. Those that are: {', '.join(sorted(TABLES))}."
-            )
-        keep(name, {**last_line(name, arguments, facts := about(name, arguments)), "run": facts})
+            raise SystemExit(f"There is no benchmark {name!r}. Those that are: {', '.join(sorted(TABLES))}.")
+        facts = about(name, arguments)
+        look_for_quiet(facts)
+        keep(name, {**last_line(name, arguments, facts), "run": facts})
     write_page()
     print(f"written: {DOCUMENT}", file=sys.stderr)
 
@@ -46,6 +46,15 @@ def about(name, arguments):
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version(), **dict(installed())},
     }
+
+
+def look_for_quiet(facts):
+    """Refuse to measure beside other work: with it, a ratio of 33 has come out as 101."""
+    if (facts["load"] or 0) > facts["cores"] / 2:
+        raise SystemExit(
+            f"Other processes are running (load {facts['load']} on {facts['cores']} cores): what is measured now "
+            f"would be of no use. Wait until the load is {facts['cores'] / 2:g} at most; nothing was kept."
+        )
 
 
 def installed():

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import charloom
 from test_docs import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
@@ -67,6 +68,51 @@ def page(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module("page")
     sys.modules.pop("page")
+
+
+@pytest.fixture
+def record(page, monkeypatch, tmp_path):
+    """`record.py`, which keeps what it is told in an empty folder."""
+    record = importlib.import_module("record")
+    for module in (page, record):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+        monkeypatch.setattr(module, "DOCUMENT", tmp_path / "benchmarks.md")
+    monkeypatch.setattr("os.getloadavg", lambda: (0.25, 9.0, 9.0))
+    yield record
+    sys.modules.pop("record")
+
+
+def recorded(record, monkeypatch, *arguments, line='{"benchmark": "saving", "recipes": {}}'):
+    """Run `record.py` with a Python that prints a line in a benchmark's place."""
+    program = ["sh", "-c", f"echo a table; echo '{line}'"]
+    monkeypatch.setattr("sys.argv", ["record.py", *arguments])
+    popen = record.subprocess.Popen
+    monkeypatch.setattr(record.subprocess, "Popen", lambda command, **more: popen(program, **more))
+    record.main()
+
+
+def test_a_result_is_kept_and_shown(record, page, monkeypatch, capsys):
+    for _ in range(2):
+        recorded(record, monkeypatch, "saving", "--quick")
+    assert capsys.readouterr().out.count("a table\n") == 2
+    lines = (page.RESULTS / "saving.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
+    run = json.loads(lines[1])["run"]
+    assert run["command"] == "python benchmarks/saving.py --quick" and run["load"] == 0.2
+    assert run["versions"]["charloom"] == charloom.__version__
+    assert page.DOCUMENT.read_text(encoding="utf-8").count(run["command"]) == 1
+
+
+@pytest.mark.parametrize(("name", "line", "load", "why"), [
+    ("nothing", "{}", 0, "no benchmark 'nothing'"),
+    ("saving", '{"benchmark": "startup"}', 0, "is of 'startup'; nothing was kept"),
+    ("saving", '{"benchmark": "saving"}', 999, "Other processes are running"),
+])  # fmt: skip
+def test_what_is_of_no_use_is_not_kept(record, page, monkeypatch, name, line, load, why):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    with pytest.raises(SystemExit, match=why):
+        recorded(record, monkeypatch, name, line=line)
+    assert not page.RESULTS.exists()
 
 
 def write(folder, name, *lines):

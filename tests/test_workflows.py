@@ -37,6 +37,14 @@ def test_what_they_call_is_there(name):
             assert (ROOT / path).exists()
 
 
+def test_what_contributors_are_told_to_call_is_there():
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert {"install", "check", "dist", "record"} <= set(re.findall(r"\bmake\s+([a-z-]+)", told)) <= targets
+    for path in re.findall(r"`((?:tests|src|benchmarks|docs|plugins|\.github)/[\w./-]+\w)`", told):
+        assert (ROOT / path).exists(), path
+
+
 def test_the_pythons_agree():
     project = PROJECT["project"]
     least = project["requires-python"].removeprefix(">=")
