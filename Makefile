@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson docs clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ bench-training: install $(BENCH) ## the benchmarks of training, the peers likewi
 bench-serving: install ## the benchmark of the server: some minutes
 	$(BIN)/python benchmarks/serving.py
 
+record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/benchmarks.md again
+	$(BIN)/python benchmarks/record.py $(BENCHMARK)
+
 clients: $(CLIENTS) ## LangChain and lm-evaluation-harness for test-full, 850 MB
 
 $(CLIENTS): tests/clients.txt
@@ -101,6 +104,10 @@ lesson: install ## execute the lesson, some minutes: docs/tutorial, its outputs 
 
 docs: install ## build the documentation site: build/site/index.html; it needs no network, nor does its reader
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+
+dist: install ## the sdist and the wheel of a release in dist; CONTRIBUTING.md has the steps
+	rm -rf dist
+	$(BIN)/python -m build
 
 clean: ## remove what these targets made, but not your runs
 	rm -rf .venv .venv-bench .venv-clients .venv-wasm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

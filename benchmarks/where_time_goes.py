@@ -1,14 +1,16 @@
 """Where each millisecond of a training step goes, for GRUs of 512 and 1024 units.
 
-    python benchmarks/where_time_goes.py        a table, and docs/performance.png
+    python benchmarks/where_time_goes.py        a table, docs/performance.png, and a line of JSON
 
 PyTorch's profiler counts what each part takes of some steps on 64 streams and 100 characters.
 """
 
 import argparse
+import json
 
 from torch.profiler import ProfilerActivity, profile
 
+from machine import processor
 from training import CASES
 from training_peers import charloom_peer
 
@@ -82,6 +84,7 @@ def main():
         print(f"| {part:46} | {' | '.join(f'{parts[part]:,.1f}' for parts in found.values())} |")
     print(f"| {'all':46} | {' | '.join(f'{sum(parts.values()):,.1f}' for parts in found.values())} |")
     picture(found, options.picture)
+    print(json.dumps({"benchmark": "where_time_goes", "processor": processor(), "milliseconds": found}))
 
 
 if __name__ == "__main__":
