@@ -1,8 +1,8 @@
 r"""Text files cut into partitions: byte ranges that many workers read, each line in exactly one of them.
 
 A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
-is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read to
-cut a file of any size, and every worker finds its own first line.
+is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
+to cut a file of any size, and every worker finds its own first line.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         while at < end and (line := file.readline(LONGEST_LINE + 1)):
             if len(line) > LONGEST_LINE:
                 raise CorpusError(
-                    f"{path}: the line at byte {at:,} is longer than {LONGEST_LINE:,} bytes, the most that one may have. "
+                    f"{path}: the line at byte {at:,} has more than {LONGEST_LINE:,} bytes, the most that one may. "
                     "Score such a text alone, with charloom score, or put line ends into it."
                 )
             yield at, line
