@@ -2,12 +2,13 @@
 
     python benchmarks/bulk.py [MODEL] [--lines 1000000] [--precision int8] [--rounds 1] [--folder DIR] [--price P]
 
-The lines are made anew from the words of the Python language reference and a seed, 50 to 60 characters each, of letters
-that the bundled model knows. One worker and two take turns on a job of their own, each a process with one thread, Dask's
-start included. Then a job of two workers is killed (SIGKILL to all its processes) when half its parts are there, and
-started again; each line must have one row, the parts that were there must not have been touched, and the rows must be
-those of the job that was not killed. Bytes are characters in this text. A terabyte is 10**12 bytes; a price is yours:
-of a core for an hour. A table, then one line of JSON.
+The lines are random words of the Python language reference, 50 to 60 characters each, of letters that the bundled model
+knows; the same ones every time. One worker and two take turns on a job of their own, each a process with one thread,
+Dask's start included; beside the seconds on the clock stand those of the processors (all processes, start and end
+included), which other programs on the machine change less. Then a job of two workers is killed (SIGKILL to all its
+processes) when half its parts are there, and started again; each line must have one row, the parts that were there must
+not have been touched, and the rows must be those of the job that was not killed. Bytes are characters in this text. A
+terabyte is 10**12 bytes; a price is yours: of a core for an hour. A table, then one line of JSON.
 """
 
 import argparse
@@ -48,8 +49,7 @@ def make_lines(path, lines):
                 line = words[next(drawn)]
                 while len(line) < length:
                     line += " " + words[next(drawn)]
-                file.write(line[:length].replace(line[length - 1], "x") if line[length - 1] == " " else line[:length])
-                file.write("\n")
+                file.write(line[:length] + "\n")
             lines -= len(lengths)
 
 
@@ -65,11 +65,17 @@ def start(folder, options, text, workers):
 
 
 def timed(folder, options, text, workers):
-    """Return the seconds that a whole job takes, Python's and Dask's start included."""
-    began = time.perf_counter()
+    """Return the seconds that a whole job takes, Python's and Dask's start included, and those of the processors."""
+    began, used = time.perf_counter(), processor_seconds()
     if start(folder, options, text, workers).wait():
         raise SystemExit("the job failed")
-    return time.perf_counter() - began
+    return time.perf_counter() - began, processor_seconds() - used
+
+
+def processor_seconds():
+    """Return what all processes that this one has started and that have ended have used."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def killed(folder, options, text):
@@ -106,9 +112,13 @@ def compare(options, folder, text):
     seconds = {1: [], 2: []}
     for number in range(options.rounds):
         for workers, found in seconds.items():
-            found.append(timed(folder / f"job-{number}-{workers}", options, text, workers))
-            rate = text.stat().st_size / found[-1]
-            print(f"| {workers} | {found[-1]:.1f} s | {rate:,.0f} characters a second |", flush=True)
+            clock, used = timed(folder / f"job-{number}-{workers}", options, text, workers)
+            found.append((clock, used))
+            rate = text.stat().st_size / clock
+            print(
+                f"| {workers} | {clock:.1f} s | {used:.1f} s of processors | {rate:,.0f} characters a second |",
+                flush=True,
+            )
     return seconds
 
 
@@ -136,14 +146,19 @@ def main():
         size = text.stat().st_size
     if rows != options.lines or not same:
         raise SystemExit(f"{rows} rows of {options.lines} lines, the same as without the kill: {same}")
-    one, two = (statistics.median(found) for found in seconds.values())
+    one, two = (statistics.median(clock for clock, _ in found) for found in seconds.values())
     core_hours = TERABYTE / (size / two / 2) / 3600
-    print(
-        f"two workers are {one / two:.2f} times as fast as one; killed with {there} parts: {rows:,} lines, {rows:,} rows"
-    )
+    print(f"two workers are {one / two:.2f} times as fast as one")
+    print(f"killed when {there} parts were there: {rows:,} rows for {options.lines:,} lines")
     cost = None if options.price is None else core_hours * options.price
     print(f"a terabyte takes {core_hours:,.0f} core-hours" + (f" and costs {cost:,.0f}" if cost is not None else ""))
-    found = {"lines": options.lines, "characters": size, "seconds": seconds, "ratio": one / two, "parts_at_kill": there}
+    found = {
+        "lines": options.lines,
+        "characters": size,
+        "seconds_and_processor_seconds": seconds,
+        "ratio": one / two,
+        "parts_at_kill": there,
+    }
     found |= {"rows": rows, "core_hours_a_terabyte": core_hours, "price": options.price, "cost_a_terabyte": cost}
     print(json.dumps({"benchmark": "bulk", "model": options.model, "precision": options.precision,
                       "processor": processor(), **found}))  # fmt: skip
