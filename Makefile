@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving clients wasm reproduce pretrained lesson clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving bench-bulk clients wasm reproduce pretrained lesson clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-training: install $(BENCH) ## the benchmarks of training, the peers likewi
 
 bench-serving: install ## the benchmark of the server: some minutes
 	$(BIN)/python benchmarks/serving.py
+
+bench-bulk: install ## the benchmark of bulk scoring: a million lines, a quarter of an hour
+	$(BIN)/python benchmarks/bulk.py
 
 clients: $(CLIENTS) ## LangChain and lm-evaluation-harness for test-full, 850 MB
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from charloom import errors
+import charloom.errors as errors
 from charloom.errors import CharloomError, JobError
 from charloom.model.model_file import load_model
 from charloom.runtime.bulk_job import BulkJob, read_job
