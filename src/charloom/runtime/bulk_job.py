@@ -124,7 +124,8 @@ class BulkJob:
     def total(self, key: str) -> float:
         """Return the sum of a number that the last rows of all parts that are there tell, such as "rows"."""
         endings = (self.ending(number) for number in range(self.partitions))
-        return sum(end[key] for end in endings if end is not None)
+        found: float = sum(end[key] for end in endings if end is not None)
+        return found
 
     def check_model(self) -> None:
         """Raise ``JobError`` if the copy of the model is not there, or not what the manifest says."""
