@@ -8,7 +8,8 @@ Dask's start included; beside the seconds on the clock stand those of the proces
 included), which other programs on the machine change less. Then a job of two workers is killed (SIGKILL to all its
 processes) when half its parts are there, and started again; each line must have one row, the parts that were there must
 not have been touched, and the rows must be those of the job that was not killed. Bytes are characters in this text. A
-terabyte is 10**12 bytes; a price is yours: of a core for an hour. A table, then one line of JSON.
+terabyte is 10**12 bytes, its core-hours follow from the processor time of two workers; a price is yours, of one of them.
+A table, then one line of JSON.
 """
 
 import argparse
@@ -147,7 +148,7 @@ def main():
     if rows != options.lines or not same:
         raise SystemExit(f"{rows} rows of {options.lines} lines, the same as without the kill: {same}")
     one, two = (statistics.median(clock for clock, _ in found) for found in seconds.values())
-    core_hours = TERABYTE / (size / two / 2) / 3600
+    core_hours = TERABYTE / size * statistics.median(used for _, used in seconds[2]) / 3600
     print(f"two workers are {one / two:.2f} times as fast as one")
     print(f"killed when {there} parts were there: {rows:,} rows for {options.lines:,} lines")
     cost = None if options.price is None else core_hours * options.price

@@ -169,10 +169,13 @@ def _read(model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: 
     for offset, line in lines:
         text = line_text(line, offset)
         strange = model.vocabulary.unknown(text)
-        if strange and unknown == "error":
+        if not strange:
+            found.append((text, 0))
+            continue
+        if unknown == "error":
             raise _explained(model, text, path, offset)
-        count, instead = sum(map(text.count, strange)), dict.fromkeys(map(ord, strange), stand_in(model.vocabulary))
-        found.append((None if strange and unknown == "mark" else text.translate(instead), count))
+        instead = dict.fromkeys(map(ord, strange), stand_in(model.vocabulary))
+        found.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
     return found
 
 
