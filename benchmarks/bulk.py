@@ -8,7 +8,7 @@ Dask's start included; beside the seconds on the clock stand those of the proces
 included), which other programs on the machine change less. Then a job of two workers is killed (SIGKILL to all its
 processes) when half its parts are there, and started again; each line must have one row, the parts that were there must
 not have been touched, and the rows must be those of the job that was not killed. Bytes are characters in this text. A
-terabyte is 10**12 bytes, its core-hours follow from the processor time of two workers; a price is yours, of one of them.
+terabyte is 10**12 bytes; core-hours are the processor time of the two workers; the price of one is yours.
 A table, then one line of JSON.
 """
 

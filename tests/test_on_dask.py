@@ -14,7 +14,7 @@ import pytest
 
 import charloom
 from charloom.errors import UnknownCharacterError
-from charloom.interop.on_dask import run_on_dask
+from charloom.interop.on_dask import _connected, run_on_dask
 from charloom.runtime.bulk import run_here
 from charloom.runtime.bulk_scoring import score_job
 from charloom.runtime.bulk_writing import writing_job
@@ -78,6 +78,21 @@ def test_the_partition_of_a_worker_that_is_killed_is_done_by_another(book):
     here = score("here")
     run_here(here)
     assert killed and parts(job) == parts(here)
+
+
+def test_processes_of_this_machine_listen_to_this_machine_alone():
+    import psutil
+
+    with _connected(2, None, None) as client:
+        pids = {os.getpid(), *client.run(os.getpid).values()}
+        listening = [
+            socket.laddr.ip
+            for pid in pids
+            for socket in psutil.Process(pid).net_connections("inet")
+            if socket.status == psutil.CONN_LISTEN
+        ]
+    assert len(pids) == 3 and len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}
 
 
 def example(*arguments):
