@@ -10,7 +10,7 @@ PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist clean
+.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ bench-serving: install ## the benchmark of the server: some minutes
 
 record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/benchmarks.md again
 	$(BIN)/python benchmarks/record.py $(BENCHMARK)
+
+bench-bulk: install ## the benchmark of bulk scoring: a million lines, a quarter of an hour
+	$(BIN)/python benchmarks/bulk.py
 
 clients: $(CLIENTS) ## LangChain and lm-evaluation-harness for test-full, 850 MB
 

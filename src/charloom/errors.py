@@ -6,7 +6,8 @@ CharloomError
 │   ├── UnknownCharacterError    a character that is not in a vocabulary
 │   ├── SettingsError            a setting, recipe or number outside what is accepted
 │   ├── ModelFileError           a model file that is damaged or not charloom's
-│   └── RunError                 a run folder that cannot be made, or lacks what was asked of it
+│   ├── RunError                 a run folder that cannot be made, or lacks what was asked of it
+│   └── JobError                 a folder of a bulk job that is another job's, damaged or incomplete
 ├── MissingExtraError            an optional dependency is not installed
 ├── LostProcessError             one of several processes that train together is gone
 ├── HubError                     the Hugging Face Hub cannot be reached, or does not let something be done
@@ -45,6 +46,10 @@ class ModelFileError(InputError):
 
 class RunError(InputError):
     """A run folder cannot be made, or lacks what was asked of it."""
+
+
+class JobError(InputError):
+    """A folder of a bulk job is another job's, damaged or incomplete."""
 
 
 class MissingExtraError(CharloomError):

@@ -189,12 +189,13 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(model: SavedModel, precision: str = "float32") -> Engine:
+def make_engine(model: SavedModel, precision: str = "float32", threads: int | None = None) -> Engine:
     """Return the fastest engine there is for this model on this machine.
 
     Args:
         model: The model.
         precision: "float32", or "int8" for the fast path that gives the same text on every machine.
+        threads: How many the native engine takes at most; as many as there are cores if None.
 
     Raises:
         SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
@@ -204,7 +205,7 @@ def make_engine(model: SavedModel, precision: str = "float32") -> Engine:
     if engine_name() == "native":
         from charloom.runtime.native_engine import NativeEngine
 
-        return NativeEngine(model.architecture, network)
+        return NativeEngine(model.architecture, network, threads)
     from charloom.runtime.numpy_engine import NumpyEngine
 
     return NumpyEngine(model.architecture, network)

@@ -29,10 +29,12 @@ class Model:
 
     Args:
         saved: Architecture, vocabulary, weights and facts.
+        threads: How many the native engine takes at most; as many as there are cores if None.
     """
 
-    def __init__(self, saved: SavedModel) -> None:
+    def __init__(self, saved: SavedModel, threads: int | None = None) -> None:
         self.saved = saved
+        self._threads = threads
         self._engines: dict[str, Engine] = {}
 
     @classmethod
@@ -86,7 +88,7 @@ class Model:
         if precision not in ("float32", "int8"):
             raise SettingsError(f"precision must be float32 or int8; got {precision!r}.")
         if precision not in self._engines:
-            engine: Engine = make_engine(self.saved, precision)
+            engine: Engine = make_engine(self.saved, precision, self._threads)
             if self.saved.lines:
                 engine = LineEngine(engine, int(self.vocabulary.encode("\n")[0]))
             self._engines[precision] = engine

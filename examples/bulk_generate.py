@@ -1,0 +1,63 @@
+"""Write a synthetic set of many texts on several processes or machines.
+
+    python examples/bulk_generate.py shakespeare 10000 -o set --prompt "ROMEO:" --length 300 --workers 2
+
+Text number i is the same however many workers there are; `charloom generate` writes it alone with the seed of its row.
+The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/bulk.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from charloom.errors import CharloomError
+from charloom.interop.on_dask import run_on_dask
+from charloom.runtime.bulk_results import write_rows
+from charloom.runtime.bulk_writing import writing_job
+
+
+def show(done: int, total: int) -> None:
+    """Say how far it is, on one line."""
+    print(f"\r{done:,} of {total:,} partitions", end="", file=sys.stderr, flush=True)
+
+
+def work(options: argparse.Namespace) -> None:
+    """Write the texts, then put them into one file if asked."""
+    job = writing_job(
+        options.output,
+        options.model,
+        options.count,
+        prompt=options.prompt,
+        length=options.length,
+        temperature=options.temperature,
+        seed=options.seed,
+        partition_texts=options.partition_texts,
+    )
+    run_on_dask(job, workers=None if options.scheduler else options.workers, address=options.scheduler, progress=show)
+    print(f"\n{options.count:,} texts in {options.output}")
+    if options.rows:
+        print(f"{write_rows(job, options.rows):,} rows in {options.rows}")
+
+
+def main() -> None:
+    """Read the command line; a mistake is one message."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model")
+    parser.add_argument("count", type=int, metavar="N", help="how many texts")
+    parser.add_argument("-o", "--output", required=True, help="the job's folder")
+    parser.add_argument("--prompt", default="", help="what each text begins with")
+    parser.add_argument("--length", type=int, default=1000, help="characters after it")
+    parser.add_argument("--temperature", type=float, default=0.8)
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same set")
+    parser.add_argument("--partition-texts", type=int, default=1000, help="texts of a partition")
+    parser.add_argument("--workers", type=int, default=1, help="processes on this machine, one thread each")
+    parser.add_argument("--scheduler", help="the address of a Dask scheduler instead")
+    parser.add_argument("--rows", type=Path, help="write all texts to this file of JSON lines")
+    try:
+        work(parser.parse_args())
+    except CharloomError as error:
+        parser.exit(error.exit_code, f"\nerror: {error}\n")
+
+
+if __name__ == "__main__":  # Dask's processes import this file too
+    main()

@@ -1,0 +1,125 @@
+"""Bulk jobs on Dask: partitions mapped over processes and machines.
+
+Dask decides which worker does which partition, and has another one do it when a worker is lost. Between its processes
+go the folder's name, a digest, a number, and back a few more numbers. What Dask sends it sends as pickles, so that
+whoever reaches its ports can run programs there: they are for this machine, or for a network of one's own.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any
+from uuid import uuid4
+
+from charloom.errors import CharloomError, MissingExtraError, SettingsError
+from charloom.runtime.bulk import Progress, check_result, run_partition
+from charloom.runtime.bulk_job import BulkJob
+
+_AHEAD = 2  # partitions a thread is given: one that it does, one that waits
+_RETRIES = 3  # of a partition whose disk failed; so often, too, it may take its worker with it
+
+
+def run_on_dask(
+    job: BulkJob,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    client: Any = None,
+    progress: Progress | None = None,
+) -> None:
+    """Do all partitions whose parts are missing.
+
+    Args:
+        job: What is to be done.
+        workers: How many processes of one thread to start here, reached from this machine alone.
+        address: Or that of a scheduler, such as "tcp://10.0.0.1:8786"; its workers must see the job's folder and its
+            texts at the same paths, and have one thread each.
+        client: Or a ``distributed.Client``.
+        progress: Told how far it is.
+
+    Raises:
+        CharloomError: If a partition cannot be done, or ends every worker that tries; what was done until then stays.
+        MissingExtraError: If dask or distributed is not installed.
+        OSError: If a disk fails, or the scheduler cannot be reached.
+        SettingsError: If not exactly one of workers, address and client is given.
+    """
+    if sum(given is not None for given in (workers, address, client)) != 1:
+        raise SettingsError("Give one of workers, address and client: where the work is to be done.")
+    if workers is not None and (isinstance(workers, bool) or workers < 1):
+        raise SettingsError(f"workers must be 1 or more processes; got {workers!r}.")
+    if find_spec("distributed") is None:
+        raise MissingExtraError("Spreading bulk work needs Dask: pip install 'charloom[bulk]'.")
+    with _connected(workers, address, client) as connected:
+        _map(job, connected, progress)
+    job.finish()
+
+
+def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
+    """Keep every thread busy, and no more partitions in the scheduler than that takes."""
+    report = progress or (lambda _done, _total: None)
+    missing = job.missing()
+    done, waiting = job.partitions - len(missing), iter(missing)
+    report(done, job.partitions)
+    running = _distributed().as_completed(loop=client.loop)
+
+    def fill() -> None:
+        threads = max(1, sum(client.ncores().values()))
+        for number in islice(waiting, max(0, _AHEAD * threads - running.count())):
+            running.add(_submit(client, job, number))
+
+    fill()
+    for future in running:
+        check_result(_result(future))
+        done += 1
+        report(done, job.partitions)
+        fill()
+
+
+def _submit(client: Any, job: BulkJob, number: int) -> Any:
+    # a key of its own each time: whether it is done is told by the part, not by what a scheduler remembers
+    key = f"charloom-{uuid4().hex}-{number}"
+    return client.submit(run_partition, str(job.folder), job.digest, number, key=key, retries=_RETRIES, pure=False)
+
+
+def _result(future: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = future.result()
+    except _distributed().KilledWorker:
+        number = future.key.rpartition("-")[2]
+        raise CharloomError(
+            f"Partition {number} ended every worker that tried it. Has each enough memory for the model? Smaller "
+            "partitions need less; for them make the job anew in another folder."
+        ) from None
+    return found
+
+
+def _distributed() -> Any:
+    """Return Dask's module, which takes a second to load."""
+    return import_module("distributed")
+
+
+@contextmanager
+def _connected(workers: int | None, address: str | None, client: Any) -> Iterator[Any]:
+    if client is not None:
+        yield client
+        return
+    distributed = _distributed()
+    if workers is None:
+        with distributed.Client(address) as connected:
+            yield connected
+        return
+    with (
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        distributed.Client(cluster) as connected,
+    ):
+        yield connected

@@ -1,0 +1,115 @@
+"""What a bulk job has found: its rows in one file, and the lines of a corpus kept by what they cost."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from charloom.errors import JobError
+from charloom.model.run_folder import check_new_file
+from charloom.runtime.bulk_job import BulkJob
+from charloom.runtime.bulk_scoring import place_of
+from charloom.text.partitions import lines_in
+
+_LARGEST_EXPONENT = 700.0  # exp of much more does not fit into a double
+
+
+@dataclass
+class Kept:
+    """What became of the lines that went through a filter.
+
+    Attributes:
+        kept: Lines that were kept.
+        outside: Whose perplexity was outside what was asked for.
+        unscored: That have none: fewer than two characters, or marked.
+    """
+
+    kept: int = 0
+    outside: int = 0
+    unscored: int = 0
+
+
+def kept_lines(
+    job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: Kept | None = None
+) -> Iterator[bytes]:
+    r"""Yield the lines whose perplexity per character is in a range, in their order, as they stand in their files.
+
+    Args:
+        job: A job that is done.
+        least: The least perplexity of a line that is kept.
+        most: The most.
+        unscored: Whether lines without a score are kept.
+        counts: Counts them.
+
+    Raises:
+        JobError: If a part is not there or damaged, or a file is not what was scored.
+    """
+    counts = Kept() if counts is None else counts
+    for number in range(job.partitions):
+        path, partition = place_of(job, number)
+        rows = list(map(json.loads, job.part_rows(number)))
+        lines = [line for _, line in lines_in(path, partition.start, partition.end)]
+        end = job.ending(number)
+        if end is None or hashlib.sha256(b"".join(lines)).hexdigest() != end["source_sha256"]:
+            raise JobError(f"{path} has changed since it was scored. Score it again in another folder.")
+        for row, line in zip(rows, lines, strict=True):
+            if row["nats"] is None:
+                counts.unscored += 1
+                is_kept = unscored
+            else:
+                is_kept = least <= math.exp(min(row["nats"] / row["characters"], _LARGEST_EXPONENT)) <= most
+                counts.outside += not is_kept
+            if is_kept:
+                counts.kept += 1
+                yield line
+
+
+def write_kept(job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False) -> Kept:
+    r"""Write the lines of ``kept_lines`` to a file, each with a ``\n`` at its end; it is there whole or not at all.
+
+    Raises:
+        InputError: If the file exists already.
+        JobError: As ``kept_lines`` does.
+    """
+    counts = Kept()
+    with _new_file(path) as file:
+        for line in kept_lines(job, least, most, unscored, counts):
+            file.write(line if line.endswith(b"\n") else line + b"\n")
+    return counts
+
+
+def write_rows(job: BulkJob, path: Path) -> int:
+    """Write the rows of all parts to one file of JSON lines, in their order, and return how many there are.
+
+    Raises:
+        InputError: If the file exists already.
+        JobError: If a part is not there, or is damaged.
+    """
+    written = 0
+    with _new_file(path) as file:
+        for number in range(job.partitions):
+            rows = job.part_rows(number)
+            file.writelines(row + b"\n" for row in rows)
+            written += len(rows)
+    return written
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that has its name once it is whole; it may be larger than memory."""
+    check_new_file(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

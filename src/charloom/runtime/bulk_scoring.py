@@ -1,0 +1,201 @@
+"""Scoring in bulk: every line of text files of any size, a partition at a time."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
+from charloom.model.run_folder import find_model
+from charloom.runtime.bulk_job import BulkJob, json_row, make_job
+from charloom.runtime.generation import stand_in
+from charloom.runtime.language_model import Model
+from charloom.runtime.options import PRECISIONS
+from charloom.runtime.scoring import Score
+from charloom.text.partitions import (
+    Partition,
+    check_plain_text,
+    line_number,
+    line_text,
+    lines_in,
+    partition_count,
+    partition_of,
+)
+from charloom.text.sources import resolve_sources
+
+PARTITION_BYTES = 4 << 20
+"""Some 25 seconds of one core: what a killed worker loses at most."""
+
+UNKNOWN_LINES = ("mark", "replace", "error")
+
+_TOGETHER = 4096  # lines read before any of them is scored
+_LONG = 1 << 16  # characters of a line that is scored alone: rows beside it would be filled up to its length
+
+
+def score_job(
+    folder: str | os.PathLike[str],
+    model: str,
+    texts: Sequence[str],
+    *,
+    partition_bytes: int = PARTITION_BYTES,
+    precision: str = "int8",
+    unknown: str = "mark",
+) -> BulkJob:
+    r"""Make a job that scores every line of texts, each by itself, or open it where it has been begun.
+
+    A line ends behind its ``\n``; that, or ``\r\n``, is not scored, except by a model of lines, which is asked for its
+    end too. Empty lines have rows as all others do.
+
+    Args:
+        folder: Where the job is, or will be.
+        model: As ``Model.load`` takes it.
+        texts: Plain UTF-8 files, folders of them, or globs.
+        partition_bytes: Of a partition, in [1, 2**40].
+        precision: "int8"; or "float32", which "auto" means.
+        unknown: What becomes of lines with characters that the model does not know, or with bytes that are no UTF-8:
+            "mark": they are not scored, and their rows say how many such characters they have; "replace": the model
+            reads another character instead (see ``stand_in``), and the rows say how many; "error": the job ends.
+
+    Raises:
+        CorpusError: If a text cannot be cut.
+        JobError: If the folder is another job's.
+        ModelFileError: If there is no such model.
+        SettingsError: If an option is not one of these.
+    """
+    if isinstance(partition_bytes, bool) or not 1 <= partition_bytes <= 1 << 40:
+        raise SettingsError(f"partition_bytes must be from 1 to {1 << 40}; got {partition_bytes!r}.")
+    for name, value, accepted in (("precision", precision, PRECISIONS), ("unknown", unknown, UNKNOWN_LINES)):
+        if value not in accepted:
+            raise SettingsError(f"{name} must be one of {', '.join(accepted)}; got {value!r}.")
+    home, source = Path(folder).resolve(), find_model(model)
+    Model.load(str(source))  # a damaged one is refused before anything is made
+    files = [_described(path, home) for path in _files(texts, home)]
+    manifest = {
+        "work": "score",
+        "files": files,
+        "partition_bytes": partition_bytes,
+        "partitions": partition_count([file["bytes"] for file in files], partition_bytes),
+        "options": {"precision": "float32" if precision == "auto" else precision, "unknown": unknown},
+    }
+    return make_job(home, manifest, source.read_bytes())
+
+
+def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
+    """Score the lines of a partition, write its part, and return what the part's last row says of them.
+
+    Raises:
+        CorpusError: If a line is too long.
+        JobError: If the file is not the one that the job was made for.
+        UnknownCharacterError: If the model does not know a character, and that is to be an error.
+    """
+    path, partition = place_of(job, number)
+    options = job.manifest["options"]
+    digest, rows = hashlib.sha256(), []
+    facts: dict[str, Any] = {"characters": 0, "nats": 0.0, "unscored": 0}
+    lines = iter(lines_in(path, partition.start, partition.end))
+    while some := list(islice(lines, _TOGETHER)):
+        digest.update(b"".join(line for _, line in some))
+        found = _read(model, some, options["unknown"], path)
+        scores = _score(model, [text for text, _ in found], options["precision"])
+        for (offset, _), (_, unknown), score in zip(some, found, scores, strict=True):
+            cost = _cost(score)
+            facts["characters"] += cost["characters"]
+            facts["nats"] += cost["nats"] or 0.0
+            facts["unscored"] += cost["nats"] is None
+            rows.append(json_row({"file": partition.file, "offset": offset, **cost, "unknown": unknown}))
+    job.write_part(number, rows, **facts, source_sha256=digest.hexdigest())
+    return {"lines": len(rows), **facts}
+
+
+def _cost(score: Score | None) -> dict[str, Any]:
+    if score is None or not score.characters:
+        return {"characters": 0, "nats": None, "bits_per_char": None}
+    nats, bits = round(score.total_nats, 4), round(score.bits_per_char, 4)
+    return {"characters": score.characters, "nats": nats, "bits_per_char": bits}
+
+
+def _files(texts: Sequence[str], home: Path) -> list[Path]:
+    found: list[Path] = []
+    for source in resolve_sources(list(texts)):
+        if source.path is None or source.kind != "file":
+            raise CorpusError(f"Bulk scoring reads files of text, and {source.name} is none. Name files or folders.")
+        path = source.path.resolve()
+        if path.is_relative_to(home) or any(home.is_relative_to(Path(text).resolve()) for text in texts):
+            raise CorpusError(f"The job's folder {home} would lie among its own texts. Put it beside them.")
+        if path in found:
+            raise CorpusError(f"{source.name} is named twice, and every line is scored once. Name it once.")
+        found.append(path)
+    return found
+
+
+def _described(path: Path, home: Path) -> dict[str, Any]:
+    try:
+        name = Path(os.path.relpath(path, home)).as_posix()
+    except ValueError:  # on another drive of Windows
+        name = str(path)
+    return {"path": name, "bytes": check_plain_text(path), "modified": path.stat().st_mtime_ns}
+
+
+def place_of(job: BulkJob, number: int) -> tuple[Path, Partition]:
+    """Return where the lines of a partition are, once the file has been found to be as long as it was.
+
+    Raises:
+        JobError: If it is not there, or has another length.
+    """
+    files = job.manifest["files"]
+    partition = partition_of([file["bytes"] for file in files], job.manifest["partition_bytes"], number)
+    described = files[partition.file]
+    path = Path(os.path.normpath(job.folder / described["path"]))
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise JobError(
+            f"{path} cannot be read: {error.strerror or error}. All workers must see the same files, and the job's "
+            "folder, at the same paths."
+        ) from None
+    if size != described["bytes"]:
+        raise JobError(f"{path} has {size:,} bytes and had {described['bytes']:,} when the job was made. {_ANEW}")
+    return path, partition
+
+
+_ANEW = "Score it as it is now in another folder."
+
+
+def _read(model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path) -> list[tuple[str | None, int]]:
+    """Return what is scored of each line, None where it is only marked, and how many characters are unknown in it."""
+    found: list[tuple[str | None, int]] = []
+    for offset, line in lines:
+        text = line_text(line, offset)
+        strange = model.vocabulary.unknown(text)
+        if not strange:
+            found.append((text, 0))
+            continue
+        if unknown == "error":
+            raise _explained(model, text, path, offset)
+        instead = dict.fromkeys(map(ord, strange), stand_in(model.vocabulary))
+        found.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
+    return found
+
+
+def _explained(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
+    where = f"{path}, line {line_number(path, offset):,} (at byte {offset:,})"
+    try:
+        model.vocabulary.encode(text)
+    except UnknownCharacterError as error:
+        return UnknownCharacterError(f'{where}: {error} Or have such lines marked: unknown="mark".')
+    raise AssertionError(where)
+
+
+def _score(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:
+    """Return the scores of texts, None for None; very long ones are read alone."""
+    found: list[Score | None] = [None] * len(texts)
+    known = [(i, text) for i, text in enumerate(texts) if text is not None]
+    together = [(i, text) for i, text in known if len(text) <= _LONG]
+    alone = [[(i, text)] for i, text in known if len(text) > _LONG]
+    for group in (together, *alone):
+        scores = model.score_many([text for _, text in group], precision=precision)
+        for (i, _), score in zip(group, scores, strict=True):
+            found[i] = score
+    return found

@@ -1,0 +1,129 @@
+"""Writing in bulk: a synthetic set of many texts, a partition of them at a time, each by its number alone."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from charloom.errors import SettingsError
+from charloom.model.run_folder import find_model
+from charloom.runtime.bulk_job import BulkJob, json_row, make_job
+from charloom.runtime.generation import Request, cursor_behind, go_on, prompt_ids, read_text
+from charloom.runtime.language_model import Model
+from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed
+from charloom.runtime.requests import WritingOptions, make_request
+from charloom.runtime.sampling import allowed_bias
+
+PARTITION_TEXTS = 1000
+
+_TOGETHER = 64  # texts drawn at once: more are hardly faster
+_WORDS = 4  # that Philox makes for one value of its counter
+_KEY = 2  # beside the seed; (seed, 0) draws characters, (seed, 1) the seeds of samples
+
+
+def writing_job(
+    folder: str | os.PathLike[str],
+    model: str,
+    texts: int,
+    *,
+    prompt: str = "",
+    length: int = DEFAULT_LENGTH,
+    temperature: float = DEFAULT_TEMPERATURE,
+    seed: int = 0,
+    partition_texts: int = PARTITION_TEXTS,
+    **options: Unpack[WritingOptions],
+) -> BulkJob:
+    """Make a job that writes many texts, or open it where it has been begun.
+
+    Each row has the text's number, its seed, the text and why it ended. With that seed ``Model.generate`` writes the
+    same text alone: it depends on the job's seed and its number, on nothing else.
+
+    Args:
+        folder: Where the job is, or will be.
+        model: As ``Model.load`` takes it.
+        texts: How many, in [1, 2**53 - 1].
+        prompt: What each begins with.
+        length: How many characters come after it at most; 1 or more.
+        temperature: See ``Sampling``.
+        seed: The same seed gives the same texts.
+        partition_texts: How many a partition has, 1 or more.
+        **options: See ``WritingOptions``.
+
+    Raises:
+        JobError: If the folder is another job's.
+        ModelFileError: If there is no such model.
+        SettingsError: If a number or an option is none that is accepted.
+        UnknownCharacterError: If the prompt, or what is allowed or forbidden, holds a character that the model does
+            not know.
+    """
+    for name, value in (("texts", texts), ("length", length), ("partition_texts", partition_texts)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SEED:
+            raise SettingsError(f"{name} must be a whole number from 1 to {MAX_SEED}; got {value!r}.")
+    asked = {"prompt": prompt, "length": length, "temperature": temperature, **options}
+    request, _ = _request(asked)
+    source = find_model(model)
+    vocabulary = Model.load(str(source)).vocabulary
+    prompt_ids(vocabulary, prompt, request.unknown)
+    allowed_bias(vocabulary, request.sampling)
+    manifest = {
+        "work": "write",
+        "texts": texts,
+        "partition_texts": partition_texts,
+        "partitions": -(-texts // partition_texts),
+        "options": {**asked, "seed": check_seed(seed)},
+    }
+    return make_job(Path(folder).resolve(), manifest, source.read_bytes())
+
+
+def text_seeds(seed: int, first: int, count: int) -> list[int]:
+    """Return the seeds of texts ``first`` to ``first + count - 1``: 53 random bits each, found without those before.
+
+    Args:
+        seed: Of the job.
+        first: The number of the first of them, from 0.
+        count: 0 or more.
+    """
+    generator = np.random.Philox(key=[check_seed(seed), _KEY])
+    generator.advance(first // _WORDS)
+    words = generator.random_raw(first % _WORDS + count)[first % _WORDS :]
+    return [int(word) >> 11 for word in words.tolist()]
+
+
+def write_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
+    """Write the texts of a partition, write its part, and return what the part's last row says of them."""
+    size = job.manifest["partition_texts"]
+    first = number * size
+    count = min(size, job.manifest["texts"] - first)
+    options = dict(job.manifest["options"])
+    seeds = text_seeds(options.pop("seed"), first, count)
+    request, precision = _request(options)
+    rows, characters = [], 0
+    for start in range(0, count, _TOGETHER):
+        some = seeds[start : start + _TOGETHER]
+        written = _texts(model, request, precision, some)
+        for i, (seed, (text, reason)) in enumerate(zip(some, written, strict=True), first + start):
+            rows.append(json_row({"number": i, "seed": seed, "text": text, "finish_reason": reason}))
+            characters += len(text) - len(request.prompt)
+    job.write_part(number, rows, characters=characters)
+    return {"texts": count, "characters": characters}
+
+
+def _request(options: Mapping[str, Any]) -> tuple[Request, str]:
+    others = dict(options)
+    prompt, length, temperature = (others.pop(name) for name in ("prompt", "length", "temperature"))
+    return make_request(prompt, length, temperature, 0, others)
+
+
+def _texts(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
+    """Return the texts of these seeds, and why each ended."""
+    engine, vocabulary = model.engine_for(precision), model.vocabulary
+    ids = prompt_ids(vocabulary, request.prompt, request.unknown)
+    bias = allowed_bias(vocabulary, request.sampling)
+    cursor = cursor_behind(ids, *read_text(engine, ids), request.sampling, np.array(seeds, np.uint64))
+    texts, reasons = [[request.prompt] for _ in seeds], [""] * len(seeds)
+    for piece in go_on(engine, vocabulary, cursor, request, bias):
+        texts[piece.sample].append(piece.text)
+        reasons[piece.sample] = piece.finish_reason or ""
+    return [("".join(text), reason) for text, reason in zip(texts, reasons, strict=True)]

@@ -1,0 +1,130 @@
+r"""Text files cut into partitions: byte ranges that many workers read, each line in exactly one of them.
+
+A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
+is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
+to cut a file of any size, and every worker finds its own first line.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charloom.errors import CorpusError
+from charloom.text.compression import LONGEST_MAGIC, compression_of
+from charloom.text.decoding import looks_binary, marked_encoding
+
+LONGEST_LINE = 1 << 24  # bytes
+"""A longer line is refused: it would be a text that ought to be scored alone."""
+
+_BOM = b"\xef\xbb\xbf"
+_START = 8192  # bytes by which a file is known for what it is
+_SKIPPED = 1 << 20  # bytes of a line of the partition before, read at once
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A byte range of a file.
+
+    Attributes:
+        file: The file's number, from 0.
+        start: The first byte in which a line of this partition may begin.
+        end: The first byte in which none may.
+    """
+
+    file: int
+    start: int
+    end: int
+
+
+def partition_count(sizes: Sequence[int], partition_bytes: int) -> int:
+    """Return how many partitions files of these sizes have: an empty file has none."""
+    return sum(-(-size // partition_bytes) for size in sizes)
+
+
+def partition_of(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
+    """Return a partition by its number: file after file, each from its beginning.
+
+    Args:
+        sizes: Of the files, in bytes.
+        partition_bytes: Bytes of a partition; the last one of a file may have fewer.
+        number: From 0, below ``partition_count``.
+
+    Example:
+        >>> partition_of([10, 0, 25], 10, 3)
+        Partition(file=2, start=20, end=25)
+    """
+    for file, size in enumerate(sizes):
+        here = -(-size // partition_bytes)
+        if number < here:
+            return Partition(file, number * partition_bytes, min((number + 1) * partition_bytes, size))
+        number -= here
+    raise IndexError("there is no such partition")
+
+
+def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    r"""Yield the lines that begin in a byte range, each with the offset of its first byte and with its ``\n``.
+
+    All lines of all ranges of a file, put together, are its bytes.
+
+    Raises:
+        CorpusError: If a line is longer than ``LONGEST_LINE``.
+        OSError: If the file cannot be read.
+    """
+    with path.open("rb") as file:
+        at = 0
+        if start:
+            file.seek(start - 1)
+            while (skipped := file.readline(_SKIPPED)) and not skipped.endswith(b"\n"):
+                pass
+            at = file.tell()
+        while at < end and (line := file.readline(LONGEST_LINE + 1)):
+            if len(line) > LONGEST_LINE:
+                raise CorpusError(
+                    f"{path}: the line at byte {at:,} has more than {LONGEST_LINE:,} bytes, the most that one may. "
+                    "Score such a text alone, with charloom score, or put line ends into it."
+                )
+            yield at, line
+            at += len(line)
+
+
+def line_text(line: bytes, offset: int) -> str:
+    r"""Return a line as text: without its ``\n`` or ``\r\n``, and without a byte order mark where its file begins.
+
+    Bytes that are no UTF-8 become lone surrogates ("surrogateescape"), which only models of bytes know.
+    """
+    if line.endswith(b"\n"):
+        line = line[:-2] if line.endswith(b"\r\n") else line[:-1]
+    if offset == 0:
+        line = line.removeprefix(_BOM)
+    return line.decode("utf-8", "surrogateescape")
+
+
+def line_number(path: Path, offset: int) -> int:
+    """Return which line of its file begins at an offset, from 1; the file is read as far as there."""
+    found = 1
+    with path.open("rb") as file:
+        while offset > 0 and (data := file.read(min(offset, _SKIPPED))):
+            found += data.count(b"\n")
+            offset -= len(data)
+    return found
+
+
+def check_plain_text(path: Path) -> int:
+    """Return the size in bytes of a file that can be cut; it is known by its beginning.
+
+    Raises:
+        CorpusError: If it is not there, is no file, or is compressed, in UTF-16 or UTF-32, or holds NUL bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+            size = file.seek(0, 2)
+    except OSError as error:
+        raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
+    if (packed := compression_of(start[:LONGEST_MAGIC])) is not None:
+        raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
+    if (encoding := marked_encoding(start)) not in (None, "utf-8"):
+        raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")
+    if looks_binary(start):
+        raise CorpusError(f"{path} holds NUL bytes, so it is probably not a text file. Give a plain text file.")
+    return size

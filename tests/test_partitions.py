@@ -1,0 +1,124 @@
+"""Files cut into partitions: every line in exactly one of them, in order, whatever the line ends and the sizes."""
+
+import gzip
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.errors import CorpusError
+from charloom.text import partitions
+from charloom.text.partitions import (
+    Partition,
+    check_plain_text,
+    line_number,
+    line_text,
+    lines_in,
+    partition_count,
+    partition_of,
+)
+
+FILES = st.lists(st.sampled_from([b"", b"a", b"one line", b"\r", "né".encode(), b"x" * 30]), max_size=12)
+ENDS = st.sampled_from([b"\n", b"\r\n"])
+
+
+def cut(folder, contents, partition_bytes):
+    """All lines of all partitions: (file, offset, line)."""
+    paths = [folder / f"{i}.txt" for i in range(len(contents))]
+    for path, data in zip(paths, contents, strict=True):
+        path.write_bytes(data)
+    sizes = [check_plain_text(path) for path in paths]
+    found = []
+    for number in range(partition_count(sizes, partition_bytes)):
+        part = partition_of(sizes, partition_bytes, number)
+        lines = list(lines_in(paths[part.file], part.start, part.end))
+        assert all(part.start <= offset < part.end for offset, _ in lines)
+        found += [(part.file, offset, line) for offset, line in lines]
+    return found
+
+
+def whole(contents):
+    """The same from the bytes at once."""
+    found = []
+    for i, data in enumerate(contents):
+        offset = 0
+        for line in [line + b"\n" for line in data.split(b"\n")[:-1]] + [data.split(b"\n")[-1]]:
+            found += [(i, offset, line)] if line else []
+            offset += len(line)
+    return found
+
+
+@given(
+    st.lists(st.tuples(FILES, ENDS, st.booleans()), min_size=1, max_size=3),
+    st.integers(1, 45),
+)
+def test_every_line_is_in_exactly_one_partition(tmp_path_factory, files, partition_bytes):
+    contents = [end.join(lines) + end * is_ended for lines, end, is_ended in files]
+    assert cut(tmp_path_factory.mktemp("cut"), contents, partition_bytes) == whole(contents)
+
+
+def test_a_line_longer_than_what_is_read_at_once_belongs_where_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_SKIPPED", 3)
+    contents = [b"short\n" + b"y" * 50 + b"\nend"]
+    assert cut(tmp_path, contents, 8) == whole(contents)
+
+
+def test_partitions_are_counted_file_by_file():
+    sizes = [10, 0, 25, 1]
+    found = [partition_of(sizes, 10, number) for number in range(partition_count(sizes, 10))]
+    assert found == [
+        Partition(0, 0, 10),
+        *(Partition(2, at, min(at + 10, 25)) for at in (0, 10, 20)),
+        Partition(3, 0, 1),
+    ]
+    with pytest.raises(IndexError):
+        partition_of(sizes, 10, len(found))
+
+
+def test_a_line_that_is_too_long_is_refused_by_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "LONGEST_LINE", 10)
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"123456789\n1234567890\n")  # ten bytes with its end, and eleven
+    with pytest.raises(CorpusError, match=r"long\.txt: the line at byte 10 has more than 10 bytes"):
+        list(lines_in(path, 0, 20))
+
+
+@pytest.mark.parametrize(
+    ("line", "offset", "text"),
+    [
+        (b"a\n", 5, "a"),
+        (b"a\r\n", 5, "a"),
+        (b"a\r", 5, "a\r"),
+        (b"\n", 5, ""),
+        (b"a\rb\r\r\n", 5, "a\rb\r"),
+        (b"\xef\xbb\xbfa\n", 0, "a"),
+        (b"\xef\xbb\xbfa\n", 5, "\ufeffa"),
+        (b"\xc3\xa9\xff", 5, "é\udcff"),
+    ],
+)
+def test_the_text_of_a_line(line, offset, text):
+    assert line_text(line, offset) == text
+
+
+def test_the_number_of_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions, "_SKIPPED", 4)
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"one\r\n\ntwo\nthree\n")
+    assert [line_number(path, offset) for offset, _ in lines_in(path, 0, 100)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"a text"), r"compressed \(gzip\)"),
+        ("a text".encode("utf-16"), "UTF-16"),
+        (b"a\0b", "NUL bytes"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(tmp_path, data, said):
+    path = tmp_path / "strange.txt"
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match=rf"strange\.txt .*{said}"):
+        check_plain_text(path)
+    with pytest.raises(CorpusError, match="cannot be read"):
+        check_plain_text(tmp_path / "absent.txt")
