@@ -24,8 +24,8 @@ from charloom.training.device import kept_memory
 from charloom.training.evaluation import EvaluationStopped, evaluate
 from charloom.training.history import History
 from charloom.training.loop import Updates
+from charloom.training.model_facts import model_facts
 from charloom.training.preparation import Preparation
-from charloom.training.provenance import model_facts
 from charloom.training.records import (
     CheckpointRecord,
     EvaluationRecord,
