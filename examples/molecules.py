@@ -83,7 +83,7 @@ def parse(smiles: str) -> Molecule:
         ValueError: If it cannot be read, or an atom has more bonds than its valence.
     """
     tokens = re.findall(r"Cl|Br|[CNOSF]|[()=#]|[1-9]", smiles)
-    if "".join(tokens) != smiles or re.search(r"^(?![A-Z])|\((?![A-Z=#])|\)\d|[=#](?![A-Z\d])", smiles):
+    if "".join(tokens) != smiles or re.search(r"^(?![A-Z])|\((?![A-Z=#])|[()][=#]?\d|[=#](?![A-Z\d])", smiles):
         raise ValueError(f"{smiles!r} is no SMILES of {', '.join(VALENCE)}.")
     molecule, here, order = Molecule(), -1, 0
     branches: list[int] = []
@@ -178,6 +178,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of data, training and writing (default: 1)")
     options = parser.parse_args()
     try:
+        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

@@ -141,6 +141,7 @@ def main() -> None:
     if options.output.exists():
         parser.error(f"{options.output} is there already, and is not written over. Name another with --output.")
     try:
+        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed, options.output)
     except charloom.CharloomError as error:
         parser.error(str(error))

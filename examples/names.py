@@ -2,7 +2,7 @@
 
     python examples/names.py
 
-The data are 4,500 names, made here: each people has its own sounds and its own endings. A line is a people and a
+The data are 4,500 names less those that came twice, made here: each people has its own sounds and its own endings. A line is a people and a
 name, so that one model knows all three, and a prompt says whose name is wanted. Names that are in the data are
 thrown away; of the rest the model itself says which are the most typical: those whose letters cost it the fewest bits.
 
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of data, training and writing (default: 1)")
     options = parser.parse_args()
     try:
+        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

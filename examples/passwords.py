@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of data, training and samples (default: 1)")
     options = parser.parse_args()
     try:
+        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

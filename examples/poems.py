@@ -33,8 +33,8 @@ RHYMES = [
 ]  # fmt: skip
 OPENERS = [
     "Above", "Beneath", "Close by", "Down by", "East of", "Far from", "Going by", "Here by", "In", "Just by",
-    "Keeping to", "Low by", "Minding", "Near", "On", "Past", "Quiet by", "Round", "South of", "Turning to", "Under", "Visiting",
-    "West of", "Yearning for",
+    "Keeping to", "Low by", "Minding", "Near", "On", "Past", "Quiet by", "Round", "South of", "Turning to", "Under",
+    "Visiting", "West of", "Yearning for",
 ]  # fmt: skip
 ADJECTIVES = ["old", "red", "cold", "blue", "calm", "dark", "pale", "warm", "wild", "small", "golden", "hollow"]
 NOUNS = ["weaver", "miller", "river", "garden", "baker", "boat", "hound", "lamp", "owl", "fiddler", "clock", "window"]
@@ -114,6 +114,7 @@ def main() -> None:
     if not options.word or not set(options.word) <= letters:
         parser.error(f"--word must be of the letters {''.join(sorted(letters))}; got {options.word!r}.")
     try:
+        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed, options.word)
     except charloom.CharloomError as error:
         parser.error(str(error))
