@@ -210,8 +210,8 @@ def test_poems_rhyme_in_pairs(script):
 
 @pytest.mark.parametrize(("line", "right"), [
     ("river Lawen", True), ("river Laewen", True), ("river Lanelnor", True), ("hill Grakrum", True),
-    ("sea Mailani", True), ("sea Lawen", False), ("river Wen", False), ("hill Grakrumx", False), ("river Lanalawen", True),
-    ("river Lalalalawen", False),
+    ("sea Mailani", True), ("sea Lawen", False), ("river Wen", False), ("hill Grakrumx", False),
+    ("river Lanalawen", True), ("river Lalalalawen", False),
 ])  # fmt: skip
 def test_names_keep_to_the_sounds_of_their_people(script, line, right):
     assert script("names").lawful([line]) == right
