@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import charloom
 
-MOLECULES, WRITTEN, SHOWN = 8000, 500, 8
+MOLECULES, WRITTEN, ASKED, SHOWN = 8000, 500, 100, 8  # in the data, written freely and after a ring, printed
 VALENCE = {"C": 4, "N": 3, "O": 2, "S": 2, "F": 1, "Cl": 1, "Br": 1}
 MASS = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06, "F": 18.998, "Cl": 35.45, "Br": 79.904}
 CORES = [
@@ -139,12 +139,12 @@ def make_data(seed: int, count: int = MOLECULES) -> list[str]:
     return sorted(found)
 
 
-def valid(lines: list[str]) -> dict[str, Molecule]:
-    """Return the molecules of those lines that are valid."""
-    found = {}
+def valid(lines: list[str]) -> list[tuple[str, Molecule]]:
+    """Return those lines that are valid, with their molecules."""
+    found = []
     for line in lines:
         try:
-            found[line] = parse(line)
+            found.append((line, parse(line)))
         except ValueError:
             continue
     return found
@@ -155,19 +155,18 @@ def run(minutes: float, seed: int) -> None:
     data, rng = make_data(seed), random.Random(seed)
     corpus = charloom.Corpus("\n".join(data), "molecules", text_format=charloom.TextFormat(lines=True))
     model = charloom.train(corpus, minutes=minutes, seed=seed)
-    known = {molecule.fingerprint() for molecule in valid(data).values()}
+    known = {molecule.fingerprint() for _, molecule in valid(data)}
     lines = model.generate(length=200 * WRITTEN, temperature=1.0, seed=seed, max_lines=WRITTEN).split("\n")[:WRITTEN]
-    good = [line for line in lines if valid([line])]
-    new = [line for line in good if parse(line).fingerprint() not in known]
+    good = [molecule.fingerprint() for _, molecule in valid(lines)]
+    new = [one for one in good if one not in known]
     mixed = valid(["".join(rng.sample(line, len(line))) for line in lines])
-    print(
-        f"valid: {len(good) / len(lines):.1%} of {len(lines)} written, {len(mixed) / len(lines):.1%} of them shuffled"
-    )
-    print(f"new: {len(new) / max(1, len(good)):.1%} of the valid")
-    asked = valid([model.generate(RING, 80, 1.0, seed + i, stop="\n") for i in range(WRITTEN // 5)])
-    print(f"{len(asked)} different valid ones begin with {RING}; the lightest new ones:")
-    wanted = {m.fingerprint(): (m.formula(), line) for line, m in asked.items() if m.fingerprint() not in known}
-    for (formula, mass), line in sorted(wanted.values(), key=lambda one: one[0][1])[:SHOWN]:
+    shares = [len(found) / len(lines) for found in (good, mixed)]
+    print(f"valid: {shares[0]:.1%} of {len(lines)} written, {shares[1]:.1%} of them shuffled")
+    print(f"new: {len(new) / max(1, len(good)):.1%} of the valid; {len(set(new))} different molecules")
+    asked = valid([model.generate(RING, 80, 1.0, seed + i, stop="\n") for i in range(ASKED)])
+    wanted = {m.fingerprint(): (*m.formula(), line) for line, m in asked if m.fingerprint() not in known}
+    print(f"asked for: {len(wanted)} new ones begin with {RING}, of {ASKED} written; the lightest:")
+    for formula, mass, line in sorted(wanted.values(), key=lambda one: one[1])[:SHOWN]:
         print(f"{mass:7.2f} g/mol  {formula:<14} {line}")
 
 

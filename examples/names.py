@@ -3,9 +3,9 @@
     python examples/names.py
 
 The data are made here: 1,500 names of each people, less those that came twice. Each people has its own sounds and its
-own endings. A line is a people and a name, so that one model knows all three, and a prompt says whose name is wanted. Names
-that are in the data are thrown away; of the rest the model itself says which are the most typical: those whose letters
-cost it the fewest bits.
+own endings. A line is a people and a name, so that one model knows all three, and a prompt says whose name is wanted.
+Names that are in the data are thrown away; of the rest the model itself says which are the most typical: those whose
+letters cost it the fewest bits.
 
 What comes out: names for each people, how many of all that were written are new, and how many of the new keep to the
 sounds of their people, which this script can check, beside the same letters in any order. Half a minute of training.
