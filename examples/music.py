@@ -79,18 +79,26 @@ def bars_right(tune: str) -> list[bool]:
     Raises:
         ValueError: If the head lacks metre, unit of length or key.
     """
-    head = dict(re.findall(r"^([MLK]):(\S+)$", tune, re.M))
+    before, _, after = tune.partition("\nK:")
+    key, _, body = after.partition("\n")
+    head = {**dict(re.findall(r"^([ML]):(\S+)$", before, re.M)), **({"K": key} if key else {})}
     if set(head) != set("MLK") or not all(re.fullmatch(r"[1-9]\d?/[1-9]\d?", head[name]) for name in "ML"):
         raise ValueError("A tune has lines M:, L: and K:, as in M:3/4, L:1/8, K:G.")
     wanted = Fraction(head["M"]) / Fraction(head["L"])
     right = []
-    for bar in re.split(r"\||\n", tune.partition("\nK:")[2].partition("\n")[2]):
+    for bar in re.split(r"\||\n", body):
         if bar.strip(" :]"):
             try:
                 right.append(length_of(bar.strip(":")) == wanted)
             except ValueError:
                 right.append(False)
     return right
+
+
+def whole(tune: str) -> bool:
+    """Return whether a tune has as many bars as those of the data, all of the right length."""
+    right = bars_right(tune)
+    return len(right) == 2 * BARS and all(right)
 
 
 def shuffled(tune: str, rng: random.Random) -> str:
@@ -103,10 +111,9 @@ def shuffled(tune: str, rng: random.Random) -> str:
 
 def report(name: str, tunes: list[str]) -> None:
     """Print how many bars and tunes are right."""
-    judged = [bars_right(tune) for tune in tunes]
-    bars = [right for tune in judged for right in tune]
-    whole = sum(len(tune) == 2 * BARS and all(tune) for tune in judged)
-    print(f"{name}: {sum(bars) / max(1, len(bars)):.1%} of {len(bars)} bars, {whole} of {len(tunes)} tunes right")
+    bars = [right for tune in tunes for right in bars_right(tune)]
+    right = sum(map(whole, tunes))
+    print(f"{name}: {sum(bars) / max(1, len(bars)):.1%} of {len(bars)} bars, {right} of {len(tunes)} tunes right")
 
 
 def run(minutes: float, seed: int, output: Path) -> None:
@@ -114,18 +121,17 @@ def run(minutes: float, seed: int, output: Path) -> None:
     rng = random.Random(seed)
     data = [make_tune(rng) for _ in range(TUNES)]
     model = charloom.train(charloom.Corpus("\n\n".join(data) + "\n\n", "music"), minutes=minutes, seed=seed)
-    known = {tune.split("K:")[1] for tune in data}
+    known = {tune.split("\nK:")[1] for tune in data}
     written: list[str] = []
     for metre in METRES:
         head = f"X:1\nT:The {rng.choice(WHO)}'s Loom\nM:{metre}\nL:1/8\nK:"
-        tunes = [
-            model.generate(f"{head}{rng.choice(list(KEYS))}\n", 300, 0.8, seed + i, stop="\n\n") for i in range(WRITTEN)
-        ]
+        prompts = [f"{head}{rng.choice(list(KEYS))}\n" for _ in range(WRITTEN)]
+        tunes = [model.generate(prompt, 300, 0.8, seed + i, stop="\n\n") for i, prompt in enumerate(prompts)]
         report(metre, tunes)
         written += tunes
     report("all", written)
     report("shuffled", [shuffled(tune, rng) for tune in written])
-    right = [tune for tune in written if all(bars_right(tune)) and tune.split("K:")[1] not in known]
+    right = [tune for tune in written if whole(tune) and tune.split("\nK:")[1] not in known]
     output.write_text("\n\n".join(tune.replace("X:1\n", f"X:{i + 1}\n") for i, tune in enumerate(right)) + "\n")
     print(f"{len(right)} new tunes that are right in all bars are in {output}" + ("; the first:" if right else "."))
     print("".join(right[:1]))
@@ -140,6 +146,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.output.exists():
         parser.error(f"{options.output} is there already, and is not written over. Name another with --output.")
+    if not options.output.parent.is_dir():
+        parser.error(f"--output: there is no folder {options.output.parent}. Make it, or name a file in another.")
     try:
         charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
         run(options.minutes, options.seed, options.output)

@@ -95,6 +95,10 @@ def test_bars_are_judged_by_the_metre(script):
     assert music.bars_right(reel.replace("c2A2 A2BA", "c2A2 A2B")).index(False) == 3
     assert not any(music.bars_right(reel.replace("M:4/4", "M:6/8")))
     assert music.bars_right(reel.replace("dedB|d", "dedX|d", 1))[0] is False
+    assert music.whole(reel) and not music.whole(reel + "\nGABc dedB|") and not music.whole("M:4/4\nL:1/8\nK:G\n")
+    assert music.bars_right("M:4/4\nL:1/8\nK:G\nG8|\nM:6/8\nG6|") == [True, False, False], (
+        "the head alone says the metre"
+    )
     for head in ("M:4/4\nL:1/8\nA|", "M:4/0\nL:1/8\nK:G\nA|", "L:1/8\nK:G\nA|"):
         with pytest.raises(ValueError, match="lines M:, L: and K:"):
             music.bars_right(head)
@@ -261,7 +265,12 @@ def test_wrong_arguments_end_with_2(script, name, arguments, monkeypatch, capsys
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("music", ["--output", "there.abc"]), ("poems", ["--word", "loom"]), ("poems", ["--word", ""])],
+    [
+        ("music", ["--output", "there.abc"]),
+        ("music", ["--output", "nowhere/tunes.abc"]),
+        ("poems", ["--word", "loom"]),
+        ("poems", ["--word", ""]),
+    ],
 )
 def test_what_cannot_be_done_is_said_first(script, name, arguments, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -275,7 +284,7 @@ def test_what_cannot_be_done_is_said_first(script, name, arguments, monkeypatch,
 
 def shape(text):
     """A text's lines that tell figures, every number in them a 0."""
-    return [re.sub(r"\d[\d.,]*", "0", line) for line in text.splitlines() if re.search(r"^[\w ,]+: .*\d", line)]
+    return [re.sub(r"\d[\d.,]*", "0", line) for line in text.splitlines() if re.match(r"\w[\w ,/]*: .*\d|AUC ", line)]
 
 
 # What each prints last, and which of its numbers must be above which: the figure, and the same by chance.
