@@ -25,7 +25,7 @@ MOST_SAMPLES = 100
 MOST_PROMPTS = 20
 MOST_TITLE = 200  # characters
 
-_PLAYGROUND = files("charloom").joinpath("serve", "playground")
+_PLAYGROUND = files(__package__).joinpath("playground")
 _OWN = ("alphabet.js", "reading.js", "desk.js", "server.js", "about.js")
 _PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Begin with" hidden></div>\n'
 
