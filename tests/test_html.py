@@ -147,7 +147,7 @@ def test_samples_are_what_generate_writes_for_their_seeds(page, bundled):
 
 def test_several_models_have_names_of_their_own(bundled):
     elements = Elements(make_page([bundled, bundled, tiny_saved(), bundled]))
-    names = ["shakespeare", "shakespeare 2", "model", "shakespeare 3"]
+    names = ["shakespeare", "shakespeare-2", "model", "shakespeare-3"]
     assert [one["id"] for one in json.loads(elements.data("contents"))["models"]] == names
     assert [text for _, text in elements.all("h2") if text != "Keys"] == names
     assert elements.all("title") == [({}, ", ".join(names))]

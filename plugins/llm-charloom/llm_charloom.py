@@ -9,6 +9,7 @@ import llm
 from pydantic import Field
 
 import charloom
+from charloom.model.naming import free_name
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 
 MODELS = "CHARLOOM_MODELS"
@@ -35,12 +36,7 @@ def named(listed: str) -> dict[str, str]:
     """
     found = {name: name for name in BUNDLED}
     for source in filter(None, listed.split(os.pathsep)):
-        name = wanted = Path(source).name.removesuffix(_SUFFIX)
-        number = 1
-        while name in found:
-            number += 1
-            name = f"{wanted}-{number}"
-        found[name] = source
+        found[free_name(Path(source).name.removesuffix(_SUFFIX), found.__contains__)] = source
     return found
 
 

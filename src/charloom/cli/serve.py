@@ -125,15 +125,12 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 
 def _load(models: Sequence[str]) -> dict[str, Model]:
     """Return models by the names under which they are served."""
+    from charloom.model.naming import free_name
     from charloom.runtime.language_model import Model
 
     loaded: dict[str, Model] = {}
     for argument in models:
         model = Model.load(argument)
-        name = base = Path(argument).name.removesuffix(".safetensors") or Path(argument).resolve().name
-        number = 1
-        while name in loaded:
-            number += 1
-            name = f"{base}-{number}"
-        loaded[name] = model
+        name = Path(argument).name.removesuffix(".safetensors") or Path(argument).resolve().name
+        loaded[free_name(name, loaded.__contains__)] = model
     return loaded

@@ -7,6 +7,7 @@ from typing import Any
 
 from charloom.interop.portrait import facts_in_words, seen, write_samples
 from charloom.model.model_file import SavedModel
+from charloom.model.naming import free_name
 from charloom.runtime.options import DEFAULT_TEMPERATURE
 
 
@@ -28,13 +29,10 @@ class Named:
 
 
 def name_them(saved_models: Sequence[SavedModel]) -> list[Named]:
-    """Return models under the names of their corpora; of equal names the second has a 2 behind it."""
+    """Return models under the names of their corpora; of equal names the second has -2 behind it."""
     named: dict[str, Named] = {}
     for saved in saved_models:
-        plain = str(saved.facts.get("corpus") or "model")
-        name, number = plain, 2
-        while name in named:
-            name, number = f"{plain} {number}", number + 1
+        name = free_name(str(saved.facts.get("corpus") or "model"), named.__contains__)
         named[name] = Named(name, saved)
     return list(named.values())
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
+from charloom.model.naming import free_name
 
 MODEL = f"model{SUFFIX}"
 CHECKPOINTS = "checkpoints"
@@ -53,7 +54,7 @@ def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
     Raises:
         RunError: If the folder asked for exists already, or cannot be made or written to.
     """
-    folder = Path(asked) if asked is not None else next(_free_names(Path("runs"), corpus))
+    folder = Path(asked) if asked is not None else _free_folder(Path("runs"), corpus)
     is_ours = not folder.exists()
     try:
         try:
@@ -145,13 +146,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _free_names(parent: Path, corpus: str) -> Iterator[Path]:
-    number = 1
-    while True:
-        path = parent / (corpus if number == 1 else f"{corpus}-{number}")
-        if not path.exists():
-            yield path
-        number += 1
+def _free_folder(parent: Path, corpus: str) -> Path:
+    return parent / free_name(corpus, lambda name: (parent / name).exists())
 
 
 def _exists(folder: Path) -> str:
