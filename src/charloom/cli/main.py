@@ -14,7 +14,7 @@ from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
 
-COMMANDS = ("train", "generate", "score", "report", "corpus", "info", "serve", "export", "import", "doctor")
+COMMANDS = ("train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "doctor")
 """In the order in which they are used, not of the alphabet; each is a module of that name, but for ``_MODULES``."""
 
 _MODULES = {"import": "importing"}  # a word that no module of Python can be called

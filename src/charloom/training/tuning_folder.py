@@ -35,6 +35,7 @@ PAGE = "tuning.html"
 
 _BEAT_SECONDS = 10.0
 _SILENT_SECONDS = 120.0  # after so long without a sign of life a training is taken for dead
+_MAKING_SECONDS = 5.0
 _DEATHS = 2  # of trainings with the same settings, before they are not tried again
 _SHARES = 1000  # Optuna numbers a trial's losses; the number is the share of the training in thousandths
 
@@ -208,6 +209,8 @@ def open_tuning_folder(path: Path) -> TuningFolder:
     try:
         _mend(path / JOURNAL)
         studies = _studies(path, create=False)
+        while "task" not in studies[0].user_attrs and time.time() - (path / JOURNAL).stat().st_mtime < _MAKING_SECONDS:
+            time.sleep(0.1)  # somebody is just making it
         task = TuningTask.from_dict(studies[0].user_attrs["task"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(

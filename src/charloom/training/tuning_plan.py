@@ -1,4 +1,4 @@
-"""What a search begins with: how long its trainings take, what is fixed, what is varied; and its result's settings."""
+"""What a search begins with: how long its trainings take, what is fixed, what is varied."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from charloom.plan.search_space import axes_around
 from charloom.plan.settings import Settings
 from charloom.text.corpus import Corpus
 from charloom.training.preparation import prepare
-from charloom.training.tuning_records import Trial, TuningTask
+from charloom.training.tuning_records import TuningTask
 
 _TRAININGS = 12  # in the time there is, where nothing else says how long one takes: ten to search, two to check
 _NEVER_BY_STEPS = 10**12  # a checkpoint at the end and one a minute is enough
@@ -78,12 +78,6 @@ def seconds_to_check(task: TuningTask, at_once: int, hours: float) -> float:
     a_training = task.plan.minutes * 60
     needed = a_training * (1 if at_once > 1 else 2)
     return needed if hours * 3600 >= 2 * needed + a_training else 0.0
-
-
-def result(task: TuningTask, trial: Trial) -> Settings:
-    """Return the settings of a trial as a recipe has them."""
-    settings = task.settings(trial.place)
-    return settings.with_values({"warmup_steps": trial.facts.get("warmup_steps", settings.warmup_steps)})
 
 
 def trial_recipe(task: TuningTask, settings: Settings) -> Recipe:

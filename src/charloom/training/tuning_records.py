@@ -54,6 +54,11 @@ class TuningTask:
         """Return the settings of a trial."""
         return settings_at(self.plan, self.axes, place)
 
+    def result(self, trial: "Trial") -> Settings:
+        """Return the settings of a trial as a recipe has them: with the warm-up that it had."""
+        settings = self.settings(trial.place)
+        return settings.with_values({"warmup_steps": trial.facts.get("warmup_steps", settings.warmup_steps)})
+
 
 @dataclass(frozen=True)
 class Trial:
