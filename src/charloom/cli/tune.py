@@ -91,8 +91,8 @@ def command(
     charloom tune my_book.txt --hours 0.5
     charloom train my_book.txt --recipe tuning/my_book/recipe.toml
 
-    The folder is tuning/<corpus>, -2, -3 ... if it is not named. Ctrl-C ends a search after all has been written down; -o
-    with its folder goes on with it, also while another process works there.
+    The folder is tuning/<corpus>, -2, -3 ... if it is not named. Ctrl-C ends a search after all has been written
+    down; -o with its folder goes on with it, also while another process works there.
     """
     from charloom.cli.reading import read_corpus
     from charloom.cli.train import choose_recipe
@@ -134,7 +134,7 @@ def _chosen(assignments: tuple[str, ...], seed: int | None) -> dict[str, Any]:
 def _check_numbers(hours: float, minutes: float | None, workers: int, sources: tuple[str, ...]) -> None:
     if not 0 < hours <= _MOST_HOURS:
         raise SettingsError(f"--hours must be above 0 and at most {_MOST_HOURS:,.0f}; got {hours}.")
-    if minutes is not None and not (0 < minutes and math.isfinite(minutes)):
+    if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise SettingsError(f"--minutes must be above 0; got {minutes}.")
     if not 1 <= workers <= _MOST_WORKERS:
         raise SettingsError(f"--workers must be from 1 to {_MOST_WORKERS}; got {workers}.")
@@ -196,9 +196,11 @@ def _work(corpus: Corpus, output: str, device: str, until: float, checked: int |
     from charloom.cli.tuning_workers import end_with_parent
     from charloom.training.tuning import check, search
     from charloom.training.tuning_folder import open_tuning_folder
+    from charloom.training.tuning_plan import warm_up
 
     end_with_parent()
     folder = open_tuning_folder(Path(output))
+    warm_up(folder.task, corpus, device)
     with stop_flag() as flag:
         flag.can_wait = True
         trials = (
@@ -249,8 +251,10 @@ def _seconds_to_check(asked: Search, hours: float) -> float:
 def _trials(asked: Search, until: float, flag: StopFlag) -> Iterator[Trial]:
     from charloom.cli.tuning_workers import follow
     from charloom.training.tuning import search
+    from charloom.training.tuning_plan import warm_up
 
     if asked.workers == 1:
+        warm_up(asked.folder.task, asked.corpus, asked.device)
         return search(asked.folder, asked.corpus, until, asked.device, flag)
     commands = [_worker_command(asked, until)] * asked.workers
     return follow(asked.folder.trials, commands, asked.workers, flag)

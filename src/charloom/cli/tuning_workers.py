@@ -64,7 +64,7 @@ def end_with_parent() -> None:
 
 
 def _wait_for_end() -> None:
-    sys.stdin.buffer.read()  # returns when nobody can write any more
+    os.read(0, 1)  # returns when nobody can write any more
     os.kill(os.getpid(), signal.SIGTERM)
 
 

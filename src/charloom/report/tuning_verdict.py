@@ -33,8 +33,8 @@ def tuning_verdict(task: TuningTask, found: Outcome, trials: int) -> list[str]:
         ]
     return [
         f"It could not beat {name}'s plan: trial {best.number} had {_nats(best)} and the plan {_nats(plan)}, but "
-        f"trained once more, with another seed, it reaches {_nats(found.best_check)} and the plan {_nats(found.plan_check)}. "
-        f"{_BY_CHANCE}. Keep {name}."
+        f"trained once more, with another seed, it reaches {_nats(found.best_check)} and the plan "
+        f"{_nats(found.plan_check)}. {_BY_CHANCE}. Keep {name}."
     ]
 
 

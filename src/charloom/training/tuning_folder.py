@@ -125,10 +125,10 @@ class Ledger:
         sign, ended = self._alive / f"{self.folder.name}-{number}", Event()
 
         def beat() -> None:
-            sign.touch()
             while not ended.wait(_BEAT_SECONDS):
                 sign.touch()
 
+        sign.touch()
         thread = Thread(target=beat, name="sign of life", daemon=True)
         thread.start()
         try:

@@ -9,7 +9,7 @@ from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.search_space import axes_around
 from charloom.plan.settings import Settings
 from charloom.text.corpus import Corpus
-from charloom.training.preparation import prepare
+from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare
 from charloom.training.tuning_records import TuningTask
 
 _TRAININGS = 12  # in the time there is, where nothing else says how long one takes: ten to search, two to check
@@ -78,6 +78,16 @@ def seconds_to_check(task: TuningTask, at_once: int, hours: float) -> float:
     a_training = task.plan.minutes * 60
     needed = a_training * (1 if at_once > 1 else 2)
     return needed if hours * 3600 >= 2 * needed + a_training else 0.0
+
+
+def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
+    """Do once what the first training of a process is slowed down by: libraries are loaded, memory is taken.
+
+    Measured with trainings of 6 seconds: the first then has three seconds less than the others, and it is the plan's.
+    """
+    ready = prepare(corpus, trial_recipe(task, task.plan), device)
+    first_evaluation(ready, ready.make_network())
+    measure_step_seconds(ready, task.plan.minutes * 60)
 
 
 def trial_recipe(task: TuningTask, settings: Settings) -> Recipe:
