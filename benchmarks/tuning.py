@@ -38,6 +38,7 @@ class Trials:
         self.known, self.folders = {}, count()
 
     def loss(self, place):
+        """Return the lowest held-out loss of a training at a place."""
         key = tuple(sorted(place.items()))
         if key not in self.known:
             self.known[key] = self._train(settings_at(self.plan, self.axes, place))
@@ -109,7 +110,11 @@ def main():
             found.setdefault(way, []).append(losses)
             lowest = np.minimum.accumulate(losses)
             print(f"{way:22} {seed}  {' '.join(f'{loss:.4f}' for loss in lowest)}", flush=True)
-    print(json.dumps({"trials": options.trials, "seconds": options.seconds, "plan": trials.plan.to_dict(), "losses": found}))
+    print(
+        json.dumps(
+            {"trials": options.trials, "seconds": options.seconds, "plan": trials.plan.to_dict(), "losses": found}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -257,8 +257,8 @@ def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
     def bad(_settings):
         raise NonFiniteError("not finite")
 
-    folder = searched(tmp_path / "u", 1, FakeTraining(bad))
-    assert (folder.trials.trials()[0].state, folder.trials.trials()[0].reason) == ("pruned", "it diverged")
+    with pytest.raises(charloom.CharloomError, match="auto's plan itself could not be trained: it diverged"):
+        searched(tmp_path / "u", 2, FakeTraining(bad))
 
 
 # --- what it comes to
@@ -334,7 +334,9 @@ def test_ticks_are_round_and_inside():
 
 @pytest.mark.parametrize(("hours", "at_once", "kept"), [(0.5, 1, 300), (0.5, 2, 150), (0.2, 1, 0), (0.21, 1, 300)])
 def test_the_time_for_the_check_is_kept_if_there_is_any(hours, at_once, kept):
-    assert seconds_to_check(make_task(replace(PLAN, minutes=2.5)), at_once, hours) == kept
+    task = make_task(replace(PLAN, minutes=2.5))
+    assert seconds_to_check(task, at_once, hours) == kept
+    assert seconds_to_check(task, 1, 0.09, has_found=True) == 300 and seconds_to_check(task, 1, 0.08, True) == 0
 
 
 @pytest.mark.slow

@@ -244,8 +244,11 @@ def _show(asked: Search, hours: float, as_json: bool, quiet: bool) -> None:
 
 def _seconds_to_check(asked: Search, hours: float) -> float:
     from charloom.training.tuning_plan import seconds_to_check
+    from charloom.training.tuning_records import outcome
 
-    return seconds_to_check(asked.folder.task, asked.workers, hours)
+    found = outcome(asked.folder.trials.trials(), ())
+    has_found = found.plan is not None and found.best != found.plan
+    return seconds_to_check(asked.folder.task, asked.workers, hours, has_found)
 
 
 def _trials(asked: Search, until: float, flag: StopFlag) -> Iterator[Trial]:

@@ -84,11 +84,13 @@ def _commands(folder: TuningFolder, found: Outcome, sources: Sequence[str], inte
     if found.winner is not None:
         recipe = shlex.quote(str(folder.path / RECIPE))
         commands["To train with its recipe:"] = f"charloom train {corpus} --recipe {recipe}"
+    path = shlex.quote(str(folder.path))
+    same = "with the options of text and settings you gave"
     if interrupted:
-        path = shlex.quote(str(folder.path))
-        commands["To go on, with the options of text and settings you gave:"] = (
-            f"charloom tune {corpus} -o {path} --hours 0.5"
-        )
+        commands[f"To go on, {same}:"] = f"charloom tune {corpus} -o {path} --hours 0.5"
+    elif found.plan is not None and not found.is_checked:
+        hours = 2.2 * folder.task.plan.minutes / 60
+        commands[f"To check it, {same}:"] = f"charloom tune {corpus} -o {path} --hours {hours:.2g}"
     return commands
 
 

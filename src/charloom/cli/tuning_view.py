@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Self
 
-from rich.console import Console
 from rich.status import Status
 
+from charloom.cli.training_view import PatientConsole
 from charloom.plan.search_space import differences
 from charloom.training.tuning_folder import TuningFolder
 from charloom.training.tuning_records import Trial, TuningTask
@@ -27,7 +28,9 @@ class TuningView:
         quiet: Whether nothing is shown.
     """
 
-    def __init__(self, folder: TuningFolder, until: float, reserved: float, console: Console, quiet: bool) -> None:
+    def __init__(
+        self, folder: TuningFolder, until: float, reserved: float, console: PatientConsole, quiet: bool
+    ) -> None:
         self._task = folder.task
         self._until = until
         self._console = console
@@ -84,13 +87,15 @@ class TuningView:
         return f"{what}{changes}: {state}"
 
     def _print(self, text: str) -> None:
-        if not self._quiet:
+        if self._quiet:
+            return
+        with suppress(OSError):  # nobody looks any more: the search is worth more than its picture
             self._console.print(text, soft_wrap=True)
 
 
 def make_tuning_view(folder: TuningFolder, until: float, reserved: float, quiet: bool) -> TuningView:
     """Return the view of a search; see ``TuningView``."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    console = PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
     return TuningView(folder, until, reserved, console, quiet)
 
 

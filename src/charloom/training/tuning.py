@@ -15,7 +15,7 @@ from charloom.training.records import CheckpointRecord, EvaluationRecord, EventR
 from charloom.training.run import run_training
 from charloom.training.tuning_folder import Ledger, TuningFolder, report
 from charloom.training.tuning_plan import trial_recipe
-from charloom.training.tuning_records import State, Trial, outcome
+from charloom.training.tuning_records import State, Trial, TuningTask
 
 if TYPE_CHECKING:
     import optuna
@@ -56,19 +56,30 @@ def search(
 
     Yields:
         A trial, whenever it has begun, was evaluated or has ended.
+
+    Raises:
+        CharloomError: If the plan itself cannot be trained, so that there is nothing to compare with.
     """
     ledger, task = folder.trials, folder.task
     while not stop() and time.time() + task.plan.minutes * 60 <= until:
         for number in ledger.give_up_dead():
             yield ledger.trial(number)
+        _check_plan(ledger.trials(), task)
         trial = next_trial(ledger, task)
         ledger.begin(trial)
         settings = task.settings(ledger.trial(trial.number).place)
         is_plan = ledger.trial(trial.number).place == ledger.trial(0).place
         yield from _one(ledger, trial, corpus, trial_recipe(task, settings), device, stop, train, may_prune=not is_plan)
-        best = outcome(ledger.trials(), ()).best
-        if best is not None:
-            ledger.keep_one_model(best.number)
+        ledger.keep_one_model()
+
+
+def _check_plan(trials: Sequence[Trial], task: TuningTask) -> None:
+    of_plan = [trial for trial in trials if trial.place == trials[0].place]
+    if all(trial.state in ("pruned", "failed") for trial in of_plan):
+        raise CharloomError(
+            f"{task.recipe}'s plan itself could not be trained: {of_plan[-1].reason}. There is nothing to compare "
+            "with: begin a new search with other settings (--set hidden_size=..., --set learning_rate=...)."
+        )
 
 
 def check(

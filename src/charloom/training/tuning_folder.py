@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from charloom.errors import MissingExtraError, RunError
 from charloom.model.model_file import SUFFIX
 from charloom.plan.search_space import Place, start
-from charloom.training.tuning_records import State, Trial, TuningTask
+from charloom.training.tuning_records import State, Trial, TuningTask, outcome
 
 if TYPE_CHECKING:
     import optuna
@@ -145,10 +145,12 @@ class Ledger:
         if not keep_model:
             (run / f"model{SUFFIX}").unlink(missing_ok=True)
 
-    def keep_one_model(self, number: int) -> None:
-        """Remove the models of all trainings that have ended but one."""
-        for trial in self.trials():
-            if trial.number != number and trial.state in ("complete", "pruned", "failed"):
+    def keep_one_model(self) -> None:
+        """Remove the models of all trainings that have ended but the best one's."""
+        trials = self.trials()
+        best = outcome(trials, ()).best
+        for trial in trials:
+            if trial != best and trial.state in ("complete", "pruned", "failed"):
                 self._tidy(trial.number, keep_model=False)
 
 

@@ -67,17 +67,18 @@ def _own_minutes(corpus: Corpus, recipe: Recipe, device: str) -> float:
     return prepare(corpus, recipe, device).settings.minutes
 
 
-def seconds_to_check(task: TuningTask, at_once: int, hours: float) -> float:
+def seconds_to_check(task: TuningTask, at_once: int, hours: float, has_found: bool = False) -> float:
     """Return the seconds to keep for checking the result; 0 if there is too little time for that.
 
     Args:
         task: What is searched.
         at_once: How many trainings run side by side.
         hours: There are in all.
+        has_found: Whether there is something to check already; otherwise it has to be found first.
     """
     a_training = task.plan.minutes * 60
     needed = a_training * (1 if at_once > 1 else 2)
-    return needed if hours * 3600 >= 2 * needed + a_training else 0.0
+    return needed if hours * 3600 >= needed + (0 if has_found else needed + a_training) else 0.0
 
 
 def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
