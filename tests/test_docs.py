@@ -171,7 +171,7 @@ def test_the_page_on_reports_runs(desk):
 @pytest.mark.slow
 def test_the_page_on_tuning_runs(desk):
     page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
-    times = (r"--hours [\d.]+", "--hours 0.006"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
+    times = (r"--hours [\d.]+", "--hours 0.015"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
     for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
         for long, short in times:
             command = re.sub(long, short, command)

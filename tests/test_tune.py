@@ -300,7 +300,8 @@ def test_the_verdict(best, plan_check, best_check, wins, says):
 
 
 def test_the_verdict_of_what_is_not_known():
-    assert "has not ended" in tuning_verdict(make_task(), Outcome(None, None), 0)[0]
+    assert "more --hours" in tuning_verdict(make_task(), Outcome(None, None), 0)[0]
+    assert "has not ended" in tuning_verdict(make_task(), Outcome(None, trial(1, 1.0)), 1)[0]
     assert "Nothing but auto's plan" in tuning_verdict(make_task(), outcome([trial(0, 2.0)], []), 1)[0]
     assert "not been checked" in tuning_verdict(make_task(), outcome([trial(0, 2.0), trial(1, 1.0)], []), 2)[0]
 

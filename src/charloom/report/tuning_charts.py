@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from charloom.plan.search_space import Axis
 from charloom.training.tuning_records import Trial
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 58, 12, 10, 40
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 58, 22, 10, 40
 _SIDE, _EDGE = 220, 12  # of a small drawing
 _SHOWN_FROM = 0.3  # share of a training from which on its whole curve is to be seen
 

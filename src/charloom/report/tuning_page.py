@@ -103,7 +103,7 @@ def _row(task: TuningTask, trial: Trial, kind: str) -> str:
 
 def _checks(task: TuningTask, trials: Sequence[Trial], checks: Sequence[Trial]) -> str:
     rows = [
-        f"<li>{html.escape(f'trial {one.checks} ({_changes(task, trials[one.checks])}): {_loss(one)}')}</li>"
+        f"<li>{html.escape(f'trial {one.checks} ({_changes(task, trials[one.checks])}): {_loss(one)}{_steps(one)}')}</li>"
         for one in checks
         if one.checks is not None and one.state in ("complete", "pruned")
     ]
@@ -111,6 +111,10 @@ def _checks(task: TuningTask, trials: Sequence[Trial], checks: Sequence[Trial]) 
         return ""
     said = "Trained once more, with another seed:"
     return f'<p class="note">{said}</p><ul>{"".join(rows)}</ul>'
+
+
+def _steps(trial: Trial) -> str:
+    return f" after {trial.facts['steps']:,} steps" if "steps" in trial.facts else ""
 
 
 def _recipe(task: TuningTask, found: Outcome) -> str:

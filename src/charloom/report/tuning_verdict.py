@@ -14,6 +14,8 @@ def tuning_verdict(task: TuningTask, found: Outcome, trials: int) -> list[str]:
         trials: How many were complete or given up, the plan's among them.
     """
     name, plan, best = task.recipe, found.plan, found.best
+    if trials == 0:
+        return [f"No training of {task.plan.minutes:.3g} minutes has ended. Give it more --hours, or fewer --minutes."]
     if plan is None or best is None:
         return [f"The training of {name}'s own plan has not ended, so that there is nothing to compare with yet."]
     if best == plan:
