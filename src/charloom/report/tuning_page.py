@@ -102,11 +102,12 @@ def _row(task: TuningTask, trial: Trial, kind: str) -> str:
 
 
 def _checks(task: TuningTask, trials: Sequence[Trial], checks: Sequence[Trial]) -> str:
-    rows = [
-        f"<li>{html.escape(f'trial {one.checks} ({_changes(task, trials[one.checks])}): {_loss(one)}{_steps(one)}')}</li>"
+    said_of = [
+        f"trial {one.checks} ({_changes(task, trials[one.checks])}): {_loss(one)}{_steps(one)}"
         for one in checks
         if one.checks is not None and one.state in ("complete", "pruned")
     ]
+    rows = [f"<li>{html.escape(sentence)}</li>" for sentence in said_of]
     if not rows:
         return ""
     said = "Trained once more, with another seed:"
