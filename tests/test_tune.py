@@ -299,6 +299,14 @@ def test_the_verdict(best, plan_check, best_check, wins, says):
     assert says in tuning_verdict(make_task(), found, 2)[0]
 
 
+@pytest.mark.parametrize(("steps", "is_even"), [(1000, True), (790, False), (810, True), (1260, False)])
+def test_the_verdict_warns_of_a_machine_that_was_busy(steps, is_even):
+    facts = [replace(trial(0, 2.0), facts={"steps": 1000}), replace(trial(1, 1.0), facts={"steps": 500})]
+    checks = [replace(trial(0, 2.0, 0), facts={"steps": steps}), replace(trial(1, 1.0, 1), facts={"steps": 500})]
+    said = tuning_verdict(make_task(), outcome(facts, checks), 2)
+    assert (len(said) == 1) is is_even and (is_even or f"made {steps:,} steps of trial 0" in said[1])
+
+
 def test_the_verdict_of_what_is_not_known():
     assert "more --hours" in tuning_verdict(make_task(), Outcome(None, None), 0)[0]
     assert "has not ended" in tuning_verdict(make_task(), Outcome(None, trial(1, 1.0)), 1)[0]
