@@ -79,18 +79,29 @@ def distributions(axes):
     }
 
 
-def by_changes(trials, count, seed, _first):
-    """Search by changing the best so far."""
+def by_changes(trials, count, seed, first):
+    """Search by changing the best so far, after some of them with TPE."""
     rng = np.random.Generator(np.random.Philox(key=seed))
-    tried = [(trials.loss(start(trials.axes)), start(trials.axes))]
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True))
+    place = start(trials.axes)
+    tried = []
     while len(tried) < count:
-        best = min(tried, key=lambda one: one[0])[1]
-        place = near(best, trials.axes, rng, lambda found: all(found != known for _, known in tried))
-        tried.append((trials.loss(place), place))
+        if tried and len(tried) < first:
+            best = min(tried, key=lambda one: one[0])[1]
+            place = near(best, trials.axes, rng, lambda found: all(found != known for _, known in tried))
+        if len(tried) < first:
+            study.enqueue_trial(place)
+        trial = study.ask(distributions(trials.axes))
+        tried.append((trials.loss(trial.params), trial.params))
+        study.tell(trial, tried[-1][0])
     return [loss for loss, _ in tried]
 
 
-WAYS = {"changes of the best": (by_changes, 0), "TPE after 4": (by_optuna, 4)}
+WAYS = {
+    "changes of the best": (by_changes, 10**6),
+    "TPE after 4 at random": (by_optuna, 4),
+    "TPE after 5 changes": (by_changes, 6),
+}
 
 
 def main():
@@ -100,12 +111,14 @@ def main():
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     text = charloom.Corpus.read(options.text).head(options.characters)
     trials, found = Trials(charloom.Corpus(text), options.seconds), {}
     for seed in range(options.seeds):
-        for way, (search, first) in WAYS.items():
+        for way in options.ways:
+            search, first = WAYS[way]
             losses = search(trials, options.trials, seed, first)
             found.setdefault(way, []).append(losses)
             lowest = np.minimum.accumulate(losses)

@@ -53,7 +53,7 @@ def follow(
                     known[trial.number] = trial
                     yield trial
     finally:
-        _end(running)
+        _end(started)
     if not asked_at and all(process.returncode for process in started):
         raise CharloomError("No worker could do its work; what they said stands above.")
 
@@ -94,3 +94,5 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
