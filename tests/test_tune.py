@@ -174,7 +174,7 @@ def test_the_plan_comes_first_and_is_beaten(made):
     assert found.best.loss == min(trial.loss for trial in complete) < bowl(PLAN)
     pruned = [trial for trial in trials if trial.state == "pruned"]
     assert pruned and all(trial.curve[-1][0] < 1 and "others were better" in trial.reason for trial in pruned)
-    assert len({tuple(sorted(trial.place.items())) for trial in trials[:12]}) == 12, "nothing is tried twice"
+    assert len({tuple(sorted(trial.place.items())) for trial in trials[:6]}) == 6, "nothing is tried twice"
     assert train.went_on == 0, "nobody waits for what follows the last checkpoint"
 
 
@@ -447,7 +447,7 @@ def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     begun = len(open_tuning_folder(book / "t").trials.trials())
-    done = cli("tune", *options, "--hours", "0.012", "--workers", 2, "--json")
+    done = cli("tune", *options, "--hours", "0.025", "--workers", 2, "--json")
     assert done.code == 0, done.err
     trials = open_tuning_folder(book / "t").trials.trials()
     assert trials[begun - 1].reason == "its process was killed" and not [t for t in trials if t.state == "running"]

@@ -15,7 +15,7 @@ _HIDDEN_SIZES = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # between t
 _NEAR = 2.1  # times larger or smaller is still a neighbour
 _DROPOUT_STEP, _DROPOUT_STEPS, _MOST_DROPOUT = 0.05, 3, 0.9
 _MOST_CHANGES = 3  # of settings, from a good trial to the next
-_WIDTHS = 6  # a change of a number is about so small a part of its range
+_LEAST_STEP, _MOST_STEP = 0.15, 0.35  # share of its range by which a number changes: less would not be seen
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Axis:
     def moved(self, at: float, rng: np.random.Generator) -> float:
         """Return a place near another: the next value up or down, or a number some way off."""
         if not self.values:
-            width = np.log(self.high / self.low) / _WIDTHS
-            return float(np.clip(at * np.exp(rng.normal(0, width)), self.low, self.high))
+            step = rng.choice((-1, 1)) * rng.uniform(_LEAST_STEP, _MOST_STEP) * np.log(self.high / self.low)
+            there = at * np.exp(step)
+            return float(there if self.low <= there <= self.high else at * np.exp(-step))
         last = len(self.values) - 1
         step = 1 if at == 0 else -1 if at == last else rng.choice((-1, 1))
         return int(at + step)

@@ -1,4 +1,4 @@
-"""What a search tries next: a change of the best trial so far, and after a dozen what Optuna's sampler proposes."""
+"""What a search tries next: a change of the best trial so far, and after six what Optuna's sampler proposes."""
 
 import warnings
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-_TPE_FROM = 12  # complete or pruned trials, from which on Optuna's sampler proposes
+_TPE_FROM = 6  # complete or pruned trials, from which on Optuna's sampler proposes
 
 
 def next_trial(ledger: Ledger, task: TuningTask) -> "optuna.Trial":
