@@ -168,6 +168,19 @@ def test_the_page_on_reports_runs(desk):
         assert run_python(code) or "novelty" not in code
 
 
+@pytest.mark.slow
+def test_the_page_on_tuning_runs(desk):
+    page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    times = (r"--hours [\d.]+", "--hours 0.015"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
+    for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
+        for long, short in times:
+            command = re.sub(long, short, command)
+        run_command(f"charloom {command}")
+    assert Path("tuning/my_book/tuning.html").exists() and Path("tuning/my_book/recipe.toml").exists()
+    help_text = run_command("charloom tune --help").decode()
+    assert all(option in help_text for option in re.findall(r"`(--[a-z]+)", page))
+
+
 def test_the_page_on_web_pages_runs(desk):
     page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ charloom (.+)$", page, re.M)

@@ -54,12 +54,12 @@ def make_view(quiet: bool) -> View:
     if quiet:
         return _Silent()
     # a sample is shown as it was written, whatever rich would make of ":smile:" or "[b]"; in a notebook plain lines
-    console = _PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    console = PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
     alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal
     return _Forgiving(_LiveView(console) if alive else _Lines(console))
 
 
-class _PatientConsole(Console):
+class PatientConsole(Console):
     """A console that reports a reader who left as any other error, where rich would end the process."""
 
     def on_broken_pipe(self) -> None:

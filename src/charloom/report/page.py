@@ -21,7 +21,7 @@ def page(data: dict[str, Any], live: bool = False) -> str:
     """
     script = "".join(_part(name).removeprefix('"use strict";\n') for name in _SCRIPTS)
     script = f'"use strict";\n{script}'
-    style = _part("page.css").replace("{colours}", _colours())
+    style = style_of_pages()
     parts = {
         "policy": policy(script, style, connect="'self'" if live else None),
         "title": html.escape(f"{data.get('name', '')} - charloom"),
@@ -30,6 +30,11 @@ def page(data: dict[str, Any], live: bool = False) -> str:
         "data": inert(data),
     }
     return filled(_part("page.html"), parts)
+
+
+def style_of_pages() -> str:
+    """Return the style that pages share."""
+    return _part("page.css").replace("{colours}", _colours())
 
 
 def filled(template: str, parts: Mapping[str, str]) -> str:
@@ -52,16 +57,16 @@ def inert(data: dict[str, Any]) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("<", "\\u003c")
 
 
-def policy(script: str, style: str, runs: str = "", connect: str | None = None) -> str:
+def policy(script: str | None, style: str, runs: str = "", connect: str | None = None) -> str:
     """Return the content security policy of a page that holds all it needs.
 
     Args:
-        script: The one script that may run, known by its SHA-256.
+        script: The one script that may run, known by its SHA-256; None where there is none.
         style: The one style.
         runs: What else may run, as a policy names it.
         connect: Where the page may ask for data; None for nowhere.
     """
-    may_run = f"{_digest(script)} {runs}".rstrip()
+    may_run = "'none'" if script is None else f"{_digest(script)} {runs}".rstrip()
     may_ask = f"; connect-src {connect}" if connect else ""
     return (
         f"default-src 'none'; script-src {may_run}; style-src {_digest(style)}; img-src data:; "

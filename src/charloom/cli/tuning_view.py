@@ -1,0 +1,118 @@
+"""What a person sees of a search: a line for each trial that has ended, and on a terminal what is being tried."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from typing import Self
+
+from rich.status import Status
+
+from charloom.cli.training_view import PatientConsole
+from charloom.plan.search_space import differences
+from charloom.training.tuning_folder import TuningFolder
+from charloom.training.tuning_records import Trial, TuningTask
+
+_ENDED = ("complete", "pruned", "failed")
+
+
+class TuningView:
+    """Shows the trials of a search; used as a context.
+
+    Args:
+        folder: The search.
+        until: When it ends, by ``time.time``.
+        reserved: Seconds of that to check the result.
+        console: Where.
+        quiet: Whether nothing is shown.
+    """
+
+    def __init__(
+        self, folder: TuningFolder, until: float, reserved: float, console: PatientConsole, quiet: bool
+    ) -> None:
+        self._task = folder.task
+        self._until = until
+        self._console = console
+        self._quiet = quiet
+        self._running: dict[tuple[bool, int], Trial] = {}
+        losses = [(trial.loss, trial.number) for trial in folder.trials.trials() if trial.loss is not None]
+        self._best = min(losses, default=None)
+        alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal and not quiet
+        self._status = Status("", console=console) if alive else None
+        self._print(_heading(folder, until, reserved))
+
+    def __enter__(self) -> Self:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, trial: Trial) -> None:
+        """Show how far a trial is."""
+        key = (trial.checks is not None, trial.number)
+        if trial.state in _ENDED:
+            self._running.pop(key, None)
+            if trial.loss is not None and trial.checks is None:
+                self._best = min(self._best or (trial.loss, trial.number), (trial.loss, trial.number))
+            self._print(self._line(trial))
+        else:
+            self._running[key] = trial
+        if self._status is not None:
+            self._status.update("\n".join(self._now()))
+
+    def _now(self) -> list[str]:
+        left = max(0, round(self._until - time.time()))
+        best = "" if self._best is None else f", best {self._best[0]:.4f} (trial {self._best[1]})"
+        lines = [f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{best}"]
+        return lines + [self._line(trial) for trial in self._running.values()]
+
+    def _line(self, trial: Trial) -> str:
+        what = f"check of trial {trial.checks}" if trial.checks is not None else f"trial {trial.number}"
+        if trial.state == "complete":
+            state = f"{trial.loss:.4f}"
+            if trial.checks is None and self._best == (trial.loss, trial.number):
+                state += ", the best so far"
+        elif trial.curve:
+            share, loss = trial.curve[-1]
+            state = f"{loss:.4f} at {share:.0%}"
+        else:
+            state = "begins"
+        if trial.state in ("pruned", "failed"):
+            state = f"given up, {state}: {trial.reason}" if trial.curve else f"given up: {trial.reason}"
+        changes = "" if trial.checks is not None else f" ({_changes(self._task, trial)})"
+        return f"{what}{changes}: {state}"
+
+    def _print(self, text: str) -> None:
+        if self._quiet:
+            return
+        with suppress(OSError):  # nobody looks any more: the search is worth more than its picture
+            self._console.print(text, soft_wrap=True)
+
+
+def make_tuning_view(folder: TuningFolder, until: float, reserved: float, quiet: bool) -> TuningView:
+    """Return the view of a search; see ``TuningView``."""
+    console = PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    return TuningView(folder, until, reserved, console, quiet)
+
+
+def _heading(folder: TuningFolder, until: float, reserved: float) -> str:
+    task, minutes = folder.task, (until - time.time()) / 60
+    plan = task.plan
+    checked = f"{reserved / 60:.3g} of them to check what is found" if reserved else "too few to check what is found"
+    varied = ", ".join(axis.name for axis in task.axes)
+    return (
+        f"{folder.path}: trainings of {task.plan.minutes:.3g} minutes, for {minutes:.3g} minutes in all, {checked}\n"
+        f"{task.recipe}'s plan: {plan.cell.upper()}, {plan.num_layers} x {plan.hidden_size}; varied are {varied}"
+    )
+
+
+def _changes(task: TuningTask, trial: Trial) -> str:
+    changed = differences(task.settings(trial.place), task.plan)
+    values = (
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()
+    )
+    return ", ".join(values) or "the plan"
