@@ -40,15 +40,8 @@ nitpick_ignore_regex = [  # what others document, which is not looked up; and pa
     ("py:class", "Record|PathLike"),
 ]
 
-LATER = ["tuning", "gallery", "bulk", "hub", "benchmarks", "scaling"]
-"""Pages that the table of contents names and that may not be there."""
-
-
 def only_what_there_is(app, page, source):
-    """Take pages that are not there out of the table of contents, and links to what is in no site: folders, READMEs."""
-    for later in LATER if page == "index" else ():
-        if later not in app.env.found_docs:
-            source[0] = source[0].replace(f"\n{later}\n", "\n")
+    """Take out links to what is in no site: folders, READMEs."""
     folder = Path(app.env.doc2path(page)).parent
 
     def kept(link):

@@ -15,7 +15,8 @@ from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
 
 COMMANDS = (
-    "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull", "doctor",
+    "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull",
+    "doctor",
 )  # fmt: skip
 """In the order in which they are used, not of the alphabet; each is a module of that name, but for ``_MODULES``."""
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom.errors import MissingExtraError, RunError
 from charloom.model.model_file import SUFFIX
+from charloom.model.naming import free_name
 from charloom.plan.search_space import Place, start
 from charloom.training.tuning_records import State, Trial, TuningTask, outcome
 
