@@ -40,7 +40,8 @@ nitpick_ignore_regex = [  # what others document, which is not looked up; and pa
     ("py:class", "Record|PathLike"),
 ]
 
-def only_what_there_is(app, page, source):
+
+def without_folders(app, page, source):
     """Take out links to what is in no site: folders, READMEs."""
     folder = Path(app.env.doc2path(page)).parent
 
@@ -59,5 +60,5 @@ def keep_whole(app, what, name, obj, options, lines):
 
 def setup(app):
     """Tell Sphinx of both."""
-    app.connect("source-read", only_what_there_is)
+    app.connect("source-read", without_folders)
     app.connect("autodoc-process-docstring", keep_whole, priority=400)

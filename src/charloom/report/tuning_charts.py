@@ -40,11 +40,9 @@ def curves(trials: Sequence[Trial], kind: Kind, name: Callable[[Trial], str]) ->
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(_text(at(share, low)[0], _HEIGHT - _BOTTOM + 18, f"{share:.0%}"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 4, "share of the training"))
-    box = f"{_LEFT} {_TOP} {_WIDTH - _LEFT - _RIGHT} {_HEIGHT - _TOP - _BOTTOM}"
-    x, y, width, height = box.split()
-    parts.append(
-        f'<svg x="{x}" y="{y}" width="{width}" height="{height}" viewBox="{box}">'
-    )  # cuts off what lies outside
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    inner = f'x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}"'  # cuts off what lies outside
+    parts.append(f'<svg {inner} viewBox="{_LEFT} {_TOP} {width} {height}">')
     for trial in trials:
         line = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(at(*p) for p in trial.curve))
         if line:
