@@ -123,25 +123,25 @@ def rows_alone(case):
     return found, 4 * architecture.num_parameters
 
 
-def computed(steps, gradient, gigabits, latency):
-    """Return the seconds of a step of 1, 2, 4 ... processes with a network between them."""
-    most = max(steps)
-    found = {}
-    for rows, seconds in steps.items():
-        size = most // rows
-        adding = 2 * (size - 1) / size * gradient / (gigabits * 1e9 / 8) + 2 * (size - 1) * latency
-        found[size] = seconds + adding
-    return found
+def adding(size, gradient, gigabits, latency):
+    """Return the seconds in which so many processes add up a gradient of so many bytes over a network."""
+    return 2 * (size - 1) / size * gradient / (gigabits * 1e9 / 8) + 2 * (size - 1) * latency
 
 
 def print_computed(case, steps, gradient, arguments):
+    """Print what share of N times the speed of one process N of them have: with its batch divided, or a batch each."""
+    most = max(steps)
     print(f"\n{case}: {gradient / 1e6:.1f} MB of gradients; share of N times the speed of one process, computed\n")
-    print(f"| processes | rows each | ms alone | {' | '.join(f'{g:g} Gbit/s' for g in arguments.gigabits)} |")
-    print(f"|---:|---:|---:|{'---:|' * len(arguments.gigabits)}")
-    found = [computed(steps, gradient, g, arguments.latency) for g in arguments.gigabits]
+    networks = [f"{g:g} Gbit/s" for g in arguments.gigabits]
+    heads = [*networks, *(f"{network}, {most} rows each" for network in networks)]
+    print(f"| processes | rows each | ms alone | {' | '.join(heads)} |")
+    print(f"|---:|---:|---:|{'---:|' * len(heads)}")
     for rows, seconds in steps.items():
-        size = max(steps) // rows
-        shares = " | ".join(f"{100 * one[1] / (size * one[size]):.0f} %" for one in found)
+        size = most // rows
+        sums = [adding(size, gradient, g, arguments.latency) for g in arguments.gigabits]
+        divided = [steps[most] / (size * (seconds + one)) for one in sums]
+        grown = [steps[most] / (steps[most] + one) for one in sums]
+        shares = " | ".join(f"{100 * share:.0f} %" for share in (*divided, *grown))
         print(f"| {size} | {rows} | {1000 * seconds:.1f} | {shares} |")
 
 
