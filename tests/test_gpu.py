@@ -43,6 +43,19 @@ def test_batches_of_a_text_on_a_device_are_those_of_the_text(batching, distinct)
             break
 
 
+@pytest.mark.parametrize("batching", ["streams", "windows"])
+def test_a_training_on_such_batches_is_the_same_to_the_last_bit(text, batching):
+    corpus, settings = Corpus(text), replace(SETTINGS, batching=batching, hidden_size=16, steps=5)
+    ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
+    architecture = settings.architecture(len(corpus.vocabulary))
+    found = []
+    for one in (ids, ResidentIds(ids, "cpu")):
+        network = CharNetwork(architecture, initial_weights(architecture, 1))
+        device = choose_device("cpu", "float32")
+        found.append([r.loss for r in Updates(network, make_batches(one, settings), settings, 5, device)])
+    assert found[0] == found[1] and len(found[0]) == 5
+
+
 def test_what_stays_where_it_is(monkeypatch, text):
     ids = np.zeros(100, np.uint8)
     assert resident(ids, "cpu") is ids

@@ -17,6 +17,7 @@ from charloom.training.network import CharNetwork, NetworkState, detached, finit
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
 from charloom.training.ranks import ALONE, Ranks
 from charloom.training.records import StepRecord
+from charloom.training.resident import on_device
 from charloom.training.streams import Batch, Batches
 
 _OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # Adam's, and Muon's
@@ -109,7 +110,7 @@ class Updates:
 
     def _update(self, batch: Batch) -> tuple[float, float, bool]:
         """Make one update; return the loss, the gradient's L2 norm as it was, and whether all was finite."""
-        ids, wanted = (torch.from_numpy(a.astype("int64")).to(self.device.name) for a in (batch.inputs, batch.targets))
+        ids, wanted = (on_device(part, self.device.name) for part in (batch.inputs, batch.targets))
         gaps = self.settings.batching == "lines"
         with self.device.autocast():
             loss, after = self.network.loss(ids, wanted, self._state, self._generator, gaps)
@@ -173,14 +174,11 @@ class Updates:
         for name, parameter in self._named_parameters():
             keys = [key for key in _OPTIMIZER_STATE if f"optimizer.{key}.{name}" in tensors]
             if keys:
-                self._optimizer.state[parameter] = {
-                    key: self._on_device(tensors[f"optimizer.{key}.{name}"]).reshape(
-                        () if key == "step" else parameter.shape
-                    )
-                    for key in keys
-                }
-                if "momentum" in keys:  # Muon counts on the processor: to look at a number on a GPU is to wait for it
-                    self._optimizer.state[parameter]["step"] = self._optimizer.state[parameter]["step"].cpu()
+                state = {key: self._on_device(tensors[f"optimizer.{key}.{name}"]) for key in keys}
+                state = {key: value.reshape(() if key == "step" else parameter.shape) for key, value in state.items()}
+                if "momentum" in state:  # Muon counts on the processor: to look at a number on a GPU is to wait for it
+                    state["step"] = state["step"].cpu()
+                self._optimizer.state[parameter] = state
         layers = [self._layer_state(tensors, layer) for layer in range(self.network.architecture.num_layers)]
         self._state = None if layers[0] is None else tuple(layer for layer in layers if layer is not None)
 
