@@ -166,7 +166,7 @@ def _folder(
     folder = open_tuning_folder(Path(output))
     _check_same(folder, corpus, recipe, chosen, minutes)
     folder.trials.give_up_dead()
-    done = sum(trial.state in ("complete", "pruned") for trial in folder.trials.trials())
+    done = sum(trial.is_judged for trial in folder.trials.trials())
     say(f"{folder.path}: going on with a search of {done} trials.", quiet)
     return folder
 

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import charloom
-from charloom.cli.console import say
+from charloom.cli.console import clock, say
+from charloom.model.run_folder import RECIPE
 from charloom.plan.recipes import write_recipe
 from charloom.plan.search_space import differences
 from charloom.report.tuning_page import tuning_page
 from charloom.report.tuning_verdict import tuning_verdict
 from charloom.text.files import write_whole
-from charloom.training.tuning_folder import PAGE, RECIPE, TuningFolder
-from charloom.training.tuning_records import Outcome, Trial, TuningTask, outcome
+from charloom.training.tuning_folder import PAGE, TuningFolder
+from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts, outcome
 
 
 def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, interrupted: bool) -> dict[str, Any]:
@@ -27,8 +28,7 @@ def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, i
     """
     task, trials, checks = folder.task, folder.trials.trials(), folder.checks.trials()
     found = outcome(trials, checks)
-    counts = {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
-    verdict = tuning_verdict(task, found, counts["complete"] + counts["pruned"])
+    verdict = tuning_verdict(task, found, sum(trial.is_judged for trial in trials))
     recipe = folder.path / RECIPE
     if found.winner is not None:
         text = write_recipe(task.recipe, task.result(found.winner), _facts(task, found.winner))
@@ -40,7 +40,7 @@ def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, i
         "recipe": str(recipe) if found.winner is not None else None,
         "page": str(folder.path / PAGE),
         "minutes": task.plan.minutes,
-        **counts,
+        **counts(trials),
         "beats_plan": bool(found.winner is not None and found.winner != found.plan and found.is_checked),
         "best_trial": found.best.number if found.best else None,
         "best_val_loss": _loss(found.best),
@@ -59,8 +59,7 @@ def say_result(found: dict[str, Any], quiet: bool) -> None:
     given_up = f", {found['pruned']} given up early" if found["pruned"] else ""
     failed = f", {found['failed']} stopped or failed" if found["failed"] else ""
     stopped = "Stopped" if found["interrupted"] else "Done"
-    minutes, seconds = divmod(round(found["seconds"]), 60)
-    say(f"{stopped} after {minutes}:{seconds:02}: {found['complete']} complete trials{given_up}{failed}.", quiet)
+    say(f"{stopped} after {clock(found['seconds'])}: {found['complete']} complete trials{given_up}{failed}.", quiet)
     say(found["verdict"], quiet)
     say(f"All of it on one page: {found['page']}", quiet)
     for what, command in found["commands"].items():

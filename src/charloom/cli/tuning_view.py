@@ -9,10 +9,11 @@ from typing import Self
 
 from rich.status import Status
 
+from charloom.cli.console import clock
 from charloom.cli.training_view import PatientConsole
-from charloom.plan.search_space import differences
+from charloom.report.tuning_verdict import changes
 from charloom.training.tuning_folder import TuningFolder
-from charloom.training.tuning_records import Trial, TuningTask
+from charloom.training.tuning_records import Trial
 
 _ENDED = ("complete", "pruned", "failed")
 
@@ -65,13 +66,15 @@ class TuningView:
             self._status.update("\n".join(self._now()))
 
     def _now(self) -> list[str]:
-        left = max(0, round(self._until - time.time()))
         best = "" if self._best is None else f", best {self._best[0]:.4f} (trial {self._best[1]})"
-        lines = [f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02} left{best}"]
+        lines = [f"{clock(max(0.0, self._until - time.time()))} left{best}"]
         return lines + [self._line(trial) for trial in self._running.values()]
 
     def _line(self, trial: Trial) -> str:
-        what = f"check of trial {trial.checks}" if trial.checks is not None else f"trial {trial.number}"
+        if trial.checks is None:
+            what = f"trial {trial.number} ({changes(self._task, trial)})"
+        else:
+            what = f"check of trial {trial.checks}"
         if trial.state == "complete":
             state = f"{trial.loss:.4f}"
             if trial.checks is None and self._best == (trial.loss, trial.number):
@@ -83,8 +86,7 @@ class TuningView:
             state = "begins"
         if trial.state in ("pruned", "failed"):
             state = f"given up, {state}: {trial.reason}" if trial.curve else f"given up: {trial.reason}"
-        changes = "" if trial.checks is not None else f" ({_changes(self._task, trial)})"
-        return f"{what}{changes}: {state}"
+        return f"{what}: {state}"
 
     def _print(self, text: str) -> None:
         if self._quiet:
@@ -101,18 +103,9 @@ def make_tuning_view(folder: TuningFolder, until: float, reserved: float, quiet:
 
 def _heading(folder: TuningFolder, until: float, reserved: float) -> str:
     task, minutes = folder.task, (until - time.time()) / 60
-    plan = task.plan
     checked = f"{reserved / 60:.3g} of them to check what is found" if reserved else "too few to check what is found"
     varied = ", ".join(axis.name for axis in task.axes)
     return (
         f"{folder.path}: trainings of {task.plan.minutes:.3g} minutes, for {minutes:.3g} minutes in all, {checked}\n"
-        f"{task.recipe}'s plan: {plan.cell.upper()}, {plan.num_layers} x {plan.hidden_size}; varied are {varied}"
+        f"{task.recipe}'s plan: {task.plan.in_words}; varied are {varied}"
     )
-
-
-def _changes(task: TuningTask, trial: Trial) -> str:
-    changed = differences(task.settings(trial.place), task.plan)
-    values = (
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()
-    )
-    return ", ".join(values) or "the plan"

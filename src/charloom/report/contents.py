@@ -16,6 +16,7 @@ from charloom.report.features import features
 from charloom.report.history import read_history
 from charloom.report.letters import embedding_map, mistakes
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
+from charloom.report.page import LEVELS
 from charloom.report.provenance import Provenance
 from charloom.report.reading import Neuron, Reading, Saturation, read
 from charloom.runtime.language_model import Model
@@ -28,7 +29,6 @@ MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""
 
 _NEURON_BYTES = 16_000_000  # of neurons over the text, before they are written as text
-_LEVELS = 7  # on either side of zero: a neuron's colours
 
 _HELD_OUT = 20_000  # characters of the held-out text that are read where no text is named
 _WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
@@ -58,7 +58,7 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
     data = {
         **heading(provenance),
         **past(provenance),
-        "text": {"text": displayed, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading, model),
+        "text": {"text": displayed, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading),
         "neurons": _neurons(reading, named, found),
         "gates": [_saturation(one) for one in reading.saturation],
         "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
@@ -119,7 +119,7 @@ def _guessing(provenance: Provenance) -> dict[str, float] | None:
     return {"uniform": costs.uniform, "unigram": costs.unigram}
 
 
-def _guesses(reading: Reading, model: Model) -> dict[str, Any]:
+def _guesses(reading: Reading) -> dict[str, Any]:
     return {
         "surprisals": encoded(np.minimum(reading.surprisals * 100, 65_535).astype("<u2")),
         "guesses": encoded(reading.guesses.astype("<u2")),
@@ -143,7 +143,7 @@ def _neurons(reading: Reading, named: list[NamedNeuron], found: dict[str, NDArra
     return {
         "count": count,
         "bytes_each": bytes_each,
-        "levels": _LEVELS,
+        "levels": LEVELS,
         "list": [_neuron(reading.neurons[n]) for n in kept],
         "named": [
             {**asdict(one), "neuron": place[one.neuron], "is_clear": one.is_clear}
@@ -167,8 +167,8 @@ def _levels(states: NDArray[np.float16]) -> NDArray[np.uint8]:
     packed = np.zeros((count, -(-length // 2)), np.uint8)
     for n in range(count):
         values = states[:, n].astype(np.float32)
-        scale = _LEVELS / max(float(np.abs(values).max()), 1e-6)
-        levels = (np.rint(values * scale) + _LEVELS + 1).astype(np.uint8)
+        scale = LEVELS / max(float(np.abs(values).max()), 1e-6)
+        levels = (np.rint(values * scale) + LEVELS + 1).astype(np.uint8)
         packed[n, : len(levels[0::2])] = levels[0::2]
         packed[n, : len(levels[1::2])] |= levels[1::2] << 4
     return packed

@@ -9,7 +9,8 @@ from importlib.resources import files
 from typing import Any
 
 _SCRIPTS = ("charts.js", "reader.js", "page.js")
-_LEVELS = 7  # shades on either side of a neuron's zero, and of surprisal
+LEVELS = 7
+"""Shades on either side of a neuron's zero, and of surprisal."""
 
 
 def page(data: dict[str, Any], live: bool = False) -> str:
@@ -19,7 +20,7 @@ def page(data: dict[str, Any], live: bool = False) -> str:
         data: JSON data; see ``charloom.report.contents``.
         live: Whether it may ask the server it came from for newer data.
     """
-    script = "".join(_part(name).removeprefix('"use strict";\n') for name in _SCRIPTS)
+    script = "".join(part(name).removeprefix('"use strict";\n') for name in _SCRIPTS)
     script = f'"use strict";\n{script}'
     style = style_of_pages()
     parts = {
@@ -29,12 +30,12 @@ def page(data: dict[str, Any], live: bool = False) -> str:
         "script": script,
         "data": inert(data),
     }
-    return filled(_part("page.html"), parts)
+    return filled(part("page.html"), parts)
 
 
 def style_of_pages() -> str:
     """Return the style that pages share."""
-    return _part("page.css").replace("{colours}", _colours())
+    return part("page.css").replace("{colours}", _colours())
 
 
 def filled(template: str, parts: Mapping[str, str]) -> str:
@@ -47,7 +48,8 @@ def filled(template: str, parts: Mapping[str, str]) -> str:
     return "".join(pieces)
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """Return one of the files that pages are made of."""
     return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
 
 
@@ -83,5 +85,5 @@ def _colours() -> str:
     return "\n".join(
         f"#text .{sign}{level} {{ background: rgb(var(--{name}) / calc(var(--least) + {level} * var(--step))); }}"
         for sign, name in (("p", "hot"), ("n", "cold"))
-        for level in range(1, _LEVELS + 1)
+        for level in range(1, LEVELS + 1)
     )

@@ -3,14 +3,13 @@
 import html
 import re
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
-from typing import Any
 
 import charloom
 from charloom.plan.search_space import differences
-from charloom.report.page import filled, policy, style_of_pages
+from charloom.report.page import filled, part, policy, style_of_pages
 from charloom.report.tuning_charts import curves, scatter
-from charloom.training.tuning_records import Outcome, Trial, TuningTask
+from charloom.report.tuning_verdict import changes, listed, shown
+from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts
 
 _DARK = re.compile(r':root\[data-theme="dark"\] (\{.*?\})', re.S)
 _KINDS = {"plan": "the plan", "best": "the best trial", "complete": "other trials", "pruned": "given up early"}
@@ -29,7 +28,7 @@ def tuning_page(
         found: What came of it.
         verdict: What it came to, in sentences.
     """
-    tried = [trial for trial in trials if trial.state in ("complete", "pruned")]
+    tried = [trial for trial in trials if trial.is_judged]
     style = _style()
 
     def kind(trial: Trial) -> str:
@@ -38,7 +37,7 @@ def tuning_page(
         return "plan" if found.plan is not None and trial.number == found.plan.number else trial.state
 
     def name(trial: Trial) -> str:
-        return f"trial {trial.number}: {_changes(task, trial)}; {_loss(trial)}"
+        return f"trial {trial.number}: {changes(task, trial)}; {_loss(trial)}"
 
     drawn = sorted(tried, key=lambda trial: _ORDER[kind(trial)])
     complete = any(trial.loss is not None for trial in tried)
@@ -63,27 +62,21 @@ def tuning_page(
         ),
         "recipe": _recipe(task, found),
     }
-    return filled(_part("tuning.html"), parts)
+    return filled(part("tuning.html"), parts)
 
 
 def _facts(task: TuningTask, trials: Sequence[Trial], found: Outcome) -> Iterable[tuple[str, str]]:
-    count = {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
     seconds = sum(trial.facts.get("seconds", 0.0) for trial in trials)
     yield "each training", f"{task.plan.minutes:.3g} minutes"
-    yield "complete, given up, failed", f"{count['complete']}, {count['pruned']}, {count['failed']}"
+    yield "complete, given up, failed", ", ".join(map(str, counts(trials).values()))
     yield "spent on all of them", f"{seconds / 60:.1f} minutes"
     yield "it started from", task.recipe
     if found.plan is not None:
-        yield "the plan", f"{_size(task, found.plan)}: {_loss(found.plan)}"
+        yield "the plan", f"{task.settings(found.plan.place).in_words}: {_loss(found.plan)}"
     if found.best is not None:
-        yield "the best", f"{_size(task, found.best)}: {_loss(found.best)}"
+        yield "the best", f"{task.settings(found.best.place).in_words}: {_loss(found.best)}"
     if task.fixed:
-        yield "fixed", _listed(task.fixed)
-
-
-def _size(task: TuningTask, trial: Trial) -> str:
-    settings = task.settings(trial.place)
-    return f"{settings.cell.upper()}, {settings.num_layers} x {settings.hidden_size}"
+        yield "fixed", listed(task.fixed)
 
 
 def _row(task: TuningTask, trial: Trial, kind: str) -> str:
@@ -93,7 +86,7 @@ def _row(task: TuningTask, trial: Trial, kind: str) -> str:
     cells = (
         str(trial.number),
         _loss(trial),
-        _changes(task, trial),
+        changes(task, trial),
         state,
         f"{facts['parameters']:,}" if "parameters" in facts else "",
         f"{facts['steps']:,}" if "steps" in facts else "",
@@ -103,9 +96,9 @@ def _row(task: TuningTask, trial: Trial, kind: str) -> str:
 
 def _checks(task: TuningTask, trials: Sequence[Trial], checks: Sequence[Trial]) -> str:
     said_of = [
-        f"trial {one.checks} ({_changes(task, trials[one.checks])}): {_loss(one)}{_steps(one)}"
+        f"trial {one.checks} ({changes(task, trials[one.checks])}): {_loss(one)}{_steps(one)}"
         for one in checks
-        if one.checks is not None and one.state in ("complete", "pruned")
+        if one.checks is not None and one.is_judged
     ]
     rows = [f"<li>{html.escape(sentence)}</li>" for sentence in said_of]
     if not rows:
@@ -126,24 +119,11 @@ def _recipe(task: TuningTask, found: Outcome) -> str:
     if not changed:
         return f'<p class="note">It is {html.escape(task.recipe)}\'s plan as it was.</p>'
     rows = "".join(
-        f"<tr><td>{html.escape(key)}</td><td>{_value(getattr(task.plan, key))}</td><td>{_value(value)}</td></tr>"
+        f"<tr><td>{html.escape(key)}</td><td>{shown(getattr(task.plan, key))}</td><td>{shown(value)}</td></tr>"
         for key, value in changed.items()
     )
     head = "<thead><tr><th>setting</th><th>plan</th><th>recipe</th></tr></thead>"
     return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>'
-
-
-def _changes(task: TuningTask, trial: Trial) -> str:
-    changed = differences(task.settings(trial.place), task.plan)
-    return _listed(changed) if changed else "the plan"
-
-
-def _listed(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in values.items())
-
-
-def _value(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _rank(trial: Trial) -> tuple[bool, float, int]:
@@ -162,8 +142,4 @@ def _style() -> str:
     style = style_of_pages()
     dark = _DARK.search(style)
     assert dark is not None
-    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{_part('tuning.css')}"
-
-
-def _part(name: str) -> str:
-    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{part('tuning.css')}"

@@ -1,5 +1,8 @@
 """What a search for better settings came to, in plain words."""
 
+from collections.abc import Mapping
+
+from charloom.plan.search_space import differences
 from charloom.training.tuning_records import Outcome, Trial, TuningTask
 
 _EVEN = 1.25  # times as many steps in the same time is still the same machine
@@ -42,6 +45,21 @@ def tuning_verdict(task: TuningTask, found: Outcome, trials: int) -> list[str]:
         f"{_nats(found.plan_check)}. {_BY_CHANCE}. Keep {name}.",
         *uneven,
     ]
+
+
+def changes(task: TuningTask, trial: Trial) -> str:
+    """Return in which settings a trial is not the plan."""
+    return listed(differences(task.settings(trial.place), task.plan)) or "the plan"
+
+
+def listed(values: Mapping[str, object]) -> str:
+    """Return settings and their values, one after the other."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def shown(value: object) -> str:
+    """Return a setting's value as it is said: of a number with a fraction three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _uneven(trial: Trial, check: Trial) -> list[str]:

@@ -20,7 +20,7 @@ _TPE_FROM = 6  # complete or pruned trials, from which on Optuna's sampler propo
 def next_trial(ledger: Ledger, task: TuningTask) -> "optuna.Trial":
     """Return the trial that has waited longest, or else a new one."""
     trials = ledger.trials()
-    tpe = sum(trial.state in ("complete", "pruned") for trial in trials) >= _TPE_FROM
+    tpe = sum(trial.is_judged for trial in trials) >= _TPE_FROM
     waits = any(trial.state == "waiting" for trial in trials)
     if not waits and not tpe:
         ledger.study.enqueue_trial(_near_the_best(trials, task))

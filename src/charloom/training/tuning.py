@@ -105,7 +105,7 @@ def check(
     """
     ledger, task = folder.checks, folder.task
     ledger.give_up_dead()
-    if any(one.checks == number and one.state in ("complete", "pruned") for one in ledger.trials()):
+    if any(one.checks == number and one.is_judged for one in ledger.trials()):
         return
     trial = ledger.study.ask()
     trial.set_user_attr("checks", number)

@@ -22,8 +22,8 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from charloom.errors import MissingExtraError, RunError
-from charloom.model.model_file import SUFFIX
 from charloom.model.naming import free_name
+from charloom.model.run_folder import CHECKPOINTS, MODEL
 from charloom.plan.search_space import Place, start
 from charloom.training.tuning_records import State, Trial, TuningTask, outcome
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL = "journal.log"
-RECIPE = "recipe.toml"
 PAGE = "tuning.html"
 
 _BEAT_SECONDS = 10.0
@@ -142,9 +141,9 @@ class Ledger:
     def _tidy(self, number: int, keep_model: bool) -> None:
         """Remove what nobody needs of an ended training."""
         run = self.run_folder(number)
-        rmtree(run / "checkpoints", ignore_errors=True)
+        rmtree(run / CHECKPOINTS, ignore_errors=True)
         if not keep_model:
-            (run / f"model{SUFFIX}").unlink(missing_ok=True)
+            (run / MODEL).unlink(missing_ok=True)
 
     def keep_one_model(self) -> None:
         """Remove the models of all trainings that have ended but the best one's."""

@@ -84,6 +84,16 @@ class Trial:
     facts: dict[str, Any] = field(default_factory=dict)
     checks: int | None = None
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether its settings were tried: it is complete, or was given up because of its loss."""
+        return self.state in ("complete", "pruned")
+
+
+def counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return how many trials are complete, pruned and failed."""
+    return {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -130,7 +140,7 @@ def outcome(trials: Sequence[Trial], checks: Sequence[Trial]) -> Outcome:
     best = min(complete, key=lambda trial: (trial.loss, trial.number), default=None)
 
     def check(trial: Trial | None) -> Trial | None:
-        ended = [one for one in checks if trial and one.checks == trial.number and one.state in ("complete", "pruned")]
+        ended = [one for one in checks if trial and one.checks == trial.number and one.is_judged]
         return ended[-1] if ended else None
 
     return Outcome(plan, best, check(plan), check(best))
