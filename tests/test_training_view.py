@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.cli.training_progress import _clock
+from charloom.cli.console import clock
 
 pexpect = pytest.importorskip("pexpect")
 pyte = pytest.importorskip("pyte")
@@ -69,4 +69,4 @@ def test_a_narrow_terminal_is_enough(tmp_path, monkeypatch, text):
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
 def test_times_are_shown_as_on_a_clock(seconds, shown):
-    assert _clock(seconds) == shown
+    assert clock(seconds) == shown

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from math import isnan
 from typing import Any, TypeVar
 
 import click
@@ -29,6 +30,24 @@ def json_option(command: Command) -> Command:
 def unescaped(text: str) -> str:
     """Return text with a line feed for \\n and a tab for \\t, which are hard to type in a shell."""
     return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as on a clock, minutes and seconds, from an hour on hours before them; "?" for NaN.
+
+    >>> clock(59.6), clock(3661)
+    ('1:00', '1:01:01')
+    """
+    if isnan(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def percent(share: float) -> str:
+    """Return a share as it is said: 0.125 as 12.5 %."""
+    return f"{100 * share:.1f} %"
 
 
 def say(message: str, quiet: bool = False) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import say, unescaped
+from charloom.cli.console import Command, say, unescaped
 from charloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (("--samples",), {"type": int, "help": f"html: texts of each model in the page.  [default: {SAMPLES}]"}),
 )
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, say, shown, unescaped
+from charloom.cli.console import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 from charloom.errors import InputError
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 
@@ -146,10 +146,10 @@ def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
     from charloom.runtime.novelty import LONG
 
     found = _how_new(text, prompt, source)
-    share = f"{100 * found['copied']:.1f} %"
     if "lines" in found:
         say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
     else:
+        share = percent(found["copied"])
         say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 

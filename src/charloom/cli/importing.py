@@ -42,8 +42,7 @@ def command(file: str, source: str, vocabulary: str | None, output: str, as_json
     save_model(target, imported.saved)
     say_all(imported.notices, quiet)
     a = imported.saved.architecture
-    shape = f"{a.cell.upper()}, {a.num_layers} x {a.hidden_size}"
-    say(f"{target}: {shape}, {a.num_parameters:,} parameters, {a.vocabulary_size:,} characters", quiet)
+    say(f"{target}: {a.in_words}, {a.num_parameters:,} parameters, {a.vocabulary_size:,} characters", quiet)
     if as_json:
         architecture, notices = a.to_dict(), list(imported.notices)
         print_json(

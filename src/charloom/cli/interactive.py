@@ -8,7 +8,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from charloom.cli.console import print_text, say, say_error
+from charloom.cli.console import print_text, say, say_error, unescaped
 from charloom.errors import CharloomError, InputError
 from charloom.runtime.options import check_length, check_samples
 from charloom.runtime.session import Session
@@ -52,7 +52,7 @@ def _next_line() -> str | None:
 
 def _obey(session: Session, line: str) -> None:
     if not line.startswith("/"):
-        session.add(line.replace("\\n", "\n"))
+        session.add(unescaped(line))
         _continue(session)
         return
     name, _, argument = line[1:].strip().partition(" ")

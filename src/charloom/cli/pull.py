@@ -37,7 +37,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     saved, _ = read_checkpoint(pulled.data, f"{MODEL} of {repo}")
     write_whole(target, pulled.data)
     a = saved.architecture
-    say(f"{target}: {a.cell.upper()}, {a.num_layers} x {a.hidden_size}, {len(pulled.data):,} bytes", quiet)
+    say(f"{target}: {a.in_words}, {len(pulled.data):,} bytes", quiet)
     say(f"To write with it:\n  charloom generate {target}", quiet)
     if as_json:
         print_json(

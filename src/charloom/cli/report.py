@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, say
+from charloom.cli.console import json_option, percent, print_json, print_text, quiet_option, say
 from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
 
@@ -145,6 +145,6 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{one['follows']:<26} {where:<26} {how_well}\n"
     for one in summary["copies"]:
         yield (
-            f"written at temperature {one['temperature']}: {100 * one['copied']:.1f} % in copies of more than {LONG} "
+            f"written at temperature {one['temperature']}: {percent(one['copied'])} in copies of more than {LONG} "
             f"characters, the longest {one['longest']}\n"
         )

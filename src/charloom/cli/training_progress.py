@@ -4,6 +4,7 @@ import math
 import shlex
 import time
 
+from charloom.cli.console import clock, percent
 from charloom.report.verdict import verdict
 from charloom.runtime.novelty import LONG
 from charloom.training.records import (
@@ -71,12 +72,12 @@ class TrainingProgress:
         going_on = f", going on after step {p.step:,}" if p.step else ""
         planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} passes"
         if p.plan.seconds is not None:
-            planned += f" in {_clock(p.plan.seconds)}"
+            planned += f" in {clock(p.plan.seconds)}"
         if p.plan.expected_bits is not None:
             low, high = p.plan.expected_bits
             planned += f", to end between {low:.2f} and {high:.2f} bits per held-out character"
         return (
-            f"{p.run}: {_size(p)}, {p.architecture.num_parameters:,} parameters{going_on}\n"
+            f"{p.run}: {p.architecture.in_words}, {p.architecture.num_parameters:,} parameters{going_on}\n"
             f"{p.training_chars:,} characters to learn from{held_out}\n"
             f"planned: {planned}\n"
             f"{p.device}"
@@ -99,7 +100,7 @@ class TrainingProgress:
             shown.append(("held out", _nats_and_bits(held_out[-1].val_loss)))
         if self.best is not None and self.best.val_loss is not None:
             shown.append(("best", f"{self.best.val_loss:.4f} at step {self.best.step:,}"))
-        shown.append(("left", _clock(self.seconds_left)))
+        shown.append(("left", clock(self.seconds_left)))
         return shown
 
     def closing(self, finish: FinishRecord) -> list[str]:
@@ -109,7 +110,7 @@ class TrainingProgress:
         run = shlex.quote(finish.run)
         speed = f", at {finish.chars_per_second:,.0f} characters a second" if finish.chars_per_second else ""
         return [
-            f"{done} after {finish.steps:,} steps in {_clock(finish.seconds)}{speed}.",
+            f"{done} after {finish.steps:,} steps in {clock(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
             *([] if self.novelty is None else [_copied(self.novelty, self.plan.training_chars)]),
             f"Saved in {finish.run}. To write with it:",
@@ -124,21 +125,17 @@ def _copied(novelty: NoveltyRecord, characters: int) -> str:
     if novelty.lines:
         assert novelty.copied_lines is not None
         return (
-            f"Of {novelty.lines:,} lines it writes, {_percent(1 - novelty.copied_lines / novelty.lines)} are new, and "
-            f"{_percent(novelty.copied_lines / novelty.lines)} are lines of {where}."
+            f"Of {novelty.lines:,} lines it writes, {percent(1 - novelty.copied_lines / novelty.lines)} are new, and "
+            f"{percent(novelty.copied_lines / novelty.lines)} are lines of {where}."
         )
     said = (
-        f"Of {novelty.characters:,} characters it writes, {_percent(novelty.copied)} lie in copies of more than {LONG} "
+        f"Of {novelty.characters:,} characters it writes, {percent(novelty.copied)} lie in copies of more than {LONG} "
         f"characters from {where}, the longest {novelty.longest}"
     )
     if novelty.held_out_copied is None:
         return f"{said}."
-    held_out = f"{_percent(novelty.held_out_copied)}, the longest {novelty.held_out_longest}"
+    held_out = f"{percent(novelty.held_out_copied)}, the longest {novelty.held_out_longest}"
     return f"{said}; of the held-out text it is {held_out}."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _smooth(before: float, value: float) -> float:
@@ -147,16 +144,3 @@ def _smooth(before: float, value: float) -> float:
 
 def _nats_and_bits(loss: float) -> str:
     return f"{loss:.4f} ({loss / math.log(2):.3f} bits/char)"
-
-
-def _clock(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _size(plan: PlanRecord) -> str:
-    a = plan.architecture
-    return f"{a.cell.upper()}, {a.num_layers} x {a.hidden_size}"

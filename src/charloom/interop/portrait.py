@@ -44,7 +44,7 @@ def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
         ("trained on", facts.get("corpus")),
         ("which has", characters and f"{characters:,} characters"),
         ("recipe", facts.get("recipe")),
-        ("network", f"{architecture.cell.upper()}, {architecture.num_layers} x {architecture.hidden_size}"),
+        ("network", architecture.in_words),
         ("parameters", f"{architecture.num_parameters:,}, as {stored_as}"),
         ("knows", "all 256 bytes" if saved.vocabulary.unit == "byte" else f"{len(saved.vocabulary):,} characters"),
         ("held-out text costs", _bits(facts.get("val_loss"))),

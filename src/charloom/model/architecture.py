@@ -103,6 +103,11 @@ class Architecture:
         """How many numbers the model learns."""
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
+    @property
+    def in_words(self) -> str:
+        """Cell, layers and units, such as "GRU, 1 x 512"."""
+        return f"{self.cell.upper()}, {self.num_layers} x {self.hidden_size}"
+
     def summary(self) -> list[LayerSummary]:
         """Return a row for each layer, as a table of the model shows them."""
         counts: dict[str, int] = {}

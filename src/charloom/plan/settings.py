@@ -123,6 +123,11 @@ class Settings:
                 f"steps={self.steps}, epochs={self.epochs}, minutes={self.minutes:g}."
             )
 
+    @property
+    def in_words(self) -> str:
+        """Cell, layers and units, such as "GRU, 1 x 512"."""
+        return self.architecture(1).in_words
+
     def architecture(self, vocabulary_size: int) -> Architecture:
         """Return the architecture these settings make for an alphabet of V characters."""
         return Architecture(

@@ -49,7 +49,7 @@ class Model:
 
     def __repr__(self) -> str:
         a = self.architecture
-        return f"Model({a.cell.upper()}, {a.num_layers} x {a.hidden_size}, {len(self.vocabulary)} characters)"
+        return f"Model({a.in_words}, {len(self.vocabulary)} characters)"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: sizes, and where it comes from."""
