@@ -22,7 +22,7 @@ from charloom.text.vocabulary import Vocabulary
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
-pytest_plugins = ["promises", "hub_stand_in"]
+pytest_plugins = ["promises", "hub_stand_in", "browsing", "playground_tab"]
 
 LINES = [
     "The loom is warm and the thread is long.",
