@@ -67,6 +67,11 @@ def corpora_file(name):
     return path
 
 
+def quiet(_label):
+    """Progress that nobody is told of."""
+    return lambda _done, _total: None
+
+
 def tiny_architecture(cell="gru", num_layers=2, reset_after=True):
     return Architecture(7, cell, embedding_size=4, hidden_size=5, num_layers=num_layers, reset_after=reset_after)
 
@@ -81,6 +86,12 @@ def tiny_weights(architecture, seed=1, spread=1.0):
 def tiny_saved(cell="gru", **facts):
     architecture = tiny_architecture(cell)
     return SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1), facts)
+
+
+def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):
+    """A GRU of one layer that has learned nothing of this vocabulary."""
+    architecture = Architecture(len(vocabulary), embedding_size=embedding_size, hidden_size=hidden_size)
+    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
 
 @dataclass

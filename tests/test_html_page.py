@@ -9,14 +9,13 @@ import pytest
 import browsing
 from browsing import DESKTOP, HOSTILE, PHONE_OPTIONS, check_for_everybody
 from charloom.interop.html_page import write_page
-from charloom.model.architecture import Architecture
-from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel, load_model
+from charloom.model.model_file import load_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.inspection import top_guesses
 from charloom.runtime.language_model import Model
 from charloom.text.byte_vocabulary import ByteVocabulary
 from charloom.text.vocabulary import Vocabulary
+from conftest import untrained
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
 SHOWN = {"↵": "\n", "␣": " "}
@@ -87,13 +86,6 @@ def page_of(tmp_path):
         return tmp_path / "page.html"
 
     return make
-
-
-def untrained(vocabulary, hidden_size=16, embedding_size=4, lines=False, **facts):
-    architecture = Architecture(
-        len(vocabulary), "gru", embedding_size=embedding_size, hidden_size=hidden_size, num_layers=1
-    )
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
 
 def test_opened_from_a_file_without_a_network_it_writes(browser, page, bundled):
@@ -261,7 +253,7 @@ def test_a_model_of_bytes_writes_letters(browser, page_of):
 
 
 def test_text_full_of_markup_is_text(browser, page_of):
-    vocabulary = Vocabulary("".join(sorted(set(HOSTILE + "b\n"))))
+    vocabulary = Vocabulary.from_text(HOSTILE + "b\n")
     path = page_of(untrained(vocabulary, corpus=HOSTILE), title=HOSTILE, prompts=[HOSTILE, "<b>"], samples=2)
     with opened(browser, path) as tab:
         assert written(tab).startswith(HOSTILE)

@@ -7,17 +7,11 @@ import pytest
 
 import charloom
 from browsing import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
-from charloom.model.architecture import Architecture
-from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.report.contents import contents
 from charloom.report.page import page
 from charloom.report.provenance import Provenance, trace_back
 from charloom.text.vocabulary import Vocabulary
-
-
-def quiet(_label):
-    return lambda _done, _total: None
+from conftest import quiet, untrained
 
 
 @pytest.fixture(scope="module")
@@ -143,15 +137,9 @@ def test_the_theme_follows_the_system_and_can_be_changed(browser, report):
         assert tab.locator("#theme").get_attribute("aria-pressed") == "false"
 
 
-def hostile_model():
-    """A model whose alphabet is that of hostile markup."""
-    vocabulary = Vocabulary("".join(sorted(set(HOSTILE + "\n"))))
-    architecture = Architecture(len(vocabulary), embedding_size=4, hidden_size=8)
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 0), {"corpus": HOSTILE})
-
-
 def test_hostile_text_is_only_text(browser, tmp_path):
-    where = Provenance(HOSTILE, hostile_model(), None, None, HOSTILE)
+    model = untrained(Vocabulary.from_text(HOSTILE + "\n"), corpus=HOSTILE)
+    where = Provenance(HOSTILE, model, None, None, HOSTILE)
     data, _ = contents(where, f"{HOSTILE}\n" * 20, HOSTILE, quiet)
     data["written"][0]["text"] = HOSTILE
     samples, events = [{"step": 1, "text": HOSTILE}], [{"step": 1, "event": HOSTILE}]

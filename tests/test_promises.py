@@ -23,6 +23,7 @@ from charloom.training.records import EventRecord, StepRecord
 from charloom.training.run import run_training
 from promises import counts
 from test_resume import KINDS, Poison, corpus, recipe, remains, resume, train, whole  # noqa: F401
+from waiting import wait_for
 
 FAULTS = Path(__file__).with_name("faults")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -240,13 +241,6 @@ class started:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-
-
-def wait_for(holds):
-    until = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 @counts(16, 200)
