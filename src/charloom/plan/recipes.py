@@ -4,12 +4,12 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from charloom.errors import SettingsError
 from charloom.plan.settings import Settings, describe_setting, setting_fields
+from charloom.text.near import did_you_mean
 
 _TUTORIAL = Settings(
     cell="gru",
@@ -107,8 +107,7 @@ def load_recipe(argument: str) -> Recipe:
     path = Path(argument)
     if path.suffix == ".toml" or path.is_file():
         return _read(path)
-    near = get_close_matches(argument, RECIPES, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(argument, RECIPES)
     raise SettingsError(
         f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
     )

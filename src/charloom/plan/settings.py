@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from charloom.errors import SettingsError
 from charloom.model.architecture import GATES, Architecture
 from charloom.runtime.options import MAX_SEED
+from charloom.text.near import did_you_mean
 
 
 def _setting(
@@ -185,9 +185,7 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"There is no setting {name!r}.{hint} Known are {', '.join(known)}.")
+        raise SettingsError(f"There is no setting {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:
         return value

@@ -3,9 +3,9 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 from charloom.errors import CorpusError
+from charloom.text.near import did_you_mean
 
 _FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
@@ -89,6 +89,5 @@ def _fields(lines: Iterator[str], name: str, column: str) -> Iterator[str]:
 
 
 def _no_column(where: str, column: str, known: list[str]) -> str:
-    near = get_close_matches(column, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(column, known, repr)
     return f"{where} has no column {column!r}.{hint} It has {', '.join(map(repr, known[:20])) or 'none'}."
