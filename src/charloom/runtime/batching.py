@@ -15,6 +15,7 @@ from charloom.errors import SettingsError
 from charloom.runtime.ending import make_ender
 from charloom.runtime.engine import Cursor, Engine
 from charloom.runtime.generation import Writer, cursor_behind
+from charloom.runtime.log_probs import log_softmax
 from charloom.runtime.options import Ending, Sampling, check_length, check_seed
 from charloom.runtime.prefixes import Behind, PrefixCache
 from charloom.runtime.sampling import allowed_bias
@@ -286,13 +287,11 @@ class Batch:
         if not told:
             return
         after, _ = self._engine.forward(drawn[told], before.state)
-        logits = np.concatenate([before.logits[:, None], after[:, :-1]], axis=1).astype(np.float64)
-        logits -= logits.max(axis=2, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+        log_probs = log_softmax(np.concatenate([before.logits[:, None], after[:, :-1]], axis=1))
         for i, row in enumerate(told):
             text = texts[row]
-            best = np.argsort(-logits[i], axis=1, kind="stable")[:, : text.writing.guesses]
-            for id_, costs, likeliest in zip(drawn[row].tolist(), logits[i], best.tolist(), strict=True):
+            best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : text.writing.guesses]
+            for id_, costs, likeliest in zip(drawn[row].tolist(), log_probs[i], best.tolist(), strict=True):
                 pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in likeliest)
                 text.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import CorpusError, SettingsError
 from charloom.runtime.engine import Engine, Trace
+from charloom.runtime.log_probs import log_softmax
 from charloom.text.vocabulary import Vocabulary
 
 _BLOCK = 512  # characters whose trace is held at once
@@ -95,11 +96,9 @@ def likeliest_of(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp],
 
     Of equals the one with the lower id comes first.
     """
-    exact = logits.astype(np.float64)
-    exact = np.exp(exact - exact.max(axis=1, keepdims=True))
-    exact /= exact.sum(axis=1, keepdims=True)
-    likeliest = np.argsort(-exact, axis=1, kind="stable")[:, :k]
-    return likeliest, np.take_along_axis(exact, likeliest, axis=1)
+    probabilities = np.exp(log_softmax(logits))
+    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
 
 
 def traced(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:

@@ -13,6 +13,7 @@ from charloom.model.quantization import Quantized
 from charloom.runtime import numpy_maths
 from charloom.runtime.engine import Cursor, Drawn, State, Trace
 from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
+from charloom.runtime.log_probs import log_probs_of
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import draw, random_words
 
@@ -75,7 +76,7 @@ class NumpyEngine:
         for i in range(count):
             drawn[:, i] = _draw(cursor, sampling, words[:, i], bias)
             if costs is not None:
-                costs[:, i] = _log_probs(cursor.logits, drawn[:, i])
+                costs[:, i] = log_probs_of(cursor.logits, drawn[:, i])
             logits, cursor.state = self.forward(drawn[:, i : i + 1], cursor.state)
             cursor.logits = logits[:, 0]
             if cursor.recent.shape[1]:
@@ -188,10 +189,3 @@ def _sigmoid(x: Floats) -> Floats:
     half = np.float32(0.5)
     result: Floats = half + half * np.tanh(half * x)
     return result
-
-
-def _log_probs(logits: Floats, ids: NDArray[np.int32]) -> NDArray[np.float64]:
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    found: NDArray[np.float64] = exact[np.arange(len(ids)), ids] - np.log(np.exp(exact).sum(axis=1))
-    return found
