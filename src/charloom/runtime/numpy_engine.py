@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
 from charloom.runtime import numpy_maths
-from charloom.runtime.engine import Cursor, Drawn, State, Trace
+from charloom.runtime.engine import Cursor, Drawn, State, Trace, zero_state
 from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
 from charloom.runtime.log_probs import log_probs_of
 from charloom.runtime.options import Sampling
@@ -45,8 +45,7 @@ class NumpyEngine:
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros (L, S, B, H)."""
-        a = self.architecture
-        return np.zeros((a.num_layers, a.state_parts, batch_size, a.hidden_size), np.float32)
+        return zero_state(self.architecture, batch_size)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[Floats, State]:
         """Return logits (B, T, V), or (B, 1, V), and the next state."""
@@ -84,7 +83,7 @@ class NumpyEngine:
             if cursor.counts.shape[1]:
                 cursor.counts = cursor.counts.copy()
                 cursor.counts[np.arange(len(drawn)), drawn[:, i]] += 1
-        cursor.position = cursor.positions + np.uint64(count)
+        cursor.positions = cursor.positions + np.uint64(count)
         return Drawn(drawn, costs)
 
     def _run(self, ids: NDArray[np.integer], state: State, kept: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
