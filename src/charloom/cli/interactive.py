@@ -9,7 +9,7 @@ from pathlib import Path
 
 from charloom.cli.console import print_text, say, say_error
 from charloom.errors import CharloomError, InputError
-from charloom.runtime.options import check_length, check_samples
+from charloom.runtime.options import check_length
 from charloom.runtime.session import Session
 from charloom.text.near import did_you_mean
 
@@ -83,7 +83,7 @@ def _retry(session: Session, _argument: str) -> None:
 
 
 def _choices(session: Session, argument: str) -> None:
-    for number, text in enumerate(session.choices(check_samples(_whole(argument or "3"))), 1):
+    for number, text in enumerate(session.choices(_whole(argument or "3")), 1):
         say(f"--- {number}")
         print_text(text + "\n")
 

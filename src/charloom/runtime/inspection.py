@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import CorpusError, SettingsError
+from charloom.errors import CorpusError
 from charloom.runtime.engine import Engine, Trace
 from charloom.runtime.log_probs import log_softmax
+from charloom.runtime.options import check_whole
 from charloom.text.vocabulary import Vocabulary
 
 _BLOCK = 512  # characters whose trace is held at once
@@ -77,8 +78,7 @@ def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -
         SettingsError: If k is out of range.
         UnknownCharacterError: If the text holds a character that the model does not know.
     """
-    if not isinstance(k, int) or not 1 <= k <= len(vocabulary):
-        raise SettingsError(f"k must be a whole number from 1 to {len(vocabulary)}, the characters known; got {k!r}.")
+    k = check_whole("k", k, 1, len(vocabulary))
     ids, state = _ids(vocabulary, text), engine.initial_state(1)
     found, shares = [], []
     for start in range(0, len(ids), _BLOCK):

@@ -107,8 +107,8 @@ class NativeEngine:
 
 
 def _numbers(s: Sampling) -> tuple[float, int, float, float, float, int, float, float]:
-    heat, top_k = inverse_temperature(s.temperature), min(s.top_k or 0, 2**31 - 1)
-    penalties = s.repetition_penalty, s.window, s.presence_penalty, s.frequency_penalty
+    heat, top_k = inverse_temperature(s.temperature), min(int(s.top_k or 0), 2**31 - 1)
+    penalties = s.repetition_penalty, int(s.window), s.presence_penalty, s.frequency_penalty
     return heat, top_k, s.top_p, s.min_p, *penalties
 
 
