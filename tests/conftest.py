@@ -52,9 +52,9 @@ def run(text, tmp_path_factory):
 @pytest.fixture(scope="session")
 def shakespeare():
     """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
-    from charloom.text.named import SHAKESPEARE, _known_places
+    from charloom.text.named import is_at_hand
 
-    if not any(path.is_file() for path in _known_places(SHAKESPEARE)):
+    if not is_at_hand("shakespeare"):
         pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
     return charloom.Corpus.read("shakespeare")
 

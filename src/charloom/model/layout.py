@@ -114,4 +114,4 @@ def _of_model(architecture: Architecture, stored_as: str) -> dict[str, tuple[tup
 
 def _check(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if value.shape != shape or value.dtype != dtype:
-        raise ModelFileError(f"the weights {name!r} are {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+        raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")

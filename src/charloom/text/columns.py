@@ -29,8 +29,8 @@ def column_pieces(pieces: Iterable[str], name: str, column: str, notices: list[s
     ending = next((one for one in _FORMATS if stem.endswith(one)), None)
     if ending is None:
         raise CorpusError(
-            f"--column reads files that end with {', '.join(_FORMATS)} (or those with .gz, .xz, .zst, .bz2 behind); "
-            f"{name} is none of them."
+            f"--column reads files that end with {', '.join(_FORMATS)} (or those with "
+            f"{', '.join(_COMPRESSED)} behind); {name} is none of them."
         )
     lines = whole_lines(pieces)
     values = _separated(lines, name, column, _FORMATS[ending]) if _FORMATS[ending] else _fields(lines, name, column)

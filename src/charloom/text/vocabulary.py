@@ -102,10 +102,7 @@ class Vocabulary:
         Raises:
             IndexError: If an id is outside [0, V).
         """
-        array = np.asarray(ids, dtype=np.intp).reshape(-1)
-        if array.size and (array.min() < 0 or array.max() >= len(self)):
-            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
-        return text_of(self._codes[array])
+        return text_of(self._codes[self._checked(ids)])
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
@@ -146,6 +143,12 @@ class Vocabulary:
             # mode "clip" sends every code point beyond the table to its last entry, which is "unknown"
             self._table.take(codes[block], mode="clip", out=ids[block])
         return ids
+
+    def _checked(self, ids: ArrayLike) -> NDArray[np.intp]:
+        array = np.asarray(ids, dtype=np.intp).reshape(-1)
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
+        return array
 
     def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
         unknown = self.unknown(text)
