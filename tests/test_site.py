@@ -133,7 +133,8 @@ def test_the_references_have_all_there_is(pages):
         assert {f"charloom.{name}", f"charloom.errors.{name}"} & python, name
     for name in COMMANDS:
         parameters = group.get_command(None, name).params
-        options = [option for one in parameters if isinstance(one, click.Option) for option in one.opts]
+        shown = [one for one in parameters if isinstance(one, click.Option) and not one.hidden]
+        options = [option for one in shown for option in one.opts]
         anchors = {f"cmdoption-charloom-{name}-{option.lstrip('-')}" for option in options}
         assert options and anchors <= commands
 
