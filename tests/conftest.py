@@ -13,9 +13,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 import charloom
+from charloom import native
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
+from charloom.model.model_file import SavedModel, load_model
+from charloom.model.run_folder import find_model
 from charloom.text.vocabulary import Vocabulary
 
 # how long an example takes says more about the machine than about the code
@@ -59,6 +61,19 @@ def shakespeare():
     return charloom.Corpus.read("shakespeare")
 
 
+@pytest.fixture(scope="session")
+def bundled():
+    """What the file of the bundled model holds."""
+    return load_model(find_model("shakespeare"))
+
+
+@pytest.fixture(params=native.instruction_sets())
+def isa(request, monkeypatch):
+    """Each instruction set that the engine has and this processor can run, in its turn."""
+    monkeypatch.setenv(native.ISA, request.param)
+    return request.param
+
+
 def corpora_file(name):
     """Return a file of CHARLOOM_CORPORA, or skip the test."""
     path = Path(os.environ.get("CHARLOOM_CORPORA", "")) / name
@@ -86,6 +101,12 @@ def tiny_weights(architecture, seed=1, spread=1.0):
 def tiny_saved(cell="gru", **facts):
     architecture = tiny_architecture(cell)
     return SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1), facts)
+
+
+def after(prompt, text):
+    """What comes after the prompt that a text begins with."""
+    assert text.startswith(prompt)
+    return text[len(prompt) :]
 
 
 def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):

@@ -39,12 +39,6 @@ def model(request):
     return architecture, tiny_weights(architecture, spread=0.4)
 
 
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv(native.ISA, request.param)
-    return request.param
-
-
 def engines(model, precision):
     from charloom.runtime.native_engine import NativeEngine
 

@@ -57,11 +57,6 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def bundled():
-    return load_model(find_model("shakespeare"))
-
-
-@pytest.fixture(scope="module")
 def page(bundled):
     return make_page([bundled], prompts=["ROMEO: ", "JULIET:\n"], samples=3)
 
