@@ -154,12 +154,13 @@ def _read(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The recipe file {path} is not valid TOML: {error}.") from None
     base = values.pop("recipe", "auto")
-    if base not in RECIPES and values.keys() >= {item.name for item in setting_fields()}:
-        return Recipe(base, f"from {path.name}", Settings()).with_values(values)  # complete: it builds on nothing
-    if base not in RECIPES:
+    known = RECIPES.get(base) if isinstance(base, str) else None
+    if known is None and isinstance(base, str) and values.keys() >= {item.name for item in setting_fields()}:
+        known = Recipe(base, f"from {path.name}", Settings())  # complete: it builds on nothing
+    if known is None:
         raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
     try:
-        return RECIPES[base].with_values(values)
+        return known.with_values(values)
     except SettingsError as error:
         raise SettingsError(f"In the recipe file {path}: {error}") from None
 

@@ -4,6 +4,7 @@ Encoding is a table look-up over the text's code points; no Python code runs per
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -41,9 +42,11 @@ class Vocabulary:
 
     def __init__(self, characters: str) -> None:
         if not isinstance(characters, str) or not characters:
-            raise CorpusError("A vocabulary is text of at least one character; got none.")
+            got = "none" if isinstance(characters, str) else f"a value of type {type(characters).__name__}"
+            raise CorpusError(f"A vocabulary is text of at least one character; got {got}.")
         if len(set(characters)) != len(characters):
-            raise CorpusError("A vocabulary cannot hold the same character twice.")
+            ((most, _),) = Counter(characters).most_common(1)
+            raise CorpusError(f"A vocabulary cannot hold the same character twice; this one does: {describe(most)}.")
         self.characters = characters
 
     @classmethod
