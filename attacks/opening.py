@@ -20,7 +20,7 @@ from pathlib import Path
 
 import charloom.runtime.native_engine
 import charloom.runtime.numpy_engine  # noqa: F401
-from charloom.cli.info import _page, look
+from charloom.cli.info import look, page_of
 from charloom.errors import ModelFileError
 from charloom.model.model_file import load_checkpoint, save_model
 from charloom.native import engine as compiled
@@ -89,7 +89,7 @@ def use(saved, path):
             for harsh in ({"temperature": 1e-300, "repetition_penalty": 0.01}, {"top_p": 1e-300, "min_p": 1.0}):
                 assert len(model.generate(length=5, seed=1, precision=precision, **harsh)) == 5
             count += 1
-    shown = _page(look(str(path)))
+    shown = page_of(look(str(path)))
     assert all(c.isprintable() or c == "\n" for c in shown), shown
     assert model._repr_html_()
     save_model(path.with_suffix(".again"), saved)

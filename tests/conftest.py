@@ -13,16 +13,18 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 import charloom
+from charloom import native
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
+from charloom.model.model_file import SavedModel, load_model
+from charloom.model.run_folder import find_model
 from charloom.text.vocabulary import Vocabulary
 
 # how long an example takes says more about the machine than about the code
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
-pytest_plugins = ["promises", "hub_stand_in"]
+pytest_plugins = ["promises", "hub_stand_in", "browsing", "playground_tab"]
 
 LINES = [
     "The loom is warm and the thread is long.",
@@ -52,11 +54,24 @@ def run(text, tmp_path_factory):
 @pytest.fixture(scope="session")
 def shakespeare():
     """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
-    from charloom.text.named import SHAKESPEARE, _known_places
+    from charloom.text.named import is_at_hand
 
-    if not any(path.is_file() for path in _known_places(SHAKESPEARE)):
+    if not is_at_hand("shakespeare"):
         pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
     return charloom.Corpus.read("shakespeare")
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """What the file of the bundled model holds."""
+    return load_model(find_model("shakespeare"))
+
+
+@pytest.fixture(params=native.instruction_sets())
+def isa(request, monkeypatch):
+    """Each instruction set that the engine has and this processor can run, in its turn."""
+    monkeypatch.setenv(native.ISA, request.param)
+    return request.param
 
 
 def corpora_file(name):
@@ -65,6 +80,11 @@ def corpora_file(name):
     if not path.is_file():
         pytest.skip(f"{name} is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
     return path
+
+
+def quiet(_label):
+    """Progress that nobody is told of."""
+    return lambda _done, _total: None
 
 
 def tiny_architecture(cell="gru", num_layers=2, reset_after=True):
@@ -81,6 +101,18 @@ def tiny_weights(architecture, seed=1, spread=1.0):
 def tiny_saved(cell="gru", **facts):
     architecture = tiny_architecture(cell)
     return SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1), facts)
+
+
+def after(prompt, text):
+    """What comes after the prompt that a text begins with."""
+    assert text.startswith(prompt)
+    return text[len(prompt) :]
+
+
+def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):
+    """A GRU of one layer that has learned nothing of this vocabulary."""
+    architecture = Architecture(len(vocabulary), embedding_size=embedding_size, hidden_size=hidden_size)
+    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
 
 @dataclass

@@ -56,8 +56,7 @@ class Stub:
 
     def open(self):
         """Begin to answer, at the address of before if there was one."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(self)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -79,79 +78,82 @@ def _in_pieces(text, size=9):
     return [text[i : i + size] for i in range(0, len(text), size)]
 
 
-def _handler(stub):
-    pages = playground_files()
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path in pages:
-                self._answer(200, *pages[self.path])
-            elif self._may():
-                self._json(200, {"object": "list", "data": MODELS})
+    def __init__(self, stub):
+        super().__init__(("127.0.0.1", stub.port), _Handler)
+        self.stub, self.pages = stub, playground_files()
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert self.headers["Content-Type"] == "application/json"
-            if not self._may(body):
-                return
-            if self.path == "/v1/completions":
-                self._stream(body)
-            elif self.path == "/score":
-                self._json(
-                    200, {"characters": len(body["text"]), "bits_per_char": 3.21, "surprisals": bits(body["text"])}
-                )
-            elif self.path == "/guesses":
-                found = [{"text": text, "probability": share} for text, share in GUESSES[: body["k"]]]
-                self._json(200, {"guesses": found})
 
-        def _may(self, body=None):
-            """Return whether it is to be answered as asked; otherwise it has been answered."""
-            stub.asked.append((self.path, body))
-            if stub.token and self.headers["Authorization"] != f"Bearer {stub.token}":
-                self._json(401, {"error": {"message": "A token is wanted.", "code": "invalid_api_key"}})
-                return False
-            if stub.refusals.get(self.path):
-                status, error = stub.refusals[self.path].pop(0)
-                self._json(status, {"error": error}, {"Retry-After": "2"} if status == 429 else {})
-                return False
-            return True
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path in self.server.pages:
+            self._answer(200, *self.server.pages[self.path])
+        elif self._may():
+            self._json(200, {"object": "list", "data": MODELS})
 
-        def _stream(self, body):
-            pieces = stub.write(body)
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.end_headers()
-            try:
-                for i, piece in enumerate(pieces):
-                    self._event(piece, "length" if i == len(pieces) - 1 else None)
-                    time.sleep(stub.pause)
-                self.wfile.write(b"data: [DONE]\n\n")
-            except (BrokenPipeError, ConnectionResetError):
-                stub.cut += 1
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert self.headers["Content-Type"] == "application/json"
+        if not self._may(body):
+            return
+        if self.path == "/v1/completions":
+            self._stream(body)
+        elif self.path == "/score":
+            self._json(200, {"characters": len(body["text"]), "bits_per_char": 3.21, "surprisals": bits(body["text"])})
+        elif self.path == "/guesses":
+            found = [{"text": text, "probability": share} for text, share in GUESSES[: body["k"]]]
+            self._json(200, {"guesses": found})
 
-        def _event(self, piece, reason):
-            if piece is None:  # the server breaks off
-                raise BrokenPipeError
-            choice = {"index": 0, "text": piece, "logprobs": None, "finish_reason": reason}
-            event = piece if isinstance(piece, dict) else {"object": "text_completion", "choices": [choice]}
-            line = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
-            for half in (line[: len(line) // 2], line[len(line) // 2 :]):  # the network cuts where it likes
-                self.wfile.write(half)
-                self.wfile.flush()
+    def _may(self, body=None):
+        """Return whether it is to be answered as asked; otherwise it has been answered."""
+        stub = self.server.stub
+        stub.asked.append((self.path, body))
+        if stub.token and self.headers["Authorization"] != f"Bearer {stub.token}":
+            self._json(401, {"error": {"message": "A token is wanted.", "code": "invalid_api_key"}})
+            return False
+        if stub.refusals.get(self.path):
+            status, error = stub.refusals[self.path].pop(0)
+            self._json(status, {"error": error}, {"Retry-After": "2"} if status == 429 else {})
+            return False
+        return True
 
-        def _json(self, status, found, headers=None):
-            self._answer(status, "application/json", json.dumps(found).encode("ascii"), headers or {})
+    def _stream(self, body):
+        stub = self.server.stub
+        pieces = stub.write(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        try:
+            for i, piece in enumerate(pieces):
+                self._event(piece, "length" if i == len(pieces) - 1 else None)
+                time.sleep(stub.pause)
+            self.wfile.write(b"data: [DONE]\n\n")
+        except (BrokenPipeError, ConnectionResetError):
+            stub.cut += 1
 
-        def _answer(self, status, kind, content, headers=()):
-            self.send_response(status)
-            own = {"Content-Type": kind, "Content-Length": str(len(content)), "Content-Security-Policy": POLICY}
-            for name, value in {**own, "X-Content-Type-Options": "nosniff", **dict(headers)}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(BrokenPipeError, ConnectionResetError):  # what is not wanted any more is not waited for
-                self.wfile.write(content)
+    def _event(self, piece, reason):
+        if piece is None:  # the server breaks off
+            raise BrokenPipeError
+        choice = {"index": 0, "text": piece, "logprobs": None, "finish_reason": reason}
+        event = piece if isinstance(piece, dict) else {"object": "text_completion", "choices": [choice]}
+        line = f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
+        for half in (line[: len(line) // 2], line[len(line) // 2 :]):  # the network cuts where it likes
+            self.wfile.write(half)
+            self.wfile.flush()
 
-        def log_message(self, format, *args):
-            pass
+    def _json(self, status, found, headers=None):
+        self._answer(status, "application/json", json.dumps(found).encode("ascii"), headers or {})
 
-    return Handler
+    def _answer(self, status, kind, content, headers=()):
+        self.send_response(status)
+        own = {"Content-Type": kind, "Content-Length": str(len(content)), "Content-Security-Policy": POLICY}
+        for name, value in {**own, "X-Content-Type-Options": "nosniff", **dict(headers)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(BrokenPipeError, ConnectionResetError):  # what is not wanted any more is not waited for
+            self.wfile.write(content)
+
+    def log_message(self, format, *args):
+        pass

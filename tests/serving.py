@@ -3,7 +3,6 @@
 import http.client
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ pytest.importorskip("uvicorn", reason="needs charloom[serve]")
 from charloom.serve.app import App
 from charloom.serve.hosts import hosts_of
 from charloom.serve.server import Server, listen
+from waiting import wait_for
 
 
 class Answer:
@@ -121,12 +121,3 @@ def serving(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
         server.should_exit = True
         thread.join(10)
         assert not thread.is_alive()
-
-
-def wait_for(condition, seconds=60.0):
-    """Wait for something, and return how long that took."""
-    started = time.perf_counter()
-    while not condition():
-        assert time.perf_counter() - started < seconds, "it does not happen"
-        time.sleep(0.001)
-    return time.perf_counter() - started

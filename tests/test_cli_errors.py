@@ -99,7 +99,7 @@ OTHERS = [
     (["generate", "RUN", "-t", "-1"], "temperature must be"),
     (["generate", "RUN", "-t", "nan"], "temperature must be"),
     (["generate", "RUN", "-n", "-5"], "length must be 0 or more"),
-    (["generate", "RUN", "--samples", "0"], "samples must be from 1"),
+    (["generate", "RUN", "--samples", "0"], "samples must be a whole number from 1"),
     (["generate", "RUN", "--seed", str(2**60)], "seed must be"),
     (["score", "RUN", "one.txt"], "at least 2 characters"),
     (["score", "RUN", "old.txt"], "is not UTF-8"),

@@ -230,7 +230,7 @@ def test_the_page_on_the_format_says_its_limits():
     page = FORMAT.read_text(encoding="utf-8")
     for number in (safetensors_header.LONGEST_HEADER, safetensors_header.MOST_TENSORS, *safetensors_header.DTYPES):
         assert (f"{number:,}" if isinstance(number, int) else f"`{number}`") in page
-    for _, most in architecture._LIMITS.values():
+    for _, most in architecture.LIMITS.values():
         assert f"to {most:,})" in page
     for weight in tiny_architecture().parameter_shapes():
         assert re.sub(r"layers\.\d", "layers.i", weight) in page

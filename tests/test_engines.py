@@ -39,12 +39,6 @@ def model(request):
     return architecture, tiny_weights(architecture, spread=0.4)
 
 
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv(native.ISA, request.param)
-    return request.param
-
-
 def engines(model, precision):
     from charloom.runtime.native_engine import NativeEngine
 
@@ -60,7 +54,7 @@ def cursor(engine, sampling, texts=19):
     logits, state = engine.forward(IDS[:texts], engine.initial_state(texts), last=True)
     recent = np.full((texts, sampling.window), -1, np.int32)
     counts = np.zeros((texts, 67 if sampling.counts else 0), np.int32)
-    return Cursor(state, logits[:, 0], np.arange(texts, dtype=np.uint64), 0, recent, counts)
+    return Cursor(state, logits[:, 0], np.arange(texts, dtype=np.uint64), recent=recent, counts=counts)
 
 
 def test_int8_is_the_judges_to_the_bit(model, isa):

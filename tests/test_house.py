@@ -126,13 +126,21 @@ def test_what_can_run_code_is_seen(code):
     assert list(what_runs_code(code))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name)
-def test_rooms_stay_small(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert path.read_text(encoding="utf-8").count("\n") <= 400
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 60, f"{name(path)}: {node.name}"
+def code_of_the_repository():
+    """Every Python file there is, tests among them: (name, code)."""
+    yield from ((path, code) for path, code in code_of_the_project() if path.endswith(".py"))
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def test_rooms_stay_small():
+    looked_at = list(code_of_the_repository())
+    assert len(looked_at) > len(MODULES) + 100
+    for where, code in looked_at:
+        assert code.count("\n") <= 400, where
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{where}: {node.name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -1,65 +1,40 @@
 """The page of a model in a real browser, opened from a file, the network off; without Chromium these tests skip."""
 
 import re
-import shutil
 import time
 from contextlib import contextmanager
 
 import pytest
 
+import browsing
+from browsing import DESKTOP, HOSTILE, PHONE_OPTIONS, check_for_everybody
 from charloom.interop.html_page import write_page
-from charloom.model.architecture import Architecture
-from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel, load_model
+from charloom.model.model_file import load_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.inspection import top_guesses
 from charloom.runtime.language_model import Model
 from charloom.text.byte_vocabulary import ByteVocabulary
 from charloom.text.vocabulary import Vocabulary
+from conftest import untrained
 
-playwright = pytest.importorskip("playwright.sync_api")
-expect = playwright.expect
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser")
-
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
-PHONE_OPTIONS = {"viewport": PHONE, "has_touch": True, "is_mobile": True}
-MARKUP = "<script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"
 SHOWN = {"↵": "\n", "␣": " "}
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
 @contextmanager
-def opened(browser, path, first=None, **options):
-    """Open a page without a network; afterwards there must have been no error, and no request but for itself.
+def opened(browser, path, **options):
+    """Open a page without a network; see ``browsing.opened``.
 
     What is shown is shown at once, not at a pace that can be read along, unless ``reduced_motion`` says otherwise.
-    ``first`` is a script that runs before the page's own.
     """
-    context = browser.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce", **options})
-    context.set_offline(True)
-    if first:
-        context.add_init_script(first)
-    tab, wrong = context.new_page(), []
-    tab.set_default_timeout(40_000)
-    tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: None if request.url == f"file://{path}" else wrong.append(request.url))
-    try:
-        tab.goto(f"file://{path}")
+    with browsing.opened(browser, path.as_uri(), offline=True, **{"reduced_motion": "reduce", **options}) as tab:
         yield tab
-    except Exception as failure:
-        failure.add_note(f"The page said: {wrong}")
-        raise
-    finally:
-        context.close()
-    assert [one for one in wrong if not one.startswith(("data:", "blob:"))] == []
+
+
+def expect(locator):
+    from playwright.sync_api import expect
+
+    return expect(locator)
 
 
 def says(tab, identifier, pattern):
@@ -111,13 +86,6 @@ def page_of(tmp_path):
         return tmp_path / "page.html"
 
     return make
-
-
-def untrained(vocabulary, hidden_size=16, embedding_size=4, lines=False, **facts):
-    architecture = Architecture(
-        len(vocabulary), "gru", embedding_size=embedding_size, hidden_size=hidden_size, num_layers=1
-    )
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
 
 def test_opened_from_a_file_without_a_network_it_writes(browser, page, bundled):
@@ -285,15 +253,15 @@ def test_a_model_of_bytes_writes_letters(browser, page_of):
 
 
 def test_text_full_of_markup_is_text(browser, page_of):
-    vocabulary = Vocabulary("".join(sorted(set(MARKUP + "b\n"))))
-    path = page_of(untrained(vocabulary, corpus=MARKUP), title=MARKUP, prompts=[MARKUP, "<b>"], samples=2)
+    vocabulary = Vocabulary.from_text(HOSTILE + "b\n")
+    path = page_of(untrained(vocabulary, corpus=HOSTILE), title=HOSTILE, prompts=[HOSTILE, "<b>"], samples=2)
     with opened(browser, path) as tab:
-        assert written(tab).startswith(MARKUP)
+        assert written(tab).startswith(HOSTILE)
         tab.locator("#surprise").check()
         says(tab, "count", "bits")
         assert tab.evaluate("window.hacked") is None
         assert tab.locator("img, b, body script:not([id])").count() == 1  # the page's own script
-        assert tab.locator("h1").text_content() == tab.locator("#about h2").text_content() == MARKUP
+        assert tab.locator("h1").text_content() == tab.locator("#about h2").text_content() == HOSTILE
 
 
 def test_a_model_that_cannot_be_started_is_said_to_be(browser, page, tmp_path):
@@ -343,17 +311,13 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, page_of, bundled):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("options", [{"viewport": DESKTOP}, PHONE_OPTIONS], ids=["desktop", "phone"])
 def test_it_meets_the_guidelines_for_accessibility(browser, page, scheme, options):
-    """axe-core finds no breach of WCAG 2 AA, contrast among it."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]}
     for extra in ({}, {"first": "WebAssembly.validate = () => false;"}):
         with opened(browser, page, color_scheme=scheme, bypass_csp=True, **options, **extra) as tab:
             if not extra:
                 written(tab)
                 tab.locator("#surprise").check()
                 says(tab, "count", "bits")
-            found = axe.run(tab, options=rules)
-            assert found.violations_count == 0, found.generate_report()
+            check_for_everybody(tab)
 
 
 @pytest.mark.slow

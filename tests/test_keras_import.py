@@ -5,7 +5,6 @@ Keras 3 itself makes most of them here; ``tests/keras2`` holds files that Keras 
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -16,11 +15,9 @@ import pytest
 
 import charloom
 from charloom.errors import InputError, ModelFileError
-from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
 from charloom.model.cells import forward
 from charloom.model.model_file import save_model
-from charloom.runtime.language_model import Model
 from charloom.text.byte_vocabulary import ByteVocabulary
 
 KERAS2 = Path(__file__).with_name("keras2")
@@ -76,14 +73,6 @@ def save(model, path):
     """Save a model, or for ``.weights.h5`` its weights alone."""
     (model.save_weights if ".weights" in path.name else model.save)(path)
     return path
-
-
-def tensorflow():
-    """Return a Python that has TensorFlow, which is large: that of the benchmarks, where it was made."""
-    python = KERAS2.parents[1] / ".venv-bench" / "bin" / "python"
-    if not python.is_file():
-        pytest.skip("TensorFlow is in no environment here: make bench-training makes one")
-    return python
 
 
 class TestKeras3:
@@ -185,26 +174,6 @@ class TestKeras2:
     def test_a_checkpoint_needs_tensorflow_and_says_so(self, name, listed):
         with pytest.raises(ModelFileError, match=r"only TensorFlow can read.*pip install tensorflow.*model\.save"):
             import_keras(KERAS2 / name, listed)
-
-    @pytest.mark.slow
-    def test_checkpoints_where_tensorflow_is(self, listed, tmp_path):
-        python = tensorflow()
-        sources = {"ckpt_1": "ckpt_1", "ckpt_1.index": "ckpt_1", "own_ckpt": "own.weights.h5", ".": "ckpt_1"}
-        for name, same in sources.items():
-            target = tmp_path / "from_checkpoint.safetensors"
-            code = (
-                f"from charloom.cli.main import main; import sys; sys.exit(main({_arguments(name, listed, target)!r}))"
-            )
-            environment = {**os.environ, "PYTHONPATH": str(KERAS2.parents[1] / "src")}
-            subprocess.run([python, "-c", code], check=True, env=environment, timeout=250)
-            model = charloom.load(target).saved
-            logits, _ = forward(model.architecture, model.weights, np.array(self.expected["ids"]))
-            assert np.abs(logits - self.expected["logits"][same]).max() < 1e-5
-            target.unlink()
-
-
-def _arguments(name, vocabulary, target):
-    return ["import", str(KERAS2 / name), "--from", "keras", "--vocabulary", str(vocabulary), "-o", str(target)]
 
 
 class TestVocabulary:
@@ -384,34 +353,3 @@ class TestCommand:
         done = quick_cli("import", *arguments, *output, "--from", "keras", "--vocabulary", "letters.txt")
         assert done.code == 2 and message in done.err and "Traceback" not in done.err
         assert not Path("m.safetensors").exists()
-
-
-def by_tensorflow(*arguments):
-    """Run ``keras_tutorial.py`` where TensorFlow is; return the losses that it leaves."""
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
-    script = Path(__file__).with_name("keras_tutorial.py")
-    subprocess.run([tensorflow(), script, *arguments], check=True, env=environment, timeout=1500)
-    return json.loads((Path(arguments[-1]) / "losses.json").read_text())
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_model_trained_by_the_tutorials_own_steps(cell, shakespeare, tmp_path, monkeypatch):
-    """One epoch of either edition, all its steps, by Keras itself; then here, and back, and trained on there."""
-    monkeypatch.chdir(tmp_path)
-    Path("shakespeare.txt").write_text(shakespeare.text)
-    there = by_tensorflow(cell, "shakespeare.txt", tmp_path)
-    assert there["trained"] < 3.2
-
-    imported = import_keras("tutorial.keras", "shakespeare.txt")
-    assert imported.notices == ()  # it reads the text better than counting does
-    found = np.load("computed.npz")
-    engine = Model(imported.saved).engine()
-    logits, _ = engine.forward(found["windows"][:2, :-1], engine.initial_state(2))
-    assert np.abs(logits - found["logits"]).max() < 1e-4
-
-    write_keras(Path("back.keras"), imported.saved)
-    back = by_tensorflow("back", tmp_path)
-    assert back["judged"] == pytest.approx(there["judged"], abs=1e-5)
-    assert back["after"] < back["judged"]

@@ -173,7 +173,7 @@ def test_a_new_line_begins_a_new_text(model, precision):
             expected += model.vocabulary.decode(drawn.ids[0])
             if expected.endswith("\n"):
                 logits, state = engine.forward(newline[None], engine.initial_state(1))
-                cursor = Cursor(state, logits[:, 0], cursor.seeds, cursor.position)
+                cursor = Cursor(state, logits[:, 0], cursor.seeds, cursor.positions)
         assert model.generate("", 300, 1.0, seed, precision=precision) == expected
         assert expected.count("\n") > 3
 

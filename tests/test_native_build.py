@@ -103,7 +103,7 @@ def expected(network, architecture):
     engine = NumpyEngine(architecture, network)
     logits, state = engine.forward(np.zeros((STREAMS, 1), np.int64), engine.initial_state(STREAMS), last=True)
     seeds = 7 * np.arange(STREAMS, dtype=np.uint64) + np.uint64(1)
-    cursor = Cursor(state, logits[:, 0], seeds, 0, np.full((STREAMS, WINDOW), -1, np.int32))
+    cursor = Cursor(state, logits[:, 0], seeds, recent=np.full((STREAMS, WINDOW), -1, np.int32))
     # the file holds float32 numbers, so the program's shares are those
     sampling = Sampling(
         SAMPLING.temperature,

@@ -20,12 +20,6 @@ precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], i
 STEPS, STREAMS = 5, 11
 
 
-@pytest.fixture(params=native.instruction_sets())
-def isa(request, monkeypatch):
-    monkeypatch.setenv(native.ISA, request.param)
-    return request.param
-
-
 def window_inputs(cell, size, streams=STREAMS, looked_up=True, seed=0):
     """Arguments of a window in float64, large enough that every gate matters."""
     generator = torch.Generator().manual_seed(seed)

@@ -1,51 +1,17 @@
 """The report's page in a real browser; without Chromium and Playwright these tests skip."""
 
 import re
-import shutil
 import time
-from contextlib import contextmanager
 
 import pytest
 
 import charloom
-from charloom.model.architecture import Architecture
-from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
+from browsing import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
 from charloom.report.contents import contents
 from charloom.report.page import page
 from charloom.report.provenance import Provenance, trace_back
 from charloom.text.vocabulary import Vocabulary
-
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: make browser")
-
-DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
-HOSTILE = '<script>window.hacked=1</script><img src=x onerror="window.hacked=1">'
-
-
-def quiet(_label):
-    return lambda _done, _total: None
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-@contextmanager
-def opened(browser, path, viewport=DESKTOP, **options):
-    """Open a page; afterwards there must have been no error and no request but for itself."""
-    context = browser.new_context(viewport=viewport, **options)
-    tab, wrong = context.new_page(), []
-    tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else wrong.append(request.url))
-    tab.goto(f"file://{path}")
-    yield tab
-    context.close()
-    assert wrong == []
+from conftest import quiet, untrained
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +24,12 @@ def made(run, text):
 def report(made, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(made), encoding="utf-8")
-    return path
+    return path.as_uri()
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_part_is_there_and_nothing_is_wider_than_the_screen(browser, report, viewport):
-    with opened(browser, report, viewport) as tab:
+    with opened(browser, report, viewport=viewport) as tab:
         titles = tab.locator("section:visible h2").all_inner_texts()
         assert len(titles) >= 8 and tab.locator("nav a").count() == len(titles)
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
@@ -82,7 +48,7 @@ def test_pointing_at_a_character_shows_what_was_expected(browser, report, made, 
 
 
 def test_a_tap_does_the_same(browser, report):
-    with opened(browser, report, PHONE, has_touch=True, is_mobile=True) as tab:
+    with opened(browser, report, **PHONE_OPTIONS) as tab:
         tab.locator("#text span").nth(12).tap()
         assert "character 13" in tab.locator("#guesses").inner_text()
 
@@ -157,13 +123,10 @@ def test_samples_can_be_leafed_through(browser, report, made):
 
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_it_can_be_read_by_everybody(browser, report, viewport, theme):
-    """axe-core finds no breach of WCAG 2 AA, contrast among it, with the text in its strongest colours too."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with opened(browser, report, viewport, color_scheme=theme, bypass_csp=True) as tab:
-        for colour in ("", "any"):
+    with opened(browser, report, viewport=viewport, color_scheme=theme, bypass_csp=True) as tab:
+        for colour in ("", "any"):  # the text in its strongest colours too
             tab.locator("#colour").select_option(colour)
-            found = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
-            assert found.violations_count == 0, found.generate_report()
+            check_for_everybody(tab)
 
 
 def test_the_theme_follows_the_system_and_can_be_changed(browser, report):
@@ -174,21 +137,15 @@ def test_the_theme_follows_the_system_and_can_be_changed(browser, report):
         assert tab.locator("#theme").get_attribute("aria-pressed") == "false"
 
 
-def hostile_model():
-    """A model whose alphabet is that of hostile markup."""
-    vocabulary = Vocabulary("".join(sorted(set(HOSTILE + "\n"))))
-    architecture = Architecture(len(vocabulary), embedding_size=4, hidden_size=8)
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 0), {"corpus": HOSTILE})
-
-
 def test_hostile_text_is_only_text(browser, tmp_path):
-    where = Provenance(HOSTILE, hostile_model(), None, None, HOSTILE)
+    model = untrained(Vocabulary.from_text(HOSTILE + "\n"), corpus=HOSTILE)
+    where = Provenance(HOSTILE, model, None, None, HOSTILE)
     data, _ = contents(where, f"{HOSTILE}\n" * 20, HOSTILE, quiet)
     data["written"][0]["text"] = HOSTILE
     samples, events = [{"step": 1, "text": HOSTILE}], [{"step": 1, "event": HOSTILE}]
     data["run"] = {"evaluations": [], "events": events, "samples": samples}
     (tmp_path / "r.html").write_text(page(data), encoding="utf-8")
-    with opened(browser, tmp_path / "r.html") as tab:
+    with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         assert tab.evaluate("window.hacked") is None
         assert tab.locator("main img, main script").count() == 0
         assert HOSTILE in tab.locator("#title").inner_text() and HOSTILE in tab.locator("#text").inner_text()
@@ -197,7 +154,7 @@ def test_hostile_text_is_only_text(browser, tmp_path):
 def test_fifty_thousand_characters_open_at_once_and_stay_smooth(browser, run, text, tmp_path):
     data, _ = contents(trace_back(str(run)), (text * 10)[:50_000], "Long.", quiet)
     (tmp_path / "r.html").write_text(page(data), encoding="utf-8")
-    with opened(browser, tmp_path / "r.html") as tab:
+    with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         ready = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         assert ready < 1000
         recolour = """n => { const began = performance.now(); $("neuron").value = n; $("neuron").onchange();
@@ -213,15 +170,8 @@ def test_the_live_page_follows_a_training(browser, text, tmp_path):
     from charloom.serve.live import LivePage
 
     live = LivePage()
-    with live.served():
-        context = browser.new_context()
-        tab, wrong = context.new_page(), []
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        tab.goto(live.address)
+    with live.served(), opened(browser, live.address) as tab:
         sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
         charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=live.take, **sizes)
         tab.locator("#status", has_text="Done after 30 steps.").wait_for(timeout=10_000)
         assert tab.locator("#curves path").count() >= 2 and tab.locator("#sample").inner_text()
-        context.close()
-        assert wrong == []

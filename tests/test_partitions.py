@@ -110,7 +110,7 @@ def test_the_number_of_a_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (gzip.compress(b"a text"), r"compressed \(gzip\)"),
+        (gzip.compress(b"a text", mtime=0), r"compressed \(gzip\)"),
         ("a text".encode("utf-16"), "UTF-16"),
         (b"a\0b", "NUL bytes"),
     ],

@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.plan.planner import check_length, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.planner import check_window, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 
@@ -27,7 +27,7 @@ def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size
 
 def test_a_text_shorter_than_a_window_is_refused_with_what_is_needed():
     with pytest.raises(CorpusError, match="32 characters, fewer than one window: seq_length 32"):
-        check_length(Settings(), 32)
+        check_window(Settings(), 32)
 
 
 def test_asked_for_batches_that_do_not_fit_are_refused_not_shrunk():

@@ -12,6 +12,7 @@ import pytest
 
 import charloom
 from charloom.model.run_folder import BUNDLED
+from conftest import after
 from test_docs import ROOT, blocks
 
 PLUGIN = ROOT / "plugins" / "llm-charloom"
@@ -28,11 +29,6 @@ def at_home(tmp_path, monkeypatch):
 def call(*arguments):
     done = subprocess.run([sys.executable, "-m", "llm", *map(str, arguments)], capture_output=True, timeout=250)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
-def after(prompt, text):
-    assert text.startswith(prompt)
-    return text[len(prompt) :]
 
 
 def test_the_command_writes_what_charloom_writes_and_logs_its_seed():

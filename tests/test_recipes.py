@@ -51,11 +51,18 @@ def test_a_complete_file_of_a_recipe_of_ones_own_builds_on_nothing(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     ("hidden_size = ", "not valid TOML"), ("hidden = 3", "Did you mean hidden_size"), ("cell = 3", "must be text"),
     ('recipe = "none"', "builds on 'none'"), ("steps = 3\nepochs = 2", "Exactly one"),
-    ("learning_rate = nan", "learning_rate must be"),
+    ("learning_rate = nan", "learning_rate must be"), ("recipe = [1]", r"builds on \[1\]; known are auto"),
 ])  # fmt: skip
 def test_a_bad_file_is_explained(tmp_path, content, message):
     (tmp_path / "mine.toml").write_text(content)
     with pytest.raises(SettingsError, match=message):
+        load_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_complete_file_that_is_bad_is_named(tmp_path):
+    complete = write_recipe("mine", RECIPES["auto"].settings, {})
+    (tmp_path / "mine.toml").write_text(complete.replace('cell = "gru"', 'cell = "grue"'))
+    with pytest.raises(SettingsError, match=r"In the recipe file .*mine\.toml: cell must be one of gru, lstm"):
         load_recipe(str(tmp_path / "mine.toml"))
 
 

@@ -17,11 +17,7 @@ from charloom.report.page import page
 from charloom.report.provenance import trace_back
 from charloom.report.reading import read
 from charloom.runtime.language_model import Model
-from conftest import tiny_saved
-
-
-def quiet(_label):
-    return lambda _done, _total: None
+from conftest import quiet, tiny_saved
 
 
 @pytest.fixture(scope="module")

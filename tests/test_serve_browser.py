@@ -1,17 +1,12 @@
 """Promise 9 in a browser: a page of another site asks in every way that it has, and nothing is written for it."""
 
 import http.server
-import shutil
 import threading
 
 import pytest
 
 import charloom
 from serving import serving
-
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: make browser")
 
 ASKING = """async (there) => {
     const found = [];
@@ -78,12 +73,8 @@ def elsewhere():
     thread.join()
 
 
-def test_a_page_of_another_site_gets_nothing(elsewhere, promise):
-    with (
-        serving({"shakespeare": charloom.load("shakespeare")}) as server,
-        playwright.sync_playwright() as started,
-        started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
-    ):
+def test_a_page_of_another_site_gets_nothing(browser, elsewhere, promise):
+    with serving({"shakespeare": charloom.load("shakespeare")}) as server:
         page = browser.new_page()
         page.goto(elsewhere)
         found = dict(page.evaluate(ASKING, f"http://{server.host}"))

@@ -13,6 +13,7 @@ import openai
 import pytest
 
 import charloom
+from conftest import after
 from served import served
 from test_docs import ROOT
 
@@ -34,11 +35,6 @@ def client(address):
 @pytest.fixture(scope="module")
 def model(run):
     return charloom.load(run)
-
-
-def after(prompt, text):
-    assert text.startswith(prompt)
-    return text[len(prompt) :]
 
 
 class TestOpenAI:

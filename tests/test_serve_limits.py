@@ -20,7 +20,8 @@ from charloom.serve.limits import Limits
 from charloom.serve.problems import Problem
 from conftest import tiny_saved
 from promises import counts
-from serving import serving, wait_for
+from serving import serving
+from waiting import wait_for
 
 NUMBERS = [-1, 10**30, 1e300, "1", [], {}, True, "NaN", [1], {"a": 1}]
 WRONG = {  # values of fields that are refused

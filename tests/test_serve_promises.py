@@ -18,7 +18,8 @@ import pytest
 
 import charloom
 from promises import counts
-from serving import serving, wait_for
+from serving import serving
+from waiting import wait_for
 
 PROMPTS = ["ROMEO:", "", "First Citizen:\n", "To be, or not to be", "\n\n", "KING RICHARD III:\nNow", "a", "The "]
 

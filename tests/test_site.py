@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,11 +14,11 @@ import click
 import pytest
 
 import charloom
+from browsing import DESKTOP, PHONE, check_for_everybody, opened
 from charloom.cli.main import COMMANDS, group
 from test_docs import ROOT
 
 pytestmark = pytest.mark.slow
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 MOST_BYTES = 600_000  # of the front page with all that it loads
 MADE_BY_SPHINX = {"genindex.html", "py-modindex.html", "search.html"}
 
@@ -135,18 +133,10 @@ def test_the_references_have_all_there_is(pages):
         assert {f"charloom.{name}", f"charloom.errors.{name}"} & python, name
     for name in COMMANDS:
         parameters = group.get_command(None, name).params
-        options = [option for one in parameters if isinstance(one, click.Option) for option in one.opts]
+        shown = [one for one in parameters if isinstance(one, click.Option) and not one.hidden]
+        options = [option for one in shown for option in one.opts]
         anchors = {f"cmdoption-charloom-{name}-{option.lstrip('-')}" for option in options}
         assert options and anchors <= commands
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not shutil.which("chromium"):
-        pytest.skip("needs Chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    with playwright.sync_playwright() as started:
-        yield started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -164,33 +154,17 @@ def address(site):
         server.shutdown()
 
 
-@contextmanager
-def opened(browser, address, page="index.html", **options):
-    """Open a page; afterwards there must have been no error and no request to anywhere else."""
-    context = browser.new_context(**options)
-    tab, wrong = context.new_page(), []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("request", lambda request: None if request.url.startswith((address, "data:")) else wrong.append(request.url))
-    tab.goto(address + page, wait_until="load")
-    yield tab
-    context.close()
-    assert wrong == []
-
-
 @pytest.mark.parametrize("page", ["index.html", "format.html", "commands.html", "tutorial/zh.html", "how_good.html"])
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_it_can_be_read_by_everybody(browser, address, page, viewport, theme):
-    """axe-core finds no breach of WCAG 2 AA, contrast among it, and a phone need not be scrolled sideways."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    with opened(browser, address, page, viewport=viewport, color_scheme=theme) as tab:
-        found = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa"]})
-        assert found.violations_count == 0, found.generate_report()
+    """And a phone need not be scrolled sideways."""
+    with opened(browser, address, page=page, viewport=viewport, color_scheme=theme) as tab:
+        check_for_everybody(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 def test_the_front_page_is_small(browser, address, capsys):
-    with opened(browser, address, viewport=DESKTOP) as tab:
+    with opened(browser, address, page="index.html") as tab:
         figures = tab.evaluate("""() => {
             const [page] = performance.getEntriesByType("navigation"), rest = performance.getEntriesByType("resource");
             return {bytes: [page, ...rest].reduce((sum, one) => sum + one.decodedBodySize, 0),

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from charloom.model.model_file import load_checkpoint
 from charloom.model.run_folder import checkpoint_path, checkpoint_steps, read_metrics
+from served import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -35,12 +35,6 @@ def desk(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def together(size, *arguments):

@@ -70,6 +70,14 @@ def test_ascii_beyond_the_vocabulary_is_unknown_too():
         Vocabulary("ab").encode("abz")
 
 
+@pytest.mark.parametrize(("characters", "message"), [
+    ("", "got none"), (["a"], "got a value of type list"), ("abcb", r"twice; this one does: 'b' \(U\+0062"),
+])  # fmt: skip
+def test_what_is_no_vocabulary_is_refused(characters, message):
+    with pytest.raises(CorpusError, match=message):
+        Vocabulary(characters)
+
+
 def test_an_order_other_than_sorted_is_kept():
     assert Vocabulary("zax").encode("axz").tolist() == [1, 2, 0]
 

@@ -14,8 +14,7 @@ import pytest
 from charloom import Vocabulary
 from charloom.interop.html_model import packed
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel, load_model
-from charloom.model.run_folder import find_model
+from charloom.model.model_file import SavedModel
 from charloom.runtime.folding import fold
 from charloom.runtime.generation import cursor_behind, prompt_ids, read_text
 from charloom.runtime.language_model import Model
@@ -96,11 +95,6 @@ def as_page(way):
 
 def ids_of(model, prompt):
     return model.vocabulary.encode(prompt).tolist()
-
-
-@pytest.fixture(scope="module")
-def bundled():
-    return load_model(find_model("shakespeare"))
 
 
 @pytest.mark.parametrize(("cell", "num_layers"), [*product(CELLS, (1, 2, 3))])

@@ -224,7 +224,7 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
     if prompt_file is None:
         return prompt or ""
-    from charloom.text.decoding import decode_bytes
+    from charloom.text.decoding import decode_utf8
 
     try:
         if prompt_file == "-" and sys.stdin is None:
@@ -233,7 +233,7 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
     except OSError as error:
         raise InputError(f"The prompt file {prompt_file} cannot be read: {error.strerror or error}.") from None
     name = "standard input" if prompt_file == "-" else prompt_file
-    return decode_bytes(data, name, can_choose=False).text
+    return decode_utf8(data, name)
 
 
 def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:

@@ -48,7 +48,7 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(found[0] if len(found) == 1 else {"models": found})
     elif len(found) == 1:
-        print_text(_page(found[0]))
+        print_text(page_of(found[0]))
     else:
         print_text(_table(found))
 
@@ -108,7 +108,8 @@ def _layers(architecture: Architecture) -> list[dict[str, Any]]:
     return [asdict(layer) for layer in architecture.summary()]
 
 
-def _page(found: dict[str, Any]) -> str:
+def page_of(found: dict[str, Any]) -> str:
+    """Return what ``look`` found as people read it."""
     from charloom.text.vocabulary import preview
 
     lines = [f"{'layer':<12} {'kind':<10} {'output':<16} {'parameters':>12}"]

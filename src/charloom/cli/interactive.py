@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from charloom.cli.console import print_text, say, say_error, unescaped
 from charloom.errors import CharloomError, InputError
-from charloom.runtime.options import check_length, check_samples
+from charloom.runtime.options import check_length
 from charloom.runtime.session import Session
+from charloom.text.near import did_you_mean
 
 _HELP = """\
 Type text and press Enter: it is added, and the model goes on. Enter alone lets it go on. \\n is a line feed.
@@ -57,8 +57,7 @@ def _obey(session: Session, line: str) -> None:
         return
     name, _, argument = line[1:].strip().partition(" ")
     if name not in _COMMANDS:
-        near = get_close_matches(name, _COMMANDS, 1)
-        hint = f" Did you mean /{near[0]}?" if near else ""
+        hint = did_you_mean(name, _COMMANDS, "/{}".format)
         raise InputError(f"There is no command /{name}.{hint} /help shows them all.")
     _COMMANDS[name](session, argument.strip())
 
@@ -84,7 +83,7 @@ def _retry(session: Session, _argument: str) -> None:
 
 
 def _choices(session: Session, argument: str) -> None:
-    for number, text in enumerate(session.choices(check_samples(_whole(argument or "3"))), 1):
+    for number, text in enumerate(session.choices(_whole(argument or "3")), 1):
         say(f"--- {number}")
         print_text(text + "\n")
 

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -13,6 +12,7 @@ import charloom
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError
+from charloom.text.near import did_you_mean
 
 COMMANDS = (
     "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull",
@@ -30,8 +30,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = get_close_matches(args[0], COMMANDS, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"There is no command {args[0]!r}.{hint} Known are {', '.join(COMMANDS)}.")
         return super().resolve_command(ctx, args)
 

@@ -14,12 +14,13 @@ from charloom.errors import SettingsError
 GATES = {"gru": 3, "lstm": 4}
 STATE_PARTS = {"gru": 1, "lstm": 2}  # the hidden vector; an LSTM's cell vector comes second
 
-_LIMITS = {
+LIMITS = {
     "vocabulary_size": (1, 65_536),
     "embedding_size": (1, 8_192),
     "hidden_size": (1, 16_384),
     "num_layers": (1, 64),
 }
+"""The least and the most that each size of a model may be."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise SettingsError(f"cell must be one of {', '.join(GATES)}; got {self.cell!r}.")
-        for name, (least, most) in _LIMITS.items():
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
                 raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")

@@ -6,6 +6,7 @@ Facts that are not known here are let through as they are: they are only kept.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from charloom.errors import CharloomError, ModelFileError
@@ -18,17 +19,12 @@ _MOST = 2**53  # whole numbers up to it are exact in JSON
 _FILE_OF_LINES = re.compile(r"[a-z_-]{1,40}\.(jsonl|txt)")
 
 
+@dataclass(frozen=True)
 class _Kind:
-    """What a value must be.
+    """What a value must be: in the words of a message, and as a question that a value is asked."""
 
-    Args:
-        words: For a message.
-        holds: Whether a value is that.
-    """
-
-    def __init__(self, words: str, holds: Callable[[Any], bool]) -> None:
-        self.words = words
-        self.holds = holds
+    words: str
+    holds: Callable[[Any], bool]
 
 
 def check_facts(facts: Any, needed: Iterable[str] = ()) -> None:
@@ -68,7 +64,7 @@ def _check_object(
             raise ModelFileError(f"its {what} lack {name!r}.")
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
-            raise ModelFileError(f"its {what} are such as cannot be: {name!r} must be {kind.words}.")
+            raise ModelFileError(f"its {what} cannot be right: {name!r} must be {kind.words}.")
 
 
 def _is_whole(value: Any) -> bool:

@@ -22,8 +22,10 @@ SCALE = ".scale"
 TRAINING = "training."
 """Stands before the names of tensors that are not the model's, but a training's."""
 
+MOST_STREAMS = 100_000
+"""Texts that are read in parallel at most: what the setting ``batch_size`` may be, and B of a carried state."""
+
 _FLOAT32, _FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
-_MOST_STREAMS = 100_000  # as the setting batch_size
 _AVERAGES = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum", "direction"})  # of Adam, of Muon
 _LOSSES = ("losses.last_epoch", "losses.since_evaluation")
 
@@ -91,7 +93,7 @@ def _check_state(rest: dict[str, Sized], architecture: Architecture, streams: in
     if not there:
         return
     known = there[0].shape[1] if len(there[0].shape) == 3 else 0
-    batch = streams if streams is not None else max(1, min(known, _MOST_STREAMS))
+    batch = streams if streams is not None else max(1, min(known, MOST_STREAMS))
     for name, value in state.items():
         if value is None:
             raise ModelFileError(f"its carried state lacks {name!r}.")
@@ -112,4 +114,4 @@ def _of_model(architecture: Architecture, stored_as: str) -> dict[str, tuple[tup
 
 def _check(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if value.shape != shape or value.dtype != dtype:
-        raise ModelFileError(f"the weights {name!r} are {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+        raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")

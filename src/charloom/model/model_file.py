@@ -26,7 +26,7 @@ from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.facts import bits_per_char
 from charloom.model.layout import SCALE, STORED_AS, TRAINING, check_model_tensors
-from charloom.model.model_header import FORMAT_VERSION, ModelHeader, read_model_header, signed
+from charloom.model.model_header import FORMAT_VERSION, ModelHeader, check_vocabulary_size, read_model_header, signed
 from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
 from charloom.model.safetensors_header import DESCRIPTION, Place
 from charloom.text.files import write_whole
@@ -63,11 +63,7 @@ class SavedModel:
     lines: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.vocabulary) != self.architecture.vocabulary_size:
-            raise ModelFileError(
-                f"The vocabulary has {len(self.vocabulary)} characters, "
-                f"but the architecture says {self.architecture.vocabulary_size}."
-            )
+        check_vocabulary_size(self.vocabulary, self.architecture.vocabulary_size)
 
     def described(self) -> dict[str, Any]:
         """Return what a page that lists models is told of this one, as plain JSON data."""

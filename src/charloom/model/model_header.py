@@ -116,10 +116,15 @@ def _architecture(sizes: Any) -> Architecture:
     return Architecture(**sizes)
 
 
-def _vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
-    vocabulary = make_vocabulary(characters, unit)
+def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
+    """Raise ``ModelFileError`` if a vocabulary has not as many characters as its model's architecture says."""
     if len(vocabulary) != size:
         raise ModelFileError(f"The vocabulary has {len(vocabulary)} characters, but the architecture says {size}.")
+
+
+def _vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
+    vocabulary = make_vocabulary(characters, unit)
+    check_vocabulary_size(vocabulary, size)
     if any("\ud800" <= character <= "\udfff" for character in characters):
         raise ModelFileError("its vocabulary holds half a character (a lone surrogate).")
     return vocabulary

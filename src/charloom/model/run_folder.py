@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
 from charloom.model.naming import free_name
+from charloom.text.near import did_you_mean
 
 MODEL = f"model{SUFFIX}"
 CHECKPOINTS = "checkpoints"
@@ -174,8 +174,7 @@ def _checkpoint(run: Path, which: str) -> Path:
 def _not_found(argument: str) -> str:
     parent = Path(argument).parent
     entries = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    near = get_close_matches(Path(argument).name, entries, 1)
-    hint = f" Did you mean {parent / near[0]}?" if near else ""
+    hint = did_you_mean(Path(argument).name, entries, lambda name: str(parent / name))
     return (
         f"There is no model {argument!r}.{hint} Accepted are a model file, a run folder, "
         f"a run folder with @last or @STEP behind it, or a bundled model ({', '.join(BUNDLED)})."

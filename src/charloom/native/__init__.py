@@ -28,7 +28,7 @@ def instruction_sets() -> list[str]:
 
 
 def chosen_isa() -> str:
-    """Return the instruction set that is used: the one ``CHARLOOM_ISA`` names, else the fastest.
+    """Return the instruction set that the engine, which must be there, uses: ``CHARLOOM_ISA``'s, else the fastest.
 
     Raises:
         SettingsError: If it names one that cannot be used here.
@@ -36,5 +36,6 @@ def chosen_isa() -> str:
     found = instruction_sets()
     asked = os.environ.get(ISA) or found[0]
     if asked not in found:
-        raise SettingsError(f"{ISA} must be one of {', '.join(found)} on this processor; it is {asked!r}.")
+        known = ", ".join(found)
+        raise SettingsError(f"{ISA} must be one of {known} on this processor, or unset; it is {asked!r}.")
     return asked

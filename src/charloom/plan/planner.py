@@ -51,7 +51,7 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
     """
     if line_lengths is not None:
         return int(windows_per_group(settings, line_lengths).sum())
-    check_length(settings, characters)
+    check_window(settings, characters)
     if settings.batching == "windows":
         windows = characters // (settings.seq_length + 1)
     else:
@@ -87,7 +87,7 @@ def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> ND
     return windows
 
 
-def check_length(settings: Settings, characters: int) -> None:
+def check_window(settings: Settings, characters: int) -> None:
     """Raise ``CorpusError`` if a training text is shorter than one window and the character after it."""
     if characters <= settings.seq_length:
         raise CorpusError(

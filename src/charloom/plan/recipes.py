@@ -4,12 +4,12 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from charloom.errors import SettingsError
 from charloom.plan.settings import Settings, describe_setting, setting_fields
+from charloom.text.near import did_you_mean
 
 _TUTORIAL = Settings(
     cell="gru",
@@ -107,8 +107,7 @@ def load_recipe(argument: str) -> Recipe:
     path = Path(argument)
     if path.suffix == ".toml" or path.is_file():
         return _read(path)
-    near = get_close_matches(argument, RECIPES, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(argument, RECIPES)
     raise SettingsError(
         f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
     )
@@ -155,12 +154,13 @@ def _read(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"The recipe file {path} is not valid TOML: {error}.") from None
     base = values.pop("recipe", "auto")
-    if base not in RECIPES and values.keys() >= {item.name for item in setting_fields()}:
-        return Recipe(base, f"from {path.name}", Settings()).with_values(values)  # complete: it builds on nothing
-    if base not in RECIPES:
+    known = RECIPES.get(base) if isinstance(base, str) else None
+    if known is None and isinstance(base, str) and values.keys() >= {item.name for item in setting_fields()}:
+        known = Recipe(base, f"from {path.name}", Settings())  # complete: it builds on nothing
+    if known is None:
         raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
     try:
-        return RECIPES[base].with_values(values)
+        return known.with_values(values)
     except SettingsError as error:
         raise SettingsError(f"In the recipe file {path}: {error}") from None
 

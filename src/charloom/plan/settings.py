@@ -3,12 +3,13 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 from charloom.errors import SettingsError
-from charloom.model.architecture import GATES, Architecture
+from charloom.model.architecture import GATES, LIMITS, Architecture
+from charloom.model.layout import MOST_STREAMS
 from charloom.runtime.options import MAX_SEED
+from charloom.text.near import did_you_mean
 
 
 def _setting(
@@ -38,9 +39,9 @@ class Settings:
     """
 
     cell: str = _setting("gru", "the recurrent cell", choices=tuple(GATES))
-    num_layers: int = _setting(1, "recurrent layers, one above the other", 1, 64)
-    hidden_size: int = _setting(384, "width of each recurrent layer", 1, 16_384)
-    embedding_size: int = _setting(128, "numbers that stand for a character at the input", 1, 8_192)
+    num_layers: int = _setting(1, "recurrent layers, one above the other", *LIMITS["num_layers"])
+    hidden_size: int = _setting(384, "width of each recurrent layer", *LIMITS["hidden_size"])
+    embedding_size: int = _setting(128, "numbers that stand for a character at the input", *LIMITS["embedding_size"])
 
     batching: str = _setting(
         "streams",
@@ -50,7 +51,7 @@ class Settings:
         choices=("streams", "windows", "lines"),
     )
     seq_length: int = _setting(32, "characters in a window, through which gradients flow back", 1, 100_000)
-    batch_size: int = _setting(32, "windows in a batch", 1, 100_000)
+    batch_size: int = _setting(32, "windows in a batch", 1, MOST_STREAMS)
     shuffle_buffer: int = _setting(10_000, "windows only: how many wait, one of them drawn at random", 1, 10**9)
     shuffle: str = _setting(
         "epoch", "windows only: when they are shuffled, for every epoch or once", choices=("epoch", "once")
@@ -153,9 +154,8 @@ class Settings:
             SettingsError: If a name is unknown (the message names the nearest), or a value out of range.
         """
         parsed = {name: parse_value(name, value) for name, value in values.items()}
-        lengths = [name for name in ("steps", "epochs", "minutes") if parsed.get(name)]
-        if lengths:
-            parsed = {"steps": 0, "epochs": 0, "minutes": 0} | parsed
+        if any(parsed.get(name) for name in LENGTHS):
+            parsed = dict.fromkeys(LENGTHS, 0) | parsed
         return replace(self, **parsed)
 
 
@@ -190,9 +190,7 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"There is no setting {name!r}.{hint} Known are {', '.join(known)}.")
+        raise SettingsError(f"There is no setting {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:
         return value

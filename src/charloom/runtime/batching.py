@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import SettingsError
-from charloom.runtime.ending import make_ender
+from charloom.runtime.ending import Ender
 from charloom.runtime.engine import Cursor, Engine
 from charloom.runtime.generation import Writer, cursor_behind
+from charloom.runtime.log_probs import log_softmax
 from charloom.runtime.options import Ending, Sampling, check_length, check_seed
 from charloom.runtime.prefixes import Behind, PrefixCache
 from charloom.runtime.sampling import allowed_bias
@@ -95,7 +96,7 @@ class _Text:
     def __init__(self, key: int, writing: Writing, vocabulary: Vocabulary, bias: NDArray[np.float32] | None) -> None:
         self.key, self.writing, self.bias = key, writing, bias
         self.left = writing.length
-        self.writer = Writer(0, make_ender(writing.ending), vocabulary)
+        self.writer = Writer(0, Ender(writing.ending), vocabulary)
         self.drawn: list[NDArray[np.int32]] = []
         self.tokens: list[Token] = []
         self.behind: Behind | None = None  # as much of its prompt as was read
@@ -286,13 +287,11 @@ class Batch:
         if not told:
             return
         after, _ = self._engine.forward(drawn[told], before.state)
-        logits = np.concatenate([before.logits[:, None], after[:, :-1]], axis=1).astype(np.float64)
-        logits -= logits.max(axis=2, keepdims=True)
-        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+        log_probs = log_softmax(np.concatenate([before.logits[:, None], after[:, :-1]], axis=1))
         for i, row in enumerate(told):
             text = texts[row]
-            best = np.argsort(-logits[i], axis=1, kind="stable")[:, : text.writing.guesses]
-            for id_, costs, likeliest in zip(drawn[row].tolist(), logits[i], best.tolist(), strict=True):
+            best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : text.writing.guesses]
+            for id_, costs, likeliest in zip(drawn[row].tolist(), log_probs[i], best.tolist(), strict=True):
                 pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in likeliest)
                 text.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
 
@@ -300,12 +299,12 @@ class Batch:
         """Return what can be shown of a text after these ids, if anything."""
         text.drawn.append(ids)
         text.left -= len(ids)
-        for piece in text.writer.take(ids, None, text.left == 0):
-            tokens = None
-            if text.writing.guesses is not None:
-                tokens, text.tokens = tuple(text.tokens[: len(piece.text)]), text.tokens[len(piece.text) :]
-            return Written(text.key, piece.text, piece.finish_reason, tokens)
-        return None
+        piece, tokens = text.writer.take(ids, None, text.left == 0), None
+        if piece is None:
+            return None
+        if text.writing.guesses is not None:
+            tokens, text.tokens = tuple(text.tokens[: len(piece.text)]), text.tokens[len(piece.text) :]
+        return Written(text.key, piece.text, piece.finish_reason, tokens)
 
     def _end(self, text: _Text, row: int, part: Written | None) -> None:
         """Forget a text that has ended; what is behind it is kept, unless a stop string cut it short."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from charloom.errors import JobError
+from charloom.model.run_folder import MODEL
 from charloom.text.files import remove_parts, write_whole
 
 MANIFEST = "manifest.json"
-MODEL_COPY = "model.safetensors"
 PARTS = "parts"
 FORMAT_VERSION = 1
 
@@ -57,7 +57,7 @@ class BulkJob:
     @property
     def model_path(self) -> Path:
         """Where the copy of the model lies."""
-        return self.folder / MODEL_COPY
+        return self.folder / MODEL
 
     def part_path(self, number: int) -> Path:
         """Return where the part of a partition is or will be."""
@@ -213,7 +213,7 @@ def _check_unused(folder: Path) -> None:
     """Raise ``JobError`` if there is anything in a folder but what making a job begins with."""
     if not folder.exists():
         return
-    begun = {PARTS, MODEL_COPY}
+    begun = {PARTS, MODEL}
     found = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
     if found or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
         raise JobError(f"{folder} holds something that is not this job's ({', '.join(found) or PARTS}). Name another.")

@@ -14,9 +14,8 @@ from charloom.errors import JobError
 from charloom.model.run_folder import check_new_file
 from charloom.runtime.bulk_job import BulkJob
 from charloom.runtime.bulk_scoring import place_of
+from charloom.runtime.scoring import perplexity
 from charloom.text.partitions import lines_in
-
-_LARGEST_EXPONENT = 700.0  # exp of much more does not fit into a double
 
 
 @dataclass
@@ -62,7 +61,7 @@ def kept_lines(
                 counts.unscored += 1
                 is_kept = unscored
             else:
-                is_kept = least <= math.exp(min(row["nats"] / row["characters"], _LARGEST_EXPONENT)) <= most
+                is_kept = least <= perplexity(row["nats"] / row["characters"]) <= most
                 counts.outside += not is_kept
             if is_kept:
                 counts.kept += 1

@@ -12,7 +12,7 @@ from charloom.model.run_folder import find_model
 from charloom.runtime.bulk_job import BulkJob, json_row, make_job
 from charloom.runtime.generation import stand_in
 from charloom.runtime.language_model import Model
-from charloom.runtime.options import PRECISIONS
+from charloom.runtime.options import PRECISIONS, check_whole
 from charloom.runtime.scoring import Score
 from charloom.text.partitions import (
     Partition,
@@ -31,6 +31,7 @@ PARTITION_BYTES = 4 << 20
 UNKNOWN_LINES = ("mark", "replace", "error")
 
 _TOGETHER = 4096  # lines read before any of them is scored
+_ANEW = "Score it as it is now in another folder."
 _LONG = 1 << 16  # characters of a line that is scored alone: rows beside it would be filled up to its length
 
 
@@ -64,8 +65,7 @@ def score_job(
         ModelFileError: If there is no such model.
         SettingsError: If an option is not one of these.
     """
-    if isinstance(partition_bytes, bool) or not 1 <= partition_bytes <= 1 << 40:
-        raise SettingsError(f"partition_bytes must be from 1 to {1 << 40}; got {partition_bytes!r}.")
+    partition_bytes = check_whole("partition_bytes", partition_bytes, 1, 1 << 40)
     for name, value, accepted in (("precision", precision, PRECISIONS), ("unknown", unknown, UNKNOWN_LINES)):
         if value not in accepted:
             raise SettingsError(f"{name} must be one of {', '.join(accepted)}; got {value!r}.")
@@ -158,9 +158,6 @@ def place_of(job: BulkJob, number: int) -> tuple[Path, Partition]:
     if size != described["bytes"]:
         raise JobError(f"{path} has {size:,} bytes and had {described['bytes']:,} when the job was made. {_ANEW}")
     return path, partition
-
-
-_ANEW = "Score it as it is now in another folder."
 
 
 def _read(model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path) -> list[tuple[str | None, int]]:

@@ -7,12 +7,11 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from charloom.errors import SettingsError
 from charloom.model.run_folder import find_model
 from charloom.runtime.bulk_job import BulkJob, json_row, make_job
 from charloom.runtime.generation import Request, cursor_behind, go_on, prompt_ids, read_text
 from charloom.runtime.language_model import Model
-from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed
+from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole
 from charloom.runtime.requests import WritingOptions, make_request
 from charloom.runtime.sampling import allowed_bias
 
@@ -58,9 +57,9 @@ def writing_job(
         UnknownCharacterError: If the prompt, or what is allowed or forbidden, holds a character that the model does
             not know.
     """
-    for name, value in (("texts", texts), ("length", length), ("partition_texts", partition_texts)):
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SEED:
-            raise SettingsError(f"{name} must be a whole number from 1 to {MAX_SEED}; got {value!r}.")
+    texts = check_whole("texts", texts, 1, MAX_SEED)
+    length = check_whole("length", length, 1, MAX_SEED)
+    partition_texts = check_whole("partition_texts", partition_texts, 1, MAX_SEED)
     asked = {"prompt": prompt, "length": length, "temperature": temperature, **options}
     request, _ = _request(asked)
     source = find_model(model)

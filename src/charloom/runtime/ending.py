@@ -7,13 +7,11 @@ class Ender:
     """Looks for the end of one text, however it comes in pieces.
 
     Args:
-        stop: The text ends before the string of these that is complete first; not empty ones.
-        max_lines: And before the last line feed of so many; None for any number.
+        ending: The text ends before the stop string that is complete first, and before the last line feed of so many.
     """
 
-    def __init__(self, stop: tuple[str, ...] = (), max_lines: int | None = None) -> None:
-        self._stop = stop
-        self._lines_left = max_lines
+    def __init__(self, ending: Ending) -> None:
+        self._stop, self._lines_left = ending.stop, ending.max_lines
         self._held = ""
 
     def take(self, text: str, at_end: bool = False) -> tuple[str, bool]:
@@ -61,8 +59,3 @@ class Ender:
             if self._lines_left == 0:
                 return place
         return None
-
-
-def make_ender(ending: Ending) -> Ender:
-    """Return what looks for the end of a new text."""
-    return Ender(ending.stop, ending.max_lines)

@@ -35,7 +35,7 @@ class Cursor:
         state: After every character so far, (L, S, B, H).
         logits: Of the next character, (B, V).
         seeds: The seed of each text, (B,).
-        position: How many characters have been drawn for each, (B,); one number stands for all.
+        positions: How many characters have been drawn for each, (B,); 0 where none are given.
         recent: The last ids of each, oldest first, (B, W), W the largest ``Sampling.window``; -1 before a text.
         counts: How often each character was drawn for each, (B, V), where a text's ``Sampling.counts``; else (B, 0).
     """
@@ -43,23 +43,18 @@ class Cursor:
     state: State
     logits: NDArray[np.float32]
     seeds: NDArray[np.uint64]
-    position: NDArray[np.uint64] | int = 0
+    positions: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     recent: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
     counts: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
     def __post_init__(self) -> None:
         texts = len(self.seeds)
-        self.position = np.array(np.broadcast_to(self.position, texts), np.uint64)
+        if not self.positions.size:
+            self.positions = np.zeros(texts, np.uint64)
         if not self.recent.size:
             self.recent = np.empty((texts, 0), np.int32)
         if not self.counts.size:
             self.counts = np.empty((texts, 0), np.int32)
-
-    @property
-    def positions(self) -> NDArray[np.uint64]:
-        """How many characters have been drawn for each, (B,)."""
-        assert isinstance(self.position, np.ndarray)
-        return self.position
 
     def rows(self, kept: list[int]) -> "Cursor":
         """Return a cursor of some of the texts."""
@@ -97,6 +92,12 @@ class Cursor:
             recent,
             counts,
         )
+
+
+def zero_state(architecture: Architecture, batch_size: int) -> State:
+    """Return the state of engines before any character: zeros (L, S, B, H)."""
+    shape = (architecture.num_layers, architecture.state_parts, batch_size, architecture.hidden_size)
+    return np.zeros(shape, np.float32)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import SettingsError
-from charloom.runtime.ending import Ender, make_ender
+from charloom.runtime.ending import Ender
 from charloom.runtime.engine import Cursor, Drawn, Engine, State
 from charloom.runtime.options import DEFAULT_LENGTH, UNKNOWN, Ending, Sampling, check_length, check_samples
 from charloom.runtime.sampling import allowed_bias, sample_seeds
@@ -158,7 +158,8 @@ def cursor_behind(
     last = ids[max(0, len(ids) - window) :]
     recent[:, window - len(last) :] = last
     counts = np.zeros((texts, logits.shape[1] if sampling.counts else 0), np.int32)
-    return Cursor(np.repeat(state, texts, axis=2), np.repeat(logits, texts, axis=0), seeds, 0, recent, counts)
+    state, logits = np.repeat(state, texts, axis=2), np.repeat(logits, texts, axis=0)
+    return Cursor(state, logits, seeds, recent=recent, counts=counts)
 
 
 def _pieces(
@@ -194,7 +195,7 @@ def go_on(
         request: How much to write, and how; its prompt and seeds are not looked at.
         bias: See ``allowed_bias``.
     """
-    writers = [Writer(sample, make_ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
+    writers = [Writer(sample, Ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
     count, left = _FIRST, request.length
     while writers:
         count = min(count, left)
@@ -202,7 +203,9 @@ def go_on(
         left -= count
         at_end = left == 0
         for row, writer in enumerate(writers):
-            yield from writer.take(drawn.ids[row], _row(drawn, row), at_end)
+            piece = writer.take(drawn.ids[row], _row(drawn, row), at_end)
+            if piece is not None:
+                yield piece
         going = [row for row, writer in enumerate(writers) if not writer.done]
         if len(going) < len(writers):
             writers, cursor = [writers[row] for row in going], cursor.rows(going)
@@ -229,8 +232,8 @@ class Writer:
         self._of_ids: tuple[float, ...] = ()  # log-probabilities of ids that are no whole character yet
         self._log_probs: tuple[float, ...] = ()  # and of characters that are not shown yet
 
-    def take(self, ids: NDArray[np.int32], log_probs: tuple[float, ...] | None, at_end: bool) -> Iterator[Piece]:
-        """Yield what can be shown after these ids, if anything; half a character at the end is never shown."""
+    def take(self, ids: NDArray[np.int32], log_probs: tuple[float, ...] | None, at_end: bool) -> Piece | None:
+        """Return what can be shown after these ids, if anything; half a character at the end is never shown."""
         text = self._decoder.decode(ids)
         shown, stopped = self._ender.take(text, at_end)
         self.done = stopped or at_end
@@ -238,8 +241,9 @@ class Writer:
         if log_probs is not None:
             known = self._log_probs + self._of_characters(text, log_probs)
             held, self._log_probs = known[: len(shown)], known[len(shown) :]
-        if shown or self.done:
-            yield Piece(self.sample, shown, ("stop" if stopped else "length") if self.done else None, held)
+        if not shown and not self.done:
+            return None
+        return Piece(self.sample, shown, ("stop" if stopped else "length") if self.done else None, held)
 
     def _of_characters(self, text: str, log_probs: tuple[float, ...]) -> tuple[float, ...]:
         """Return the log-probability of each character: the sum of those of its ids."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import CorpusError, SettingsError
+from charloom.errors import CorpusError
 from charloom.runtime.engine import Engine, Trace
+from charloom.runtime.log_probs import log_softmax
+from charloom.runtime.options import check_whole
 from charloom.text.vocabulary import Vocabulary
 
 _BLOCK = 512  # characters whose trace is held at once
@@ -76,8 +78,7 @@ def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -
         SettingsError: If k is out of range.
         UnknownCharacterError: If the text holds a character that the model does not know.
     """
-    if not isinstance(k, int) or not 1 <= k <= len(vocabulary):
-        raise SettingsError(f"k must be a whole number from 1 to {len(vocabulary)}, the characters known; got {k!r}.")
+    k = check_whole("k", k, 1, len(vocabulary))
     ids, state = _ids(vocabulary, text), engine.initial_state(1)
     found, shares = [], []
     for start in range(0, len(ids), _BLOCK):
@@ -95,11 +96,9 @@ def likeliest_of(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp],
 
     Of equals the one with the lower id comes first.
     """
-    exact = logits.astype(np.float64)
-    exact = np.exp(exact - exact.max(axis=1, keepdims=True))
-    exact /= exact.sum(axis=1, keepdims=True)
-    likeliest = np.argsort(-exact, axis=1, kind="stable")[:, :k]
-    return likeliest, np.take_along_axis(exact, likeliest, axis=1)
+    probabilities = np.exp(log_softmax(logits))
+    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
 
 
 def traced(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:

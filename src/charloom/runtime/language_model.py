@@ -162,7 +162,7 @@ class Model:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
-        return score(self._judge(precision), self.vocabulary, self._as_lines(text), progress)
+        return score(self._judge(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
         self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, precision: str = "auto"
@@ -177,8 +177,8 @@ class Model:
         Raises:
             UnknownCharacterError: If one holds a character that the model does not know.
         """
-        as_lines = [self._as_lines(text) for text in texts]
-        return score_many(self._judge(precision), self.vocabulary, as_lines, progress)
+        whole = [self.as_scored(text) for text in texts]
+        return score_many(self._judge(precision), self.vocabulary, whole, progress)
 
     def surprisal_blocks(
         self, pieces: Iterable[str], precision: str = "auto"
@@ -219,7 +219,8 @@ class Model:
         """
         return activations(self.engine(), self.vocabulary, text)
 
-    def _as_lines(self, text: str) -> str:
+    def as_scored(self, text: str) -> str:
+        """Return a text as it is scored: by a model of lines, behind a line feed and with the one that ends it."""
         return "".join(_with_ends([text])) if self.saved.lines else text
 
     def _judge(self, precision: str) -> Engine:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
 from charloom.native import _engine, chosen_isa
-from charloom.runtime.engine import Cursor, Drawn, State, Trace
+from charloom.runtime.engine import Cursor, Drawn, State, Trace, zero_state
 from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import inverse_temperature
@@ -48,8 +48,7 @@ class NativeEngine:
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros (L, S, B, H)."""
-        a = self.architecture
-        return np.zeros((a.num_layers, a.state_parts, batch_size, a.hidden_size), np.float32)
+        return zero_state(self.architecture, batch_size)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
         """Return logits (B, T, V), or (B, 1, V), and the next state."""
@@ -100,7 +99,7 @@ class NativeEngine:
             self._threads_for(batch),
         )
         cursor.state, cursor.logits, cursor.recent, cursor.counts = state, logits, recent, counts
-        cursor.position = cursor.positions + np.uint64(count)
+        cursor.positions = cursor.positions + np.uint64(count)
         return Drawn(ids, costs)
 
     def _threads_for(self, batch: int) -> int:
@@ -108,8 +107,8 @@ class NativeEngine:
 
 
 def _numbers(s: Sampling) -> tuple[float, int, float, float, float, int, float, float]:
-    heat, top_k = inverse_temperature(s.temperature), min(s.top_k or 0, 2**31 - 1)
-    penalties = s.repetition_penalty, s.window, s.presence_penalty, s.frequency_penalty
+    heat, top_k = inverse_temperature(s.temperature), min(int(s.top_k or 0), 2**31 - 1)
+    penalties = s.repetition_penalty, int(s.window), s.presence_penalty, s.frequency_penalty
     return heat, top_k, s.top_p, s.min_p, *penalties
 
 

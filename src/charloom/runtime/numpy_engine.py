@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
 from charloom.runtime import numpy_maths
-from charloom.runtime.engine import Cursor, Drawn, State, Trace
+from charloom.runtime.engine import Cursor, Drawn, State, Trace, zero_state
 from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
+from charloom.runtime.log_probs import log_probs_of
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import draw, random_words
 
@@ -44,8 +45,7 @@ class NumpyEngine:
 
     def initial_state(self, batch_size: int) -> State:
         """Return zeros (L, S, B, H)."""
-        a = self.architecture
-        return np.zeros((a.num_layers, a.state_parts, batch_size, a.hidden_size), np.float32)
+        return zero_state(self.architecture, batch_size)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[Floats, State]:
         """Return logits (B, T, V), or (B, 1, V), and the next state."""
@@ -75,7 +75,7 @@ class NumpyEngine:
         for i in range(count):
             drawn[:, i] = _draw(cursor, sampling, words[:, i], bias)
             if costs is not None:
-                costs[:, i] = _log_probs(cursor.logits, drawn[:, i])
+                costs[:, i] = log_probs_of(cursor.logits, drawn[:, i])
             logits, cursor.state = self.forward(drawn[:, i : i + 1], cursor.state)
             cursor.logits = logits[:, 0]
             if cursor.recent.shape[1]:
@@ -83,7 +83,7 @@ class NumpyEngine:
             if cursor.counts.shape[1]:
                 cursor.counts = cursor.counts.copy()
                 cursor.counts[np.arange(len(drawn)), drawn[:, i]] += 1
-        cursor.position = cursor.positions + np.uint64(count)
+        cursor.positions = cursor.positions + np.uint64(count)
         return Drawn(drawn, costs)
 
     def _run(self, ids: NDArray[np.integer], state: State, kept: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
@@ -188,10 +188,3 @@ def _sigmoid(x: Floats) -> Floats:
     half = np.float32(0.5)
     result: Floats = half + half * np.tanh(half * x)
     return result
-
-
-def _log_probs(logits: Floats, ids: NDArray[np.int32]) -> NDArray[np.float64]:
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    found: NDArray[np.float64] = exact[np.arange(len(ids)), ids] - np.log(np.exp(exact).sum(axis=1))
-    return found

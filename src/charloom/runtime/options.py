@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from charloom.errors import SettingsError
 
@@ -62,13 +63,13 @@ class Sampling:
             "0 always takes the likeliest character, 1 draws as the model predicts.",
         )
         if self.top_k is not None:
-            _check_whole("top_k", self.top_k, 1, MAX_TOP_K)
+            check_whole("top_k", self.top_k, 1, MAX_TOP_K)
         _check_number("top_p", self.top_p, 0, 1, "1 leaves all characters.")
         if self.top_p == 0:
             raise SettingsError("top_p must be above 0; got 0. With temperature 0 the likeliest character is taken.")
         _check_number("min_p", self.min_p, 0, 1, "0 leaves all characters.")
         _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 leaves the logits as they are.")
-        _check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
+        check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
         for name in ("presence_penalty", "frequency_penalty"):
             _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 leaves the logits as they are.")
 
@@ -102,39 +103,42 @@ class Ending:
         if not all(self.stop):
             raise SettingsError("stop must not be empty: an empty string is found everywhere.")
         if self.max_lines is not None:
-            _check_whole("max_lines", self.max_lines, 1, MAX_SEED)
+            check_whole("max_lines", self.max_lines, 1, MAX_SEED)
 
 
 def _check_number(name: str, value: float, least: float, most: float, hint: str) -> None:
-    if isinstance(value, bool) or not math.isfinite(value) or not least <= value <= most:
-        raise SettingsError(f"{name} must be a number from {least:g} to {most:g}; got {value}. {hint}")
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not least <= value <= most:
+        raise SettingsError(f"{name} must be a number from {least:g} to {most:g}; got {value!r}. {hint}")
 
 
-def _check_whole(name: str, value: int, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+def check_whole(name: str, value: int, least: int, most: int) -> int:
+    """Return a number if it is a whole one, NumPy's among them, and in this range.
+
+    Raises:
+        SettingsError: If it is not; the message calls it ``name``.
+    """
+    if not _is_whole(value) or not least <= value <= most:
         raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")
+    return int(value)
 
 
 def check_seed(seed: int) -> int:
-    """Return the seed if it is one.
-
-    Raises:
-        SettingsError: If it is not a whole number from 0 to 2**53 - 1.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-        raise SettingsError(f"seed must be a whole number from 0 to {MAX_SEED}; got {seed!r}.")
-    return seed
+    """Return the seed if it is one; ``SettingsError`` if it is not a whole number from 0 to 2**53 - 1."""
+    return check_whole("seed", seed, 0, MAX_SEED)
 
 
 def check_length(length: int) -> int:
-    """Return the number of characters to draw if it is one; ``SettingsError`` if it is negative."""
-    if length < 0:
-        raise SettingsError(f"length must be 0 or more characters; got {length}.")
-    return length
+    """Return the number of characters to draw if it is one; ``SettingsError`` if it is negative or not whole."""
+    if not _is_whole(length) or length < 0:
+        raise SettingsError(f"length must be 0 or more characters, a whole number; got {length!r}.")
+    return int(length)
 
 
 def check_samples(samples: int) -> int:
     """Return the number of texts if it is one; ``SettingsError`` if it is not from 1 to 1024."""
-    if not 1 <= samples <= MAX_SAMPLES:
-        raise SettingsError(f"samples must be from 1 to {MAX_SAMPLES}; got {samples}.")
-    return samples
+    return check_whole("samples", samples, 1, MAX_SAMPLES)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from charloom.errors import SettingsError
 from charloom.runtime.generation import Request, random_seed
 from charloom.runtime.options import PRECISIONS, Ending, Sampling
+from charloom.text.near import did_you_mean
 
 
 class WritingOptions(TypedDict, total=False):
@@ -63,8 +63,7 @@ def make_request(
     known = WritingOptions.__annotations__
     for name in options:
         if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise SettingsError(f"There is no option {name!r} of writing.{hint} Known are {', '.join(known)}.")
     precision = options.get("precision", "auto")
     if precision not in PRECISIONS:

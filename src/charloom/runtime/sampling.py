@@ -35,9 +35,10 @@ def sample_seeds(seed: int, samples: int) -> list[int]:
         seed: In [0, 2**53 - 1].
         samples: How many, 1 or more.
     """
+    seed = check_seed(seed)
     if samples == 1:
-        return [check_seed(seed)]  # NumPy's generators take a tenth of a second to import
-    others = np.random.Philox(key=[check_seed(seed), 1]).random_raw(samples - 1)
+        return [seed]  # NumPy's generators take a tenth of a second to import
+    others = np.random.Philox(key=[seed, 1]).random_raw(samples - 1)
     return [seed, *(int(number) >> 32 for number in others.tolist())]
 
 

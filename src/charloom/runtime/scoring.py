@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import CorpusError
 from charloom.runtime.engine import Engine
+from charloom.runtime.log_probs import in_bits, log_probs_of
 from charloom.text.vocabulary import Vocabulary
 
 _LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
@@ -36,6 +37,11 @@ class Passage:
     bits_per_char: float
 
 
+def perplexity(nats_per_char: float) -> float:
+    """Return the number of equally likely characters that would be as hard to guess; infinity if it is too large."""
+    return math.exp(nats_per_char) if nats_per_char < _LARGEST_EXPONENT else math.inf
+
+
 class _Figures:
     """What follows from how many characters were scored and what they cost."""
 
@@ -55,7 +61,7 @@ class _Figures:
     @property
     def perplexity(self) -> float:
         """The number of equally likely characters that would be as hard to guess: exp(nats per character)."""
-        return math.exp(self.nats_per_char) if self.nats_per_char < _LARGEST_EXPONENT else math.inf
+        return perplexity(self.nats_per_char)
 
 
 class Tally(_Figures):
@@ -86,7 +92,7 @@ class Tally(_Figures):
     def _look_at(self, text: str, bits: NDArray[np.float64]) -> None:
         """Keep the most surprising of consecutive passages; what is left over waits for the next block."""
         whole = len(text) // _PASSAGE
-        first = 1 + self.characters - (len(self._text))  # the first character of the text is not scored
+        first = 1 + self.characters - len(self._text)  # the first character of the text is not scored
         means = bits[: whole * _PASSAGE].reshape(whole, _PASSAGE).mean(axis=1)
         for i in np.argsort(-means, kind="stable")[: self._kept].tolist():
             at = i * _PASSAGE
@@ -193,11 +199,16 @@ def surprisal_blocks(
             if len(ids) > 1:
                 logits, state = engine.forward(ids[None, :-1], state)
                 scored = text if found or start else text[1:]
-                yield scored, _of_characters(vocabulary, scored, surprisals_of(logits[0], ids[1:]))
+                yield scored, bits_of_characters(vocabulary, scored, surprisals_of(logits[0], ids[1:]))
             last = ids[-1:]
         found += len(piece)
     if found < 2:
-        raise CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {found}.")
+        raise too_short(found)
+
+
+def too_short(characters: int) -> CorpusError:
+    """Return the error of a text of which nothing can be scored."""
+    return CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {characters}.")
 
 
 def score_many(
@@ -230,10 +241,11 @@ def score_many(
         done += len(rows)
         if progress is not None:
             progress(done, len(texts))
-    return [Score(_of_characters(vocabulary, text[1:], bits), text) for bits, text in zip(found, texts, strict=True)]
+    pairs = zip(found, texts, strict=True)
+    return [Score(bits_of_characters(vocabulary, text[1:], bits), text) for bits, text in pairs]
 
 
-def _of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float64]) -> NDArray[np.float64]:
+def bits_of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what each character costs: all of its bytes, where the ids are bytes.
 
     Args:
@@ -265,8 +277,4 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the bits that each target (T,) costs under its logits (T, V)."""
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    log_total = np.log(np.exp(exact).sum(axis=1))
-    nats: NDArray[np.float64] = log_total - exact[np.arange(len(targets)), targets]
-    return nats / math.log(2)
+    return in_bits(log_probs_of(logits, targets))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from charloom.errors import InputError
 from charloom.runtime.engine import Cursor, Engine, State
 from charloom.runtime.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
+from charloom.runtime.options import check_samples
 from charloom.runtime.sampling import allowed_bias, sample_seeds
 from charloom.text.vocabulary import Vocabulary
 
@@ -93,7 +94,7 @@ class Session:
         Raises:
             SettingsError: If the number is out of range.
         """
-        seeds = sample_seeds(random_seed(), count)
+        seeds = sample_seeds(random_seed(), check_samples(count))
         texts = [""] * count
         for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
             texts[piece.sample] += piece.text

@@ -1,7 +1,6 @@
 """What goes wrong, in the shape of OpenAI's API: {"error": {"message", "type", "param", "code"}}."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from charloom.errors import CharloomError, InputError, UnknownCharacterError
 from charloom.serve.answers import JsonAnswer
 from charloom.serve.scheduler import Busy, Closing
+from charloom.text.near import did_you_mean
 
 _SHOWN = 60  # characters of a wrong value that a message quotes
 
@@ -90,8 +90,7 @@ ERRORS: tuple[type[Exception], ...] = (Problem, ValidationError, HTTPException, 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Return a message on a name that nothing has, with the nearest of those that there are."""
     known = list(known)
-    near = get_close_matches(name[:_SHOWN], known, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(name[:_SHOWN], known)
     return f"There is no {kind} {_quoted(name)}.{hint} Known are {', '.join(known)}."
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from charloom.errors import CharloomError
 from charloom.runtime.batching import Batch, Writing, Written
 from charloom.runtime.language_model import Model
+from charloom.runtime.log_probs import log_softmax
 
 _BLOCK = 256  # characters of a text that are read between two steps of the writers
 
@@ -227,9 +228,7 @@ class Scheduler:
         for start in range(0, len(ids), _BLOCK):
             block = ids[start : start + _BLOCK]
             logits, state = self._judge.forward(block[None], state)
-            exact = logits[0].astype(np.float64)
-            exact -= exact.max(axis=1, keepdims=True)
-            exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
+            exact = log_softmax(logits[0])
             targets = ids[start + 1 : start + 1 + _BLOCK].astype(np.intp)
             log_probs[start : start + len(targets)] = exact[np.arange(len(targets)), targets]
             likeliest.append(np.argsort(-exact if guesses else exact[:, :0], axis=1, kind="stable")[:, :guesses])

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from charloom.errors import CorpusError
 from charloom.runtime.batching import Writing
 from charloom.runtime.generation import opening, random_seed
+from charloom.runtime.log_probs import in_bits
 from charloom.runtime.options import Sampling
 from charloom.runtime.sampling import sample_seeds
-from charloom.runtime.scoring import Score
+from charloom.runtime.scoring import Score, bits_of_characters, too_short
 from charloom.serve.answers import JsonAnswer
 from charloom.serve.body import asked_for
 from charloom.serve.limits import Limits
@@ -78,24 +79,14 @@ async def score(models: Models, request: Request) -> JsonAnswer:
 
 async def _scored(served: Served, text: str) -> tuple[Score, list[float | None]]:
     """Return the score of a text, and what each of its characters costs."""
-    vocabulary = served.model.vocabulary
-    lines = served.model.saved.lines  # each is scored behind a line feed, and with the one that ends it
-    whole = "\n" + text + "\n" * (not text.endswith("\n")) if lines else text
+    whole, lines = served.model.as_scored(text), served.model.saved.lines
     ids = served.ids(whole, "text")
     if len(whole) < 2:
-        raise CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {len(whole)}.")
+        raise too_short(len(whole))
     reading = await served.scheduler.read(ids, 0)
-    bits = _of_characters(-reading.log_probs / math.log(2), vocabulary.sizes(whole))
+    bits = bits_of_characters(served.model.vocabulary, whole[1:], in_bits(reading.log_probs))
     shown = [None, *bits.tolist()]
-    return Score(bits, whole), shown[lines : lines + len(text)]
-
-
-def _of_characters(bits: NDArray[np.float64], sizes: NDArray[np.intp] | None) -> NDArray[np.float64]:
-    """Return what each character but the first costs: all of its bytes, where the ids are bytes."""
-    if sizes is None:
-        return bits
-    starts = np.cumsum(sizes)[:-1] - sizes[0]  # of all characters but the first
-    return np.add.reduceat(bits[sizes[0] - 1 :], starts)
+    return Score(bits, whole), shown[lines : lines + len(text)]  # the line feed before it is not the text's
 
 
 async def guesses(models: Models, request: Request) -> JsonAnswer:

@@ -101,10 +101,7 @@ class ByteVocabulary(Vocabulary):
         return np.fromiter((len(c.encode("utf-8", "surrogateescape")) for c in text), np.intp, len(text))
 
     def _as_bytes(self, ids: ArrayLike) -> bytes:
-        array = np.asarray(ids, dtype=np.intp).reshape(-1)
-        if array.size and (array.min() < 0 or array.max() >= len(self)):
-            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
-        return array.astype(np.uint8).tobytes()
+        return self._checked(ids).astype(np.uint8).tobytes()
 
 
 class _ByteDecoder(Decoder):

@@ -3,9 +3,9 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 from charloom.errors import CorpusError
+from charloom.text.near import did_you_mean
 
 _FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
@@ -29,8 +29,8 @@ def column_pieces(pieces: Iterable[str], name: str, column: str, notices: list[s
     ending = next((one for one in _FORMATS if stem.endswith(one)), None)
     if ending is None:
         raise CorpusError(
-            f"--column reads files that end with {', '.join(_FORMATS)} (or those with .gz, .xz, .zst, .bz2 behind); "
-            f"{name} is none of them."
+            f"--column reads files that end with {', '.join(_FORMATS)} (or those with "
+            f"{', '.join(_COMPRESSED)} behind); {name} is none of them."
         )
     lines = whole_lines(pieces)
     values = _separated(lines, name, column, _FORMATS[ending]) if _FORMATS[ending] else _fields(lines, name, column)
@@ -89,6 +89,5 @@ def _fields(lines: Iterator[str], name: str, column: str) -> Iterator[str]:
 
 
 def _no_column(where: str, column: str, known: list[str]) -> str:
-    near = get_close_matches(column, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(column, known, repr)
     return f"{where} has no column {column!r}.{hint} It has {', '.join(map(repr, known[:20])) or 'none'}."

@@ -1,7 +1,6 @@
 """Bytes to text, strictly: what cannot be decoded is explained, never replaced."""
 
 import codecs
-from dataclasses import dataclass
 
 from charloom.errors import CorpusError
 
@@ -19,35 +18,20 @@ _WESTERN = set(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x
 _SAMPLE = 1 << 16  # bytes looked at to guess an encoding
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """A decoded file: its text, and whether a byte order mark was dropped from its start."""
-
-    text: str
-    had_bom: bool
-
-
-def decode_bytes(data: bytes, source: str, encoding: str = "utf-8", can_choose: bool = True) -> Decoded:
-    """Decode a file's bytes without loss; a byte order mark is dropped, newlines stay as they are.
+def decode_utf8(data: bytes, source: str) -> str:
+    """Decode the bytes of a file that no option can give another encoding; a byte order mark is dropped.
 
     Args:
-        data: The bytes of the whole file.
-        source: What to call the file in an error.
-        encoding: Any encoding Python knows.
-        can_choose: Whether the user can name another encoding, so that an error may say how.
+        data: The whole file.
+        source: What to call it in an error.
 
     Raises:
-        CorpusError: If the encoding is unknown, or a byte does not belong to it; the message gives the
-            byte offset, the line and a guess at the real encoding.
+        CorpusError: If it is not UTF-8; the message gives the byte offset and the line.
     """
-    check_encoding(encoding)
     try:
-        text = data.decode(encoding, "strict")
-    except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
-        raise CorpusError(explain_undecodable(data, source, encoding, error, can_choose=can_choose)) from None
-    bom = text.startswith("\ufeff")
-    consumed = encoding.lower().replace("_", "-") in ("utf-16", "utf-32") and marked_encoding(data) is not None
-    return Decoded(text[1:] if bom else text, bom or consumed)
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise CorpusError(explain_undecodable(data, source, "utf-8", error, can_choose=False)) from None
 
 
 def check_encoding(encoding: str) -> None:

@@ -10,6 +10,8 @@ NEWLINES = ("keep", "lf")
 NORMAL_FORMS = ("none", "nfc")
 UNITS = ("char", "byte")
 
+_KINDS: dict[type, str] = {str: "text", bool: "true or false"}
+
 
 @dataclass(frozen=True)
 class TextFormat:
@@ -40,7 +42,7 @@ class TextFormat:
         for item in fields(self):
             kinds = (str, type(None)) if item.name == "column" else (type(item.default),)
             if not isinstance(getattr(self, item.name), kinds):
-                raise CorpusError(f"{item.name} must be {kinds[0].__name__}; got {getattr(self, item.name)!r}.")
+                raise CorpusError(f"{item.name} must be {_KINDS[kinds[0]]}; got {getattr(self, item.name)!r}.")
         for name, accepted in (("newlines", NEWLINES), ("normalize", NORMAL_FORMS), ("unit", UNITS)):
             if getattr(self, name) not in accepted:
                 raise CorpusError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}.")

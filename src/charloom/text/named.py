@@ -9,6 +9,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from charloom.errors import CorpusError
+from charloom.text.files import write_whole
 
 Progress = Callable[[int, int], None]
 """Called while a corpus loads, with the bytes loaded so far and the bytes expected (0 if unknown)."""
@@ -19,7 +20,14 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Download:
-    """A corpus that is loaded once from public addresses and checked against its digest."""
+    """A corpus that is loaded once from public addresses and checked against its digest.
+
+    Attributes:
+        file_name: Of the file that is kept.
+        addresses: Tried in this order.
+        size_bytes: Of the file; an answer twice as long is not read on.
+        sha256: Of the file, in hexadecimal.
+    """
 
     file_name: str
     addresses: tuple[str, ...]
@@ -78,9 +86,7 @@ def _read_download(corpus: Download, progress: Progress | None) -> bytes:
     cache = _corpora() / corpus.file_name
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
-        part.write_bytes(data)
-        part.replace(cache)
+        write_whole(cache, data)
     except OSError:
         pass  # a cache that cannot be written only means loading again next time
     return data

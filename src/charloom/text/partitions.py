@@ -5,6 +5,7 @@ is read to its end, even beyond the partition's. So where a partition begins fol
 to cut a file of any size, and every worker finds its own first line.
 """
 
+import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from charloom.text.decoding import looks_binary, marked_encoding
 LONGEST_LINE = 1 << 24  # bytes
 """A longer line is refused: it would be a text that ought to be scored alone."""
 
-_BOM = b"\xef\xbb\xbf"
 _START = 8192  # bytes by which a file is known for what it is
 _SKIPPED = 1 << 20  # bytes of a line of the partition before, read at once
 
@@ -95,7 +95,7 @@ def line_text(line: bytes, offset: int) -> str:
     if line.endswith(b"\n"):
         line = line[:-2] if line.endswith(b"\r\n") else line[:-1]
     if offset == 0:
-        line = line.removeprefix(_BOM)
+        line = line.removeprefix(codecs.BOM_UTF8)
     return line.decode("utf-8", "surrogateescape")
 
 

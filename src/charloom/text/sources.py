@@ -4,11 +4,11 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from charloom.errors import CorpusError
 from charloom.text.named import NAMES
+from charloom.text.near import did_you_mean
 
 STANDARD_INPUT = "-"
 
@@ -147,8 +147,7 @@ def _glob(pattern: str) -> Iterator[Source]:
 def _not_found(argument: str, path: Path) -> str:
     there = path.parent if path.parent.is_dir() else Path()
     names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
-    near = get_close_matches(path.name, names, 1) or get_close_matches(argument, NAMES, 1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(path.name, names) or did_you_mean(argument, NAMES)
     return (
         f"There is no file, folder or named corpus {argument!r}.{hint} "
         f"Accepted are a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})."

@@ -4,6 +4,7 @@ Encoding is a table look-up over the text's code points; no Python code runs per
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -41,9 +42,11 @@ class Vocabulary:
 
     def __init__(self, characters: str) -> None:
         if not isinstance(characters, str) or not characters:
-            raise CorpusError("A vocabulary is text of at least one character; got none.")
+            got = "none" if isinstance(characters, str) else f"a value of type {type(characters).__name__}"
+            raise CorpusError(f"A vocabulary is text of at least one character; got {got}.")
         if len(set(characters)) != len(characters):
-            raise CorpusError("A vocabulary cannot hold the same character twice.")
+            ((most, _),) = Counter(characters).most_common(1)
+            raise CorpusError(f"A vocabulary cannot hold the same character twice; this one does: {describe(most)}.")
         self.characters = characters
 
     @classmethod
@@ -102,10 +105,7 @@ class Vocabulary:
         Raises:
             IndexError: If an id is outside [0, V).
         """
-        array = np.asarray(ids, dtype=np.intp).reshape(-1)
-        if array.size and (array.min() < 0 or array.max() >= len(self)):
-            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
-        return text_of(self._codes[array])
+        return text_of(self._codes[self._checked(ids)])
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
@@ -146,6 +146,12 @@ class Vocabulary:
             # mode "clip" sends every code point beyond the table to its last entry, which is "unknown"
             self._table.take(codes[block], mode="clip", out=ids[block])
         return ids
+
+    def _checked(self, ids: ArrayLike) -> NDArray[np.intp]:
+        array = np.asarray(ids, dtype=np.intp).reshape(-1)
+        if array.size and (array.min() < 0 or array.max() >= len(self)):
+            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
+        return array
 
     def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
         unknown = self.unknown(text)

@@ -14,7 +14,7 @@ from charloom.model.initializers import Weights, initial_weights
 from charloom.model.model_file import SavedModel
 from charloom.plan.auto import Task, enough, held_out, reference, suit
 from charloom.plan.expectation import expected_bits
-from charloom.plan.planner import Plan, check_length, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
+from charloom.plan.planner import Plan, check_window, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.settings import Settings
 from charloom.text.baselines import Baselines, baselines
@@ -219,7 +219,7 @@ def _suited(
     if isinstance(training, LineIds):
         task = replace(task, line_lengths=training.lengths)
     else:
-        check_length(settings, len(training))
+        check_window(settings, len(training))
     if settings.steps or settings.epochs:
         return suit(settings, task, fixed)
     available = settings.minutes * 60 if "minutes" in fixed else math.inf

@@ -1,0 +1,114 @@
+"""What is no model file at all: other formats under its name, and what is no file of any regular kind."""
+
+import gzip
+import io
+import os
+import socket
+import struct
+import zipfile
+from pathlib import Path
+
+from draft import Draft, weight_shapes
+from registry import GOOD, attack, other
+
+# what unpickling would run: os.system("touch OWNED"); written by hand, since nothing here may pickle
+PICKLE = b"\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch OWNED\x85R."
+
+
+def zipped(**files):
+    """Return a zip archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name.replace("__", "/"), data)
+    return buffer.getvalue()
+
+
+other("pickle", "a pickle that runs a command", PICKLE)
+other("torch_zip", "what torch.save leaves, with that pickle", zipped(archive__data__pkl=PICKLE, archive__version="3"))
+other(
+    "torch_old",
+    "what torch.save left in 2018, with that pickle",
+    b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19." + PICKLE,
+)
+other(
+    "npz",
+    "a NumPy archive of objects, with that pickle",
+    zipped(a__npy=b"\x93NUMPY\x01\x00F\x00{'descr': '|O', }" + PICKLE),
+)
+other("npy", "a NumPy array of objects, with that pickle", b"\x93NUMPY\x01\x00\x0e\x00{'descr':'|O'}" + PICKLE)
+other("keras_zip", "a Keras archive with a Lambda layer", zipped(config__json='{"class_name": "Lambda"}'))
+other("hdf5", "the beginning of an HDF5 file", b"\x89HDF\r\n\x1a\n" + b"\0" * 500)
+other("gguf", "a GGUF file that says it has 2^60 tensors", b"GGUF" + struct.pack("<IQQ", 3, 1 << 60, 1))
+other("elf", "a program", b"\x7fELF\x02\x01\x01" + b"\0" * 200)
+other("gzip", "a model, compressed", gzip.compress(GOOD, mtime=0))
+other("script", "a shell script", b"#!/bin/sh\ntouch OWNED\n")
+other("html", "the page of a download that failed", b"<!DOCTYPE html><title>404</title>")
+other("git_lfs", "a pointer of Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+other("zeros", "a megabyte of zeros", b"\0" * (1 << 20))
+
+# --- what is no regular file, or one of no regular size
+
+
+@attack("a folder", "Is a directory|no regular file")
+def folder(path):
+    path.mkdir()
+
+
+@attack("a pipe into which nobody writes", "no regular file")
+def fifo(path):
+    os.mkfifo(path)
+
+
+@attack("a link to itself", "cannot be read")
+def link_loop(path):
+    path.symlink_to(path.name)
+
+
+@attack("a link to nowhere", "cannot be read")
+def link_to_nowhere(path):
+    path.symlink_to("nowhere")
+
+
+@attack("a link to endless zeros", "no regular file")
+def link_to_zeros(path):
+    path.symlink_to(Path("/dev/zero").resolve(strict=True))
+
+
+@attack("a socket", "cannot be read|no regular file")
+def a_socket(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        here = Path.cwd()
+        os.chdir(path.parent)  # the address of a socket must be short
+        try:
+            made.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+@attack("a good model and a hole of 100 GB behind it", "follow its header")
+def sparse_100_GB(path):  # noqa: N802
+    path.write_bytes(GOOD)
+    os.truncate(path, 100 << 30)
+
+
+@attack("a hole of 100 GB", "not a safetensors file")
+def sparse_zeros(path):
+    path.touch()
+    os.truncate(path, 100 << 30)
+
+
+@attack("the largest model there can be, all of it a hole", "GB of memory")
+def sparse_and_honest(path):
+    draft = Draft()
+    sizes = draft.description["architecture"]
+    sizes.update(hidden_size=16_384, num_layers=64)
+    end, draft.entries = 0, {}
+    for name, shape in weight_shapes(sizes).items():
+        size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        draft.entries[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    draft.payload = b""
+    data = draft.data()
+    path.write_bytes(data)
+    os.truncate(path, len(data) + end)

@@ -1,0 +1,83 @@
+"""Searches for better settings that cost nothing: trainings that only tell what they would have reached."""
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from charloom.model.architecture import Architecture
+from charloom.plan.planner import Plan
+from charloom.plan.search_space import axes_around
+from charloom.plan.settings import Settings
+from charloom.training.records import CheckpointRecord, EvaluationRecord, FinishRecord, NoveltyRecord, PlanRecord
+from charloom.training.tuning import search
+from charloom.training.tuning_folder import new_tuning_folder
+from charloom.training.tuning_records import TuningTask
+
+PLAN = Settings(minutes=0.001, weight_decay=0.1)
+SHARES = (0.25, 0.5, 0.75, 1.0)
+
+
+def make_task(plan=PLAN, **fixed):
+    axes = axes_around(plan, 10**6, fixed)
+    return TuningTask("book", "0" * 64, {}, "auto", plan, fixed, axes, True)
+
+
+def bowl(settings):
+    """A loss with its lowest point away from the plan: 1 where learning rate and batch are twice the plan's."""
+    rate = math.log(settings.learning_rate / (2 * PLAN.learning_rate))
+    batch = math.log2(settings.batch_size / (2 * PLAN.batch_size))
+    return 1.0 + 0.1 * rate**2 + 0.05 * batch**2 + 0.02 * (settings.hidden_size != PLAN.hidden_size)
+
+
+def evaluation(step, loss):
+    return EvaluationRecord(step, 0.1, 1.0, loss, 1.0, loss, True, 1.0, 1.0, 0.1, 1.0)
+
+
+class FakeTraining:
+    """Puts a run folder and its records in the place of a training, which costs nothing."""
+
+    def __init__(self, loss=bowl, seed_changes=0.0):
+        self.loss, self.seed_changes, self.recipes, self.went_on = loss, seed_changes, [], 0
+
+    def __call__(self, corpus, recipe, folder, device, stop):
+        self.recipes.append(recipe)
+        settings, end = recipe.settings, self.loss(recipe.settings) + self.seed_changes * recipe.settings.seed
+        (Path(folder) / "checkpoints").mkdir(parents=True)
+        (Path(folder) / "model.safetensors").write_bytes(b"model")
+        (Path(folder) / "metrics.jsonl").touch()
+        architecture = Architecture(7, settings.cell, settings.embedding_size, settings.hidden_size)
+        plan = Plan(replace(settings, minutes=0.0, steps=100, warmup_steps=10), 100, 10)
+        yield PlanRecord(folder, plan, architecture, device, None, 1000, 100)
+        yield evaluation(0, 4.0)
+        for share in SHARES:
+            if stop():
+                yield FinishRecord(folder, 1, 1.0, 1.0, 1.0, 1.0, 1, 1.0, 1.0, interrupted=True)
+                return
+            yield evaluation(round(100 * share), end + (1 - share) * 2)
+        yield CheckpointRecord(100, "somewhere")
+        self.went_on += 1
+        yield NoveltyRecord(1, 0.0, 1, None, None, 1)
+
+
+def never():
+    return False
+
+
+class After:
+    """Asks for the end once so many trials have begun to be told of."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def __call__(self):
+        return self.left <= 0
+
+
+def searched(path, trials, train=None, task=None, folder=None):
+    """Search until so many trials have ended."""
+    folder = folder or new_tuning_folder(path, task or make_task())
+    stop = After(trials)
+    for trial in search(folder, None, time.time() + 3600, "cpu", stop, train or FakeTraining()):
+        stop.left -= trial.state in ("complete", "pruned", "failed")
+    return folder
