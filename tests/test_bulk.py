@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom import errors
 from charloom.errors import (
     CorpusError,
     InputError,
@@ -350,6 +351,6 @@ def test_dask_is_an_extra(desk, monkeypatch):
         on_dask.run_on_dask(job)
     with pytest.raises(SettingsError, match="1 or more"):
         on_dask.run_on_dask(job, workers=0)
-    monkeypatch.setattr(on_dask, "find_spec", lambda _name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"charloom\[bulk\]"):
         on_dask.run_on_dask(job, workers=1)

@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
+from charloom import errors
 from charloom.errors import HubError, InputError, MissingExtraError
 from charloom.interop import hub
 from charloom.interop.hub_package import pack
@@ -87,7 +88,7 @@ def test_offline_mode_is_said(quick_cli, there, monkeypatch):
 
 
 def test_without_the_library_it_says_how_to_get_it(quick_cli, monkeypatch, model):
-    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[hub\]'"):
         hub.pull("ada/letters")
     assert quick_cli("push", "ada/letters", model).code == 1

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom import errors
 from charloom.errors import MissingExtraError, ModelFileError
-from charloom.interop import keras_export
 from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
 from charloom.model.cells import forward
@@ -115,7 +115,7 @@ def test_a_description_that_was_changed_is_not_believed(change, message, tmp_pat
 
 
 def test_without_h5py_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_export, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[keras\]'"):
         write_keras(tmp_path / "model.keras", saved_model())
 

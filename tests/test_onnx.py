@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 
 import charloom
+from charloom import errors
 from charloom.errors import InputError, MissingExtraError, ModelFileError
 from charloom.interop import onnx_export
 from charloom.interop.onnx_export import write_onnx
@@ -153,7 +154,7 @@ def test_a_second_file_in_the_way_is_kept(tmp_path):
 
 
 def test_without_onnx_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "find_spec", lambda name: None)
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[onnx\]'"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
 

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from charloom import errors
 from charloom.cli import serve
 from test_serve_promises import ended, started
 
@@ -30,10 +31,11 @@ def test_a_port_that_is_taken(quick_cli):
 
 def test_without_the_extra_it_says_how_to_get_it(quick_cli, monkeypatch):
     monkeypatch.setattr(
-        serve, "find_spec", lambda name: None if name == "starlette" else importlib.util.find_spec(name)
+        errors, "find_spec", lambda name: None if name == "starlette" else importlib.util.find_spec(name)
     )
     done = quick_cli("serve")
     assert done.code == 1 and done.err.count("\n") == 1
+    assert "starlette, which is not installed" in done.err
     assert "pip install 'charloom[serve]'" in done.err
 
 

@@ -48,7 +48,7 @@ def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tm
 
 
 def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
-    from charloom.cli.training_view import _Forgiving, _Lines, PatientConsole
+    from charloom.cli.training_view import PatientConsole, _Forgiving, _Lines
     from charloom.training.records import SampleRecord
 
     out = io.StringIO()

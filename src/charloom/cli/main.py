@@ -11,7 +11,7 @@ import click
 import charloom
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
-from charloom.errors import CharloomError
+from charloom.errors import CharloomError, is_out_of_memory
 from charloom.text.near import did_you_mean
 
 COMMANDS = (
@@ -77,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _forget_stdout()
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not is_out_of_memory(error):
             raise  # a defect of ours, whose traceback is wanted
-        say_error("The memory of this machine does not suffice. Lower hidden_size or batch_size with --set.")
+        say_error(
+            "Memory does not suffice. Close other programs, or train with --set of a lower hidden_size or batch_size."
+        )
         return 1
     except OSError as error:
         say_error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -14,13 +13,11 @@ import click
 import charloom
 from charloom.cli.console import quiet_option, say
 from charloom.cli.stopping import Stopped
-from charloom.errors import InputError, MissingExtraError
+from charloom.errors import InputError, require_extra
 from charloom.runtime.options import PRECISIONS
 
 if TYPE_CHECKING:
     from charloom.runtime.language_model import Model
-
-_NEEDED = ("pydantic", "starlette", "uvicorn")
 
 
 @click.command("serve")
@@ -68,7 +65,7 @@ def command(
     charloom serve
     charloom serve runs/my_book shakespeare --port 8080
     """
-    _require_server()
+    require_extra("Serving", "serve", "pydantic", "starlette", "uvicorn")
     from charloom.serve.app import App
     from charloom.serve.hosts import hosts_of
     from charloom.serve.server import is_loopback, listen, resolve, serve, url_of
@@ -105,12 +102,6 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _require_server() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(f"Serving needs {', '.join(missing)}: pip install 'charloom[serve]'.")
-
-
 def _check_token(token: str | None, host: str, is_open: bool) -> None:
     """Raise ``InputError`` if a token cannot be one, or is needed and not there."""
     if token is None:
@@ -125,12 +116,13 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 
 def _load(models: Sequence[str]) -> dict[str, Model]:
     """Return models by the names under which they are served."""
+    from charloom.model.model_file import SUFFIX
     from charloom.model.naming import free_name
     from charloom.runtime.language_model import Model
 
     loaded: dict[str, Model] = {}
     for argument in models:
         model = Model.load(argument)
-        name = Path(argument).name.removesuffix(".safetensors") or Path(argument).resolve().name
+        name = Path(argument).name.removesuffix(SUFFIX) or Path(argument).resolve().name
         loaded[free_name(name, loaded.__contains__)] = model
     return loaded

@@ -11,12 +11,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import charloom
-from charloom.errors import HubError, InputError, MissingExtraError
+from charloom.errors import HubError, InputError, require_extra
 from charloom.interop.hub_errors import LOGIN, explained
 from charloom.model.run_folder import MODEL
 
@@ -83,8 +82,7 @@ def name_of(repo: str) -> str:
 
 def require_hub() -> None:
     """Raise ``MissingExtraError`` if ``huggingface_hub`` is not installed."""
-    if find_spec("huggingface_hub") is None:
-        raise MissingExtraError("The Hub is reached with huggingface_hub: pip install 'charloom[hub]'.")
+    require_extra("To reach the Hub, charloom", "hub", "huggingface_hub")
 
 
 def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = False) -> Pushed:

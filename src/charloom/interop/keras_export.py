@@ -6,7 +6,6 @@ further member, ``charloom.json``, which Keras does not look at, says what the i
 
 import json
 import zipfile
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import MissingExtraError
+from charloom.errors import require_extra
 from charloom.interop.keras_model import swap_gates
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel
@@ -43,8 +42,7 @@ def write_keras(path: Path, saved: SavedModel) -> list[Path]:
         MissingExtraError: If h5py is not installed.
         OSError: If it cannot be written.
     """
-    if find_spec("h5py") is None:
-        raise MissingExtraError("--to keras needs h5py: pip install 'charloom[keras]'.")
+    require_extra("Writing a file of Keras", "keras", "h5py")
     description = {
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import MissingExtraError, ModelFileError
+from charloom.errors import ModelFileError, require_extra
 from charloom.model.safetensors_header import shown, strict_json
 
 WEIGHTS, ERROR = "weights.safetensors", "error.txt"
@@ -82,12 +82,7 @@ def read_keras_file(path: Path) -> KerasFile:
 
 
 def _check_path(path: Path) -> None:
-    from importlib.util import find_spec
-
-    if find_spec("h5py") is None:
-        raise MissingExtraError(
-            "Files of Keras are read with h5py, which is not installed: pip install 'charloom[keras]'."
-        )
+    require_extra("Reading files of Keras", "keras", "h5py")
     if not path.exists() and not Path(f"{path}.index").is_file():
         raise ModelFileError(
             f"There is no file {path}. Accepted are .keras, .h5 and .weights.h5 files, and checkpoints of TensorFlow."

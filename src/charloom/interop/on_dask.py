@@ -9,12 +9,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 from uuid import uuid4
 
-from charloom.errors import CharloomError, MissingExtraError, SettingsError
+from charloom.errors import CharloomError, SettingsError, require_extra
 from charloom.runtime.bulk import Progress, check_result, run_partition
 from charloom.runtime.bulk_job import BulkJob
 
@@ -50,8 +49,7 @@ def run_on_dask(
         raise SettingsError("Give one of workers, address and client: where the work is to be done.")
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise SettingsError(f"workers must be 1 or more processes; got {workers!r}.")
-    if find_spec("distributed") is None:
-        raise MissingExtraError("Spreading bulk work needs Dask: pip install 'charloom[bulk]'.")
+    require_extra("Spreading bulk work by Dask", "bulk", "distributed")
     with _connected(workers, address, client) as connected:
         _map(job, connected, progress)
     job.finish()

@@ -8,7 +8,6 @@ Source: the operators ``GRU`` and ``LSTM`` of https://onnx.ai/onnx/operators.
 
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import charloom
-from charloom.errors import MissingExtraError, ModelFileError
+from charloom.errors import ModelFileError, require_extra
 from charloom.interop.onnx_graph import Graph
 from charloom.model.model_file import SavedModel
 from charloom.model.run_folder import check_new_file
@@ -50,8 +49,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
         InputError: If the second file exists already.
         OSError: If one cannot be written.
     """
-    if find_spec("onnx") is None:
-        raise MissingExtraError("--to onnx needs onnx: pip install 'charloom[onnx]'.")
+    require_extra("Writing ONNX", "onnx", "onnx")
     window_path = path.with_name(f"{path.stem}.window{path.suffix}")
     check_new_file(window_path)
     a = saved.architecture

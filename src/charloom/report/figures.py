@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import InputError, MissingExtraError
+from charloom.errors import InputError, require_extra
 from charloom.report.reading import Reading
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ def draw(data: dict[str, Any], reading: Reading, folder: Path) -> list[Path]:
         MissingExtraError: If matplotlib is not installed.
         InputError: If the folder cannot be made.
     """
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("Figures need matplotlib, which is not installed: pip install 'charloom[figures]'.")
+    require_extra("Drawing figures", "figures", "matplotlib")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,10 +1,9 @@
 """A training as events for TensorBoard, in a folder of its run."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from charloom.errors import MissingExtraError
+from charloom.errors import require_extra
 from charloom.training.records import EvaluationRecord, FinishRecord, PlanRecord, Record, SampleRecord, StepRecord
 
 FOLDER = "tensorboard"
@@ -12,8 +11,7 @@ FOLDER = "tensorboard"
 
 def require_tensorboard() -> None:
     """Raise ``MissingExtraError``, saying how to get it, unless TensorBoard is installed."""
-    if find_spec("tensorboard") is None:
-        raise MissingExtraError("--tensorboard needs TensorBoard: pip install 'charloom[tensorboard]'.")
+    require_extra("--tensorboard", "tensorboard", "tensorboard")
 
 
 class TensorBoardLog:

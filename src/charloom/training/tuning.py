@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from charloom.errors import CharloomError, NonFiniteError
+from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
 from charloom.plan.recipes import Recipe
 from charloom.text.corpus import Corpus
 from charloom.training.proposals import next_trial
@@ -192,7 +192,7 @@ def _evaluations(
     except NonFiniteError:
         raise _Pruned("it diverged") from None
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, CharloomError) or not (isinstance(error, MemoryError) or "memory" in str(error)):
+        if not is_out_of_memory(error):
             raise
         raise _Pruned("the memory does not suffice") from None
     finally:

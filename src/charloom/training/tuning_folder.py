@@ -15,13 +15,12 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from charloom.errors import MissingExtraError, RunError
+from charloom.errors import RunError, require_extra
 from charloom.model.naming import free_name
 from charloom.model.run_folder import CHECKPOINTS, MODEL
 from charloom.plan.search_space import Place, start
@@ -42,8 +41,7 @@ _SHARES = 1000  # Optuna numbers a trial's losses; the number is the share of th
 
 def require_optuna() -> None:
     """Raise ``MissingExtraError``, saying how to get it, unless Optuna is installed."""
-    if find_spec("optuna") is None:
-        raise MissingExtraError("Tuning needs Optuna, which is not installed: pip install 'charloom[tune]'.")
+    require_extra("Tuning", "tune", "optuna")
 
 
 class Ledger:
