@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -38,7 +39,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     write_whole(target, pulled.data)
     a = saved.architecture
     say(f"{target}: {a.in_words}, {len(pulled.data):,} bytes", quiet)
-    say(f"To write with it:\n  charloom generate {target}", quiet)
+    say(f"To write with it:\n  charloom generate {shlex.quote(str(target))}", quiet)
     if as_json:
         print_json(
             {

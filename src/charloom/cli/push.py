@@ -29,7 +29,11 @@ _FORMS = ("int8", "float16", "float32")
     "--samples", type=click.IntRange(0, _MOST_SAMPLES), default=3, show_default=True, help="Texts in the card."
 )
 @click.option(
-    "--seed", type=click.IntRange(0, MAX_SEED - _MOST_SAMPLES), default=1, show_default=True, help="Of the first."
+    "--seed",
+    type=click.IntRange(0, MAX_SEED - _MOST_SAMPLES),
+    default=1,
+    show_default=True,
+    help="Of the first of them.",
 )
 @click.option("--dry-run", "folder", metavar="FOLDER", help="Write all of it to this new folder, upload nothing.")
 @json_option

@@ -194,12 +194,12 @@ def _check_same(
 def _work(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
     """Do what a process of several does: search, or make one check."""
     from charloom.cli.stopping import Stopped, stop_flag
-    from charloom.cli.tuning_workers import end_with_parent
+    from charloom.serve.workers import end_with_parent
     from charloom.training.tuning import check, search
     from charloom.training.tuning_folder import open_tuning_folder
     from charloom.training.tuning_plan import warm_up
 
-    end_with_parent()
+    end_with_parent(lifeline=0)  # standard input: nothing is ever sent
     folder = open_tuning_folder(Path(output))
     warm_up(folder.task, corpus, device)
     with stop_flag() as flag:

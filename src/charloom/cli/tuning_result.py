@@ -16,6 +16,13 @@ from charloom.text.files import write_whole
 from charloom.training.tuning_folder import PAGE, TuningFolder
 from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts, outcome
 
+_SAME = "with the options of text and settings you gave"
+_PURPOSES = {
+    "train": "To train with its recipe:",
+    "go_on": f"To go on, {_SAME}:",
+    "check": f"To check it, {_SAME}:",
+}
+
 
 def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, interrupted: bool) -> dict[str, Any]:
     """Write the recipe file and the page of a search; return what it came to: keys of ``--json``.
@@ -63,7 +70,7 @@ def say_result(found: dict[str, Any], quiet: bool) -> None:
     say(found["verdict"], quiet)
     say(f"All of it on one page: {found['page']}", quiet)
     for what, command in found["commands"].items():
-        say(f"{what}\n  {command}", quiet)
+        say(f"{_PURPOSES[what]}\n  {command}", quiet)
 
 
 def _facts(task: TuningTask, winner: Trial) -> dict[str, str]:
@@ -82,14 +89,13 @@ def _commands(folder: TuningFolder, found: Outcome, sources: Sequence[str], inte
     commands = {}
     if found.winner is not None:
         recipe = shlex.quote(str(folder.path / RECIPE))
-        commands["To train with its recipe:"] = f"charloom train {corpus} --recipe {recipe}"
+        commands["train"] = f"charloom train {corpus} --recipe {recipe}"
     path = shlex.quote(str(folder.path))
-    same = "with the options of text and settings you gave"
     if interrupted:
-        commands[f"To go on, {same}:"] = f"charloom tune {corpus} -o {path} --hours 0.5"
+        commands["go_on"] = f"charloom tune {corpus} -o {path} --hours 0.5"
     elif found.plan is not None and not found.is_checked:
         hours = 2.2 * folder.task.plan.minutes / 60
-        commands[f"To check it, {same}:"] = f"charloom tune {corpus} -o {path} --hours {hours:.2g}"
+        commands["check"] = f"charloom tune {corpus} -o {path} --hours {hours:.2g}"
     return commands
 
 

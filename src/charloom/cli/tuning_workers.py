@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -58,20 +57,10 @@ def follow(
         raise CharloomError("No worker could do its work; what they said stands above.")
 
 
-def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has."""
-    threading.Thread(target=_wait_for_end, name="parent", daemon=True).start()
-
-
-def _wait_for_end() -> None:
-    os.read(0, 1)  # returns when nobody can write any more
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _start(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-m", "charloom", *command],
-        stdin=subprocess.PIPE,
+        stdin=subprocess.PIPE,  # by its end a worker sees that this process is gone
         stdout=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # a terminal's Ctrl-C is for the parent alone, which passes it on

@@ -1,1 +1,1 @@
-"""To and from other worlds: Keras, ONNX."""
+"""To and from other worlds: Keras, ONNX, web pages, the Hugging Face Hub, Dask."""

@@ -89,7 +89,9 @@ def _read(path: Path) -> bytes:
 def _notices(license_name: str | None, recipe: str | None) -> list[str]:
     notices = []
     if license_name is None:
-        notices.append("the card states no licence, so that nobody knows what may be done with the model: --license")
+        notices.append(
+            "the card states no licence, so nobody knows what may be done with the model; --license names one"
+        )
     if recipe is None:
         notices.append("the model does not tell all its settings: there is no recipe.toml")
     return notices

@@ -1,1 +1,1 @@
-"""What answers a browser: on this machine alone."""
+"""What answers browsers and other programs."""

@@ -78,7 +78,7 @@ def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the parent sends SIGTERM
         os.close(lifeline[1])
-        threading.Thread(target=_end_with_parent, args=(lifeline[0],), daemon=True).start()
+        end_with_parent(lifeline[0])
         work()
         code = 0
     except BaseException:
@@ -88,9 +88,18 @@ def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
         os._exit(code)
 
 
-def _end_with_parent(lifeline: int) -> None:
-    os.read(lifeline, 1)  # returns when nobody can write any more
-    os.kill(os.getpid(), signal.SIGTERM)
+def end_with_parent(lifeline: int) -> None:
+    """Let this process end, as by SIGTERM, as soon as the one that started it has.
+
+    Args:
+        lifeline: A file descriptor of a pipe whose other end that process alone holds.
+    """
+
+    def wait() -> None:
+        os.read(lifeline, 1)  # returns when nobody can write any more
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _end(workers: set[int]) -> None:

@@ -35,9 +35,10 @@ def plan_search(
     if minutes is None:
         minutes = min(_own_minutes(corpus, recipe, device), hours * 60 / _TRAININGS)
     if hours * 60 < 2 * minutes:
+        least = math.ceil(2000 * minutes / 60) / 1000  # rounded up: what is advised must be accepted
         raise SettingsError(
             f"--hours {hours:g} is less than two trainings of {minutes:g} minutes: there would be nothing to compare. "
-            f"Give --hours {2 * minutes / 60:.2g} or more, or fewer --minutes."
+            f"Give --hours {least:g} or more, or fewer --minutes."
         )
     ready = prepare(corpus, recipe.with_values({"minutes": minutes}), device)
     if not ready.settings.val_fraction:
