@@ -71,7 +71,7 @@ def jax_parameters(cell, hidden, vocabulary, embedding_size):
     return {**weights, "bias": jnp.zeros(gates), "state_bias": jnp.zeros(gates)}
 
 
-def jax_cell(cell, hidden):
+def jax_cell(cell):
     """Return the function of one step: (weights, input, state) -> state."""
     import jax
     import jax.numpy as jnp
@@ -99,7 +99,7 @@ def jax_scan(cell, hidden, vocabulary, streams):
     import jax
     import jax.numpy as jnp
 
-    weights, run = jax_parameters(cell, hidden, vocabulary, EMBEDDING), jax_cell(cell, hidden)
+    weights, run = jax_parameters(cell, hidden, vocabulary, EMBEDDING), jax_cell(cell)
 
     def step(carried, _):
         ids, state, key = carried

@@ -78,7 +78,7 @@ def jax_peer(case):
     cell, hidden, layers, batch, _, vocabulary = case
     if layers != 1:
         raise SystemExit("written for one layer")
-    run = jax_cell(cell, hidden)
+    run = jax_cell(cell)
     parameters = jax_parameters(cell, hidden, vocabulary, EMBEDDING)
     inputs, targets = (jnp.asarray(part, jnp.int32) for part in batch_of(case))
 

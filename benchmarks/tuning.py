@@ -20,8 +20,10 @@ from charloom.plan.cost import step_operations
 from charloom.plan.recipes import RECIPES
 from charloom.plan.search_space import axes_around, near, settings_at, start
 from charloom.training.preparation import prepare
+from charloom.training.proposals import distributions
 from charloom.training.records import EvaluationRecord
 from charloom.training.run import run_training
+from machine import processor
 
 NOMINAL = 5e10  # operations a second
 
@@ -70,15 +72,6 @@ def by_optuna(trials, count, seed, first):
     return [trial.value for trial in study.trials]
 
 
-def distributions(axes):
-    return {
-        axis.name: optuna.distributions.IntDistribution(0, len(axis.values) - 1)
-        if axis.values
-        else optuna.distributions.FloatDistribution(axis.low, axis.high, log=True)
-        for axis in axes
-    }
-
-
 def by_changes(trials, count, seed, first):
     """Search by changing the best so far, after some of them with TPE."""
     rng = np.random.Generator(np.random.Philox(key=seed))
@@ -105,7 +98,7 @@ WAYS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text")
     parser.add_argument("--characters", type=int, default=200_000, help="of the text, its beginning")
     parser.add_argument("--trials", type=int, default=12)
@@ -123,11 +116,8 @@ def main():
             found.setdefault(way, []).append(losses)
             lowest = np.minimum.accumulate(losses)
             print(f"{way:22} {seed}  {' '.join(f'{loss:.4f}' for loss in lowest)}", flush=True)
-    print(
-        json.dumps(
-            {"trials": options.trials, "seconds": options.seconds, "plan": trials.plan.to_dict(), "losses": found}
-        )
-    )
+    facts = {"trials": options.trials, "seconds": options.seconds, "processor": processor()}
+    print(json.dumps({"benchmark": "tuning", **facts, "plan": trials.plan.to_dict(), "losses": found}))
 
 
 if __name__ == "__main__":

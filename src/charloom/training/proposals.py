@@ -28,7 +28,7 @@ def next_trial(ledger: Ledger, task: TuningTask) -> "optuna.Trial":
     if tpe and not waits:
         ledger.study.sampler = _tpe(task.plan.seed + len(trials))
     try:
-        return ledger.study.ask(_distributions(task.axes))
+        return ledger.study.ask(distributions(task.axes))
     finally:
         ledger.study.sampler = plain
 
@@ -47,7 +47,8 @@ def _tpe(seed: int) -> "optuna.samplers.TPESampler":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, constant_liar=True)
 
 
-def _distributions(axes: Collection[Axis]) -> "dict[str, BaseDistribution]":
+def distributions(axes: Collection[Axis]) -> "dict[str, BaseDistribution]":
+    """Return what Optuna draws each axis from."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     return {
