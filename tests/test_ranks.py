@@ -9,12 +9,15 @@ import pytest
 import torch
 
 import charloom
-from charloom.errors import CorpusError, SettingsError
+from charloom.errors import SettingsError
 from charloom.model.initializers import initial_weights
+from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 from charloom.text.format import TextFormat
+from charloom.training.agreement import check_beginning
 from charloom.training.device import choose_device
+from charloom.training.distributed import joined
 from charloom.training.evaluation import EvaluationStopped, evaluate
 from charloom.training.loop import Updates
 from charloom.training.network import CharNetwork
@@ -221,19 +224,52 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
     assert together(2, work) == [True, True]
 
 
-def test_another_text_in_another_process_is_refused(text):
-    recipe = RECIPES["auto"].with_values(SMALL.to_dict())
+def refused(work):
+    """Run work in two threads, of which the second is given something else; return what each of them raised."""
 
-    def work(ranks):
+    def told(ranks):
         try:
-            prepare(corpus(text + "!" * ranks.rank), recipe, ranks=ranks)
-        except CorpusError as error:
+            work(ranks)
+        except SettingsError as error:
             return str(error)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charloom.training.preparation._device", lambda *_: choose_device("cpu", "float32"))
-        first, second = together(2, work)
-    assert first is None and f"{len(text):,} characters; this one" in second and f"{len(text) + 1:,} char" in second
+        return together(2, told)
+
+
+RECIPE = RECIPES["auto"].with_values(SMALL.to_dict())
+
+
+@pytest.mark.parametrize(("what", "given"), [
+    ("text", lambda text, other: (corpus(text + "!" * other), RECIPE, None)),
+    ("text", lambda text, other: (corpus(text, lines=bool(other)), RECIPE, None)),
+    ("hidden_size", lambda text, other: (corpus(text), RECIPE.with_values({"hidden_size": 10 + other}), None)),
+    ("recipe", lambda text, other: (corpus(text), replace(RECIPE, name="best" if other else "auto"), None)),
+    ("choice of settings", lambda text, other: (corpus(text), replace(RECIPE, fixed=frozenset() if other else
+                                                                      RECIPE.fixed), None)),
+    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, other))),
+    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
+])  # fmt: skip
+def test_what_another_process_was_not_given_is_named(text, what, given):
+    def work(ranks):
+        data, recipe, init = given(text, ranks.rank)
+        check_beginning(ranks, data, recipe, init)
+
+    first, second = refused(work)
+    assert first is None and f"not given the same {what}: the first has " in second
+    assert refused(lambda ranks: check_beginning(ranks, *given(text, 0))) == [None, None]
+
+
+def saved(text, seed):
+    vocabulary = corpus(text).vocabulary
+    architecture = SMALL.architecture(len(vocabulary))
+    return SavedModel(architecture, vocabulary, initial_weights(architecture, seed))
+
+
+def test_a_preparation_compares(text):
+    first, second = refused(lambda ranks: prepare(corpus(text + "!" * ranks.rank), RECIPE, ranks=ranks))
+    assert first is None and f"{len(text):,} chars" in second and f"{len(text) + 1:,} chars" in second
 
 
 def test_more_processes_than_rows_are_refused(text):
@@ -265,3 +301,11 @@ def test_one_that_is_alone_tells_itself():
         value.tolist() == [1.0, 2.0] and ALONE.from_first({"a": 1}) == {"a": 1} and ALONE.bytes_from_first(b"x") == b"x"
     )
     assert ALONE.is_first and ALONE.rows(5) == slice(0, 5) and ALONE.whole(value, 2, 0) is value and ALONE.says("no")
+
+
+def test_half_of_torchruns_variables_are_explained(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    with pytest.raises(SettingsError, match=r"but MASTER_PORT not. Start them with torchrun"), joined():
+        pass

@@ -170,7 +170,7 @@ def test_a_text_that_differs_in_one_process_is_named_by_it(desk, tmp_path):
     ]
     said = [process.communicate(timeout=100)[1] for process in started]
     assert all(process.returncode != 0 for process in started)
-    assert "process 2 of 2, on " in said[1] and "The processes do not read the same text" in said[1]
+    assert "process 2 of 2, on " in said[1] and "The processes were not given the same text" in said[1]
     assert not (tmp_path / "run").exists()
 
 

@@ -19,19 +19,7 @@ def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, 
     Raises:
         RunError: If there is none.
     """
-    if not (run / CHECKPOINTS).is_dir():
-        raise RunError(f"{run} is no run folder. Name one that `charloom train` made.")
-    notices: list[str] = []
-    for step in reversed(checkpoint_steps(run)):
-        try:
-            model, training = load_checkpoint(checkpoint_path(run, step))
-        except ModelFileError as error:
-            notices.append(f"{error} Going on from an earlier checkpoint.")
-            continue
-        if training is not None:
-            return model, training, tuple(notices)
-        notices.append(f"The checkpoint of step {step} holds a model alone. Going on from an earlier one.")
-    raise RunError(" ".join([f"{run} holds no checkpoint to go on from.", *notices, "Start it anew, with another -o."]))
+    return _newest(run)[1:]
 
 
 def shared_checkpoint(run: Path, ranks: Ranks) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
@@ -41,17 +29,33 @@ def shared_checkpoint(run: Path, ranks: Ranks) -> tuple[SavedModel, SavedTrainin
         RunError: In the first process, if there is none.
     """
     if ranks.is_first:
-        model, training, notices = newest_checkpoint(run)
+        path, model, training, notices = _newest(run)
         if ranks.size > 1:
-            ranks.bytes_from_first(checkpoint_path(run, model.facts["step"]).read_bytes())
+            ranks.bytes_from_first(path.read_bytes())
         return model, training, notices
     with TemporaryDirectory() as folder:
         copy = Path(folder) / f"checkpoint{SUFFIX}"
         copy.write_bytes(ranks.bytes_from_first(b""))
         model, told = load_checkpoint(copy)
-    if told is None:
-        raise RunError(f"{run}: what the first process told this one is no checkpoint.")
+    assert told is not None, "the first process has looked"
     return model, told, ()
+
+
+def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]]:
+    if not (run / CHECKPOINTS).is_dir():
+        raise RunError(f"{run} is no run folder. Name one that `charloom train` made.")
+    notices: list[str] = []
+    for step in reversed(checkpoint_steps(run)):
+        path = checkpoint_path(run, step)
+        try:
+            model, training = load_checkpoint(path)
+        except ModelFileError as error:
+            notices.append(f"{error} Going on from an earlier checkpoint.")
+            continue
+        if training is not None:
+            return path, model, training, tuple(notices)
+        notices.append(f"The checkpoint of step {step} holds a model alone. Going on from an earlier one.")
+    raise RunError(" ".join([f"{run} holds no checkpoint to go on from.", *notices, "Start it anew, with another -o."]))
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:

@@ -17,6 +17,7 @@ from charloom.errors import LostProcessError, SettingsError
 from charloom.training.ranks import Ranks
 
 _WAIT = timedelta(minutes=10)  # for another process: reading a long text or saving may take one of them so much longer
+_VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
 _POLITE_SECONDS = 1.0  # in which the first process may say what went wrong, before another does
 _GONE = "Another process of this training does not answer"
 
@@ -76,6 +77,11 @@ def joined() -> Iterator[Ranks]:
     """
     if not dist.is_available() or not dist.is_gloo_available():
         raise SettingsError("This PyTorch was built without torch.distributed and gloo, which several processes need.")
+    if missing := [name for name in _VARIABLES if not os.environ.get(name)]:
+        raise SettingsError(
+            f"RANK and WORLD_SIZE are set, as for one of several processes, but {' and '.join(missing)} not. Start "
+            "them with torchrun, which sets all of them; or unset RANK to train alone."
+        )
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import dataclass, replace
-from platform import node
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from charloom.text.index import Ids
 from charloom.text.ngrams import ngram_loss
 from charloom.text.parts import LineIds, in_a_row
 from charloom.text.vocabulary import Vocabulary
+from charloom.training.agreement import check_beginning
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate
 from charloom.training.growing import SIZES, grown_vocabulary, grown_weights, sizes_of
@@ -103,9 +103,10 @@ def prepare(
 
     Raises:
         CorpusError: If a part of the corpus is too short.
-        SettingsError: If the settings do not suit the corpus, the model or the processes, or there is no such device.
+        SettingsError: If the settings do not suit the corpus, the model or the processes, or there is no such device;
+            or if processes were not given the same.
     """
-    _check_same_text(corpus, ranks)
+    check_beginning(ranks, corpus, recipe, init)
     settings = recipe.settings if init is None else sizes_of(init.architecture, recipe)
     planned = recipe.name in PLANNED and fit
     choices: tuple[str, ...] = ()
@@ -149,15 +150,6 @@ def _parts(corpus: Corpus, settings: Settings) -> Parts:
             f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
         )
     return parts
-
-
-def _check_same_text(corpus: Corpus, ranks: Ranks) -> None:
-    name, digest, characters = ranks.from_first([corpus.name, corpus.sha256, len(corpus)])
-    if digest != corpus.sha256:
-        raise CorpusError(
-            f"The processes do not read the same text: the first has {name}, {characters:,} characters; this one "
-            f"({node()}) has {corpus.name}, {len(corpus):,} characters. Give all of them the same files."
-        )
 
 
 def _check_rows(settings: Settings, ranks: Ranks) -> None:

@@ -15,6 +15,7 @@ from charloom.plan.settings import Settings
 from charloom.text.corpus import Corpus
 from charloom.text.format import TextFormat
 from charloom.text.sources import located_sources
+from charloom.training.agreement import check_agreed
 from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.growing import grown_rows
 from charloom.training.preparation import Preparation, measure_step_seconds, prepare
@@ -121,6 +122,7 @@ def resume_training(
         RunError: If the text is another, or the run is finished and nothing more is asked for.
     """
     began = time.perf_counter()
+    check_agreed(ranks, {"length (--minutes, --epochs, --steps)": more or {}, "--new-text": new_text})
     same_text = corpus.sha256 == saved.model.facts["corpus_sha256"]
     if not same_text and not new_text:
         raise RunError(
