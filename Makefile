@@ -6,11 +6,12 @@ READY := .venv/.ready
 BENCH := .venv-bench/.ready
 CLIENTS := .venv-clients/.ready
 WASM := .venv-wasm/.ready
+MUTATION := .venv-mutation/.ready
 PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
 BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
+.PHONY: help install demo test test-full coverage mutation test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -33,7 +34,23 @@ test: install ## the fast tests
 test-full: install ## every test, the slow ones too, and docs/promises.md
 	$(BIN)/python -m pytest --promises=docs/promises.md
 
-check: format lint types test ## everything that must hold before a commit
+coverage: install ## the fast tests, and how much of the package they ran: at least 95 % of its lines
+	$(BIN)/python -m coverage run -m pytest -m 'not slow'
+	$(BIN)/python -m coverage report
+
+mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a thousand times: does a test notice? Half an hour
+	mkdir -p mutants/src/charloom/native
+	cp .venv-mutation/lib/python*/site-packages/charloom/native/*.so mutants/src/charloom/native
+	.venv-mutation/bin/mutmut run
+	.venv-mutation/bin/mutmut results
+
+# not editable: what is tested are the changed copies in mutants, and an editable charloom would come before them
+$(MUTATION): pyproject.toml constraints.txt $(wildcard native/*)
+	$(PYTHON) -m venv .venv-mutation
+	.venv-mutation/bin/python -m pip install --quiet --constraint constraints.txt '.[train,dev]' mutmut==3.8.1
+	@touch $@
+
+check: format lint types coverage ## everything that must hold before a commit
 
 format: install
 	$(BIN)/ruff format --check .
@@ -113,4 +130,4 @@ dist: install ## the sdist and the wheel of a release in dist; CONTRIBUTING.md h
 	$(BIN)/python -m build
 
 clean: ## remove what these targets made, but not your runs
-	rm -rf .venv .venv-bench .venv-clients .venv-wasm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-clients .venv-wasm .venv-mutation mutants build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

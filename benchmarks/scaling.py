@@ -3,7 +3,7 @@
     python benchmarks/scaling.py
 
 On one machine, in turn: one process with two threads, and two processes with one thread each that share every batch
-(torchrun). Each figure is the median over the rounds of the median step, as `charloom train --json` tells it. Then what
+(torchrun). Each figure is the median over the rounds of the mean step, as `charloom train --json` tells it. Then what
 two processes need to add up gradients of several sizes; and what a step takes one thread that reads some rows of the
 batch, as it would be one of many. From these, what up to 64 would take with a network between them, which is computed:
 the slowest link of a ring carries 2 (N - 1) / N times the gradient, in 2 (N - 1) messages. Tables, then a line of JSON.
@@ -26,6 +26,7 @@ from charloom.plan.recipes import RECIPES
 from charloom.training.device import choose_device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork
+from charloom.training.ranks import Ranks
 from charloom.training.streams import make_batches
 from machine import processor
 
@@ -42,19 +43,19 @@ CASES = {  # settings beside those of auto, and steps
 }
 FLOATS = (300_000, 625_000, 1_200_000, 4_000_000)
 ADDING_UP = """
-import statistics, sys, time, torch, torch.distributed as dist
-dist.init_process_group("gloo")
-for floats in map(int, sys.argv[1:]):
-    numbers, seconds = torch.ones(floats), []
-    for _ in range(40):
-        dist.barrier()
-        began = time.perf_counter()
-        dist.all_reduce(numbers)
-        seconds.append(time.perf_counter() - began)
-        numbers.fill_(1)
-    if dist.get_rank() == 0:
-        print(floats, statistics.median(seconds))
-dist.destroy_process_group()
+import statistics, sys, time, torch
+from charloom.training.distributed import joined
+with joined() as ranks:
+    for floats in map(int, sys.argv[1:]):
+        numbers, seconds = torch.ones(floats), []
+        for _ in range(40):
+            ranks.add_up(torch.zeros(1))  # both begin at the same time
+            began = time.perf_counter()
+            ranks.add_up(numbers)
+            seconds.append(time.perf_counter() - began)
+            numbers.fill_(1)
+        if ranks.is_first:
+            print(floats, statistics.median(seconds))
 """
 
 
@@ -104,22 +105,29 @@ def batch_characters(case):
     return settings.batch_size * settings.seq_length
 
 
+class OneOf(Ranks):
+    """The last of several processes, the others of which are not there: it does its share and waits for nobody."""
+
+    def __init__(self, size):
+        self.rank, self.size = size - 1, size
+
+
 def rows_alone(case):
-    """Return the median seconds of a step of one thread that reads one of 1, 2, 4 ... of the batch's rows."""
+    """Return the mean seconds of a step of one thread that is one of so many that it reads 1, 2, 4 ... rows."""
     settings = settings_of(case)
     ids = np.random.default_rng(0).integers(0, ALPHABET, 10**6).astype(np.uint8)
     architecture = settings.architecture(ALPHABET)
-    found, size = {}, settings.batch_size
-    while size:
-        batches = make_batches(ids, settings.with_values({"batch_size": size}))
+    found, rows = {}, settings.batch_size
+    while rows:
+        ranks = OneOf(settings.batch_size // rows)
         network = CharNetwork(architecture, initial_weights(architecture, 0))
         seconds = []
-        for record in train_steps(network, batches, settings.with_values({"batch_size": size}), 10**6, DEVICE):
+        for record in train_steps(network, make_batches(ids, settings, ranks), settings, 10**6, DEVICE, ranks):
             seconds.append(record.seconds)
-            if len(seconds) >= 12 and sum(seconds) > SECONDS:
+            if len(seconds) >= 12 and len(seconds) % 4 == 0 and sum(seconds) > SECONDS:
                 break
-        found[size] = statistics.median(seconds[3:])
-        size //= 2
+        found[rows] = statistics.fmean(seconds[4:])  # whole turns of Muon, which takes longer in one of four
+        rows //= 2
     return found, 4 * architecture.num_parameters
 
 

@@ -13,6 +13,7 @@ from charloom.training.loop import train_steps
 from charloom.training.muon import orthogonal
 from charloom.training.network import CharNetwork
 from charloom.training.optimizer import make_optimizer, set_step
+from charloom.training.ranks import Ranks
 from charloom.training.streams import make_batches
 
 SMALL = Settings(
@@ -29,6 +30,35 @@ def test_a_matrix_is_made_orthogonal_as_its_singular_vectors_say(shape):
     values = torch.linalg.svdvals(made)
     assert values.min() > 0.8 and values.max() < 1.2
     assert float((made * (u @ v)).sum() / (made.norm() * (u @ v).norm())) > 0.99  # the same direction
+
+
+def test_products_of_bfloat16_make_nearly_the_same_matrix():
+    drawn = torch.from_numpy(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32))
+    exact, made = orthogonal(drawn), orthogonal(drawn, torch.bfloat16)
+    assert made.dtype == torch.float32 and not torch.equal(made, exact)
+    assert float((made - exact).norm() / exact.norm()) < 2**-5  # some roundings of 2^-9 each, in five rounds
+
+
+class SecondOfTwo(Ranks):
+    """One of two processes, whose other never answers."""
+
+    rank, size = 1, 2
+
+
+def test_each_process_makes_its_share_of_the_matrices_alone():
+    network = CharNetwork(architecture := SMALL.architecture(9), initial_weights(architecture, 0))
+    optimizers = [make_optimizer(network, SMALL, ranks=ranks) for ranks in (Ranks(), SecondOfTwo())]
+    matrices = [network.parameter(f"layers.{name}") for name in ("0.weight_hh", "1.weight_ih", "1.weight_hh")]
+    rng = np.random.default_rng(4)
+    for matrix in matrices:
+        matrix.grad = torch.from_numpy(rng.normal(size=matrix.shape).astype(np.float32))
+    for optimizer in optimizers:
+        optimizer.step()
+    alone, own = (
+        torch.cat([optimizer.state[matrix]["direction"] for matrix in matrices]).split(6) for optimizer in optimizers
+    )
+    assert len(alone) == 9  # three gates each
+    assert all(not gate.any() for gate in own[:4]) and all(map(torch.equal, alone[4:], own[4:]))
 
 
 def test_a_gradient_of_zeros_gives_no_step():

@@ -33,7 +33,18 @@ class _Group(Ranks):
 
     def add_up(self, tensor: Tensor) -> None:
         with _heard():
-            dist.all_reduce(tensor)
+            if self.size == 2 and tensor.device.type == "cpu":
+                self._exchange(tensor)
+            else:
+                dist.all_reduce(tensor)
+
+    def _exchange(self, tensor: Tensor) -> None:
+        """Add the other process' tensor: of two, each needs all of it, and gloo's ring takes longer to say the same."""
+        theirs = torch.empty_like(tensor)
+        for sent in (dist.isend(tensor, 1 - self.rank), dist.irecv(theirs, 1 - self.rank)):
+            if sent is not None:
+                sent.wait()
+        tensor += theirs
 
     def bytes_from_first(self, data: bytes) -> bytes:
         length = torch.tensor([len(data) if self.is_first else 0])

@@ -79,7 +79,7 @@ class Updates:
         self._ask = ask
         network.rows = None if ranks.size == 1 else (settings.batch_size, ranks.rows(settings.batch_size))
         self._state: NetworkState | None = None
-        self._optimizer = make_optimizer(network, settings)
+        self._optimizer = make_optimizer(network, settings, device.precision, ranks)
         self._generator = torch.Generator(device.name)
 
     def __iter__(self) -> Iterator[StepRecord]:

@@ -8,10 +8,19 @@ from torch import Tensor
 from charloom.plan.settings import Settings
 from charloom.training.muon import Muon
 from charloom.training.network import CharNetwork
+from charloom.training.ranks import ALONE, Ranks
 
 
-def make_optimizer(network: CharNetwork, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(
+    network: CharNetwork, settings: Settings, precision: str = "float32", ranks: Ranks = ALONE
+) -> torch.optim.Optimizer:
     """Return the optimizer of the settings; weight decay acts on matrices only, not on biases.
+
+    Args:
+        network: Whose parameters it moves.
+        settings: Which optimizer, and its numbers.
+        precision: "float32" or "bfloat16": of Muon's products; see ``charloom.training.device.Device``.
+        ranks: The processes that train together.
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
@@ -30,7 +39,8 @@ def make_optimizer(network: CharNetwork, settings: Settings) -> torch.optim.Opti
     if not square:
         return adamw
     size, decay = network.architecture.hidden_size, settings.weight_decay
-    return Muon(square, size, adamw, settings.muon_momentum, decay, settings.muon_every)
+    made_in = getattr(torch, precision)
+    return Muon(square, size, adamw, settings.muon_momentum, decay, settings.muon_every, made_in, ranks)
 
 
 def _square_matrices(network: CharNetwork) -> list[Tensor]:

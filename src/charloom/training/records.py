@@ -66,7 +66,7 @@ class EvaluationRecord:
         bits_per_char: The held-out loss in bits; the training loss where nothing is held out.
         best_val_loss: The lowest held-out loss so far.
         is_best: Whether this is the lowest.
-        chars_per_second: From the median step so far.
+        chars_per_second: From the mean step so far, the first ten left out.
         seconds: Since the training began.
         learning_rate: Of the last update.
         grad_norm: Of the last update.
@@ -157,7 +157,7 @@ class FinishRecord:
         best_val_loss: The lowest.
         best_step: After how many updates it was reached.
         bits_per_char: Of the model that was kept: held-out, or training where nothing is held out.
-        chars_per_second: From the median step, the first ten left out.
+        chars_per_second: From the mean step, the first ten left out.
         interrupted: Whether it was stopped before its end, so that there is something to go on with.
     """
 
