@@ -11,7 +11,7 @@ from safetensors import numpy as safetensors_numpy
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model import safetensors_header
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel, load_model, save_model
+from charloom.model.model_file import SavedModel, _printable, load_model, save_model
 from charloom.model.model_header import signed
 from charloom.model.quantization import quantize
 from charloom.text import files
@@ -132,8 +132,18 @@ def test_other_files_are_refused(tmp_path, data):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ModelFileError, match=r"none\.safetensors cannot be read"):
-        load_model(tmp_path / "none.safetensors")
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(ModelFileError) as told:
+        load_model(path)
+    assert str(told.value) == f"The model file {path} cannot be read: No such file or directory."
+    with pytest.raises(ModelFileError, match=r"cannot be read: its name is none \(.*null"):
+        load_model(tmp_path / "a\0b")
+
+
+def test_a_reason_that_quotes_a_file_is_short_and_safe_to_print():
+    assert _printable("naïve \x1b[2J\n") == "naïve \\x1b[2J\\n"
+    assert _printable("é" * 300) == "é" * 300
+    assert _printable("é" * 301) == "é" * 300 + "…"
 
 
 def test_weights_that_are_not_finite_are_never_written(tmp_path):

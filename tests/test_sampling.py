@@ -78,6 +78,12 @@ def test_filters_by_hand():
     assert s.keep_min_p(big, 1.0).tolist() == [[2**40, 0, 0]]
 
 
+def test_of_many_equals_the_lower_ids_are_kept():
+    equals = np.full((2, 500), 2**30, np.uint64)
+    for kept in (s.keep_top_k(equals, 7), s.keep_top_p(equals, 7 / 500)):
+        assert kept[:, :7].all() and not kept[:, 7:].any()
+
+
 @given(rows, st.integers(1, 20), st.floats(0.01, 1), st.floats(0, 1))
 def test_filters_keep_what_they_promise(logits, k, p, least):
     weights = s.weigh(logits, s.inverse_temperature(1.0))
@@ -135,6 +141,12 @@ def philox(counter, key):
 def test_the_numbers_are_philoxs(position):
     expected = philox([position + 1, 0, 0, 0], [42, 0])[0]
     assert s.random_words(np.array([42], np.uint64), position, 1)[0, 0] == expected
+
+
+def test_a_samples_seed_is_the_upper_half_of_a_word_of_philox():
+    words = [philox([1 + k // 4, 0, 0, 0], [9, 1])[k % 4] for k in range(7)]
+    for samples in (1, 2, 5, 8):
+        assert s.sample_seeds(9, samples) == [9, *(word >> 32 for word in words)][:samples]
 
 
 def test_a_samples_seed_does_not_depend_on_how_many_there_are():

@@ -85,8 +85,35 @@ def test_a_tally_needs_no_more_memory_for_a_longer_text_and_gives_the_same():
     assert Score(bits, text).passages(3) == whole.passages
 
 
+def test_of_equal_passages_the_first_are_kept_and_none_unless_asked_for():
+    some, none = Tally(3), Tally()
+    for tally in (some, none):
+        for _ in range(5):
+            tally.add("a" * 960, np.ones(960))
+        assert tally.bits_per_char == pytest.approx(1) and tally.characters == 4800
+    assert [passage.start for passage in some.passages] == [1, 49, 97]
+    assert none.passages == [] and none._text == ""
+
+
 def test_a_score_shows_itself_in_a_notebook():
-    page = MODELS["gru"].score("ab\ncd")._repr_html_()
-    assert page.count("<span") == 5 and "bits" in page
-    hostile = Score(np.array([1.0, 2.0]), "a<b")._repr_html_()
-    assert "<b" not in hostile and "&lt;" in hostile
+    """A tenth of the bits is the colour's strength, at most 0.7; the first character costs nothing."""
+    colour = "background:rgba(232,93,35"
+    assert Score(np.array([1.0, 8.0]), "a<b")._repr_html_() == (
+        '<p>4.5000 bits per character, 2 characters</p><pre style="white-space:pre-wrap">'
+        f'<span title="0.00 bits" style="{colour},0.00)">a</span>'
+        f'<span title="1.00 bits" style="{colour},0.10)">&lt;</span>'
+        f'<span title="8.00 bits" style="{colour},0.70)">b</span></pre>'
+    )
+    nothing = Score(np.empty(0), "a")._repr_html_()
+    assert nothing.startswith("<p></p>") and nothing.count("<span") == 1
+
+
+def test_of_a_long_text_a_notebook_shows_the_beginning():
+    for length, shown in ((5000, 5000), (5001, 5000), (9000, 5000)):
+        assert Score(np.ones(length - 1), "a" * length)._repr_html_().count("<span") == shown
+
+
+def test_five_passages_are_kept_unless_more_are_asked_for():
+    scored = Score(np.arange(480.0), drawn(481))
+    assert [passage.start for passage in scored.passages()] == [433, 385, 337, 289, 241]
+    assert len(scored.passages(7)) == 7
