@@ -35,7 +35,9 @@ test-full: install ## every test, the slow ones too, and docs/promises.md
 	$(BIN)/python -m pytest --promises=docs/promises.md
 
 coverage: install ## the fast tests, and how much of the package they ran: at least 95 % of its lines
+	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -m 'not slow'
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a thousand times: does a test notice? Half an hour
