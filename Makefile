@@ -43,7 +43,7 @@ coverage: install ## the fast tests, and how much of the package they ran: at le
 mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a thousand times: does a test notice? Half an hour
 	mkdir -p mutants/src/charloom/native
 	cp .venv-mutation/lib/python*/site-packages/charloom/native/*.so mutants/src/charloom/native
-	.venv-mutation/bin/mutmut run
+	OMP_NUM_THREADS=1 .venv-mutation/bin/mutmut run
 	.venv-mutation/bin/mutmut results
 
 # not editable: what is tested are the changed copies in mutants, and an editable charloom would come before them

@@ -2,8 +2,8 @@
 
     python examples/poems.py --word LOOM
 
-The data are 5,000 rhymed quatrains, made here of a little grammar. Learning them, a model finds the words, the shape of
-a line, and that lines 1 and 2 rhyme, and 3 and 4: it has to keep an ending in mind for a whole line.
+The data are 20,000 rhymed quatrains, made here of a little grammar. Learning them, a model finds the words, the shape
+of a line, and that lines 1 and 2 rhyme, and 3 and 4: it has to keep an ending in mind for a whole line.
 
 The rules need no training. Line count: a poem ends at an empty line, which is a stop string. First letters: the poem so
 far and a letter are the prompt of the next line, which stops at its end. Rhyme: of twenty such lines the one is kept
@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import charloom
 
-POEMS, WRITTEN, TRIED = 5000, 100, 20  # in the data; written freely; lines to choose from
+POEMS, WRITTEN, TRIED = 20_000, 100, 20  # in the data; written freely; lines to choose from
 WITHOUT = "s"
 RHYMES = [
     words.split()
@@ -38,18 +38,16 @@ OPENERS = [
 ]  # fmt: skip
 ADJECTIVES = ["old", "red", "cold", "blue", "calm", "dark", "pale", "warm", "wild", "small", "golden", "hollow"]
 NOUNS = ["weaver", "miller", "river", "garden", "baker", "boat", "hound", "lamp", "owl", "fiddler", "clock", "window"]
-VERBS = ["calls", "goes", "turns", "waits", "looks", "falls", "moves", "comes", "burns", "dreams"]
-PLACES = ["to", "by", "near", "along", "behind", "around"]
 
 
 def make_line(rng: random.Random, end: str) -> str:
     """Return a line that ends with a word."""
-    begin, scene = rng.choice(OPENERS), f"the {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
+    begin = rng.choice(OPENERS)
     return rng.choice(
         [
-            f"{begin} {scene} {rng.choice(VERBS)} {rng.choice(PLACES)} the {end}",
-            f"{begin} the {rng.choice(NOUNS)} and the {rng.choice(ADJECTIVES)} {end}",
-            f"{begin} {scene} and the {end}",
+            f"{begin} the {end}",
+            f"{begin} the {rng.choice(ADJECTIVES)} {end}",
+            f"{begin} the {rng.choice(NOUNS)}'s {end}",
         ]
     )
 
@@ -88,7 +86,10 @@ def run(minutes: float, seed: int, word: str) -> None:
     """Train, and write poems."""
     rng = random.Random(seed)
     data = [make_poem(rng) for _ in range(POEMS)]
-    model = charloom.train(charloom.Corpus("\n\n".join(data) + "\n\n", "poems"), minutes=minutes, seed=seed)
+    corpus = charloom.Corpus("\n\n".join(data) + "\n\n", "poems")
+    # An error is followed back over so many characters: over a line at least, or no rhyme is ever found. And with so
+    # many poems none is learned by heart: what holds a model back from that would hold it back from rhyming.
+    model = charloom.train(corpus, minutes=minutes, seed=seed, seq_length=128, weight_decay=0.0, dropout_output=0.0)
     poems = [model.generate("\n\n", 400, 0.8, seed + i, stop="\n\n").strip().split("\n") for i in range(WRITTEN)]
     lines = [line for poem in poems for line in poem]
     by_chance = list(pairwise(rng.sample(lines, len(lines))))
