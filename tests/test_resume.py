@@ -155,10 +155,34 @@ def test_a_run_can_be_trained_longer(corpus, tmp_path):
         resume(corpus, tmp_path / "run")
     assert resume(corpus, tmp_path / "run", more={"steps": 5})[-1].steps == 45
     epoch = open_run(str(tmp_path / "run")).model.facts["epoch"]
+    before = open_run(str(tmp_path / "run")).training.facts["seconds"]
     told = resume(corpus, tmp_path / "run", more={"epochs": 1})
     assert charloom.load(f"{tmp_path / 'run'}@last").facts["epoch"] == pytest.approx(epoch + 1)
-    assert told[-1].seconds > told[0].plan.steps * 0  # of all its parts
+    assert told[-1].seconds > before  # of all its parts
     assert resume(corpus, tmp_path / "run", more={"minutes": 0.01})[-1].steps > told[-1].steps
+
+
+def test_minutes_become_steps_by_the_speed_that_is_measured(corpus, tmp_path, monkeypatch):
+    train(corpus, tmp_path / "run", keep_checkpoints=1)
+    monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda _, seconds: {30.0: 30 / 20.2}[seconds])
+    assert resume(corpus, tmp_path / "run", more={"minutes": 0.5})[-1].steps == 60
+    assert checkpoint_steps(tmp_path / "run") == [60]
+
+
+def test_a_run_that_ended_by_itself_goes_on_only_for_longer(corpus, tmp_path):
+    train(corpus, tmp_path / "run", stop_after=20)
+    saved = open_run(str(tmp_path / "run"))
+    ended = replace(saved, training=replace(saved.training, facts={**saved.training.facts, "finished": True}))
+    with pytest.raises(RunError, match=r"run has ended by itself after 20 steps\. To train it longer, give --minutes"):
+        next(resume_training(ended, corpus))
+    assert list(resume_training(ended, corpus, {"steps": 3}))[-1].steps == 23
+
+
+def test_another_text_may_be_too_short_for_as_many_streams(corpus, tmp_path):
+    train(corpus, tmp_path / "run", stop_after=20)
+    told = resume(Corpus(corpus.text[:210], "short"), tmp_path / "run", more={"steps": 2}, new_text=True)
+    assert 1 <= told[0].plan.settings.batch_size < 8 and told[-1].steps == 22
+    assert any("instead of 8" in notice for notice in told[0].plan.notices)
 
 
 def test_what_was_asked_for_in_addition_is_kept_when_it_is_stopped_again(corpus, tmp_path):

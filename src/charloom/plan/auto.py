@@ -166,8 +166,8 @@ def _streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
     if settings.batching != "streams" or settings.batch_size <= most:
         return {}, ""
     return {"batch_size": most}, (
-        f"The training text is short ({task.characters:,} characters): reading it as {most} parallel streams "
-        f"instead of {settings.batch_size}."
+        f"The training text is short ({task.characters:,} characters): batch_size is {most} instead of "
+        f"{settings.batch_size} parallel streams."
     )
 
 
