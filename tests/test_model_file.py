@@ -48,6 +48,7 @@ def test_half_precision_keeps_three_digits(saved, tmp_path):
     loaded = load_model(tmp_path / "m")
     assert loaded.stored_as == "float16"
     for name, value in saved.weights.items():
+        assert loaded.weights[name].dtype == np.float32
         np.testing.assert_allclose(loaded.weights[name], value, rtol=2**-11, atol=2**-25)
 
 

@@ -16,6 +16,7 @@ from charloom.model.run_folder import checkpoint_path, checkpoint_steps
 from charloom.plan.recipes import RECIPES, Recipe
 from charloom.text.corpus import Corpus
 from charloom.training import loop, run_files, trainer
+from charloom.training.checkpoint import checkpoint_bytes, remove_old_checkpoints
 from charloom.training.records import CheckpointRecord, EventRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
@@ -231,6 +232,23 @@ def test_only_the_newest_checkpoints_stay(corpus, tmp_path):
     for keep, expected in ((1, [40]), (2, [35, 40]), (0, [7, 14, 21, 28, 35, 40])):
         train(corpus, tmp_path / f"run{keep}", keep_checkpoints=keep)
         assert checkpoint_steps(tmp_path / f"run{keep}") == expected
+
+
+@pytest.mark.parametrize(("keep", "left"), [(0, [10, 20, 30, 40]), (1, [40]), (3, [20, 30, 40]), (9, [10, 20, 30, 40])])
+def test_all_that_is_too_old_goes(tmp_path, keep, left):
+    (tmp_path / "checkpoints").mkdir()
+    for step in (0, 10, 20, 30, 40):
+        checkpoint_path(tmp_path, step).touch()
+    remove_old_checkpoints(tmp_path, keep)
+    assert checkpoint_steps(tmp_path) == left
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_checkpoint_is_about_as_large_as_was_said(corpus, tmp_path, optimizer):
+    train(corpus, tmp_path / "run", steps=7, hidden_size=300, optimizer=optimizer)
+    size = checkpoint_path(tmp_path / "run", 7).stat().st_size
+    parameters = load_model(tmp_path / "run" / "model.safetensors").architecture.num_parameters
+    assert 12 * parameters < size < checkpoint_bytes(parameters) < size + (1 << 20) and parameters > 250_000
 
 
 def test_a_checkpoint_can_be_asked_for(corpus, tmp_path):
