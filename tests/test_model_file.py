@@ -1,8 +1,10 @@
 import hashlib
 import json
 import math
+import os
 import struct
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from safetensors import numpy as safetensors_numpy
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model import safetensors_header
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel, _printable, load_model, save_model
-from charloom.model.model_header import signed
+from charloom.model.model_file import SavedModel, _check_memory, _printable, load_model, save_model
+from charloom.model.model_header import read_model_header, signed
 from charloom.model.quantization import quantize
 from charloom.text import files
 from charloom.text.vocabulary import Vocabulary
@@ -34,6 +36,39 @@ def test_what_was_saved_is_what_is_loaded(saved, tmp_path):
     )
     for name, value in saved.weights.items():
         np.testing.assert_array_equal(loaded.weights[name], value)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_whether_lines_are_texts_is_kept(tmp_path, lines):
+    save_model(tmp_path / "m", replace(tiny_saved(), lines=lines))
+    assert load_model(tmp_path / "m").lines is lines
+
+
+def test_a_model_larger_than_the_memory_is_told_by_how_much(tmp_path, monkeypatch):
+    save_model(tmp_path / "m", tiny_saved())
+    size = 4 * tiny_saved().architecture.num_parameters
+    pages = {"SC_PAGE_SIZE": 3, "SC_PHYS_PAGES": 10**9}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    load_model(tmp_path / "m")
+    pages["SC_PHYS_PAGES"] = size // 3 - 1
+    with pytest.raises(ModelFileError, match=r"it takes 0\.0 GB of memory, and this machine has 0\.0\.$"):
+        load_model(tmp_path / "m")
+    save_model(tmp_path / "half", replace(tiny_saved(), stored_as="float16"))  # it is float32 that is held
+    with pytest.raises(ModelFileError, match="of memory"):
+        load_model(tmp_path / "half")
+    large = Architecture(65, hidden_size=16_384, embedding_size=1)  # 3 x 16,384^2 weights and some: 3.2 GB
+    data = (tmp_path / "m").read_bytes()
+    header = replace(read_model_header(BytesIO(data), len(data)), architecture=large)
+    pages["SC_PHYS_PAGES"] = 5 * 10**8
+    with pytest.raises(ModelFileError, match=r"it takes 3\.2 GB of memory, and this machine has 1\.5\.$"):
+        _check_memory(header)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such pipes here")
+def test_nobody_waits_for_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "m")
+    with pytest.raises(ModelFileError, match="no regular file"):
+        load_model(tmp_path / "m")
 
 
 def test_the_same_model_makes_the_same_bytes(saved, tmp_path):
