@@ -283,8 +283,10 @@ def test_what_cannot_be_done_is_said_first(script, name, arguments, monkeypatch,
 
 
 def shape(text):
-    """A text's lines that tell figures, every number in them a 0."""
-    return [re.sub(r"\d[\d.,]*", "0", line) for line in text.splitlines() if re.match(r"\w[\w ,/]*: .*\d|AUC ", line)]
+    """A text's lines that tell figures, every number in them a 0, however wide it is."""
+    return [
+        re.sub(r" *\d[\d.,]*", " 0", line) for line in text.splitlines() if re.match(r"\w[\w ,/]*: .*\d|AUC ", line)
+    ]
 
 
 # What each prints last, and which of its numbers must be above which: the figure, and the same by chance.
