@@ -31,7 +31,8 @@ typedef uint32_t Words __attribute__((vector_size(WIDTH * sizeof(uint32_t))));
 typedef uint16_t Halves __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
 
 #if defined(__AVX512F__)
-inline __mmask16 first(int count) { return __mmask16((1u << count) - 1); }
+// A caller that takes two vectors at a time may have fewer than none left for the second.
+inline __mmask16 first(int count) { return count > 0 ? __mmask16((1u << count) - 1) : __mmask16(0); }
 #endif
 
 // The first `count` numbers of a vector, or all of them; the others are 0.
