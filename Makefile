@@ -40,7 +40,7 @@ coverage: install ## the fast tests, and how much of the package they ran: at le
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a thousand times: does a test notice? Half an hour
+mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a thousand times: does a test notice? An hour or more
 	mkdir -p mutants/src/charloom/native
 	cp .venv-mutation/lib/python*/site-packages/charloom/native/*.so mutants/src/charloom/native
 	OMP_NUM_THREADS=1 .venv-mutation/bin/mutmut run

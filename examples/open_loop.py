@@ -51,9 +51,9 @@ def train(corpus: Corpus, recipe: Recipe, epochs: int, folder: Path) -> None:
     settings = recipe.settings
     architecture = settings.architecture(len(corpus.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
-    optimizer = make_optimizer(network, settings)
-    batches = make_batches(corpus.vocabulary.encode(corpus.text), settings)
     device = choose_device("cpu", settings.precision)
+    optimizer = make_optimizer(network, settings, device.precision)
+    batches = make_batches(corpus.vocabulary.encode(corpus.text), settings)
     print(device.description, flush=True)
     folder.mkdir(parents=True)
     for epoch in range(1, epochs + 1):

@@ -1,6 +1,7 @@
 """What is seen of a search while it runs, and what it leaves when it ends."""
 
 import io
+import re
 import sys
 import time
 
@@ -15,6 +16,7 @@ from charloom.training.tuning import check, search
 from charloom.training.tuning_folder import new_tuning_folder
 from charloom.training.tuning_records import Trial, outcome
 from searches import PLAN, After, FakeTraining, bowl, make_task, never
+from waiting import wait_for
 
 
 class Terminal(io.StringIO):
@@ -63,16 +65,16 @@ def test_every_trial_that_ends_has_a_line(folder):
 def test_a_terminal_shows_what_is_being_tried(folder, monkeypatch):
     out = Terminal()
     monkeypatch.setattr(sys, "stderr", out)
-    with view_of(folder, out, minutes=10.02) as view:
-        view.show(Trial(3, "running", start(folder.task.axes)))
-        time.sleep(0.2)
-        view.show(Trial(3, "running", start(folder.task.axes), ((0.25, 1.5),)))
-        time.sleep(0.2)
-        view.show(Trial(0, "running", start(folder.task.axes), checks=4))
-        time.sleep(0.2)
-    shown = out.getvalue()
-    assert "too few to check what is found" in shown and "10:0" in shown and " left" in shown
-    assert "): begins" in shown and "): 1.5000 at 25%" in shown and "check of trial 4: begins" in shown
+    place = start(folder.task.axes)
+    with view_of(folder, out, minutes=10.9) as view:
+        for trial, line in (
+            (Trial(3, "running", place), "): begins"),
+            (Trial(3, "running", place, ((0.25, 1.5),)), "): 1.5000 at 25%"),
+            (Trial(0, "running", place, checks=4), "check of trial 4: begins"),
+        ):
+            view.show(trial)
+            wait_for(lambda line=line: line in out.getvalue())
+    assert "too few to check what is found" in out.getvalue() and re.search(r"10:\d\d left", out.getvalue())
 
 
 class Broken(io.StringIO):
