@@ -99,20 +99,6 @@ def test_the_readmes_options_are_the_command_lines(desk):
                 assert word in help_text, command
 
 
-def test_the_readmes_tree_is_the_disks():
-    tree = next(block for block in blocks("text") if "src/charloom/" in block)
-    listed, folder = set(), ""
-    for line in tree.splitlines():
-        match = re.match(r"( *)(\S+)", line)
-        if not match or line.startswith("src"):
-            continue
-        folder = match[2] if match[2].endswith("/") else (folder if len(match[1]) > 2 else "")
-        if match[2].endswith(".py"):
-            listed.add(folder + match[2])
-    there = {name(path) for path in MODULES if path.name != "__init__.py" or path.parent == SOURCE}
-    assert listed == there
-
-
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_examples_in_docstrings_are_true(path):
     if path.name == "__main__.py":

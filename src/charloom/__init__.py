@@ -16,6 +16,8 @@ from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from charloom._version import __version__
+
 if TYPE_CHECKING:
     from charloom.errors import CharloomError, InputError
     from charloom.model.architecture import Architecture
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from charloom.text.format import TextFormat
     from charloom.text.vocabulary import Vocabulary
     from charloom.training.records import Record
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Architecture": "charloom.model.architecture",

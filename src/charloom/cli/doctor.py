@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-import charloom
+from charloom._version import __version__
 from charloom.cli.console import json_option, print_json, print_text, quiet_option
 from charloom.errors import SettingsError
 
@@ -50,7 +50,7 @@ def examine() -> dict[str, Any]:
     training = _training()
     instructions = _instructions()
     return {
-        "charloom": charloom.__version__,
+        "charloom": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.machine()}",
         **{name: _version(name) for name in _PACKAGES},

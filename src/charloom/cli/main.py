@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-import charloom
+from charloom._version import __version__
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError, is_out_of_memory
@@ -45,7 +45,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(charloom.__version__, "--version", message="charloom %(version)s")
+@click.version_option(__version__, "--version", message="charloom %(version)s")
 def group() -> None:
     """Train a character-level language model on your own text, and generate from it.
 

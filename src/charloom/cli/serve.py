@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-import charloom
+from charloom._version import __version__
 from charloom.cli.console import quiet_option, say
 from charloom.cli.stopping import Stopped
 from charloom.errors import InputError, require_extra
@@ -78,7 +78,7 @@ def command(
     hosts = hosts_of(host, address, port, names)
 
     def run() -> int:
-        app = App(loaded, hosts=hosts, version=charloom.__version__, token=token, precision=precision)
+        app = App(loaded, hosts=hosts, version=__version__, token=token, precision=precision)
         return serve(app, listening)
 
     _heed_signals()

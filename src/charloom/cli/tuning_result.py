@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import charloom
+from charloom._version import __version__
 from charloom.cli.console import clock, say
 from charloom.model.run_folder import RECIPE
 from charloom.plan.recipes import write_recipe
@@ -80,7 +80,7 @@ def _facts(task: TuningTask, winner: Trial) -> dict[str, str]:
         "found": f"trial {winner.number} of a search",
         "val_loss": f"{winner.loss:.6g}",
         "made": time.strftime("%Y-%m-%d"),
-        "charloom": charloom.__version__,
+        "charloom": __version__,
     }
 
 

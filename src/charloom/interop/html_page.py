@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import SettingsError
 from charloom.interop.html_cards import card, name_them
 from charloom.interop.html_model import packed
@@ -77,7 +77,7 @@ def make_page(
     parts = {
         "mark": _mark(contents, weights),
         "policy": policy(script, style, runs="'wasm-unsafe-eval'"),
-        "version": html.escape(charloom.__version__),
+        "version": html.escape(__version__),
         "title": html.escape(title),
         "style": style,
         "room": _room(title),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import HubError, InputError, require_extra
 from charloom.interop.hub_errors import LOGIN, explained
 from charloom.model.run_folder import MODEL
@@ -31,7 +31,7 @@ PATIENCE = 30.0
 _PART = "[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _REPO = re.compile(rf"{_PART}/({_PART})")
 _COMMIT = re.compile("[0-9a-f]{7,64}")
-_WHO: dict[str, Any] = {"library_name": "charloom", "library_version": charloom.__version__}
+_WHO: dict[str, Any] = {"library_name": "charloom", "library_version": __version__}
 _SETTINGS = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 """What the environment is given where it says nothing: versions and programs in use are nobody's business, and models
 of a few megabytes go by plain HTTP."""

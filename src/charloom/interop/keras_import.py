@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import CharloomError, ModelFileError
 from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
 from charloom.interop.keras_config import StackConfig, stack_of
@@ -69,7 +69,7 @@ def _facts(file: KerasFile) -> dict[str, Any]:
     before = file.description.get("facts", {}) if file.description else {}
     check_facts(before)
     made = f"Keras {file.version}" if file.version else "Keras"
-    return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": charloom.__version__}
+    return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": __version__}
 
 
 def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:

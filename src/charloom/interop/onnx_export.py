@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import ModelFileError, require_extra
 from charloom.interop.onnx_graph import Graph
 from charloom.model.model_file import SavedModel
@@ -68,7 +68,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 def _description(saved: SavedModel) -> dict[str, str]:
     vocabulary = saved.vocabulary
     known = {
-        "version": charloom.__version__,
+        "version": __version__,
         "vocabulary": list(vocabulary.characters),
         "unit": vocabulary.unit,
         "lines": saved.lines,

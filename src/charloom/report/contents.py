@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import charloom
+from charloom._version import __version__
 from charloom.report.context import loss_by_context
 from charloom.report.copies import Written, held_out_novelty, write
 from charloom.report.features import features
@@ -90,7 +90,7 @@ def heading(provenance: Provenance) -> dict[str, Any]:
     a, facts = provenance.model.architecture, provenance.model.facts
     kept = ("corpus", "corpus_characters", "recipe", "step", "epoch", "train_loss", "val_loss", "best_val_loss")
     return {
-        "charloom": charloom.__version__,
+        "charloom": __version__,
         "name": provenance.name,
         "model": {
             **a.to_dict(),

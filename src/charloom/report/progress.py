@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import charloom
+from charloom._version import __version__
 from charloom.report.history import RunHistory, read_history
 from charloom.training.records import (
     EvaluationRecord,
@@ -48,7 +48,7 @@ class Progress:
             return {"name": "charloom", "model": None, "run": None, "status": "It begins.", "finished": False}
         a, guessing = self._plan.architecture, self._plan.baselines
         return {
-            "charloom": charloom.__version__,
+            "charloom": __version__,
             "name": self._plan.run,
             "model": {**a.to_dict(), "parameters": a.num_parameters},
             "run": self._past.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-import charloom
+from charloom._version import __version__
 from charloom.plan.search_space import differences
 from charloom.report.page import filled, part, policy, style_of_pages
 from charloom.report.tuning_charts import curves, scatter
@@ -46,7 +46,7 @@ def tuning_page(
         "title": html.escape(f"{task.corpus}: tuning - charloom"),
         "style": style,
         "heading": html.escape(f"{task.corpus}: tuning"),
-        "version": html.escape(charloom.__version__),
+        "version": html.escape(__version__),
         "verdict": "".join(f"<p>{html.escape(sentence)}</p>" for sentence in verdict),
         "facts": "".join(
             f"<div><dt>{html.escape(key)}</dt><dd>{html.escape(value)}</dd></div>"

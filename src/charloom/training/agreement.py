@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from platform import node
 from typing import Any
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import SettingsError
 from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import Recipe
@@ -40,7 +40,7 @@ def check_beginning(ranks: Ranks, corpus: Corpus, recipe: Recipe, init: SavedMod
     text = f"{len(corpus):,} {corpus.format.unit}s{' in lines' if corpus.format.lines else ''}, {corpus.sha256[:16]}"
     chosen = {"recipe": recipe.name, "choice of settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
     model = None if init is None else _digest(init)
-    check_agreed(ranks, {"version of charloom": charloom.__version__, "text": text, **chosen, "model": model})
+    check_agreed(ranks, {"version of charloom": __version__, "text": text, **chosen, "model": model})
 
 
 def _digest(model: SavedModel) -> str:

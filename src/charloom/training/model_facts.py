@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import charloom
+from charloom._version import __version__
 from charloom.plan.planner import Plan
 from charloom.training.history import History
 from charloom.training.preparation import Preparation
@@ -29,5 +29,5 @@ def model_facts(ready: Preparation, plan: Plan, step: int, history: History) -> 
         "train_loss": at.train_loss if at else None,
         "val_loss": at.val_loss if at else None,
         "best_val_loss": history.best.val_loss if history.best else None,
-        "charloom_version": charloom.__version__,
+        "charloom_version": __version__,
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-import charloom
+from charloom._version import __version__
 from charloom.errors import NonFiniteError
 from charloom.model.model_file import SavedModel, SavedTraining
 from charloom.model.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
@@ -393,6 +393,6 @@ class Trainer:
             "corpus": f"{self.ready.corpus.name}, {len(self.ready.corpus)} {self.ready.corpus.format.unit}s",
             "corpus_sha256": self.ready.corpus.sha256,
             "device": self.ready.device.description,
-            "charloom": charloom.__version__,
+            "charloom": __version__,
         }
         self.files.write_recipe(write_recipe(self.ready.recipe.name, self.plan.settings, facts))
