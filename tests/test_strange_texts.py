@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charloom._util.suggest import near_character
 from charloom.errors import CharloomError, CorpusError, SettingsError, UnknownCharacterError
 from charloom.plan.recipes import RECIPES
 from charloom.text.corpus import Corpus
 from charloom.text.format import TextFormat
-from charloom.text.near import near_character
 from charloom.text.vocabulary import Vocabulary
 from promises import counts
 

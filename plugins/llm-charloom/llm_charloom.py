@@ -9,7 +9,7 @@ import llm
 from pydantic import Field
 
 import charloom
-from charloom.model.naming import free_name
+from charloom._util.unused_names import free_name
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 
 MODELS = "CHARLOOM_MODELS"

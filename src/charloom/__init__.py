@@ -106,10 +106,10 @@ def train(
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
     from charloom.plan.recipes import Recipe, load_recipe
     from charloom.text.corpus import Corpus
-    from charloom.training.torch_extra import require_torch
 
     require_torch()
     from charloom.training.run import run_training
@@ -150,10 +150,10 @@ def resume(
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
     from charloom.plan.settings import check_lengths
     from charloom.text.corpus import Corpus
-    from charloom.training.torch_extra import require_torch
 
     check_lengths(more)
     require_torch()

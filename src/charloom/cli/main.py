@@ -8,11 +8,11 @@ from importlib import import_module
 
 import click
 
+from charloom._util.suggest import did_you_mean
 from charloom._version import __version__
 from charloom.cli.console import say_error
 from charloom.cli.stopping import Stopped
 from charloom.errors import CharloomError, is_out_of_memory
-from charloom.text.near import did_you_mean
 
 COMMANDS = (
     "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull",

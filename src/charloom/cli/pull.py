@@ -26,11 +26,11 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     charloom pull ada/my-book
     charloom generate my-book.safetensors
     """
+    from charloom._util.atomic_io import write_whole
     from charloom.interop.hub import name_of, pull
     from charloom.model.facts import bits_per_char
     from charloom.model.model_file import SUFFIX, read_checkpoint
     from charloom.model.run_folder import MODEL, check_new_file
-    from charloom.text.files import write_whole
 
     target = Path(output if output is not None else name_of(repo) + SUFFIX)
     check_new_file(target)

@@ -26,7 +26,7 @@ def several() -> Iterator[Ranks]:
     if not started_together():
         yield ALONE
         return
-    from charloom.training.torch_extra import require_torch
+    from charloom._util.extras import require_torch
 
     require_torch()
     from charloom.training.distributed import joined

@@ -101,10 +101,10 @@ def command(
     charloom train --resume runs/my_book
     torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
+    from charloom._util.extras import require_torch
     from charloom.cli.reading import read_corpus
     from charloom.cli.resuming import check_options, resume
     from charloom.model.run_folder import check_new_run_folder
-    from charloom.training.torch_extra import require_torch
 
     with several() as ranks:
         quiet = quiet or not ranks.is_first

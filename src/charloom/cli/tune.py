@@ -94,9 +94,9 @@ def command(
     The folder is tuning/<corpus>, -2, -3 ... if it is not named. Ctrl-C ends a search after all has been written
     down; -o with its folder goes on with it, also while another process works there.
     """
+    from charloom._util.extras import require_torch
     from charloom.cli.reading import read_corpus
     from charloom.cli.train import choose_recipe
-    from charloom.training.torch_extra import require_torch
     from charloom.training.tuning_folder import require_optuna
 
     began = time.time()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.cli.console import clock, say
 from charloom.model.run_folder import RECIPE
@@ -12,7 +13,6 @@ from charloom.plan.recipes import write_recipe
 from charloom.plan.search_space import differences
 from charloom.report.tuning_page import tuning_page
 from charloom.report.tuning_verdict import tuning_verdict
-from charloom.text.files import write_whole
 from charloom.training.tuning_folder import PAGE, TuningFolder
 from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts, outcome
 

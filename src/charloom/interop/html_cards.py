@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from charloom._util.unused_names import free_name
 from charloom.interop.portrait import facts_in_words, seen, write_samples
 from charloom.model.model_file import SavedModel
-from charloom.model.naming import free_name
 from charloom.runtime.options import DEFAULT_TEMPERATURE
 
 

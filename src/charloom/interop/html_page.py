@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.errors import SettingsError
 from charloom.interop.html_cards import card, name_them
@@ -19,7 +20,6 @@ from charloom.interop.html_model import packed
 from charloom.interop.html_script import one_script
 from charloom.model.model_file import SavedModel
 from charloom.report.page import filled, inert, policy
-from charloom.text.files import write_whole
 
 MOST_SAMPLES = 100
 MOST_PROMPTS = 20

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.atomic_io import write_whole
 from charloom.errors import require_extra
 from charloom.interop.keras_model import swap_gates
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel
-from charloom.text.files import write_whole
 
 KERAS_VERSION = "3.6.0"
 """Whose files these are like; later versions read them."""

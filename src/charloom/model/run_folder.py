@@ -15,10 +15,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from charloom._util.suggest import did_you_mean
+from charloom._util.unused_names import free_name
 from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.model_file import SUFFIX
-from charloom.model.naming import free_name
-from charloom.text.near import did_you_mean
 
 MODEL = f"model{SUFFIX}"
 CHECKPOINTS = "checkpoints"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
 from charloom.plan.settings import Settings, describe_setting, setting_fields
-from charloom.text.near import did_you_mean
 
 _TUTORIAL = Settings(
     cell="gru",

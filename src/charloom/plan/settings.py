@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
 from charloom.model.architecture import GATES, LIMITS, Architecture
 from charloom.model.layout import MOST_STREAMS
 from charloom.runtime.options import MAX_SEED
-from charloom.text.near import did_you_mean
 
 
 def _setting(

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from charloom._util.atomic_io import remove_parts, write_whole
 from charloom.errors import JobError
 from charloom.model.run_folder import MODEL
-from charloom.text.files import remove_parts, write_whole
 
 MANIFEST = "manifest.json"
 PARTS = "parts"

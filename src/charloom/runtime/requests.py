@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypedDict
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
 from charloom.runtime.generation import Request, random_seed
 from charloom.runtime.options import PRECISIONS, Ending, Sampling
-from charloom.text.near import did_you_mean
 
 
 class WritingOptions(TypedDict, total=False):

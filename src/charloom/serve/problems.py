@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import CharloomError, InputError, UnknownCharacterError
 from charloom.serve.answers import JsonAnswer
 from charloom.serve.scheduler import Busy, Closing
-from charloom.text.near import did_you_mean
 
 _SHOWN = 60  # characters of a wrong value that a message quotes
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from charloom._util.atomic_io import write_whole
 from charloom.errors import CorpusError
-from charloom.text.files import write_whole
 from charloom.text.format import TextFormat
 from charloom.text.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
 from charloom.text.named import Progress, cache_folder

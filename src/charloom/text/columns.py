@@ -4,8 +4,8 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import CorpusError
-from charloom.text.near import did_you_mean
 
 _FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")

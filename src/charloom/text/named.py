@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from charloom._util.atomic_io import write_whole
 from charloom.errors import CorpusError
-from charloom.text.files import write_whole
 
 Progress = Callable[[int, int], None]
 """Called while a corpus loads, with the bytes loaded so far and the bytes expected (0 if unknown)."""

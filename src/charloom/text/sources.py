@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from charloom._util.suggest import did_you_mean
 from charloom.errors import CorpusError
 from charloom.text.named import NAMES
-from charloom.text.near import did_you_mean
 
 STANDARD_INPUT = "-"
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from charloom._util.atomic_io import write_whole
 from charloom.errors import RunError, SaveError
 from charloom.model.model_file import SavedModel, SavedTraining, save_model
 from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
-from charloom.text.files import write_whole
 from charloom.training.checkpoint import remove_old_checkpoints
 from charloom.training.ranks import Ranks
 

@@ -20,8 +20,8 @@ from shutil import rmtree
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from charloom._util.unused_names import free_name
 from charloom.errors import RunError, require_extra
-from charloom.model.naming import free_name
 from charloom.model.run_folder import CHECKPOINTS, MODEL
 from charloom.plan.search_space import Place, start
 from charloom.training.tuning_records import State, Trial, TuningTask, outcome
