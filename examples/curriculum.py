@@ -27,12 +27,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom import CharloomError, Corpus, Model
+from charloom.data.corpus import Split
 from charloom.errors import CorpusError
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import load_recipe
 from charloom.plan.settings import Settings
-from charloom.text.corpus import Split
 from charloom.training.device import flushed_denormals, kept_memory
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork, NetworkState, detached

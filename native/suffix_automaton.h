@@ -6,7 +6,7 @@
 
 namespace charloom {
 
-// Built symbol by symbol; see text/suffix_automaton.py, which is the same to read.
+// Built symbol by symbol; see inference/suffix_automaton.py, which is the same to read.
 class SuffixAutomaton {
 public:
     SuffixAutomaton(const uint32_t* symbols, int64_t count);

@@ -14,11 +14,11 @@ from hypothesis import settings as hypothesis_settings
 
 import charloom
 from charloom import native
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, load_model
 from charloom.model.run_folder import find_model
-from charloom.text.vocabulary import Vocabulary
 
 # how long an example takes says more about the machine than about the code
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,7 +54,7 @@ def run(text, tmp_path_factory):
 @pytest.fixture(scope="session")
 def shakespeare():
     """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
-    from charloom.text.named import is_at_hand
+    from charloom.data.datasets import is_at_hand
 
     if not is_at_hand("shakespeare"):
         pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")

@@ -10,6 +10,7 @@ import pytest
 
 import charloom
 from charloom import errors
+from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import (
     CorpusError,
     InputError,
@@ -29,7 +30,6 @@ from charloom.runtime.bulk_results import Kept, kept_lines, write_kept, write_ro
 from charloom.runtime.bulk_scoring import score_job
 from charloom.runtime.bulk_writing import text_seeds, writing_job
 from charloom.runtime.engine import engine_name
-from charloom.text.byte_vocabulary import ByteVocabulary
 from conftest import tiny_saved
 
 FILES = {

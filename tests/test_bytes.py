@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import charloom
+from charloom.data.vocabulary.bytes import BYTES, ByteVocabulary, make_vocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, UnknownCharacterError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.runtime.language_model import Model
-from charloom.text.byte_vocabulary import BYTES, ByteVocabulary, make_vocabulary
-from charloom.text.vocabulary import Vocabulary
 from promises import counts
 
 
@@ -152,7 +152,7 @@ def test_any_file_is_learned_and_judged(tmp_path, quick_cli):
 
 
 def test_a_byte_corpus_from_a_text():
-    from charloom.text.format import TextFormat
+    from charloom.data.text_format import TextFormat
 
     corpus = charloom.Corpus("né" * 200, text_format=TextFormat(unit="byte"))
     assert len(corpus) == 600 and corpus.text == "né" * 200

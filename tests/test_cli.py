@@ -293,9 +293,9 @@ def test_a_reader_that_leaves_is_no_error(run):
 
 
 def test_text_goes_out_as_utf_8_whatever_the_terminal_says(cli, tmp_path):
+    from charloom.data.vocabulary.characters import Vocabulary
     from charloom.model.initializers import initial_weights
     from charloom.model.model_file import SavedModel, save_model
-    from charloom.text.vocabulary import Vocabulary
     from conftest import tiny_architecture
 
     architecture = tiny_architecture()

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.data import datasets as named
+from charloom.data.corpus import Corpus
+from charloom.data.reading.sources import corpus_name
 from charloom.errors import CorpusError, SettingsError
-from charloom.text import named
-from charloom.text.corpus import Corpus
-from charloom.text.sources import corpus_name
 
 
 @pytest.fixture

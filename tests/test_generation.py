@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.runtime.engine import Cursor, make_engine
 from charloom.runtime.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
@@ -10,7 +11,6 @@ from charloom.runtime.language_model import Model
 from charloom.runtime.options import Ending, Sampling
 from charloom.runtime.sampling import sample_seeds
 from charloom.runtime.scoring import score
-from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}

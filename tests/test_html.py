@@ -10,6 +10,8 @@ from importlib.resources import files
 
 import pytest
 
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.interop.html_model import packed
 from charloom.interop.html_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
@@ -17,8 +19,6 @@ from charloom.model.model_file import load_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.language_model import Model
 from charloom.serve.playground import playground_files
-from charloom.text.byte_vocabulary import ByteVocabulary
-from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_saved, untrained
 
 HTML = files("charloom.interop").joinpath("html")

@@ -8,13 +8,13 @@ import pytest
 
 import browsing
 from browsing import DESKTOP, HOSTILE, PHONE_OPTIONS, check_for_everybody
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.interop.html_page import write_page
 from charloom.model.model_file import load_model
 from charloom.model.run_folder import find_model
 from charloom.runtime.inspection import top_guesses
 from charloom.runtime.language_model import Model
-from charloom.text.byte_vocabulary import ByteVocabulary
-from charloom.text.vocabulary import Vocabulary
 from conftest import untrained
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.interop.html_script import one_script
-from charloom.text.byte_vocabulary import ByteVocabulary
 
 HTML = files("charloom.interop").joinpath("html")
 NODE = shutil.which("node") or shutil.which("nodejs")

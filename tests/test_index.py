@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.data.corpus import Corpus
+from charloom.data.index import cache
+from charloom.data.index.index import CodesFile, IndexBuilder, MappedIds
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
-from charloom.text import cache
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
-from charloom.text.index import CodesFile, IndexBuilder, MappedIds
-from charloom.text.vocabulary import Vocabulary
 from promises import counts
 
 
@@ -131,9 +131,9 @@ def test_a_folder_that_cannot_be_made_is_told(small, monkeypatch):
 
 _DRIVER = """
 import sys
-from charloom.text import cache
+from charloom.data.index import cache
 cache.IN_MEMORY, cache._DURABLE = 1 << 16, 1 << 20
-from charloom.text.corpus import Corpus
+from charloom.data.corpus import Corpus
 print("ready", flush=True)
 corpus = Corpus.read(sys.argv[1])
 print(corpus.sha256, len(corpus))
@@ -186,16 +186,16 @@ def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypat
     monkeypatch.setattr(cache, "_DURABLE", 2000)
     monkeypatch.setattr(cache, "BLOCK", 500)
     monkeypatch.setattr(cache, "_keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    import charloom.text.pieces
+    import charloom.data.reading.reader
 
-    monkeypatch.setattr(charloom.text.pieces, "_CHUNK", 700)
+    monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
     with pytest.raises(KeyboardInterrupt):
         Corpus.read(path)
     assert list(cache.texts_folder().glob("part-*/index.json"))
     monkeypatch.undo()
     monkeypatch.setenv("CHARLOOM_CACHE", str(small / "cache"))
     monkeypatch.setattr(cache, "IN_MEMORY", 1000)
-    monkeypatch.setattr(charloom.text.pieces, "_CHUNK", 700)
+    monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
     write(path, "more words\n" * 5000)
     assert Corpus.read(path).text == "more words\n" * 5000
 
@@ -205,7 +205,7 @@ def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
     text = "some words\n" * 3000 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 20
     path = write(small / "book.txt", text)
     monkeypatch.setattr(cache, "_DURABLE", 2000)
-    monkeypatch.setattr("charloom.text.pieces._CHUNK", 700)
+    monkeypatch.setattr("charloom.data.reading.reader._CHUNK", 700)
     widen, duplicate = CodesFile._widen, CodesFile.duplicate
 
     def stop(*_):

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import InputError, ModelFileError
 from charloom.interop.keras_import import import_keras
 from charloom.model.cells import forward
 from charloom.model.model_file import save_model
-from charloom.text.byte_vocabulary import ByteVocabulary
 
 KERAS2 = Path(__file__).with_name("keras2")
 LETTERS = "\n abcdefghi"

@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.data.corpus import Corpus
+from charloom.data.splits import spread_choice
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
@@ -14,10 +18,6 @@ from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 from charloom.runtime.language_model import Model
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
-from charloom.text.parts import spread_choice
-from charloom.text.vocabulary import Vocabulary
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork
 from charloom.training.streams import Position, make_batches

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.interop.model_card import check_license, model_card, recipe_of
 from charloom.interop.portrait import Sample, write_samples
@@ -14,7 +15,6 @@ from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel, load_model
 from charloom.plan.settings import Settings
 from charloom.runtime.language_model import Model
-from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_architecture, tiny_saved
 from hub_stand_in import FACTS
 

@@ -14,6 +14,8 @@ import pytest
 
 import charloom
 from charloom import errors
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, MissingExtraError, ModelFileError
 from charloom.interop import onnx_export
 from charloom.interop.onnx_export import write_onnx
@@ -21,8 +23,6 @@ from charloom.model.architecture import Architecture
 from charloom.model.cells import forward
 from charloom.model.model_file import SavedModel
 from charloom.runtime.language_model import Model
-from charloom.text.byte_vocabulary import ByteVocabulary
-from charloom.text.vocabulary import Vocabulary
 from conftest import tiny_architecture, tiny_weights
 
 KINDS = [("gru", True), ("gru", False), ("lstm", True)]

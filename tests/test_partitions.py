@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.errors import CorpusError
-from charloom.text import partitions
-from charloom.text.partitions import (
+from charloom.bulk import partitions
+from charloom.bulk.partitions import (
     Partition,
     check_plain_text,
     line_number,
@@ -17,6 +16,7 @@ from charloom.text.partitions import (
     partition_count,
     partition_of,
 )
+from charloom.errors import CorpusError
 
 FILES = st.lists(st.sampled_from([b"", b"a", b"one line", b"\r", "né".encode(), b"x" * 30]), max_size=12)
 ENDS = st.sampled_from([b"\n", b"\r\n"])

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import charloom
+from charloom.data.text_format import TextFormat
 from charloom.errors import SettingsError
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
-from charloom.text.format import TextFormat
 from charloom.training.agreement import check_beginning
 from charloom.training.device import choose_device
 from charloom.training.distributed import joined

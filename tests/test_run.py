@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.data.corpus import Corpus
 from charloom.errors import CorpusError, RunError, SettingsError
 from charloom.model.model_file import load_model
 from charloom.model.run_folder import checkpoint_steps
 from charloom.plan.recipes import RECIPES, load_recipe
-from charloom.text.corpus import Corpus
 from charloom.training import preparation
 from charloom.training.records import (
     CheckpointRecord,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.model.model_file import SavedModel
 from charloom.runtime.language_model import Model
 from charloom.runtime.sampling import sample_seeds
-from charloom.text.byte_vocabulary import ByteVocabulary
 from conftest import tiny_architecture, tiny_saved
 from serving import serving
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom._util.suggest import near_character
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, CorpusError, SettingsError, UnknownCharacterError
 from charloom.plan.recipes import RECIPES
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
-from charloom.text.vocabulary import Vocabulary
 from promises import counts
 
 PROSE = "It was a dark and stormy night; the rain fell in torrents.\n" * 5
@@ -173,7 +173,7 @@ def test_hostile_text_does_not_reach_the_terminal(cli, tmp_path):
 def test_a_pipe_that_brings_one_byte_at_a_time(tmp_path):
     packed = gzip.compress(PROSE.encode())
     code = f"import os; [os.write(1, bytes([b])) for b in {packed!r}]"
-    read = "from charloom.text.corpus import Corpus; print(Corpus.read('-').sha256)"
+    read = "from charloom.data.corpus import Corpus; print(Corpus.read('-').sha256)"
     writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     done = subprocess.run([sys.executable, "-c", read], stdin=writer.stdout, capture_output=True, text=True, check=True)
     writer.stdout.close()

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charloom.data.corpus import Corpus
+from charloom.data.reading.normalization import composed, with_line_feeds
+from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
-from charloom.text.normal_form import composed, with_line_feeds
 
 
 def cut(text, places):

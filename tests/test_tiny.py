@@ -15,7 +15,7 @@ def test_a_text_becomes_a_model_that_writes_in_its_style(text, run):
 
 def test_training_beats_guessing_by_frequency(text, run):
     held_out = charloom.Corpus(text).split(0.1).validation
-    from charloom.text.baselines import baselines
+    from charloom.data.baselines import baselines
 
     vocabulary = charloom.Vocabulary.from_text(text)
     guessing = baselines(vocabulary.encode(text), vocabulary.encode(held_out), len(vocabulary))

@@ -1,7 +1,7 @@
 import pytest
 
+from charloom.data.baselines import Baselines, baselines
 from charloom.report.verdict import verdict
-from charloom.text.baselines import Baselines, baselines
 from charloom.training.records import EvaluationRecord
 
 GUESSING = Baselines(uniform=4.17, unigram=3.35)

@@ -223,7 +223,7 @@ def test_it_comes_back_to_a_place(in_page, cell):
 
 
 def test_a_model_of_bytes_is_one_of_256_ids(in_page):
-    from charloom.text.byte_vocabulary import ByteVocabulary
+    from charloom.data.vocabulary.bytes import ByteVocabulary
 
     vocabulary = ByteVocabulary()
     architecture = Architecture(256, "gru", 8, 24, 1)

@@ -4,7 +4,7 @@
     >>> model = charloom.train("my_book.txt", minutes=3)        # doctest: +SKIP
     >>> print(model.generate("Once ", length=500, seed=1))      # doctest: +SKIP
 
-A text becomes numbers (``charloom.text``), a model is an architecture with weights in one file
+A text becomes numbers (``charloom.data``), a model is an architecture with weights in one file
 (``charloom.model``), which writes and judges text without PyTorch (``charloom.runtime``). Choices are recipes
 (``charloom.plan``), and training turns numbers into weights (``charloom.training``).
 
@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 from charloom._version import __version__
 
 if TYPE_CHECKING:
+    from charloom.data.corpus import Corpus
+    from charloom.data.text_format import TextFormat
+    from charloom.data.vocabulary.characters import Vocabulary
     from charloom.errors import CharloomError, InputError
     from charloom.model.architecture import Architecture
     from charloom.plan.recipes import Recipe
@@ -26,23 +29,20 @@ if TYPE_CHECKING:
     from charloom.runtime.language_model import Model
     from charloom.runtime.options import Sampling
     from charloom.runtime.scoring import Score
-    from charloom.text.corpus import Corpus
-    from charloom.text.format import TextFormat
-    from charloom.text.vocabulary import Vocabulary
     from charloom.training.records import Record
 
 _HOME = {
     "Architecture": "charloom.model.architecture",
     "CharloomError": "charloom.errors",
-    "Corpus": "charloom.text.corpus",
+    "Corpus": "charloom.data.corpus",
     "InputError": "charloom.errors",
     "Model": "charloom.runtime.language_model",
     "Recipe": "charloom.plan.recipes",
     "Sampling": "charloom.runtime.options",
     "Score": "charloom.runtime.scoring",
     "Settings": "charloom.plan.settings",
-    "TextFormat": "charloom.text.format",
-    "Vocabulary": "charloom.text.vocabulary",
+    "TextFormat": "charloom.data.text_format",
+    "Vocabulary": "charloom.data.vocabulary.characters",
 }
 
 __all__ = [
@@ -108,8 +108,8 @@ def train(
     """
     from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
+    from charloom.data.corpus import Corpus
     from charloom.plan.recipes import Recipe, load_recipe
-    from charloom.text.corpus import Corpus
 
     require_torch()
     from charloom.training.run import run_training
@@ -152,8 +152,8 @@ def resume(
     """
     from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
+    from charloom.data.corpus import Corpus
     from charloom.plan.settings import check_lengths
-    from charloom.text.corpus import Corpus
 
     check_lengths(more)
     require_torch()

@@ -10,8 +10,8 @@ from charloom.cli.console import json_option, print_json, print_text, quiet_opti
 from charloom.cli.text_options import text_options
 
 if TYPE_CHECKING:
-    from charloom.text.corpus import Corpus
-    from charloom.text.format import TextFormat
+    from charloom.data.corpus import Corpus
+    from charloom.data.text_format import TextFormat
 
 _PREVIEW = 250  # characters, as in the tutorial
 _PREVIEW_IDS = 13
@@ -38,10 +38,10 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
+    from charloom.data.splits import Lines
     from charloom.plan.auto import Task, suit
     from charloom.plan.planner import steps_per_epoch
     from charloom.plan.recipes import RECIPES
-    from charloom.text.parts import Lines
 
     vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
     found = {
@@ -74,7 +74,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
 
 
 def _page(found: dict[str, Any]) -> str:
-    from charloom.text.vocabulary import preview
+    from charloom.data.vocabulary.characters import preview
 
     ids, plan = found["preview_ids"], found["plan"]
     in_lines = "" if found["lines"] is None else f", {found['lines']:,} lines that are texts of their own"

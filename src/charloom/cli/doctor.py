@@ -66,7 +66,7 @@ def examine() -> dict[str, Any]:
 
 def _cache() -> str:
     """Return where loaded corpora and indexes of long texts are kept, and how much of the disk they take."""
-    from charloom.text.named import cache_folder
+    from charloom.data.datasets import cache_folder
 
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

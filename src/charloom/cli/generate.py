@@ -16,9 +16,9 @@ from charloom.errors import InputError
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 
 if TYPE_CHECKING:
+    from charloom.data.splits import Part
     from charloom.runtime.generation import Piece, Request
     from charloom.runtime.language_model import Model
-    from charloom.text.parts import Part
 
 
 @click.command("generate")
@@ -132,8 +132,8 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
 
 def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
+    from charloom.data.splits import Lines
     from charloom.runtime.novelty import copied_lines, novelty
-    from charloom.text.parts import Lines
 
     found = novelty(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
@@ -211,8 +211,8 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
+    from charloom.data.vocabulary.characters import describe
     from charloom.runtime.generation import stand_in
-    from charloom.text.vocabulary import describe
 
     for character in model.vocabulary.unknown(request.prompt):
         instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
@@ -224,7 +224,7 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
     if prompt_file is None:
         return prompt or ""
-    from charloom.text.decoding import decode_utf8
+    from charloom.data.reading.decoding import decode_utf8
 
     try:
         if prompt_file == "-" and sys.stdin is None:

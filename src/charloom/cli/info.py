@@ -110,7 +110,7 @@ def _layers(architecture: Architecture) -> list[dict[str, Any]]:
 
 def page_of(found: dict[str, Any]) -> str:
     """Return what ``look`` found as people read it."""
-    from charloom.text.vocabulary import preview
+    from charloom.data.vocabulary.characters import preview
 
     lines = [f"{'layer':<12} {'kind':<10} {'output':<16} {'parameters':>12}"]
     lines += [

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from charloom.cli.console import say_all
 from charloom.cli.progress_bar import progress_bar
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat
 
 
 def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:

@@ -14,8 +14,8 @@ from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
 
 if TYPE_CHECKING:
+    from charloom.data.text_format import TextFormat
     from charloom.report.provenance import Provenance
-    from charloom.text.format import TextFormat
 
 _MARK = '<meta name="generator" content="charloom">'
 

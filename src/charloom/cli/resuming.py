@@ -15,7 +15,7 @@ from charloom.plan.settings import LENGTHS, check_lengths
 
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
-    from charloom.text.format import TextFormat
+    from charloom.data.text_format import TextFormat
     from charloom.training.ranks import Ranks
     from charloom.training.records import Record
 

@@ -17,9 +17,9 @@ from charloom.errors import InputError
 from charloom.runtime.options import PRECISIONS
 
 if TYPE_CHECKING:
+    from charloom.data.text_format import TextFormat
     from charloom.runtime.language_model import Model
     from charloom.runtime.scoring import Score, Tally
-    from charloom.text.format import TextFormat
 
 _PASSAGES = 5
 _LINES = 4096  # lines scored before any of them is printed
@@ -61,8 +61,8 @@ def command(
     charloom score runs/names names.txt --per-line | sort -n
     """
     from charloom.cli.progress_bar import progress_bar
+    from charloom.data.reading.reader import text_pieces
     from charloom.runtime.language_model import Model
-    from charloom.text.pieces import text_pieces
 
     if per_char and per_line:
         raise InputError("Give --per-char or --per-line, not both.")

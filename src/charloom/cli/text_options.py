@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from charloom.cli.console import unescaped
 
 if TYPE_CHECKING:
-    from charloom.text.format import TextFormat
+    from charloom.data.text_format import TextFormat
 
 _OPTIONS = {
     "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
@@ -58,7 +58,7 @@ def decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_format(**options: Any) -> Any:
-        from charloom.text.format import TextFormat
+        from charloom.data.text_format import TextFormat
 
         values = {name: options.pop(name) for name in names}
         if values.get("boundary"):

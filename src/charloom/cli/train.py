@@ -18,10 +18,10 @@ from charloom.errors import SettingsError
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
     from charloom.cli.watching import Watcher
+    from charloom.data.corpus import Corpus
+    from charloom.data.text_format import TextFormat
     from charloom.model.model_file import SavedModel
     from charloom.plan.recipes import Recipe
-    from charloom.text.corpus import Corpus
-    from charloom.text.format import TextFormat
     from charloom.training.ranks import Ranks
     from charloom.training.records import Record
 

@@ -17,9 +17,9 @@ from charloom.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
+    from charloom.data.corpus import Corpus
+    from charloom.data.text_format import TextFormat
     from charloom.plan.recipes import Recipe
-    from charloom.text.corpus import Corpus
-    from charloom.text.format import TextFormat
     from charloom.training.tuning_folder import TuningFolder
     from charloom.training.tuning_records import Trial
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom._version import __version__
+from charloom.data.baselines import baselines
 from charloom.errors import CharloomError, ModelFileError
 from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
 from charloom.interop.keras_config import StackConfig, stack_of
@@ -14,7 +15,6 @@ from charloom.interop.keras_model import architecture_and_weights, sort_out
 from charloom.model.facts import check_facts
 from charloom.model.model_file import SavedModel
 from charloom.runtime.language_model import Model
-from charloom.text.baselines import baselines
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 
+from charloom.data.vocabulary.characters import preview
 from charloom.errors import SettingsError
 from charloom.interop.portrait import Sample, facts_in_words
 from charloom.model.facts import bits_per_char
@@ -14,7 +15,6 @@ from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import write_recipe
 from charloom.plan.settings import Settings
 from charloom.runtime.options import DEFAULT_TEMPERATURE
-from charloom.text.vocabulary import preview
 
 _LICENSE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?")
 _MARKS = re.compile(r"([\\`*_\[\]<>|~&$:@]|(?<=www)\.)", re.IGNORECASE)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, ModelFileError
-from charloom.text.format import TextFormat
 
 _LONGEST = 1_000  # characters of a name
 _LONGEST_PATH = 4_096

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._util.atomic_io import write_whole
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.facts import bits_per_char
@@ -30,7 +31,6 @@ from charloom.model.layout import SCALE, STORED_AS, TRAINING, check_model_tensor
 from charloom.model.model_header import FORMAT_VERSION, ModelHeader, check_vocabulary_size, read_model_header, signed
 from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
 from charloom.model.safetensors_header import DESCRIPTION, Place
-from charloom.text.vocabulary import Vocabulary
 
 SUFFIX = ".safetensors"
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
+from charloom.data.vocabulary.bytes import make_vocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
 from charloom.model.facts import check_facts, check_training_facts
 from charloom.model.layout import STORED_AS, TRAINING, check_model_tensors, check_training_tensors
 from charloom.model.safetensors_header import Place, read_header, shown, strict_json
-from charloom.text.byte_vocabulary import make_vocabulary
-from charloom.text.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
 

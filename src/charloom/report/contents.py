@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._version import __version__
+from charloom.data.baselines import baselines
+from charloom.data.splits import in_a_row
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.report.context import loss_by_context
 from charloom.report.copies import Written, held_out_novelty, write
 from charloom.report.features import features
@@ -21,9 +24,6 @@ from charloom.report.provenance import Provenance
 from charloom.report.reading import Neuron, Reading, Saturation, read
 from charloom.runtime.language_model import Model
 from charloom.runtime.novelty import LONG, Novelty
-from charloom.text.baselines import baselines
-from charloom.text.parts import in_a_row
-from charloom.text.vocabulary import Vocabulary
 
 MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.runtime.engine import Engine
 from charloom.runtime.scoring import surprisals_of
-from charloom.text.vocabulary import Vocabulary
 
 _WINDOWS = 96
 _LONGEST = 256  # characters of context

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charloom.data.corpus import Corpus, Parts
+from charloom.data.datasets import NAMES, is_at_hand
+from charloom.data.reading.sources import located_sources
+from charloom.data.text_format import PLAIN, TextFormat
 from charloom.errors import CharloomError, RunError
 from charloom.model.model_file import SavedModel, load_model
 from charloom.model.run_folder import find_model, run_of
-from charloom.text.corpus import Corpus, Parts
-from charloom.text.format import PLAIN, TextFormat
-from charloom.text.named import NAMES, is_at_hand
-from charloom.text.sources import located_sources
 from charloom.training.checkpoint import newest_checkpoint
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.runtime.engine import Engine, Trace
 from charloom.runtime.inspection import GATE_NAMES, likeliest_of, traced
 from charloom.runtime.scoring import surprisals_of
-from charloom.text.vocabulary import Vocabulary
 
 GUESSES = 5
 _LOW, _HIGH = 0.1, 0.9  # a gate below or above is shut or open, as Karpathy et al. 2015 count it

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from charloom.text.baselines import Baselines
+from charloom.data.baselines import Baselines
 from charloom.training.records import EvaluationRecord
 from charloom.training.watch import OVERFITTING
 

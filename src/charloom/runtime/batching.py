@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.runtime.ending import Ender
 from charloom.runtime.engine import Cursor, Engine
@@ -19,7 +20,6 @@ from charloom.runtime.log_probs import log_softmax
 from charloom.runtime.options import Ending, Sampling, check_length, check_seed
 from charloom.runtime.prefixes import Behind, PrefixCache
 from charloom.runtime.sampling import allowed_bias
-from charloom.text.vocabulary import Vocabulary
 
 _STEP = 1024  # characters drawn in a step, of all texts together: some milliseconds
 _BLOCK = 256  # characters of prompts read in a step, of all texts together

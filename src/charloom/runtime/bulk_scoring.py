@@ -7,14 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
-from charloom.model.run_folder import find_model
-from charloom.runtime.bulk_job import BulkJob, json_row, make_job
-from charloom.runtime.generation import stand_in
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import PRECISIONS, check_whole
-from charloom.runtime.scoring import Score
-from charloom.text.partitions import (
+from charloom.bulk.partitions import (
     Partition,
     check_plain_text,
     line_number,
@@ -23,7 +16,14 @@ from charloom.text.partitions import (
     partition_count,
     partition_of,
 )
-from charloom.text.sources import resolve_sources
+from charloom.data.reading.sources import resolve_sources
+from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
+from charloom.model.run_folder import find_model
+from charloom.runtime.bulk_job import BulkJob, json_row, make_job
+from charloom.runtime.generation import stand_in
+from charloom.runtime.language_model import Model
+from charloom.runtime.options import PRECISIONS, check_whole
+from charloom.runtime.scoring import Score
 
 PARTITION_BYTES = 4 << 20
 """Some 25 seconds of one core: what a killed worker loses at most."""

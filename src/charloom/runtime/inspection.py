@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
 from charloom.runtime.engine import Engine, Trace
 from charloom.runtime.log_probs import log_softmax
 from charloom.runtime.options import check_whole
-from charloom.text.vocabulary import Vocabulary
 
 _BLOCK = 512  # characters whose trace is held at once
 GATE_NAMES = {"gru": ("reset", "update", "candidate"), "lstm": ("input", "forget", "candidate", "output")}

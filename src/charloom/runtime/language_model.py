@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.model_file import SavedModel, load_model, save_model
@@ -21,7 +22,6 @@ from charloom.runtime.line_engine import LineEngine
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 from charloom.runtime.requests import WritingOptions, make_request
 from charloom.runtime.scoring import Score, score, score_many, surprisal_blocks
-from charloom.text.vocabulary import Vocabulary
 
 
 class Model:

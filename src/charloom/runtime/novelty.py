@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.text.code_points import code_points
-from charloom.text.suffix_automaton import make_automaton
+from charloom.data.vocabulary.code_points import code_points
+from charloom.inference.suffix_automaton import make_automaton
 
 LONG = 30
 """Characters: a longer run that stands in the training text counts as copied. Shorter ones are how a language is."""

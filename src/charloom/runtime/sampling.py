@@ -14,10 +14,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.runtime.numpy_maths import power_of_two
 from charloom.runtime.options import Sampling, check_seed
-from charloom.text.vocabulary import Vocabulary
 
 Logits = NDArray[np.float32]
 Weights = NDArray[np.uint64]

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.runtime.engine import Cursor, Engine, State
 from charloom.runtime.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
 from charloom.runtime.options import check_samples
 from charloom.runtime.sampling import allowed_bias, sample_seeds
-from charloom.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

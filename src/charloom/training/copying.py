@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from charloom.data.corpus import Parts
+from charloom.data.splits import Lines
 from charloom.model.model_file import load_model
 from charloom.runtime.language_model import Model
 from charloom.runtime.novelty import copied_lines, novelty
-from charloom.text.corpus import Parts
-from charloom.text.parts import Lines
 from charloom.training.records import NoveltyRecord
 
 _LENGTH = 5_000  # characters

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from charloom.text.index import Ids
-from charloom.text.parts import LineIds
+from charloom.data.index.index import Ids
+from charloom.data.splits import LineIds
 from charloom.training.device import flushed_denormals
 from charloom.training.network import CharNetwork, NetworkState, map_state
 from charloom.training.ranks import ALONE, Ranks

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.corpus import Corpus
+from charloom.data.vocabulary.characters import Vocabulary, preview
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
-from charloom.text.corpus import Corpus
-from charloom.text.vocabulary import Vocabulary, preview
 
 SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
 """Settings that a model which is taken up decides."""

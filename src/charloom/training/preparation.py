@@ -7,6 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.baselines import Baselines, baselines
+from charloom.data.corpus import Corpus, Parts
+from charloom.data.index.index import Ids
+from charloom.data.ngrams import ngram_loss
+from charloom.data.splits import LineIds, in_a_row
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
@@ -16,12 +22,6 @@ from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_window, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
 from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.settings import Settings
-from charloom.text.baselines import Baselines, baselines
-from charloom.text.corpus import Corpus, Parts
-from charloom.text.index import Ids
-from charloom.text.ngrams import ngram_loss
-from charloom.text.parts import LineIds, in_a_row
-from charloom.text.vocabulary import Vocabulary
 from charloom.training.agreement import check_beginning
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate

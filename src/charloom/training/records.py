@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from charloom.data.baselines import Baselines
 from charloom.model.architecture import Architecture
 from charloom.plan.planner import Plan
-from charloom.text.baselines import Baselines
 
 
 @dataclass(frozen=True)

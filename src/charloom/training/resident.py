@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charloom.text.index import Ids
-from charloom.text.parts import LineIds
+from charloom.data.index.index import Ids
+from charloom.data.splits import LineIds
 
 _ID_BYTES = 4
 _LARGEST = 1 << 31  # bytes: a longer text stays where it is, and its batches are sent one by one

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from charloom.data.corpus import Corpus
+from charloom.data.reading.sources import located_sources
+from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.model_file import SavedModel, SavedTraining
 from charloom.plan.planner import Plan, steps_in_time
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings
-from charloom.text.corpus import Corpus
-from charloom.text.format import TextFormat
-from charloom.text.sources import located_sources
 from charloom.training.agreement import check_agreed
 from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.growing import grown_rows

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from charloom.data.corpus import Corpus
 from charloom.model.model_file import SavedModel
 from charloom.model.run_folder import new_run_folder
 from charloom.plan.recipes import Recipe
-from charloom.text.corpus import Corpus
 from charloom.training.checkpoint import checkpoint_bytes
 from charloom.training.preparation import first_evaluation, prepare, resolve_plan
 from charloom.training.ranks import ALONE, Ranks

@@ -14,10 +14,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.index.index import Ids
+from charloom.data.splits import LineIds
 from charloom.plan.planner import steps_per_epoch, windows_per_group
 from charloom.plan.settings import Settings
-from charloom.text.index import Ids
-from charloom.text.parts import LineIds
 from charloom.training.ranks import ALONE, Ranks
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from charloom.data.corpus import Corpus
 from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
 from charloom.plan.recipes import Recipe
-from charloom.text.corpus import Corpus
 from charloom.training.proposals import next_trial
 from charloom.training.records import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
 from charloom.training.run import run_training

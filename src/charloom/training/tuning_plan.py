@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.plan.recipes import PLANNED, Recipe
 from charloom.plan.search_space import axes_around
 from charloom.plan.settings import Settings
-from charloom.text.corpus import Corpus
 from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare
 from charloom.training.tuning_records import TuningTask
 

@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.text.byte_vocabulary import BYTES
-from charloom.text.code_points import code_points, text_of
-from charloom.text.vocabulary import Vocabulary
+from charloom.data.vocabulary.bytes import BYTES
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.code_points import code_points, text_of
 
 BLOCK = 1 << 18
 """Characters that are looked at at once."""

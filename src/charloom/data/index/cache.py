@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from charloom._util.atomic_io import write_whole
+from charloom.data.datasets import Progress, cache_folder
+from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
+from charloom.data.reading.content_hash import RawDigest, raw_digest
+from charloom.data.reading.reader import text_pieces
+from charloom.data.reading.sources import Source, resolve_sources
+from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
-from charloom.text.format import TextFormat
-from charloom.text.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
-from charloom.text.named import Progress, cache_folder
-from charloom.text.pieces import text_pieces
-from charloom.text.raw_digest import RawDigest, raw_digest
-from charloom.text.sources import Source, resolve_sources
 
 IN_MEMORY = 1 << 24
 """Characters of a text that is held in memory; a longer one is indexed on disk."""

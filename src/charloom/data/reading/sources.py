@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charloom._util.suggest import did_you_mean
+from charloom.data.datasets import NAMES
 from charloom.errors import CorpusError
-from charloom.text.named import NAMES
 
 STANDARD_INPUT = "-"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from charloom._util.suggest import near_character
+from charloom.data.vocabulary.code_points import code_points, text_of
 from charloom.errors import CorpusError, UnknownCharacterError
-from charloom.text.code_points import code_points, text_of
 
 _BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
 _SHOWN = 8  # unknown characters named in one message

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.text.index import Ids, blocks
+from charloom.data.index.index import Ids, blocks
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from charloom.data.reading.compression import LONGEST_MAGIC, compression_of
+from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
-from charloom.text.compression import LONGEST_MAGIC, compression_of
-from charloom.text.decoding import looks_binary, marked_encoding
 
 LONGEST_LINE = 1 << 24  # bytes
 """A longer line is refused: it would be a text that ought to be scored alone."""

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.text.code_points import text_of
-from charloom.text.index import BLOCK, Ids, Index
-from charloom.text.vocabulary import Vocabulary
+from charloom.data.index.index import BLOCK, Ids, Index
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.code_points import text_of
 
 _TOGETHER = 10_000  # lines of one piece
 _COUNTED = 4_000_000  # characters of lines that stand for all of them

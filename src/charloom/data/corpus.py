@@ -8,15 +8,15 @@ from os import PathLike
 
 import numpy as np
 
+from charloom.data.datasets import Progress
+from charloom.data.index.cache import indexed
+from charloom.data.index.index import Index, IndexBuilder
+from charloom.data.reading.sources import corpus_name
+from charloom.data.splits import Lines, Stretch, lines_of, spread_choice
+from charloom.data.text_format import PLAIN, TextFormat
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
-from charloom.text.byte_vocabulary import ByteVocabulary
-from charloom.text.cache import indexed
-from charloom.text.format import PLAIN, TextFormat
-from charloom.text.index import Index, IndexBuilder
-from charloom.text.named import Progress
-from charloom.text.parts import Lines, Stretch, lines_of, spread_choice
-from charloom.text.sources import corpus_name
-from charloom.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

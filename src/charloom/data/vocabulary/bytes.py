@@ -5,8 +5,8 @@ import codecs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.vocabulary.characters import Decoder, Vocabulary, describe
 from charloom.errors import CorpusError, UnknownCharacterError
-from charloom.text.vocabulary import Decoder, Vocabulary, describe
 
 BYTES = "".join(map(chr, range(256)))
 """One character for each byte: that of its code point."""

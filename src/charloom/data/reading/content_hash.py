@@ -3,8 +3,8 @@
 import hashlib
 from collections.abc import Sequence
 
-from charloom.text.named import Progress
-from charloom.text.sources import Source
+from charloom.data.datasets import Progress
+from charloom.data.reading.sources import Source
 
 _CHUNK = 1 << 20  # bytes read at once
 

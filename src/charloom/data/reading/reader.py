@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
+from charloom.data.datasets import Progress, read_named
+from charloom.data.reading.columns import column_pieces
+from charloom.data.reading.compression import LONGEST_MAGIC, compression_of, damage, decompressed
+from charloom.data.reading.content_hash import RawDigest
+from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
+from charloom.data.reading.normalization import composed, with_line_feeds
+from charloom.data.reading.sources import Source, resolve_sources
+from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
-from charloom.text.columns import column_pieces
-from charloom.text.compression import LONGEST_MAGIC, compression_of, damage, decompressed
-from charloom.text.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
-from charloom.text.format import TextFormat
-from charloom.text.named import Progress, read_named
-from charloom.text.normal_form import composed, with_line_feeds
-from charloom.text.raw_digest import RawDigest
-from charloom.text.sources import Source, resolve_sources
 
 _CHUNK = 1 << 18  # bytes decoded at once
 

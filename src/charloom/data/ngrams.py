@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.text.index import Ids
+from charloom.data.index.index import Ids
 
 _LONGEST = 6  # characters looked back, at most
 _DISCOUNT = 0.8  # taken off every count for what was never seen; 0.5 was 0.02 to 0.12 nats worse on four texts

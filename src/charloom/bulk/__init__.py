@@ -1,0 +1,1 @@
+"""Bulk jobs: score or generate a large number of texts in restartable partitions."""

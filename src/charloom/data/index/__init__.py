@@ -1,0 +1,1 @@
+"""A text as ids, in memory or memory-mapped from disk."""

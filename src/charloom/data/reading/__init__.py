@@ -1,0 +1,1 @@
+"""Files to text: sources, decoding, decompression, table columns and normal forms."""
