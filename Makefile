@@ -8,7 +8,7 @@ CLIENTS := .venv-clients/.ready
 WASM := .venv-wasm/.ready
 MUTATION := .venv-mutation/.ready
 PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
-BUNDLED := src/charloom/model/bundled/shakespeare.safetensors
+BUNDLED := src/charloom/model/pretrained/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-full coverage mutation test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean

@@ -22,7 +22,7 @@ import charloom.runtime.native_engine
 import charloom.runtime.numpy_engine  # noqa: F401
 from charloom.cli.info import look, page_of
 from charloom.errors import ModelFileError
-from charloom.model.model_file import load_checkpoint, save_model
+from charloom.model.file.model_file import load_checkpoint, save_model
 from charloom.native import engine as compiled
 from charloom.runtime.engine import ENGINE
 from charloom.runtime.language_model import Model

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.model.model_file import SavedModel, SavedTraining, _digests, save_model
+from charloom.model.file.model_file import SavedModel, SavedTraining, _digests, save_model
 from charloom.plan.recipes import RECIPES
 from charloom.training import loop
 from charloom.training.device import choose_device, kept_memory

@@ -29,8 +29,8 @@ from torch.nn import functional as F
 from charloom import CharloomError, Corpus, Model
 from charloom.data.corpus import Split
 from charloom.errors import CorpusError
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import load_recipe
 from charloom.plan.settings import Settings
 from charloom.training.device import flushed_denormals, kept_memory

@@ -1,5 +1,5 @@
 // A recurrent layer over a window of characters while it is trained: forwards, and its gradients backwards.
-// charloom/model/cells.py has the equations to read. A GRU's reset gate acts after the product here.
+// charloom/model/reference.py has the equations to read. A GRU's reset gate acts after the product here.
 #pragma once
 
 #include <cstdint>

@@ -16,9 +16,9 @@ import charloom
 from charloom import native
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel, load_model
+from charloom.model.file.run_folder import find_model
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel, load_model
-from charloom.model.run_folder import find_model
 
 # how long an example takes says more about the machine than about the code
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -21,8 +21,8 @@ from charloom.errors import (
     UnknownCharacterError,
 )
 from charloom.interop import on_dask
+from charloom.model.file.model_file import save_model
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import save_model
 from charloom.runtime import bulk_scoring
 from charloom.runtime.bulk import _loaded, check_result, run_here, run_partition
 from charloom.runtime.bulk_job import read_job

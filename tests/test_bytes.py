@@ -12,8 +12,8 @@ from charloom.data.vocabulary.bytes import BYTES, ByteVocabulary, make_vocabular
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, UnknownCharacterError
 from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.runtime.language_model import Model
 from promises import counts
 

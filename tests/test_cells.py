@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from charloom.model import cells
+from charloom.model import reference as cells
 from conftest import tiny_architecture, tiny_weights
 
 

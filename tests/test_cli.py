@@ -294,8 +294,8 @@ def test_a_reader_that_leaves_is_no_error(run):
 
 def test_text_goes_out_as_utf_8_whatever_the_terminal_says(cli, tmp_path):
     from charloom.data.vocabulary.characters import Vocabulary
+    from charloom.model.file.model_file import SavedModel, save_model
     from charloom.model.initializers import initial_weights
-    from charloom.model.model_file import SavedModel, save_model
     from conftest import tiny_architecture
 
     architecture = tiny_architecture()

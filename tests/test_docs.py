@@ -15,10 +15,11 @@ from click.testing import CliRunner
 
 from charloom.cli.main import group
 from charloom.cli.text_options import TEXT_OPTIONS
-from charloom.model import architecture, safetensors_header
-from charloom.model.layout import STORED_AS
-from charloom.model.model_file import save_model
-from charloom.model.run_folder import checkpoint_path, checkpoint_steps
+from charloom.model import architecture
+from charloom.model.file import safetensors_header
+from charloom.model.file.model_file import save_model
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
+from charloom.model.file.tensor_schema import STORED_AS
 from charloom.plan.recipes import RECIPES
 from conftest import tiny_architecture, tiny_saved
 from test_house import MODULES, SOURCE, name
@@ -182,7 +183,7 @@ FORMAT = ROOT / "docs" / "format.md"
 SAME = """
 import sys
 import numpy as np
-from charloom.model.model_file import load_model
+from charloom.model.file.model_file import load_model
 for path in sys.argv[1:]:
     architecture, characters, weights = read(path)
     loaded = load_model(path)

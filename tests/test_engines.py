@@ -5,7 +5,7 @@ import pytest
 
 from charloom import native
 from charloom.errors import ModelFileError, SettingsError
-from charloom.model import cells
+from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.runtime.engine import Cursor, engine_name, make_engine

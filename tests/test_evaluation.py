@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from charloom.model import cells
+from charloom.model import reference as cells
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork
 from conftest import tiny_architecture, tiny_weights

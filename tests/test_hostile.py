@@ -15,10 +15,10 @@ import pytest
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
-from charloom.model import model_file
 from charloom.model.architecture import Architecture
+from charloom.model.file import model_file
+from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel, load_model, save_model
 from charloom.native import engine as compiled
 from conftest import tiny_saved
 from promises import counts

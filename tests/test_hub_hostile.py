@@ -11,7 +11,7 @@ from charloom import errors
 from charloom.errors import HubError, InputError, MissingExtraError
 from charloom.interop import hub
 from charloom.interop.hub_package import pack
-from charloom.model.model_file import save_model
+from charloom.model.file.model_file import save_model
 from conftest import tiny_saved
 from hub_stand_in import FACTS
 from hub_stub import TOKEN, Repo

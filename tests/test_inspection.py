@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from charloom.errors import CorpusError, SettingsError, UnknownCharacterError
-from charloom.model.cells import gru_step, lstm_step
+from charloom.model.reference import gru_step, lstm_step
 from charloom.runtime.language_model import Model
 from conftest import tiny_saved
 

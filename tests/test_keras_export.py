@@ -20,8 +20,8 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import MissingExtraError, ModelFileError
 from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
-from charloom.model.cells import forward
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
+from charloom.model.reference import forward
 from conftest import tiny_architecture, tiny_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras

@@ -17,8 +17,8 @@ import charloom
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import InputError, ModelFileError
 from charloom.interop.keras_import import import_keras
-from charloom.model.cells import forward
-from charloom.model.model_file import save_model
+from charloom.model.file.model_file import save_model
+from charloom.model.reference import forward
 
 KERAS2 = Path(__file__).with_name("keras2")
 LETTERS = "\n abcdefghi"

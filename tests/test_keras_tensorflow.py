@@ -11,7 +11,7 @@ import pytest
 import charloom
 from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
-from charloom.model.cells import forward
+from charloom.model.reference import forward
 from charloom.runtime.language_model import Model
 
 KERAS2 = Path(__file__).with_name("keras2")

@@ -13,8 +13,8 @@ from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 from charloom.runtime.language_model import Model

@@ -13,10 +13,10 @@ from safetensors import numpy as safetensors_numpy
 from charloom._util import atomic_io as files
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError, SettingsError
-from charloom.model import safetensors_header
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel, _check_memory, _printable, load_model, save_model
-from charloom.model.model_header import read_model_header, signed
+from charloom.model.file import safetensors_header
+from charloom.model.file.model_file import SavedModel, _check_memory, _printable, load_model, save_model
+from charloom.model.file.model_header import read_model_header, signed
 from charloom.model.quantization import quantize
 from conftest import tiny_saved
 

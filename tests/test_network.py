@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from charloom.model import cells
+from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES

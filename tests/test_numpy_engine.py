@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from charloom.model import cells
+from charloom.model import reference as cells
 from charloom.runtime.folding import fold
 from charloom.runtime.numpy_engine import NumpyEngine
 from conftest import tiny_architecture, tiny_weights

@@ -20,8 +20,8 @@ from charloom.errors import InputError, MissingExtraError, ModelFileError
 from charloom.interop import onnx_export
 from charloom.interop.onnx_export import write_onnx
 from charloom.model.architecture import Architecture
-from charloom.model.cells import forward
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
+from charloom.model.reference import forward
 from charloom.runtime.language_model import Model
 from conftest import tiny_architecture, tiny_weights
 

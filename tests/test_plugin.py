@@ -11,7 +11,7 @@ import llm_charloom
 import pytest
 
 import charloom
-from charloom.model.run_folder import BUNDLED
+from charloom.model.file.run_folder import BUNDLED
 from conftest import after
 from test_docs import ROOT, blocks
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from charloom.errors import ModelFileError
-from charloom.model.model_file import load_checkpoint, read_checkpoint
-from charloom.model.run_folder import checkpoint_path, checkpoint_steps
+from charloom.model.file.model_file import load_checkpoint, read_checkpoint
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.training.checkpoint import newest_checkpoint
 from charloom.training.records import EventRecord, StepRecord
 from charloom.training.run import run_training

@@ -11,8 +11,8 @@ import torch
 import charloom
 from charloom.data.text_format import TextFormat
 from charloom.errors import SettingsError
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
 from charloom.training.agreement import check_beginning

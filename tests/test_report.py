@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom.model.model_file import save_model
+from charloom.model.file.model_file import save_model
 from charloom.report.contents import contents
 from charloom.report.context import loss_by_context
 from charloom.report.copies import LENGTH, TEMPERATURES

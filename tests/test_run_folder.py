@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charloom.errors import ModelFileError, RunError
-from charloom.model.run_folder import (
+from charloom.model.file.run_folder import (
     BUNDLED,
     check_new_run_folder,
     checkpoint_path,

@@ -8,8 +8,8 @@ import pytest
 import charloom
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.runtime.language_model import Model
 from charloom.runtime.sampling import sample_seeds
 from conftest import tiny_architecture, tiny_saved

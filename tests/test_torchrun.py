@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from charloom.model.model_file import load_checkpoint
-from charloom.model.run_folder import checkpoint_path, checkpoint_steps, read_metrics
+from charloom.model.file.model_file import load_checkpoint
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps, read_metrics
 from served import free_port
 
 pytestmark = pytest.mark.slow

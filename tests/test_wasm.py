@@ -14,7 +14,7 @@ import pytest
 from charloom import Vocabulary
 from charloom.interop.html_model import packed
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.runtime.folding import fold
 from charloom.runtime.generation import cursor_behind, prompt_ids, read_text
 from charloom.runtime.language_model import Model

@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from charloom.cli.main import main
-from charloom.model.run_folder import checkpoint_steps
+from charloom.model.file.run_folder import checkpoint_steps
 from charloom.training import loop, run, run_files, trainer
 from test_resume import remains
 

@@ -13,12 +13,12 @@ from charloom.cli.console import json_option, print_json, quiet_option, say
 from charloom.cli.export_page import FORM, PageOptions, page_options, write_models
 
 if TYPE_CHECKING:
-    from charloom.model.model_file import SavedModel
+    from charloom.model.file.model_file import SavedModel
 
 
 def _stored_as(form: str) -> Callable[[Path, SavedModel], list[Path]]:
     def write(target: Path, saved: SavedModel) -> list[Path]:
-        from charloom.model.model_file import save_model
+        from charloom.model.file.model_file import save_model
 
         save_model(target, replace(saved, stored_as=form))
         return [target]
@@ -71,8 +71,8 @@ def command(
     charloom export runs/my_book --to onnx -o my_book.onnx
     charloom export runs/my_book --to html -o my_book.html --prompt "Once "
     """
-    from charloom.model.model_file import load_model
-    from charloom.model.run_folder import check_new_file, find_model
+    from charloom.model.file.model_file import load_model
+    from charloom.model.file.run_folder import check_new_file, find_model
 
     options, target = PageOptions(title, prompts, samples), Path(output)
     options.check(form, models)

@@ -13,7 +13,7 @@ from charloom.cli.console import Command, say, unescaped
 from charloom.errors import InputError
 
 if TYPE_CHECKING:
-    from charloom.model.model_file import SavedModel
+    from charloom.model.file.model_file import SavedModel
 
 FORM = "html"
 

@@ -33,8 +33,8 @@ def command(file: str, source: str, vocabulary: str | None, output: str, as_json
     charloom import tutorial.keras --from keras --vocabulary shakespeare.txt -o tutorial.safetensors
     """
     from charloom.interop.keras_import import import_keras
-    from charloom.model.model_file import save_model
-    from charloom.model.run_folder import check_new_file
+    from charloom.model.file.model_file import save_model
+    from charloom.model.file.run_folder import check_new_file
 
     target = Path(output)
     check_new_file(target)

@@ -55,9 +55,9 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 def look(model: str) -> dict[str, Any]:
     """Return the facts of a model: the keys of ``--json``."""
-    from charloom.model.facts import bits_per_char
-    from charloom.model.model_file import load_model
-    from charloom.model.run_folder import find_model
+    from charloom.model.file.metadata_schema import bits_per_char
+    from charloom.model.file.model_file import load_model
+    from charloom.model.file.run_folder import find_model
 
     path = find_model(model)
     saved = load_model(path)
@@ -81,7 +81,7 @@ def look(model: str) -> dict[str, Any]:
 
 def _how_it_was_trained(path: Path) -> dict[str, Any]:
     """Return what a run folder tells besides its model, as the last evaluation had it."""
-    from charloom.model.run_folder import evaluations_beside
+    from charloom.model.file.run_folder import evaluations_beside
 
     evaluations = evaluations_beside(path)
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}

@@ -63,7 +63,7 @@ def command(
     """
     from charloom.interop.hub import name_of, require_hub
     from charloom.interop.hub_package import check_new_folder, pack
-    from charloom.model.run_folder import find_model
+    from charloom.model.file.run_folder import find_model
 
     name_of(repo)
     if not message.strip():

@@ -117,7 +117,7 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 def _load(models: Sequence[str]) -> dict[str, Model]:
     """Return models by the names under which they are served."""
     from charloom._util.unused_names import free_name
-    from charloom.model.model_file import SUFFIX
+    from charloom.model.file.model_file import SUFFIX
     from charloom.runtime.language_model import Model
 
     loaded: dict[str, Model] = {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from charloom.cli.watching import Watcher
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
-    from charloom.model.model_file import SavedModel
+    from charloom.model.file.model_file import SavedModel
     from charloom.plan.recipes import Recipe
     from charloom.training.ranks import Ranks
     from charloom.training.records import Record
@@ -104,7 +104,7 @@ def command(
     from charloom._util.extras import require_torch
     from charloom.cli.reading import read_corpus
     from charloom.cli.resuming import check_options, resume
-    from charloom.model.run_folder import check_new_run_folder
+    from charloom.model.file.run_folder import check_new_run_folder
 
     with several() as ranks:
         quiet = quiet or not ranks.is_first
@@ -172,8 +172,8 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
 
 
 def _load(model: str) -> SavedModel:
-    from charloom.model.model_file import load_model
-    from charloom.model.run_folder import find_model
+    from charloom.model.file.model_file import load_model
+    from charloom.model.file.run_folder import find_model
 
     return load_model(find_model(model))
 

@@ -8,7 +8,7 @@ from typing import Any
 from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.cli.console import clock, say
-from charloom.model.run_folder import RECIPE
+from charloom.model.file.run_folder import RECIPE
 from charloom.plan.recipes import write_recipe
 from charloom.plan.search_space import differences
 from charloom.report.tuning_page import tuning_page

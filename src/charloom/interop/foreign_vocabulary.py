@@ -13,9 +13,9 @@ from charloom.data.corpus import Corpus
 from charloom.data.vocabulary.bytes import ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, ModelFileError
-from charloom.model.model_file import SUFFIX, load_model
-from charloom.model.run_folder import find_model
-from charloom.model.safetensors_header import shown, strict_json
+from charloom.model.file.model_file import SUFFIX, load_model
+from charloom.model.file.run_folder import find_model
+from charloom.model.file.safetensors_header import shown, strict_json
 
 ACCEPTED = (
     "Accepted are the text it was trained on (its sorted distinct characters are the ids 0, 1, 2 ...), a .json file "

@@ -7,7 +7,7 @@ from typing import Any
 
 from charloom._util.unused_names import free_name
 from charloom.interop.portrait import facts_in_words, seen, write_samples
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.runtime.options import DEFAULT_TEMPERATURE
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.model.quantization import Quantized, quantize
 from charloom.runtime.folding import FoldedLayer, fold, input_bias
 from charloom.runtime.generation import prompt_ids

@@ -18,7 +18,7 @@ from charloom.errors import SettingsError
 from charloom.interop.html_cards import card, name_them
 from charloom.interop.html_model import packed
 from charloom.interop.html_script import one_script
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.report.page import filled, inert, policy
 
 MOST_SAMPLES = 100

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from charloom._version import __version__
 from charloom.errors import HubError, InputError, require_extra
 from charloom.interop.hub_errors import LOGIN, explained
-from charloom.model.run_folder import MODEL
+from charloom.model.file.run_folder import MODEL
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from charloom.errors import CharloomError, HubError, InputError
-from charloom.model.safetensors_header import shown
+from charloom.model.file.safetensors_header import shown
 
 LOGIN = "`hf auth login` stores a token, and HF_TOKEN names one"
 

@@ -8,8 +8,8 @@ from charloom._util.atomic_io import write_whole
 from charloom.errors import InputError, ModelFileError
 from charloom.interop.model_card import check_license, model_card, recipe_of
 from charloom.interop.portrait import write_samples
-from charloom.model.model_file import SavedModel, model_bytes, read_checkpoint
-from charloom.model.run_folder import MODEL, RECIPE
+from charloom.model.file.model_file import SavedModel, model_bytes, read_checkpoint
+from charloom.model.file.run_folder import MODEL, RECIPE
 
 CARD = "README.md"
 

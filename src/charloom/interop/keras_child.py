@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError
 from charloom.interop.keras_file import ERROR, WEIGHTS
-from charloom.model.safetensors_header import shown
+from charloom.model.file.safetensors_header import shown
 
 MOST_BYTES = 4 << 30
 """Of all weights that are read from a file."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from charloom.errors import ModelFileError
-from charloom.model.safetensors_header import shown
+from charloom.model.file.safetensors_header import shown
 
 _CELLS = {"GRU": "gru", "LSTM": "lstm"}
 _ONLY_WHILE_TRAINING = (

@@ -17,7 +17,7 @@ from charloom._util.atomic_io import write_whole
 from charloom.errors import require_extra
 from charloom.interop.keras_model import swap_gates
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 
 KERAS_VERSION = "3.6.0"
 """Whose files these are like; later versions read them."""

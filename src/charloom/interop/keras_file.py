@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError, require_extra
-from charloom.model.safetensors_header import shown, strict_json
+from charloom.model.file.safetensors_header import shown, strict_json
 
 WEIGHTS, ERROR = "weights.safetensors", "error.txt"
 """What the process that reads a file leaves: the tensors, or why there are none."""

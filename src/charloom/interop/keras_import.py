@@ -12,8 +12,8 @@ from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocab
 from charloom.interop.keras_config import StackConfig, stack_of
 from charloom.interop.keras_file import KerasFile, read_keras_file
 from charloom.interop.keras_model import architecture_and_weights, sort_out
-from charloom.model.facts import check_facts
-from charloom.model.model_file import SavedModel
+from charloom.model.file.metadata_schema import check_facts
+from charloom.model.file.model_file import SavedModel
 from charloom.runtime.language_model import Model
 
 

@@ -17,7 +17,7 @@ from charloom.errors import ModelFileError
 from charloom.interop.keras_config import RecurrentConfig, StackConfig
 from charloom.interop.keras_file import LayerWeights
 from charloom.model.architecture import GATES, Architecture
-from charloom.model.safetensors_header import shown
+from charloom.model.file.safetensors_header import shown
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from charloom.data.vocabulary.characters import preview
 from charloom.errors import SettingsError
 from charloom.interop.portrait import Sample, facts_in_words
-from charloom.model.facts import bits_per_char
-from charloom.model.model_file import SavedModel
+from charloom.model.file.metadata_schema import bits_per_char
+from charloom.model.file.model_file import SavedModel
 from charloom.plan.recipes import write_recipe
 from charloom.plan.settings import Settings
 from charloom.runtime.options import DEFAULT_TEMPERATURE

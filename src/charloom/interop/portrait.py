@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.runtime.language_model import Model
 from charloom.runtime.options import DEFAULT_TEMPERATURE
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charloom.model.run_folder import SAMPLES, read_metrics
+from charloom.model.file.run_folder import SAMPLES, read_metrics
 
 _SAMPLE = re.compile(r"^--- step (\d+)\n", re.MULTILINE)
 

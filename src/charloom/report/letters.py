@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 
 _SHOWN = 24  # mistakes
 _MAPPED = 200  # characters

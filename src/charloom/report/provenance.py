@@ -9,8 +9,8 @@ from charloom.data.datasets import NAMES, is_at_hand
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import PLAIN, TextFormat
 from charloom.errors import CharloomError, RunError
-from charloom.model.model_file import SavedModel, load_model
-from charloom.model.run_folder import find_model, run_of
+from charloom.model.file.model_file import SavedModel, load_model
+from charloom.model.file.run_folder import find_model, run_of
 from charloom.training.checkpoint import newest_checkpoint
 
 

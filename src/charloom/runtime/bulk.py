@@ -11,7 +11,7 @@ from typing import Any
 
 import charloom.errors as errors
 from charloom.errors import CharloomError, JobError
-from charloom.model.model_file import load_model
+from charloom.model.file.model_file import load_model
 from charloom.runtime.bulk_job import BulkJob, read_job
 from charloom.runtime.bulk_scoring import score_partition
 from charloom.runtime.bulk_writing import write_partition

@@ -17,7 +17,7 @@ from typing import Any
 
 from charloom._util.atomic_io import remove_parts, write_whole
 from charloom.errors import JobError
-from charloom.model.run_folder import MODEL
+from charloom.model.file.run_folder import MODEL
 
 MANIFEST = "manifest.json"
 PARTS = "parts"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from charloom.bulk.partitions import lines_in
 from charloom.errors import JobError
-from charloom.model.run_folder import check_new_file
+from charloom.model.file.run_folder import check_new_file
 from charloom.runtime.bulk_job import BulkJob
 from charloom.runtime.bulk_scoring import place_of
 from charloom.runtime.scoring import perplexity

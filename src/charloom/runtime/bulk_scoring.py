@@ -18,7 +18,7 @@ from charloom.bulk.partitions import (
 )
 from charloom.data.reading.sources import resolve_sources
 from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
-from charloom.model.run_folder import find_model
+from charloom.model.file.run_folder import find_model
 from charloom.runtime.bulk_job import BulkJob, json_row, make_job
 from charloom.runtime.generation import stand_in
 from charloom.runtime.language_model import Model

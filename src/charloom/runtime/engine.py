@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel
 from charloom.native import engine as compiled
 from charloom.native import missing
 from charloom.runtime.folding import fold

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.model_file import SavedModel, load_model, save_model
-from charloom.model.run_folder import find_model
+from charloom.model.file.model_file import SavedModel, load_model, save_model
+from charloom.model.file.run_folder import find_model
 from charloom.runtime.engine import Engine, make_engine
 from charloom.runtime.generation import Piece, Request, generate
 from charloom.runtime.inspection import Activations, Guesses, activations, top_guesses

@@ -2,7 +2,7 @@
 
 The products of some streams with the weights of some units stay in the processor's registers until the maths of those
 units is done; each thread takes some of the units through all steps, so that its cache may hold their weights.
-`charloom.model.cells` has the equations to read, and judges these.
+`charloom.model.reference` has the equations to read, and judges these.
 
 In bfloat16 products multiply bfloat16, and what is kept for the way back is rounded to it; weights, sums, states and
 the maths are float32.

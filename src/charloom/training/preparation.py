@@ -15,8 +15,8 @@ from charloom.data.splits import LineIds, in_a_row
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import Weights, initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.plan.auto import Task, enough, held_out, reference, suit
 from charloom.plan.expectation import expected_bits
 from charloom.plan.planner import Plan, check_window, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch

@@ -2,7 +2,7 @@
 
 PyTorch's own GRU keeps a graph of every step and multiplies out the weights' gradient step by step. Here a step
 is one matrix product and a few calls on whole batches, and the weights' gradient is one product over all steps.
-`charloom.model.cells` has the equations to read, and judges these.
+`charloom.model.reference` has the equations to read, and judges these.
 
 Shapes: T steps, B rows, H units, V characters, E embedding; gates in the order r, z, n.
 """

@@ -11,7 +11,7 @@ from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
-from charloom.model.model_file import SavedModel, SavedTraining
+from charloom.model.file.model_file import SavedModel, SavedTraining
 from charloom.plan.planner import Plan, steps_in_time
 from charloom.plan.recipes import Recipe
 from charloom.plan.settings import Settings

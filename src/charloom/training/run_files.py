@@ -9,8 +9,8 @@ from pathlib import Path
 
 from charloom._util.atomic_io import write_whole
 from charloom.errors import RunError, SaveError
-from charloom.model.model_file import SavedModel, SavedTraining, save_model
-from charloom.model.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
+from charloom.model.file.model_file import SavedModel, SavedTraining, save_model
+from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
 from charloom.training.checkpoint import remove_old_checkpoints
 from charloom.training.ranks import Ranks
 

@@ -13,8 +13,8 @@ import numpy as np
 from charloom._version import __version__
 from charloom.data.reading.sources import relative_sources
 from charloom.errors import NonFiniteError
-from charloom.model.model_file import SavedModel, SavedTraining
-from charloom.model.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
+from charloom.model.file.model_file import SavedModel, SavedTraining
+from charloom.model.file.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
 from charloom.plan.planner import Plan
 from charloom.plan.recipes import write_recipe
 from charloom.runtime.language_model import Model

@@ -8,7 +8,7 @@ import numpy as np
 
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
-from charloom.model.safetensors_header import shown
+from charloom.model.file.safetensors_header import shown
 
 STORED_AS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),

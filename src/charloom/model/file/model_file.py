@@ -26,11 +26,17 @@ from charloom._util.atomic_io import write_whole
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.facts import bits_per_char
-from charloom.model.layout import SCALE, STORED_AS, TRAINING, check_model_tensors
-from charloom.model.model_header import FORMAT_VERSION, ModelHeader, check_vocabulary_size, read_model_header, signed
+from charloom.model.file.metadata_schema import bits_per_char
+from charloom.model.file.model_header import (
+    FORMAT_VERSION,
+    ModelHeader,
+    check_vocabulary_size,
+    read_model_header,
+    signed,
+)
+from charloom.model.file.safetensors_header import DESCRIPTION, Place
+from charloom.model.file.tensor_schema import SCALE, STORED_AS, TRAINING, check_model_tensors
 from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
-from charloom.model.safetensors_header import DESCRIPTION, Place
 
 SUFFIX = ".safetensors"
 

@@ -13,9 +13,9 @@ from charloom.data.vocabulary.bytes import make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
-from charloom.model.facts import check_facts, check_training_facts
-from charloom.model.layout import STORED_AS, TRAINING, check_model_tensors, check_training_tensors
-from charloom.model.safetensors_header import Place, read_header, shown, strict_json
+from charloom.model.file.metadata_schema import check_facts, check_training_facts
+from charloom.model.file.safetensors_header import Place, read_header, shown, strict_json
+from charloom.model.file.tensor_schema import STORED_AS, TRAINING, check_model_tensors, check_training_tensors
 
 FORMAT_VERSION = 1
 

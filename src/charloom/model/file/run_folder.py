@@ -18,7 +18,7 @@ from typing import Any
 from charloom._util.suggest import did_you_mean
 from charloom._util.unused_names import free_name
 from charloom.errors import InputError, ModelFileError, RunError
-from charloom.model.model_file import SUFFIX
+from charloom.model.file.model_file import SUFFIX
 
 MODEL = f"model{SUFFIX}"
 CHECKPOINTS = "checkpoints"
