@@ -26,9 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from charloom.interop.on_dask import run_on_dask
-from charloom.runtime.bulk_job import read_job
-from charloom.runtime.bulk_scoring import score_job
+from charloom.bulk.dask import run_on_dask
+from charloom.bulk.job import read_job
+from charloom.bulk.scoring import score_job
 from machine import processor
 
 LEAST, MOST = 50, 60  # characters of a line

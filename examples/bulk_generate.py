@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from charloom.bulk.dask import run_on_dask
+from charloom.bulk.generation import writing_job
+from charloom.bulk.results import write_rows
 from charloom.errors import CharloomError
-from charloom.interop.on_dask import run_on_dask
-from charloom.runtime.bulk_results import write_rows
-from charloom.runtime.bulk_writing import writing_job
 
 
 def show(done: int, total: int) -> None:

@@ -12,10 +12,10 @@ import math
 import sys
 from pathlib import Path
 
+from charloom.bulk.dask import run_on_dask
+from charloom.bulk.results import write_kept, write_rows
+from charloom.bulk.scoring import UNKNOWN_LINES, score_job
 from charloom.errors import CharloomError
-from charloom.interop.on_dask import run_on_dask
-from charloom.runtime.bulk_results import write_kept, write_rows
-from charloom.runtime.bulk_scoring import UNKNOWN_LINES, score_job
 from charloom.runtime.options import PRECISIONS
 
 

@@ -10,6 +10,13 @@ import pytest
 
 import charloom
 from charloom import errors
+from charloom.bulk import dask as on_dask
+from charloom.bulk import scoring as bulk_scoring
+from charloom.bulk.generation import text_seeds, writing_job
+from charloom.bulk.job import read_job
+from charloom.bulk.results import Kept, kept_lines, write_kept, write_rows
+from charloom.bulk.runner import _loaded, check_result, run_here, run_partition
+from charloom.bulk.scoring import score_job
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import (
     CorpusError,
@@ -20,15 +27,8 @@ from charloom.errors import (
     SettingsError,
     UnknownCharacterError,
 )
-from charloom.interop import on_dask
 from charloom.model.file.model_file import save_model
 from charloom.model.initializers import initial_weights
-from charloom.runtime import bulk_scoring
-from charloom.runtime.bulk import _loaded, check_result, run_here, run_partition
-from charloom.runtime.bulk_job import read_job
-from charloom.runtime.bulk_results import Kept, kept_lines, write_kept, write_rows
-from charloom.runtime.bulk_scoring import score_job
-from charloom.runtime.bulk_writing import text_seeds, writing_job
 from charloom.runtime.engine import engine_name
 from conftest import tiny_saved
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import charloom
+from charloom.bulk.dask import _connected, run_on_dask
+from charloom.bulk.generation import writing_job
+from charloom.bulk.runner import run_here
+from charloom.bulk.scoring import score_job
 from charloom.errors import UnknownCharacterError
-from charloom.interop.on_dask import _connected, run_on_dask
-from charloom.runtime.bulk import run_here
-from charloom.runtime.bulk_scoring import score_job
-from charloom.runtime.bulk_writing import writing_job
 from test_docs import ROOT, blocks, desk, run_python  # noqa: F401
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,7 @@
 """Bulk work without any framework: one partition by its number, and all that are missing one after the other.
 
 Whatever spreads partitions over processes and machines needs ``run_partition`` alone, which takes and returns plain
-data: see ``charloom.interop.on_dask``.
+data: see ``charloom.bulk.dask``.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import charloom.errors as errors
+from charloom.bulk.generation import write_partition
+from charloom.bulk.job import BulkJob, read_job
+from charloom.bulk.scoring import score_partition
 from charloom.errors import CharloomError, JobError
 from charloom.model.file.model_file import load_model
-from charloom.runtime.bulk_job import BulkJob, read_job
-from charloom.runtime.bulk_scoring import score_partition
-from charloom.runtime.bulk_writing import write_partition
 from charloom.runtime.language_model import Model
 
 Progress = Callable[[int, int], None]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
+from charloom.bulk.scoring import place_of
 from charloom.errors import JobError
 from charloom.model.file.run_folder import check_new_file
-from charloom.runtime.bulk_job import BulkJob
-from charloom.runtime.bulk_scoring import place_of
 from charloom.runtime.scoring import perplexity
 
 

@@ -7,8 +7,8 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from charloom.bulk.job import BulkJob, json_row, make_job
 from charloom.model.file.run_folder import find_model
-from charloom.runtime.bulk_job import BulkJob, json_row, make_job
 from charloom.runtime.generation import Request, cursor_behind, go_on, prompt_ids, read_text
 from charloom.runtime.language_model import Model
 from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole

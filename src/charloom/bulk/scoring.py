@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from charloom.bulk.job import BulkJob, json_row, make_job
 from charloom.bulk.partitions import (
     Partition,
     check_plain_text,
@@ -19,7 +20,6 @@ from charloom.bulk.partitions import (
 from charloom.data.reading.sources import resolve_sources
 from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
 from charloom.model.file.run_folder import find_model
-from charloom.runtime.bulk_job import BulkJob, json_row, make_job
 from charloom.runtime.generation import stand_in
 from charloom.runtime.language_model import Model
 from charloom.runtime.options import PRECISIONS, check_whole
