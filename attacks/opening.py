@@ -18,14 +18,14 @@ import time
 import warnings
 from pathlib import Path
 
-import charloom.runtime.native_engine
-import charloom.runtime.numpy_engine  # noqa: F401
+import charloom.inference.engines.native
+import charloom.inference.engines.numpy  # noqa: F401
 from charloom.cli.info import look, page_of
 from charloom.errors import ModelFileError
+from charloom.inference.engines.base import ENGINE
+from charloom.inference.model import Model
 from charloom.model.file.model_file import load_checkpoint, save_model
 from charloom.native import engine as compiled
-from charloom.runtime.engine import ENGINE
-from charloom.runtime.language_model import Model
 from draft import Draft
 from mutate import mutated
 

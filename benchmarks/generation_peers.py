@@ -122,18 +122,18 @@ def jax_scan(cell, hidden, vocabulary, streams):
 
 def charloom_engine(engine, precision):
     def make(cell, hidden, vocabulary, streams):
+        from charloom.inference.engines.base import Cursor
+        from charloom.inference.engines.folding import fold
+        from charloom.inference.generation_options import Sampling
         from charloom.model.architecture import Architecture
         from charloom.model.initializers import initial_weights
-        from charloom.runtime.engine import Cursor
-        from charloom.runtime.folding import fold
-        from charloom.runtime.options import Sampling
 
         architecture = Architecture(vocabulary, cell, EMBEDDING, hidden)
         network = fold(architecture, initial_weights(architecture, 0), precision)
         if engine == "native":
-            from charloom.runtime.native_engine import NativeEngine as Engine
+            from charloom.inference.engines.native import NativeEngine as Engine
         else:
-            from charloom.runtime.numpy_engine import NumpyEngine as Engine
+            from charloom.inference.engines.numpy import NumpyEngine as Engine
         run = Engine(architecture, network)
         logits, state = run.forward(np.zeros((streams, 1), np.int32), run.initial_state(streams))
         cursor = Cursor(state, logits[:, 0], np.arange(streams, dtype=np.uint64))

@@ -9,7 +9,7 @@ import json
 import sys
 
 import charloom
-from charloom.runtime.scoring import score
+from charloom.inference.scoring import score
 
 
 def main():

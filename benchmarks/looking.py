@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import charloom
-from charloom.runtime.novelty import novelty
+from charloom.inference.memorization import novelty
 from machine import processor
 
 ONE, MANY, TOGETHER = 20_000, 5_000, 64

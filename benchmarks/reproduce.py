@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 import charloom
+from charloom.inference.engines.folding import fold
+from charloom.inference.engines.numpy import NumpyEngine
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
-from charloom.runtime.folding import fold
-from charloom.runtime.numpy_engine import NumpyEngine
 from charloom.training.device import choose_device
 from charloom.training.streams import make_batches
 from machine import processor

@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 import charloom
-from charloom.runtime.generation import cursor_behind, prompt_ids, read_text
-from charloom.runtime.options import Sampling
+from charloom.inference.generation import cursor_behind, prompt_ids, read_text
+from charloom.inference.generation_options import Sampling
 from machine import processor
 from serving_client import PROMPT
 

@@ -16,7 +16,7 @@ from charloom.bulk.dask import run_on_dask
 from charloom.bulk.results import write_kept, write_rows
 from charloom.bulk.scoring import UNKNOWN_LINES, score_job
 from charloom.errors import CharloomError
-from charloom.runtime.options import PRECISIONS
+from charloom.inference.generation_options import PRECISIONS
 
 
 def show(done: int, total: int) -> None:

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.runtime.batching import Batch, Writing
-from charloom.runtime.generation import prompt_ids
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import Ending, Sampling
-from charloom.runtime.prefixes import Behind, PrefixCache
+from charloom.inference.batching import Batch, Writing
+from charloom.inference.generation import prompt_ids
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.model import Model
+from charloom.inference.prefix_cache import Behind, PrefixCache
 from charloom.serve.scheduler import Busy, Closing, Scheduler
 from conftest import tiny_saved
 
@@ -48,7 +48,7 @@ def finished(batch, texts=None):
 
 def alone(model, prompt, length, sampling, seed, ending):
     """The same by ``generate``."""
-    from charloom.runtime.generation import Request, generate
+    from charloom.inference.generation import Request, generate
 
     request = Request(prompt, length, sampling, ending, seed)
     pieces = list(generate(model.engine_for("auto"), model.vocabulary, request))

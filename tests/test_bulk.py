@@ -27,9 +27,9 @@ from charloom.errors import (
     SettingsError,
     UnknownCharacterError,
 )
+from charloom.inference.engines.base import engine_name
 from charloom.model.file.model_file import save_model
 from charloom.model.initializers import initial_weights
-from charloom.runtime.engine import engine_name
 from conftest import tiny_saved
 
 FILES = {

@@ -11,10 +11,10 @@ import charloom
 from charloom.data.vocabulary.bytes import BYTES, ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, UnknownCharacterError
+from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
-from charloom.runtime.language_model import Model
 from promises import counts
 
 
@@ -116,7 +116,7 @@ def test_a_text_that_begins_with_a_long_character(model):
 
 
 def test_log_probabilities_are_those_of_whole_characters(model):
-    from charloom.runtime.requests import make_request
+    from charloom.inference.requests import make_request
 
     request, precision = make_request("", 400, 1.0, 3, {"precision": "float32"}, log_probs=True)
     pieces = list(model.pieces(request, precision))
@@ -161,8 +161,8 @@ def test_a_byte_corpus_from_a_text():
 
 
 def test_writing_in_turns(model):
-    from charloom.runtime.requests import make_request
-    from charloom.runtime.session import Session
+    from charloom.inference.requests import make_request
+    from charloom.inference.session import Session
 
     request, _ = make_request("né 長い ", 40, 1.0, 1, {"repetition_penalty": 1.2, "repetition_window": 4})
     session = Session(model.engine("int8"), model.vocabulary, request)

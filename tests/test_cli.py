@@ -153,7 +153,7 @@ def test_lines_are_the_same_however_the_text_comes():
 def test_a_text_that_no_exponential_can_hold_still_has_a_score():
     import numpy as np
 
-    from charloom.runtime.scoring import Score
+    from charloom.inference.scoring import Score
 
     assert Score(np.array([2000.0]), "ab").perplexity == float("inf")
 

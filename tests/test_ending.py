@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.runtime.ending import Ender
-from charloom.runtime.options import Ending
+from charloom.inference.generation_options import Ending
+from charloom.inference.stop_conditions import Ender
 
 stops = st.lists(st.text("ab\n", min_size=1, max_size=4), max_size=3).map(tuple)
 

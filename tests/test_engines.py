@@ -5,16 +5,16 @@ import pytest
 
 from charloom import native
 from charloom.errors import ModelFileError, SettingsError
+from charloom.inference.engines.base import Cursor, engine_name, make_engine
+from charloom.inference.engines.folding import _LARGEST_SUM, fold
+from charloom.inference.engines.numpy import NumpyEngine
+from charloom.inference.generation import Request, generate
+from charloom.inference.generation_options import Sampling
+from charloom.inference.model import Model
+from charloom.inference.sampling import random_words
 from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
-from charloom.runtime.engine import Cursor, engine_name, make_engine
-from charloom.runtime.folding import _LARGEST_SUM, fold
-from charloom.runtime.generation import Request, generate
-from charloom.runtime.language_model import Model
-from charloom.runtime.numpy_engine import NumpyEngine
-from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import random_words
 from conftest import tiny_saved, tiny_weights
 
 pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "there")
@@ -40,7 +40,7 @@ def model(request):
 
 
 def engines(model, precision):
-    from charloom.runtime.native_engine import NativeEngine
+    from charloom.inference.engines.native import NativeEngine
 
     architecture, weights = model
     network = fold(architecture, weights, precision)
@@ -145,7 +145,7 @@ def test_a_thousand_seeds_streamed_whole_and_batched(monkeypatch):
     batch = {}
     for piece in generate(engine, saved.vocabulary, Request("ab", 40, Sampling(1.0), seed=5, samples=1000)):
         batch[piece.sample] = batch.get(piece.sample, "") + piece.text
-    from charloom.runtime.sampling import sample_seeds
+    from charloom.inference.sampling import sample_seeds
 
     for sample, seed in enumerate(sample_seeds(5, 1000)):
         pieces = [p.text for p in generate(engine, saved.vocabulary, Request("ab", 40, Sampling(1.0), seed=seed))]
@@ -184,7 +184,7 @@ def test_the_environment_chooses(monkeypatch):
 @pytest.mark.parametrize(("cell", "num_layers"), [("gru", 1), ("gru", 2), ("lstm", 1)])
 def test_float32_agrees_with_pytorch_over_a_thousand_steps(isa, cell, num_layers):
     torch = pytest.importorskip("torch")
-    from charloom.runtime.native_engine import NativeEngine
+    from charloom.inference.engines.native import NativeEngine
     from charloom.training.network import CharNetwork
 
     architecture = Architecture(65, cell, 32, 128, num_layers)
@@ -199,7 +199,7 @@ def test_float32_agrees_with_pytorch_over_a_thousand_steps(isa, cell, num_layers
 
 def test_frequencies_of_a_hundred_thousand_draws():
     """Chi-square with V - 1 degrees of freedom at its 0.9999 quantile; the seeds are fixed."""
-    from charloom.runtime.native_engine import NativeEngine
+    from charloom.inference.engines.native import NativeEngine
 
     architecture = Architecture(12, "gru", 4, 16)
     weights = tiny_weights(architecture)

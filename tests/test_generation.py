@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.runtime.engine import Cursor, make_engine
-from charloom.runtime.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import Ending, Sampling
-from charloom.runtime.sampling import sample_seeds
-from charloom.runtime.scoring import score
+from charloom.inference.engines.base import Cursor, make_engine
+from charloom.inference.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.model import Model
+from charloom.inference.sampling import sample_seeds
+from charloom.inference.scoring import score
 from conftest import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}

@@ -10,11 +10,11 @@ import browsing
 from browsing import DESKTOP, HOSTILE, PHONE_OPTIONS, check_for_everybody
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.inference.activations import top_guesses
+from charloom.inference.model import Model
 from charloom.interop.html_page import write_page
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
-from charloom.runtime.inspection import top_guesses
-from charloom.runtime.language_model import Model
 from conftest import untrained
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from charloom.errors import CorpusError, SettingsError, UnknownCharacterError
+from charloom.inference.model import Model
 from charloom.model.reference import gru_step, lstm_step
-from charloom.runtime.language_model import Model
 from conftest import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.inference.model import Model
 from charloom.interop.keras_export import write_keras
 from charloom.interop.keras_import import import_keras
 from charloom.model.reference import forward
-from charloom.runtime.language_model import Model
 
 KERAS2 = Path(__file__).with_name("keras2")
 

@@ -12,12 +12,12 @@ from charloom.data.splits import spread_choice
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
+from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.plan.recipes import RECIPES
 from charloom.plan.settings import Settings
-from charloom.runtime.language_model import Model
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork
 from charloom.training.streams import Position, make_batches
@@ -42,8 +42,8 @@ def model():
 
 def costs(model, line):
     """Return the nats of a line's characters and its end, from the readable engine, one text alone."""
-    from charloom.runtime.folding import fold
-    from charloom.runtime.numpy_engine import NumpyEngine
+    from charloom.inference.engines.folding import fold
+    from charloom.inference.engines.numpy import NumpyEngine
 
     saved = model.saved
     engine = NumpyEngine(saved.architecture, fold(saved.architecture, saved.weights, "float32"))
@@ -159,9 +159,9 @@ def test_scores(model):
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_new_line_begins_a_new_text(model, precision):
     """Writing is compared with the plain engine, one character at a time, started anew by hand."""
-    from charloom.runtime.engine import Cursor, make_engine
-    from charloom.runtime.options import Sampling
-    from charloom.runtime.sampling import sample_seeds
+    from charloom.inference.engines.base import Cursor, make_engine
+    from charloom.inference.generation_options import Sampling
+    from charloom.inference.sampling import sample_seeds
 
     engine, newline = make_engine(model.saved, precision), model.vocabulary.encode("\n").astype(int)
     for seed in sample_seeds(5, 3):
@@ -179,8 +179,8 @@ def test_a_new_line_begins_a_new_text(model, precision):
 
 
 def test_rows_are_written_as_alone(model):
-    from charloom.runtime.requests import make_request
-    from charloom.runtime.sampling import sample_seeds
+    from charloom.inference.requests import make_request
+    from charloom.inference.sampling import sample_seeds
 
     request, precision = make_request("an", 200, 1.0, 5, {"repetition_penalty": 1.3}, samples=4, log_probs=True)
     texts, logs = [""] * 4, [[] for _ in range(4)]

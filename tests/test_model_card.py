@@ -9,12 +9,12 @@ import yaml
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
+from charloom.inference.model import Model
+from charloom.inference.model_summary import Sample, write_samples
 from charloom.interop.model_card import check_license, model_card, recipe_of
-from charloom.interop.portrait import Sample, write_samples
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
 from charloom.plan.settings import Settings
-from charloom.runtime.language_model import Model
 from conftest import tiny_architecture, tiny_saved
 from hub_stand_in import FACTS
 

@@ -11,13 +11,13 @@ from itertools import product
 import numpy as np
 import pytest
 
+from charloom.inference.engines.base import Cursor
+from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, fold
+from charloom.inference.engines.numpy import NumpyEngine
+from charloom.inference.generation_options import Sampling
+from charloom.inference.sampling import inverse_temperature
 from charloom.model.architecture import Architecture
 from charloom.model.quantization import Quantized
-from charloom.runtime.engine import Cursor
-from charloom.runtime.folding import FoldedLayer, FoldedNetwork, fold
-from charloom.runtime.numpy_engine import NumpyEngine
-from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import inverse_temperature
 from conftest import tiny_weights
 from test_docs import ROOT
 

@@ -3,9 +3,9 @@ import random
 import numpy as np
 import pytest
 
+from charloom.inference.memorization import LONG, Novelty, novelty
 from charloom.inference.suffix_automaton import SuffixAutomaton
 from charloom.native import engine as compiled
-from charloom.runtime.novelty import LONG, Novelty, novelty
 
 KINDS = [SuffixAutomaton] + ([compiled.SuffixAutomaton] if compiled is not None else [])
 kinds = pytest.mark.parametrize("kind", KINDS, ids=["python", "native"][: len(KINDS)])

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from charloom.inference.engines.folding import fold
+from charloom.inference.engines.numpy import NumpyEngine
 from charloom.model import reference as cells
-from charloom.runtime.folding import fold
-from charloom.runtime.numpy_engine import NumpyEngine
 from conftest import tiny_architecture, tiny_weights
 
 FORMS = [("gru", True, 1), ("gru", True, 3), ("gru", False, 2), ("lstm", True, 1), ("lstm", True, 2)]

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from charloom.inference.engines.int8_reference import Int8Product, power_of_two, quantize_rows, sigmoid, tanh
 from charloom.model.quantization import dequantize, quantize
-from charloom.runtime.numpy_maths import Int8Product, power_of_two, quantize_rows, sigmoid, tanh
 
 matrices = arrays.arrays(
     np.float32, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.floats(-50, 50, width=32)

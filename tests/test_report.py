@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.inference.model import Model
 from charloom.model.file.model_file import save_model
 from charloom.report.contents import contents
 from charloom.report.context import loss_by_context
@@ -16,7 +17,6 @@ from charloom.report.letters import embedding_map, mistakes
 from charloom.report.page import page
 from charloom.report.provenance import trace_back
 from charloom.report.reading import read
-from charloom.runtime.language_model import Model
 from conftest import quiet, tiny_saved
 
 
@@ -147,7 +147,7 @@ def test_what_is_generated_can_be_compared(cli, text):
     done = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "-p", "The loom")
     assert re.search(r"\d+\.\d % of it in copies of more than 30 characters, the longest \d+", done.err)
     many = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--samples", 2, "--json").json["samples"]
-    from charloom.runtime.novelty import novelty
+    from charloom.inference.memorization import novelty
 
     training = charloom.Corpus(text).split(0.1).training
     for one in many:

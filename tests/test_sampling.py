@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.runtime import sampling as s
-from charloom.runtime.options import MAX_SEED, Ending, Sampling, check_seed
+from charloom.inference import sampling as s
+from charloom.inference.generation_options import MAX_SEED, Ending, Sampling, check_seed
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125]])).astype(np.float32)
 NONE = np.empty((1, 0), np.int32)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from charloom.errors import CorpusError, UnknownCharacterError
-from charloom.runtime.language_model import Model
-from charloom.runtime.scoring import Score, Tally, score
+from charloom.inference.model import Model
+from charloom.inference.scoring import Score, Tally, score
 from conftest import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}

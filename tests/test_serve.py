@@ -7,11 +7,11 @@ import pytest
 
 import charloom
 from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.inference.model import Model
+from charloom.inference.sampling import sample_seeds
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.runtime.language_model import Model
-from charloom.runtime.sampling import sample_seeds
 from conftest import tiny_architecture, tiny_saved
 from serving import serving
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 
-from charloom.runtime.language_model import Model
+from charloom.inference.model import Model
 from charloom.serve.limits import Limits
 from charloom.serve.openapi import describe
 from conftest import tiny_saved

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from charloom.runtime.language_model import Model
+from charloom.inference.model import Model
 from charloom.serve.hosts import Hosts, hosts_of
 from charloom.serve.limits import Limits
 from conftest import tiny_saved

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom.runtime.language_model import Model
+from charloom.inference.model import Model
 from charloom.serve.body import check_json_shape
 from charloom.serve.limits import Limits
 from charloom.serve.problems import Problem

@@ -1,10 +1,10 @@
 import pytest
 
 from charloom.errors import InputError, SettingsError, UnknownCharacterError
-from charloom.runtime.generation import Request
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import Ending, Sampling
-from charloom.runtime.session import Session
+from charloom.inference.generation import Request
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.model import Model
+from charloom.inference.session import Session
 from conftest import tiny_saved
 
 MODEL = Model(tiny_saved("gru"))

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from charloom import Vocabulary
+from charloom.inference.engines.folding import fold
+from charloom.inference.engines.lines import LineEngine
+from charloom.inference.engines.numpy import NumpyEngine
+from charloom.inference.generation import cursor_behind, prompt_ids, read_text
+from charloom.inference.generation_options import MAX_SEED, Sampling
+from charloom.inference.model import Model
 from charloom.interop.html_model import packed
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
-from charloom.runtime.folding import fold
-from charloom.runtime.generation import cursor_behind, prompt_ids, read_text
-from charloom.runtime.language_model import Model
-from charloom.runtime.line_engine import LineEngine
-from charloom.runtime.numpy_engine import NumpyEngine
-from charloom.runtime.options import MAX_SEED, Sampling
 from conftest import tiny_weights
 from test_docs import ROOT
 

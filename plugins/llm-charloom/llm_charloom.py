@@ -10,7 +10,7 @@ from pydantic import Field
 
 import charloom
 from charloom._util.unused_names import free_name
-from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
+from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 
 MODELS = "CHARLOOM_MODELS"
 """The environment variable that lists run folders and model files, as PATH lists folders."""
@@ -90,7 +90,7 @@ class Charloom(llm.Model):
     def _write(
         self, prompt: llm.Prompt, response: llm.Response, conversation: llm.Conversation | None
     ) -> Iterator[str]:
-        from charloom.runtime.requests import make_request
+        from charloom.inference.requests import make_request
 
         text, asked = self._text_so_far(conversation) + prompt.prompt, prompt.options
         assert isinstance(asked, Charloom.Options)

@@ -5,7 +5,7 @@
     >>> print(model.generate("Once ", length=500, seed=1))      # doctest: +SKIP
 
 A text becomes numbers (``charloom.data``), a model is an architecture with weights in one file
-(``charloom.model``), which writes and judges text without PyTorch (``charloom.runtime``). Choices are recipes
+(``charloom.model``), which writes and judges text without PyTorch (``charloom.inference``). Choices are recipes
 (``charloom.plan``), and training turns numbers into weights (``charloom.training``).
 
 Importing this package costs nothing: every name is loaded when it is first used.
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
     from charloom.data.vocabulary.characters import Vocabulary
     from charloom.errors import CharloomError, InputError
+    from charloom.inference.generation_options import Sampling
+    from charloom.inference.model import Model
+    from charloom.inference.scoring import Score
     from charloom.model.architecture import Architecture
     from charloom.plan.recipes import Recipe
     from charloom.plan.settings import Settings
-    from charloom.runtime.language_model import Model
-    from charloom.runtime.options import Sampling
-    from charloom.runtime.scoring import Score
     from charloom.training.records import Record
 
 _HOME = {
@@ -36,10 +36,10 @@ _HOME = {
     "CharloomError": "charloom.errors",
     "Corpus": "charloom.data.corpus",
     "InputError": "charloom.errors",
-    "Model": "charloom.runtime.language_model",
+    "Model": "charloom.inference.model",
     "Recipe": "charloom.plan.recipes",
-    "Sampling": "charloom.runtime.options",
-    "Score": "charloom.runtime.scoring",
+    "Sampling": "charloom.inference.generation_options",
+    "Score": "charloom.inference.scoring",
     "Settings": "charloom.plan.settings",
     "TextFormat": "charloom.data.text_format",
     "Vocabulary": "charloom.data.vocabulary.characters",
@@ -73,7 +73,7 @@ def load(source: "str | PathLike[str]") -> "Model":
     Raises:
         InputError: If there is no such model, or it is damaged.
     """
-    from charloom.runtime.language_model import Model
+    from charloom.inference.model import Model
 
     return Model.load(source)
 

@@ -14,8 +14,8 @@ from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
 from charloom.bulk.scoring import place_of
 from charloom.errors import JobError
+from charloom.inference.scoring import perplexity
 from charloom.model.file.run_folder import check_new_file
-from charloom.runtime.scoring import perplexity
 
 
 @dataclass

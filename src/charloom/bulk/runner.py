@@ -14,8 +14,8 @@ from charloom.bulk.generation import write_partition
 from charloom.bulk.job import BulkJob, read_job
 from charloom.bulk.scoring import score_partition
 from charloom.errors import CharloomError, JobError
+from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
-from charloom.runtime.language_model import Model
 
 Progress = Callable[[int, int], None]
 """Told how many partitions are done, and how many there are."""

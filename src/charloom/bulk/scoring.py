@@ -19,11 +19,11 @@ from charloom.bulk.partitions import (
 )
 from charloom.data.reading.sources import resolve_sources
 from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
+from charloom.inference.generation import stand_in
+from charloom.inference.generation_options import PRECISIONS, check_whole
+from charloom.inference.model import Model
+from charloom.inference.scoring import Score
 from charloom.model.file.run_folder import find_model
-from charloom.runtime.generation import stand_in
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import PRECISIONS, check_whole
-from charloom.runtime.scoring import Score
 
 PARTITION_BYTES = 4 << 20
 """Some 25 seconds of one core: what a killed worker loses at most."""

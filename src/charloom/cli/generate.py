@@ -13,12 +13,12 @@ import click
 
 from charloom.cli.console import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 from charloom.errors import InputError
-from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
+from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 
 if TYPE_CHECKING:
     from charloom.data.splits import Part
-    from charloom.runtime.generation import Piece, Request
-    from charloom.runtime.language_model import Model
+    from charloom.inference.generation import Piece, Request
+    from charloom.inference.model import Model
 
 
 @click.command("generate")
@@ -87,8 +87,8 @@ def command(
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
-    from charloom.runtime.language_model import Model
-    from charloom.runtime.requests import make_request
+    from charloom.inference.model import Model
+    from charloom.inference.requests import make_request
 
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
@@ -100,7 +100,7 @@ def command(
     if interactive:
         _check_interactive(prompt_file, samples, novelty, as_json)
         from charloom.cli.interactive import write_together
-        from charloom.runtime.session import Session
+        from charloom.inference.session import Session
 
         write_together(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
         return
@@ -121,8 +121,8 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
     Raises:
         InputError: If that text is not at hand.
     """
+    from charloom.inference.model import Model
     from charloom.report.provenance import trace_back
-    from charloom.runtime.language_model import Model
 
     found = trace_back(model)
     if found.parts is None:
@@ -133,7 +133,7 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
 def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
     from charloom.data.splits import Lines
-    from charloom.runtime.novelty import copied_lines, novelty
+    from charloom.inference.memorization import copied_lines, novelty
 
     found = novelty(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
@@ -143,7 +143,7 @@ def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
 
 
 def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
-    from charloom.runtime.novelty import LONG
+    from charloom.inference.memorization import LONG
 
     found = _how_new(text, prompt, source)
     if "lines" in found:
@@ -180,7 +180,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
-    from charloom.runtime.sampling import sample_seeds
+    from charloom.inference.sampling import sample_seeds
 
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
@@ -212,7 +212,7 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
     from charloom.data.vocabulary.characters import describe
-    from charloom.runtime.generation import stand_in
+    from charloom.inference.generation import stand_in
 
     for character in model.vocabulary.unknown(request.prompt):
         instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"

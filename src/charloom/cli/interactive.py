@@ -10,8 +10,8 @@ from pathlib import Path
 from charloom._util.suggest import did_you_mean
 from charloom.cli.console import print_text, say, say_error, unescaped
 from charloom.errors import CharloomError, InputError
-from charloom.runtime.options import check_length
-from charloom.runtime.session import Session
+from charloom.inference.generation_options import check_length
+from charloom.inference.session import Session
 
 _HELP = """\
 Type text and press Enter: it is added, and the model goes on. Enter alone lets it go on. \\n is a line feed.

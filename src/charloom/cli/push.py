@@ -9,7 +9,7 @@ import click
 
 from charloom.cli.console import json_option, print_json, quiet_option, say, say_all
 from charloom.errors import InputError
-from charloom.runtime.options import MAX_SEED
+from charloom.inference.generation_options import MAX_SEED
 
 if TYPE_CHECKING:
     from charloom.interop.hub_package import Package

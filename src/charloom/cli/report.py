@@ -136,7 +136,7 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    from charloom.runtime.novelty import LONG
+    from charloom.inference.memorization import LONG
 
     yield f"{summary['characters']:,} characters read: {summary['bits_per_char']:.4f} bits per character\n"
     for one in summary["neurons"]:

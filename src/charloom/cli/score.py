@@ -14,12 +14,12 @@ import click
 from charloom.cli.console import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 from charloom.cli.text_options import decoding_options
 from charloom.errors import InputError
-from charloom.runtime.options import PRECISIONS
+from charloom.inference.generation_options import PRECISIONS
 
 if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
-    from charloom.runtime.language_model import Model
-    from charloom.runtime.scoring import Score, Tally
+    from charloom.inference.model import Model
+    from charloom.inference.scoring import Score, Tally
 
 _PASSAGES = 5
 _LINES = 4096  # lines scored before any of them is printed
@@ -62,7 +62,7 @@ def command(
     """
     from charloom.cli.progress_bar import progress_bar
     from charloom.data.reading.reader import text_pieces
-    from charloom.runtime.language_model import Model
+    from charloom.inference.model import Model
 
     if per_char and per_line:
         raise InputError("Give --per-char or --per-line, not both.")
@@ -78,7 +78,7 @@ def command(
 
 
 def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: bool, as_json: bool) -> None:
-    from charloom.runtime.scoring import Tally
+    from charloom.inference.scoring import Tally
 
     tally, surprisals = Tally(_PASSAGES), []
     if per_char and not as_json and _in_colour():

@@ -14,10 +14,10 @@ from charloom._version import __version__
 from charloom.cli.console import quiet_option, say
 from charloom.cli.stopping import Stopped
 from charloom.errors import InputError, require_extra
-from charloom.runtime.options import PRECISIONS
+from charloom.inference.generation_options import PRECISIONS
 
 if TYPE_CHECKING:
-    from charloom.runtime.language_model import Model
+    from charloom.inference.model import Model
 
 
 @click.command("serve")
@@ -117,8 +117,8 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 def _load(models: Sequence[str]) -> dict[str, Model]:
     """Return models by the names under which they are served."""
     from charloom._util.unused_names import free_name
+    from charloom.inference.model import Model
     from charloom.model.file.model_file import SUFFIX
-    from charloom.runtime.language_model import Model
 
     loaded: dict[str, Model] = {}
     for argument in models:

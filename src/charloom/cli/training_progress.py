@@ -5,8 +5,8 @@ import shlex
 import time
 
 from charloom.cli.console import clock, percent
+from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
-from charloom.runtime.novelty import LONG
 from charloom.training.records import (
     EvaluationRecord,
     FinishRecord,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from charloom._util.unused_names import free_name
-from charloom.interop.portrait import facts_in_words, seen, write_samples
+from charloom.inference.generation_options import DEFAULT_TEMPERATURE
+from charloom.inference.model_summary import facts_in_words, seen, write_samples
 from charloom.model.file.model_file import SavedModel
-from charloom.runtime.options import DEFAULT_TEMPERATURE
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.inference.engines.folding import FoldedLayer, fold, input_bias
+from charloom.inference.generation import prompt_ids
 from charloom.model.file.model_file import SavedModel
 from charloom.model.quantization import Quantized, quantize
-from charloom.runtime.folding import FoldedLayer, fold, input_bias
-from charloom.runtime.generation import prompt_ids
 
 _MARK = int.from_bytes(b"CLM1", "little")
 _CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # as `Cell` of native/network.h counts them

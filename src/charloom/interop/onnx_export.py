@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.errors import ModelFileError, require_extra
+from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, fold
 from charloom.interop.onnx_graph import Graph
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import check_new_file
-from charloom.runtime.folding import FoldedLayer, FoldedNetwork, fold
 
 MOST_BYTES = 2_000_000_000
 """A message of protobuf, which a file of ONNX is, holds less than 2 GiB."""

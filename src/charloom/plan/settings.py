@@ -7,9 +7,9 @@ from typing import Any
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
+from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
 from charloom.model.file.tensor_schema import MOST_STREAMS
-from charloom.runtime.options import MAX_SEED
 
 
 def _setting(

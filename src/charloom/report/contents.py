@@ -13,6 +13,8 @@ from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.data.splits import in_a_row
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.inference.memorization import LONG, Novelty
+from charloom.inference.model import Model
 from charloom.report.context import loss_by_context
 from charloom.report.copies import Written, held_out_novelty, write
 from charloom.report.features import features
@@ -22,8 +24,6 @@ from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.page import LEVELS
 from charloom.report.provenance import Provenance
 from charloom.report.reading import Neuron, Reading, Saturation, read
-from charloom.runtime.language_model import Model
-from charloom.runtime.novelty import LONG, Novelty
 
 MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""

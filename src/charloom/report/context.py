@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.runtime.engine import Engine
-from charloom.runtime.scoring import surprisals_of
+from charloom.inference.engines.base import Engine
+from charloom.inference.scoring import surprisals_of
 
 _WINDOWS = 96
 _LONGEST = 256  # characters of context

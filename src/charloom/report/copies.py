@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charloom.data.splits import Part
-from charloom.runtime.language_model import Model
-from charloom.runtime.novelty import Novelty, novelty
+from charloom.inference.memorization import Novelty, novelty
+from charloom.inference.model import Model
 
 TEMPERATURES = (0.5, 0.8, 1.0)
 LENGTH = 2000  # characters written at each

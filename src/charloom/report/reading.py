@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.runtime.engine import Engine, Trace
-from charloom.runtime.inspection import GATE_NAMES, likeliest_of, traced
-from charloom.runtime.scoring import surprisals_of
+from charloom.inference.activations import GATE_NAMES, likeliest_of, traced
+from charloom.inference.engines.base import Engine, Trace
+from charloom.inference.scoring import surprisals_of
 
 GUESSES = 5
 _LOW, _HIGH = 0.1, 0.9  # a gate below or above is shut or open, as Karpathy et al. 2015 count it

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from charloom.runtime.language_model import Model
+from charloom.inference.model import Model
 from charloom.serve import texts
 from charloom.serve.answers import JsonAnswer
 from charloom.serve.completions import complete

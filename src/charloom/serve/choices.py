@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from charloom.runtime.batching import Token, Written
+from charloom.inference.batching import Token, Written
 from charloom.serve.prompts import Cost, Prompt
 
 

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charloom.errors import CharloomError
-from charloom.runtime.batching import Writing, Written
-from charloom.runtime.generation import random_seed
-from charloom.runtime.options import Ending, Sampling
-from charloom.runtime.sampling import sample_seeds
+from charloom.inference.batching import Writing, Written
+from charloom.inference.generation import random_seed
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.sampling import sample_seeds
 from charloom.serve.answers import DONE, EventStream, JsonAnswer, event
 from charloom.serve.body import asked_for
 from charloom.serve.choices import Choices

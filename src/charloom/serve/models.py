@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import UnknownCharacterError
-from charloom.runtime.generation import prompt_ids
-from charloom.runtime.language_model import Model
+from charloom.inference.generation import prompt_ids
+from charloom.inference.model import Model
 from charloom.serve.limits import Limits
 from charloom.serve.problems import Problem, problem_of, unknown_name
 from charloom.serve.scheduler import Scheduler

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
-from charloom.runtime.batching import Batch, Writing, Written
-from charloom.runtime.language_model import Model
-from charloom.runtime.log_probs import log_softmax
+from charloom.inference.batching import Batch, Writing, Written
+from charloom.inference.log_probs import log_softmax
+from charloom.inference.model import Model
 
 _BLOCK = 256  # characters of a text that are read between two steps of the writers
 

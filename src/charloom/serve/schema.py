@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from charloom.runtime.options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
+from charloom.inference.generation_options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
 from charloom.serve.limits import Limits
 
 _MOST = Limits()

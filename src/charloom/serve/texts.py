@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from charloom.errors import CorpusError
-from charloom.runtime.batching import Writing
-from charloom.runtime.generation import opening, random_seed
-from charloom.runtime.log_probs import in_bits
-from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import sample_seeds
-from charloom.runtime.scoring import Score, bits_of_characters, too_short
+from charloom.inference.batching import Writing
+from charloom.inference.generation import opening, random_seed
+from charloom.inference.generation_options import Sampling
+from charloom.inference.log_probs import in_bits
+from charloom.inference.sampling import sample_seeds
+from charloom.inference.scoring import Score, bits_of_characters, too_short
 from charloom.serve.answers import JsonAnswer
 from charloom.serve.body import asked_for
 from charloom.serve.limits import Limits

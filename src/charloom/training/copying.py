@@ -4,9 +4,9 @@ from pathlib import Path
 
 from charloom.data.corpus import Parts
 from charloom.data.splits import Lines
+from charloom.inference.memorization import copied_lines, novelty
+from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
-from charloom.runtime.language_model import Model
-from charloom.runtime.novelty import copied_lines, novelty
 from charloom.training.records import NoveltyRecord
 
 _LENGTH = 5_000  # characters

@@ -120,7 +120,7 @@ class EventRecord:
 
 @dataclass(frozen=True)
 class NoveltyRecord:
-    """How much of what the model writes stands in the training text; see ``charloom.runtime.novelty``.
+    """How much of what the model writes stands in the training text; see ``charloom.inference.memorization``.
 
     Attributes:
         characters: That it wrote to be looked at.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
-from charloom.runtime.ending import Ender
-from charloom.runtime.engine import Cursor, Drawn, Engine, State
-from charloom.runtime.options import DEFAULT_LENGTH, UNKNOWN, Ending, Sampling, check_length, check_samples
-from charloom.runtime.sampling import allowed_bias, sample_seeds
+from charloom.inference.engines.base import Cursor, Drawn, Engine, State
+from charloom.inference.generation_options import DEFAULT_LENGTH, UNKNOWN, Ending, Sampling, check_length, check_samples
+from charloom.inference.sampling import allowed_bias, sample_seeds
+from charloom.inference.stop_conditions import Ender
 
 _FIRST = 16  # characters drawn before the first piece: short enough to look like writing
 _BLOCK = 256  # characters of a prompt read at once: bounds the memory that a long one takes

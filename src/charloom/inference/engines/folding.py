@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError
+from charloom.inference.engines.int8_reference import Int8Product
 from charloom.model.architecture import Architecture
 from charloom.model.quantization import Quantized, quantize
-from charloom.runtime.numpy_maths import Int8Product
 
 Floats = NDArray[np.float32]
 Matrix = Floats | Quantized

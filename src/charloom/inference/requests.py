@@ -6,8 +6,8 @@ from typing import Any, TypedDict
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
-from charloom.runtime.generation import Request, random_seed
-from charloom.runtime.options import PRECISIONS, Ending, Sampling
+from charloom.inference.generation import Request, random_seed
+from charloom.inference.generation_options import PRECISIONS, Ending, Sampling
 
 
 class WritingOptions(TypedDict, total=False):

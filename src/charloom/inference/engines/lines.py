@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.runtime.engine import Cursor, Drawn, Engine, State, Trace
-from charloom.runtime.options import Sampling
+from charloom.inference.engines.base import Cursor, Drawn, Engine, State, Trace
+from charloom.inference.generation_options import Sampling
 
 _AHEAD = 16  # characters drawn before it is seen whether a line ended
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
-from charloom.runtime.engine import Cursor, Engine, State
-from charloom.runtime.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
-from charloom.runtime.options import check_samples
-from charloom.runtime.sampling import allowed_bias, sample_seeds
+from charloom.inference.engines.base import Cursor, Engine, State
+from charloom.inference.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
+from charloom.inference.generation_options import check_samples
+from charloom.inference.sampling import allowed_bias, sample_seeds
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import SettingsError
+from charloom.inference.engines.folding import fold
+from charloom.inference.generation_options import Sampling
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.native import engine as compiled
 from charloom.native import missing
-from charloom.runtime.folding import fold
-from charloom.runtime.options import Sampling
 
 State = NDArray[np.float32]
 """All that is carried: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
@@ -204,10 +204,10 @@ def make_engine(model: SavedModel, precision: str = "float32", threads: int | No
     """
     network = fold(model.architecture, model.weights, precision)
     if engine_name() == "native":
-        from charloom.runtime.native_engine import NativeEngine
+        from charloom.inference.engines.native import NativeEngine
 
         return NativeEngine(model.architecture, network, threads)
-    from charloom.runtime.numpy_engine import NumpyEngine
+    from charloom.inference.engines.numpy import NumpyEngine
 
     return NumpyEngine(model.architecture, network)
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
-from charloom.runtime.numpy_maths import power_of_two
-from charloom.runtime.options import Sampling, check_seed
+from charloom.inference.engines.int8_reference import power_of_two
+from charloom.inference.generation_options import Sampling, check_seed
 
 Logits = NDArray[np.float32]
 Weights = NDArray[np.uint64]

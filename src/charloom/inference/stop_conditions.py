@@ -1,6 +1,6 @@
 """Where a text ends before its length is reached: at a stop string, or after some lines."""
 
-from charloom.runtime.options import Ending
+from charloom.inference.generation_options import Ending
 
 
 class Ender:

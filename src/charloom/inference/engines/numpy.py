@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.inference.engines import int8_reference as numpy_maths
+from charloom.inference.engines.base import Cursor, Drawn, State, Trace, zero_state
+from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, Matrix
+from charloom.inference.generation_options import Sampling
+from charloom.inference.log_probs import log_probs_of
+from charloom.inference.sampling import draw, random_words
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
-from charloom.runtime import numpy_maths
-from charloom.runtime.engine import Cursor, Drawn, State, Trace, zero_state
-from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
-from charloom.runtime.log_probs import log_probs_of
-from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import draw, random_words
 
 Floats = NDArray[np.float32]
 Product = Callable[[Floats], Floats]

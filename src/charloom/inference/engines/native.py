@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.inference.engines.base import Cursor, Drawn, State, Trace, zero_state
+from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, Matrix
+from charloom.inference.generation_options import Sampling
+from charloom.inference.sampling import inverse_temperature
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
 from charloom.native import _engine, chosen_isa
-from charloom.runtime.engine import Cursor, Drawn, State, Trace, zero_state
-from charloom.runtime.folding import FoldedLayer, FoldedNetwork, Matrix
-from charloom.runtime.options import Sampling
-from charloom.runtime.sampling import inverse_temperature
 
 _STREAMS_A_THREAD = 8  # with fewer, starting a thread costs more than it gains
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
-from charloom.runtime.engine import Engine, Trace
-from charloom.runtime.log_probs import log_softmax
-from charloom.runtime.options import check_whole
+from charloom.inference.engines.base import Engine, Trace
+from charloom.inference.generation_options import check_whole
+from charloom.inference.log_probs import log_softmax
 
 _BLOCK = 512  # characters whose trace is held at once
 GATE_NAMES = {"gru": ("reset", "update", "candidate"), "lstm": ("input", "forget", "candidate", "output")}

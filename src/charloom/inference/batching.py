@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
-from charloom.runtime.ending import Ender
-from charloom.runtime.engine import Cursor, Engine
-from charloom.runtime.generation import Writer, cursor_behind
-from charloom.runtime.log_probs import log_softmax
-from charloom.runtime.options import Ending, Sampling, check_length, check_seed
-from charloom.runtime.prefixes import Behind, PrefixCache
-from charloom.runtime.sampling import allowed_bias
+from charloom.inference.engines.base import Cursor, Engine
+from charloom.inference.generation import Writer, cursor_behind
+from charloom.inference.generation_options import Ending, Sampling, check_length, check_seed
+from charloom.inference.log_probs import log_softmax
+from charloom.inference.prefix_cache import Behind, PrefixCache
+from charloom.inference.sampling import allowed_bias
+from charloom.inference.stop_conditions import Ender
 
 _STEP = 1024  # characters drawn in a step, of all texts together: some milliseconds
 _BLOCK = 256  # characters of prompts read in a step, of all texts together

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.runtime.engine import State
+from charloom.inference.engines.base import State
 
 
 @dataclass(frozen=True)

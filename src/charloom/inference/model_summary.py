@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from charloom.inference.generation_options import DEFAULT_TEMPERATURE
+from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
-from charloom.runtime.language_model import Model
-from charloom.runtime.options import DEFAULT_TEMPERATURE
 
 SAMPLE_LENGTH = 400
 """Characters of a sample, the prompt not counted."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
-from charloom.runtime.engine import Engine
-from charloom.runtime.log_probs import in_bits, log_probs_of
+from charloom.inference.engines.base import Engine
+from charloom.inference.log_probs import in_bits, log_probs_of
 
 _LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once

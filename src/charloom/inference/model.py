@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
+from charloom.inference.activations import Activations, Guesses, activations, top_guesses
+from charloom.inference.engines.base import Engine, make_engine
+from charloom.inference.engines.lines import LineEngine
+from charloom.inference.generation import Piece, Request, generate
+from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
+from charloom.inference.requests import WritingOptions, make_request
+from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.file.run_folder import find_model
-from charloom.runtime.engine import Engine, make_engine
-from charloom.runtime.generation import Piece, Request, generate
-from charloom.runtime.inspection import Activations, Guesses, activations, top_guesses
-from charloom.runtime.line_engine import LineEngine
-from charloom.runtime.options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
-from charloom.runtime.requests import WritingOptions, make_request
-from charloom.runtime.scoring import Score, score, score_many, surprisal_blocks
 
 
 class Model:
@@ -135,7 +135,7 @@ class Model:
         return (piece.text for piece in self.pieces(request, precision))
 
     def pieces(self, request: Request, precision: str = "auto") -> Iterator[Piece]:
-        """Yield the pieces of several samples; see ``charloom.runtime.generation``.
+        """Yield the pieces of several samples; see ``charloom.inference.generation``.
 
         Args:
             request: What to write.

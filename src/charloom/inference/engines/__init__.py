@@ -1,0 +1,1 @@
+"""Engines: the implementations that run a trained model."""

@@ -1,1 +1,0 @@
-"""Weights to text: engines, sampling, generation and scoring. Nothing here needs torch."""
