@@ -26,7 +26,7 @@ import charloom
 from charloom.inference.engines.folding import fold
 from charloom.inference.engines.numpy import NumpyEngine
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from charloom.training.device import choose_device
 from charloom.training.streams import make_batches
 from machine import processor

@@ -18,7 +18,7 @@ import torch
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.model.file.model_file import SavedModel, SavedTraining, _digests, save_model
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from charloom.training import loop
 from charloom.training.device import choose_device, kept_memory
 from charloom.training.loop import Updates

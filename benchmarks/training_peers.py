@@ -109,7 +109,7 @@ def jax_peer(case):
 def charloom_peer(precision, engine=True, device="cpu"):
     def make(case):
         from charloom.model.initializers import initial_weights
-        from charloom.plan.recipes import RECIPES
+        from charloom.planning.recipes import RECIPES
         from charloom.training import network as networks
         from charloom.training.device import choose_device
         from charloom.training.loop import train_steps

@@ -16,13 +16,13 @@ import numpy as np
 import optuna
 
 import charloom
-from charloom.plan.cost import step_operations
-from charloom.plan.recipes import RECIPES
-from charloom.plan.search_space import axes_around, near, settings_at, start
+from charloom.planning.cost import step_operations
+from charloom.planning.recipes import RECIPES
 from charloom.training.preparation import prepare
 from charloom.training.proposals import distributions
 from charloom.training.records import EvaluationRecord
 from charloom.training.run import run_training
+from charloom.tuning.search_space import axes_around, near, settings_at, start
 from machine import processor
 
 NOMINAL = 5e10  # operations a second

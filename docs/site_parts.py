@@ -14,9 +14,9 @@ from docutils.statemachine import StringList
 
 import charloom
 from charloom.cli.main import COMMANDS, group
-from charloom.plan.auto import MOST_PASSES, NOMINAL_SPEED, Task, passes, suit
-from charloom.plan.recipes import PLANNED, RECIPES
-from charloom.plan.settings import Settings, setting_fields
+from charloom.planning.heuristics import MOST_PASSES, NOMINAL_SPEED, Task, passes, suit
+from charloom.planning.recipes import PLANNED, RECIPES
+from charloom.planning.settings import Settings, setting_fields
 
 README = Path(__file__).parents[1] / "README.md"
 MOST = 7  # whole bits: a character that costs more has the same colour

@@ -31,8 +31,8 @@ from charloom.data.corpus import Split
 from charloom.errors import CorpusError
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import load_recipe
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import load_recipe
+from charloom.planning.settings import Settings
 from charloom.training.device import flushed_denormals, kept_memory
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork, NetworkState, detached

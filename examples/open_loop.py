@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from charloom import CharloomError, Corpus
 from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import Recipe, load_recipe, parse_assignments
+from charloom.planning.recipes import Recipe, load_recipe, parse_assignments
 from charloom.training.device import Device, choose_device, flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached
 from charloom.training.optimizer import make_optimizer, set_step

@@ -3,7 +3,7 @@
 import pytest
 
 from charloom.model.file.model_file import save_model
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from conftest import tiny_saved
 from hub_stub import TOKEN, HubStub, serving
 

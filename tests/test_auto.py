@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.plan.auto import MOST_PASSES, Task, enough, held_out, passes, suit
-from charloom.plan.cost import memory_bytes, step_operations
-from charloom.plan.expectation import expected_bits
-from charloom.plan.planner import steps_per_epoch
-from charloom.plan.settings import Settings
+from charloom.planning.cost import memory_bytes, step_operations
+from charloom.planning.expected_loss import expected_bits
+from charloom.planning.heuristics import MOST_PASSES, Task, enough, held_out, passes, suit
+from charloom.planning.schedule import steps_per_epoch
+from charloom.planning.settings import Settings
 
 TASKS = st.builds(Task, characters=st.integers(40, 10**8), alphabet=st.integers(1, 20_000), speed=st.floats(1e9, 1e14))
 MINUTES = st.floats(0.1, 1000)

@@ -189,7 +189,7 @@ def test_help_is_there_at_once(cli, command):
 
 
 def test_help_of_train_lists_every_setting(cli):
-    from charloom.plan.settings import setting_fields
+    from charloom.planning.settings import setting_fields
 
     out = cli("train", "--help").out
     assert all(item.name in out for item in setting_fields()) and "tutorial-gru" in out

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from charloom.cli.main import COMMANDS, group
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from test_docs import ROOT, desk, run_command, run_python, shortened  # noqa: F401  desk is a fixture
 
 PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")

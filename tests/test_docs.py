@@ -20,7 +20,7 @@ from charloom.model.file import safetensors_header
 from charloom.model.file.model_file import save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.model.file.tensor_schema import STORED_AS
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from conftest import tiny_architecture, tiny_saved
 from test_house import MODULES, SOURCE, name
 

@@ -11,7 +11,7 @@ import torch
 
 import charloom
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from charloom.training.device import choose_device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork

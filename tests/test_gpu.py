@@ -9,9 +9,9 @@ import torch
 import charloom
 from charloom.data.corpus import Corpus
 from charloom.model.initializers import initial_weights
-from charloom.plan.cost import step_operations
-from charloom.plan.recipes import RECIPES
-from charloom.plan.settings import Settings
+from charloom.planning.cost import step_operations
+from charloom.planning.recipes import RECIPES
+from charloom.planning.settings import Settings
 from charloom.training import preparation
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate

@@ -15,7 +15,7 @@ from charloom.interop import hub
 from charloom.interop.hub_package import pack
 from charloom.model.file.model_file import load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
-from charloom.plan.recipes import load_recipe
+from charloom.planning.recipes import load_recipe
 from conftest import tiny_saved
 from hub_stand_in import FACTS
 from hub_stub import TOKEN, HubStub, serving

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import RECIPES
+from charloom.planning.settings import Settings
 from charloom.training.device import choose_device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork

@@ -16,8 +16,8 @@ from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import RECIPES
+from charloom.planning.settings import Settings
 from charloom.training.evaluation import evaluate
 from charloom.training.network import CharNetwork
 from charloom.training.streams import Position, make_batches

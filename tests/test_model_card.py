@@ -14,7 +14,7 @@ from charloom.inference.model_summary import Sample, write_samples
 from charloom.interop.model_card import check_license, model_card, recipe_of
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from conftest import tiny_architecture, tiny_saved
 from hub_stand_in import FACTS
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from charloom.model.initializers import initial_weights
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from charloom.training.device import choose_device
 from charloom.training.loop import train_steps
 from charloom.training.muon import orthogonal

@@ -7,7 +7,7 @@ import torch
 from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from charloom.training.network import CharNetwork, detached
 from charloom.training.recurrence import gru_window
 from conftest import tiny_architecture, tiny_weights

@@ -3,9 +3,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.plan.planner import check_window, make_plan, steps_in_time, steps_per_epoch
-from charloom.plan.recipes import RECIPES
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import RECIPES
+from charloom.planning.schedule import check_window, make_plan, steps_in_time, steps_per_epoch
+from charloom.planning.settings import Settings
 
 
 def test_the_tutorials_epoch_has_172_batches():

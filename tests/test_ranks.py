@@ -13,8 +13,8 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.plan.recipes import RECIPES
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import RECIPES
+from charloom.planning.settings import Settings
 from charloom.training.agreement import check_beginning
 from charloom.training.device import choose_device
 from charloom.training.distributed import joined

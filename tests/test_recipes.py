@@ -1,7 +1,7 @@
 import pytest
 
 from charloom.errors import SettingsError
-from charloom.plan.recipes import RECIPES, load_recipe, write_recipe
+from charloom.planning.recipes import RECIPES, load_recipe, write_recipe
 
 
 @pytest.mark.parametrize(("name", "cell", "parameters"), [

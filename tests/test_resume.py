@@ -14,7 +14,7 @@ from charloom.data.corpus import Corpus
 from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
 from charloom.model.file.model_file import load_checkpoint, load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
-from charloom.plan.recipes import RECIPES, Recipe
+from charloom.planning.recipes import RECIPES, Recipe
 from charloom.training import loop, run_files, trainer
 from charloom.training.checkpoint import checkpoint_bytes, remove_old_checkpoints
 from charloom.training.records import CheckpointRecord, EventRecord, SampleRecord, StepRecord

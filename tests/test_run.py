@@ -13,7 +13,7 @@ from charloom.data.corpus import Corpus
 from charloom.errors import CorpusError, RunError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_steps
-from charloom.plan.recipes import RECIPES, load_recipe
+from charloom.planning.recipes import RECIPES, load_recipe
 from charloom.training import preparation
 from charloom.training.records import (
     CheckpointRecord,

@@ -4,7 +4,7 @@ from dataclasses import fields
 import pytest
 
 from charloom.errors import SettingsError
-from charloom.plan.settings import Settings, describe_setting, parse_value, setting_fields
+from charloom.planning.settings import Settings, describe_setting, parse_value, setting_fields
 
 
 def test_every_setting_says_what_it_means_and_what_it_accepts():

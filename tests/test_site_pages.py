@@ -11,8 +11,8 @@ import pytest
 
 import charloom
 from charloom.cli.main import COMMANDS
-from charloom.plan.recipes import RECIPES, load_recipe
-from charloom.plan.settings import parse_value
+from charloom.planning.recipes import RECIPES, load_recipe
+from charloom.planning.settings import parse_value
 from test_docs import README, ROOT, blocks, desk, run_command, run_python, shortened  # noqa: F401  desk is a fixture
 
 DOCS = ROOT / "docs"

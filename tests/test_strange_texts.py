@@ -16,7 +16,7 @@ from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, CorpusError, SettingsError, UnknownCharacterError
-from charloom.plan.recipes import RECIPES
+from charloom.planning.recipes import RECIPES
 from promises import counts
 
 PROSE = "It was a dark and stormy night; the rain fell in torrents.\n" * 5

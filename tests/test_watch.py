@@ -5,7 +5,7 @@ import pytest
 
 from charloom.data.corpus import Corpus
 from charloom.errors import RunError
-from charloom.plan.recipes import RECIPES, Recipe
+from charloom.planning.recipes import RECIPES, Recipe
 from charloom.training.history import History
 from charloom.training.records import EvaluationRecord, EventRecord, FinishRecord, StepRecord
 from charloom.training.resume import open_run, resume_training

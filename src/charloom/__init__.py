@@ -6,7 +6,7 @@
 
 A text becomes numbers (``charloom.data``), a model is an architecture with weights in one file
 (``charloom.model``), which writes and judges text without PyTorch (``charloom.inference``). Choices are recipes
-(``charloom.plan``), and training turns numbers into weights (``charloom.training``).
+(``charloom.planning``), and training turns numbers into weights (``charloom.training``).
 
 Importing this package costs nothing: every name is loaded when it is first used.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from charloom.inference.model import Model
     from charloom.inference.scoring import Score
     from charloom.model.architecture import Architecture
-    from charloom.plan.recipes import Recipe
-    from charloom.plan.settings import Settings
+    from charloom.planning.recipes import Recipe
+    from charloom.planning.settings import Settings
     from charloom.training.records import Record
 
 _HOME = {
@@ -37,10 +37,10 @@ _HOME = {
     "Corpus": "charloom.data.corpus",
     "InputError": "charloom.errors",
     "Model": "charloom.inference.model",
-    "Recipe": "charloom.plan.recipes",
+    "Recipe": "charloom.planning.recipes",
     "Sampling": "charloom.inference.generation_options",
     "Score": "charloom.inference.scoring",
-    "Settings": "charloom.plan.settings",
+    "Settings": "charloom.planning.settings",
     "TextFormat": "charloom.data.text_format",
     "Vocabulary": "charloom.data.vocabulary.characters",
 }
@@ -109,7 +109,7 @@ def train(
     from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
     from charloom.data.corpus import Corpus
-    from charloom.plan.recipes import Recipe, load_recipe
+    from charloom.planning.recipes import Recipe, load_recipe
 
     require_torch()
     from charloom.training.run import run_training
@@ -153,7 +153,7 @@ def resume(
     from charloom._util.extras import require_torch
     from charloom.cli.console import say_all
     from charloom.data.corpus import Corpus
-    from charloom.plan.settings import check_lengths
+    from charloom.planning.settings import check_lengths
 
     check_lengths(more)
     require_torch()

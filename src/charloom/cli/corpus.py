@@ -39,9 +39,9 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
     from charloom.data.splits import Lines
-    from charloom.plan.auto import Task, suit
-    from charloom.plan.planner import steps_per_epoch
-    from charloom.plan.recipes import RECIPES
+    from charloom.planning.heuristics import Task, suit
+    from charloom.planning.recipes import RECIPES
+    from charloom.planning.schedule import steps_per_epoch
 
     vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
     found = {

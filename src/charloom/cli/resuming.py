@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from charloom.cli.console import say_all
 from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line
 from charloom.errors import SettingsError
-from charloom.plan.settings import LENGTHS, check_lengths
+from charloom.planning.settings import LENGTHS, check_lengths
 
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.model.file.model_file import SavedModel
-    from charloom.plan.recipes import Recipe
+    from charloom.planning.recipes import Recipe
     from charloom.training.ranks import Ranks
     from charloom.training.records import Record
 
@@ -30,8 +30,8 @@ class _TrainCommand(click.Command):
     """A command whose help ends with every setting, taken from where the settings are declared."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from charloom.plan.recipes import RECIPES
-        from charloom.plan.settings import describe_setting, setting_fields
+        from charloom.planning.recipes import RECIPES
+        from charloom.planning.settings import describe_setting, setting_fields
 
         with formatter.section("Recipes"):
             formatter.write_dl([(recipe.name, recipe.about) for recipe in RECIPES.values()])
@@ -157,8 +157,8 @@ def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, floa
     Raises:
         SettingsError: If a setting is unknown, out of range, or given twice.
     """
-    from charloom.plan.recipes import load_recipe, parse_assignments
-    from charloom.plan.settings import check_lengths
+    from charloom.planning.recipes import load_recipe, parse_assignments
+    from charloom.planning.settings import check_lengths
 
     recipe = load_recipe(name)
     values: dict[str, Any] = parse_assignments(assignments)
@@ -212,7 +212,7 @@ def show_training(
 def _print_plan(
     corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
 ) -> None:
-    from charloom.plan.cost import memory_bytes
+    from charloom.planning.cost import memory_bytes
     from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
-    from charloom.plan.recipes import Recipe
+    from charloom.planning.recipes import Recipe
     from charloom.training.tuning_folder import TuningFolder
     from charloom.training.tuning_records import Trial
 
@@ -119,8 +119,8 @@ def _chosen(assignments: tuple[str, ...], seed: int | None) -> dict[str, Any]:
     Raises:
         SettingsError: If one says how long to train.
     """
-    from charloom.plan.recipes import parse_assignments
-    from charloom.plan.settings import LENGTHS, parse_value
+    from charloom.planning.recipes import parse_assignments
+    from charloom.planning.settings import LENGTHS, parse_value
 
     chosen = {name: parse_value(name, value) for name, value in parse_assignments(assignments).items()}
     for name in LENGTHS:

@@ -13,8 +13,8 @@ from charloom.inference.generation_options import DEFAULT_TEMPERATURE
 from charloom.inference.model_summary import Sample, facts_in_words
 from charloom.model.file.metadata_schema import bits_per_char
 from charloom.model.file.model_file import SavedModel
-from charloom.plan.recipes import write_recipe
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import write_recipe
+from charloom.planning.settings import Settings
 
 _LICENSE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?")
 _MARKS = re.compile(r"([\\`*_\[\]<>|~&$:@]|(?<=www)\.)", re.IGNORECASE)

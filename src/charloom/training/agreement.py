@@ -10,7 +10,7 @@ from charloom._version import __version__
 from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
-from charloom.plan.recipes import Recipe
+from charloom.planning.recipes import Recipe
 from charloom.training.ranks import Ranks
 
 

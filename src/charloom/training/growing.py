@@ -12,8 +12,8 @@ from charloom.data.vocabulary.characters import Vocabulary, preview
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
-from charloom.plan.recipes import Recipe
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import Recipe
+from charloom.planning.settings import Settings
 
 SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
 """Settings that a model which is taken up decides."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Parameter
 
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from charloom.training.device import Device, flushed_denormals, kept_memory
 from charloom.training.network import CharNetwork, NetworkState, detached, finite_state
 from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step

@@ -3,7 +3,7 @@
 from typing import Any
 
 from charloom._version import __version__
-from charloom.plan.planner import Plan
+from charloom.planning.schedule import Plan
 from charloom.training.history import History
 from charloom.training.preparation import Preparation
 

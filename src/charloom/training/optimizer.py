@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 from charloom.training.muon import Muon
 from charloom.training.network import CharNetwork
 from charloom.training.ranks import ALONE, Ranks

@@ -17,11 +17,18 @@ from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import Weights, initial_weights
-from charloom.plan.auto import Task, enough, held_out, reference, suit
-from charloom.plan.expectation import expected_bits
-from charloom.plan.planner import Plan, check_window, evaluations_in_time, make_plan, steps_in_time, steps_per_epoch
-from charloom.plan.recipes import PLANNED, Recipe
-from charloom.plan.settings import Settings
+from charloom.planning.expected_loss import expected_bits
+from charloom.planning.heuristics import Task, enough, held_out, reference, suit
+from charloom.planning.recipes import PLANNED, Recipe
+from charloom.planning.schedule import (
+    Plan,
+    check_window,
+    evaluations_in_time,
+    make_plan,
+    steps_in_time,
+    steps_per_epoch,
+)
+from charloom.planning.settings import Settings
 from charloom.training.agreement import check_beginning
 from charloom.training.device import Device, choose_device
 from charloom.training.evaluation import evaluate

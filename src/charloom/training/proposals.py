@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charloom.plan.search_space import Axis, Place, near
 from charloom.training.tuning_folder import Ledger
 from charloom.training.tuning_records import Trial, TuningTask, outcome
+from charloom.tuning.search_space import Axis, Place, near
 
 if TYPE_CHECKING:
     import optuna

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from charloom.data.baselines import Baselines
 from charloom.model.architecture import Architecture
-from charloom.plan.planner import Plan
+from charloom.planning.schedule import Plan
 
 
 @dataclass(frozen=True)

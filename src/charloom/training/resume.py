@@ -12,9 +12,9 @@ from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel, SavedTraining
-from charloom.plan.planner import Plan, steps_in_time
-from charloom.plan.recipes import Recipe
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import Recipe
+from charloom.planning.schedule import Plan, steps_in_time
+from charloom.planning.settings import Settings
 from charloom.training.agreement import check_agreed
 from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.growing import grown_rows

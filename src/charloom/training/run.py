@@ -8,7 +8,7 @@ from pathlib import Path
 from charloom.data.corpus import Corpus
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import new_run_folder
-from charloom.plan.recipes import Recipe
+from charloom.planning.recipes import Recipe
 from charloom.training.checkpoint import checkpoint_bytes
 from charloom.training.preparation import first_evaluation, prepare, resolve_plan
 from charloom.training.ranks import ALONE, Ranks

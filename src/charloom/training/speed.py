@@ -8,8 +8,8 @@ import numpy as np
 from charloom.data.index.index import Ids
 from charloom.data.splits import LineIds
 from charloom.model.initializers import initial_weights
-from charloom.plan.cost import step_operations
-from charloom.plan.settings import Settings
+from charloom.planning.cost import step_operations
+from charloom.planning.settings import Settings
 from charloom.training.device import Device
 from charloom.training.loop import train_steps
 from charloom.training.network import CharNetwork

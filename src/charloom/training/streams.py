@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from charloom.data.index.index import Ids
 from charloom.data.splits import LineIds
-from charloom.plan.planner import steps_per_epoch, windows_per_group
-from charloom.plan.settings import Settings
+from charloom.planning.schedule import steps_per_epoch, windows_per_group
+from charloom.planning.settings import Settings
 from charloom.training.ranks import ALONE, Ranks
 
 

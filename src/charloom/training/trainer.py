@@ -16,8 +16,8 @@ from charloom.errors import NonFiniteError
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel, SavedTraining
 from charloom.model.file.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
-from charloom.plan.planner import Plan
-from charloom.plan.recipes import write_recipe
+from charloom.planning.recipes import write_recipe
+from charloom.planning.schedule import Plan
 from charloom.training.checkpoint import shared_checkpoint
 from charloom.training.copying import copying
 from charloom.training.device import kept_memory

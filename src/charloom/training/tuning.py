@@ -9,7 +9,7 @@ import numpy as np
 
 from charloom.data.corpus import Corpus
 from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
-from charloom.plan.recipes import Recipe
+from charloom.planning.recipes import Recipe
 from charloom.training.proposals import next_trial
 from charloom.training.records import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
 from charloom.training.run import run_training

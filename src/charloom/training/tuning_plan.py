@@ -6,11 +6,11 @@ from typing import Any
 
 from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
-from charloom.plan.recipes import PLANNED, Recipe
-from charloom.plan.search_space import axes_around
-from charloom.plan.settings import Settings
+from charloom.planning.recipes import PLANNED, Recipe
+from charloom.planning.settings import Settings
 from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare
 from charloom.training.tuning_records import TuningTask
+from charloom.tuning.search_space import axes_around
 
 _TRAININGS = 12  # in the time there is, where nothing else says how long one takes: ten to search, two to check
 _NEVER_BY_STEPS = 10**12  # a checkpoint at the end and one a minute is enough

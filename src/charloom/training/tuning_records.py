@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from charloom.plan.search_space import Axis, Place, settings_at
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
+from charloom.tuning.search_space import Axis, Place, settings_at
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 

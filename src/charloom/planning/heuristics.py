@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.plan.cost import step_operations
-from charloom.plan.settings import Settings
+from charloom.planning.cost import step_operations
+from charloom.planning.settings import Settings
 
 NOMINAL_SPEED = 1e11  # operations a second: two cores of a laptop; where nothing is measured
 

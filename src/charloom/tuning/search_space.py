@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 
 Place = dict[str, float]
 """Where a trial stands: for every axis by its name a number, or which of its values."""

@@ -1,7 +1,7 @@
 """What a training costs: arithmetic operations and memory, counted from its settings."""
 
 from charloom.model.architecture import GATES
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 
 _PASSES = 3  # forwards once, and backwards once for the inputs and once for the weights
 _ORTHOGONAL = 30  # operations, times H^3, that make one gate's matrix orthogonal: five rounds of three products

@@ -9,7 +9,7 @@ from typing import Any
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
-from charloom.plan.settings import Settings, describe_setting, setting_fields
+from charloom.planning.settings import Settings, describe_setting, setting_fields
 
 _TUTORIAL = Settings(
     cell="gru",

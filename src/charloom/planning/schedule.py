@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.plan.settings import Settings
+from charloom.planning.settings import Settings
 
 _EVALUATIONS = 12  # in a run whose settings do not say
 _FEWEST_EVALUATIONS = 3  # however long one takes
