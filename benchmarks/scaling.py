@@ -23,11 +23,11 @@ import torch
 
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.device import choose_device
-from charloom.training.loop import train_steps
-from charloom.training.network import CharNetwork
-from charloom.training.ranks import Ranks
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import train_steps
+from charloom.training.batches.batches import make_batches
+from charloom.training.distributed.process_group import Ranks
 from machine import processor
 
 ALPHABET = 65
@@ -44,7 +44,7 @@ CASES = {  # settings beside those of auto, and steps
 FLOATS = (300_000, 625_000, 1_200_000, 4_000_000)
 ADDING_UP = """
 import statistics, sys, time, torch
-from charloom.training.distributed import joined
+from charloom.training.distributed.torchrun import joined
 with joined() as ranks:
     for floats in map(int, sys.argv[1:]):
         numbers, seconds = torch.ones(floats), []

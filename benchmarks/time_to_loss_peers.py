@@ -39,7 +39,7 @@ class Clock:
 def charloom_default(seconds, seed):
     """`charloom train shakespeare --minutes ...`; here the time of evaluations is counted, too."""
     import charloom
-    from charloom.training.records import EvaluationRecord
+    from charloom.training.events import EvaluationRecord
 
     records = []
     with tempfile.TemporaryDirectory() as folder:

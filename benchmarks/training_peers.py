@@ -110,11 +110,11 @@ def charloom_peer(precision, engine=True, device="cpu"):
     def make(case):
         from charloom.model.initializers import initial_weights
         from charloom.planning.recipes import RECIPES
-        from charloom.training import network as networks
-        from charloom.training.device import choose_device
-        from charloom.training.loop import train_steps
-        from charloom.training.resident import resident
-        from charloom.training.streams import make_batches
+        from charloom.training.backends import network as networks
+        from charloom.training.backends.device import choose_device
+        from charloom.training.backends.updates import train_steps
+        from charloom.training.batches.batches import make_batches
+        from charloom.training.batches.device_ids import resident
 
         if not engine:
             networks.can_train = lambda tensor: False

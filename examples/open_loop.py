@@ -20,10 +20,10 @@ from charloom import CharloomError, Corpus
 from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import Recipe, load_recipe, parse_assignments
-from charloom.training.device import Device, choose_device, flushed_denormals, kept_memory
-from charloom.training.network import CharNetwork, NetworkState, detached
-from charloom.training.optimizer import make_optimizer, set_step
-from charloom.training.streams import Batch, make_batches
+from charloom.training.backends.device import Device, choose_device, flushed_denormals, kept_memory
+from charloom.training.backends.network import CharNetwork, NetworkState, detached
+from charloom.training.batches.batches import Batch, make_batches
+from charloom.training.optim.optimizer import make_optimizer, set_step
 
 
 def train_step(

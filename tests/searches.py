@@ -8,7 +8,7 @@ from pathlib import Path
 from charloom.model.architecture import Architecture
 from charloom.planning.schedule import Plan
 from charloom.planning.settings import Settings
-from charloom.training.records import CheckpointRecord, EvaluationRecord, FinishRecord, NoveltyRecord, PlanRecord
+from charloom.training.events import CheckpointRecord, EvaluationRecord, FinishRecord, NoveltyRecord, PlanRecord
 from charloom.training.tuning import search
 from charloom.training.tuning_folder import new_tuning_folder
 from charloom.training.tuning_records import TuningTask

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from charloom.model import reference as cells
-from charloom.training.evaluation import evaluate
-from charloom.training.network import CharNetwork
+from charloom.training.backends.network import CharNetwork
+from charloom.training.evaluate import evaluate
 from conftest import tiny_architecture, tiny_weights
 
 

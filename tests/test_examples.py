@@ -12,10 +12,10 @@ import torch
 import charloom
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.device import choose_device
-from charloom.training.loop import train_steps
-from charloom.training.network import CharNetwork
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import train_steps
+from charloom.training.batches.batches import make_batches
 from test_docs import ROOT
 
 SIZES = {"hidden_size": 12, "embedding_size": 6, "seq_length": 20, "batch_size": 16}

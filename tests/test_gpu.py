@@ -12,13 +12,13 @@ from charloom.model.initializers import initial_weights
 from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training import preparation
-from charloom.training.device import Device, choose_device
-from charloom.training.evaluation import evaluate
-from charloom.training.loop import Updates
-from charloom.training.network import CharNetwork
-from charloom.training.resident import ResidentIds, resident
-from charloom.training.streams import make_batches
+from charloom.training import stages as preparation
+from charloom.training.backends.device import Device, choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import Updates
+from charloom.training.batches.batches import make_batches
+from charloom.training.batches.device_ids import ResidentIds, resident
+from charloom.training.evaluate import evaluate
 
 GPUS = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")),
@@ -62,10 +62,10 @@ def test_what_stays_where_it_is(monkeypatch, text):
     lines = Corpus(text, text_format=charloom.TextFormat(lines=True)).parts(0.0, 0.0).training
     kept = lines.ids(Corpus(text).vocabulary)
     assert resident(kept, "cuda") is kept
-    monkeypatch.setattr("charloom.training.resident._LARGEST", 399)
+    monkeypatch.setattr("charloom.training.batches.device_ids._LARGEST", 399)
     assert resident(ids, "cuda") is ids
-    monkeypatch.setattr("charloom.training.resident._LARGEST", 400)
-    monkeypatch.setattr("charloom.training.resident.ResidentIds", lambda ids, device: (len(ids), device))
+    monkeypatch.setattr("charloom.training.batches.device_ids._LARGEST", 400)
+    monkeypatch.setattr("charloom.training.batches.device_ids.ResidentIds", lambda ids, device: (len(ids), device))
     assert resident(ids, "cuda") == (100, "cuda")
 
 

@@ -11,11 +11,11 @@ import torch
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.device import choose_device
-from charloom.training.loop import train_steps
-from charloom.training.network import CharNetwork
-from charloom.training.optimizer import learning_rate_at, make_optimizer
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import train_steps
+from charloom.training.batches.batches import make_batches
+from charloom.training.optim.optimizer import learning_rate_at, make_optimizer
 
 SMALL = Settings(
     hidden_size=48, embedding_size=16, seq_length=20, batch_size=4, learning_rate=1e-2, warmup_steps=5, minutes=0,

@@ -18,9 +18,9 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.evaluation import evaluate
-from charloom.training.network import CharNetwork
-from charloom.training.streams import Position, make_batches
+from charloom.training.backends.network import CharNetwork
+from charloom.training.batches.batches import Position, make_batches
+from charloom.training.evaluate import evaluate
 
 LINES = TextFormat(lines=True)
 NAMES = [f"{a}{b}{c}" for a in ("an", "ber", "cor", "dor", "el") for b in ("", "a", "in", "ovar") for c in "aeiou"]
@@ -238,7 +238,7 @@ def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
 
 
 def test_batches_and_texts_that_do_not_go_together(tmp_path, corpus):
-    from charloom.training.preparation import prepare
+    from charloom.training.stages import prepare
 
     with pytest.raises(SettingsError, match="--lines"):
         prepare(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"}))

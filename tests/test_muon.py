@@ -8,13 +8,13 @@ import torch
 
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings
-from charloom.training.device import choose_device
-from charloom.training.loop import train_steps
-from charloom.training.muon import orthogonal
-from charloom.training.network import CharNetwork
-from charloom.training.optimizer import make_optimizer, set_step
-from charloom.training.ranks import Ranks
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import train_steps
+from charloom.training.batches.batches import make_batches
+from charloom.training.distributed.process_group import Ranks
+from charloom.training.optim.muon import orthogonal
+from charloom.training.optim.optimizer import make_optimizer, set_step
 
 SMALL = Settings(
     hidden_size=6, embedding_size=3, seq_length=5, batch_size=4, steps=50, minutes=0, learning_rate=0.01,

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from charloom import native
 from charloom.model.architecture import Architecture
-from charloom.training import compiled
-from charloom.training.native_loss import linear_cross_entropy
-from charloom.training.native_window import Recurrence
-from charloom.training.network import CharNetwork
+from charloom.training.backends import native_module as compiled
+from charloom.training.backends.native_loss import linear_cross_entropy
+from charloom.training.backends.native_window import Recurrence
+from charloom.training.backends.network import CharNetwork
 from conftest import tiny_weights
 
 pytestmark = pytest.mark.skipif(not compiled.can_train(torch.zeros(1)), reason=native.missing or "it cannot train")
@@ -213,7 +213,7 @@ def test_what_does_not_fit_together_is_refused():
 @pytest.mark.parametrize("known", [1, 2, 15, 16, 65, 5387])
 def test_the_loss_and_its_gradients_are_pytorchs(isa, known, monkeypatch):
     """The logits of 5,387 characters are made in several parts."""
-    monkeypatch.setattr("charloom.training.native_loss._BYTES_AT_ONCE", 100 * 5387 * 4)
+    monkeypatch.setattr("charloom.training.backends.native_loss._BYTES_AT_ONCE", 100 * 5387 * 4)
     generator = torch.Generator().manual_seed(known)
     rows = 250
     hidden, weight, bias = (
@@ -254,7 +254,7 @@ def test_a_network_trains_the_same_without_the_compiled_module(cell, dropout, kn
     results = []
     for there in (True, False):
         if not there:
-            monkeypatch.setattr("charloom.training.network.can_train", lambda tensor: False)
+            monkeypatch.setattr("charloom.training.backends.network.can_train", lambda tensor: False)
         network = CharNetwork(architecture, tiny_weights(architecture, spread=0.3), dropout).train()
         loss, state = network.loss(ids[:, :-1], ids[:, 1:], generator=torch.Generator().manual_seed(1))
         loss.backward()

@@ -8,8 +8,8 @@ from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.network import CharNetwork, detached
-from charloom.training.recurrence import gru_window
+from charloom.training.backends.gru_autograd import gru_window
+from charloom.training.backends.network import CharNetwork, detached
 from conftest import tiny_architecture, tiny_weights
 
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -154,7 +154,7 @@ def test_each_dropout_acts_where_its_name_says_and_keeps_the_mean():
 def test_dropconnect_drops_the_same_weights_through_a_window(cell, natively, monkeypatch):
     """It is the network whose ``weight_hh`` has the zeros; nothing is dropped outside training."""
     if not natively:
-        monkeypatch.setattr("charloom.training.network.can_train", lambda tensor: False)
+        monkeypatch.setattr("charloom.training.backends.network.can_train", lambda tensor: False)
     architecture = tiny_architecture(cell)
     weights = tiny_weights(architecture)
     network = CharNetwork(architecture, weights, dropconnect=0.25)

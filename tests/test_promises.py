@@ -17,7 +17,7 @@ from charloom.errors import ModelFileError
 from charloom.model.file.model_file import load_checkpoint, read_checkpoint
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.training.checkpoint import newest_checkpoint
-from charloom.training.records import EventRecord, StepRecord
+from charloom.training.events import EventRecord, StepRecord
 from charloom.training.run import run_training
 from promises import counts
 from test_resume import KINDS, Poison, corpus, recipe, remains, resume, train, whole  # noqa: F401
@@ -248,7 +248,7 @@ def test_numbers_that_are_none(corpus, tmp_path, promise, monkeypatch, count):  
     for i in range(count):
         where = ("loss", "gradient", "activation", "weight")[i % 4]
         value, at = random.choice([float("nan"), float("inf"), float("-inf")]), random.randint(2, 39)
-        monkeypatch.setattr("charloom.training.loop.Updates._update", real)
+        monkeypatch.setattr("charloom.training.backends.updates.Updates._update", real)
         poison = Poison(monkeypatch, [at], where, value)
         told = []
         for record in run_training(corpus, recipe(), str(tmp_path / f"{i}")):

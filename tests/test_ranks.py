@@ -15,15 +15,15 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.agreement import check_beginning
-from charloom.training.device import choose_device
-from charloom.training.distributed import joined
-from charloom.training.evaluation import EvaluationStopped, evaluate
-from charloom.training.loop import Updates
-from charloom.training.network import CharNetwork
-from charloom.training.preparation import prepare
-from charloom.training.ranks import ALONE, Ranks, started_together
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import Updates
+from charloom.training.batches.batches import make_batches
+from charloom.training.distributed.config_check import check_beginning
+from charloom.training.distributed.process_group import ALONE, Ranks, started_together
+from charloom.training.distributed.torchrun import joined
+from charloom.training.evaluate import EvaluationStopped, evaluate
+from charloom.training.stages import prepare
 
 SMALL = Settings(
     hidden_size=10,
@@ -192,7 +192,7 @@ def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text)
         return record.loss, all(np.array_equal(before[name], after[name]) for name in before)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charloom.training.loop.finite_state", lambda _: torch.tensor(True))
+        patch.setattr("charloom.training.backends.updates.finite_state", lambda _: torch.tensor(True))
         assert together(2, work) == [(None, True)] * 2
 
 
@@ -234,7 +234,7 @@ def refused(work):
             return str(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charloom.training.preparation._device", lambda *_: choose_device("cpu", "float32"))
+        patch.setattr("charloom.training.stages._device", lambda *_: choose_device("cpu", "float32"))
         return together(2, told)
 
 

@@ -15,9 +15,10 @@ from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
 from charloom.model.file.model_file import load_checkpoint, load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import RECIPES, Recipe
-from charloom.training import loop, run_files, trainer
+from charloom.training import run_files, trainer
+from charloom.training.backends import updates as loop
 from charloom.training.checkpoint import checkpoint_bytes, remove_old_checkpoints
-from charloom.training.records import CheckpointRecord, EventRecord, SampleRecord, StepRecord
+from charloom.training.events import CheckpointRecord, EventRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
 

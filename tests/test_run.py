@@ -14,8 +14,8 @@ from charloom.errors import CorpusError, RunError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_steps
 from charloom.planning.recipes import RECIPES, load_recipe
-from charloom.training import preparation
-from charloom.training.records import (
+from charloom.training import stages as preparation
+from charloom.training.events import (
     CheckpointRecord,
     EvaluationRecord,
     FinishRecord,

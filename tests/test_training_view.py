@@ -49,7 +49,7 @@ def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tm
 
 def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
     from charloom.cli.training_view import PatientConsole, _Forgiving, _Lines
-    from charloom.training.records import SampleRecord
+    from charloom.training.events import SampleRecord
 
     out = io.StringIO()
     view = _Forgiving(_Lines(PatientConsole(file=out, highlight=False, markup=False, emoji=False)))

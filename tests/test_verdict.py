@@ -2,7 +2,7 @@ import pytest
 
 from charloom.data.baselines import Baselines, baselines
 from charloom.report.verdict import verdict
-from charloom.training.records import EvaluationRecord
+from charloom.training.events import EvaluationRecord
 
 GUESSING = Baselines(uniform=4.17, unigram=3.35)
 

@@ -6,11 +6,11 @@ import pytest
 from charloom.data.corpus import Corpus
 from charloom.errors import RunError
 from charloom.planning.recipes import RECIPES, Recipe
+from charloom.training.early_stopping import reason_to_end, reason_to_slow_down
+from charloom.training.events import EvaluationRecord, EventRecord, FinishRecord, StepRecord
 from charloom.training.history import History
-from charloom.training.records import EvaluationRecord, EventRecord, FinishRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
-from charloom.training.watch import reason_to_end, reason_to_slow_down
 
 SMALL = {"hidden_size": 48, "embedding_size": 8, "seq_length": 16, "batch_size": 8, "sample_length": 0}
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from charloom.model.architecture import Architecture
     from charloom.planning.recipes import Recipe
     from charloom.planning.settings import Settings
-    from charloom.training.records import Record
+    from charloom.training.events import Record
 
 _HOME = {
     "Architecture": "charloom.model.architecture",
@@ -98,7 +98,7 @@ def train(
         init: A model to begin with, as ``load`` takes it; its sizes are kept, and characters are added.
         device: "auto", "cpu", "cuda" or "mps".
         progress: Whether to show on stderr how it goes.
-        watch: Called with every record of the training; see ``charloom.training.records``.
+        watch: Called with every record of the training; see ``charloom.training.events``.
         **settings: Any of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
 
     Raises:
@@ -169,7 +169,7 @@ def resume(
 def _watched(records: "Iterator[Record]", progress: bool, watch: "Callable[[Record], object] | None") -> "Model":
     """Show a training, and return its best model."""
     from charloom.cli.training_view import make_view
-    from charloom.training.records import FinishRecord
+    from charloom.training.events import FinishRecord
 
     folder = ""
     with make_view(quiet=not progress) as view:

@@ -19,7 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from charloom.cli.main import main
 from charloom.model.file.run_folder import checkpoint_steps
-from charloom.training import loop, run, run_files, trainer
+from charloom.training import run, run_files, trainer
+from charloom.training.backends import updates as loop
 from test_resume import remains
 
 PHASES = ("reading", "first step", "step", "evaluation", "sampling", "saving")

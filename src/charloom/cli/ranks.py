@@ -11,7 +11,7 @@ from charloom.cli.console import say_error
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:
-    from charloom.training.ranks import Ranks
+    from charloom.training.distributed.process_group import Ranks
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def several() -> Iterator[Ranks]:
     Raises:
         SystemExit: Where something went wrong in several of them and this one is not the one to say it, or has said it.
     """
-    from charloom.training.ranks import ALONE, started_together
+    from charloom.training.distributed.process_group import ALONE, started_together
 
     if not started_together():
         yield ALONE
@@ -29,7 +29,7 @@ def several() -> Iterator[Ranks]:
     from charloom._util.extras import require_torch
 
     require_torch()
-    from charloom.training.distributed import joined
+    from charloom.training.distributed.torchrun import joined
 
     with joined() as ranks:
         try:

@@ -16,8 +16,8 @@ from charloom.planning.settings import LENGTHS, check_lengths
 if TYPE_CHECKING:
     from charloom.cli.stopping import StopFlag
     from charloom.data.text_format import TextFormat
-    from charloom.training.ranks import Ranks
-    from charloom.training.records import Record
+    from charloom.training.distributed.process_group import Ranks
+    from charloom.training.events import Record
 
 _WITH_RESUME = (
     "resumed",

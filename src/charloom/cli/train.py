@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
     from charloom.model.file.model_file import SavedModel
     from charloom.planning.recipes import Recipe
-    from charloom.training.ranks import Ranks
-    from charloom.training.records import Record
+    from charloom.training.distributed.process_group import Ranks
+    from charloom.training.events import Record
 
 
 class _TrainCommand(click.Command):
@@ -194,7 +194,7 @@ def show_training(
     """
     from charloom.cli.stopping import Stopped, stop_flag
     from charloom.cli.training_view import make_view
-    from charloom.training.records import FinishRecord
+    from charloom.training.events import FinishRecord
 
     with make_view(quiet) as view, stop_flag() as flag:
         for record in start(flag):
@@ -213,7 +213,7 @@ def _print_plan(
     corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
 ) -> None:
     from charloom.planning.cost import memory_bytes
-    from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare, resolve_plan
+    from charloom.training.stages import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()
     ready = prepare(corpus, recipe, device, init, ranks=ranks)

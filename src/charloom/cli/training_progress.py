@@ -7,7 +7,7 @@ import time
 from charloom.cli.console import clock, percent
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
-from charloom.training.records import (
+from charloom.training.events import (
     EvaluationRecord,
     FinishRecord,
     NoveltyRecord,

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charloom.cli.training_progress import TrainingProgress
-from charloom.training.records import (
+from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
     FinishRecord,

@@ -6,7 +6,7 @@ from typing import Any
 
 from charloom._version import __version__
 from charloom.report.history import RunHistory, read_history
-from charloom.training.records import (
+from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
     FinishRecord,

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from charloom.data.baselines import Baselines
-from charloom.training.records import EvaluationRecord
-from charloom.training.watch import OVERFITTING
+from charloom.training.early_stopping import OVERFITTING
+from charloom.training.events import EvaluationRecord
 
 _NOTHING_LEFT = 0.05  # nats: less than one character in twenty is in doubt
 _UNDER_TRAINED = 0.1  # nats between held-out and training loss: a smaller gap leaves room to learn more

@@ -12,7 +12,7 @@ from typing import Any
 from charloom.report.contents import finite
 from charloom.report.page import page
 from charloom.report.progress import Progress
-from charloom.training.records import Record
+from charloom.training.events import Record
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"

@@ -7,7 +7,7 @@ from charloom._util.atomic_io import remove_parts
 from charloom.errors import ModelFileError, RunError
 from charloom.model.file.model_file import SUFFIX, SavedModel, SavedTraining, load_checkpoint
 from charloom.model.file.run_folder import CHECKPOINTS, checkpoint_path, checkpoint_steps
-from charloom.training.ranks import Ranks
+from charloom.training.distributed.process_group import Ranks
 
 _FLOATS = 3  # of each parameter: itself and the optimizer's two averages
 _BESIDE = 1 << 20  # bytes, for all else

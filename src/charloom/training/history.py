@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.training.records import EvaluationRecord, StepRecord
+from charloom.training.events import EvaluationRecord, StepRecord
 
 _COLD_STEPS = 10  # left out of the speed: the first steps allocate memory
 _COUNTS = ("sampled", "skipped", "rollbacks", "waited", "lowest", "ended", "watched")  # kept as they are

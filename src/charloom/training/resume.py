@@ -15,14 +15,14 @@ from charloom.model.file.model_file import SavedModel, SavedTraining
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
 from charloom.planning.settings import Settings
-from charloom.training.agreement import check_agreed
 from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
-from charloom.training.growing import grown_rows
-from charloom.training.preparation import Preparation, measure_step_seconds, prepare
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.records import Record
+from charloom.training.distributed.config_check import check_agreed
+from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.events import Record
 from charloom.training.run_files import files_of
+from charloom.training.stages import Preparation, measure_step_seconds, prepare
 from charloom.training.trainer import Trainer, never
+from charloom.training.vocabulary_extension import grown_rows
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def resume_training(
         corpus: The text it was trained on, or with ``new_text`` another.
         more: One of "minutes", "epochs" and "steps": so much more than was trained; None: to the end of its plan.
         new_text: Whether another text will do; characters that are new are learned besides those known.
-        device: See ``charloom.training.device.DEVICES``; but "auto" is where it was.
+        device: See ``charloom.training.backends.device.DEVICES``; but "auto" is where it was.
         stop: See ``charloom.training.run.run_training``.
         save_now: Likewise.
         ranks: The processes that train together; they need not be as many as before.

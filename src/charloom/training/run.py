@@ -10,10 +10,10 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import new_run_folder
 from charloom.planning.recipes import Recipe
 from charloom.training.checkpoint import checkpoint_bytes
-from charloom.training.preparation import first_evaluation, prepare, resolve_plan
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.records import Record
+from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.events import Record
 from charloom.training.run_files import files_of
+from charloom.training.stages import first_evaluation, prepare, resolve_plan
 from charloom.training.trainer import Trainer, never
 
 
@@ -33,7 +33,7 @@ def run_training(
         corpus: What to learn from.
         recipe: All choices.
         folder: The run folder, which must not exist; None for ``runs/<corpus name>``, then ``-2``, ``-3`` ...
-        device: See ``charloom.training.device.DEVICES``.
+        device: See ``charloom.training.backends.device.DEVICES``.
         stop: Asked after every step and often in between; once it returns true, all is saved and the training ends.
         save_now: Asked after every step; whenever it returns true, a checkpoint is saved.
         init: The model to begin with; None: a new one.

@@ -12,7 +12,7 @@ from charloom.errors import RunError, SaveError
 from charloom.model.file.model_file import SavedModel, SavedTraining, save_model
 from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
 from charloom.training.checkpoint import remove_old_checkpoints
-from charloom.training.ranks import Ranks
+from charloom.training.distributed.process_group import Ranks
 
 _RETRIES = 3
 _RETRY_SECONDS = 5.0  # before the first of them, twice that before the second

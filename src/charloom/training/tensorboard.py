@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.errors import require_extra
-from charloom.training.records import EvaluationRecord, FinishRecord, PlanRecord, Record, SampleRecord, StepRecord
+from charloom.training.events import EvaluationRecord, FinishRecord, PlanRecord, Record, SampleRecord, StepRecord
 
 FOLDER = "tensorboard"
 

@@ -18,15 +18,14 @@ from charloom.model.file.model_file import SavedModel, SavedTraining
 from charloom.model.file.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
 from charloom.planning.recipes import write_recipe
 from charloom.planning.schedule import Plan
+from charloom.training.backends.device import kept_memory
+from charloom.training.backends.updates import Updates
+from charloom.training.batches.batches import Position, make_batches
+from charloom.training.batches.device_ids import resident
 from charloom.training.checkpoint import shared_checkpoint
-from charloom.training.copying import copying
-from charloom.training.device import kept_memory
-from charloom.training.evaluation import EvaluationStopped, evaluate
-from charloom.training.history import History
-from charloom.training.loop import Updates
-from charloom.training.model_facts import model_facts
-from charloom.training.preparation import Preparation
-from charloom.training.records import (
+from charloom.training.early_stopping import reason_to_end, reason_to_slow_down
+from charloom.training.evaluate import EvaluationStopped, evaluate
+from charloom.training.events import (
     CheckpointRecord,
     EvaluationRecord,
     EventRecord,
@@ -36,10 +35,11 @@ from charloom.training.records import (
     SampleRecord,
     StepRecord,
 )
-from charloom.training.resident import resident
+from charloom.training.history import History
+from charloom.training.memorization import copying
+from charloom.training.provenance import model_facts
 from charloom.training.run_files import RunFiles
-from charloom.training.streams import Position, make_batches
-from charloom.training.watch import reason_to_end, reason_to_slow_down
+from charloom.training.stages import Preparation
 
 _SKIPS = 3  # updates left out one after the other before the training goes back
 _ROLLBACKS = 2

@@ -10,8 +10,8 @@ import numpy as np
 from charloom.data.corpus import Corpus
 from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
 from charloom.planning.recipes import Recipe
+from charloom.training.events import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
 from charloom.training.proposals import next_trial
-from charloom.training.records import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
 from charloom.training.run import run_training
 from charloom.training.tuning_folder import Ledger, TuningFolder, report
 from charloom.training.tuning_plan import trial_recipe

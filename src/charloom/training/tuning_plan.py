@@ -8,7 +8,7 @@ from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.planning.recipes import PLANNED, Recipe
 from charloom.planning.settings import Settings
-from charloom.training.preparation import first_evaluation, measure_step_seconds, prepare
+from charloom.training.stages import first_evaluation, measure_step_seconds, prepare
 from charloom.training.tuning_records import TuningTask
 from charloom.tuning.search_space import axes_around
 

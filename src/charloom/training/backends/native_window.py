@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charloom.training.compiled import array, division, module
+from charloom.training.backends.native_module import array, division, module
 
 _CACHE_LINE = 64  # bytes
 

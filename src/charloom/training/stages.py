@@ -29,13 +29,13 @@ from charloom.planning.schedule import (
     steps_per_epoch,
 )
 from charloom.planning.settings import Settings
-from charloom.training.agreement import check_beginning
-from charloom.training.device import Device, choose_device
-from charloom.training.evaluation import evaluate
-from charloom.training.growing import SIZES, grown_vocabulary, grown_weights, sizes_of
-from charloom.training.network import CharNetwork
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.speed import machine_speed, step_seconds
+from charloom.training.backends.device import Device, choose_device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.distributed.config_check import check_beginning
+from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.evaluate import evaluate
+from charloom.training.throughput import machine_speed, step_seconds
+from charloom.training.vocabulary_extension import SIZES, grown_vocabulary, grown_weights, sizes_of
 
 _LOOKS = 3  # at the speed of a GPU
 
@@ -103,7 +103,7 @@ def prepare(
     Args:
         corpus: What to learn from.
         recipe: All choices.
-        device_name: See ``charloom.training.device.DEVICES``.
+        device_name: See ``charloom.training.backends.device.DEVICES``.
         init: The model to begin with; None: a new one.
         fit: Whether a recipe that is planned may be changed to suit the corpus.
         ranks: The processes that train together.

@@ -11,7 +11,7 @@ from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
 from charloom.planning.recipes import Recipe
-from charloom.training.ranks import Ranks
+from charloom.training.distributed.process_group import Ranks
 
 
 def check_agreed(ranks: Ranks, given: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charloom.training.compiled import array, division, module
+from charloom.training.backends.native_module import array, division, module
 
 _BYTES_AT_ONCE = 1 << 25  # of logits: in smaller parts the products are slower, in larger ones no faster
 

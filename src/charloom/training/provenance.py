@@ -5,7 +5,7 @@ from typing import Any
 from charloom._version import __version__
 from charloom.planning.schedule import Plan
 from charloom.training.history import History
-from charloom.training.preparation import Preparation
+from charloom.training.stages import Preparation
 
 
 def model_facts(ready: Preparation, plan: Plan, step: int, history: History) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from charloom.planning.settings import Settings
-from charloom.training.device import Device, flushed_denormals, kept_memory
-from charloom.training.network import CharNetwork, NetworkState, detached, finite_state
-from charloom.training.optimizer import learning_rate_at, make_optimizer, set_step
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.records import StepRecord
-from charloom.training.resident import on_device
-from charloom.training.streams import Batch, Batches
+from charloom.training.backends.device import Device, flushed_denormals, kept_memory
+from charloom.training.backends.network import CharNetwork, NetworkState, detached, finite_state
+from charloom.training.batches.batches import Batch, Batches
+from charloom.training.batches.device_ids import on_device
+from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.events import StepRecord
+from charloom.training.optim.optimizer import learning_rate_at, make_optimizer, set_step
 
 _OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # Adam's, and Muon's
 

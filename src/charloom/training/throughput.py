@@ -10,12 +10,12 @@ from charloom.data.splits import LineIds
 from charloom.model.initializers import initial_weights
 from charloom.planning.cost import step_operations
 from charloom.planning.settings import Settings
-from charloom.training.device import Device
-from charloom.training.loop import train_steps
-from charloom.training.network import CharNetwork
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.resident import resident
-from charloom.training.streams import make_batches
+from charloom.training.backends.device import Device
+from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.updates import train_steps
+from charloom.training.batches.batches import make_batches
+from charloom.training.batches.device_ids import resident
+from charloom.training.distributed.process_group import ALONE, Ranks
 
 _SECONDS = 10.0  # of measuring, at most, and at most this share of the time there is
 _SHARE = 0.04

@@ -1,4 +1,4 @@
-"""Joining the processes that ``torchrun`` started; see ``charloom.training.ranks``.
+"""Joining the processes that ``torchrun`` started; see ``charloom.training.distributed.process_group``.
 
 Numbers and bytes go between them and nothing else: nothing that is received is executed.
 """
@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from charloom.errors import LostProcessError, SettingsError
-from charloom.training.ranks import Ranks
+from charloom.training.distributed.process_group import Ranks
 
 _WAIT = timedelta(minutes=10)  # for another process: reading a long text or saving may take one of them so much longer
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT")

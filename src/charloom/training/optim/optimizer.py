@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from charloom.planning.settings import Settings
-from charloom.training.muon import Muon
-from charloom.training.network import CharNetwork
-from charloom.training.ranks import ALONE, Ranks
+from charloom.training.backends.network import CharNetwork
+from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.optim.muon import Muon
 
 
 def make_optimizer(
@@ -19,7 +19,7 @@ def make_optimizer(
     Args:
         network: Whose parameters it moves.
         settings: Which optimizer, and its numbers.
-        precision: "float32" or "bfloat16": of Muon's products; see ``charloom.training.device.Device``.
+        precision: "float32" or "bfloat16": of Muon's products; see ``charloom.training.backends.device.Device``.
         ranks: The processes that train together.
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.

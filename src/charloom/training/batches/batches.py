@@ -18,7 +18,7 @@ from charloom.data.index.index import Ids
 from charloom.data.splits import LineIds
 from charloom.planning.schedule import steps_per_epoch, windows_per_group
 from charloom.planning.settings import Settings
-from charloom.training.ranks import ALONE, Ranks
+from charloom.training.distributed.process_group import ALONE, Ranks
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from charloom.model.architecture import Architecture
-from charloom.training.compiled import can_train
-from charloom.training.native_layers import LayerState, LayerWeights, read_window
-from charloom.training.native_loss import linear_cross_entropy
-from charloom.training.native_window import Recurrence
-from charloom.training.recurrence import character_gates, gru_window
+from charloom.training.backends.gru_autograd import character_gates, gru_window
+from charloom.training.backends.native_layers import LayerState, LayerWeights, read_window
+from charloom.training.backends.native_loss import linear_cross_entropy
+from charloom.training.backends.native_module import can_train
+from charloom.training.backends.native_window import Recurrence
 
 NetworkState = tuple[LayerState, ...]
 """All that is carried from window to window: one entry per recurrent layer."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from charloom.training.native_window import Recurrence
+from charloom.training.backends.native_window import Recurrence
 
 LayerState = Tensor | tuple[Tensor, Tensor]
 

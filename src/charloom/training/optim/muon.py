@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charloom.training.ranks import ALONE, Ranks
+from charloom.training.distributed.process_group import ALONE, Ranks
 
 _EPSILON = 1e-7  # keeps a gradient of zeros from being divided by zero
 _COEFFICIENTS = (  # of x, (x xT) x and (x xT)^2 x; five of them bring all singular values near 1

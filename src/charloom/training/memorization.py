@@ -7,7 +7,7 @@ from charloom.data.splits import Lines
 from charloom.inference.memorization import copied_lines, novelty
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
-from charloom.training.records import NoveltyRecord
+from charloom.training.events import NoveltyRecord
 
 _LENGTH = 5_000  # characters
 _SEARCHED = 20_000_000  # characters of the training text in which they are looked for, at most: some seconds

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from charloom.data.index.index import Ids
 from charloom.data.splits import LineIds
-from charloom.training.device import flushed_denormals
-from charloom.training.network import CharNetwork, NetworkState, map_state
-from charloom.training.ranks import ALONE, Ranks
-from charloom.training.resident import on_device
+from charloom.training.backends.device import flushed_denormals
+from charloom.training.backends.network import CharNetwork, NetworkState, map_state
+from charloom.training.batches.device_ids import on_device
+from charloom.training.distributed.process_group import ALONE, Ranks
 
 _STRETCHES = 64
 _LEAD = 256  # characters read before a stretch: after these, how the state began does not show in the 4th decimal

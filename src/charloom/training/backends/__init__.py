@@ -1,0 +1,1 @@
+"""What computes a training step: forward, backward and the update."""

@@ -1,0 +1,1 @@
+"""Batches: shuffled windows, contiguous streams, or lines."""
