@@ -19,9 +19,9 @@ import charloom
 from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.training.events import EvaluationRecord
-from charloom.training.proposals import distributions
 from charloom.training.run import run_training
 from charloom.training.stages import prepare
+from charloom.tuning.proposals import distributions
 from charloom.tuning.search_space import axes_around, near, settings_at, start
 from machine import processor
 

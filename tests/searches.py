@@ -9,10 +9,10 @@ from charloom.model.architecture import Architecture
 from charloom.planning.schedule import Plan
 from charloom.planning.settings import Settings
 from charloom.training.events import CheckpointRecord, EvaluationRecord, FinishRecord, NoveltyRecord, PlanRecord
-from charloom.training.tuning import search
-from charloom.training.tuning_folder import new_tuning_folder
-from charloom.training.tuning_records import TuningTask
+from charloom.tuning.search import search
 from charloom.tuning.search_space import axes_around
+from charloom.tuning.storage import new_tuning_folder
+from charloom.tuning.trials import TuningTask
 
 PLAN = Settings(minutes=0.001, weight_decay=0.1)
 SHARES = (0.25, 0.5, 0.75, 1.0)

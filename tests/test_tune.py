@@ -13,11 +13,11 @@ import charloom
 from charloom import errors
 from charloom.errors import MissingExtraError, RunError, SettingsError
 from charloom.planning.recipes import RECIPES, load_recipe
-from charloom.training import tuning_folder
-from charloom.training.tuning_folder import JOURNAL, new_tuning_folder, open_tuning_folder
-from charloom.training.tuning_plan import plan_search, seconds_to_check
-from charloom.training.tuning_records import TuningTask
+from charloom.tuning import storage as tuning_folder
+from charloom.tuning.plan import plan_search, seconds_to_check
 from charloom.tuning.search_space import differences
+from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
+from charloom.tuning.trials import TuningTask
 from searches import PLAN, make_task
 from waiting import wait_for
 

@@ -13,12 +13,12 @@ import pytest
 import charloom
 from charloom.errors import NonFiniteError
 from charloom.planning.settings import Settings
-from charloom.report.tuning_page import tuning_page
-from charloom.report.tuning_verdict import tuning_verdict
-from charloom.training.tuning import check, lags_behind, search
-from charloom.training.tuning_folder import JOURNAL, new_tuning_folder, open_tuning_folder
-from charloom.training.tuning_records import Trial, outcome
+from charloom.tuning.report import tuning_page
+from charloom.tuning.search import check, lags_behind, search
 from charloom.tuning.search_space import axes_around, differences, near, settings_at, start
+from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
+from charloom.tuning.trials import Trial, outcome
+from charloom.tuning.verdict import tuning_verdict
 from searches import PLAN, FakeTraining, bowl, make_task, never, searched
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from charloom.report.tuning_charts import ticks
-from charloom.report.tuning_verdict import tuning_verdict
-from charloom.training.tuning_records import Outcome, Trial, outcome
+from charloom.tuning.charts import ticks
+from charloom.tuning.trials import Outcome, Trial, outcome
+from charloom.tuning.verdict import tuning_verdict
 from searches import make_task
 
 

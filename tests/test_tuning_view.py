@@ -11,10 +11,10 @@ from charloom.cli.training_view import PatientConsole
 from charloom.cli.tuning_result import say_result, write_result
 from charloom.cli.tuning_view import TuningView
 from charloom.planning.recipes import load_recipe
-from charloom.training.tuning import check, search
-from charloom.training.tuning_folder import new_tuning_folder
-from charloom.training.tuning_records import Trial, outcome
+from charloom.tuning.search import check, search
 from charloom.tuning.search_space import start
+from charloom.tuning.storage import new_tuning_folder
+from charloom.tuning.trials import Trial, outcome
 from searches import PLAN, After, FakeTraining, bowl, make_task, never
 from waiting import wait_for
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.planning.recipes import Recipe
-    from charloom.training.tuning_folder import TuningFolder
-    from charloom.training.tuning_records import Trial
+    from charloom.tuning.storage import TuningFolder
+    from charloom.tuning.trials import Trial
 
 _MOST_WORKERS = 256
 _MOST_HOURS = 24 * 365.0
@@ -97,7 +97,7 @@ def command(
     from charloom._util.extras import require_torch
     from charloom.cli.reading import read_corpus
     from charloom.cli.train import choose_recipe
-    from charloom.training.tuning_folder import require_optuna
+    from charloom.tuning.storage import require_optuna
 
     began = time.time()
     chosen = _chosen(assignments, seed)
@@ -157,8 +157,8 @@ def _folder(
     Raises:
         RunError: If it is of another, or of none.
     """
-    from charloom.training.tuning_folder import free_folder, new_tuning_folder, open_tuning_folder
-    from charloom.training.tuning_plan import plan_search
+    from charloom.tuning.plan import plan_search
+    from charloom.tuning.storage import free_folder, new_tuning_folder, open_tuning_folder
 
     if output is None or not Path(output).exists():
         task = plan_search(corpus, recipe, chosen, hours, minutes, device)
@@ -195,9 +195,9 @@ def _work(corpus: Corpus, output: str, device: str, until: float, checked: int |
     """Do what a process of several does: search, or make one check."""
     from charloom.cli.stopping import Stopped, stop_flag
     from charloom.serve.workers import end_with_parent
-    from charloom.training.tuning import check, search
-    from charloom.training.tuning_folder import open_tuning_folder
-    from charloom.training.tuning_plan import warm_up
+    from charloom.tuning.plan import warm_up
+    from charloom.tuning.search import check, search
+    from charloom.tuning.storage import open_tuning_folder
 
     end_with_parent(lifeline=0)  # standard input: nothing is ever sent
     folder = open_tuning_folder(Path(output))
@@ -244,8 +244,8 @@ def _show(asked: Search, hours: float, as_json: bool, quiet: bool) -> None:
 
 
 def _seconds_to_check(asked: Search, hours: float) -> float:
-    from charloom.training.tuning_plan import seconds_to_check
-    from charloom.training.tuning_records import outcome
+    from charloom.tuning.plan import seconds_to_check
+    from charloom.tuning.trials import outcome
 
     found = outcome(asked.folder.trials.trials(), ())
     has_found = found.plan is not None and found.best != found.plan
@@ -253,9 +253,9 @@ def _seconds_to_check(asked: Search, hours: float) -> float:
 
 
 def _trials(asked: Search, until: float, flag: StopFlag) -> Iterator[Trial]:
-    from charloom.cli.tuning_workers import follow
-    from charloom.training.tuning import search
-    from charloom.training.tuning_plan import warm_up
+    from charloom.tuning.plan import warm_up
+    from charloom.tuning.search import search
+    from charloom.tuning.workers import follow
 
     if asked.workers == 1:
         warm_up(asked.folder.task, asked.corpus, asked.device)
@@ -266,9 +266,9 @@ def _trials(asked: Search, until: float, flag: StopFlag) -> Iterator[Trial]:
 
 def _checks(asked: Search, flag: Callable[[], bool]) -> Iterator[Trial]:
     """Train the best and the plan once more, unless they are the same."""
-    from charloom.cli.tuning_workers import follow
-    from charloom.training.tuning import check
-    from charloom.training.tuning_records import outcome
+    from charloom.tuning.search import check
+    from charloom.tuning.trials import outcome
+    from charloom.tuning.workers import follow
 
     found = outcome(asked.folder.trials.trials(), asked.folder.checks.trials())
     if found.plan is None or found.best is None or found.is_checked or flag():

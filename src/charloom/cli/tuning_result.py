@@ -10,11 +10,11 @@ from charloom._version import __version__
 from charloom.cli.console import clock, say
 from charloom.model.file.run_folder import RECIPE
 from charloom.planning.recipes import write_recipe
-from charloom.report.tuning_page import tuning_page
-from charloom.report.tuning_verdict import tuning_verdict
-from charloom.training.tuning_folder import PAGE, TuningFolder
-from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts, outcome
+from charloom.tuning.report import tuning_page
 from charloom.tuning.search_space import differences
+from charloom.tuning.storage import PAGE, TuningFolder
+from charloom.tuning.trials import Outcome, Trial, TuningTask, counts, outcome
+from charloom.tuning.verdict import tuning_verdict
 
 _SAME = "with the options of text and settings you gave"
 _PURPOSES = {

@@ -11,9 +11,9 @@ from rich.status import Status
 
 from charloom.cli.console import clock
 from charloom.cli.training_view import PatientConsole
-from charloom.report.tuning_verdict import changes
-from charloom.training.tuning_folder import TuningFolder
-from charloom.training.tuning_records import Trial
+from charloom.tuning.storage import TuningFolder
+from charloom.tuning.trials import Trial
+from charloom.tuning.verdict import changes
 
 _ENDED = ("complete", "pruned", "failed")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from charloom._version import __version__
 from charloom.report.page import filled, part, policy, style_of_pages
-from charloom.report.tuning_charts import curves, scatter
-from charloom.report.tuning_verdict import changes, listed, shown
-from charloom.training.tuning_records import Outcome, Trial, TuningTask, counts
+from charloom.tuning.charts import curves, scatter
 from charloom.tuning.search_space import differences
+from charloom.tuning.trials import Outcome, Trial, TuningTask, counts
+from charloom.tuning.verdict import changes, listed, shown
 
 _DARK = re.compile(r':root\[data-theme="dark"\] (\{.*?\})', re.S)
 _KINDS = {"plan": "the plan", "best": "the best trial", "complete": "other trials", "pruned": "given up early"}

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from charloom.training.tuning_records import Outcome, Trial, TuningTask
 from charloom.tuning.search_space import differences
+from charloom.tuning.trials import Outcome, Trial, TuningTask
 
 _EVEN = 1.25  # times as many steps in the same time is still the same machine
 _BY_CHANCE = "The best of several is best partly by chance"

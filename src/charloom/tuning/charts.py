@@ -4,8 +4,8 @@ import html
 import math
 from collections.abc import Callable, Sequence
 
-from charloom.training.tuning_records import Trial
 from charloom.tuning.search_space import Axis
+from charloom.tuning.trials import Trial
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 58, 22, 10, 40
 _SIDE, _EDGE = 220, 12  # of a small drawing

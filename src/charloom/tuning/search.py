@@ -11,11 +11,11 @@ from charloom.data.corpus import Corpus
 from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
 from charloom.planning.recipes import Recipe
 from charloom.training.events import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
-from charloom.training.proposals import next_trial
 from charloom.training.run import run_training
-from charloom.training.tuning_folder import Ledger, TuningFolder, report
-from charloom.training.tuning_plan import trial_recipe
-from charloom.training.tuning_records import State, Trial, TuningTask
+from charloom.tuning.plan import trial_recipe
+from charloom.tuning.proposals import next_trial
+from charloom.tuning.storage import Ledger, TuningFolder, report
+from charloom.tuning.trials import State, Trial, TuningTask
 
 if TYPE_CHECKING:
     import optuna

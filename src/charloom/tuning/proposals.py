@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charloom.training.tuning_folder import Ledger
-from charloom.training.tuning_records import Trial, TuningTask, outcome
 from charloom.tuning.search_space import Axis, Place, near
+from charloom.tuning.storage import Ledger
+from charloom.tuning.trials import Trial, TuningTask, outcome
 
 if TYPE_CHECKING:
     import optuna

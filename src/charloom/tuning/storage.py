@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from charloom._util.unused_names import free_name
 from charloom.errors import RunError, require_extra
 from charloom.model.file.run_folder import CHECKPOINTS, MODEL
-from charloom.training.tuning_records import State, Trial, TuningTask, outcome
 from charloom.tuning.search_space import Place, start
+from charloom.tuning.trials import State, Trial, TuningTask, outcome
 
 if TYPE_CHECKING:
     import optuna

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from charloom.errors import CharloomError
-from charloom.training.tuning_folder import Ledger
-from charloom.training.tuning_records import Trial
+from charloom.tuning.storage import Ledger
+from charloom.tuning.trials import Trial
 
 _LOOK_SECONDS = 0.5
 _PATIENCE = 60.0  # seconds that workers have to write down how far they are

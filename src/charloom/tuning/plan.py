@@ -9,8 +9,8 @@ from charloom.errors import SettingsError
 from charloom.planning.recipes import PLANNED, Recipe
 from charloom.planning.settings import Settings
 from charloom.training.stages import first_evaluation, measure_step_seconds, prepare
-from charloom.training.tuning_records import TuningTask
 from charloom.tuning.search_space import axes_around
+from charloom.tuning.trials import TuningTask
 
 _TRAININGS = 12  # in the time there is, where nothing else says how long one takes: ten to search, two to check
 _NEVER_BY_STEPS = 10**12  # a checkpoint at the end and one a minute is enough
