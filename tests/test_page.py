@@ -8,7 +8,7 @@ import pytest
 import charloom
 from browsing import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.report.contents import contents
+from charloom.report.build import contents
 from charloom.report.page import page
 from charloom.report.provenance import Provenance, trace_back
 from conftest import quiet, untrained

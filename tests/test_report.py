@@ -10,13 +10,13 @@ import pytest
 import charloom
 from charloom.inference.model import Model
 from charloom.model.file.model_file import save_model
-from charloom.report.contents import contents
-from charloom.report.context import loss_by_context
-from charloom.report.copies import LENGTH, TEMPERATURES
-from charloom.report.letters import embedding_map, mistakes
+from charloom.report.analysis import read
+from charloom.report.build import contents
+from charloom.report.confusion import embedding_map, mistakes
+from charloom.report.context_length import loss_by_context
+from charloom.report.memorization import LENGTH, TEMPERATURES
 from charloom.report.page import page
 from charloom.report.provenance import trace_back
-from charloom.report.reading import read
 from conftest import quiet, tiny_saved
 
 

@@ -40,7 +40,7 @@ def command(
     charloom report runs/my_book
     charloom report shakespeare some_text.txt -o some_text.html
     """
-    from charloom.report.contents import contents
+    from charloom.report.build import contents
     from charloom.report.page import page
     from charloom.report.provenance import trace_back
 
@@ -77,7 +77,7 @@ def _target(output: str) -> Path:
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
     from charloom.cli.reading import read_corpus
-    from charloom.report.contents import MOST_CHARACTERS, default_text
+    from charloom.report.build import MOST_CHARACTERS, default_text
 
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import InputError, require_extra
-from charloom.report.reading import Reading
+from charloom.report.analysis import Reading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ def draw(data: dict[str, Any], reading: Reading, folder: Path) -> list[Path]:
     """Draw what there is: losses, learning rate, gradients, surprisal, neurons, gates, context.
 
     Args:
-        data: Of ``charloom.report.contents``.
+        data: Of ``charloom.report.build``.
         reading: What it was made from.
         folder: Made if it does not exist; files of the same names are written over.
 

@@ -17,7 +17,7 @@ def page(data: dict[str, Any], live: bool = False) -> str:
     """Return the page that shows some data.
 
     Args:
-        data: JSON data; see ``charloom.report.contents``.
+        data: JSON data; see ``charloom.report.build``.
         live: Whether it may ask the server it came from for newer data.
     """
     script = "".join(part(name).removeprefix('"use strict";\n') for name in _SCRIPTS)

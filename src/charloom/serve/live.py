@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from charloom.report.contents import finite
+from charloom.report.build import finite
+from charloom.report.live_data import Progress
 from charloom.report.page import page
-from charloom.report.progress import Progress
 from charloom.training.events import Record
 
 HOST = "127.0.0.1"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom._version import __version__
-from charloom.report.history import RunHistory, read_history
+from charloom.report.run_history import RunHistory, read_history
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,

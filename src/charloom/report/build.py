@@ -15,15 +15,15 @@ from charloom.data.splits import in_a_row
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.memorization import LONG, Novelty
 from charloom.inference.model import Model
-from charloom.report.context import loss_by_context
-from charloom.report.copies import Written, held_out_novelty, write
+from charloom.report.analysis import Neuron, Reading, Saturation, read
+from charloom.report.confusion import embedding_map, mistakes
+from charloom.report.context_length import loss_by_context
 from charloom.report.features import features
-from charloom.report.history import read_history
-from charloom.report.letters import embedding_map, mistakes
+from charloom.report.memorization import Written, held_out_novelty, write
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.page import LEVELS
 from charloom.report.provenance import Provenance
-from charloom.report.reading import Neuron, Reading, Saturation, read
+from charloom.report.run_history import read_history
 
 MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""
