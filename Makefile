@@ -7,7 +7,7 @@ BENCH := .venv-bench/.ready
 CLIENTS := .venv-clients/.ready
 WASM := .venv-wasm/.ready
 MUTATION := .venv-mutation/.ready
-PAGE_ENGINE ?= src/charloom/interop/html/engine.wasm
+PAGE_ENGINE ?= src/charloom/web/assets/offline/engine.wasm
 BUNDLED := src/charloom/model/pretrained/shakespeare.safetensors
 
 .DEFAULT_GOAL := help

@@ -1,5 +1,5 @@
 // The engine for a page (WebAssembly): one network that reads and writes one text. The page calls what is exported
-// here; src/charloom/interop/html_model.py says how the model's bytes lie.
+// here; src/charloom/web/wasm_model.py says how the model's bytes lie.
 #include <algorithm>
 #include <cstdint>
 #include <new>

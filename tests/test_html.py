@@ -14,11 +14,11 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.inference.model import Model
-from charloom.interop.html_model import packed
-from charloom.interop.html_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
-from charloom.serve.playground import playground_files
+from charloom.web.playground import playground_files
+from charloom.web.single_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
+from charloom.web.wasm_model import packed
 from conftest import tiny_saved, untrained
 
 HTML = files("charloom.interop").joinpath("html")

@@ -12,9 +12,9 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.activations import top_guesses
 from charloom.inference.model import Model
-from charloom.interop.html_page import write_page
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
+from charloom.web.single_page import write_page
 from conftest import untrained
 
 LETTERS = "\n abcdefghijklmnopqrstuvwxyz"

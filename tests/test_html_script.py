@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charloom.data.vocabulary.bytes import ByteVocabulary
-from charloom.interop.html_script import one_script
+from charloom.web.script_bundle import one_script
 
 HTML = files("charloom.interop").joinpath("html")
 NODE = shutil.which("node") or shutil.which("nodejs")

@@ -9,8 +9,8 @@ import charloom
 from browsing import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.report.build import contents
-from charloom.report.page import page
 from charloom.report.provenance import Provenance, trace_back
+from charloom.web.html_template import page
 from conftest import quiet, untrained
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from charloom.serve.playground import playground_files
+from charloom.web.playground import playground_files
 from playground_stub import LETTERS, bits, woven
 from playground_tab import costing, goes_on, marked, page, until, wait_for, written
 

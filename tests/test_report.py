@@ -15,8 +15,8 @@ from charloom.report.build import contents
 from charloom.report.confusion import embedding_map, mistakes
 from charloom.report.context_length import loss_by_context
 from charloom.report.memorization import LENGTH, TEMPERATURES
-from charloom.report.page import page
 from charloom.report.provenance import trace_back
+from charloom.web.html_template import page
 from conftest import quiet, tiny_saved
 
 

@@ -18,9 +18,9 @@ from charloom.inference.engines.numpy import NumpyEngine
 from charloom.inference.generation import cursor_behind, prompt_ids, read_text
 from charloom.inference.generation_options import MAX_SEED, Sampling
 from charloom.inference.model import Model
-from charloom.interop.html_model import packed
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
+from charloom.web.wasm_model import packed
 from conftest import tiny_weights
 from test_docs import ROOT
 

@@ -67,7 +67,7 @@ def page_options(command: Command) -> Command:
 
 def write_models(target: Path, saved_models: Sequence[SavedModel], options: PageOptions, quiet: bool) -> list[Path]:
     """Write the page, and say what becomes of weights that are not int8."""
-    from charloom.interop.html_page import write_page
+    from charloom.web.single_page import write_page
 
     if any(saved.stored_as != "int8" for saved in saved_models):
         say("note: the page holds the weights as int8, with which charloom generate computes anyway", quiet)

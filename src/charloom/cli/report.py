@@ -41,8 +41,8 @@ def command(
     charloom report shakespeare some_text.txt -o some_text.html
     """
     from charloom.report.build import contents
-    from charloom.report.page import page
     from charloom.report.provenance import trace_back
+    from charloom.web.html_template import page
 
     target = _target(output)
     provenance = trace_back(model)

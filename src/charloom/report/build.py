@@ -21,9 +21,9 @@ from charloom.report.context_length import loss_by_context
 from charloom.report.features import features
 from charloom.report.memorization import Written, held_out_novelty, write
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
-from charloom.report.page import LEVELS
 from charloom.report.provenance import Provenance
 from charloom.report.run_history import read_history
+from charloom.web.html_template import LEVELS
 
 MOST_CHARACTERS = 50_000
 """Of the text that a report shows."""

@@ -20,8 +20,8 @@ from charloom.serve.limits import Limits
 from charloom.serve.metrics import MEDIA_TYPE, metrics_text
 from charloom.serve.models import Models
 from charloom.serve.openapi import describe
-from charloom.serve.playground import playground_files
 from charloom.serve.problems import ERRORS, Problem, answer_error
+from charloom.web.playground import playground_files
 
 
 class App:

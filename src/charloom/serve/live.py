@@ -11,8 +11,8 @@ from typing import Any
 
 from charloom.report.build import finite
 from charloom.report.live_data import Progress
-from charloom.report.page import page
 from charloom.training.events import Record
+from charloom.web.html_template import page
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Sequence
 
 from charloom._version import __version__
-from charloom.report.page import filled, part, policy, style_of_pages
 from charloom.tuning.charts import curves, scatter
 from charloom.tuning.search_space import differences
 from charloom.tuning.trials import Outcome, Trial, TuningTask, counts
 from charloom.tuning.verdict import changes, listed, shown
+from charloom.web.html_template import filled, part, policy, style_of_pages
 
 _DARK = re.compile(r':root\[data-theme="dark"\] (\{.*?\})', re.S)
 _KINDS = {"plan": "the plan", "best": "the best trial", "complete": "other trials", "pruned": "given up early"}

@@ -15,11 +15,11 @@ from pathlib import Path
 from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.errors import SettingsError
-from charloom.interop.html_cards import card, name_them
-from charloom.interop.html_model import packed
-from charloom.interop.html_script import one_script
 from charloom.model.file.model_file import SavedModel
-from charloom.report.page import filled, inert, policy
+from charloom.web.html_template import filled, inert, policy
+from charloom.web.model_cards import card, name_them
+from charloom.web.script_bundle import one_script
+from charloom.web.wasm_model import packed
 
 MOST_SAMPLES = 100
 MOST_PROMPTS = 20

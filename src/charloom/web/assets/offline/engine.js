@@ -9,7 +9,7 @@ class Engine {
     return typeof WebAssembly === "object" && WebAssembly.validate(new Uint8Array(tried));
   }
 
-  // wasmBytes: the program; modelBytes: what charloom.interop.html_model packed. Throws if they are no model.
+  // wasmBytes: the program; modelBytes: what charloom.web.wasm_model packed. Throws if they are no model.
   static async create(wasmBytes, modelBytes) {
     const { instance } = await WebAssembly.instantiate(wasmBytes);
     return new Engine(instance.exports, modelBytes);

@@ -1,0 +1,1 @@
+"""Everything that a browser loads: pages, scripts, and the single-file export."""
