@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from charloom.errors import HubError, InputError
-from charloom.interop import hub
-from charloom.interop.hub_package import pack
+from charloom.interop.hub import client as hub
+from charloom.interop.hub.package import pack
 from charloom.model.file.model_file import load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import load_recipe

@@ -9,8 +9,8 @@ from huggingface_hub import constants
 
 from charloom import errors
 from charloom.errors import HubError, InputError, MissingExtraError
-from charloom.interop import hub
-from charloom.interop.hub_package import pack
+from charloom.interop.hub import client as hub
+from charloom.interop.hub.package import pack
 from charloom.model.file.model_file import save_model
 from conftest import tiny_saved
 from hub_stand_in import FACTS

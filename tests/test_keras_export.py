@@ -18,8 +18,8 @@ from charloom import errors
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import MissingExtraError, ModelFileError
-from charloom.interop.keras_export import write_keras
-from charloom.interop.keras_import import import_keras
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
 from charloom.model.file.model_file import SavedModel
 from charloom.model.reference import forward
 from conftest import tiny_architecture, tiny_weights
@@ -110,7 +110,7 @@ def test_a_description_that_was_changed_is_not_believed(change, message, tmp_pat
         for name, content in members.items():
             archive.writestr(name, content)
     with pytest.raises(Exception, match=message) as refusal:
-        charloom.interop.keras_import.import_keras(path)
+        charloom.interop.keras.importer.import_keras(path)
     assert isinstance(refusal.value, charloom.InputError)
 
 

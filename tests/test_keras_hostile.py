@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from charloom.errors import ModelFileError
-from charloom.interop import keras_file
-from charloom.interop.keras_export import write_keras
-from charloom.interop.keras_import import import_keras
+from charloom.interop.keras import reader as keras_file
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
 from conftest import tiny_saved
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and memory are told as POSIX has them")
@@ -216,7 +216,7 @@ def test_damaged_files_are_refused_or_read(count, good, tmp_path):
     script = """
 import json, os, random, sys
 from pathlib import Path
-from charloom.interop.keras_child import ERROR, WEIGHTS, read_apart
+from charloom.interop.keras.hdf5_worker import ERROR, WEIGHTS, read_apart
 heard = []
 kinds, count, folder = [Path(p).read_bytes() for p in sys.argv[3:]], int(sys.argv[1]), Path(sys.argv[2])
 (folder / "bad").write_bytes(kinds[1][:1000])
@@ -255,7 +255,7 @@ def test_the_process_of_its_own_writes_nothing_else(good, tmp_path):
     folder = tmp_path / "left"
     folder.mkdir()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    code = f"from charloom.interop.keras_child import read_apart; read_apart({str(good)!r}, {str(folder)!r})"
+    code = f"from charloom.interop.keras.hdf5_worker import read_apart; read_apart({str(good)!r}, {str(folder)!r})"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     assert [path.name for path in folder.iterdir()] == ["weights.safetensors"]
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

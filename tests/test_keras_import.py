@@ -16,7 +16,7 @@ import pytest
 import charloom
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import InputError, ModelFileError
-from charloom.interop.keras_import import import_keras
+from charloom.interop.keras.importer import import_keras
 from charloom.model.file.model_file import save_model
 from charloom.model.reference import forward
 

@@ -10,8 +10,8 @@ import pytest
 
 import charloom
 from charloom.inference.model import Model
-from charloom.interop.keras_export import write_keras
-from charloom.interop.keras_import import import_keras
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
 from charloom.model.reference import forward
 
 KERAS2 = Path(__file__).with_name("keras2")

@@ -11,7 +11,7 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.inference.model import Model
 from charloom.inference.model_summary import Sample, write_samples
-from charloom.interop.model_card import check_license, model_card, recipe_of
+from charloom.interop.hub.model_card import check_license, model_card, recipe_of
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings

@@ -18,8 +18,8 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, MissingExtraError, ModelFileError
 from charloom.inference.model import Model
-from charloom.interop import onnx_export
-from charloom.interop.onnx_export import write_onnx
+from charloom.interop.onnx import exporter as onnx_export
+from charloom.interop.onnx.exporter import write_onnx
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.reference import forward

@@ -27,13 +27,13 @@ def _stored_as(form: str) -> Callable[[Path, SavedModel], list[Path]]:
 
 
 def _keras(target: Path, saved: SavedModel) -> list[Path]:
-    from charloom.interop.keras_export import write_keras
+    from charloom.interop.keras.exporter import write_keras
 
     return write_keras(target, saved)
 
 
 def _onnx(target: Path, saved: SavedModel) -> list[Path]:
-    from charloom.interop.onnx_export import write_onnx
+    from charloom.interop.onnx.exporter import write_onnx
 
     return write_onnx(target, saved)
 

@@ -32,7 +32,7 @@ def command(file: str, source: str, vocabulary: str | None, output: str, as_json
     \b
     charloom import tutorial.keras --from keras --vocabulary shakespeare.txt -o tutorial.safetensors
     """
-    from charloom.interop.keras_import import import_keras
+    from charloom.interop.keras.importer import import_keras
     from charloom.model.file.model_file import save_model
     from charloom.model.file.run_folder import check_new_file
 

@@ -27,7 +27,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     charloom generate my-book.safetensors
     """
     from charloom._util.atomic_io import write_whole
-    from charloom.interop.hub import name_of, pull
+    from charloom.interop.hub.client import name_of, pull
     from charloom.model.file.metadata_schema import bits_per_char
     from charloom.model.file.model_file import SUFFIX, read_checkpoint
     from charloom.model.file.run_folder import MODEL, check_new_file

@@ -12,7 +12,7 @@ from charloom.errors import InputError
 from charloom.inference.generation_options import MAX_SEED
 
 if TYPE_CHECKING:
-    from charloom.interop.hub_package import Package
+    from charloom.interop.hub.package import Package
 
 _MOST_SAMPLES = 20
 _FORMS = ("int8", "float16", "float32")
@@ -61,8 +61,8 @@ def command(
     charloom push ada/my-book runs/my_book --license cc0-1.0 --dry-run card
     charloom push ada/my-book runs/my_book --license cc0-1.0
     """
-    from charloom.interop.hub import name_of, require_hub
-    from charloom.interop.hub_package import check_new_folder, pack
+    from charloom.interop.hub.client import name_of, require_hub
+    from charloom.interop.hub.package import check_new_folder, pack
     from charloom.model.file.run_folder import find_model
 
     name_of(repo)
@@ -84,7 +84,7 @@ def command(
 
 
 def _written(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
-    from charloom.interop.hub_package import write_package
+    from charloom.interop.hub.package import write_package
 
     write_package(folder, package)
     say(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
@@ -92,7 +92,7 @@ def _written(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
 
 
 def _pushed(repo: str, package: Package, message: str, private: bool, quiet: bool) -> dict[str, Any]:
-    from charloom.interop.hub import push
+    from charloom.interop.hub.client import push
 
     pushed = push(repo, package.files, message, private)
     if pushed.existed:

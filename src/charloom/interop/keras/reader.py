@@ -102,7 +102,7 @@ def _read_apart(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, A
         source = str(path.with_suffix("") if path.suffix == ".index" else path)
         code = (
             f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from charloom.interop.keras_child import read_apart; read_apart({source!r}, {folder!r})"
+            f"from charloom.interop.keras.hdf5_worker import read_apart; read_apart({source!r}, {folder!r})"
         )
         try:
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=_LONGEST, check=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charloom._util.atomic_io import write_whole
 from charloom.errors import require_extra
-from charloom.interop.keras_model import swap_gates
+from charloom.interop.keras.conversion import swap_gates
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 

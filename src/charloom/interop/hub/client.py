@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom._version import __version__
 from charloom.errors import HubError, InputError, require_extra
-from charloom.interop.hub_errors import LOGIN, explained
+from charloom.interop.hub.errors import LOGIN, explained
 from charloom.model.file.run_folder import MODEL
 
 if TYPE_CHECKING:

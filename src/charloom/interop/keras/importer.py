@@ -10,9 +10,9 @@ from charloom.data.baselines import baselines
 from charloom.errors import CharloomError, ModelFileError
 from charloom.inference.model import Model
 from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
-from charloom.interop.keras_config import StackConfig, stack_of
-from charloom.interop.keras_file import KerasFile, read_keras_file
-from charloom.interop.keras_model import architecture_and_weights, sort_out
+from charloom.interop.keras.config import StackConfig, stack_of
+from charloom.interop.keras.conversion import architecture_and_weights, sort_out
+from charloom.interop.keras.reader import KerasFile, read_keras_file
 from charloom.model.file.metadata_schema import check_facts
 from charloom.model.file.model_file import SavedModel
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError
-from charloom.interop.keras_config import RecurrentConfig, StackConfig
-from charloom.interop.keras_file import LayerWeights
+from charloom.interop.keras.config import RecurrentConfig, StackConfig
+from charloom.interop.keras.reader import LayerWeights
 from charloom.model.architecture import GATES, Architecture
 from charloom.model.file.safetensors_header import shown
 

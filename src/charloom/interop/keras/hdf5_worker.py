@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import ModelFileError
-from charloom.interop.keras_file import ERROR, WEIGHTS
+from charloom.interop.keras.reader import ERROR, WEIGHTS
 from charloom.model.file.safetensors_header import shown
 
 MOST_BYTES = 4 << 30
@@ -52,7 +52,7 @@ def read_apart(path: str, folder: str) -> None:
 
 def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     if path.is_dir() or not path.is_file():
-        from charloom.interop.tensorflow_checkpoint import read_checkpoint
+        from charloom.interop.keras.tensorflow_checkpoint import read_checkpoint
 
         return read_checkpoint(path), {"format": "TensorFlow checkpoint"}
     _limit_memory(path.stat().st_size)

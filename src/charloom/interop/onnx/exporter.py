@@ -18,7 +18,7 @@ from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
 from charloom.errors import ModelFileError, require_extra
 from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, fold
-from charloom.interop.onnx_graph import Graph
+from charloom.interop.onnx.graph import Graph
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import check_new_file
 

@@ -1,0 +1,1 @@
+"""Keras models to charloom models and back."""

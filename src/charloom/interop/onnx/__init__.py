@@ -1,0 +1,1 @@
+"""charloom models as ONNX graphs."""
