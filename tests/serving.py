@@ -12,8 +12,8 @@ pytest.importorskip("starlette", reason="needs charloom[serve]")
 pytest.importorskip("uvicorn", reason="needs charloom[serve]")
 
 from charloom.serve.app import App
-from charloom.serve.hosts import hosts_of
-from charloom.serve.server import Server, listen
+from charloom.serve.process.server import Server, listen
+from charloom.serve.security.allowed_hosts import hosts_of
 from waiting import wait_for
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 
 from charloom.inference.model import Model
-from charloom.serve.limits import Limits
 from charloom.serve.openapi import describe
+from charloom.serve.security.limits import Limits
 from conftest import tiny_saved
 from promises import counts
 from serving import serving

@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from charloom.inference.model import Model
-from charloom.serve.hosts import Hosts, hosts_of
-from charloom.serve.limits import Limits
+from charloom.serve.security.allowed_hosts import Hosts, hosts_of
+from charloom.serve.security.limits import Limits
 from conftest import tiny_saved
 from serving import serving
 

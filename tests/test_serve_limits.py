@@ -15,9 +15,9 @@ import pytest
 
 import charloom
 from charloom.inference.model import Model
-from charloom.serve.body import check_json_shape
-from charloom.serve.limits import Limits
-from charloom.serve.problems import Problem
+from charloom.serve.errors import Problem
+from charloom.serve.security.limits import Limits
+from charloom.serve.security.request_body import check_json_shape
 from conftest import tiny_saved
 from promises import counts
 from serving import serving

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from charloom.cli.main import group
-from charloom.serve.limits import Limits
 from charloom.serve.schema import CompletionRequest
+from charloom.serve.security.limits import Limits
 from served import served
 from test_docs import ROOT, blocks
 from test_serve_clients import python_with

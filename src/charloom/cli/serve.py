@@ -67,8 +67,8 @@ def command(
     """
     require_extra("Serving", "serve", "pydantic", "starlette", "uvicorn")
     from charloom.serve.app import App
-    from charloom.serve.hosts import hosts_of
-    from charloom.serve.server import is_loopback, listen, resolve, serve, url_of
+    from charloom.serve.process.server import is_loopback, listen, resolve, serve, url_of
+    from charloom.serve.security.allowed_hosts import hosts_of
 
     address = resolve(host)
     _check_token(token, host, not is_loopback(address))
@@ -85,7 +85,7 @@ def command(
     say(f"serving {', '.join(loaded)} at {url_of(listening)}", quiet)
     if workers == 1:
         raise Stopped(run())
-    from charloom.serve.workers import run_workers
+    from charloom.serve.process.workers import run_workers
 
     raise Stopped(run_workers(workers, run))
 

@@ -194,7 +194,7 @@ def _check_same(
 def _work(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
     """Do what a process of several does: search, or make one check."""
     from charloom.cli.stopping import Stopped, stop_flag
-    from charloom.serve.workers import end_with_parent
+    from charloom.serve.process.workers import end_with_parent
     from charloom.tuning.plan import warm_up
     from charloom.tuning.search import check, search
     from charloom.tuning.storage import open_tuning_folder

@@ -11,16 +11,16 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from charloom.inference.model import Model
-from charloom.serve import texts
-from charloom.serve.answers import JsonAnswer
-from charloom.serve.completions import complete
-from charloom.serve.guard import Guard
-from charloom.serve.hosts import Hosts
-from charloom.serve.limits import Limits
+from charloom.serve import text_routes as texts
+from charloom.serve.completions.routes import complete
+from charloom.serve.errors import ERRORS, Problem, answer_error
 from charloom.serve.metrics import MEDIA_TYPE, metrics_text
 from charloom.serve.models import Models
 from charloom.serve.openapi import describe
-from charloom.serve.problems import ERRORS, Problem, answer_error
+from charloom.serve.responses import JsonAnswer
+from charloom.serve.security.allowed_hosts import Hosts
+from charloom.serve.security.limits import Limits
+from charloom.serve.security.middleware import Guard
 from charloom.web.playground import playground_files
 
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from charloom.serve.guard import Guard
 from charloom.serve.models import Models
+from charloom.serve.security.middleware import Guard
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

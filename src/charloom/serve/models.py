@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from charloom.errors import UnknownCharacterError
 from charloom.inference.generation import prompt_ids
 from charloom.inference.model import Model
-from charloom.serve.limits import Limits
-from charloom.serve.problems import Problem, problem_of, unknown_name
+from charloom.serve.errors import Problem, problem_of, unknown_name
 from charloom.serve.scheduler import Scheduler
+from charloom.serve.security.limits import Limits
 
 
 @dataclass(frozen=True)

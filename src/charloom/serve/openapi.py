@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from charloom.serve import schema
-from charloom.serve.limits import Limits
+from charloom.serve.security.limits import Limits
 
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from charloom.inference.generation_options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
-from charloom.serve.limits import Limits
+from charloom.serve.security.limits import Limits
 
 _MOST = Limits()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charloom.inference.batching import Token, Written
-from charloom.serve.prompts import Cost, Prompt
+from charloom.serve.completions.prompts import Cost, Prompt
 
 
 class Choices:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import CharloomError, InputError, UnknownCharacterError
-from charloom.serve.answers import JsonAnswer
+from charloom.serve.responses import JsonAnswer
 from charloom.serve.scheduler import Busy, Closing
 
 _SHOWN = 60  # characters of a wrong value that a message quotes

@@ -15,12 +15,12 @@ from charloom.inference.generation_options import Sampling
 from charloom.inference.log_probs import in_bits
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, bits_of_characters, too_short
-from charloom.serve.answers import JsonAnswer
-from charloom.serve.body import asked_for
-from charloom.serve.limits import Limits
+from charloom.serve.errors import Problem, problem_of, unknown_name
 from charloom.serve.models import Models, Served
-from charloom.serve.problems import Problem, problem_of, unknown_name
+from charloom.serve.responses import JsonAnswer
 from charloom.serve.schema import DetokenizeRequest, GuessesRequest, ScoreRequest, TokenizeRequest
+from charloom.serve.security.limits import Limits
+from charloom.serve.security.request_body import asked_for
 
 _SENTENCE = re.compile(r"[^.!?]*\S[^.!?]*[.!?]+", re.DOTALL)
 _LONGEST_SENTENCE = 400  # characters

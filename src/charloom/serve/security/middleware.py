@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charloom.serve.body import Gone, check_json_shape, discard_body, has_body, read_body
-from charloom.serve.hosts import Hosts
-from charloom.serve.limits import Limits
-from charloom.serve.problems import Problem
+from charloom.serve.errors import Problem
+from charloom.serve.security.allowed_hosts import Hosts
+from charloom.serve.security.limits import Limits
+from charloom.serve.security.request_body import Gone, check_json_shape, discard_body, has_body, read_body
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "

@@ -16,15 +16,15 @@ from charloom.inference.batching import Writing, Written
 from charloom.inference.generation import random_seed
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.sampling import sample_seeds
-from charloom.serve.answers import DONE, EventStream, JsonAnswer, event
-from charloom.serve.body import asked_for
-from charloom.serve.choices import Choices
-from charloom.serve.limits import Limits
+from charloom.serve.completions.choices import Choices
+from charloom.serve.completions.prompts import Prompt, make_prompts
+from charloom.serve.errors import Problem, problem_of
 from charloom.serve.models import Models, Served
-from charloom.serve.problems import Problem, problem_of
-from charloom.serve.prompts import Prompt, make_prompts
+from charloom.serve.responses import DONE, EventStream, JsonAnswer, event
 from charloom.serve.scheduler import Job
 from charloom.serve.schema import CompletionRequest
+from charloom.serve.security.limits import Limits
+from charloom.serve.security.request_body import asked_for
 
 
 async def complete(models: Models, limits: Limits, request: Request) -> Response:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Receive
 
-from charloom.serve.limits import Limits
-from charloom.serve.problems import Problem, unknown_name
+from charloom.serve.errors import Problem, unknown_name
+from charloom.serve.security.limits import Limits
 
 Asked = TypeVar("Asked", bound=BaseModel)
 

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.errors import CharloomError, InputError
 from charloom.serve.app import App
-from charloom.serve.hosts import bracketed
-from charloom.serve.limits import Limits
+from charloom.serve.security.allowed_hosts import bracketed
+from charloom.serve.security.limits import Limits
 
 _BACKLOG = 1024
 _SEND_BUFFER = 16 << 10  # bytes of an answer that the system takes before the client has read them; so does asyncio

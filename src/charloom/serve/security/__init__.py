@@ -1,0 +1,1 @@
+"""What protects the server: host checks, request limits, body limits."""
