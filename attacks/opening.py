@@ -20,7 +20,7 @@ from pathlib import Path
 
 import charloom.inference.engines.native
 import charloom.inference.engines.numpy  # noqa: F401
-from charloom.cli.info import look, page_of
+from charloom.cli.commands.info import look, page_of
 from charloom.errors import ModelFileError
 from charloom.inference.engines.base import ENGINE
 from charloom.inference.model import Model

@@ -141,7 +141,7 @@ def test_scores_of_characters_and_lines(cli, run):
 
 
 def test_lines_are_the_same_however_the_text_comes():
-    from charloom.cli.score import _lines
+    from charloom.cli.commands.score import _lines
 
     text = "one\r\n\ntwo\nthree\n\nfour"
     expected = ["one", "", "two", "three", "", "four"]

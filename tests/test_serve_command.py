@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from charloom import errors
-from charloom.cli import serve
+from charloom.cli.commands import serve
 from test_serve_promises import ended, started
 
 

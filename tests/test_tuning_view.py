@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from charloom.cli.training_view import PatientConsole
-from charloom.cli.tuning_result import say_result, write_result
-from charloom.cli.tuning_view import TuningView
+from charloom.cli.ui.training_view import PatientConsole
+from charloom.cli.ui.tuning_result import say_result, write_result
+from charloom.cli.ui.tuning_view import TuningView
 from charloom.planning.recipes import load_recipe
 from charloom.tuning.search import check, search
 from charloom.tuning.search_space import start

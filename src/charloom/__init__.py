@@ -107,7 +107,7 @@ def train(
         NonFiniteError: If the training diverges.
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.console import say_all
+    from charloom.cli.ui.console import say_all
     from charloom.data.corpus import Corpus
     from charloom.planning.recipes import Recipe, load_recipe
 
@@ -151,7 +151,7 @@ def resume(
         NonFiniteError: If the training diverges.
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.console import say_all
+    from charloom.cli.ui.console import say_all
     from charloom.data.corpus import Corpus
     from charloom.planning.settings import check_lengths
 
@@ -168,7 +168,7 @@ def resume(
 
 def _watched(records: "Iterator[Record]", progress: bool, watch: "Callable[[Record], object] | None") -> "Model":
     """Show a training, and return its best model."""
-    from charloom.cli.training_view import make_view
+    from charloom.cli.ui.training_view import make_view
     from charloom.training.events import FinishRecord
 
     folder = ""

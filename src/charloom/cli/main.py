@@ -10,8 +10,8 @@ import click
 
 from charloom._util.suggest import did_you_mean
 from charloom._version import __version__
-from charloom.cli.console import say_error
-from charloom.cli.stopping import Stopped
+from charloom.cli.signals import Stopped
+from charloom.cli.ui.console import say_error
 from charloom.errors import CharloomError, is_out_of_memory
 
 COMMANDS = (

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from charloom._version import __version__
-from charloom.cli.console import quiet_option, say
-from charloom.cli.stopping import Stopped
+from charloom.cli.signals import Stopped
+from charloom.cli.ui.console import quiet_option, say
 from charloom.errors import InputError, require_extra
 from charloom.inference.generation_options import PRECISIONS
 

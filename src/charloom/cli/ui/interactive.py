@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from charloom._util.suggest import did_you_mean
-from charloom.cli.console import print_text, say, say_error, unescaped
+from charloom.cli.ui.console import print_text, say, say_error, unescaped
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import Command, say, unescaped
+from charloom.cli.ui.console import Command, say, unescaped
 from charloom.errors import InputError
 
 if TYPE_CHECKING:

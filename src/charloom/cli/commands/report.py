@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, percent, print_json, print_text, quiet_option, say
 from charloom.cli.text_options import decoding_options
+from charloom.cli.ui.console import json_option, percent, print_json, print_text, quiet_option, say
 from charloom.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _target(output: str) -> Path:
 
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
-    from charloom.cli.reading import read_corpus
+    from charloom.cli.read_corpus import read_corpus
     from charloom.report.build import MOST_CHARACTERS, default_text
 
     if named is not None:
@@ -98,7 +98,7 @@ def _steps(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]
     """Show one bar after the other."""
     from contextlib import ExitStack
 
-    from charloom.cli.progress_bar import progress_bar
+    from charloom.cli.ui.progress_bar import progress_bar
 
     with ExitStack() as stack:
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.console import json_option, print_json, quiet_option, say
+from charloom.cli.ui.console import json_option, print_json, quiet_option, say
 
 
 @click.command("pull")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from platform import node
 from typing import TYPE_CHECKING
 
-from charloom.cli.console import say_error
+from charloom.cli.ui.console import say_error
 from charloom.errors import CharloomError
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from charloom.cli.console import say_all
-from charloom.cli.progress_bar import progress_bar
+from charloom.cli.ui.console import say_all
+from charloom.cli.ui.progress_bar import progress_bar
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from charloom._version import __version__
-from charloom.cli.console import json_option, print_json, print_text, quiet_option
+from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option
 from charloom.errors import SettingsError
 
 _PACKAGES = ("numpy", "safetensors", "torch")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, shown
 from charloom.cli.text_options import text_options
+from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option, shown
 
 if TYPE_CHECKING:
     from charloom.data.corpus import Corpus
@@ -27,7 +27,7 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
     CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus: shakespeare, python-docs.
     """
-    from charloom.cli.reading import read_corpus
+    from charloom.cli.read_corpus import read_corpus
 
     found = look(read_corpus(sources, text_format, quiet))
     if as_json:

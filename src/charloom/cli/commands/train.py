@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, print_text, quiet_option, say_all
-from charloom.cli.ranks import several
+from charloom.cli.distributed import several
 from charloom.cli.text_options import text_options
+from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option, say_all
 from charloom.errors import SettingsError
 
 if TYPE_CHECKING:
-    from charloom.cli.stopping import StopFlag
-    from charloom.cli.watching import Watcher
+    from charloom.cli.observers import Watcher
+    from charloom.cli.signals import StopFlag
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.model.file.model_file import SavedModel
@@ -102,8 +102,8 @@ def command(
     torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.reading import read_corpus
-    from charloom.cli.resuming import check_options, resume
+    from charloom.cli.commands.resume import check_options, resume
+    from charloom.cli.read_corpus import read_corpus
     from charloom.model.file.run_folder import check_new_run_folder
 
     with several() as ranks:
@@ -135,7 +135,7 @@ def _follow(
     ranks: Ranks,
 ) -> None:
     """Show a training in every way that was asked for: the first of several processes does."""
-    from charloom.cli.watching import watchers
+    from charloom.cli.observers import watchers
 
     first = ranks.is_first
     with watchers(live and first, tensorboard and first, quiet) as told:
@@ -192,8 +192,8 @@ def show_training(
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.cli.stopping import Stopped, stop_flag
-    from charloom.cli.training_view import make_view
+    from charloom.cli.signals import Stopped, stop_flag
+    from charloom.cli.ui.training_view import make_view
     from charloom.training.events import FinishRecord
 
     with make_view(quiet) as view, stop_flag() as flag:

@@ -7,7 +7,7 @@ from typing import Any
 
 from charloom._util.atomic_io import write_whole
 from charloom._version import __version__
-from charloom.cli.console import clock, say
+from charloom.cli.ui.console import clock, say
 from charloom.model.file.run_folder import RECIPE
 from charloom.planning.recipes import write_recipe
 from charloom.tuning.report import tuning_page

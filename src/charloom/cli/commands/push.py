@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, quiet_option, say, say_all
+from charloom.cli.ui.console import json_option, print_json, quiet_option, say, say_all
 from charloom.errors import InputError
 from charloom.inference.generation_options import MAX_SEED
 

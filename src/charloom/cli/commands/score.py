@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 from charloom.cli.text_options import decoding_options
+from charloom.cli.ui.console import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
 
@@ -60,7 +60,7 @@ def command(
     charloom score shakespeare some_text.txt
     charloom score runs/names names.txt --per-line | sort -n
     """
-    from charloom.cli.progress_bar import progress_bar
+    from charloom.cli.ui.progress_bar import progress_bar
     from charloom.data.reading.reader import text_pieces
     from charloom.inference.model import Model
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.console import json_option, print_json, quiet_option, say
 from charloom.cli.text_options import text_options
+from charloom.cli.ui.console import json_option, print_json, quiet_option, say
 from charloom.errors import RunError, SettingsError
 
 if TYPE_CHECKING:
-    from charloom.cli.stopping import StopFlag
+    from charloom.cli.signals import StopFlag
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.planning.recipes import Recipe
@@ -95,8 +95,8 @@ def command(
     down; -o with its folder goes on with it, also while another process works there.
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.reading import read_corpus
-    from charloom.cli.train import choose_recipe
+    from charloom.cli.commands.train import choose_recipe
+    from charloom.cli.read_corpus import read_corpus
     from charloom.tuning.storage import require_optuna
 
     began = time.time()
@@ -193,7 +193,7 @@ def _check_same(
 
 def _work(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
     """Do what a process of several does: search, or make one check."""
-    from charloom.cli.stopping import Stopped, stop_flag
+    from charloom.cli.signals import Stopped, stop_flag
     from charloom.serve.process.workers import end_with_parent
     from charloom.tuning.plan import warm_up
     from charloom.tuning.search import check, search
@@ -221,9 +221,9 @@ def _show(asked: Search, hours: float, as_json: bool, quiet: bool) -> None:
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.cli.stopping import Stopped, stop_flag
-    from charloom.cli.tuning_result import say_result, write_result
-    from charloom.cli.tuning_view import make_tuning_view
+    from charloom.cli.signals import Stopped, stop_flag
+    from charloom.cli.ui.tuning_result import say_result, write_result
+    from charloom.cli.ui.tuning_view import make_tuning_view
 
     began = time.time()
     reserved = _seconds_to_check(asked, hours)

@@ -4,7 +4,7 @@ import math
 import shlex
 import time
 
-from charloom.cli.console import clock, percent
+from charloom.cli.ui.console import clock, percent
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
 from charloom.training.events import (

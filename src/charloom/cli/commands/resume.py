@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from charloom.cli.console import say_all
 from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line
+from charloom.cli.ui.console import say_all
 from charloom.errors import SettingsError
 from charloom.planning.settings import LENGTHS, check_lengths
 
 if TYPE_CHECKING:
-    from charloom.cli.stopping import StopFlag
+    from charloom.cli.signals import StopFlag
     from charloom.data.text_format import TextFormat
     from charloom.training.distributed.process_group import Ranks
     from charloom.training.events import Record
@@ -81,7 +81,7 @@ def resume(
         quiet: Whether nothing is said.
         ranks: The processes that train together.
     """
-    from charloom.cli.reading import read_corpus
+    from charloom.cli.read_corpus import read_corpus
     from charloom.training.resume import open_run, resume_training
 
     more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
