@@ -20,7 +20,7 @@ COMMANDS = (
 )  # fmt: skip
 """In the order in which they are used, not of the alphabet; each is a module of that name, but for ``_MODULES``."""
 
-_MODULES = {"import": "importing"}  # a word that no module of Python can be called
+_MODULES = {"import": "import_"}  # a word that no module of Python can be called
 
 
 class _Commands(click.Group):
@@ -40,7 +40,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"charloom.cli.{_MODULES.get(cmd_name, cmd_name)}").command
+        command: click.Command = import_module(f"charloom.cli.commands.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
 

@@ -50,7 +50,7 @@ def filled(template: str, parts: Mapping[str, str]) -> str:
 
 def part(name: str) -> str:
     """Return one of the files that pages are made of."""
-    return files(__package__).joinpath("page", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("assets", "report", name).read_text(encoding="utf-8")
 
 
 def inert(data: dict[str, Any]) -> str:

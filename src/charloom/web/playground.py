@@ -15,7 +15,7 @@ def playground_files() -> dict[str, tuple[str, bytes]]:
     The page itself is at ``/``; the parts it asks for lie under ``/playground/``.
     """
     found = {}
-    for file in files("charloom.interop").joinpath("playground").iterdir():
+    for file in files(__package__).joinpath("assets", "playground").iterdir():
         kind = _TYPES.get(file.name.rpartition(".")[2])
         if kind is not None:
             path = "/" if file.name == "playground.html" else f"/playground/{file.name}"

@@ -25,7 +25,7 @@ MOST_SAMPLES = 100
 MOST_PROMPTS = 20
 MOST_TITLE = 200  # characters
 
-_PLAYGROUND = files(__package__).joinpath("playground")
+_PLAYGROUND = files(__package__).joinpath("assets", "playground")
 _OWN = ("alphabet.js", "reading.js", "desk.js", "server.js", "about.js")
 _PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Begin with" hidden></div>\n'
 
@@ -84,7 +84,7 @@ def make_page(
         "below": " What it wrote before is below." if samples else "",
         "cards": "\n".join(card(model, prompts, samples) for model in named),
         "contents": contents,
-        "engine": _base64(files(__package__).joinpath("html", "engine.wasm").read_bytes()),
+        "engine": _base64(files(__package__).joinpath("assets", "offline", "engine.wasm").read_bytes()),
         "models": "\n".join(_block(f"model-{at}", data) for at, data in enumerate(weights)),
         "script": script,
     }
@@ -104,7 +104,7 @@ def _check(title: str, prompts: Sequence[str], samples: int) -> None:
 
 
 def _own(name: str) -> str:
-    return files(__package__).joinpath("html", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("assets", "offline", name).read_text(encoding="utf-8")
 
 
 def _playground(name: str) -> str:

@@ -26,7 +26,7 @@ RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 
-BUNDLED = {"shakespeare": Path(__file__).with_name("bundled") / f"shakespeare{SUFFIX}"}
+BUNDLED = {"shakespeare": Path(__file__).parents[1] / "pretrained" / f"shakespeare{SUFFIX}"}
 """The models that come with charloom, by name."""
 
 _STEP = re.compile(rf"step-(\d+){re.escape(SUFFIX)}")
