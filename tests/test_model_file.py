@@ -11,6 +11,7 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from charloom._util import atomic_io as files
+from charloom._util.strict_json import strict_json
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
@@ -207,10 +208,10 @@ def test_a_vocabulary_of_another_size_makes_no_model():
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "m"
-    files.write_whole(path, b"old")
+    files.write_atomically(path, b"old")
     monkeypatch.setattr(files.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space"):
-        files.write_whole(path, b"new")
+        files.write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
 
@@ -328,4 +329,4 @@ def test_a_training_of_the_most_layers_and_the_largest_alphabet_can_be_saved():
     text = json.dumps(header, separators=(",", ":"))
     assert round(len(text) / 1e6, 1) == 1.2  # as docs/format.md says
     assert len(text) < 0.75 * safetensors_header.LONGEST_HEADER
-    assert safetensors_header.strict_json(text) == header
+    assert strict_json(text) == header

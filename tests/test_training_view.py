@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.cli.ui.console import clock
+from charloom.terminal.messages import clock
 
 pexpect = pytest.importorskip("pexpect")
 pyte = pytest.importorskip("pyte")
@@ -48,7 +48,7 @@ def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tm
 
 
 def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
-    from charloom.cli.ui.training_view import PatientConsole, _Forgiving, _Lines
+    from charloom.terminal.training_view import PatientConsole, _Forgiving, _Lines
     from charloom.training.events import SampleRecord
 
     out = io.StringIO()

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from charloom.cli.ui.training_view import PatientConsole
-from charloom.cli.ui.tuning_result import say_result, write_result
-from charloom.cli.ui.tuning_view import TuningView
+from charloom.cli.tuning_result import say_result, write_result
 from charloom.planning.recipes import load_recipe
+from charloom.terminal.training_view import PatientConsole
+from charloom.terminal.tuning_view import TuningView
 from charloom.tuning.search import check, search
 from charloom.tuning.search_space import start
 from charloom.tuning.storage import new_tuning_folder

@@ -9,7 +9,7 @@ import llm
 from pydantic import Field
 
 import charloom
-from charloom._util.unused_names import free_name
+from charloom._util.unused_names import unused_name
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
 
 MODELS = "CHARLOOM_MODELS"
@@ -36,7 +36,7 @@ def named(listed: str) -> dict[str, str]:
     """
     found = {name: name for name in BUNDLED}
     for source in filter(None, listed.split(os.pathsep)):
-        found[free_name(Path(source).name.removesuffix(_SUFFIX), found.__contains__)] = source
+        found[unused_name(Path(source).name.removesuffix(_SUFFIX), found.__contains__)] = source
     return found
 
 

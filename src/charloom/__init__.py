@@ -107,9 +107,9 @@ def train(
         NonFiniteError: If the training diverges.
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.ui.console import say_all
     from charloom.data.corpus import Corpus
     from charloom.planning.recipes import Recipe, load_recipe
+    from charloom.terminal.messages import say_all
 
     require_torch()
     from charloom.training.run import run_training
@@ -151,9 +151,9 @@ def resume(
         NonFiniteError: If the training diverges.
     """
     from charloom._util.extras import require_torch
-    from charloom.cli.ui.console import say_all
     from charloom.data.corpus import Corpus
     from charloom.planning.settings import check_lengths
+    from charloom.terminal.messages import say_all
 
     check_lengths(more)
     require_torch()
@@ -168,7 +168,7 @@ def resume(
 
 def _watched(records: "Iterator[Record]", progress: bool, watch: "Callable[[Record], object] | None") -> "Model":
     """Show a training, and return its best model."""
-    from charloom.cli.ui.training_view import make_view
+    from charloom.terminal.training_view import make_view
     from charloom.training.events import FinishRecord
 
     folder = ""

@@ -15,8 +15,6 @@ CharloomError
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
 
-from importlib.util import find_spec
-
 
 class CharloomError(Exception):
     """Base of all errors charloom raises on purpose; its text is one message for the user."""
@@ -56,27 +54,6 @@ class JobError(InputError):
 
 class MissingExtraError(CharloomError):
     """An optional dependency is not installed."""
-
-
-def require_extra(what: str, extra: str, *modules: str) -> None:
-    """Raise ``MissingExtraError``, saying how to get them, unless optional modules are installed.
-
-    Args:
-        what: Needs them; the sentence begins with it.
-        extra: Of charloom, which brings them.
-        modules: Their names.
-    """
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise MissingExtraError(
-            f"{what} needs {', '.join(missing)}, which {verb} not installed: pip install 'charloom[{extra}]'."
-        )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory did not suffice, which PyTorch and others tell by a ``RuntimeError``."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
 
 
 class LostProcessError(CharloomError):

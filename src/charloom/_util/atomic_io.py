@@ -8,7 +8,7 @@ _PART = ".part"
 _PIECE = 1 << 20  # bytes
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, make it durable, read it again, then move it there.
 
     A crash at any moment leaves either the old file or the new one, never a part; and it may leave a part under

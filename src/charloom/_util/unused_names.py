@@ -4,10 +4,10 @@ from collections.abc import Callable
 from itertools import count
 
 
-def free_name(wanted: str, is_taken: Callable[[str], bool]) -> str:
+def unused_name(wanted: str, is_taken: Callable[[str], bool]) -> str:
     """Return a name, or the first of it with -2, -3 ... behind it that is not taken.
 
-    >>> free_name("book", {"book", "book-2"}.__contains__)
+    >>> unused_name("book", {"book", "book-2"}.__contains__)
     'book-3'
     """
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in count(1))

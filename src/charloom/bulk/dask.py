@@ -13,9 +13,10 @@ from itertools import islice
 from typing import Any
 from uuid import uuid4
 
+from charloom._util.extras import require_extra
 from charloom.bulk.job import BulkJob
 from charloom.bulk.runner import Progress, check_result, run_partition
-from charloom.errors import CharloomError, SettingsError, require_extra
+from charloom.errors import CharloomError, SettingsError
 
 _AHEAD = 2  # partitions a thread is given: one that it does, one that waits
 _RETRIES = 3  # of a partition whose disk failed; so often, too, it may take its worker with it

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charloom._util.atomic_io import remove_parts, write_whole
+from charloom._util.atomic_io import remove_parts, write_atomically
 from charloom.errors import JobError
 from charloom.model.file.run_folder import MODEL
 
@@ -94,7 +94,7 @@ class BulkJob:
         """
         data = b"".join(row + b"\n" for row in rows)
         end = {"partition": number, "rows": len(rows), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        write_whole(self.part_path(number), data + json.dumps({_END: end | facts}).encode() + b"\n")
+        write_atomically(self.part_path(number), data + json.dumps({_END: end | facts}).encode() + b"\n")
 
     def part_rows(self, number: int) -> list[bytes]:
         """Return the rows of a part, as JSON, verified.
@@ -172,8 +172,8 @@ def make_job(folder: Path, manifest: Mapping[str, Any], model: bytes) -> BulkJob
             _check_unused(folder)
             job = BulkJob(folder, described)
             (folder / PARTS).mkdir(parents=True, exist_ok=True)
-            write_whole(job.model_path, model)
-            write_whole(folder / MANIFEST, _as_bytes(described))
+            write_atomically(job.model_path, model)
+            write_atomically(folder / MANIFEST, _as_bytes(described))
     except OSError as error:
         raise JobError(f"The folder {folder} cannot be used: {error.strerror or error}. Name another.") from None
     return job

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from platform import node
 from typing import TYPE_CHECKING
 
-from charloom.cli.ui.console import say_error
 from charloom.errors import CharloomError
+from charloom.terminal.messages import say_error
 
 if TYPE_CHECKING:
     from charloom.training.distributed.process_group import Ranks

@@ -8,11 +8,12 @@ from importlib import import_module
 
 import click
 
+from charloom._util.memory import is_out_of_memory
 from charloom._util.suggest import did_you_mean
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
-from charloom.cli.ui.console import say_error
-from charloom.errors import CharloomError, is_out_of_memory
+from charloom.errors import CharloomError
+from charloom.terminal.messages import say_error
 
 COMMANDS = (
     "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from charloom.cli.ui.console import say
+from charloom.terminal.messages import say
 from charloom.training.events import Record
 
 Watcher = Callable[[Record], object]

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from charloom.cli.ui.console import say_all
-from charloom.cli.ui.progress_bar import progress_bar
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
+from charloom.terminal.messages import say_all
+from charloom.terminal.progress_bar import progress_bar
 
 
 def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from charloom.cli.ui.console import unescaped
+from charloom.terminal.messages import unescaped
 
 if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat

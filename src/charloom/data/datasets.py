@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
 from charloom.errors import CorpusError
 
 Progress = Callable[[int, int], None]
@@ -86,7 +86,7 @@ def _read_download(corpus: Download, progress: Progress | None) -> bytes:
     cache = _corpora() / corpus.file_name
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(cache, data)
+        write_atomically(cache, data)
     except OSError:
         pass  # a cache that cannot be written only means loading again next time
     return data

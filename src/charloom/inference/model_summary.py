@@ -1,19 +1,16 @@
 """What a page or a card tells of a model: facts in words, and texts that it writes."""
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from charloom._util.printable import replace_for_markup
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
 
 SAMPLE_LENGTH = 400
 """Characters of a sample, the prompt not counted."""
-
-_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""Controls and what is no character: neither HTML nor Markdown has them."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +66,7 @@ def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str
     for at, seed in enumerate(seeds):
         prompt = prompts[at % len(prompts)] if prompts else ""
         text = model.generate(prompt, SAMPLE_LENGTH, DEFAULT_TEMPERATURE, seed, precision="int8")
-        yield Sample(seed, prompt, seen(text))
-
-
-def seen(text: str) -> str:
-    """Return a text as it can be shown: one kind of line end, U+FFFD for controls and what is no character."""
-    return _UNSEEN.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+        yield Sample(seed, prompt, replace_for_markup(text))
 
 
 def _bits(loss: float | None) -> str | None:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charloom._util.printable import quoted
+from charloom._util.strict_json import strict_json
 from charloom.data.corpus import Corpus
 from charloom.data.vocabulary.bytes import ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, ModelFileError
 from charloom.model.file.model_file import SUFFIX, load_model
 from charloom.model.file.run_folder import find_model
-from charloom.model.file.safetensors_header import shown, strict_json
 
 ACCEPTED = (
     "Accepted are the text it was trained on (its sorted distinct characters are the ids 0, 1, 2 ...), a .json file "
@@ -141,7 +142,7 @@ def _listed(entries: Sequence[Any], count: int, source: str) -> ForeignVocabular
     kept = [number for number, entry in enumerate(entries) if entry is not None and entry not in _NO_CHARACTER]
     wrong = [entries[number] for number in kept if not isinstance(entries[number], str) or len(entries[number]) != 1]
     if wrong:
-        raise InputError(f"{source} holds {shown(wrong[0])}, which is no single character. {ACCEPTED}")
+        raise InputError(f"{source} holds {quoted(wrong[0])}, which is no single character. {ACCEPTED}")
     characters = "".join(entries[number] for number in kept)
     twice = next((c for c in characters if characters.count(c) > 1), None) if len(set(characters)) < len(kept) else None
     if twice is not None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import InputError, require_extra
+from charloom._util.extras import require_extra
+from charloom.errors import InputError
 from charloom.report.analysis import Reading
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
 from charloom.errors import RunError, SaveError
 from charloom.model.file.model_file import SavedModel, SavedTraining, save_model
 from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
@@ -100,7 +100,7 @@ class RunFiles:
         Raises:
             OSError: If it cannot be written.
         """
-        write_whole(self.run / RECIPE, text.encode("utf-8"))
+        write_atomically(self.run / RECIPE, text.encode("utf-8"))
 
     def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> None:
         """Write all that waits and then a checkpoint, and only then remove older ones.

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from charloom.errors import require_extra
+from charloom._util.extras import require_extra
 from charloom.training.events import EvaluationRecord, FinishRecord, PlanRecord, Record, SampleRecord, StepRecord
 
 FOLDER = "tensorboard"

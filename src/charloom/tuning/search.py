@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from charloom._util.memory import is_out_of_memory
 from charloom.data.corpus import Corpus
-from charloom.errors import CharloomError, NonFiniteError, is_out_of_memory
+from charloom.errors import CharloomError, NonFiniteError
 from charloom.planning.recipes import Recipe
 from charloom.training.events import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
 from charloom.training.run import run_training

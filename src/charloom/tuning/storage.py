@@ -20,8 +20,9 @@ from shutil import rmtree
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from charloom._util.unused_names import free_name
-from charloom.errors import RunError, require_extra
+from charloom._util.extras import require_extra
+from charloom._util.unused_names import unused_name
+from charloom.errors import RunError
 from charloom.model.file.run_folder import CHECKPOINTS, MODEL
 from charloom.tuning.search_space import Place, start
 from charloom.tuning.trials import State, Trial, TuningTask, outcome
@@ -172,7 +173,7 @@ class TuningFolder:
 def free_folder(corpus: str) -> Path:
     """Return ``tuning/<corpus>``, or the first of ``-2``, ``-3`` ... that is not there."""
     parent = Path("tuning")
-    return parent / free_name(corpus, lambda name: (parent / name).exists())
+    return parent / unused_name(corpus, lambda name: (parent / name).exists())
 
 
 def new_tuning_folder(path: Path, task: TuningTask) -> TuningFolder:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from charloom._util.unused_names import free_name
+from charloom._util.printable import replace_for_markup
+from charloom._util.unused_names import unused_name
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
-from charloom.inference.model_summary import facts_in_words, seen, write_samples
+from charloom.inference.model_summary import facts_in_words, write_samples
 from charloom.model.file.model_file import SavedModel
 
 
@@ -32,7 +33,7 @@ def name_them(saved_models: Sequence[SavedModel]) -> list[Named]:
     """Return models under the names of their corpora; of equal names the second has -2 behind it."""
     named: dict[str, Named] = {}
     for saved in saved_models:
-        name = free_name(str(saved.facts.get("corpus") or "model"), named.__contains__)
+        name = unused_name(str(saved.facts.get("corpus") or "model"), named.__contains__)
         named[name] = Named(name, saved)
     return list(named.values())
 
@@ -59,7 +60,7 @@ def _samples(saved: SavedModel, prompts: Sequence[str], samples: int) -> str:
         return ""
     figures = []
     for sample in write_samples(saved, range(1, samples + 1), prompts):
-        begun = f", from “{html.escape(seen(sample.prompt))}”" if sample.prompt else ""
+        begun = f", from “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
         figures.append(
             f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {DEFAULT_TEMPERATURE}{begun}'
             '</span><button class="quiet" type="button" hidden>Go on with it</button></figcaption>\n'

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
 from charloom._version import __version__
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
@@ -57,7 +57,7 @@ def write_page(
         SettingsError: If title, prompts or samples are out of range.
         UnknownCharacterError: If a model does not know a character of a prompt.
     """
-    write_whole(path, make_page(saved_models, title=title, prompts=prompts, samples=samples).encode("utf-8"))
+    write_atomically(path, make_page(saved_models, title=title, prompts=prompts, samples=samples).encode("utf-8"))
     return [path]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text_options import text_options
-from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option, shown
+from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
 
 if TYPE_CHECKING:
     from charloom.data.corpus import Corpus

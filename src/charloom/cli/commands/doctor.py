@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from charloom._version import __version__
-from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option
 from charloom.errors import SettingsError
+from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 _PACKAGES = ("numpy", "safetensors", "torch")
 _TORCH_SECONDS = 120

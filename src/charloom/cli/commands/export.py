@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from charloom.cli.commands.export_page import FORM, PageOptions, page_options, write_models
-from charloom.cli.ui.console import json_option, print_json, quiet_option, say
+from charloom.terminal.messages import json_option, print_json, quiet_option, say
 
 if TYPE_CHECKING:
     from charloom.model.file.model_file import SavedModel

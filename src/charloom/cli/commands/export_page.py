@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.ui.console import Command, say, unescaped
 from charloom.errors import InputError
+from charloom.terminal.messages import Command, say, unescaped
 
 if TYPE_CHECKING:
     from charloom.model.file.model_file import SavedModel

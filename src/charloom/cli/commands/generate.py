@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.ui.console import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 from charloom.errors import InputError
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
+from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 
 if TYPE_CHECKING:
     from charloom.data.splits import Part
@@ -99,7 +99,7 @@ def command(
     loaded, source = _model_and_its_text(model) if novelty else (Model.load(model), None)
     if interactive:
         _check_interactive(prompt_file, samples, novelty, as_json)
-        from charloom.cli.ui.interactive import write_together
+        from charloom.cli.interactive import write_together
         from charloom.inference.session import Session
 
         write_together(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
@@ -173,7 +173,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _done, _total: None  # what draws the bar takes as long to load as a page takes to write
         return
-    from charloom.cli.ui.progress_bar import progress_bar
+    from charloom.terminal.progress_bar import progress_bar
 
     with progress_bar("writing", quiet) as report:
         yield report

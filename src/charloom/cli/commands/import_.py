@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.ui.console import json_option, print_json, quiet_option, say, say_all
+from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
 
 _SOURCES = ("keras",)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option
+from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 if TYPE_CHECKING:
     from charloom.model.architecture import Architecture

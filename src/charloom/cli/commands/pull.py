@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from charloom.cli.ui.console import json_option, print_json, quiet_option, say
+from charloom.terminal.messages import json_option, print_json, quiet_option, say
 
 
 @click.command("pull")
@@ -26,7 +26,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     charloom pull ada/my-book
     charloom generate my-book.safetensors
     """
-    from charloom._util.atomic_io import write_whole
+    from charloom._util.atomic_io import write_atomically
     from charloom.interop.hub.client import name_of, pull
     from charloom.model.file.metadata_schema import bits_per_char
     from charloom.model.file.model_file import SUFFIX, read_checkpoint
@@ -36,7 +36,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     check_new_file(target)
     pulled = pull(repo, revision)
     saved, _ = read_checkpoint(pulled.data, f"{MODEL} of {repo}")
-    write_whole(target, pulled.data)
+    write_atomically(target, pulled.data)
     a = saved.architecture
     say(f"{target}: {a.in_words}, {len(pulled.data):,} bytes", quiet)
     say(f"To write with it:\n  charloom generate {shlex.quote(str(target))}", quiet)

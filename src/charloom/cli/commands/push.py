@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.ui.console import json_option, print_json, quiet_option, say, say_all
 from charloom.errors import InputError
 from charloom.inference.generation_options import MAX_SEED
+from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
 
 if TYPE_CHECKING:
     from charloom.interop.hub.package import Package

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text_options import decoding_options
-from charloom.cli.ui.console import json_option, percent, print_json, print_text, quiet_option, say
 from charloom.errors import InputError
+from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
 
 if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
@@ -98,7 +98,7 @@ def _steps(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]
     """Show one bar after the other."""
     from contextlib import ExitStack
 
-    from charloom.cli.ui.progress_bar import progress_bar
+    from charloom.terminal.progress_bar import progress_bar
 
     with ExitStack() as stack:
 

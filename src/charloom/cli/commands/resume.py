@@ -9,9 +9,9 @@ import click
 from click.core import ParameterSource
 
 from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line
-from charloom.cli.ui.console import say_all
 from charloom.errors import SettingsError
 from charloom.planning.settings import LENGTHS, check_lengths
+from charloom.terminal.messages import say_all
 
 if TYPE_CHECKING:
     from charloom.cli.signals import StopFlag

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text_options import decoding_options
-from charloom.cli.ui.console import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
+from charloom.terminal.messages import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
 
 if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
@@ -60,9 +60,9 @@ def command(
     charloom score shakespeare some_text.txt
     charloom score runs/names names.txt --per-line | sort -n
     """
-    from charloom.cli.ui.progress_bar import progress_bar
     from charloom.data.reading.reader import text_pieces
     from charloom.inference.model import Model
+    from charloom.terminal.progress_bar import progress_bar
 
     if per_char and per_line:
         raise InputError("Give --per-char or --per-line, not both.")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from charloom._util.extras import require_extra
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
-from charloom.cli.ui.console import quiet_option, say
-from charloom.errors import InputError, require_extra
+from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
+from charloom.terminal.messages import quiet_option, say
 
 if TYPE_CHECKING:
     from charloom.inference.model import Model
@@ -116,7 +117,7 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 
 def _load(models: Sequence[str]) -> dict[str, Model]:
     """Return models by the names under which they are served."""
-    from charloom._util.unused_names import free_name
+    from charloom._util.unused_names import unused_name
     from charloom.inference.model import Model
     from charloom.model.file.model_file import SUFFIX
 
@@ -124,5 +125,5 @@ def _load(models: Sequence[str]) -> dict[str, Model]:
     for argument in models:
         model = Model.load(argument)
         name = Path(argument).name.removesuffix(SUFFIX) or Path(argument).resolve().name
-        loaded[free_name(name, loaded.__contains__)] = model
+        loaded[unused_name(name, loaded.__contains__)] = model
     return loaded

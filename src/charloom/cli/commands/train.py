@@ -12,8 +12,8 @@ import click
 
 from charloom.cli.distributed import several
 from charloom.cli.text_options import text_options
-from charloom.cli.ui.console import json_option, print_json, print_text, quiet_option, say_all
 from charloom.errors import SettingsError
+from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, say_all
 
 if TYPE_CHECKING:
     from charloom.cli.observers import Watcher
@@ -193,7 +193,7 @@ def show_training(
         Stopped: If a signal ended it.
     """
     from charloom.cli.signals import Stopped, stop_flag
-    from charloom.cli.ui.training_view import make_view
+    from charloom.terminal.training_view import make_view
     from charloom.training.events import FinishRecord
 
     with make_view(quiet) as view, stop_flag() as flag:

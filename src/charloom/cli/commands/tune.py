@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charloom.cli.text_options import text_options
-from charloom.cli.ui.console import json_option, print_json, quiet_option, say
 from charloom.errors import RunError, SettingsError
+from charloom.terminal.messages import json_option, print_json, quiet_option, say
 
 if TYPE_CHECKING:
     from charloom.cli.signals import StopFlag
@@ -193,8 +193,8 @@ def _check_same(
 
 def _work(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
     """Do what a process of several does: search, or make one check."""
+    from charloom._util.processes import end_with_parent
     from charloom.cli.signals import Stopped, stop_flag
-    from charloom.serve.process.workers import end_with_parent
     from charloom.tuning.plan import warm_up
     from charloom.tuning.search import check, search
     from charloom.tuning.storage import open_tuning_folder
@@ -222,8 +222,8 @@ def _show(asked: Search, hours: float, as_json: bool, quiet: bool) -> None:
         Stopped: If a signal ended it.
     """
     from charloom.cli.signals import Stopped, stop_flag
-    from charloom.cli.ui.tuning_result import say_result, write_result
-    from charloom.cli.ui.tuning_view import make_tuning_view
+    from charloom.cli.tuning_result import say_result, write_result
+    from charloom.terminal.tuning_view import make_tuning_view
 
     began = time.time()
     reserved = _seconds_to_check(asked, hours)

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
+from charloom._util.locks import try_lock
 from charloom.data.datasets import Progress, cache_folder
 from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
 from charloom.data.reading.content_hash import RawDigest, raw_digest
@@ -215,7 +216,7 @@ class _Journal:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        write_whole(self._path, _as_json(about))
+        write_atomically(self._path, _as_json(about))
 
     def wait(self) -> None:
         """Wait until the last note is written; ``OSError`` if it could not be."""
@@ -243,7 +244,7 @@ def _skip(builder: IndexBuilder, pieces: Iterator[str], begun: _About) -> None:
 
 def _keep(folder: Path, about: _About) -> Path:
     """Give an index that is complete its own name, and return that."""
-    write_whole(folder / _ABOUT, _as_json(about))
+    write_atomically(folder / _ABOUT, _as_json(about))
     for narrower in folder.glob("codes*.bin"):
         if narrower != codes_path(folder, about.itemsize):
             narrower.unlink()
@@ -272,7 +273,7 @@ def _part(name: str) -> Iterator[tuple[Path, bool]]:
             f"The text is long, and its index cannot be kept in {texts}: {error.strerror or error}. "
             "CHARLOOM_CACHE may name another folder."
         ) from None
-    lock = _locked(texts / f"{name}.lock")
+    lock = try_lock(texts / f"{name}.lock")
     folder = texts / (name if lock is not None else f"{name}-{os.getpid()}")
     try:
         folder.mkdir(exist_ok=True)
@@ -282,21 +283,6 @@ def _part(name: str) -> Iterator[tuple[Path, bool]]:
             os.close(lock)
         elif folder.is_dir():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locked(path: Path) -> int | None:
-    """Return an open file that no other process has locked; None if one has, or the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _remove_old(texts: Path) -> None:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from charloom._util.extras import require_extra
 from charloom._version import __version__
-from charloom.errors import HubError, InputError, require_extra
+from charloom.errors import HubError, InputError
 from charloom.interop.hub.errors import LOGIN, explained
 from charloom.model.file.run_folder import MODEL
 

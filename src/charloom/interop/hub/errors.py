@@ -6,8 +6,8 @@ What a server says is quoted, shortened and without control characters: it goes 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from charloom._util.printable import quoted
 from charloom.errors import CharloomError, HubError, InputError
-from charloom.model.file.safetensors_header import shown
 
 LOGIN = "`hf auth login` stores a token, and HF_TOKEN names one"
 
@@ -65,7 +65,7 @@ def _explanation(error: Exception, repo: str, endpoint: str, has_token: bool) ->
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(error.response.status_code, error.server_message, repo, endpoint, has_token)
     if isinstance(error, errors.HfHubHTTPError.__bases__):
-        reason = shown(str(error).partition("\n")[0] or type(error).__name__)
+        reason = quoted(str(error).partition("\n")[0] or type(error).__name__)
         return HubError(f"The connection to {endpoint} failed: {reason}. Is there a network? Try again.")
     return HubError(
         f"{endpoint} answered with something that is no answer of a Hub ({type(error).__name__}). "
@@ -82,7 +82,7 @@ def _no_such_model(repo: str, endpoint: str) -> CharloomError:
 
 def _refusal(status: int, said: str | None, repo: str, endpoint: str, has_token: bool) -> CharloomError:
     """Return what an answer of an HTTP status of 400 or more means."""
-    says = f" It says: {shown(said)}." if said else ""
+    says = f" It says: {quoted(said)}." if said else ""
     if status == 404 or (status == 401 and not has_token):
         return _no_such_model(repo, endpoint)
     if status == 401:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
 from charloom.errors import InputError, ModelFileError
 from charloom.inference.model_summary import write_samples
 from charloom.interop.hub.model_card import check_license, model_card, recipe_of
@@ -70,7 +70,7 @@ def write_package(folder: Path, package: Package) -> None:
     check_new_folder(folder)
     folder.mkdir(parents=True)
     for name, data in package.files.items():
-        write_whole(folder / name, data)
+        write_atomically(folder / name, data)
 
 
 def check_new_folder(folder: Path) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
-from charloom.model.file.safetensors_header import shown
 
 _CELLS = {"GRU": "gru", "LSTM": "lstm"}
 _ONLY_WHILE_TRAINING = (
@@ -100,7 +100,7 @@ def _layer(entry: Any) -> _Layer:
 
 
 def _refused(layer: _Layer, why: str, way_out: str = "") -> ModelFileError:
-    named = f"its layer {shown(layer.name)} ({shown(layer.kind)[1:-1]})"
+    named = f"its layer {quoted(layer.name)} ({quoted(layer.kind)[1:-1]})"
     return ModelFileError(f"{named} is none that charloom has: {why}. {way_out}".rstrip())
 
 
@@ -117,7 +117,9 @@ def _chain(layers: list[_Layer]) -> list[_Layer]:
             raise _refused(layer, "it takes more than the layer before it gives", "Accepted are layers in one chain.")
         for name in before:
             if name in following:
-                raise _refused(layer, f"it shares its input {shown(name)} with another layer", "Accepted is one chain.")
+                raise _refused(
+                    layer, f"it shares its input {quoted(name)} with another layer", "Accepted is one chain."
+                )
             following[name] = layer
     starts = [layer for layer in layers if layer.name in following and not list(_sources(layer.inbound))]
     if len(starts) != 1:
@@ -175,7 +177,7 @@ def _recurrent(layer: _Layer) -> RecurrentConfig:
     gates = _name(config.get("recurrent_activation", config.get("inner_activation", "sigmoid")))
     activation = _name(config.get("activation", "tanh"))
     if activation != "tanh" or gates != "sigmoid":
-        raise _refused(layer, f"its activations are {shown(activation)} and {shown(gates)}, not 'tanh' and 'sigmoid'")
+        raise _refused(layer, f"its activations are {quoted(activation)} and {quoted(gates)}, not 'tanh' and 'sigmoid'")
     for flag in ("go_backwards", "time_major"):
         if config.get(flag):
             raise _refused(layer, f"it has {flag}=True")
@@ -187,7 +189,7 @@ def _recurrent(layer: _Layer) -> RecurrentConfig:
 
 def _output(layer: _Layer) -> str:
     if _name(layer.config.get("activation", "linear")) not in ("linear", "softmax"):
-        raise _refused(layer, f"its activation is {shown(_name(layer.config['activation']))}, not linear or softmax")
+        raise _refused(layer, f"its activation is {quoted(_name(layer.config['activation']))}, not linear or softmax")
     return layer.name
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
 from charloom.interop.keras.config import RecurrentConfig, StackConfig
 from charloom.interop.keras.reader import LayerWeights
 from charloom.model.architecture import GATES, Architecture
-from charloom.model.file.safetensors_header import shown
 
 Floats = NDArray[np.float32]
 
@@ -51,13 +51,15 @@ def sort_out(layers: Sequence[LayerWeights], config: StackConfig | None) -> Kera
     """
     for layer in layers:
         if not all(np.isfinite(array).all() for array in layer.arrays):
-            raise ModelFileError(f"the weights of its layer {shown(layer.name)} hold a number that is NaN or infinite.")
+            raise ModelFileError(
+                f"the weights of its layer {quoted(layer.name)} hold a number that is NaN or infinite."
+            )
     recurrent = [layer for layer in layers if _is_recurrent(layer)]
     others = [layer for layer in layers if not _is_recurrent(layer)]
     for layer in others:
         shapes = [array.shape for array in layer.arrays]
         if not (len(shapes[0]) == 2 and (shapes[1:] == [] or shapes[1:] == [shapes[0][1:]])):
-            raise ModelFileError(f"its layer {shown(layer.name)} is none that charloom has: its weights are {shapes}.")
+            raise ModelFileError(f"its layer {quoted(layer.name)} is none that charloom has: its weights are {shapes}.")
     embedding, output = _ends(others, recurrent, config)
     if config is not None:
         _check_recurrent(recurrent, config.recurrent)
@@ -80,7 +82,7 @@ def _ends(
 ) -> tuple[LayerWeights | None, LayerWeights]:
     """Return the embedding, None where there is none, and the dense layer, whichever comes first in the file."""
     if not recurrent or not 1 <= len(others) <= 2:
-        names = ", ".join(shown(layer.name) for layer in [*others, *recurrent][:6])
+        names = ", ".join(quoted(layer.name) for layer in [*others, *recurrent][:6])
         raise ModelFileError(
             f"its layers with weights are {names}; accepted are an embedding, one or more GRU or LSTM, and one Dense."
         )
@@ -91,7 +93,7 @@ def _ends(
     first, second = sorted(others, key=lambda layer: (len(layer.arrays), "embed" not in layer.name.lower()))
     if len(first.arrays) != 1:
         raise ModelFileError(
-            f"its layers {shown(first.name)} and {shown(second.name)} are both Dense; accepted is one."
+            f"its layers {quoted(first.name)} and {quoted(second.name)} are both Dense; accepted is one."
         )
     return first, second
 
@@ -103,7 +105,7 @@ def _check_recurrent(found: list[LayerWeights], said: Sequence[RecurrentConfig])
         hidden, rows = layer.arrays[1].shape
         same = GATES[config.cell] * hidden == rows and config.units in (None, hidden)
         if not same or bool(config.use_bias) != (len(layer.arrays) == 3):
-            raise ModelFileError(f"the weights of its layer {shown(config.name)} are not those of its configuration.")
+            raise ModelFileError(f"the weights of its layer {quoted(config.name)} are not those of its configuration.")
 
 
 def _check_sizes(table: Floats, recurrent: Sequence[LayerWeights], output: LayerWeights) -> None:
@@ -114,15 +116,15 @@ def _check_sizes(table: Floats, recurrent: Sequence[LayerWeights], output: Layer
         inputs, (units, its_rows) = layer.arrays[0].shape[0], layer.arrays[1].shape
         if (units, its_rows) != (hidden, rows):
             raise ModelFileError(
-                f"its layer {shown(layer.name)} has {units} units and {its_rows // units} gates, and the first "
+                f"its layer {quoted(layer.name)} has {units} units and {its_rows // units} gates, and the first "
                 f"recurrent layer {hidden} and {rows // hidden}: charloom's layers are all of one kind and size."
             )
         if inputs != width:
-            raise ModelFileError(f"its layer {shown(layer.name)} reads {inputs} numbers, but is given {width}.")
+            raise ModelFileError(f"its layer {quoted(layer.name)} reads {inputs} numbers, but is given {width}.")
         width = units
     if output.arrays[0].shape != (hidden, known):
         raise ModelFileError(
-            f"its layer {shown(output.name)} is {output.arrays[0].shape}, but must be {(hidden, known)}: "
+            f"its layer {quoted(output.name)} is {output.arrays[0].shape}, but must be {(hidden, known)}: "
             "from every unit to a logit for each character that can be read."
         )
 
@@ -157,7 +159,7 @@ def _reset_after(layer: LayerWeights, cell: str, config: RecurrentConfig | None)
     bias = layer.arrays[2].shape if len(layer.arrays) == 3 else None
     if bias not in ((rows,), (2, rows), None) or (cell == "lstm" and bias == (2, rows)):
         raise ModelFileError(
-            f"its layer {shown(layer.name)} has a bias of the shape {bias}, which is neither {(rows,)} nor {(2, rows)}"
+            f"its layer {quoted(layer.name)} has a bias of the shape {bias}, which is neither {(rows,)} nor {(2, rows)}"
             + (
                 ": it is of a CuDNN layer. In Keras 2 load it into a GRU or LSTM, and save that."
                 if bias == (2 * rows,)
@@ -169,7 +171,7 @@ def _reset_after(layer: LayerWeights, cell: str, config: RecurrentConfig | None)
     if bias is None:
         if config is None or not isinstance(config.reset_after, bool):
             raise ModelFileError(
-                f"its layer {shown(layer.name)} is a GRU without bias, and the file does not say whether reset_after "
+                f"its layer {quoted(layer.name)} is a GRU without bias, and the file does not say whether reset_after "
                 "is true. Write the whole model with model.save('model.keras')."
             )
         return config.reset_after

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom._util.atomic_io import write_whole
-from charloom.errors import require_extra
+from charloom._util.atomic_io import write_atomically
+from charloom._util.extras import require_extra
 from charloom.interop.keras.conversion import swap_gates
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
@@ -55,7 +55,7 @@ def write_keras(path: Path, saved: SavedModel) -> list[Path]:
         "model.weights.h5": _weights(saved),
         "charloom.json": json.dumps(description, sort_keys=True, allow_nan=False).encode(),
     }
-    write_whole(path, _archive(members))
+    write_atomically(path, _archive(members))
     return [path]
 
 

@@ -16,9 +16,9 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
 from charloom.interop.keras.reader import ERROR, WEIGHTS
-from charloom.model.file.safetensors_header import shown
 
 MOST_BYTES = 4 << 30
 """Of all weights that are read from a file."""
@@ -64,7 +64,7 @@ def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
         with path.open("rb") as file:
             return _hdf5(file)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        raise ModelFileError(f"it is damaged ({shown(error)}). {_AGAIN}") from None
+        raise ModelFileError(f"it is damaged ({quoted(error)}). {_AGAIN}") from None
     except MemoryError:
         raise ModelFileError("it asks for more memory than its weights can need.") from None
 
@@ -135,10 +135,10 @@ def _values(name: str, dataset: Any) -> NDArray[np.float32]:
     created = dataset.id.get_create_plist()
     filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
     if dataset.is_virtual or dataset.external or not filters <= _KNOWN_FILTERS:
-        raise ModelFileError(f"the numbers of {shown(name)} do not lie in the file itself, or in a form of their own.")
+        raise ModelFileError(f"the numbers of {quoted(name)} do not lie in the file itself, or in a form of their own.")
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.ndim > 3 or not dataset.size:
         raise ModelFileError(
-            f"{shown(name)} holds {dataset.dtype} {dataset.shape}: weights are arrays of floating-point numbers."
+            f"{quoted(name)} holds {dataset.dtype} {dataset.shape}: weights are arrays of floating-point numbers."
         )
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name
         return np.ascontiguousarray(dataset[()], np.float32)

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import ModelFileError, require_extra
-from charloom.model.file.safetensors_header import shown, strict_json
+from charloom._util.extras import require_extra
+from charloom._util.printable import quoted
+from charloom._util.strict_json import strict_json
+from charloom.errors import ModelFileError
 
 WEIGHTS, ERROR = "weights.safetensors", "error.txt"
 """What the process that reads a file leaves: the tensors, or why there are none."""
@@ -164,7 +166,7 @@ def _as_listed(
         names = [f"{group}/{weight}" for weight in _listed(attributes.get(group, {}), "weight_names")]
         missing = [weight for weight in names if weight not in tensors and "seed_generator" not in weight]
         if missing:
-            raise ModelFileError(f"it lacks the weights {shown(missing[0])} of the layer {shown(name)}.")
+            raise ModelFileError(f"it lacks the weights {quoted(missing[0])} of the layer {quoted(name)}.")
         arrays = tuple(tensors[weight] for weight in names if weight in tensors)
         if arrays:
             layers.append(LayerWeights(name, arrays))
@@ -184,7 +186,7 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
         if (both_ways := _BOTH_WAYS.search(name)) is not None:
             layer = _name_of(name[: both_ways.start()], attributes)
             raise ModelFileError(
-                f"its layer {shown(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
+                f"its layer {quoted(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
                 "what is to come is not there while a text is written."
             )
         found = _CELL.search(name)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
+from charloom._util.extras import require_extra
 from charloom._version import __version__
-from charloom.errors import ModelFileError, require_extra
+from charloom.errors import ModelFileError
 from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, fold
 from charloom.interop.onnx.graph import Graph
 from charloom.model.file.model_file import SavedModel
@@ -61,7 +62,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
         )
     written = {path: _step(saved), window_path: _window(saved)}
     for place, data in written.items():
-        write_whole(place, data)
+        write_atomically(place, data)
     return list(written)
 
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
+from charloom._util.printable import printable
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
@@ -42,7 +43,6 @@ SUFFIX = ".safetensors"
 
 _WORTH_THREADS = 4 << 20  # bytes
 _LARGEST_SCALE = float(np.finfo(np.float32).max) / (LARGEST + 1)
-_LONGEST_REASON = 300  # characters of a message that may quote a file
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def save_model(path: Path, model: SavedModel, training: SavedTraining | None = N
         ModelFileError: See ``model_bytes``.
         OSError: If the file cannot be written.
     """
-    write_whole(path, model_bytes(model, training))
+    write_atomically(path, model_bytes(model, training))
 
 
 def model_bytes(model: SavedModel, training: SavedTraining | None = None) -> bytes:
@@ -181,7 +181,7 @@ def _named(name: str | Path) -> Iterator[None]:
     except MemoryError:
         raise ModelFileError(f"{name} is a model that is too large for the memory of this machine.") from None
     except CharloomError as error:
-        raise ModelFileError(f"{name} is not a model that charloom can use: {_printable(str(error))}") from None
+        raise ModelFileError(f"{name} is not a model that charloom can use: {printable(str(error))}") from None
 
 
 def _opened(path: Path) -> BufferedReader:
@@ -202,12 +202,6 @@ def _opened(path: Path) -> BufferedReader:
 
 def _cause(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _printable(reason: str) -> str:
-    """Return a reason that may quote a file as what a terminal can be given."""
-    safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in reason[:_LONGEST_REASON])
-    return safe + ("…" if len(reason) > _LONGEST_REASON else "")
 
 
 def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, SavedTraining | None]:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, BinaryIO
 
+from charloom._util.printable import quoted
+from charloom._util.strict_json import strict_json
 from charloom.data.vocabulary.bytes import make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
 from charloom.model.file.metadata_schema import check_facts, check_training_facts
-from charloom.model.file.safetensors_header import Place, read_header, shown, strict_json
+from charloom.model.file.safetensors_header import Place, read_header
 from charloom.model.file.tensor_schema import STORED_AS, TRAINING, check_model_tensors, check_training_tensors
 
 FORMAT_VERSION = 1
@@ -102,11 +104,11 @@ def _described(description: str) -> dict[str, Any]:
         raise ModelFileError("its header does not describe a model.")
     version = described.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
-        found = version if type(version) is int else shown(version)
+        found = version if type(version) is int else quoted(version)
         raise ModelFileError(f"it has format version {found}; this charloom reads version {FORMAT_VERSION}.")
     wrong = sorted({*_KEYS} - described.keys()) + sorted(described.keys() - {*_KEYS, *_OPTIONAL_KEYS})
     if wrong:
-        raise ModelFileError(f"its header does not describe a model ({', '.join(map(shown, wrong[:5]))}).")
+        raise ModelFileError(f"its header does not describe a model ({', '.join(map(quoted, wrong[:5]))}).")
     return described
 
 

@@ -16,7 +16,7 @@ from shutil import rmtree
 from typing import Any
 
 from charloom._util.suggest import did_you_mean
-from charloom._util.unused_names import free_name
+from charloom._util.unused_names import unused_name
 from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.file.model_file import SUFFIX
 
@@ -147,7 +147,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def _free_folder(parent: Path, corpus: str) -> Path:
-    return parent / free_name(corpus, lambda name: (parent / name).exists())
+    return parent / unused_name(corpus, lambda name: (parent / name).exists())
 
 
 def _exists(folder: Path) -> str:

@@ -4,14 +4,14 @@ The format leaves open what its readers disagree about; a model file may not. Re
 holes, overlaps, unknown types, and whatever is not exactly what ``docs/format.md`` says.
 """
 
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from charloom._util.printable import quoted
+from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
 LONGEST_HEADER = 2 << 20
@@ -32,10 +32,6 @@ DESCRIPTION = "charloom"
 """The only entry of a model file's metadata."""
 
 _METADATA = "__metadata__"
-_MOST_VALUES = 100_000  # of JSON: they bound the memory that a header of LONGEST_HEADER can take
-_DEEPEST = 12  # objects and lists within each other; charloom's own are 5 deep
-_LONGEST_NUMBER = 19  # digits of a whole number: as many as 64 bits have
-_SHOWN = 60  # characters of a foreign text in a message
 
 
 @dataclass(frozen=True)
@@ -86,62 +82,6 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
     return metadata[DESCRIPTION], _places(header, size - 8 - length)
 
 
-def strict_json(text: str, what: str = "its header", deepest: int = _DEEPEST) -> Any:
-    """Return what a JSON text says.
-
-    Args:
-        text: From a file that may be hostile.
-        what: Names it in messages.
-        deepest: How many objects and lists may lie within each other.
-
-    Raises:
-        ModelFileError: If it is no JSON, names a key twice, or holds more, deeper or larger than a model's header can.
-    """
-    if sum(map(text.count, ",[{")) > _MOST_VALUES:
-        raise ModelFileError(f"{what} holds more than {_MOST_VALUES:,} values.")
-    try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_int=_whole_number)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{what} is no JSON that can be read ({error}).") from None
-    for depth, part in _parts(value):
-        if depth > deepest or (isinstance(part, float) and not math.isfinite(part)):
-            raise ModelFileError(f"{what} is nested too deeply, or holds a number that is too large.")
-    return value
-
-
-def shown(text: object) -> str:
-    """Return foreign text as a message may print it: quoted, shortened, without control characters."""
-    found = str(text)
-    return repr(found if len(found) <= _SHOWN else found[:_SHOWN] + "…")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
-
-
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number")
-
-
-def _whole_number(digits: str) -> int:
-    if len(digits) > _LONGEST_NUMBER:
-        raise ValueError("a number is too long")
-    return int(digits)
-
-
-def _parts(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield all values within a value, each with its depth."""
-    waiting = [(0, value)]
-    while waiting:
-        depth, part = waiting.pop()
-        yield depth, part
-        if isinstance(part, (dict, list)):
-            waiting += [(depth + 1, one) for one in (part.values() if isinstance(part, dict) else part)]
-
-
 def _places(header: dict[str, Any], length: int) -> dict[str, Place]:
     """Return where tensors lie; they must fill the file's last ``length`` bytes one behind the other."""
     if len(header) > MOST_TENSORS:
@@ -151,7 +91,7 @@ def _places(header: dict[str, Any], length: int) -> dict[str, Place]:
     end = 0
     for name, place in found.items():
         if place.begin != end:
-            raise ModelFileError(f"the tensor {shown(name)} does not begin where the one before it ends.")
+            raise ModelFileError(f"the tensor {quoted(name)} does not begin where the one before it ends.")
         end = place.end
     if end != length:
         raise ModelFileError(f"its tensors need {end:,} bytes, but {length:,} follow its header.")
@@ -160,16 +100,16 @@ def _places(header: dict[str, Any], length: int) -> dict[str, Place]:
 
 def _place(name: str, entry: Any) -> Place:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ModelFileError(f"the tensor {shown(name)} is not described as tensors are.")
+        raise ModelFileError(f"the tensor {quoted(name)} is not described as tensors are.")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     dtype = DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise ModelFileError(f"the tensor {shown(name)} is of the type {shown(kind)}, which is not read.")
+        raise ModelFileError(f"the tensor {quoted(name)} is of the type {quoted(kind)}, which is not read.")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > 3 or len(offsets) != 2:
-        raise ModelFileError(f"the tensor {shown(name)} has no shape or place that can be.")
+        raise ModelFileError(f"the tensor {quoted(name)} has no shape or place that can be.")
     begin, end = offsets
     if end - begin != dtype.itemsize * math.prod(shape):
-        raise ModelFileError(f"the tensor {shown(name)} has another length than its shape says.")
+        raise ModelFileError(f"the tensor {quoted(name)} has another length than its shape says.")
     return Place(dtype, tuple(shape), begin, end)
 
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
-from charloom.model.file.safetensors_header import shown
 
 STORED_AS: dict[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
@@ -49,7 +49,7 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
     expected = _of_model(architecture, stored_as)
     if tensors.keys() != expected.keys():
         wrong = sorted(tensors.keys() ^ expected.keys())
-        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(map(shown, wrong[:5]))}.")
+        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(map(quoted, wrong[:5]))}.")
     for name, (shape, dtype) in expected.items():
         _check(name, tensors[name], shape, dtype)
 
@@ -79,7 +79,7 @@ def check_training_tensors(
             value = rest.pop(name)
             _check(name, value, (min(math.prod(value.shape), steps),), _FLOAT64)
     if rest:
-        raise ModelFileError(f"it holds what no training leaves: {', '.join(map(shown, sorted(rest)[:5]))}.")
+        raise ModelFileError(f"it holds what no training leaves: {', '.join(map(quoted, sorted(rest)[:5]))}.")
 
 
 def _check_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:

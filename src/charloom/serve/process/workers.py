@@ -3,11 +3,11 @@
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 
+from charloom._util.processes import end_with_parent
 from charloom.errors import CharloomError, InputError
 
 _AT_ONCE = 2.0  # seconds: a worker that ends sooner would only end again
@@ -86,20 +86,6 @@ def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
     finally:
         sys.stderr.flush()
         os._exit(code)
-
-
-def end_with_parent(lifeline: int) -> None:
-    """Let this process end, as by SIGTERM, as soon as the one that started it has.
-
-    Args:
-        lifeline: A file descriptor of a pipe whose other end that process alone holds.
-    """
-
-    def wait() -> None:
-        os.read(lifeline, 1)  # returns when nobody can write any more
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _end(workers: set[int]) -> None:

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-_UNSEEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
-"""Controls, halves of characters, and what turns the direction of writing around."""
+from charloom._util.printable import escape_for_terminal
 
 _HALVES = re.compile("[\ud800-\udfff]")
 
@@ -94,4 +93,4 @@ def print_text(text: str) -> None:
 
 def shown(text: str) -> str:
     """Return a text as it may go to stdout: on a terminal, what could move its cursor is shown, not sent."""
-    return _UNSEEN.sub(lambda found: repr(found[0])[1:-1], text) if sys.stdout.isatty() else text
+    return escape_for_terminal(text) if sys.stdout.isatty() else text

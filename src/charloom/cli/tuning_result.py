@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from charloom._util.atomic_io import write_whole
+from charloom._util.atomic_io import write_atomically
 from charloom._version import __version__
-from charloom.cli.ui.console import clock, say
 from charloom.model.file.run_folder import RECIPE
 from charloom.planning.recipes import write_recipe
+from charloom.terminal.messages import clock, say
 from charloom.tuning.report import tuning_page
 from charloom.tuning.search_space import differences
 from charloom.tuning.storage import PAGE, TuningFolder
@@ -39,9 +39,9 @@ def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, i
     recipe = folder.path / RECIPE
     if found.winner is not None:
         text = write_recipe(task.recipe, task.result(found.winner), _facts(task, found.winner))
-        write_whole(recipe, text.encode("utf-8"))
+        write_atomically(recipe, text.encode("utf-8"))
     page = tuning_page(task, trials, checks, found, verdict)
-    write_whole(folder.path / PAGE, page.encode("utf-8"))
+    write_atomically(folder.path / PAGE, page.encode("utf-8"))
     return {
         "folder": str(folder.path),
         "recipe": str(recipe) if found.winner is not None else None,

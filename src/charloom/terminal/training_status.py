@@ -4,9 +4,9 @@ import math
 import shlex
 import time
 
-from charloom.cli.ui.console import clock, percent
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
+from charloom.terminal.messages import clock, percent
 from charloom.training.events import (
     EvaluationRecord,
     FinishRecord,

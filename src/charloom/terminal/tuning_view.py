@@ -9,8 +9,8 @@ from typing import Self
 
 from rich.status import Status
 
-from charloom.cli.ui.console import clock
-from charloom.cli.ui.training_view import PatientConsole
+from charloom.terminal.messages import clock
+from charloom.terminal.training_view import PatientConsole
 from charloom.tuning.storage import TuningFolder
 from charloom.tuning.trials import Trial
 from charloom.tuning.verdict import changes

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from charloom.cli.ui.training_progress import TrainingProgress
+from charloom.terminal.training_status import TrainingProgress
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,

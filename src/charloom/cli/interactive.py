@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from charloom._util.suggest import did_you_mean
-from charloom.cli.ui.console import print_text, say, say_error, unescaped
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session
+from charloom.terminal.messages import print_text, say, say_error, unescaped
 
 _HELP = """\
 Type text and press Enter: it is added, and the model goes on. Enter alone lets it go on. \\n is a line feed.

@@ -1,0 +1,36 @@
+"""Make untrusted text safe to print."""
+
+import re
+
+_LONGEST_QUOTE = 60  # characters
+_LONGEST_MESSAGE = 300  # characters
+_TERMINAL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
+"""Control characters, lone surrogates, and what changes the direction of writing."""
+
+_MARKUP = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""Control characters and noncharacters: neither HTML nor Markdown can hold them."""
+
+
+def quoted(text: object) -> str:
+    """Return untrusted text as a message may contain it: quoted, shortened, without control characters."""
+    whole = str(text)
+    return repr(whole if len(whole) <= _LONGEST_QUOTE else whole[:_LONGEST_QUOTE] + "…")
+
+
+def printable(message: str) -> str:
+    """Return a message that may quote a file, shortened, with unprintable characters written as escapes."""
+    safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_LONGEST_MESSAGE])
+    return safe + ("…" if len(message) > _LONGEST_MESSAGE else "")
+
+
+def escape_for_terminal(text: str) -> str:
+    """Return text that cannot move a terminal's cursor: control characters are written as escapes.
+
+    Line feeds, tabs and carriage returns before a line feed stay.
+    """
+    return _TERMINAL.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+def replace_for_markup(text: str) -> str:
+    """Return text that HTML and Markdown can hold: line feeds as line ends, U+FFFD for controls and noncharacters."""
+    return _MARKUP.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))

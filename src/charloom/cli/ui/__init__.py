@@ -1,1 +1,0 @@
-"""What the command line shows: messages, progress bars and live views."""
