@@ -112,6 +112,7 @@ def test_the_same_seed_gives_the_text_of_generate(browser, page, bundled, prompt
     if "stop" in fields:
         options["stop"] = fields["stop"].replace("\\n", "\n")
     with opened(browser, page) as tab:
+        written(tab)  # what it writes of itself when it is opened
         assert write(tab, prompt, **fields) == bundled.generate(prompt, **options, precision="int8")
 
 

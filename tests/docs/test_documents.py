@@ -45,7 +45,9 @@ def test_the_readmes_make_targets_are_there():
 
 
 def test_the_readmes_options_are_the_command_lines(desk):
-    for command in re.findall(r"`(charloom \w+ [^`]*--[^`]*)`", README):
+    commands = re.findall(r"`(charloom \w+ [^`]*--[^`]*)`", README)
+    assert commands
+    for command in commands:
         words = shlex.split(command)
         help_text = subprocess.run([*words[:2], "--help"], capture_output=True, text=True).stdout
         for word in words:
@@ -62,10 +64,13 @@ def test_examples_in_docstrings_are_true(path):
 
 
 def test_links_between_documents_lead_somewhere():
+    followed = 0
     for document in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))):
         prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+            followed += 1
+    assert followed
 
 
 def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
@@ -80,7 +85,9 @@ def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
 
 
 def test_the_engines_page_runs(desk):
-    for block in blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")):
+    commands = blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8"))
+    assert commands
+    for block in commands:
         done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
         assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
 
@@ -102,7 +109,9 @@ def test_the_page_on_texts_runs(desk):
 def test_the_page_on_reports_runs(desk):
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
-    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *re.findall(r"^\$ charloom (.+)$", page, re.M)):
+    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    assert commands and blocks("python", page)
+    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *commands):
         run_command(f"charloom {command}")
     for code in blocks("python", page):
         assert run_python(code) or "novelty" not in code

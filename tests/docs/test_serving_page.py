@@ -22,6 +22,7 @@ from support.documents import blocks
 from support.paths import ROOT
 from support.server import served
 
+pytestmark = pytest.mark.alone
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 DEPLOY = ROOT / "deploy"
 HEAVY = ("langchain_openai", "lm_eval")  # clients that not everybody has

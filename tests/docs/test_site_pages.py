@@ -45,7 +45,6 @@ def test_the_front_page_shows_what_its_command_writes():
     found = re.search(r"^\$ (charloom [^\n]*)\n```\n\n```text\n(.*?)\n```", PAGES["index.md"], re.M | re.S)
     command, shown = found.groups()
     assert run_command(command).decode().rstrip("\n") == shown
-    assert len(shown) == 330 + len("JULIET:")
 
 
 def test_the_recipe_file_on_the_page_is_one(tmp_path):

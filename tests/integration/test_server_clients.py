@@ -16,6 +16,7 @@ from support.clients import python_with
 from support.models import after
 from support.server import served
 
+pytestmark = pytest.mark.alone  # of two ports that are free at the same time one may be taken
 PROMPT = "The loom is"
 
 

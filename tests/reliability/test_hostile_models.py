@@ -24,7 +24,10 @@ from support.paths import ROOT
 from support.promises import counts
 
 ATTACKS = ROOT / "attacks"
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes, links and memory are told as POSIX has them")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(os.name != "posix", reason="pipes, links and memory are told as POSIX has them"),
+]
 
 MOST_SECONDS = 1.0
 MOST_MEMORY = 64 << 20  # bytes, beside twice the file

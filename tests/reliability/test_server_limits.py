@@ -23,6 +23,7 @@ from support.promises import counts
 from support.server import serving
 from support.waiting import wait_for
 
+pytestmark = pytest.mark.alone
 NUMBERS = [-1, 10**30, 1e300, "1", [], {}, True, "NaN", [1], {"a": 1}]
 WRONG = {  # values of fields that are refused
     "prompt": [1, 1.5, {}, [], [[]] * 33, [1, "a"], [["a"]], [[[1]]], [None], [True], [-1], [10**9], ["a", [1]],

@@ -19,6 +19,7 @@ from support.promises import counts
 from support.server import ended, serving, started
 from support.waiting import wait_for
 
+pytestmark = pytest.mark.alone
 PROMPTS = ["ROMEO:", "", "First Citizen:\n", "To be, or not to be", "\n\n", "KING RICHARD III:\nNow", "a", "The "]
 
 

@@ -148,6 +148,7 @@ def test_cuts(corpus, whole, tmp_path, promise, kind, where, count):
     promise(3, f"cut {where} and gone on with: {kind}", count, "equal to the bit")
 
 
+@pytest.mark.alone
 @counts(6, 200)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_signals(text, tmp_path, promise, name, count):
@@ -158,6 +159,7 @@ def test_signals(text, tmp_path, promise, name, count):
     promise(4, f"{name} in a phase", count, result)
 
 
+@pytest.mark.alone
 @counts(1, 20)
 def test_a_second_signal_leaves_at_once(text, tmp_path, promise, count):
     (tmp_path / "book.txt").write_text(text)
