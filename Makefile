@@ -1,6 +1,7 @@
 # Everything a developer does. Each target sets up what it needs in .venv.
 
 PYTHON ?= python3
+WORKERS ?= -n auto --dist loadgroup
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/.ready
@@ -11,7 +12,7 @@ PAGE_ENGINE ?= src/charloom/web/assets/offline/engine.wasm
 BUNDLED := src/charloom/model/pretrained/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-full coverage mutation test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
+.PHONY: help install demo quick test test-full coverage mutation test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,15 +29,19 @@ demo: install ## train a minute on the Python docs, then write 600 characters
 	$(BIN)/charloom train python-docs --minutes 1 --output runs/demo
 	$(BIN)/charloom generate runs/demo --length 600
 
-test: install ## the fast tests
-	$(BIN)/python -m pytest -m 'not slow'
+quick: install ## the unit tests that are fast: under a minute on two cores
+	$(BIN)/python -m pytest $(WORKERS) -m 'not slow' tests/unit
 
+test: install ## the fast tests
+	$(BIN)/python -m pytest $(WORKERS) -m 'not slow'
+
+# one after another: docs/promises.md says how long things took
 test-full: install ## every test, the slow ones too, and docs/promises.md
 	$(BIN)/python -m pytest --promises=docs/promises.md
 
 coverage: install ## the fast tests, and how much of the package they ran: at least 95 % of its lines
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -m 'not slow'
+	$(BIN)/python -m coverage run -m pytest $(WORKERS) -m 'not slow'
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

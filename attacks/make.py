@@ -3,7 +3,8 @@
     python attacks/make.py FOLDER
 
 Prints the name of each, what is wrong with it, and words of the reason why charloom refuses it. What this machine
-cannot make (pipes, sparse files, links) is left out and said. ``tests/test_hostile.py`` opens them all.
+cannot make (pipes, sparse files, links) is left out and said. ``tests/reliability/test_hostile_models.py`` opens them
+all.
 """
 
 import json

@@ -1,11 +1,16 @@
 """What several tests share: a small text, small sizes, a small trained run, the command line in its own process."""
 
-import json
 import os
+
+# With pytest-xdist the workers are as many as the cores: each one, and what it starts, computes in one thread.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +19,16 @@ from hypothesis import settings as hypothesis_settings
 
 import charloom
 from charloom import native
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.model.architecture import Architecture
-from charloom.model.file.model_file import SavedModel, load_model
+from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
-from charloom.model.initializers import initial_weights
+
+pytest.register_assert_rewrite("support")  # their asserts tell what they compared, too
 
 # how long an example takes says more about the machine than about the code
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
-pytest_plugins = ["promises", "hub_stand_in", "browsing", "playground_tab"]
+pytest_plugins = ["support.promises", "support.hub", "support.browser", "support.groups"]
 
 LINES = [
     "The loom is warm and the thread is long.",
@@ -72,47 +76,6 @@ def isa(request, monkeypatch):
     """Each instruction set that the engine has and this processor can run, in its turn."""
     monkeypatch.setenv(native.ISA, request.param)
     return request.param
-
-
-def corpora_file(name):
-    """Return a file of CHARLOOM_CORPORA, or skip the test."""
-    path = Path(os.environ.get("CHARLOOM_CORPORA", "")) / name
-    if not path.is_file():
-        pytest.skip(f"{name} is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
-    return path
-
-
-def quiet(_label):
-    """Progress that nobody is told of."""
-    return lambda _done, _total: None
-
-
-def tiny_architecture(cell="gru", num_layers=2, reset_after=True):
-    return Architecture(7, cell, embedding_size=4, hidden_size=5, num_layers=num_layers, reset_after=reset_after)
-
-
-def tiny_weights(architecture, seed=1, spread=1.0):
-    """Weights large enough that every gate matters, biases not zero."""
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    shapes = architecture.parameter_shapes()
-    return {name: rng.normal(0, spread, shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def tiny_saved(cell="gru", **facts):
-    architecture = tiny_architecture(cell)
-    return SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1), facts)
-
-
-def after(prompt, text):
-    """What comes after the prompt that a text begins with."""
-    assert text.startswith(prompt)
-    return text[len(prompt) :]
-
-
-def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):
-    """A GRU of one layer that has learned nothing of this vocabulary."""
-    architecture = Architecture(len(vocabulary), embedding_size=embedding_size, hidden_size=hidden_size)
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
 
 @dataclass

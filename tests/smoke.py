@@ -3,7 +3,7 @@
     python tests/smoke.py [--engine native|numpy]
 
 Needs nothing but charloom itself, and ends with 0 if all is well. CI runs it on every wheel, `make test-full` on the
-wheel and the sdist (test_release.py).
+wheel and the sdist (integration/test_release.py).
 """
 
 import argparse

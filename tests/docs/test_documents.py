@@ -1,0 +1,210 @@
+"""Documentation is executed: the README's commands and Python, other pages, and every doctest."""
+
+import doctest
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charloom.cli.main import COMMANDS
+from charloom.cli.text_options import TEXT_OPTIONS
+from charloom.model import architecture
+from charloom.model.file import safetensors_header
+from charloom.model.file.model_file import save_model
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
+from charloom.model.file.tensor_schema import STORED_AS
+from charloom.planning.recipes import RECIPES
+from support.documents import README, blocks, run_command, run_python, shortened
+from support.models import tiny_architecture, tiny_saved
+from support.paths import MODULES, ROOT, SOURCE, module_path
+
+
+def test_the_readmes_commands_run_in_their_order(desk):
+    commands = [
+        line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ charloom ")
+    ]
+    assert len(commands) >= 6
+    for command in map(shortened, commands):
+        run_command(command)
+
+
+def test_the_readmes_python_runs(desk):
+    assert blocks("python")
+    for code in map(shortened, blocks("python")):
+        run_python(code)
+
+
+def test_the_readmes_make_targets_are_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {word for block in blocks("console") for word in re.findall(r"^\$ make ([a-z-]+)", block, re.M)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_the_readmes_options_are_the_command_lines(desk):
+    commands = re.findall(r"`(charloom \w+ [^`]*--[^`]*)`", README)
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        help_text = subprocess.run([*words[:2], "--help"], capture_output=True, text=True).stdout
+        for word in words:
+            if word.startswith("--"):
+                assert word in help_text, command
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_path)
+def test_examples_in_docstrings_are_true(path):
+    if path.name == "__main__.py":
+        return
+    module = ".".join(("charloom", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
+
+
+def test_links_between_documents_lead_somewhere():
+    followed = 0
+    for document in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))):
+        prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", prose):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+            followed += 1
+    assert followed
+
+
+def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
+    page = (ROOT / "docs" / "coming_from_the_tutorial.md").read_text(encoding="utf-8")
+    (code,) = blocks("python", page)
+    Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "ROMEO: Q")
+    run_python(code.replace("epochs=10", "epochs=1, hidden_size=8, seq_length=20, batch_size=8"))
+    for command in re.findall(r"`charloom (\w+)", page):
+        assert command in COMMANDS
+    settings = set(RECIPES["auto"].settings.to_dict())
+    assert set(re.findall(r"--set (\w+)=", page)) <= settings
+
+
+def test_the_engines_page_runs(desk):
+    commands = blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8"))
+    assert commands
+    for block in commands:
+        done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
+
+
+def test_the_page_on_texts_runs(desk):
+    page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")
+    Path("chapters").mkdir()
+    Path("chapters/one.txt").write_text("It was a dark night.\r\n" * 20)
+    people = Path("names.txt").read_text().split()
+    Path("people.csv").write_text("name,year\n" + "".join(f"{person},{i}\n" for i, person in enumerate(people)))
+    for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
+        sizes = " --set hidden_size=16" if command.startswith("train") else ""
+        assert run_command(f"charloom {command}{sizes}") or sizes, command
+    for code in blocks("python", page):
+        assert run_python(shortened(code)).startswith("An")
+    assert set(re.findall(r"^\| `(--\w+)", page, re.M)) == {f"--{name}" for name in TEXT_OPTIONS}
+
+
+def test_the_page_on_reports_runs(desk):
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
+    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    assert commands and blocks("python", page)
+    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *commands):
+        run_command(f"charloom {command}")
+    for code in blocks("python", page):
+        assert run_python(code) or "novelty" not in code
+
+
+@pytest.mark.slow
+def test_the_page_on_tuning_runs(desk):
+    page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    times = (r"--hours [\d.]+", "--hours 0.015"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
+    for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
+        for long, short in times:
+            command = re.sub(long, short, command)
+        run_command(f"charloom {command}")
+    assert Path("tuning/my_book/tuning.html").exists() and Path("tuning/my_book/recipe.toml").exists()
+    help_text = run_command("charloom tune --help").decode()
+    assert all(option in help_text for option in re.findall(r"`(--[a-z]+)", page))
+
+
+def test_the_page_on_web_pages_runs(desk):
+    page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    for command in ("train my_book.txt --steps 3 --set hidden_size=16", *commands):
+        run_command(f"charloom {command}")
+    written = re.findall(r"-o (\w+\.html)", page)
+    assert written and all(Path(name).stat().st_size > 50_000 for name in written)
+    help_text = run_command("charloom export --help").decode()
+    assert all(option in help_text for option in re.findall(r"^\| `(--\w+)", page, re.M))
+
+
+@pytest.mark.slow
+def test_the_page_on_bulk_work_runs(desk, text):
+    page = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
+    Path("examples").symlink_to(ROOT / "examples")
+    Path("corpus").mkdir()
+    Path("corpus/one.txt").write_text(text)
+    background = []
+    try:
+        for command in re.findall(r"^\$ (.+)$", "".join(blocks("console", page)), re.M):
+            words = shlex.split(command.removesuffix("&"))
+            if command.endswith("&"):
+                background.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+                continue
+            done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+    finally:
+        for process in background:
+            process.terminate()
+            process.wait(30)
+    assert background
+    for code in blocks("python", page):
+        assert run_python(code)
+
+
+FORMAT = ROOT / "docs" / "format.md"
+SAME = """
+import sys
+import numpy as np
+from charloom.model.file.model_file import load_model
+for path in sys.argv[1:]:
+    architecture, characters, weights = read(path)
+    loaded = load_model(path)
+    assert (architecture, characters) == (loaded.architecture.to_dict(), loaded.vocabulary.characters)
+    assert weights.keys() == loaded.weights.keys()
+    for name, (shape, values) in weights.items():
+        np.testing.assert_array_equal(np.array(values).astype(np.float32).reshape(shape), loaded.weights[name])
+"""
+
+
+def test_the_page_on_the_format_shows_what_its_code_prints(desk):
+    page = FORMAT.read_text(encoding="utf-8")
+    makes, reads = blocks("python", page)
+    assert [run_python(makes), run_python(reads)] == blocks("text", page)
+    assert "charloom." not in reads and "numpy" not in reads
+
+
+def test_the_page_on_the_formats_reader_reads_what_charloom_does(desk, run):
+    makes, reads = blocks("python", FORMAT.read_text(encoding="utf-8"))
+    run_python(makes)
+    paths = [str(checkpoint_path(run, checkpoint_steps(run)[-1]))]
+    for cell in ("gru", "lstm"):
+        for stored_as in STORED_AS:
+            paths.append(f"{cell}-{stored_as}")
+            save_model(Path(paths[-1]), replace(tiny_saved(cell), stored_as=stored_as))
+    done = subprocess.run([sys.executable, "-c", reads + SAME, *paths], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_on_the_format_says_its_limits():
+    page = FORMAT.read_text(encoding="utf-8")
+    for number in (safetensors_header.LONGEST_HEADER, safetensors_header.MOST_TENSORS, *safetensors_header.DTYPES):
+        assert (f"{number:,}" if isinstance(number, int) else f"`{number}`") in page
+    for _, most in architecture.LIMITS.values():
+        assert f"to {most:,})" in page
+    for weight in tiny_architecture().parameter_shapes():
+        assert re.sub(r"layers\.\d", "layers.i", weight) in page

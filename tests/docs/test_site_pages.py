@@ -1,0 +1,130 @@
+"""The pages that the site has besides the older ones: their blocks run, and their computed parts are true."""
+
+import importlib
+import math
+import re
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import charloom
+from charloom.cli.main import COMMANDS
+from charloom.planning.recipes import RECIPES, load_recipe
+from charloom.planning.settings import parse_value
+from support.documents import README, blocks, run_command, run_python, shortened
+from support.paths import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "how_good.md", "recipes.md")}
+SMALL = " --set batch_size=8 --set embedding_size=8"
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """What computes parts of pages; it needs what builds the site."""
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(DOCS)
+    return importlib.import_module("site_parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_run_in_their_order(name, desk):
+    ran = 0
+    for block in blocks("console", PAGES[name]):
+        for line in block.splitlines():
+            command = shortened(line.removeprefix("$ "))
+            run_command(command + (SMALL if " train " in command else ""))
+            ran += 1
+    assert ran == len(re.findall(r"^\$ ", PAGES[name], re.M)) >= 3
+
+
+def test_the_front_page_shows_what_its_command_writes():
+    found = re.search(r"^\$ (charloom [^\n]*)\n```\n\n```text\n(.*?)\n```", PAGES["index.md"], re.M | re.S)
+    command, shown = found.groups()
+    assert run_command(command).decode().rstrip("\n") == shown
+
+
+def test_the_recipe_file_on_the_page_is_one(tmp_path):
+    (text,) = blocks("toml", PAGES["recipes.md"])
+    (tmp_path / "mine.toml").write_text(text)
+    chosen = load_recipe(str(tmp_path / "mine.toml"))
+    assert chosen.fixed == tomllib.loads(text).keys() - {"recipe"} and chosen.settings.hidden_size == 64
+
+
+@pytest.mark.slow
+def test_the_python_of_the_page_on_python_runs(desk):
+    (code,) = blocks("python", (DOCS / "python.md").read_text(encoding="utf-8"))
+    Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "The end")
+    assert run_python(shortened(code)).startswith("The ")
+
+
+def test_colours_are_the_bits_of_each_character(parts):
+    """Against what the model's own list of guesses says of the character that came."""
+    text, model = "To be <or> not & so\nforth", charloom.load("shakespeare")
+    text = "".join(character for character in text if character in model.vocabulary.characters)
+    guesses = model.top_guesses(text, len(model.vocabulary.characters))
+    levels = [0]
+    for here, following in enumerate(text[1:]):
+        place = list(guesses.characters[here]).index(following)
+        levels.append(min(int(-math.log2(guesses.probabilities[here][place])), 7))
+    shown = parts.surprisal_html(text)
+    spans = re.findall(r'<span class="b(\d)">(.*?)</span>|([^<]+)', re.search("<pre>(.*)</pre>", shown, re.S)[1], re.S)
+    found = [(int(level or 0), letters or plain) for level, letters, plain in spans]
+    unescaped = [(level, letters.replace("&amp;", "&").replace("&lt;", "<")) for level, letters in found]
+    assert "".join(letters for _, letters in unescaped) == text
+    assert [level for level, letters in unescaped for _ in letters] == levels and max(levels) > 3
+
+
+def test_a_text_that_looks_like_markup_is_only_text(parts, monkeypatch):
+    score = SimpleNamespace(surprisals=[5.0] * 8, bits_per_char=5.0)
+    monkeypatch.setattr(parts, "_bundled", lambda: SimpleNamespace(score=lambda text: score))
+    assert "<b>" not in parts.surprisal_html("<b>x</b>&") and "&amp;" in parts.surprisal_html("<b>x</b>&")
+
+
+def test_the_table_of_recipes_says_every_setting_of_every_recipe(parts):
+    heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.recipes()]
+    names = [cell.strip("`") for cell in heading[2:]]
+    assert sorted(names) == sorted(RECIPES)
+    found = {name: {} for name in names}
+    for setting, _, *cells in rows:
+        for name, cell in zip(names, cells, strict=True):
+            value = (cell or cells[names.index("auto")]).replace(",", "")
+            found[name][setting.strip("`")] = parse_value(setting.strip("`"), value)
+    assert found == {name: recipe.settings.to_dict() for name, recipe in RECIPES.items()}
+    assert all(f"`{name}`: {recipe.about}" in "\n".join(parts.recipe_names()) for name, recipe in RECIPES.items())
+
+
+def test_plans_grow_with_the_text_and_the_time(parts):
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.plans()][2:]
+    minutes, passes = [float(row[1]) for row in rows], [float(row[3]) for row in rows]
+    assert minutes == sorted(minutes) and passes == sorted(passes, reverse=True)
+    assert all(float(row[5]) <= 25 and float(row[5]) >= float(row[3]) * 0.5 for row in rows)
+
+
+def test_what_the_front_page_says_was_measured_is_in_the_readme(parts):
+    rows = list(parts.measured())[2:]
+    assert len(rows) == len(parts.MEASURED) and all(f"{row}\n" in README for row in rows)
+
+
+def test_every_command_is_on_the_page_of_commands(parts):
+    assert re.findall(r":prog: charloom (\S+)", "\n".join(parts.commands())) == list(COMMANDS)
+
+
+def test_what_is_not_in_the_site_is_not_linked(parts):
+    conf = importlib.import_module("conf")
+    app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: DOCS / f"{page}.md"))
+    source = ["[a](../deploy/) [b](../plugins/README.md) [c](../examples/x.py) [d](../reproduction.md)"]
+    conf.without_folders(app, "tutorial/README", source)
+    assert source == ["[a](../deploy/) [b](../plugins/README.md) [c](../examples/x.py) [d](../reproduction.md)"]
+    conf.without_folders(app, "serving", source)
+    assert source == ["a b [c](../examples/x.py) d"]
+
+
+def test_no_page_has_a_block_that_no_test_runs():
+    tests = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
+    for path in sorted(DOCS.rglob("*.md")):
+        if re.search(r"^```(console|python|bash|toml)$", path.read_text(encoding="utf-8"), re.M):
+            assert f'{path.name}"' in tests, f"no test runs the blocks of {path.name}"

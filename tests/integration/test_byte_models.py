@@ -1,0 +1,175 @@
+"""Models of bytes: any text and any file come back as they were, and half a character is never shown."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import charloom
+from charloom.data.vocabulary.bytes import BYTES, ByteVocabulary, make_vocabulary
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import CorpusError, UnknownCharacterError
+from charloom.inference.model import Model
+from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel, load_model, save_model
+from charloom.model.initializers import initial_weights
+from support.promises import counts
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model of bytes that knows nothing: every byte may follow every other."""
+    architecture = Architecture(256, "gru", 8, 16, 1)
+    return Model(SavedModel(architecture, ByteVocabulary(), initial_weights(architecture, 0)))
+
+
+@counts(500, 100_000)
+def test_byte_strings_come_back(promise, count):
+    vocabulary = ByteVocabulary()
+
+    @settings(max_examples=count, deadline=None, database=None)
+    @given(st.binary(max_size=60))
+    def check(data):
+        ids = np.frombuffer(data, np.uint8)
+        text = vocabulary.decode(ids)
+        assert vocabulary.encode(text).tobytes() == data == text.encode("utf-8", "surrogateescape")
+
+    check()
+    promise(11, "byte strings to text and back, by bytes", count, "all as they were")
+
+
+@counts(500, 100_000)
+def test_texts_come_back(promise, count):
+    vocabulary = ByteVocabulary()
+
+    @settings(max_examples=count, deadline=None, database=None)
+    @given(st.text(max_size=60))
+    def check(text):
+        assert vocabulary.decode(vocabulary.encode(text)) == text
+        sizes = vocabulary.sizes(text)
+        assert (len(text) if sizes is None else sizes.sum()) == len(vocabulary.encode(text))
+        if text:
+            known = Vocabulary.from_text(text)
+            assert known.decode(known.encode(text)) == text
+
+    check()
+    promise(11, "texts to ids and back, by characters and by bytes", count, "all as they were")
+
+
+def test_half_a_character_is_no_text():
+    vocabulary = ByteVocabulary()
+    with pytest.raises(UnknownCharacterError, match=r"U\+D800"):
+        vocabulary.encode("a\ud800")
+    assert vocabulary.unknown("a\ud800\udc80é") == "\ud800" and "é" in vocabulary and "\ud800" not in vocabulary
+    assert vocabulary.displayed("né\udcff!") == "né·\ufffd!" and vocabulary.displayed("ab") == "ab"
+    assert vocabulary.names()[0x41] == "A" and vocabulary.names()[0xC3] == "\\xc3"
+    with pytest.raises(IndexError):
+        vocabulary.decode([256])
+    assert vocabulary == ByteVocabulary() != Vocabulary(BYTES) and Vocabulary(BYTES) != vocabulary
+
+
+def test_pieces_never_hold_half_a_character(model):
+    whole = model.generate("né", length=3000, seed=1)
+    pieces = list(model.stream("né", length=3000, seed=1))
+    assert "".join(pieces) == whole and len(pieces) > 3
+    for piece in pieces:
+        assert piece.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape") == piece
+    # what is shown is what the bytes are, but for half a character at the end
+    data = whole.encode("utf-8", "surrogateescape")
+    assert 3000 - 3 <= len(data) - len("né".encode()) <= 3000
+
+
+def test_what_is_held_back_at_the_end_is_not_shown():
+    architecture = Architecture(256, "gru", 4, 4, 1)
+    weights = initial_weights(architecture, 0)
+    weights["output.bias"][:] = -50
+    weights["output.bias"][0xC3] = 50  # only ever the first half of a letter
+    model = Model(SavedModel(architecture, ByteVocabulary(), weights))
+    assert model.generate("", length=1, seed=0) == ""
+    assert model.generate("", length=3, seed=0) == "\udcc3\udcc3"  # two are no letter any more, the third may be one
+
+
+def test_the_cost_of_a_text_is_that_of_its_bytes(model):
+    text = "naïve – 長い\udcff!"
+    result = model.score(text)
+    data = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8).astype(np.intp)
+    logits, _ = model.engine().forward(data[None, :-1], model.engine().initial_state(1))
+    exact = logits[0].astype(np.float64)
+    nats = np.log(np.exp(exact).sum(1)) - exact[np.arange(len(data) - 1), data[1:]]
+    assert result.characters == len(text) - 1
+    assert math.isclose(result.total_nats, nats.sum(), rel_tol=1e-9)
+    at = len(b"na")  # ï costs its two bytes
+    assert math.isclose(result.surprisals[1], nats[at - 1 : at + 1].sum() / math.log(2), rel_tol=1e-9)
+    assert np.allclose(model.score_many([text, "x", "éé"])[0].surprisals, result.surprisals)
+    assert model.score_many(["é", "éé"])[0].characters == 0
+    blocks = list(model.surprisal_blocks(["naï", "ve – 長い\udcff!"]))
+    assert "".join(c for c, _ in blocks) == text[1:]
+    assert np.allclose(np.concatenate([b for _, b in blocks]), result.surprisals)
+
+
+def test_a_text_that_begins_with_a_long_character(model):
+    assert model.score("é!").characters == 1
+    with pytest.raises(CorpusError):
+        model.score("é")
+
+
+def test_log_probabilities_are_those_of_whole_characters(model):
+    from charloom.inference.requests import make_request
+
+    request, precision = make_request("", 400, 1.0, 3, {"precision": "float32"}, log_probs=True)
+    pieces = list(model.pieces(request, precision))
+    text, logs = "".join(p.text for p in pieces), [x for p in pieces for x in p.log_probs]
+    assert len(logs) == len(text)
+    scored = model.score("\n" + text)
+    assert np.allclose(np.array(logs) / -math.log(2), scored.surprisals, atol=1e-3)
+
+
+def test_a_model_of_bytes_is_saved_and_loaded(model, tmp_path):
+    save_model(tmp_path / "m.safetensors", model.saved)
+    again = load_model(tmp_path / "m.safetensors")
+    assert again.vocabulary == ByteVocabulary() and again.vocabulary.unit == "byte"
+    with pytest.raises(CorpusError):
+        make_vocabulary(BYTES[:-1], "byte")
+
+
+def test_any_file_is_learned_and_judged(tmp_path, quick_cli):
+    (tmp_path / "any.bin").write_bytes(np.random.default_rng(0).integers(0, 256, 4000, np.uint8).tobytes())
+    sizes = ("--set", "hidden_size=8", "--steps", 5, "-q")
+    assert (
+        quick_cli("train", str(tmp_path / "any.bin"), "--unit", "byte", "-o", str(tmp_path / "run"), *sizes).code == 0
+    )
+    done = quick_cli("score", str(tmp_path / "run"), str(tmp_path / "any.bin"), "--json")
+    assert done.code == 0, done.err
+    assert quick_cli("report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html"), "-q").code == 0
+    info = quick_cli("info", str(tmp_path / "run"), "--json").json
+    assert info["unit"] == "byte" and info["vocabulary_size"] == 256
+    again = quick_cli("train", "--resume", str(tmp_path / "run"), "--steps", 3, "-q")
+    assert again.code == 0, again.err
+    grown = quick_cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
+    assert grown.code == 2 and "reads bytes" in grown.err
+
+
+def test_a_byte_corpus_from_a_text():
+    from charloom.data.text_format import TextFormat
+
+    corpus = charloom.Corpus("né" * 200, text_format=TextFormat(unit="byte"))
+    assert len(corpus) == 600 and corpus.text == "né" * 200
+    assert corpus.head(3) == "né" and corpus.head(5) == "nén"
+    assert corpus.split(0.1).training == ("né" * 200)[: 2 * 180]
+
+
+def test_writing_in_turns(model):
+    from charloom.inference.requests import make_request
+    from charloom.inference.session import Session
+
+    request, _ = make_request("né 長い ", 40, 1.0, 1, {"repetition_penalty": 1.2, "repetition_window": 4})
+    session = Session(model.engine("int8"), model.vocabulary, request)
+    written = "".join(session.go_on())
+    assert (
+        session.text
+        == "né 長い " + written
+        == model.generate("né 長い ", 40, 1.0, 1, repetition_penalty=1.2, repetition_window=4)
+    )
+    assert session.undo() == written

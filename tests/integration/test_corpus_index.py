@@ -1,0 +1,247 @@
+"""Texts of any size: indexes in memory and on disk, kept, found again, gone on with, and never stale."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charloom.data.corpus import Corpus
+from charloom.data.index import cache
+from charloom.data.index.index import CodesFile, IndexBuilder, MappedIds
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import CorpusError
+from support.promises import counts
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path, monkeypatch):
+    """Let everything beyond 1,000 characters be long, in a cache of its own."""
+    monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    return tmp_path
+
+
+def write(path, text):
+    path.write_text(text, newline="")
+    return path
+
+
+@given(st.text(max_size=60), st.lists(st.integers(0, 60), max_size=4))
+def test_an_index_is_the_text(text, places):
+    builder = IndexBuilder()
+    edges = [0, *sorted(p % (len(text) + 1) for p in places), len(text)]
+    for a, b in pairwise(edges):
+        builder.add(text[a:b])
+    index = builder.build()
+    assert index.symbols(0, len(index)) == text
+    assert index.sha256 == hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if text:
+        vocabulary = Vocabulary.from_text(text)
+        assert np.array_equal(index.ids(vocabulary), vocabulary.encode(text))
+
+
+@pytest.mark.parametrize(("characters", "width"), [(253, 1), (254, 1), (255, 2), (70_000, 4)])
+def test_codes_are_as_wide_as_the_alphabet_asks(small, characters, width):
+    alphabet = "".join(chr(c) for c in range(32, 32 + characters + 3000) if not 0xD800 <= c < 0xE000)[:characters]
+    path = write(small / "book.txt", "ab\n" * 2000 + alphabet)  # the line feed is one more
+    corpus = Corpus.read(path)
+    assert isinstance(corpus.index.codes, np.memmap) and corpus.index.codes.itemsize == width
+    assert corpus.text == "ab\n" * 2000 + alphabet
+    ids = corpus.parts(0.0).training.ids(corpus.vocabulary)
+    assert isinstance(ids, MappedIds)
+    wanted, places = corpus.vocabulary.encode(corpus.text), np.array([[5, 0], [6001, 2]])
+    assert np.array_equal(ids[:], wanted) and np.array_equal(ids[places], wanted[places])
+
+
+def test_an_index_is_kept_and_found_again(small, monkeypatch):
+    path = write(small / "book.txt", "some words\n" * 500)
+    first = Corpus.read(path)
+    assert "is kept in" in first.notices[-1]
+    monkeypatch.setattr(cache, "text_pieces", lambda *_, **__: pytest.fail("it was read twice"))
+    again = Corpus.read(path)
+    assert again.text == first.text and again.sha256 == first.sha256 and again.notices == ()
+    elsewhere = write(small / "copy.txt", "some words\n" * 500)
+    assert Corpus.read(elsewhere).text == first.text  # known by its content, whatever it is called
+
+
+def test_an_index_is_never_stale(small):
+    path = write(small / "book.txt", "some words\n" * 500)
+    before = path.stat()
+    Corpus.read(path)
+    write(path, "more words\n" * 500)  # as long, and as old
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert Corpus.read(path).text == "more words\n" * 500
+    assert Corpus.read(path, text_format=TextFormat(newlines="lf")).format.newlines == "lf"
+    write(path, "some words\r\n" * 500)
+    assert Corpus.read(path, text_format=TextFormat(newlines="lf")).text == "some words\n" * 500
+    assert Corpus.read(path).text == "some words\r\n" * 500
+
+
+@pytest.mark.parametrize("damage", ["codes cut", "codes gone", "about changed", "about gone"])
+def test_a_damaged_index_is_made_anew(small, damage):
+    path = write(small / "book.txt", "some words\n" * 500)
+    Corpus.read(path)
+    (folder,) = (f for f in cache.texts_folder().iterdir() if f.is_dir())
+    if damage == "codes cut":
+        (folder / "codes1.bin").write_bytes((folder / "codes1.bin").read_bytes()[:-1])
+    elif damage == "codes gone":
+        (folder / "codes1.bin").unlink()
+    elif damage == "about changed":
+        (folder / "index.json").write_bytes((folder / "index.json").read_bytes().replace(b"5500", b"5501"))
+    else:
+        (folder / "index.json").unlink()
+    assert Corpus.read(path).text == "some words\n" * 500
+
+
+def test_standard_input_may_be_long(small, monkeypatch):
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"some words\n" * 500)))
+    corpus = Corpus.read("-")
+    assert corpus.text == "some words\n" * 500 and isinstance(corpus.index.codes, np.memmap)
+    assert not list(cache.texts_folder().glob("part-stdin-*/"))
+
+
+def test_a_full_disk_is_told(small, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CodesFile, "write", full)
+    with pytest.raises(CorpusError, match=r"No space left.*CHARLOOM_CACHE"):
+        Corpus.read(write(small / "book.txt", "some words\n" * 500))
+    monkeypatch.undo()
+
+
+def test_a_folder_that_cannot_be_made_is_told(small, monkeypatch):
+    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    (small / "file").write_text("")
+    monkeypatch.setenv("CHARLOOM_CACHE", str(small / "file"))
+    with pytest.raises(CorpusError, match="CHARLOOM_CACHE"):
+        Corpus.read(write(small / "book.txt", "some words\n" * 500))
+
+
+_DRIVER = """
+import sys
+from charloom.data.index import cache
+cache.IN_MEMORY, cache._DURABLE = 1 << 16, 1 << 20
+from charloom.data.corpus import Corpus
+print("ready", flush=True)
+corpus = Corpus.read(sys.argv[1])
+print(corpus.sha256, len(corpus))
+"""
+
+
+@counts(3, 20)
+def test_kills_while_indexing(small, promise, count):
+    text = "".join(f"line {i} of a long text, with a word now and then: ñ\n" for i in range(600_000))
+    path = write(small / "book.txt", text)
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    rng, resumed, killed = np.random.default_rng(0), 0, 0
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", _DRIVER, str(path)], check=True, stdout=subprocess.DEVNULL)
+    whole = time.monotonic() - began
+    _forget_texts()
+    while killed < count:
+        process = subprocess.Popen([sys.executable, "-c", _DRIVER, str(path)], stdout=subprocess.PIPE)
+        with process:
+            process.stdout.readline()
+            if killed == 0:  # one at least when there is something to go on with
+                while not any(cache.texts_folder().glob("part-*/index.json")) and process.poll() is None:
+                    time.sleep(0.001)
+            else:
+                time.sleep(rng.uniform(0, whole))
+            process.send_signal(signal.SIGKILL)
+        if process.returncode != -signal.SIGKILL:  # it was done before
+            _forget_texts()
+            continue
+        killed += 1
+        resumed += any(cache.texts_folder().glob("part-*/index.json"))
+    done = subprocess.run([sys.executable, "-c", _DRIVER, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["ready", expected, str(len(text))]
+    found = Corpus.read(path)
+    assert found.text == text and not list(cache.texts_folder().glob("part-*/"))
+    assert resumed, "no kill left anything to go on with"
+    result = f"the same index; {resumed} times there was a part to go on with"
+    promise(12, "SIGKILL while a text is indexed", count, result)
+
+
+def _forget_texts():
+    for folder in cache.texts_folder().iterdir():
+        if folder.is_dir():
+            for file in folder.iterdir():
+                file.unlink()
+
+
+def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypatch):
+    path = write(small / "book.txt", "some words\n" * 5000)
+    monkeypatch.setattr(cache, "_DURABLE", 2000)
+    monkeypatch.setattr(cache, "BLOCK", 500)
+    monkeypatch.setattr(cache, "_keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    import charloom.data.reading.reader
+
+    monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
+    with pytest.raises(KeyboardInterrupt):
+        Corpus.read(path)
+    assert list(cache.texts_folder().glob("part-*/index.json"))
+    monkeypatch.undo()
+    monkeypatch.setenv("CHARLOOM_CACHE", str(small / "cache"))
+    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
+    write(path, "more words\n" * 5000)
+    assert Corpus.read(path).text == "more words\n" * 5000
+
+
+@pytest.mark.parametrize("where", ["while it is widened", "before that is written down", "afterwards", "codes gone"])
+def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
+    text = "some words\n" * 3000 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 20
+    path = write(small / "book.txt", text)
+    monkeypatch.setattr(cache, "_DURABLE", 2000)
+    monkeypatch.setattr("charloom.data.reading.reader._CHUNK", 700)
+    widen, duplicate = CodesFile._widen, CodesFile.duplicate
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if where == "while it is widened":
+            patched.setattr(CodesFile, "_widen", lambda self, dtype: stop(widen(self, dtype)))
+        elif where == "before that is written down":
+            patched.setattr(CodesFile, "duplicate", lambda self: stop() if self.itemsize == 2 else duplicate(self))
+        else:
+            patched.setattr(cache, "_keep", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Corpus.read(path)
+    (part,) = cache.texts_folder().glob("part-*/")
+    assert (part / "index.json").exists()
+    if where == "codes gone":
+        for codes in part.glob("codes*"):
+            codes.unlink()
+    corpus = Corpus.read(path)
+    assert corpus.text == text and corpus.index.codes.itemsize == 2
+    (folder,) = (f for f in cache.texts_folder().iterdir() if f.is_dir())
+    assert {f.name for f in folder.iterdir()} == {"codes2.bin", "index.json"}
+
+
+def test_a_model_learns_the_same_from_disk(small, monkeypatch):
+    import charloom
+
+    text = "the cat sat on the mat, and the dog on the log.\n" * 60
+    path = write(small / "book.txt", text)
+    sizes = {"hidden_size": 16, "embedding_size": 8, "steps": 30, "num_layers": 1}
+    for recipe in ("auto", "tutorial-gru"):
+        more = {"seq_length": 20, "batch_size": 4} if recipe == "tutorial-gru" else {}
+        on_disk = charloom.train(path, recipe=recipe, run=small / f"disk-{recipe}", progress=False, **sizes, **more)
+        in_memory = charloom.train(
+            Corpus(text, "book"), recipe=recipe, run=small / f"memory-{recipe}", progress=False, **sizes, **more
+        )
+        assert all(np.array_equal(on_disk.saved.weights[k], v) for k, v in in_memory.saved.weights.items())
+        assert on_disk.facts["val_loss"] == in_memory.facts["val_loss"]

@@ -1,0 +1,240 @@
+"""The model as a web page, as bytes: what is in it, and that nothing can run but its script."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib.resources import files
+
+import pytest
+
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import SettingsError, UnknownCharacterError
+from charloom.inference.model import Model
+from charloom.model.file.model_file import load_model
+from charloom.model.file.run_folder import find_model
+from charloom.web.playground import playground_files
+from charloom.web.single_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
+from charloom.web.wasm_model import packed
+from support.models import tiny_saved, untrained
+
+HTML = files("charloom.interop").joinpath("html")
+MARKUP = "</script><script>window.hacked=1</script>"
+BUNDLED = 2_500_000  # bytes that the page of the bundled model has at most
+
+
+class Elements(HTMLParser):
+    """Everything in a page: elements with their attributes and the text right inside them."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self._open = [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs), []))
+        if tag not in ("meta", "link", "input", "br"):
+            self._open.append(self.found[-1])
+
+    def handle_endtag(self, tag):
+        while self._open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        if self._open:
+            self._open[-1][2].append(data)
+
+    def all(self, tag):
+        return [(attrs, "".join(text)) for name, attrs, text in self.found if name == tag]
+
+    def data(self, identifier):
+        (found,) = [text for attrs, text in self.all("script") if attrs.get("id") == identifier]
+        return found
+
+
+@pytest.fixture(scope="module")
+def page(bundled):
+    return make_page([bundled], prompts=["ROMEO: ", "JULIET:\n"], samples=3)
+
+
+def sha(text):
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def test_the_page_of_the_bundled_model_is_small(page):
+    assert len(page.encode()) <= BUNDLED
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path, bundled, page):
+    path = tmp_path / "page.html"
+    assert write_page(path, [bundled], prompts=["ROMEO: ", "JULIET:\n"], samples=3) == [path]
+    assert path.read_bytes() == page.encode()
+
+
+def test_a_model_of_float32_and_the_same_as_int8_give_the_same_page(run, tmp_path):
+    saved = load_model(find_model(str(run)))
+    small = Model(saved)
+    small.save(tmp_path / "int8.safetensors", "int8")
+    assert saved.stored_as == "float32"
+    assert make_page([saved], samples=1) == make_page([load_model(tmp_path / "int8.safetensors")], samples=1)
+
+
+def test_the_policy_lets_in_the_one_style_and_the_one_script_and_no_address(page):
+    elements = Elements(page)
+    (policy,) = [attrs["content"] for attrs, _ in elements.all("meta") if "http-equiv" in attrs]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    (style,) = [text for _, text in elements.all("style")]
+    (script,) = [text for attrs, text in elements.all("script") if "type" not in attrs]
+    assert rules == {
+        "default-src": "'none'",
+        "script-src": f"{sha(script)} 'wasm-unsafe-eval'",
+        "style-src": sha(style),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+def test_nothing_in_it_names_another_place(page):
+    for tag, attrs, _ in Elements(page).found:
+        assert not {"src", "srcset", "action", "style", "ping"} & set(attrs), tag
+        assert not [name for name in attrs if name.startswith("on")]
+        assert attrs.get("href", "data:,") == "data:,"
+
+
+def test_engine_and_weights_are_in_it_as_they_are(page, bundled):
+    elements = Elements(page)
+    assert base64.b64decode(elements.data("engine"), validate=True) == HTML.joinpath("engine.wasm").read_bytes()
+    assert base64.b64decode(elements.data("model-0"), validate=True) == packed(bundled)
+
+
+def test_what_it_was_trained_on_is_told(page, bundled):
+    terms = [text for _, text in Elements(page).all("dt")]
+    told = dict(zip(terms, (text for _, text in Elements(page).all("dd")), strict=False))
+    assert told["trained on"] == "shakespeare" and told["recipe"] == bundled.facts["recipe"]
+    assert told["parameters"] == f"{bundled.architecture.num_parameters:,}, as int8"
+    assert float(told["held-out text costs"].split()[0]) == pytest.approx(
+        bundled.facts["val_loss"] * 1.442695, abs=6e-4
+    )
+
+
+def test_samples_are_what_generate_writes_for_their_seeds(page, bundled):
+    elements, model = Elements(page), Model(bundled)
+    shown = [text.removeprefix("\n") for _, text in elements.all("pre")]
+    prompts = ["ROMEO: ", "JULIET:\n", "ROMEO: "]
+    assert shown == [model.generate(p, 400, 0.8, seed, precision="int8") for seed, p in enumerate(prompts, 1)]
+
+
+def test_several_models_have_names_of_their_own(bundled):
+    elements = Elements(make_page([bundled, bundled, tiny_saved(), bundled]))
+    names = ["shakespeare", "shakespeare-2", "model", "shakespeare-3"]
+    assert [one["id"] for one in json.loads(elements.data("contents"))["models"]] == names
+    assert [text for _, text in elements.all("h2") if text != "Keys"] == names
+    assert elements.all("title") == [({}, ", ".join(names))]
+    assert len({attrs["id"] for attrs, _ in elements.all("script") if attrs.get("id", "").startswith("model-")}) == 4
+
+
+def test_text_full_of_markup_stays_text():
+    letters = "".join(sorted({*MARKUP, *"\n&'\"\0\x1b\u2028"}))
+    saved = untrained(Vocabulary(letters), corpus=MARKUP, recipe="<i>auto</i>")
+    plain = Elements(make_page([untrained(Vocabulary(letters), corpus="plain", recipe="auto")], title="T", samples=2))
+    hostile = Elements(make_page([saved], title=MARKUP + "&amp;", prompts=[MARKUP], samples=2))
+    assert [tag for tag, _, _ in hostile.found] == [tag for tag, _, _ in plain.found]
+    assert [text for _, text in hostile.all("h1")] == [MARKUP + "&amp;"] == [text for _, text in hostile.all("title")]
+    assert "<i>auto</i>" in [text for _, text in hostile.all("dd")]
+    assert all(text.startswith("\n" + MARKUP) for _, text in hostile.all("pre"))
+    contents = json.loads(hostile.data("contents"))
+    assert contents["prompts"] == [MARKUP] and contents["models"][0]["charloom"]["vocabulary"] == letters
+
+
+def test_what_html_cannot_hold_is_not_in_it():
+    page = make_page([untrained(ByteVocabulary())], samples=3)  # untrained: bytes of every kind
+    assert not re.search("[\0-\x08\x0b-\x1f\ud800-\udfff]", page)
+    shown = "".join(text for _, text in Elements(page).all("pre"))
+    assert "\ufffd" in shown and not re.search("[\x7f-\x9f]", shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"title": ""}, "title must be"),
+        ({"title": "a\nb"}, r"title must be .* got 'a\\nb'"),
+        ({"title": "x" * 201}, "1 to 200"),
+        ({"prompts": [""]}, "A prompt must be text"),
+        ({"prompts": ["a\x1b[2J"]}, r"got 'a\\x1b\[2J'"),
+        ({"prompts": ["a"] * (MOST_PROMPTS + 1)}, f"at most {MOST_PROMPTS} prompts; got {MOST_PROMPTS + 1}"),
+        ({"samples": MOST_SAMPLES + 1}, f"from 0 to {MOST_SAMPLES}; got {MOST_SAMPLES + 1}"),
+        ({"samples": -1}, "got -1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(SettingsError, match=message):
+        make_page([tiny_saved()], **options)
+
+
+def test_a_prompt_must_be_known_to_every_model(bundled):
+    make_page([bundled, tiny_saved()], prompts=["a"])
+    with pytest.raises(UnknownCharacterError, match="'R'"):
+        make_page([bundled, tiny_saved()], prompts=["aR"])
+
+
+def test_the_command_writes_it_and_says_what_it_holds(quick_cli, run, tmp_path):
+    done = quick_cli(
+        "export", run, "--to", "html", "-o", "page.html", "--title", "A loom", "--prompt", "The\\n", "--json"
+    )
+    assert done.code == 0 and "int8" in done.err
+    assert done.json["file_bytes"] == (tmp_path / "page.html").stat().st_size
+    elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert [text for _, text in elements.all("h1")] == ["A loom"]
+    assert json.loads(elements.data("contents"))["prompts"] == ["The\n"]
+    assert len(elements.all("pre")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["shakespeare", "shakespeare", "--to", "int8"], "int8 takes one model; got 2"),
+        (["shakespeare", "--to", "float16", "--title", "T"], "--title is of html alone"),
+        (["shakespeare", "--to", "keras", "--prompt", "a"], "--prompt is of html alone"),
+        (["shakespeare", "--to", "onnx", "--samples", "0"], "--samples is of html alone"),
+        (["shakespeare", "--to", "html", "--samples", "-1"], "samples must be"),
+        (["shakespeare", "--to", "html", "--prompt", "ÖL"], "never seen"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_and_nothing_written(quick_cli, tmp_path, arguments, message):
+    done = quick_cli("export", *arguments, "-o", "out")
+    assert done.code == 2 and message in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_has_every_module_of_the_playground(page):
+    (script,) = [text for attrs, text in Elements(page).all("script") if "type" not in attrs]
+    for path in playground_files():
+        name = path.rpartition("/")[2]
+        if name.endswith(".js"):
+            assert f'"{name}"() {{' in script
+    assert "fetch(" not in script
+
+
+def test_texts_are_spoken_of_only_where_there_are_some(page):
+    told = " What it wrote before is below."
+    assert page.count(told) == 2 and told not in make_page([tiny_saved()])
+
+
+def test_the_facts_of_a_model_without_any_are_left_out():
+    terms = [text for _, text in Elements(make_page([tiny_saved()])).all("dt")]
+    assert [term for term in terms if term.strip(" –")] == [
+        "network",
+        "parameters",
+        "knows",
+    ]  # without those of the keys
+
+
+def test_a_model_of_lines_says_so_to_the_script():
+    lines = replace(tiny_saved(), lines=True)
+    contents = json.loads(Elements(make_page([lines, tiny_saved()])).data("contents"))
+    assert [one["lines"] for one in contents["models"]] == [True, False]

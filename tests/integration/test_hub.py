@@ -1,0 +1,158 @@
+"""Models to the Hub and back, by huggingface_hub itself, against a stand-in of the Hub on this machine."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charloom.errors import HubError, InputError
+from charloom.interop.hub import client as hub
+from charloom.interop.hub.package import pack
+from charloom.model.file.model_file import load_model, save_model
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
+from charloom.planning.recipes import load_recipe
+from support.hub import FACTS, TOKEN, HubStub, serving
+from support.models import tiny_saved
+from support.paths import ROOT
+
+# how huggingface_hub itself calls its HTTP library
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+def pushed(quick_cli, model, *more):
+    done = quick_cli("push", "ada/letters", model, "--samples", 0, *more)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_what_was_pushed_comes_back_byte_for_byte(there, quick_cli, model):
+    done = pushed(quick_cli, model, "--license", "mit", "--message", "The first", "--json")
+    repo = there.repos["ada/letters"]
+    assert [message for _, message, _ in repo.commits] == ["The first"] and not repo.private
+    assert done.json["commit"] == repo.commits[0][0] and done.json["url"] == f"{there.hub}/ada/letters"
+    assert done.json["files"] == {name: len(data) for name, data in repo.files.items()}
+    back = quick_cli("pull", "ada/letters", "--json")
+    assert back.code == 0 and back.json["commit"] == repo.commits[0][0]
+    assert Path("letters.safetensors").read_bytes() == model.read_bytes()
+    assert "charloom generate letters.safetensors" in back.err
+
+
+def test_what_is_uploaded_is_the_model_its_card_and_its_recipe_and_no_more(there, quick_cli, run):
+    last = checkpoint_path(run, checkpoint_steps(run)[-1])
+    pushed(quick_cli, last)
+    files = there.repos["ada/letters"].files
+    assert files.keys() == {"model.safetensors", "README.md", "recipe.toml"}
+    assert b"training." not in files["model.safetensors"] and b"training." in last.read_bytes()
+    told = Path("told.toml")
+    told.write_bytes(files["recipe.toml"])
+    assert load_recipe(str(told)).settings == load_recipe(str(run / "recipe.toml")).settings
+    for data in files.values():
+        assert str(run).encode() not in data and b"The loom is warm" not in data
+
+
+def test_weights_go_in_the_form_that_is_asked_for(there, quick_cli, model):
+    pushed(quick_cli, model, "--to", "int8")
+    assert quick_cli("pull", "ada/letters", "-o", "small.safetensors").code == 0
+    original, small = load_model(model), load_model(Path("small.safetensors"))
+    assert small.stored_as == "int8" and "as int8" in there.repos["ada/letters"].files["README.md"].decode()
+    for name, value in original.weights.items():
+        np.testing.assert_allclose(small.weights[name], value, atol=np.abs(value).max() / 254 + 1e-7)
+
+
+def test_a_repository_that_is_there_gets_a_new_commit_and_old_ones_can_be_fetched(there, quick_cli, model):
+    pushed(quick_cli, model)
+    save_model(model.with_name("new.safetensors"), tiny_saved("lstm", **FACTS))
+    assert "stays in its history" in pushed(quick_cli, model.with_name("new.safetensors")).err
+    first = there.repos["ada/letters"].commits[0][0]
+    assert quick_cli("pull", "ada/letters", "--revision", first, "-o", "old.safetensors").code == 0
+    assert Path("old.safetensors").read_bytes() == model.read_bytes()
+
+
+def test_a_new_repository_can_be_private_and_a_public_one_is_not_taken_for_it(there, quick_cli, model):
+    pushed(quick_cli, model, "--private")
+    assert there.repos["ada/letters"].private
+    there.repos["ada/letters"].private = False
+    done = quick_cli("push", "ada/letters", model, "--private")
+    assert done.code == 2 and "is there already, and public" in done.err
+    assert len(there.repos["ada/letters"].commits) == 1
+
+
+def test_the_token_goes_to_the_hub_alone_and_nowhere_else(there, quick_cli, model, monkeypatch):
+    done = pushed(quick_cli, model)
+    fetched = quick_cli("pull", "ada/letters", "-o", "back.safetensors")
+    assert {seen.token for seen in there.seen if seen.host == "hub"} == {TOKEN}
+    assert [seen.token for seen in there.asked("GET", "store")] == [None]  # it was sent on to another host
+    assert {seen.token for seen in there.seen if seen.host == "store"} == {None}
+    assert TOKEN not in done.err + done.out + fetched.err + fetched.out
+
+
+def test_a_dry_run_writes_what_would_be_uploaded_and_asks_nobody(there, quick_cli, model):
+    pushed(quick_cli, model, "--dry-run", "card", "--license", "mit")
+    assert not there.seen
+    pushed(quick_cli, model, "--license", "mit")
+    assert {path.name: path.read_bytes() for path in Path("card").iterdir()} == there.repos["ada/letters"].files
+    again = quick_cli("push", "ada/letters", model, "--dry-run", "card")
+    assert again.code == 2 and "card exists already" in again.err
+
+
+def test_a_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
+    pushed(quick_cli, model)
+    there.seen.clear()
+    monkeypatch.delenv("HF_TOKEN")
+    assert quick_cli("pull", "ada/letters", "-o", "got.safetensors").code == 0
+    assert {seen.token for seen in there.seen} == {None}
+
+
+def test_in_python_the_errors_are_charlooms(there, model):
+    package = pack(model, "ada/letters")
+    with pytest.raises(HubError, match="may not do this"):
+        hub.push("bob/letters", package.files, "no")
+    with pytest.raises(InputError, match="no model ada/none"):
+        hub.pull("ada/none")
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_asks_the_hub_for_nothing_but_this(cli, model, tmp_path):
+    with serving(HubStub()) as stub:
+        own = {"HF_ENDPOINT": stub.hub, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hf")}
+        assert cli("push", "ada/letters", model, "--samples", 1, **own).code == 0
+        done = cli("pull", "ada/letters", **own)
+        assert done.code == 0 and Path("letters.safetensors").read_bytes() == model.read_bytes()
+        known = (
+            "/api/models/ada/letters",
+            "/api/repos/create",
+            "/api/validate-yaml",
+            "/ada/letters",
+            "/verify",
+            "/store/",
+        )
+        assert all(seen.path.startswith(known) and "xet" not in seen.path for seen in stub.seen)
+        assert not any("torch" in seen.agent for seen in stub.seen)
+
+
+DOCS = ROOT / "docs" / "hub.md"
+
+
+def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):
+    page = DOCS.read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    assert len(commands) >= 5
+    done = [quick_cli(*shlex.split(command.replace("runs/my_book", str(run)))) for command in commands]
+    assert [result.code for result in done] == [0] * len(commands), [result.err for result in done]
+    assert {path.name for path in Path("card").iterdir()} == there.repos["ada/my-book"].files.keys()
+    for name in re.findall(r"^\| `(--[\w-]+)", page, re.M):
+        assert name in quick_cli("push", "--help").out + quick_cli("pull", "--help").out
+
+
+@pytest.mark.slow
+def test_the_pages_python_runs(there, run):
+    hub.push("ada/my-book", pack(run / "model.safetensors", "ada/my-book").files, "once")
+    (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    environment = {**os.environ, "HF_ENDPOINT": there.hub}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and "The " in done.stdout, done.stderr

@@ -1,0 +1,155 @@
+"""Models given to Keras: it opens them, computes the same, trains on; and what comes back is what went."""
+
+import json
+import os
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+import numpy as np
+import pytest
+
+import charloom
+from charloom import errors
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import MissingExtraError, ModelFileError
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
+from charloom.model.file.model_file import SavedModel
+from charloom.model.reference import forward
+from support.models import tiny_architecture, tiny_weights
+from support.paths import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
+IDS = np.random.Generator(np.random.Philox(key=3)).integers(0, 7, (3, 100))
+KINDS = [("gru", 1, True), ("gru", 3, True), ("gru", 2, False), ("lstm", 1, True), ("lstm", 3, True)]
+kinds = pytest.mark.parametrize(("cell", "num_layers", "reset_after"), KINDS)
+
+
+def saved_model(cell="gru", num_layers=2, reset_after=True, **fields):
+    architecture = tiny_architecture(cell, num_layers, reset_after)
+    return SavedModel(architecture, Vocabulary("\n abcd<"), tiny_weights(architecture, spread=0.5), **fields)
+
+
+@kinds
+def test_keras_computes_the_same_logits(cell, num_layers, reset_after, tmp_path):
+    saved = saved_model(cell, num_layers, reset_after)
+    (path,) = write_keras(tmp_path / "model.keras", saved)
+    model = keras.models.load_model(path)
+    found = keras.ops.convert_to_numpy(model(IDS))
+    assert np.abs(found - forward(saved.architecture, saved.weights, IDS)[0]).max() < 1e-4
+    assert model.count_params() == saved.architecture.num_parameters
+
+
+@kinds
+def test_what_comes_back_is_what_went(cell, num_layers, reset_after, tmp_path):
+    saved = saved_model(cell, num_layers, reset_after, facts={"corpus": "songs", "val_loss": 1.25}, lines=True)
+    (path,) = write_keras(tmp_path / "model.keras", saved)
+    back = import_keras(path)
+    assert back.notices == ()
+    assert back.saved.architecture == saved.architecture
+    assert back.saved.vocabulary == saved.vocabulary and back.saved.lines
+    assert back.saved.facts.items() >= saved.facts.items()
+    assert all(np.array_equal(back.saved.weights[name], value) for name, value in saved.weights.items())
+
+
+def test_a_model_of_bytes_comes_back_as_one(tmp_path):
+    architecture = replace(tiny_architecture(), vocabulary_size=256)
+    saved = SavedModel(architecture, ByteVocabulary(), tiny_weights(architecture))
+    (path,) = write_keras(tmp_path / "model.keras", saved)
+    assert import_keras(path).saved.vocabulary == ByteVocabulary()
+
+
+def test_the_same_model_is_the_same_file(tmp_path):
+    first, second = (write_keras(tmp_path / name, saved_model())[0] for name in ("a.keras", "b.keras"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_keras_finds_the_same_loss_and_trains_on(run, text, tmp_path):
+    """The loss of a trained model over a text, from the zero state, as charloom scores it; then it falls."""
+    model = charloom.load(run)
+    (path,) = write_keras(tmp_path / "model.keras", model.saved)
+    there = keras.models.load_model(path)
+    ids = model.vocabulary.encode(text[:401]).astype(np.int32)[None]
+    loss = there.evaluate(ids[:, :-1], ids[:, 1:], verbose=0)
+    assert loss == pytest.approx(model.score(text[:401]).nats_per_char, abs=1e-5)
+    there.fit(ids[:, :-1], ids[:, 1:], epochs=5, verbose=0)
+    assert there.evaluate(ids[:, :-1], ids[:, 1:], verbose=0) < loss
+    there.save(tmp_path / "trained.keras")
+    (tmp_path / "text.txt").write_text(text)
+    back = import_keras(tmp_path / "trained.keras", tmp_path / "text.txt").saved
+    want = keras.ops.convert_to_numpy(there(ids))
+    assert np.abs(forward(back.architecture, back.weights, ids)[0] - want).max() < 1e-4
+
+
+def test_characters_are_found_in_the_file_without_charloom(tmp_path):
+    (path,) = write_keras(tmp_path / "model.keras", saved_model())
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("charloom.json"))["vocabulary"] == "\n abcd<"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vocabulary": 7}, "is damaged"),
+        ({"unit": "word"}, "is damaged"),
+        ({"vocabulary": "\n abc"}, "knows 7 ids, but the file has 5"),
+        ({"facts": {"val_loss": "low"}}, "val_loss"),
+    ],
+)
+def test_a_description_that_was_changed_is_not_believed(change, message, tmp_path):
+    (path,) = write_keras(tmp_path / "model.keras", saved_model())
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["charloom.json"] = json.dumps(json.loads(members["charloom.json"]) | change).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(Exception, match=message) as refusal:
+        charloom.interop.keras.importer.import_keras(path)
+    assert isinstance(refusal.value, charloom.InputError)
+
+
+def test_without_h5py_it_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[keras\]'"):
+        write_keras(tmp_path / "model.keras", saved_model())
+
+
+def test_the_command(cli, run):
+    done = cli("export", run, "--to", "keras", "-o", "model.keras", "--json")
+    assert done.code == 0 and done.json["files"] == ["model.keras"], done.err
+    assert done.json["file_bytes"] == Path("model.keras").stat().st_size
+    assert cli("import", "model.keras", "--from", "keras", "-o", "back.safetensors").code == 0
+    both = [cli("generate", model, "-n", "50", "--seed", "3").out for model in (run, "back.safetensors")]
+    assert both[0] == both[1]
+    with pytest.raises(ModelFileError):
+        charloom.load("model.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_other_backends_open_it_and_train_on(backend, tmp_path):
+    """In the virtual environment of the benchmarks, where it was made."""
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip(f"{backend} is in no environment here: make bench-training makes one")
+    saved = saved_model("lstm")
+    (path,) = write_keras(tmp_path / "model.keras", saved)
+    np.save(tmp_path / "ids.npy", IDS)
+    code = f"""
+import keras, numpy as np
+model, ids = keras.models.load_model({str(path)!r}), np.load({str(tmp_path / "ids.npy")!r})
+np.save({str(tmp_path / "logits.npy")!r}, np.asarray(model(ids)))
+before = model.evaluate(ids[:, :-1], ids[:, 1:], verbose=0)
+model.fit(ids[:, :-1], ids[:, 1:], epochs=5, verbose=0)
+assert model.evaluate(ids[:, :-1], ids[:, 1:], verbose=0) < before
+"""
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run([python, "-c", code], check=True, env=environment, timeout=250)
+    assert np.abs(np.load(tmp_path / "logits.npy") - forward(saved.architecture, saved.weights, IDS)[0]).max() < 1e-4

@@ -1,0 +1,356 @@
+"""Models of Keras, imported: the same logits as Keras computes, or refused by the name of the layer.
+
+Keras 3 itself makes most of them here; ``tests/data/keras2`` holds files that Keras 2 wrote, and what it computed.
+"""
+
+import json
+import os
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+import numpy as np
+import pytest
+
+import charloom
+from charloom.data.vocabulary.bytes import ByteVocabulary
+from charloom.errors import InputError, ModelFileError
+from charloom.interop.keras.importer import import_keras
+from charloom.model.file.model_file import save_model
+from charloom.model.reference import forward
+from support.paths import DATA
+
+KERAS2 = DATA / "keras2"
+LETTERS = "\n abcdefghi"
+V, E, H = len(LETTERS), 5, 7
+IDS = np.random.Generator(np.random.Philox(key=3)).integers(0, V, (2, 100))
+layers = keras.layers
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # within Keras
+    pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5"),
+]
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """A text whose sorted distinct characters are ``LETTERS``."""
+    path = tmp_path / "letters.txt"
+    path.write_text(LETTERS * 3)
+    return path
+
+
+def gru(**config):
+    return layers.GRU(H, **({"return_sequences": True} | config))
+
+
+def lstm(**config):
+    return layers.LSTM(H, **({"return_sequences": True} | config))
+
+
+def sequential(*recurrent, size=V, **dense):
+    return keras.Sequential([keras.Input((None,)), layers.Embedding(size, E), *recurrent, layers.Dense(size, **dense)])
+
+
+def randomized(model, seed=1):
+    """Return a model with weights so large that every gate matters, biases too."""
+    draw = np.random.Generator(np.random.Philox(key=seed))
+    model.set_weights([draw.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def imported_logits(path, vocabulary, ids=IDS):
+    saved = import_keras(path, vocabulary).saved
+    return forward(saved.architecture, saved.weights, ids)[0]
+
+
+def computed(model, inputs=IDS):
+    found = model(inputs)
+    return keras.ops.convert_to_numpy(found[0] if isinstance(found, list) else found)
+
+
+def save(model, path):
+    """Save a model, or for ``.weights.h5`` its weights alone."""
+    (model.save_weights if ".weights" in path.name else model.save)(path)
+    return path
+
+
+class TestKeras3:
+    @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.weights.h5"])
+    @pytest.mark.parametrize(
+        "recurrent",
+        [
+            lambda: [gru()],
+            lambda: [gru(reset_after=False)],
+            lambda: [gru(stateful=False, dropout=0.1, recurrent_dropout=0.1), layers.Dropout(0.2), gru()],
+            lambda: [lstm()],
+            lambda: [lstm(use_bias=False), layers.SpatialDropout1D(0.1), lstm(use_bias=False)],
+            lambda: [lstm(unit_forget_bias=False) for _ in range(12)],
+        ],
+        ids=["gru", "gru-before", "two-gru", "lstm", "two-lstm", "twelve-lstm"],
+    )
+    def test_the_logits_are_those_of_keras_over_100_characters(self, recurrent, name, tmp_path, letters):
+        model = randomized(sequential(*recurrent()))
+        path = save(model, tmp_path / name)
+        assert np.abs(imported_logits(path, letters) - computed(model)).max() < 1e-4
+
+    def test_one_of_any_batch_that_keeps_its_state(self, tmp_path, letters):
+        stack = [keras.Input(batch_shape=(2, None)), layers.Embedding(V, E), gru(stateful=True), layers.Dense(V)]
+        model = randomized(keras.Sequential(stack))
+        path = save(model, tmp_path / "model.keras")
+        halves = [computed(model, IDS[:, :50]), computed(model, IDS[:, 50:])]
+        assert np.abs(imported_logits(path, letters) - np.concatenate(halves, 1)).max() < 1e-4
+
+    def test_a_trained_one_with_its_optimizer(self, tmp_path, letters):
+        model = sequential(gru())
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        model.fit(IDS, np.roll(IDS, -1), verbose=0)
+        for name in ("model.keras", "model.h5", "model.weights.h5"):
+            assert np.abs(imported_logits(save(model, tmp_path / name), letters) - computed(model)).max() < 1e-4
+
+    def test_a_graph_with_its_state_going_in_and_out(self, tmp_path, letters):
+        ids, state = keras.Input((None,)), keras.Input((H,))
+        hidden, after = gru(return_state=True)(layers.Embedding(V, E)(ids), initial_state=state)
+        model = randomized(keras.Model([ids, state], [layers.Dense(V)(layers.Dropout(0.1)(hidden)), after]))
+        for name in ("model.keras", "model.h5"):
+            path = save(model, tmp_path / name)
+            want = computed(model, [IDS, np.zeros((2, H))])
+            assert np.abs(imported_logits(path, letters) - want).max() < 1e-4
+
+    @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+    def test_a_class_of_the_authors_own_from_its_weights(self, name, tmp_path, letters):
+        @keras.saving.register_keras_serializable("tests")
+        class Own(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.embedding, self.gru, self.dense = layers.Embedding(V, E), gru(return_state=True), layers.Dense(V)
+
+            def call(self, ids):
+                return self.dense(self.gru(self.embedding(ids))[0])
+
+        model = Own()
+        model(IDS)
+        path = save(randomized(model), tmp_path / name)
+        assert np.abs(imported_logits(path, letters) - computed(model)).max() < 1e-4
+        assert "tells nothing of its layers" in import_keras(path, letters).notices[0]
+
+    def test_characters_as_vectors_with_one_1_and_a_softmax(self, tmp_path, letters):
+        model = randomized(keras.Sequential([keras.Input((None, V)), lstm(), layers.Dense(V, activation="softmax")]))
+        want = np.log(computed(model, np.eye(V, dtype=np.float32)[IDS]))
+        for name in ("model.keras", "model.weights.h5"):
+            logits = imported_logits(save(model, tmp_path / name), letters)
+            log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+            assert np.abs(log_probs - want).max() < 1e-4
+
+    def test_a_dense_layer_without_bias(self, tmp_path, letters):
+        model = randomized(sequential(gru(), use_bias=False))
+        for name in ("model.keras", "model.weights.h5"):
+            assert np.abs(imported_logits(save(model, tmp_path / name), letters) - computed(model)).max() < 1e-4
+
+
+class TestKeras2:
+    """Files that Keras 2 wrote, and the logits that it computed of them."""
+
+    expected = json.loads((KERAS2 / "expected.json").read_text())
+
+    @pytest.fixture
+    def listed(self, tmp_path):
+        path = tmp_path / "vocabulary.json"
+        path.write_text(json.dumps(list("abcdefg")))
+        return path
+
+    @pytest.mark.parametrize("name", [name for name in expected["logits"] if "." in name and "one_hot" not in name])
+    def test_the_logits_are_those_of_keras(self, name, listed):
+        logits = imported_logits(KERAS2 / name, listed, np.array(self.expected["ids"]))
+        assert np.abs(logits - self.expected["logits"][name]).max() < 1e-5
+
+    def test_one_that_reads_vectors_and_predicts_after_a_window(self, listed):
+        logits = imported_logits(KERAS2 / "one_hot_lstm.h5", listed, np.array(self.expected["ids"]))[:, -1]
+        shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        assert np.abs(shares - self.expected["logits"]["one_hot_lstm.h5"]).max() < 1e-5
+        assert "predict what follows a window" in import_keras(KERAS2 / "one_hot_lstm.h5", listed).notices[0]
+
+    @pytest.mark.parametrize("name", ["ckpt_1", "ckpt_1.index", "."])
+    def test_a_checkpoint_needs_tensorflow_and_says_so(self, name, listed):
+        with pytest.raises(ModelFileError, match=r"only TensorFlow can read.*pip install tensorflow.*model\.save"):
+            import_keras(KERAS2 / name, listed)
+
+
+class TestVocabulary:
+    @pytest.fixture
+    def model(self, tmp_path):
+        return save(randomized(sequential(gru())), tmp_path / "model.keras")
+
+    @pytest.fixture
+    def with_unk(self, tmp_path):
+        """A model whose id 0 is [UNK], and its logits for the characters."""
+        model = randomized(sequential(gru(), size=V + 1))
+        return save(model, tmp_path / "unk.keras"), computed(model, IDS + 1)[..., 1:]
+
+    def written(self, path, value):
+        path.write_text(json.dumps(value))
+        return path
+
+    def test_a_text_with_one_character_fewer_has_unk_before_it(self, with_unk, letters):
+        path, want = with_unk
+        imported = import_keras(path, letters)
+        assert imported.saved.vocabulary.characters == LETTERS
+        assert "[UNK]" in imported.notices[0]
+        assert np.abs(imported_logits(path, letters) - want).max() < 1e-4
+
+    @pytest.mark.parametrize("form", ["list", "object", "turned object", "a character less"])
+    def test_a_list_with_unk(self, form, with_unk, tmp_path):
+        path, want = with_unk
+        forms = {
+            "list": ["[UNK]", *LETTERS],
+            "object": {"[UNK]": 0, **{c: i for i, c in enumerate(LETTERS, 1)}},
+            "turned object": {str(i): c for i, c in enumerate(["[UNK]", *LETTERS])},
+            "a character less": {c: i for i, c in enumerate(LETTERS, 1)},  # as Keras' old Tokenizer counts
+        }
+        listed = self.written(tmp_path / "vocabulary.json", forms[form])
+        assert np.abs(imported_logits(path, listed) - want).max() < 1e-4
+        assert "left out" in import_keras(path, listed).notices[-1]
+
+    def test_a_list_in_an_order_of_its_own(self, model, tmp_path):
+        listed = self.written(tmp_path / "vocabulary.json", LETTERS[::-1])
+        with pytest.raises(InputError, match="neither a list nor an object"):
+            import_keras(model, listed)
+        listed = self.written(tmp_path / "vocabulary.json", list(LETTERS[::-1]))
+        assert import_keras(model, listed).saved.vocabulary.characters == LETTERS[::-1]
+
+    def test_all_bytes(self, tmp_path):
+        path = save(sequential(gru(), size=256), tmp_path / "bytes.keras")
+        listed = self.written(tmp_path / "vocabulary.json", list(range(256)))
+        assert import_keras(path, listed).saved.vocabulary == ByteVocabulary()
+
+    def test_a_charloom_model(self, model, letters, tmp_path):
+        save_model(tmp_path / "first.safetensors", import_keras(model, letters).saved)
+        again = import_keras(model, tmp_path / "first.safetensors")
+        assert again.saved.vocabulary.characters == LETTERS
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (["a", "b"], r"knows 11 ids, but .*vocabulary\.json has 2"),
+            (["ab", *LETTERS[1:]], "'ab', which is no single character"),
+            ([7, *LETTERS[1:]], "'7', which is no single character"),
+            (["a", *LETTERS[1:]], "the character 'a' twice"),
+            ({"a": -1}, "an id that is no whole number"),
+            ({"a": 0, "b": 0}, "two characters the same id"),
+            ("abc", "neither a list nor an object"),
+        ],
+    )
+    def test_a_list_that_cannot_be_is_refused(self, value, message, model, tmp_path):
+        with pytest.raises(InputError, match=message):
+            import_keras(model, self.written(tmp_path / "vocabulary.json", value))
+
+    @pytest.mark.parametrize(
+        ("data", "message"), [(b"[", "is no JSON"), (b"\xff\xfe\xfa", "is not UTF-8"), (b"[" * 9 + b"]" * 9, "nested")]
+    )
+    def test_a_file_that_is_no_list_is_refused(self, data, message, model, tmp_path):
+        (tmp_path / "vocabulary.json").write_bytes(data)
+        with pytest.raises(InputError, match=message):
+            import_keras(model, tmp_path / "vocabulary.json")
+
+    def test_another_text_is_refused_with_both_numbers(self, model, tmp_path):
+        (tmp_path / "other.txt").write_text("abc" * 9)
+        with pytest.raises(InputError, match=r"knows 11 ids, but the text has 3 distinct characters"):
+            import_keras(model, tmp_path / "other.txt")
+
+    def test_it_is_asked_for(self, model):
+        with pytest.raises(InputError, match=r"--vocabulary is needed.*Accepted are the text"):
+            import_keras(model)
+
+    def test_a_text_that_the_model_does_not_know_is_said(self, model, tmp_path, letters):
+        assert not import_keras(model, letters).notices  # too short to judge by
+        (tmp_path / "long.txt").write_text(LETTERS * 20 + "a" * 500)
+        notices = import_keras(model, tmp_path / "long.txt").notices
+        assert len(notices) == 1 and "its ids stand for other characters" in notices[0]
+
+
+class TestRefused:
+    """What charloom has no model of is refused by the name of the layer."""
+
+    @pytest.mark.parametrize(
+        ("stack", "message"),
+        [
+            (lambda: [layers.Embedding(V, E), layers.Bidirectional(gru(), name="both"), layers.Dense(V)], "'both'"),
+            (lambda: [layers.Embedding(V, E), gru(recurrent_activation="hard_sigmoid"), layers.Dense(V)], "hard_s"),
+            (lambda: [layers.Embedding(V, E), gru(activation="relu", name="r"), layers.Dense(V)], r"'r' .*'relu'"),
+            (lambda: [layers.Embedding(V, E), gru(go_backwards=True, name="b"), layers.Dense(V)], "go_backwards"),
+            (lambda: [layers.Embedding(V, E, mask_zero=True, name="m"), gru(), layers.Dense(V)], r"'m'.*mask_zero"),
+            (lambda: [layers.Embedding(V, E), layers.LayerNormalization(name="n"), gru(), layers.Dense(V)], "'n'"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.Dense(9, "relu", name="d"), layers.Dense(V)], "'d'.*relu"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.Dense(9, name="d"), layers.Dense(V, name="e")], "'e'"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.Dense(9, name="d")], r"'d' is \(7, 9\), but must be"),
+            (lambda: [layers.Embedding(V, E), layers.Dense(V, name="d")], r"'d' \(Dense\).*stands a GRU or LSTM"),
+            (lambda: [layers.Embedding(V, E), gru()], "end before a Dense"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.LSTM(H, return_sequences=True), layers.Dense(V)], "'lstm"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.GRU(9, return_sequences=True), layers.Dense(V)], "9 units"),
+            (lambda: [layers.Embedding(V, E), gru(), gru(reset_after=False), layers.Dense(V)], "differ in reset_after"),
+            (lambda: [layers.Embedding(V, E), layers.SimpleRNN(H, name="s"), layers.Dense(V)], r"'s' \(SimpleRNN\)"),
+            (lambda: [layers.Embedding(V, E), gru(), layers.Lambda(lambda x: x, name="l"), layers.Dense(V)], "not run"),
+        ],
+    )
+    def test_a_layer(self, stack, message, tmp_path, letters):
+        model = keras.Sequential([keras.Input((None,)), *stack()])
+        path = save(model, tmp_path / "model.keras")
+        with pytest.raises(ModelFileError, match=message) as refusal:
+            import_keras(path, letters)
+        assert str(path) in str(refusal.value)
+
+    def test_a_graph_that_is_no_chain(self, tmp_path, letters):
+        ids = keras.Input((None,))
+        table = layers.Embedding(V, E)(ids)
+        hidden = layers.Add(name="sum")([gru()(table), gru()(table)])
+        path = save(keras.Model(ids, layers.Dense(V)(hidden)), tmp_path / "model.keras")
+        with pytest.raises(ModelFileError, match="shares its input"):
+            import_keras(path, letters)
+
+    def test_a_gru_without_bias_of_which_nothing_is_told(self, tmp_path, letters):
+        model = randomized(sequential(gru(use_bias=False)))
+        with pytest.raises(ModelFileError, match=r"'gru\w*' is a GRU without bias.*reset_after"):
+            import_keras(save(model, tmp_path / "model.weights.h5"), letters)
+        assert np.abs(imported_logits(save(model, tmp_path / "m.keras"), letters) - computed(model)).max() < 1e-4
+
+    def test_weights_that_are_no_numbers(self, tmp_path, letters):
+        model = sequential(gru())
+        weights = model.get_weights()
+        weights[0][0, 0] = np.nan
+        model.set_weights(weights)
+        path = save(model, tmp_path / "model.keras")
+        with pytest.raises(ModelFileError, match=r"'embedding\w*' hold a number that is NaN"):
+            import_keras(path, letters)
+
+
+class TestCommand:
+    def test_from_keras_to_a_text(self, cli, letters, tmp_path):
+        save(randomized(sequential(lstm())), tmp_path / "model.keras")
+        done = cli("import", "model.keras", "--from", "keras", "--vocabulary", letters, "-o", "m.safetensors", "--json")
+        assert done.code == 0, done.err
+        assert done.json["parameters"] == charloom.load(tmp_path / "m.safetensors").architecture.num_parameters
+        assert "LSTM, 1 x 7" in done.err
+        text = cli("generate", "m.safetensors", "-p", "abc", "-n", "20", "--seed", "1").out
+        assert text.startswith("abc") and len(text.rstrip("\n")) >= 23 - text.count("\n")
+        facts = cli("info", "m.safetensors", "--json").json
+        assert facts["imported_from"].startswith("Keras 3") and facts["architecture"]["cell"] == "lstm"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["none.keras"], "There is no file none.keras"),
+            (
+                ["letters.txt"],
+                "letters.txt cannot be imported: it is neither a .keras archive nor HDF5. In Keras write the model",
+            ),
+            (["."], "only TensorFlow can read"),
+            (["letters.txt", "-o", "letters.txt"], "letters.txt exists already"),
+            (["letters.txt", "-o", "no/where"], "There is no folder no"),
+        ],
+    )
+    def test_what_cannot_be_imported_is_one_message(self, arguments, message, quick_cli, letters):
+        output = [] if "-o" in arguments else ["-o", "m.safetensors"]
+        done = quick_cli("import", *arguments, *output, "--from", "keras", "--vocabulary", "letters.txt")
+        assert done.code == 2 and message in done.err and "Traceback" not in done.err
+        assert not Path("m.safetensors").exists()

@@ -1,0 +1,78 @@
+"""What TensorFlow itself is needed for: its checkpoints, and the tutorial's own steps; it skips where there is none."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charloom
+from charloom.inference.model import Model
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
+from charloom.model.reference import forward
+from support.paths import DATA, ROOT, SUPPORT
+
+KERAS2 = DATA / "keras2"
+
+
+def tensorflow():
+    """Return a Python that has TensorFlow, which is large: that of the benchmarks, where it was made."""
+    python = ROOT / ".venv-bench" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip("TensorFlow is in no environment here: make bench-training makes one")
+    return python
+
+
+def _arguments(name, vocabulary, target):
+    return ["import", str(KERAS2 / name), "--from", "keras", "--vocabulary", str(vocabulary), "-o", str(target)]
+
+
+@pytest.mark.slow
+def test_checkpoints_where_tensorflow_is(tmp_path):
+    listed = tmp_path / "vocabulary.json"
+    listed.write_text(json.dumps(list("abcdefg")))
+    python, expected = tensorflow(), json.loads((KERAS2 / "expected.json").read_text())
+    sources = {"ckpt_1": "ckpt_1", "ckpt_1.index": "ckpt_1", "own_ckpt": "own.weights.h5", ".": "ckpt_1"}
+    for name, same in sources.items():
+        target = tmp_path / "from_checkpoint.safetensors"
+        code = f"from charloom.cli.main import main; import sys; sys.exit(main({_arguments(name, listed, target)!r}))"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        subprocess.run([python, "-c", code], check=True, env=environment, timeout=250)
+        model = charloom.load(target).saved
+        logits, _ = forward(model.architecture, model.weights, np.array(expected["ids"]))
+        assert np.abs(logits - expected["logits"][same]).max() < 1e-5
+        target.unlink()
+
+
+def by_tensorflow(*arguments):
+    """Run ``keras_tutorial.py`` where TensorFlow is; return the losses that it leaves."""
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    script = SUPPORT / "keras_tutorial.py"
+    subprocess.run([tensorflow(), script, *arguments], check=True, env=environment, timeout=1500)
+    return json.loads((Path(arguments[-1]) / "losses.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_model_trained_by_the_tutorials_own_steps(cell, shakespeare, tmp_path, monkeypatch):
+    """One epoch of either edition, all its steps, by Keras itself; then here, and back, and trained on there."""
+    monkeypatch.chdir(tmp_path)
+    Path("shakespeare.txt").write_text(shakespeare.text)
+    there = by_tensorflow(cell, "shakespeare.txt", tmp_path)
+    assert there["trained"] < 3.2
+
+    imported = import_keras("tutorial.keras", "shakespeare.txt")
+    assert imported.notices == ()  # it reads the text better than counting does
+    found = np.load("computed.npz")
+    engine = Model(imported.saved).engine()
+    logits, _ = engine.forward(found["windows"][:2, :-1], engine.initial_state(2))
+    assert np.abs(logits - found["logits"]).max() < 1e-4
+
+    write_keras(Path("back.keras"), imported.saved)
+    back = by_tensorflow("back", tmp_path)
+    assert back["judged"] == pytest.approx(there["judged"], abs=1e-5)
+    assert back["after"] < back["judged"]

@@ -1,0 +1,240 @@
+"""Processes that torchrun starts, on one machine and on two that a network lies between: one run, exact, not lost."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from charloom.model.file.model_file import load_checkpoint
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps, read_metrics
+from support.ports import free_port
+
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+SETTINGS = {
+    "hidden_size": 48, "embedding_size": 8, "seq_length": 25, "batch_size": 6, "precision": "float32",
+    "dropout_output": 0.2, "eval_every": 20, "checkpoint_every": 10, "sample_length": 40,
+}  # fmt: skip
+SET = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, text):
+    """A folder with a text in it, and no variable of another torchrun."""
+    (tmp_path / "weaving.txt").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def together(size, *arguments):
+    where = ["--nproc-per-node", str(size), "--master-port", str(free_port())]
+    return [*TORCHRUN, *where, "-m", "charloom", "train", *arguments]
+
+
+def alone(*arguments):
+    return [sys.executable, "-m", "charloom", "train", *arguments]
+
+
+def done(command, code=0):
+    """Run a command to its end; return what it says, torchrun's own report left out."""
+    found = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (found.returncode == 0) == (code == 0), found.stderr
+    if code:
+        assert f"exitcode  : {code} " in found.stderr, found.stderr
+    return found.stdout, found.stderr
+
+
+def losses(run):
+    return [(line["step"], line["train_loss"], line["val_loss"]) for line in read_metrics(Path(run))]
+
+
+def same_curve(found, wanted):
+    assert [step for step, *_ in found] == [step for step, *_ in wanted]
+    for (_, *one), (_, *other) in zip(found, wanted, strict=True):
+        assert [x for x in one if x is not None] == pytest.approx([x for x in other if x is not None], rel=2e-5)
+
+
+@contextmanager
+def running(command, run, steps, **options):
+    """Start a training, and wait until its run folder has a checkpoint of at least so many steps."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **options)
+    try:
+        until = time.monotonic() + 100
+        while (saved := checkpoint_steps(Path(run))) == [] or saved[-1] < steps:
+            assert process.poll() is None and time.monotonic() < until, process.communicate()[1]
+            time.sleep(0.02)
+        yield process
+    finally:
+        for child in [*psutil.Process().children(recursive=True)]:
+            child.kill()
+        process.communicate()
+
+
+def process_of(parent, rank):
+    """Return the process that torchrun started with this rank."""
+    for child in psutil.Process(parent).children(recursive=True):
+        if child.environ().get("RANK") == str(rank) and "charloom" in child.cmdline():
+            return child
+    raise AssertionError(f"no process has rank {rank}")
+
+
+def test_two_processes_leave_the_run_that_one_leaves(desk):
+    printed, said = done(together(2, "weaving.txt", "--steps", "60", "-o", "two", "--json", *SET))
+    done(alone("weaving.txt", "--steps", "60", "-o", "one", "--quiet", *SET))
+    same_curve(losses("two"), losses("one"))
+    assert json.loads(printed)["steps"] == 60, "one object, of the first process"
+    assert said.count("Done after 60 steps") == 1 and "2 processes, the first on: CPU with 1 thread" in said
+    assert sorted(p.name for p in Path("two").iterdir()) == sorted(p.name for p in Path("one").iterdir())
+    assert Path("two/samples.txt").read_text().startswith("--- step 20\n")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_is_killed_takes_nothing_that_was_saved(desk, rank):
+    more = "weaving.txt", "--steps", "400", *SET
+    done(alone(*more, "-o", "undisturbed", "--quiet"))
+    with running(together(2, *more, "-o", "run"), "run", 110) as process:
+        process_of(process.pid, rank).kill()
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 1
+    assert 'Traceback (most recent call last):\n  File "' + str(Path(sys.executable).parents[1]) not in said
+    if rank == 1:
+        assert said.count("Another process of this training does not answer") == 1, "the one that is left says it, once"
+    saved = checkpoint_steps(Path("run"))
+    assert saved[-1] >= 110
+    for step in saved:
+        load_checkpoint(checkpoint_path(Path("run"), step))
+    for size in (1, 3):
+        shutil.copytree("run", f"on-{size}")
+        done(together(size, "--resume", f"on-{size}", "--quiet"))
+        same_curve(losses(f"on-{size}"), losses("undisturbed"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_of_them_after_all_is_saved(desk, number):
+    more = "weaving.txt", "--steps", "400", *SET
+    with running(together(2, *more, "-o", "run"), "run", 50) as process:
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode != 0
+    assert said.count("Stopped after") == 1
+    steps = int(re.search(r"Stopped after (\d+) steps", said)[1])
+    assert checkpoint_steps(Path("run"))[-1] == steps
+    done(alone(*more, "-o", "undisturbed", "--quiet"))
+    done(together(2, "--resume", "run", "--quiet"))
+    same_curve(losses("run"), losses("undisturbed"))
+
+
+def test_minutes_become_the_same_steps_in_all_of_them(desk):
+    printed, said = done(together(2, "weaving.txt", "--minutes", "0.05", "-o", "run", "--json"))
+    assert json.loads(printed)["steps"] > 0 and "planned:" in said
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (["nowhere.txt"], "nowhere.txt"),
+    (["weaving.txt", "--set", "batch_sise=3"], "Did you mean batch_size?"),
+    (["weaving.txt", "--set", "batch_size=1"], "batch_size 1 cannot be divided among 2 processes"),
+    (["weaving.txt", "-o", "."], ". exists already"),
+    (["--resume", "nothing"], "nothing is no run folder"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_once(desk, wrong, message):
+    _, said = done(together(2, *wrong), code=2)
+    assert said.count(message) == 1
+    assert "does not answer" not in said
+
+
+def test_a_text_that_differs_in_one_process_is_named_by_it(desk, tmp_path):
+    """Two torchruns, as on two machines, each in a folder of its own."""
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "weaving.txt").write_text("Quite another text.\n" * 300)
+    port = str(free_port())
+    nodes = [
+        [*TORCHRUN, "--nnodes", "2", "--node-rank", str(node), "--master-addr", "127.0.0.1", "--master-port", port,
+         "-m", "charloom", "train", "weaving.txt", "--steps", "20", "-o", "run", *SET]
+        for node in (0, 1)
+    ]  # fmt: skip
+    folders = [tmp_path, tmp_path / "b"]
+    started = [
+        subprocess.Popen(node, cwd=folder, stderr=subprocess.PIPE, text=True)
+        for node, folder in zip(nodes, folders, strict=True)
+    ]
+    said = [process.communicate(timeout=100)[1] for process in started]
+    assert all(process.returncode != 0 for process in started)
+    assert "process 2 of 2, on " in said[1] and "The processes were not given the same text" in said[1]
+    assert not (tmp_path / "run").exists()
+
+
+NETNS = shutil.which("ip") and hasattr(os, "geteuid") and os.geteuid() == 0
+HOSTS = {"loom-a": "10.77.0.1", "loom-b": "10.77.0.2"}
+
+
+@pytest.fixture
+def network():
+    """Two network namespaces, each with an end of one cable: two hosts, as far as a process can tell."""
+    run = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)  # noqa: E731
+    if not NETNS:
+        pytest.skip("network namespaces need ip, and root")
+    try:
+        for host in HOSTS:
+            run("netns", "add", host)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no network namespaces here: {error.stderr.decode()}")
+    try:
+        run("link", "add", "loom-a", "netns", "loom-a", "type", "veth", "peer", "name", "loom-b", "netns", "loom-b")
+        for host, address in HOSTS.items():
+            run("-n", host, "addr", "add", f"{address}/24", "dev", host)
+            run("-n", host, "link", "set", host, "up")
+            run("-n", host, "link", "set", "lo", "up")
+        yield
+    finally:
+        for host in HOSTS:
+            subprocess.run(["ip", "netns", "del", host], capture_output=True)
+
+
+def on_hosts(folders, *arguments):
+    """Start a torchrun on each host, in a folder of its own; return the processes."""
+    started = []
+    for node, (host, folder) in enumerate(zip(HOSTS, folders, strict=True)):
+        command = [
+            "ip", "netns", "exec", host, *TORCHRUN, "--nnodes", "2", "--node-rank", str(node),
+            "--master-addr", HOSTS["loom-a"], "--master-port", "29400", "-m", "charloom", "train", *arguments,
+        ]  # fmt: skip
+        environment = {**os.environ, "GLOO_SOCKET_IFNAME": host}
+        started.append(subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True))
+    return started
+
+
+def test_two_hosts_train_one_model_and_one_that_is_lost_takes_nothing(desk, network, text):
+    folders = [desk / "a", desk / "b"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "weaving.txt").write_text(text, encoding="utf-8")
+    more = "weaving.txt", "--steps", "300", *SET
+    done(alone(*more, "-o", "undisturbed", "--quiet"))
+
+    started = on_hosts(folders, *more, "-o", "run")
+    run = folders[0] / "run"
+    until = time.monotonic() + 100
+    while (saved := checkpoint_steps(run)) == [] or saved[-1] < 60:
+        assert time.monotonic() < until and all(process.poll() is None for process in started)
+        time.sleep(0.02)
+    process_of(started[1].pid, 1).kill()
+    said = [process.communicate(timeout=100)[1] for process in started]
+    assert said[0].count("Another process of this training does not answer") == 1
+    assert not (folders[1] / "run").exists(), "the second host writes nothing"
+    for step in checkpoint_steps(run):
+        load_checkpoint(checkpoint_path(run, step))
+
+    for process in on_hosts(folders, "weaving.txt", "--resume", "run"):
+        assert process.communicate(timeout=100) and process.returncode == 0
+    same_curve(losses(run), losses("undisturbed"))

@@ -1,0 +1,156 @@
+"""``charloom tune``: how long it takes, what it refuses, and real searches that are killed and gone on with."""
+
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import charloom
+from charloom import errors
+from charloom.errors import MissingExtraError, RunError, SettingsError
+from charloom.planning.recipes import RECIPES, load_recipe
+from charloom.tuning import storage as tuning_folder
+from charloom.tuning.plan import plan_search, seconds_to_check
+from charloom.tuning.search_space import differences
+from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
+from charloom.tuning.trials import TuningTask
+from support.tuning_stubs import PLAN, make_task
+from support.waiting import wait_for
+
+COMMAND = [sys.executable, "-m", "charloom", "tune"]
+
+# --- how long
+
+
+@pytest.mark.parametrize(("hours", "at_once", "kept"), [(0.5, 1, 300), (0.5, 2, 150), (0.2, 1, 0), (0.21, 1, 300)])
+def test_the_time_for_the_check_is_kept_if_there_is_any(hours, at_once, kept):
+    task = make_task(replace(PLAN, minutes=2.5))
+    assert seconds_to_check(task, at_once, hours) == kept
+    assert seconds_to_check(task, 1, 0.09, has_found=True) == 300 and seconds_to_check(task, 1, 0.08, True) == 0
+
+
+@pytest.mark.slow
+def test_a_search_begins_with_autos_own_plan(text):
+    corpus = charloom.Corpus(text, "weaving")
+    recipe = RECIPES["auto"].with_values({"hidden_size": 16, "seed": 3})
+    task = plan_search(corpus, recipe, {"hidden_size": 16, "seed": 3}, 0.01, None, "cpu")
+    assert task.plan.minutes == pytest.approx(0.6 / 12)
+    assert (task.plan.hidden_size, task.plan.seed, task.plan.precision) == (16, 3, "auto")
+    assert "hidden_size" not in {axis.name for axis in task.axes} and task.shortens_warmup
+    assert TuningTask.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+    with pytest.raises(SettingsError, match="less than two trainings"):
+        plan_search(corpus, recipe, {}, 0.01, 1.0, "cpu")
+    with pytest.raises(SettingsError, match="val_fraction must be above 0"):
+        plan_search(corpus, recipe.with_values({"val_fraction": 0}), {}, 0.01, 0.1, "cpu")
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    (["--hours", "0"], "--hours must be above 0"),
+    (["--hours", "-1"], "--hours must be above 0"),
+    (["--hours", "nan"], "--hours must be above 0"),
+    (["--hours", "1", "--minutes", "0"], "--minutes must be above 0"),
+    (["--hours", "1", "--workers", "0"], "--workers must be from 1"),
+    (["--hours", "1", "--set", "learning_rat=1"], "Did you mean learning_rate?"),
+    (["--hours", "1", "--set", "steps=5"], "--minutes M says how long"),
+    (["--hours", "1", "--recipe", "autoo"], "auto"),
+    ([], "Missing option '--hours'"),
+])  # fmt: skip
+def test_bad_options_are_refused(quick_cli, text, options, says):
+    Path("book.txt").write_text(text)
+    done = quick_cli("tune", "book.txt", *options)
+    assert done.code == 2 and says in done.err and not Path("tuning").exists()
+
+
+def test_folders_of_something_else_are_refused(quick_cli, text, tmp_path):
+    Path("book.txt").write_text(text)
+    Path("mine").mkdir()
+    done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "mine")
+    assert done.code == 2 and f"has no {JOURNAL}" in done.err
+    new_tuning_folder(tmp_path / "other", make_task())
+    done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "other")
+    assert done.code == 2 and "is on another text" in done.err
+    corpus = charloom.Corpus.read("book.txt")
+    task = replace(make_task(seed=1), corpus_sha256=corpus.sha256, format=corpus.format.to_dict())
+    new_tuning_folder(tmp_path / "fixed", task)
+    for options, says in (
+        ((), "other settings fixed: seed=1"),
+        (("--seed", 1, "--minutes", 3), "other minutes: 0.001"),
+    ):
+        done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "fixed", *options)
+        assert done.code == 2 and says in done.err
+
+
+def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning_folder, "_MAKING_SECONDS", 0.0)
+    new_tuning_folder(tmp_path / "t", make_task())
+    journal = tmp_path / "t" / JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"wor')
+    assert open_tuning_folder(tmp_path / "t").task == make_task() and journal.read_bytes() == whole
+    for damaged in (b"", b"no journal\n", whole.replace(b'"axes"', b'"axis"'), b"{}\n", whole[: whole.find(b"\n") + 1]):
+        journal.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"is damaged, or of another version"):
+            open_tuning_folder(tmp_path / "t")
+    with pytest.raises(RunError, match="exists already"):
+        new_tuning_folder(tmp_path / "t", make_task())
+
+
+def test_without_optuna_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[tune\]'"):
+        tuning_folder.require_optuna()
+
+
+# --- real trainings
+
+
+@pytest.fixture
+def book(tmp_path, text):
+    (tmp_path / "book.txt").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
+    options = ["book.txt", "-o", "t", "--minutes", "0.05", "--set", "hidden_size=16", "--set", "num_layers=1"]
+    killed = subprocess.Popen([*COMMAND, *options, "--hours", "0.1", "-q"], cwd=book)
+    wait_for(lambda: (book / "t" / "trials" / "001" / "metrics.jsonl").exists(), 100)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    begun = len(open_tuning_folder(book / "t").trials.trials())
+    done = cli("tune", *options, "--hours", "0.025", "--workers", 2, "--json")
+    assert done.code == 0, done.err
+    trials = open_tuning_folder(book / "t").trials.trials()
+    assert trials[begun - 1].reason == "its process was killed" and not [t for t in trials if t.state == "running"]
+    assert len(trials) > begun and done.json["failed"] == 1
+    assert "checked" in done.json and done.json["recipe"] == str(Path("t", "recipe.toml"))
+    recipe = load_recipe(str(book / "t" / "recipe.toml"))
+    assert recipe.settings.minutes == 0.05 and recipe.settings.hidden_size == 16
+    changed = differences(recipe.settings, open_tuning_folder(book / "t").task.plan)
+    assert {k: v for k, v in changed.items() if k != "warmup_steps"} == done.json["settings"]
+    trained = cli("train", "book.txt", "--recipe", "t/recipe.toml", "-o", "run", "--json")
+    assert trained.code == 0, trained.err
+    assert (book / "t" / "tuning.html").stat().st_size > 5000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGINT), (2, signal.SIGTERM)])
+def test_a_signal_ends_it_with_what_was_learned(book, workers, number):
+    options = ["book.txt", "-o", "t", "--minutes", "0.05", "--hours", "0.2", "--set", "hidden_size=16"]
+    running = subprocess.Popen(
+        [*COMMAND, *options, "--workers", str(workers)], cwd=book, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: (book / "t" / "trials" / "003" / "metrics.jsonl").exists(), 100)
+    running.send_signal(number)
+    said = running.communicate(timeout=100)[1]
+    assert running.returncode == 128 + number, said
+    assert "Stopped after" in said and "To go on" in said and (book / "t" / "tuning.html").exists()
+    states = [trial.state for trial in open_tuning_folder(book / "t").trials.trials()]
+    assert "running" not in states and states.count("waiting") == workers

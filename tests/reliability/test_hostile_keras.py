@@ -1,0 +1,262 @@
+"""Files that say they are Keras' and mean harm, or nothing: an error with the reason, and nothing else happens."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from charloom.errors import ModelFileError
+from charloom.interop.keras import reader as keras_file
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.keras.importer import import_keras
+from support.models import tiny_saved
+from support.paths import DATA
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and memory are told as POSIX has them")
+
+
+@pytest.fixture
+def good(tmp_path):
+    return write_keras(tmp_path / "good.keras", tiny_saved())[0]
+
+
+def members_of(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def archive_of(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def with_weights(good, change):
+    """Write a file whose weights were changed by ``change``, which is given them as HDF5."""
+    members = members_of(good)
+    data = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(data, "r+") as file:
+        change(file)
+    return archive_of(good.with_name("bad.keras"), members | {"model.weights.h5": data.getvalue()})
+
+
+def with_config(good, change):
+    """Write a file whose configuration was changed by ``change``."""
+    members = members_of(good)
+    config = json.loads(members["config.json"])
+    change(config)
+    return archive_of(good.with_name("bad.keras"), members | {"config.json": json.dumps(config)})
+
+
+def refused(path):
+    began = time.monotonic()
+    with pytest.raises(ModelFileError) as refusal:
+        import_keras(path)
+    assert time.monotonic() - began < 20  # a process of its own is started
+    message = str(refusal.value)
+    assert message.startswith(str(path)) and message.isprintable() and len(message) < 900
+    return message
+
+
+class TestHdf5:
+    def test_links_out_of_the_file_are_not_followed(self, good, tmp_path):
+        with h5py.File(tmp_path / "secret.h5", "w") as file:
+            file["numbers"] = np.ones((6, 4), np.float32)
+
+        def change(file):
+            del file["layers/embedding/vars/0"]
+            file["layers/embedding/vars/0"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "numbers")
+
+        assert "its weights are not those of the layers" in refused(with_weights(good, change))
+
+    def test_numbers_in_another_file_are_not_read(self, good, tmp_path):
+        (tmp_path / "secret.bin").write_bytes(b"secret" * 100)
+
+        def change(file):
+            del file["layers/embedding/vars/0"]
+            outside = [(str(tmp_path / "secret.bin"), 0, 7 * 4 * 4)]
+            file["layers/embedding/vars"].create_dataset("0", (7, 4), np.float32, external=outside)
+
+        assert "do not lie in the file itself" in refused(with_weights(good, change))
+
+    def test_numbers_of_other_files_put_together_are_not_read(self, good, tmp_path):
+        with h5py.File(tmp_path / "secret.h5", "w") as file:
+            file["numbers"] = np.ones((7, 4), np.float32)
+
+        def change(file):
+            layout = h5py.VirtualLayout((7, 4), np.float32)
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "numbers", (7, 4))
+            del file["layers/embedding/vars/0"]
+            file.create_virtual_dataset("layers/embedding/vars/0", layout)
+
+        assert "do not lie in the file itself" in refused(with_weights(good, change))
+
+    def test_terabytes_of_zeros_are_not_made(self, good):
+        def change(file):
+            del file["layers/embedding/vars/0"]
+            file["layers/embedding/vars"].create_dataset(
+                "0", (1 << 20, 1 << 20), np.float32, chunks=(1024, 1024), compression="gzip"
+            )
+
+        assert "its weights would take 4,398,0" in refused(with_weights(good, change))
+
+    @pytest.mark.parametrize("dtype", ["int8", "S10", "complex64"])
+    def test_what_is_no_weight_is_refused_by_name(self, dtype, good):
+        def change(file):
+            del file["layers/dense/vars/1"]
+            file["layers/dense/vars/1"] = np.zeros(7, dtype)
+
+        assert "'layers/dense/vars/1' holds" in refused(with_weights(good, change))
+
+    def test_circles_of_groups_end(self, good):
+        def change(file):
+            file["layers/again"] = file["layers"]
+            file["layers/round"] = h5py.SoftLink("/layers")
+
+        assert import_keras(with_weights(good, change)).saved.architecture.cell == "gru"
+
+    def test_a_file_of_old_weights_that_lists_what_it_lacks(self, tmp_path):
+        with h5py.File(tmp_path / "bad.h5", "w") as file:
+            file.attrs["layer_names"] = ["gru"]
+            file.create_group("gru").attrs["weight_names"] = ["gru/kernel"]
+        assert "lacks the weights 'gru/gru/kernel'" in refused(tmp_path / "bad.h5")
+
+
+class TestArchive:
+    def test_a_configuration_that_would_run_code_is_refused_by_name(self, good):
+        evil = {"class_name": "__lambda__", "config": {"code": "4wAAAA==", "defaults": None, "closure": None}}
+
+        def change(config):
+            layer = {"class_name": "Lambda", "config": {"name": "evil", "function": evil}}
+            config["config"]["layers"].insert(2, {**layer, "module": "keras.layers", "registered_name": None})
+
+        assert "its layer 'evil' (Lambda)" in refused(with_config(good, change))
+
+    @pytest.mark.parametrize("named", [{"module": "os", "class_name": "system"}, {"registered_name": "os>system"}])
+    def test_a_class_of_anywhere_is_refused_by_name(self, named, good):
+        def change(config):
+            config["config"]["layers"][2] |= named
+
+        assert "its layer 'gru'" in refused(with_config(good, change))
+
+    @pytest.mark.parametrize(
+        "config",
+        [b"[]", b"{", b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}', b"[" * 5000, b'{"a": ' * 50 + b"1" + b"}" * 50],
+    )
+    def test_a_configuration_that_is_none(self, config, good):
+        refused(archive_of(good.with_name("bad.keras"), members_of(good) | {"config.json": config}))
+
+    @pytest.mark.parametrize(
+        "config",
+        [
+            {"class_name": "Sequential", "config": {"layers": [7]}},
+            {"class_name": "Sequential", "config": {"layers": [{"class_name": 7, "config": {}}]}},
+            {"class_name": "Sequential", "config": {"layers": []}},
+            {"class_name": "Sequential", "config": []},
+            {"class_name": "Functional", "config": {"layers": []}},
+            {"class_name": "Functional", "config": {"layers": [{"class_name": "GRU", "config": {"name": ["x"]}}]}},
+        ],
+    )
+    def test_a_configuration_of_no_model(self, config, good):
+        refused(archive_of(good.with_name("bad.keras"), members_of(good) | {"config.json": json.dumps(config)}))
+
+    def test_a_graph_that_bites_its_tail(self, good):
+        def layer(name, source):
+            return {"class_name": "GRU", "config": {"name": name}, "inbound_nodes": [[[source, 0, 0, {}]]]}
+
+        inputs = {"class_name": "InputLayer", "config": {"name": "i"}, "inbound_nodes": []}
+        config = {"class_name": "Functional", "config": {"layers": [inputs, layer("a", "b"), layer("b", "a")]}}
+        refused(archive_of(good.with_name("bad.keras"), members_of(good) | {"config.json": json.dumps(config)}))
+
+    def test_gigabytes_of_blanks_are_not_unpacked(self, good):
+        path = archive_of(
+            good.with_name("bad.keras"), members_of(good) | {"config.json": b" " * (64 << 20)}, zipfile.ZIP_DEFLATED
+        )
+        assert "its config.json is longer than" in refused(path)
+
+    def test_members_of_other_names_are_not_looked_at(self, good):
+        path = archive_of(good.with_name("more.keras"), members_of(good) | {"../../evil.py": b"raise SystemExit"})
+        assert import_keras(path).saved.architecture.cell == "gru"
+        assert not Path("../../evil.py").exists()
+
+    @pytest.mark.parametrize("size", [0, 1, 100, -1, -100])
+    def test_one_that_was_cut_short(self, size, good):
+        data = good.read_bytes()
+        good.with_name("bad.keras").write_bytes(data[:size])
+        refused(good.with_name("bad.keras"))
+
+    def test_no_file_at_all(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ModelFileError, match="no regular file"):
+            import_keras(tmp_path / "pipe")
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "saved_model.pb").touch()
+        with pytest.raises(ModelFileError, match=r"a SavedModel.*model\.save"):
+            import_keras(tmp_path / "model")
+
+
+def test_a_reader_that_crashes_is_a_message(good, monkeypatch):
+    """HDF5's library has crashed over damaged files; what it takes along is a small process."""
+    monkeypatch.setattr(keras_file, "sys", type(sys)("sys"))
+    keras_file.sys.path, keras_file.sys.executable = [], "/bin/false"
+    assert "what reads it broke down over it" in refused(good)
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.slow)])
+def test_damaged_files_are_refused_or_read(count, good, tmp_path):
+    """Bytes changed, cut out and doubled at random: an error, or a model; never anything else, and nothing runs."""
+    script = """
+import json, os, random, sys
+from pathlib import Path
+from charloom.interop.keras.hdf5_worker import ERROR, WEIGHTS, read_apart
+heard = []
+kinds, count, folder = [Path(p).read_bytes() for p in sys.argv[3:]], int(sys.argv[1]), Path(sys.argv[2])
+(folder / "bad").write_bytes(kinds[1][:1000])
+for path in (*sys.argv[3:], str(folder / "bad")):
+    read_apart(path, str(folder))  # what is imported on the way is there from now on
+sys.addaudithook(lambda event, _: heard.append(event) if event in ("exec", "compile", "os.system") else None)
+draw, found = random.Random(5), {"read": 0, "refused": 0}
+for number in range(count):
+    data = bytearray(draw.choice(kinds))
+    for _ in range(draw.randint(1, 8)):
+        at, size = draw.randrange(len(data)), draw.choice((1, 1, 2, 8, 100))
+        other = (b"", bytes(size), b"\\xff" * size, draw.randbytes(size), data[at : at + 2 * size])
+        data[at : at + size] = draw.choice(other)
+    (folder / "bad").write_bytes(data)
+    for left in (ERROR, WEIGHTS):
+        (folder / left).unlink(missing_ok=True)
+    print(number, flush=True)
+    read_apart(str(folder / "bad"), str(folder))
+    found["read" if (folder / WEIGHTS).exists() else "refused"] += 1
+assert not heard, heard
+print(json.dumps(found))
+"""
+    h5 = tmp_path / "good.weights.h5"
+    h5.write_bytes(members_of(good)["model.weights.h5"])
+    old = DATA / "keras2" / "two_lstm.h5"
+    arguments = [str(count), str(tmp_path), str(good), str(h5), str(old)]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode < 0:  # HDF5's library itself: that is what the process is for
+        pytest.skip(f"libhdf5 crashed with signal {-done.returncode} after {done.stdout.split()[-1]} files")
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["read"] + found["refused"] == count and found["refused"] > count / 5
+
+
+def test_the_process_of_its_own_writes_nothing_else(good, tmp_path):
+    folder = tmp_path / "left"
+    folder.mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    code = f"from charloom.interop.keras.hdf5_worker import read_apart; read_apart({str(good)!r}, {str(folder)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["weights.safetensors"]
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

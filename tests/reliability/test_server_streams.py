@@ -1,0 +1,251 @@
+"""Promise 10, streams stop when nobody listens, and are what is written at once; and requests made by a machine."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charloom
+from support.promises import counts
+from support.server import ended, serving, started
+from support.waiting import wait_for
+
+pytestmark = pytest.mark.alone
+PROMPTS = ["ROMEO:", "", "First Citizen:\n", "To be, or not to be", "\n\n", "KING RICHARD III:\nNow", "a", "The "]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return charloom.load("shakespeare")
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    with serving({"shakespeare": model}) as found:
+        yield found
+
+
+def test_streams_are_what_is_written_at_once_and_by_the_command_line(server, model, promise):
+    same_texts(server, model, 50, promise)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_thousand_of_them_are(server, model, promise):
+    same_texts(server, model, 1000, promise)
+
+
+def same_texts(server, model, count, promise):
+    """Write texts in three ways, four at a time."""
+    draw = random.Random(count)
+    asked = [one_request(draw) for _ in range(count)]
+    same = []
+
+    def take():
+        while asked:
+            body = asked.pop()
+            events, done = server.post("/v1/completions", **body, stream=True).events
+            streamed = "".join(one["choices"][0]["text"] for one in events)
+            whole = server.post("/v1/completions", **body).json["choices"][0]["text"]
+            same.append(done and streamed == whole == generated(model, body))
+        server.close()
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(same) == count and all(same)
+    promise(10, "a stream, the answer at once and generate, with one seed", count, "the same text each time")
+
+
+def one_request(draw):
+    body = {"prompt": draw.choice(PROMPTS), "max_tokens": draw.randrange(1, 400), "seed": draw.randrange(2**53)}
+    body["temperature"] = draw.choice([0, 0.5, 1, 1.3])
+    if draw.random() < 0.3:
+        body["top_p"] = draw.choice([0.5, 0.9])
+    if draw.random() < 0.3:
+        body["top_k"] = draw.randrange(1, 30)
+    if draw.random() < 0.2:
+        body["repetition_penalty"] = 1.3
+    if draw.random() < 0.2:
+        body["frequency_penalty"] = 0.4
+    if draw.random() < 0.3:
+        body["stop"] = draw.choice([["\n\n"], "the", [".", "!"]])
+    return body
+
+
+def generated(model, body):
+    options = {key: body[key] for key in body if key not in ("prompt", "max_tokens")}
+    return model.generate(body["prompt"], body["max_tokens"], **options)[len(body["prompt"]) :]
+
+
+def loop_tasks(server):
+    """How many tasks there are on the server's event loop."""
+    loop = next(iter(server.app.models)).scheduler._loop
+    found = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, len(asyncio.all_tasks(loop))), loop)
+    return found.result(5)
+
+
+@counts(30, 300)
+def test_disconnects(server, promise, count):
+    assert server.get("/healthz").status == 200
+    server.close()
+    wait_for(lambda: server.tasks == 0)
+    tasks, threads = loop_tasks(server), threading.active_count()
+    draw, seconds = random.Random(1), []
+    for number in range(count):
+        seconds.append(leave(server, draw, stream=number % 3 > 0))
+    assert np.median(seconds) < 0.1
+    assert max(seconds) < 0.25 or count < 100  # the fast tests may have to share the machine
+    wait_for(lambda: server.tasks == 0)
+    assert loop_tasks(server) == tasks and threading.active_count() == threads
+    result = f"writing ends after {1000 * max(seconds):.0f} ms at most; 0 tasks and threads left"
+    promise(10, "clients that leave at a random character", count, result)
+
+
+def leave(server, draw, stream):
+    """Ask for a long text, leave after some of it, and return how long the writing went on."""
+    body = json.dumps({"prompt": draw.choice(PROMPTS), "max_tokens": 200_000, "stream": stream})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
+    before = server.stats.characters
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        wanted = draw.randrange(1, 20_000)
+        while stream and wanted > 0:
+            wanted -= len(connection.recv(min(wanted, 4096)))
+        wait_for(lambda: server.stats.characters > before)
+    return wait_for(lambda: server.stats.active == 0 and server.stats.waiting == 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_open_streams(number, promise):
+    for _ in range(5):
+        seconds = end_by_signal(number)
+        if seconds <= 3:  # a machine that is busy with something else may be late
+            break
+    assert seconds <= 3
+    result = f"gone after {seconds:.1f} s; each stream told it, and ended cleanly"
+    promise(10, f"{number.name} with 32 open streams", 32, result)
+
+
+def end_by_signal(number):
+    """Open 32 streams, send a signal, see each end as it should, and return how long the server took to be gone."""
+    process, port = started()
+    streams = [open_stream(port) for _ in range(32)]
+    for stream in streams:
+        read_some(stream)
+    began = time.perf_counter()
+    process.send_signal(number)
+    rests = [[] for _ in streams]
+    readers = [threading.Thread(target=read_out, args=pair) for pair in zip(streams, rests, strict=True)]
+    for reader in readers:
+        reader.start()
+    code, rest = ended(process)
+    seconds = time.perf_counter() - began
+    for reader in readers:
+        reader.join()
+    assert code == 128 + number and rest == ""
+    for stream, parts in zip(streams, rests, strict=True):
+        stream.close()
+        text = b"".join(parts)
+        assert text.endswith(b"0\r\n\r\n") and b'"code":"closing"' in text[-400:], text[-400:]
+    return seconds
+
+
+def open_stream(port):
+    body = json.dumps({"prompt": "ROMEO:", "max_tokens": 200_000, "stream": True})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return connection
+
+
+def read_some(connection):
+    """Read until the stream has begun."""
+    read = b""
+    while b"data: " not in read:
+        part = connection.recv(4096)
+        assert part
+        read += part
+
+
+def read_out(connection, parts):
+    while part := connection.recv(65536):
+        parts.append(part)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_clients_that_read_nothing_do_not_hold_it_up():
+    process, port = started()
+    streams = [open_stream(port) for _ in range(4)]
+    for stream in streams:
+        read_some(stream)
+    time.sleep(0.5)
+    began = time.perf_counter()
+    process.terminate()
+    assert ended(process)[0] == 143 and time.perf_counter() - began <= 10  # 3, where nothing else runs
+    for stream in streams:
+        stream.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_several_workers():
+    process, port = started("--workers", "2")
+    wait_for(lambda: len(children(process.pid)) == 2)
+    first = children(process.pid)
+    for _ in range(6):
+        assert health(port) == 200
+    time.sleep(2.5)
+    os.kill(first[0], signal.SIGKILL)
+    wait_for(lambda: len(children(process.pid)) == 2 and first[0] not in children(process.pid))
+    for _ in range(6):
+        assert health(port) == 200
+    left = children(process.pid)
+    process.terminate()
+    assert ended(process)[0] == 143
+    assert not any(alive(pid) for pid in left)
+
+
+def test_workers_end_when_their_parent_is_killed():
+    if sys.platform != "linux":
+        pytest.skip("needs /proc")
+    process, _ = started("--workers", "2")
+    wait_for(lambda: len(children(process.pid)) == 2)
+    left = children(process.pid)
+    time.sleep(1)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(alive(pid) for pid in left))
+    process.stderr.close()
+
+
+def children(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    if not path.exists():
+        pytest.skip("needs /proc")
+    return [int(one) for one in path.read_text().split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def health(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        return int(connection.recv(100).split()[1])

@@ -1,0 +1,14 @@
+"""Texts that are not in the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def corpora_file(name):
+    """Return a file of CHARLOOM_CORPORA, or skip the test."""
+    path = Path(os.environ.get("CHARLOOM_CORPORA", "")) / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
+    return path

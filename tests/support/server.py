@@ -1,0 +1,178 @@
+"""The real server for tests, on a free port: in a thread (``serving``) or a process (``served``, ``started``)."""
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+pytest.importorskip("starlette", reason="needs charloom[serve]")
+pytest.importorskip("uvicorn", reason="needs charloom[serve]")
+
+from charloom.serve.app import App
+from charloom.serve.process.server import Server, listen
+from charloom.serve.security.allowed_hosts import hosts_of
+from support.ports import free_port
+from support.waiting import wait_for
+
+
+class Answer:
+    """What came back."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self.status, self.headers = answer.status, answer.headers
+        self.body = answer.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        return self.json["error"]
+
+    @property
+    def events(self):
+        """The values of the events of a stream, and whether it ended as it should."""
+        lines = self.body.decode("utf-8").split("\n\n")
+        assert lines[-1] == "" and all(line.startswith("data: ") for line in lines[:-1])
+        found = [line[6:] for line in lines[:-1]]
+        return [json.loads(one) for one in found if one != "[DONE]"], bool(found) and found[-1] == "[DONE]"
+
+
+class Served:
+    """A server that runs, and how to ask it."""
+
+    def __init__(self, app, server, port):
+        self.app, self.server, self.port = app, server, port
+        self.host = f"127.0.0.1:{port}"
+        self._local = threading.local()
+
+    def ask(self, method, path, body=None, headers=None, *, keep=True):
+        """Ask once; a body that is no bytes is sent as JSON."""
+        headers = dict(headers or {})
+        if body is not None:
+            body = body if isinstance(body, bytes) else json.dumps(body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        connection = self.connection(keep)
+        try:
+            return self._asked(connection, method, path, body, headers)
+        except (http.client.HTTPException, ConnectionError):
+            connection.close()  # the server may close one that was idle
+            return self._asked(connection, method, path, body, headers)
+        finally:
+            if not keep:
+                connection.close()
+
+    def _asked(self, connection, method, path, body, headers):
+        try:
+            connection.request(method, path, body, headers)
+            return Answer(connection.getresponse())
+        except BaseException:
+            connection.close()
+            raise
+
+    def connection(self, keep=False):
+        if not keep:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        if getattr(self._local, "connection", None) is None:
+            self._local.connection = self.connection()
+        return self._local.connection
+
+    def close(self):
+        if getattr(self._local, "connection", None) is not None:
+            self._local.connection.close()
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, headers=headers)
+
+    def post(self, path, **body):
+        return self.ask("POST", path, body)
+
+    def complete(self, prompt, **body):
+        return self.post("/v1/completions", prompt=prompt, **body)
+
+    @property
+    def stats(self):
+        return next(iter(self.app.models)).scheduler.stats
+
+    @property
+    def tasks(self):
+        return len(self.server.server_state.tasks)
+
+
+@contextmanager
+def serving(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
+    """Serve models while this lasts."""
+    listening = listen(host, 0)
+    port = listening.getsockname()[1]
+    app = App(models, hosts=hosts_of(host, host, port, names), version="0", **options)
+    server = Server(app)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    served = Served(app, server, port)
+    try:
+        wait_for(lambda: server.started or not thread.is_alive())
+        assert server.started
+        yield served
+    finally:
+        served.close()
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def served(*arguments, **environment):
+    """Serve while this lasts: yields the address, which ends in the port."""
+    port = free_port()
+    command = [sys.executable, "-m", "charloom", "serve", *map(str, arguments), "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        assert answers(process, address), process.stderr.read()
+        yield address
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def answers(process, address):
+    """Wait until the server answers, with whatever status; return whether it does before it ends."""
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
+        except urllib.error.HTTPError as refused:
+            refused.close()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        return True
+    return False
+
+
+def started(*arguments, **environment):
+    """Start the command and return it with the address it says."""
+    command = [sys.executable, "-m", "charloom", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    line = process.stderr.readline()
+    found = re.search(r"http://(\S+):(\d+)/", line)
+    assert found, line + process.stderr.read()
+    return process, int(found[2])
+
+
+def ended(process):
+    """Wait for a process and close what was read of it."""
+    code = process.wait(20)
+    rest = process.stderr.read()
+    process.stderr.close()
+    return code, rest

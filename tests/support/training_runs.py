@@ -1,0 +1,104 @@
+"""Small trainings that are stopped, gone on with and disturbed, and what they leave."""
+
+import hashlib
+import json
+
+import torch
+
+from charloom.model.file.model_file import load_checkpoint
+from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
+from charloom.planning.recipes import RECIPES
+from charloom.training.backends import updates as loop
+from charloom.training.events import StepRecord
+from charloom.training.resume import open_run, resume_training
+from charloom.training.run import run_training
+
+SMALL = {"hidden_size": 16, "embedding_size": 4, "seq_length": 25, "batch_size": 8, "sample_length": 30}
+CLOCK = ("seconds", "chars_per_second")
+KINDS = {
+    "gru": {},
+    "lstm": {"cell": "lstm", "dropconnect": 0.2},
+    "two layers": {"num_layers": 2, "dropout_hidden": 0.3},
+    "tutorial-gru": {},
+    "tutorial-lstm": {},
+}
+
+
+def recipe(kind="gru", **values):
+    name = kind if kind in RECIPES else "auto"
+    chosen = SMALL | {"checkpoint_every": 7, "eval_every": 10} | KINDS[kind] | {"steps": 40} | values
+    return RECIPES[name].with_values(chosen)
+
+
+def train(corpus, folder, *, stop_after=None, **values):
+    """Train; a flag that ends it is set during step ``stop_after``."""
+    told = []
+    for record in run_training(corpus, recipe(**values), str(folder), stop=lambda: steps_of(told) + 1 == stop_after):
+        told.append(record)
+    return told
+
+
+def steps_of(told):
+    return max((r.step for r in told if isinstance(r, StepRecord)), default=0)
+
+
+def resume(corpus, folder, **how):
+    return list(resume_training(open_run(str(folder)), corpus, **how))
+
+
+def remains(folder):
+    """All that a run leaves, but for the clock: digests of its newest checkpoint's and model's numbers and facts."""
+    saved, training = load_checkpoint(checkpoint_path(folder, checkpoint_steps(folder)[-1]))
+    facts = dict(training.facts) | {"seconds": None}
+    for record in filter(None, (facts["history"][key] for key in ("step", "evaluation", "best"))):
+        record.update(dict.fromkeys(CLOCK))
+    digests = {
+        name: hashlib.sha256(value.tobytes()).hexdigest()
+        for name, value in {**saved.weights, **training.tensors}.items()
+    }
+    lines = [json.loads(line) | dict.fromkeys(CLOCK) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    facts["files"] = None  # their lengths depend on how many digits the clock has
+    return digests, saved.facts, facts, (folder / "model.safetensors").read_bytes(), lines, samples(folder)
+
+
+def samples(folder):
+    path = folder / "samples.txt"
+    return path.read_text() if path.exists() else ""
+
+
+class Poison:
+    """Makes the numbers of some updates not finite, somewhere in them."""
+
+    def __init__(self, monkeypatch, steps, where, value):
+        self.steps, self.where, self.value = set(steps), where, value
+        self.update = loop.Updates._update
+        monkeypatch.setattr(loop.Updates, "_update", lambda updates, batch: self(updates, batch))
+
+    def __call__(self, updates, batch):
+        if updates.step + 1 not in self.steps:
+            return self.update(updates, batch)
+        network, value = updates.network, self.value
+        if self.where == "loss":
+            original = network.loss
+            network.loss = lambda *a: (lambda loss, state: (loss * value, state))(*original(*a))
+        elif self.where == "gradient":
+            hook = network.output.weight.register_hook(lambda gradient: gradient * value)
+        elif self.where == "activation":
+            original = network.loss
+            network.loss = lambda *a: (
+                lambda loss, state: (
+                    loss,
+                    (tuple(p * value for p in state[0]), *state[1:])
+                    if isinstance(state[0], tuple)
+                    else (state[0] * value, *state[1:]),
+                )
+            )(*original(*a))
+        elif self.where == "weight":
+            with torch.no_grad():
+                network.output.weight[0, 0] = value
+        found = self.update(updates, batch)
+        if self.where == "gradient":
+            hook.remove()
+        elif self.where in ("loss", "activation"):
+            del network.loss
+        return found

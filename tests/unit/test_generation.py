@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import SettingsError, UnknownCharacterError
+from charloom.inference.engines.base import Cursor, make_engine
+from charloom.inference.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.model import Model
+from charloom.inference.sampling import sample_seeds
+from charloom.inference.scoring import score
+from support.models import tiny_saved
+
+MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
+cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
+
+
+@cells
+@settings(max_examples=30, deadline=None)
+@given(st.text("abcde\n ", max_size=20), st.integers(0, 60), st.integers(0, 2**53 - 1))
+def test_a_text_begins_with_the_prompt_and_is_as_long_as_asked(cell, prompt, length, seed):
+    request = Request(prompt, length, Sampling(1.0), seed=seed)
+    pieces = list(generate(MODELS[cell].engine("int8"), MODELS[cell].vocabulary, request))
+    text = "".join(piece.text for piece in pieces)
+    assert text.startswith(prompt) and len(text) == len(prompt) + length
+    assert [p.finish_reason for p in pieces] == [None] * (len(pieces) - 1) + ["length"]
+    assert MODELS[cell].generate(prompt, length, 1.0, seed) == text
+
+
+@cells
+def test_a_sample_is_the_same_alone_and_among_others(cell):
+    model, together = MODELS[cell], {}
+    for piece in model.pieces(Request("ab", 100, Sampling(0.9), seed=4, samples=5)):
+        together[piece.sample] = together.get(piece.sample, "") + piece.text
+    alone = [model.generate("ab", 100, 0.9, seed) for seed in sample_seeds(4, 5)]
+    assert list(together.values()) == alone
+    assert len(set(alone)) == 5
+
+
+@cells
+def test_the_chunks_it_is_drawn_in_do_not_change_a_text(cell):
+    engine = MODELS[cell].engine()
+    logits, state = read_text(engine, np.array([2, 3, 4]))
+
+    def drawn(*chunks):
+        cursor = Cursor(state, logits, np.array([7], np.uint64))
+        return np.concatenate([engine.sample(cursor, n, Sampling(1.0)).ids for n in chunks], axis=1).tolist()
+
+    assert drawn(60) == drawn(1, 59) == drawn(13, 0, 40, 7)
+
+
+@cells
+def test_a_state_can_be_branched(cell):
+    engine = MODELS[cell].engine()
+    logits, state = read_text(engine, np.array([2, 3, 4]))
+    branches = [Cursor(state, logits, np.array([seed], np.uint64)) for seed in (1, 2, 1)]
+    first, second, third = (engine.sample(cursor, 40, Sampling(1.0)).ids.tolist() for cursor in branches)
+    assert first == third != second
+
+
+@cells
+def test_the_score_is_minus_the_sum_of_the_log_probabilities_of_generation(cell):
+    """Draw a text character by character, adding up what each drawn character cost; then score the text."""
+    model = MODELS[cell]
+    prompt = "ab"
+    logits, state = read_text(model.engine(), model.vocabulary.encode(prompt))
+    cursor = Cursor(state, logits, np.array([3], np.uint64))
+    nats, ids = 0.0, list(model.vocabulary.encode(prompt))
+    for _ in range(700):
+        exact = cursor.logits[0].astype(np.float64)
+        log_probs = exact - np.log(np.exp(exact).sum())
+        ids.append(int(model.engine().sample(cursor, 1, Sampling(1.0)).ids[0, 0]))
+        nats -= log_probs[ids[-1]]
+    text = model.vocabulary.decode(ids)
+    after_prompt = model.score(text).surprisals[len(prompt) - 1 :].sum() * np.log(2)
+    assert after_prompt == pytest.approx(nats, rel=1e-6)
+    assert text == model.generate(prompt, 700, 1.0, 3, precision="float32")
+
+
+def test_a_long_prompt_is_read_in_blocks_that_change_nothing():
+    model = MODELS["gru"]
+    ids = model.vocabulary.encode("abcde\n " * 120)
+    engine = model.engine()
+    whole, _ = engine.forward(ids[None].astype(np.intp), engine.initial_state(1))
+    np.testing.assert_allclose(read_text(engine, ids)[0], whole[:, -1], atol=1e-5)
+
+
+def test_an_unprompted_text_starts_as_after_the_end_of_a_line():
+    model = MODELS["gru"]
+    assert model.generate("\n", 50, 1.0, 2)[1:] == model.generate("", 50, 1.0, 2)
+    assert [opening(Vocabulary(v)) for v in ("a \n", "ab ", "ba")] == ["\n", " ", "b"]
+
+
+def test_an_unknown_character_in_the_prompt_is_refused_before_anything_is_written():
+    with pytest.raises(UnknownCharacterError, match="LATIN SMALL LETTER Z"):
+        MODELS["gru"].generate("abz")
+
+
+@pytest.mark.parametrize("arguments", [{"length": -1}, {"samples": 0}, {"samples": 1025}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(arguments):
+    model = MODELS["gru"]
+    with pytest.raises(SettingsError):
+        generate(model.engine(), model.vocabulary, Request(**arguments))
+
+
+def test_the_score_of_a_short_text_by_hand():
+    model = MODELS["gru"]
+    engine = make_engine(model.saved)
+    logits, _ = engine.forward(np.array([[2]]), engine.initial_state(1))  # after "a"
+    exact = logits[0, 0].astype(np.float64)
+    nats = np.log(np.exp(exact).sum()) - exact[3]  # "b" follows
+    found = score(engine, model.vocabulary, "ab")
+    assert found.characters == 1
+    assert found.total_nats == pytest.approx(nats, rel=1e-12)
+    assert found.bits_per_char == pytest.approx(nats / np.log(2), rel=1e-12)
+    assert found.perplexity == pytest.approx(np.exp(nats), rel=1e-12)
+
+
+@cells
+def test_a_stopped_text_is_the_beginning_of_the_whole_one(cell):
+    model = MODELS[cell]
+    whole = model.generate("", 300, 1.0, 6)
+    stop = whole[100:103]
+    assert model.generate("", 300, 1.0, 6, stop=stop) == whole[: whole.index(stop)]
+    assert model.generate("", 300, 1.0, 6, max_lines=3) == "\n".join(whole.split("\n")[:3])
+
+
+def test_samples_that_have_ended_leave_the_others_going():
+    model, texts, reasons = MODELS["gru"], {}, {}
+    for piece in model.pieces(Request("", 200, Sampling(1.0), Ending(stop=("ab",)), seed=3, samples=20)):
+        texts[piece.sample] = texts.get(piece.sample, "") + piece.text
+        reasons[piece.sample] = piece.finish_reason
+    assert set(reasons.values()) == {"length", "stop"}
+    for (sample, text), seed in zip(texts.items(), sample_seeds(3, 20), strict=True):
+        alone = model.generate("", 200, 1.0, seed)
+        assert text == (alone if reasons[sample] == "length" else alone[: alone.index("ab")])
+        assert ("ab" in alone) == (reasons[sample] == "stop")
+
+
+def test_log_probs_are_those_of_the_score():
+    model = MODELS["lstm"]
+    request = Request("ab", 60, Sampling(0.7, top_k=4), Ending(stop=("cab",)), seed=1, log_probs=True)
+    pieces = list(model.pieces(request, "float32"))
+    text = "".join(piece.text for piece in pieces)
+    costs = [cost for piece in pieces for cost in piece.log_probs]
+    expected = model.score(text).surprisals[1:] * -np.log(2)
+    np.testing.assert_allclose(costs, expected, atol=1e-5)
+
+
+def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
+    vocabulary = MODELS["gru"].vocabulary
+    assert prompt_ids(vocabulary, "aZb", "skip").tolist() == vocabulary.encode("ab").tolist()
+    assert prompt_ids(vocabulary, "aZb", "replace").tolist() == vocabulary.encode("a b").tolist()
+    assert stand_in(Vocabulary("ab")) == "a" and stand_in(Vocabulary("a\ufffd ")) == "\ufffd"
+    assert MODELS["gru"].generate("aZb", 5, seed=1, unknown="skip").startswith("aZb")
+    with pytest.raises(SettingsError, match="error, skip, replace"):
+        MODELS["gru"].generate("a", unknown="drop")
+
+
+def test_the_penalty_sees_the_prompt():
+    engine, vocabulary = MODELS["gru"].engine(), MODELS["gru"].vocabulary
+    ids, seeds = vocabulary.encode("abc"), np.array([1], np.uint64)
+    behind = read_text(engine, ids)
+    for window, recent in ((5, [-1, -1, *ids.tolist()]), (2, ids[1:].tolist())):
+        sampling = Sampling(repetition_penalty=2.0, repetition_window=window)
+        assert cursor_behind(ids, *behind, sampling, seeds).recent.tolist() == [recent]
+    assert cursor_behind(ids, *behind, Sampling(), seeds).recent.shape == (1, 0)
+
+
+def test_an_option_misspelt_is_refused_by_name():
+    with pytest.raises(SettingsError, match="Did you mean top_k"):
+        MODELS["gru"].generate("a", topk=3)
+    with pytest.raises(SettingsError, match="precision"):
+        MODELS["gru"].generate("a", precision="int4")

@@ -1,0 +1,72 @@
+import pytest
+
+from charloom.errors import InputError, SettingsError, UnknownCharacterError
+from charloom.inference.generation import Request
+from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.model import Model
+from charloom.inference.session import Session
+from support.models import tiny_saved
+
+MODEL = Model(tiny_saved("gru"))
+
+
+def session(prompt="", length=30, seed=1, **options):
+    request = Request(prompt, length, Sampling(1.0), seed=seed, **options)
+    return Session(MODEL.engine("int8"), MODEL.vocabulary, request)
+
+
+@pytest.mark.parametrize("prompt", ["", "abc"])
+def test_the_first_continuation_is_what_generate_writes(prompt):
+    together = session(prompt)
+    written = "".join(together.go_on())
+    assert prompt + written == together.text == MODEL.generate(prompt, 30, 1.0, 1)
+
+
+def test_undo_goes_back_and_further_back():
+    s = session("abc")
+    list(s.go_on())
+    s.add("de")
+    assert s.undo() == "de"
+    s.undo()
+    assert s.text == "abc"
+    assert s.undo() == "abc" and s.text == ""
+    with pytest.raises(InputError, match="nothing to undo"):
+        s.undo()
+
+
+def test_a_continuation_broken_off_keeps_what_was_shown():
+    s = session("abc", length=1000)
+    pieces = s.go_on()
+    shown = next(pieces)
+    pieces.close()
+    assert s.text == "abc" + shown
+
+
+def test_a_stop_string_leaves_the_model_where_the_text_ends():
+    whole = MODEL.generate("abc", 200, 1.0, 1)
+    s = session("abc", length=200, ending=Ending(stop=(whole[50:53],)))
+    list(s.go_on())
+    fresh = session(s.text)
+    assert s.text == whole[: whole.index(whole[50:53])]
+    assert (s._moments[-1].logits == fresh._moments[-1].logits).all()
+
+
+def test_choices_are_different_and_one_can_be_taken():
+    s = session("abc")
+    texts = s.choices(4)
+    assert len(set(texts)) == 4 and all(len(text) == 30 for text in texts)
+    assert s.text == "abc" and s.pick(2) == texts[1] and s.text == "abc" + texts[1]
+    with pytest.raises(InputError, match="no choice"):
+        s.pick(1)
+
+
+def test_settings_can_change_and_wrong_ones_change_nothing():
+    s = session("abc")
+    s.set_sampling(temperature=0)
+    greedy = "".join(s.go_on())
+    assert "abc" + greedy == MODEL.generate("abc", 30, 0)
+    with pytest.raises(SettingsError):
+        s.set_sampling(temperature=-1)
+    with pytest.raises(UnknownCharacterError):
+        s.add("xyz")
+    assert s.text == "abc" + greedy
