@@ -108,7 +108,7 @@ def make_tuning():
     assert code == 0, err
     print(out)
     journal = DATA / "tuning" / "journal.log"
-    journal.write_text(journal.read_text().replace(platform.node(), "elsewhere"), newline="\n")
+    journal.write_text(journal.read_text().replace(f'"{platform.node()}"', '"elsewhere"'), newline="\n")
     shutil.rmtree(DATA / "tuning" / "alive", ignore_errors=True)
 
 
@@ -160,7 +160,6 @@ def main():
         "batches": observing.batches,
         "first_weights": lambda _: observing.first_weights(),
         "model_files": observing.model_files,
-        "file_headers": observing.file_headers,
         "exports": observing.exports,
         "texts": lambda folder: {
             "int8": observing.texts(folder, "int8"),
@@ -185,7 +184,7 @@ def main():
             observe(name, look)
     text = "".join(path.read_text(errors="replace") for path in DATA.rglob("*") if path.is_file())
     assert str(DATA.parents[1]) not in text, "a path of this machine is in the data"
-    assert platform.node() not in text, "the name of this machine is in the data"
+    assert f'"{platform.node()}"' not in text, "the name of this machine is in the data"
     print(json.dumps(observing.platform_facts()))
 
 

@@ -109,7 +109,7 @@ def described(arrays):
 # ------------------------------------------------------------------------------------------------------- comparing
 
 
-def differences(golden, now, tolerance=0.0, ignored=(), path=""):
+def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""):
     """Yield a sentence for each place where two JSON values differ.
 
     Args:
@@ -117,24 +117,27 @@ def differences(golden, now, tolerance=0.0, ignored=(), path=""):
         now: As it is.
         tolerance: How much numbers with a fraction may differ: relative, and for small ones absolute.
         ignored: Patterns of places whose values, but not types, may differ.
+        additions: Whether objects may have keys that they had not.
         path: Of the place.
     """
     if isinstance(golden, dict) and isinstance(now, dict):
-        for key in golden.keys() | now.keys():
+        for key in [*golden, *(key for key in now if key not in golden)]:
             inner = f"{path}.{key}"
             if key not in now:
                 yield f"{inner} is missing; it was {_short(golden[key])}"
             elif key not in golden:
+                if additions:
+                    continue
                 yield f"{inner} is new: {_short(now[key])}"
             else:
-                yield from differences(golden[key], now[key], tolerance, ignored, inner)
+                yield from differences(golden[key], now[key], tolerance, ignored, additions, inner)
         return
     free = any(re.search(pattern, path) for pattern in ignored)
     if isinstance(golden, list) and isinstance(now, list):
         if len(golden) != len(now) and not free:
             yield f"{path} has {len(now)} entries; it had {len(golden)}"
         for place, (old, new) in enumerate(zip(golden, now, strict=False)):
-            yield from differences(old, new, tolerance, ignored, f"{path}[{place}]")
+            yield from differences(old, new, tolerance, ignored, additions, f"{path}[{place}]")
         return
     if type(golden) is not type(now):
         if not (free and {type(golden), type(now)} <= {int, float}):
@@ -322,7 +325,9 @@ def finished(folder):
     return {
         "best": described(load_file(folder / "model.safetensors")),
         "checkpoints": [path.name for path in newest],
+        "best's header": header_of(folder / "model.safetensors"),
         "last": described(load_file(newest[-1])),
+        "last's header": header_of(newest[-1]),
         "metrics": [{key: value for key, value in row.items() if key not in UNTIMED} for row in rows],
         "samples": (folder / "samples.txt").read_text(encoding="utf-8", errors="backslashreplace"),
     }
@@ -488,20 +493,17 @@ def model_files(folder):
     return found
 
 
-def file_headers(folder):
-    """Return the header of every model file and checkpoint: tensors, types, shapes, and the description's keys."""
-    found = {}
-    for path in sorted(folder.rglob("*.safetensors")):
-        name = path.relative_to(folder).as_posix()
-        data = path.read_bytes()
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])
-        description = json.loads(header.pop("__metadata__")["charloom"].partition(" ")[2])
-        found[name] = {
-            "tensors": {key: [entry["dtype"], entry["shape"]] for key, entry in sorted(header.items())},
-            "description": shape_of(description),
-        }
-    return found
+def header_of(path):
+    """Return the tensors in the header of a model file, and the keys of its description with their types."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    description = json.loads(header.pop("__metadata__")["charloom"].partition(" ")[2])
+    del description["tensor_sha256"]
+    return {
+        "tensors": {key: [entry["dtype"], entry["shape"]] for key, entry in sorted(header.items())},
+        "description": shape_of(description),
+    }
 
 
 def shape_of(value):
@@ -621,16 +623,16 @@ WRITING = {
 }
 
 
-def texts(folder, precision):
+def texts(folder, precision, titles=tuple(WRITING)):
     """Return what models write for some seeds and options."""
     found = {}
     for name in MODELS:
         model = charloom.load(model_path(folder, name))
-        for title, given in WRITING.items():
+        for title in titles:
+            given = WRITING[title]
             for seed in (1, 2**53 - 1):
                 options = {"prompt": "a", "length": 60, "temperature": 0.8, **given, "precision": precision}
-                text = model.generate(seed=seed, **options)
-                found[f"{name}, {title}, seed {seed}"] = text
+                found[f"{name}, {title}, seed {seed}"] = model.generate(seed=seed, **options)
     return found
 
 
@@ -736,7 +738,7 @@ def bulk(folder):
 TUNING = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "batch_size": 8, "precision": "float32"}
 
 
-def tuning_words(hours):
+def tuning_words(hours):  # the settings have to be those of the search, or else it is refused
     """Return the arguments that go on with the search of the data."""
     words = ["tune", "story.txt", "-o", "tuning", "--hours", hours, "--seed", 4]
     return [*words, *(word for key, value in TUNING.items() for word in ("--set", f"{key}={value}"))]
@@ -936,7 +938,18 @@ def settings():
 # ----------------------------------------------------------------------------------------------- what commands print
 
 _GRU, _LSTM, _BYTES = (f"models/{name}.float32.safetensors" for name in ("gru-1", "lstm-2-lines", "gru-2-bytes"))
-_SIZES = ("--set", "hidden_size=16", "--set", "embedding_size=8", "--set", "seq_length=10", "--set", "batch_size=4")
+_SIZES = (
+    "--set",
+    "precision=float32",
+    "--set",
+    "hidden_size=16",
+    "--set",
+    "embedding_size=8",
+    "--set",
+    "seq_length=10",
+    "--set",
+    "batch_size=4",
+)
 
 OUTPUTS = {
     "doctor": ["doctor"],
@@ -981,7 +994,7 @@ OUTPUTS = {
 
 NOT_COMPARED = (
     r"seconds$", r"chars_per_second$", r"\.minutes$", r"memory_bytes$", r"\.run$", r"version$",
-    r"^\.doctor\.", r"\.device$", r"files\.README\.md$", r"plan.*\.settings\.precision$",
+    r"^\.doctor\.", r"\.device$", r"files\.(README\.md|recipe\.toml)$", r"to html\.file_bytes$", r"plan.*\.settings\.precision$",
 )  # fmt: skip
 """Values that depend on the clock, the machine or the version."""
 
@@ -1010,7 +1023,7 @@ def run_folder_rows(folder):
         run = folder / f"events-{name}"
         sizes = {"hidden_size": 16, "embedding_size": 8, "seq_length": 10, "batch_size": 4, "warmup_steps": 0}
         charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **given)
-    for run in [*(folder / "runs").iterdir(), *(folder / f"events-{name}" for name in EVENTS)]:
+    for run in (folder / f"events-{name}" for name in EVENTS):
         for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             kind = row.get("event") or "evaluation"
