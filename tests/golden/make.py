@@ -26,9 +26,25 @@ from charloom.plan.recipes import load_recipe
 from charloom.runtime.bulk import run_partition
 from charloom.training.run import run_training
 
-NOUNS = "miller river clock letter garden lamp window mountain baker café road sister horse winter bridge".split()
-VERBS = "sees hears follows forgets opens carries remembers finds".split()
-KINDS = "old quiet long little warm strange green naïve".split()
+NOUNS = [
+    "miller",
+    "river",
+    "clock",
+    "letter",
+    "garden",
+    "lamp",
+    "window",
+    "mountain",
+    "baker",
+    "café",
+    "road",
+    "sister",
+    "horse",
+    "winter",
+    "bridge",
+]
+VERBS = ["sees", "hears", "follows", "forgets", "opens", "carries", "remembers", "finds"]
+KINDS = ["old", "quiet", "long", "little", "warm", "strange", "green", "naïve"]
 ENDS = [".", ".", ".", "!", "?", " — and then nothing.", ", “so it is.”"]
 
 

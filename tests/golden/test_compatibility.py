@@ -64,10 +64,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(name, folder):
 
 def test_a_run_goes_on_from_an_earlier_checkpoint_to_the_same_end(folder):
     now, golden = observing.resumed("gru", folder, before=25), observing.load("training")["resumed"]["gru"]
-    check_training(
-        {key: golden[key] for key in ("last", "best", "metrics")},
-        {key: now[key] for key in golden if key in ("last", "best", "metrics")},
-    )
+    left = ("last", "best", "metrics", "samples")
+    check_training({key: golden[key] for key in left}, {key: now[key] for key in left})
 
 
 def test_training_longer_on_another_text_and_from_a_model(folder):
@@ -181,10 +179,6 @@ def test_settings_have_the_same_defaults_and_ranges():
 @pytest.mark.parametrize("name", observing.OUTPUTS)
 def test_commands_print_the_same_json(name, outputs):
     golden, now = observing.load("outputs")[name], outputs(name)
-    if name == "doctor":
-        assert list(now) == list(golden)
-        assert list(now["devices"]) == list(golden["devices"])
-        return
     check({name: golden}, {name: now}, tolerance=CLOSE, ignored=observing.NOT_COMPARED)
 
 
@@ -198,7 +192,7 @@ def outputs(tmp_path_factory):
         if name in needed:
             of(needed[name])
         if name not in seen:
-            seen[name] = observing.json_of(observing.OUTPUTS[name], place)
+            seen[name] = observing.printed(name, place)
         return seen[name]
 
     return of
