@@ -1077,7 +1077,9 @@ REQUESTS = {
         "POST", "/v1/completions",
         {"prompt": "The ", "max_tokens": 10, "seed": 5, "stream": True, "stream_options": {"include_usage": True}},
     ),
-    "scored prompt": ("POST", "/v1/completions", {"prompt": "The", "max_tokens": 0, "echo": True, "logprobs": 1, "seed": 5}),
+    "scored prompt": (
+        "POST", "/v1/completions", {"prompt": "The", "max_tokens": 0, "echo": True, "logprobs": 1, "seed": 5},
+    ),
     "unknown character": ("POST", "/v1/completions", {"prompt": "☃"}),
     "wrong value": ("POST", "/v1/completions", {"prompt": "a", "temperature": 101}),
     "unknown field": ("POST", "/v1/completions", {"prompt": "a", "nucleus": 1}),
