@@ -1,0 +1,1182 @@
+"""What is observed of charloom, and how: the same functions made the golden data and look at the code today.
+
+Every function returns plain JSON data. It works in copies of the folder ``data`` and leaves that as it is.
+"""
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import os
+import platform
+import re
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+import warnings
+import zipfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+import charloom
+
+# All that is used of charloom beside `import charloom` and its command line. Where one of these has moved or has
+# another name, change it here and nowhere else.
+from charloom.cli.main import group as command_group
+from charloom.model.initializers import initial_weights
+from charloom.model.model_file import SavedModel
+from charloom.native import chosen_isa, instruction_sets
+from charloom.runtime.bulk import run_here
+from charloom.runtime.bulk_job import read_job
+from charloom.runtime.bulk_results import Kept, kept_lines
+from charloom.runtime.bulk_scoring import score_job
+from charloom.runtime.bulk_writing import writing_job
+from charloom.training.streams import Position, make_batches
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
+ROOT = HERE.parents[1]
+
+TEXT_TIME = 1_600_000_000  # when the texts of bulk jobs were changed last, as far as the jobs know
+
+SEEDS = (0, 1, 2, 12_345, 2**53 - 1)
+
+
+# ---------------------------------------------------------------------------------------------------- the platform
+
+
+def platform_facts():
+    """Return what the last bits of a float32 result depend on."""
+    import torch
+
+    return {
+        "machine": platform.machine(),
+        "processor": _vendor(),
+        "native": chosen_isa() if instruction_sets() else "none",
+        "torch": torch.__version__,
+        "torch_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "numpy": np.__version__,
+    }
+
+
+def _vendor():
+    try:
+        found = re.search(r"vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor()
+
+
+def one_thread():
+    """Let PyTorch use one thread, as it did when the data was made."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def digest(data):
+    """Return the SHA-256 of bytes, or of an array's."""
+    return hashlib.sha256(np.ascontiguousarray(data).tobytes() if isinstance(data, np.ndarray) else data).hexdigest()
+
+
+def described(arrays):
+    """Return the type, shape, digest and two sums of each array; sums can be compared where bits cannot."""
+    return {
+        name: {
+            "dtype": str(array.dtype),
+            "shape": list(array.shape),
+            "sha256": digest(array),
+            "sum": float(array.astype(np.float64).sum()),
+            "sum_of_squares": float((array.astype(np.float64) ** 2).sum()),
+        }
+        for name, array in sorted(arrays.items())
+    }
+
+
+# ------------------------------------------------------------------------------------------------------- comparing
+
+
+def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""):
+    """Yield a sentence for each place where two JSON values differ.
+
+    Args:
+        golden: As it was.
+        now: As it is.
+        tolerance: How much numbers with a fraction may differ: relative, and for small ones absolute.
+        ignored: Patterns of places whose values, but not types, may differ.
+        additions: Whether objects may have keys that they had not.
+        path: Of the place.
+    """
+    if isinstance(golden, dict) and isinstance(now, dict):
+        for key in [*golden, *(key for key in now if key not in golden)]:
+            inner = f"{path}.{key}"
+            if key not in now:
+                yield f"{inner} is missing; it was {_short(golden[key])}"
+            elif key not in golden:
+                if additions:
+                    continue
+                yield f"{inner} is new: {_short(now[key])}"
+            else:
+                yield from differences(golden[key], now[key], tolerance, ignored, additions, inner)
+        return
+    free = any(re.search(pattern, path) for pattern in ignored)
+    if isinstance(golden, list) and isinstance(now, list):
+        if len(golden) != len(now) and not free:
+            yield f"{path} has {len(now)} entries; it had {len(golden)}"
+        for place, (old, new) in enumerate(zip(golden, now, strict=False)):
+            yield from differences(old, new, tolerance, ignored, additions, f"{path}[{place}]")
+        return
+    if type(golden) is not type(now):
+        if not (free and {type(golden), type(now)} <= {int, float}):
+            yield f"{path} is {_short(now)}; it was {_short(golden)}"
+        return
+    if free or golden == now:
+        return
+    if isinstance(golden, float) and abs(golden - now) <= tolerance * max(1.0, abs(golden)):
+        return
+    yield f"{path} is {_short(now)}; it was {_short(golden)}"
+
+
+def _short(value):
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:120]}..."
+
+
+def load(name):
+    """Return a file of golden data."""
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def store(name, value):
+    """Write a file of golden data."""
+    text = json.dumps(value, indent=1) + "\n"
+    (DATA / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+# ------------------------------------------------------------------------------------------------ the command line
+
+
+def command(arguments, folder, environment=None):
+    """Run the command line in this process, in a folder.
+
+    Returns:
+        The exit code, standard output and standard error.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    before, argv, environ = Path.cwd(), sys.argv, dict(os.environ)
+    os.chdir(folder)
+    os.environ.update({"NO_COLOR": "1", **(environment or {})})
+    sys.argv = ["charloom", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            runpy.run_module("charloom", run_name="__main__")
+            code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    finally:
+        os.chdir(before)
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environ)
+    return code, *(stream.buffer.getvalue().decode("utf-8") for stream in (out, err))
+
+
+def json_of(arguments, folder):
+    """Run a command with ``--json`` and return the object that it prints."""
+    code, out, err = command([*arguments, "--json", "--quiet"], folder)
+    if code:
+        raise AssertionError(f"charloom {' '.join(map(str, arguments))} ended with {code}: {err}")
+    return json.loads(out)
+
+
+def workspace(folder, *, bulk=False):
+    """Copy the golden data into a new folder, where it may be changed."""
+    shutil.copytree(DATA, folder, dirs_exist_ok=True)
+    if bulk:
+        for name in ("story.txt", "names.txt"):
+            os.utime(folder / name, (TEXT_TIME, TEXT_TIME))
+    return folder
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+SHORT = {"minutes": 0, "epochs": 0, "patience": 0, "warmup_steps": 5, "sample_length": 60, "precision": "float32"}
+
+RUNS = {
+    "gru": {
+        "corpus": "story.txt",
+        "settings": {
+            **SHORT, "cell": "gru", "num_layers": 1, "hidden_size": 32, "embedding_size": 12, "batching": "streams",
+            "seq_length": 20, "batch_size": 8, "optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.05,
+            "dropout_output": 0.0, "dropout_hidden": 0.0, "schedule": "linear", "steps": 60, "eval_every": 20,
+            "checkpoint_every": 10, "keep_checkpoints": 3, "seed": 11, "val_fraction": 0.1,
+        },
+        "stop": 25,
+    },
+    "lstm": {
+        "corpus": "names.txt",
+        "format": {"lines": True},
+        "settings": {
+            **SHORT, "cell": "lstm", "num_layers": 2, "hidden_size": 24, "embedding_size": 8, "batching": "lines",
+            "seq_length": 8, "batch_size": 16, "optimizer": "muon", "learning_rate": 0.01, "dropout_input": 0.05,
+            "dropout_hidden": 0.1, "dropout_output": 0.1, "dropconnect": 0.1, "schedule": "cosine", "steps": 48,
+            "eval_every": 16, "checkpoint_every": 10, "keep_checkpoints": 2, "seed": 5, "val_fraction": 0.1,
+        },
+        "stop": 21,
+    },
+    "bytes": {
+        "corpus": "story.txt",
+        "format": {"unit": "byte"},
+        "settings": {
+            **SHORT, "cell": "gru", "num_layers": 2, "hidden_size": 24, "embedding_size": 8, "batching": "windows",
+            "seq_length": 16, "batch_size": 8, "shuffle_buffer": 50, "reset_state": "window", "optimizer": "adam",
+            "learning_rate": 0.01, "max_grad_norm": 0.0, "schedule": "constant", "steps": 50, "eval_every": 25,
+            "checkpoint_every": 100, "keep_checkpoints": 1, "seed": 3, "val_fraction": 0.1, "test_fraction": 0.05,
+        },
+        "stop": 13,
+    },
+}  # fmt: skip
+"""Runs that were stopped after so many steps, and whose folders are in the data."""
+
+WHOLE = {
+    **{name: {key: run[key] for key in run if key != "stop"} for name, run in RUNS.items()},
+    "muon": {
+        "corpus": "story.txt",
+        "settings": {
+            **RUNS["gru"]["settings"], "optimizer": "muon", "num_layers": 2, "dropout_hidden": 0.1,
+            "dropout_output": 0.1, "dropout_input": 0.05, "reset_state": "never", "seed": 2**53 - 1,
+            "checkpoint_every": 60, "steps": 40,
+        },
+    },
+    "dropconnect": {
+        "corpus": "story.txt",
+        "settings": {**RUNS["gru"]["settings"], "dropconnect": 0.2, "schedule": "cosine", "steps": 30, "seed": 8},
+    },
+    "once": {
+        "corpus": "story.txt",
+        "settings": {
+            **RUNS["bytes"]["settings"], "cell": "lstm", "shuffle": "once", "shuffle_buffer": 10_000,
+            "val_fraction": 0.0, "test_fraction": 0.0, "reset_state": "epoch", "steps": 45,
+        },
+    },
+}  # fmt: skip
+"""Trainings from the first step to the last."""
+
+UNTIMED = ("seconds", "chars_per_second")
+
+
+class Watched:
+    """Takes the records of a training, and keeps what does not depend on the clock."""
+
+    def __init__(self):
+        self.steps, self.evaluations, self.samples, self.events, self.others = [], [], [], [], []
+
+    def __call__(self, record):
+        found = {key: value for key, value in vars(record).items() if key not in UNTIMED}
+        if "val_loss" in found and "is_best" in found:
+            self.evaluations.append(found)
+        elif "grad_norm" in found:
+            self.steps.append([found[key] for key in ("step", "epoch", "loss", "grad_norm", "learning_rate")])
+        elif "text" in found:
+            self.samples.append([found["step"], found["text"]])
+        elif "message" in found:
+            self.events.append([found["step"], found["event"]])
+        elif "copied" in found:
+            self.others.append(found)
+        elif "interrupted" in found:
+            self.others.append({key: value for key, value in found.items() if key != "run"})
+
+    def facts(self):
+        return {
+            "steps": self.steps,
+            "evaluations": self.evaluations,
+            "samples": self.samples,
+            "events": self.events,
+            "end": self.others,
+        }
+
+
+def corpus_of(name, folder):
+    """Return the corpus of a training of ``RUNS`` or ``WHOLE``."""
+    run = WHOLE[name]
+    text_format = charloom.TextFormat(**run.get("format", {}))
+    return charloom.Corpus.read(folder / run["corpus"], text_format=text_format)
+
+
+def finished(folder):
+    """Return what a training has left in its run folder, but for times."""
+    from safetensors.numpy import load_file
+
+    newest = sorted((folder / "checkpoints").iterdir())
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        "best": described(load_file(folder / "model.safetensors")),
+        "checkpoints": [path.name for path in newest],
+        "best's header": header_of(folder / "model.safetensors"),
+        "last": described(load_file(newest[-1])),
+        "last's header": header_of(newest[-1]),
+        "metrics": [{key: value for key, value in row.items() if key not in UNTIMED} for row in rows],
+        "samples": (folder / "samples.txt").read_text(encoding="utf-8", errors="backslashreplace"),
+    }
+
+
+def trained(name, folder):
+    """Train from the first step to the last."""
+    one_thread()
+    watched, run = Watched(), folder / f"whole-{name}"
+    settings = WHOLE[name]["settings"]
+    charloom.train(corpus_of(name, folder), run=run, device="cpu", progress=False, watch=watched, **settings)
+    return {**watched.facts(), **finished(run)}
+
+
+def resumed(name, folder, before=None):
+    """Go on with a stopped run to its end, from its newest checkpoint or from an earlier one."""
+    one_thread()
+    watched, run = Watched(), folder / "runs" / name
+    for path in sorted((run / "checkpoints").iterdir()):
+        if before is not None and int(path.stem.partition("-")[2]) >= before:
+            path.unlink()
+    charloom.resume(run, device="cpu", progress=False, watch=watched)
+    return {**watched.facts(), **finished(run)}
+
+
+def lengthened(folder):
+    """Train a finished run longer, then on another text, and another one that begins with its model."""
+    one_thread()
+    run, found = folder / "runs" / "gru", {}
+    charloom.resume(run, device="cpu", progress=False)
+    watched = Watched()
+    charloom.resume(run, device="cpu", progress=False, watch=watched, steps=10)
+    found["longer"] = {**watched.facts(), **finished(run)}
+    watched = Watched()
+    other = charloom.Corpus((folder / "names.txt").read_text(encoding="utf-8") * 2 + "Ω€\n" * 9, "other")
+    charloom.resume(run, other, new_text=True, device="cpu", progress=False, watch=watched, steps=10)
+    found["new_text"] = {**watched.facts(), **finished(run)}
+    watched = Watched()
+    settings = {**RUNS["gru"]["settings"], "steps": 20}
+    del settings["hidden_size"], settings["embedding_size"], settings["cell"], settings["num_layers"]
+    charloom.train(
+        other, run=folder / "init", init=folder / "models" / "gru-1.float32.safetensors", device="cpu", progress=False,
+        watch=watched, **settings,
+    )  # fmt: skip
+    found["init"] = {**watched.facts(), **finished(folder / "init")}
+    return found
+
+
+# ------------------------------------------------------------------------------------------- batches, first weights
+
+BATCHING = {
+    "windows": {"batching": "windows", "shuffle_buffer": 40, "reset_state": "epoch"},
+    "windows, shuffled once": {"batching": "windows", "shuffle_buffer": 10_000, "shuffle": "once"},
+    "streams": {"batching": "streams", "reset_state": "epoch"},
+    "streams, never reset": {"batching": "streams", "reset_state": "never"},
+    "lines": {"batching": "lines"},
+}
+
+
+def batches(folder):
+    """Return the first batches of each way of reading, the digests of two epochs, and a batch from far on."""
+    found = {}
+    for name, given in BATCHING.items():
+        for seed in (0, 77):
+            settings = charloom.Settings(seq_length=9, batch_size=4, seed=seed, **given)
+            is_lines = given["batching"] == "lines"
+            corpus = corpus_of("lstm" if is_lines else "gru", folder)
+            ids = corpus.parts(0.1, 0.05).training.ids(corpus.vocabulary)
+            reading = make_batches(ids, settings)
+            first = [_batch(next(reading)) for _ in range(4)]
+            epochs = []
+            reading.position = Position(0, 0)
+            for _ in range(2):
+                told = hashlib.sha256()
+                for _ in range(reading.batches_per_epoch):
+                    told.update(json.dumps(_batch(next(reading))).encode())
+                epochs.append(told.hexdigest())
+            reading.position = Position(5, 3)
+            found[f"{name}, seed {seed}"] = {
+                "batches_per_epoch": int(reading.batches_per_epoch),
+                "first": first,
+                "epochs": epochs,
+                "epoch 5, batch 3": _batch(next(reading)),
+            }
+    return found
+
+
+def _batch(batch):
+    return {
+        "inputs": np.asarray(batch.inputs).tolist(),
+        "targets": np.asarray(batch.targets).tolist(),
+        "at": [int(batch.epoch), int(batch.index)],
+        "resets_state": bool(batch.resets_state),
+        "ends_epoch": bool(batch.ends_epoch),
+        "share": float(batch.share),
+    }
+
+
+ARCHITECTURES = {
+    "gru": (50, "gru", 12, 20, 1),
+    "gru of two layers": (7, "gru", 4, 5, 2),
+    "gru, reset before": (50, "gru", 12, 20, 1, False),
+    "lstm": (50, "lstm", 12, 20, 1),
+    "lstm of two layers": (256, "lstm", 8, 24, 2),
+}
+
+
+def first_weights():
+    """Return the digests of all weights before the first step, for some sizes and seeds."""
+    found = {}
+    for name, sizes in ARCHITECTURES.items():
+        for seed in SEEDS:
+            drawn = initial_weights(charloom.Architecture(*sizes), seed)
+            found[f"{name}, seed {seed}"] = {key: digest(value) for key, value in drawn.items()}
+    return found
+
+
+# --------------------------------------------------------------------------------------------------------- model files
+
+MODELS = ("gru-1", "gru-2-bytes", "gru-1-old", "lstm-1", "lstm-2-lines")
+FORMS = ("float32", "float16", "int8")
+
+
+def untrained(characters, cell, sizes, *, seed, lines=False, reset_after=True):
+    """Return a model with random weights that are large enough to make a difference."""
+    architecture = charloom.Architecture(len(characters), cell, *sizes, reset_after=reset_after)
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    shapes = architecture.parameter_shapes()
+    weights = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in shapes.items()}
+    facts = {"corpus": "none", "note": "random weights"}
+    return SavedModel(architecture, charloom.Vocabulary(characters), weights, facts, lines=lines)
+
+
+def model_path(folder, name, form="float32"):
+    """Return where a model of the data lies."""
+    return folder / "models" / f"{name}.{form}.safetensors"
+
+
+def model_files(folder):
+    """Return what each model file holds, and the digests of what writing it again in each form gives."""
+    found = {}
+    for name in MODELS:
+        for form in FORMS:
+            path = model_path(folder, name, form)
+            model = charloom.load(path)
+            again = {}
+            for target in FORMS:
+                written = folder / "again.safetensors"
+                model.save(written, stored_as=target)
+                again[target] = digest(written.read_bytes())
+            found[f"{name} as {form}"] = {
+                "sha256": digest(path.read_bytes()),
+                "architecture": model.architecture.to_dict(),
+                "parameters": model.architecture.num_parameters,
+                "summary": [vars(row) for row in model.architecture.summary()],
+                "vocabulary": model.vocabulary.characters,
+                "unit": model.vocabulary.unit,
+                "facts": dict(model.facts),
+                "weights": {key: digest(value) for key, value in sorted(model.saved.weights.items())},
+                "again": again,
+                "repr": repr(model),
+            }
+    return found
+
+
+def header_of(path):
+    """Return the tensors in the header of a model file, and the keys of its description with their types."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    description = json.loads(header.pop("__metadata__")["charloom"].partition(" ")[2])
+    del description["tensor_sha256"]
+    return {
+        "tensors": {key: [entry["dtype"], entry["shape"]] for key, entry in sorted(header.items())},
+        "description": shape_of(description),
+    }
+
+
+def shape_of(value):
+    """Return the keys of JSON data with the types of what they hold."""
+    if isinstance(value, dict):
+        return {key: shape_of(inner) for key, inner in sorted(value.items())}
+    if isinstance(value, list):
+        kinds = []
+        for inner in value:
+            if (kind := shape_of(inner)) not in kinds:
+                kinds.append(kind)
+        return kinds
+    return type(value).__name__
+
+
+# ------------------------------------------------------------------------------------------------------------- exports
+
+
+def exports(folder):
+    """Return what every form of export holds."""
+    found = {}
+    for name in MODELS:
+        source = model_path(folder, name)
+        one = found[name] = {}
+        for form in ("float16", "int8"):
+            target = folder / f"{name}.{form}"
+            json_of(["export", source, "--to", form, "-o", target], folder)
+            one[form] = digest(target.read_bytes())
+        target = folder / f"{name}.html"
+        words = ["export", source, "--to", "html", "-o", target, "--title", "A page", "--samples", 1]
+        json_of(words, folder)
+        one["html"] = _page(target.read_text(encoding="utf-8"))
+        if name != "gru-1-old":  # Keras and ONNX have no such cell, or have it under other conditions
+            one["keras"] = _keras(folder, name, source)
+            one["onnx"] = _onnx(folder, name, source)
+    target = folder / "gallery.html"
+    both = [model_path(folder, name) for name in ("gru-1", "lstm-2-lines")]
+    json_of(["export", *both, "--to", "html", "-o", target, "--prompt", "a", "--samples", 2], folder)
+    found["gallery"] = {"html": _page(target.read_text(encoding="utf-8"))}
+    return found
+
+
+def _page(page):
+    """Return the data in a page: what the models are, their weights, and the texts that stand in it."""
+    blocks = re.findall(r'<script type="text/plain" id="(model-\d+)">([^<]*)</script>', page)
+    contents = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    return {
+        "models": {name: digest(base64.b64decode(data)) for name, data in blocks},
+        "contents": [json.loads(text) for text in contents],
+        "texts": [digest(text.encode()) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)],
+        "title": re.findall(r"<title>(.*?)</title>", page),
+        "policy": len(re.findall(r'http-equiv="Content-Security-Policy"', page)),
+    }
+
+
+def _keras(folder, name, source):
+    import h5py
+
+    target = folder / f"{name}.keras"
+    json_of(["export", source, "--to", "keras", "-o", target], folder)
+    with zipfile.ZipFile(target) as archive:
+        members = {key: archive.read(key) for key in archive.namelist()}
+    weights, arrays = h5py.File(io.BytesIO(members.pop("model.weights.h5"))), {}
+    weights.visititems(lambda key, item: arrays.update({key: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    back = folder / f"{name}.from-keras.safetensors"
+    imported = json_of(["import", target, "--from", "keras", "-o", back], folder)
+    return {
+        "members": {key: json.loads(value) for key, value in sorted(members.items())},
+        "weights": described(arrays),
+        "imported": digest(back.read_bytes()),
+        "import's output": shape_of(imported),
+    }
+
+
+def _onnx(folder, name, source):
+    import onnx
+    from onnx import numpy_helper
+
+    target = folder / f"{name}.onnx"
+    written = json_of(["export", source, "--to", "onnx", "-o", target], folder)
+    found = {}
+    for path in map(Path, written["files"]):
+        model = onnx.load(path)
+        graph = model.graph
+        found[path.name] = {
+            "ir_version": model.ir_version,
+            "opsets": [[one.domain, one.version] for one in model.opset_import],
+            "metadata": {one.key: one.value for one in model.metadata_props},
+            "inputs": [str(one) for one in graph.input],
+            "outputs": [str(one) for one in graph.output],
+            "nodes": [[one.op_type, list(one.input), list(one.output)] for one in graph.node],
+            "initializers": described({one.name: numpy_helper.to_array(one) for one in graph.initializer}),
+        }
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ texts, scores
+
+WRITING = {
+    "plain": {},
+    "likeliest": {"temperature": 0},
+    "wild": {"temperature": 1.7},
+    "top_k": {"top_k": 4},
+    "top_p": {"top_p": 0.7},
+    "min_p": {"min_p": 0.2, "temperature": 1.0},
+    "repetition": {"repetition_penalty": 1.4, "repetition_window": 20},
+    "presence": {"presence_penalty": 0.7, "frequency_penalty": 0.2},
+    "all filters": {"top_k": 12, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.1, "frequency_penalty": -0.1},
+    "stop": {"stop": ["e ", "a"]},
+    "max_lines": {"max_lines": 2},
+    "allow": {"allow": "aenrst\n"},
+    "forbid": {"forbid": "e\n"},
+    "skip": {"unknown": "skip", "prompt": "a☃b"},
+    "replace": {"unknown": "replace", "prompt": "a☃b"},
+    "no prompt": {"prompt": ""},
+    "long": {"length": 400},
+}
+
+
+def texts(folder, precision, titles=tuple(WRITING)):
+    """Return what models write for some seeds and options."""
+    found = {}
+    for name in MODELS:
+        model = charloom.load(model_path(folder, name))
+        for title in titles:
+            given = WRITING[title]
+            for seed in (1, 2**53 - 1):
+                options = {"prompt": "a", "length": 60, "temperature": 0.8, **given, "precision": precision}
+                found[f"{name}, {title}, seed {seed}"] = model.generate(seed=seed, **options)
+    return found
+
+
+def texts_of_forms(folder):
+    """Return what a model stored in each form writes."""
+    return {
+        f"{name} as {form}": charloom.load(model_path(folder, name, form)).generate("a", 80, seed=4)
+        for name in MODELS
+        for form in FORMS
+    }
+
+
+SCORED = {
+    "gru-1": "The miller and the river went home, and the old clock stood still.\n",
+    "gru-2-bytes": "The café — “quite old” — Ω☃ was closed.\n",
+    "gru-1-old": "abc and a bad cab\n",
+    "lstm-1": "abc and a bad cab\n",
+    "lstm-2-lines": "Maro\nTelina\nBeko\n",
+}
+
+
+def scores(folder):
+    """Return what texts cost, what is guessed, and what neurons do."""
+    found = {}
+    for name in MODELS:
+        model, text = charloom.load(model_path(folder, name)), SCORED[name]
+        for precision in ("float32", "int8"):
+            score = model.score(text, precision=precision)
+            many = model.score_many([text, text[:9], text[3:20]], precision=precision)
+            found[f"{name}, {precision}"] = {
+                "text": score.text,
+                "characters": score.characters,
+                "total_nats": score.total_nats,
+                "nats_per_char": score.nats_per_char,
+                "bits_per_char": score.bits_per_char,
+                "perplexity": score.perplexity,
+                "surprisals": np.asarray(score.surprisals, np.float64).tolist(),
+                "many": [[one.characters, one.total_nats] for one in many],
+                "blocks": [[a, b.tolist()] for a, b in model.surprisal_blocks([text[:7], text[7:]], precision)],
+            }
+        guesses, seen = model.top_guesses(text, 3), model.activations(text)
+        found[f"{name}, seen"] = {
+            "guesses": list(guesses.characters),
+            "probabilities": guesses.probabilities.tolist(),
+            "hidden": np.asarray(seen.hidden, np.float64).mean(axis=2).tolist(),
+            "gates": np.asarray(seen.gates, np.float64).mean(axis=3).tolist(),
+            "cell": None if seen.cell is None else np.asarray(seen.cell, np.float64).mean(axis=2).tolist(),
+        }
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- bulk jobs, tuning
+
+BULK = {
+    "score": {"model": "models/gru-1.float32.safetensors", "partition_bytes": 1000, "precision": "int8"},
+    "write": {"model": "models/lstm-2-lines.float32.safetensors", "texts": 25, "partition_texts": 4, "seed": 9},
+}
+
+
+def bulk_jobs(folder):
+    """Open the jobs of the data as the command that made them does."""
+    return _scoring(folder), _writing(folder)
+
+
+def _scoring(folder):
+    asked = BULK["score"]
+    return score_job(
+        folder / "bulk" / "score", str(folder / asked["model"]), [str(folder / "story.txt"), str(folder / "names.txt")],
+        partition_bytes=asked["partition_bytes"], precision=asked["precision"],
+    )  # fmt: skip
+
+
+def _writing(folder):
+    asked = BULK["write"]
+    return writing_job(
+        folder / "bulk" / "write", str(folder / asked["model"]), asked["texts"], prompt="Ma", length=30,
+        temperature=0.9, seed=asked["seed"], partition_texts=asked["partition_texts"], top_p=0.9, max_lines=2,
+    )  # fmt: skip
+
+
+def bulk(folder):
+    """Finish both jobs and return all of their rows."""
+    found = {}
+    for name, job in zip(("score", "write"), bulk_jobs(folder), strict=True):
+        opened = read_job(folder / "bulk" / name)
+        missing = job.missing()
+        run_here(job)
+        found[name] = {
+            "digest": job.digest,
+            "opened": opened.digest,
+            "missing": missing,
+            "partitions": job.partitions,
+            "ends": [job.ending(number) for number in range(job.partitions)],
+            "rows": list(job.rows()),
+        }
+        if name == "score":
+            counts = Kept()
+            kept = b"".join(kept_lines(job, most=11.0, counts=counts))
+            found["kept"] = {"counts": vars(counts), "text": kept.decode("utf-8")}
+    return found
+
+
+TUNING = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "batch_size": 8, "precision": "float32"}
+
+
+def tuning_words(hours):  # the settings have to be those of the search, or else it is refused
+    """Return the arguments that go on with the search of the data."""
+    words = ["tune", "story.txt", "-o", "tuning", "--hours", hours, "--seed", 4]
+    return [*words, *(word for key, value in TUNING.items() for word in ("--set", f"{key}={value}"))]
+
+
+def tuning(folder):
+    """Open the search of the data without time for another trial, and return what it says."""
+    before = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
+    (folder / "tuning" / "recipe.toml").unlink()
+    (folder / "tuning" / "tuning.html").unlink()
+    found = json_of(tuning_words(0.0002), folder)
+    page = (folder / "tuning" / "tuning.html").read_text(encoding="utf-8")
+    return {
+        "output": {key: value for key, value in found.items() if key != "seconds"},
+        "has the same recipe": before == (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8"),
+        "page": {
+            "rows": len(re.findall(r"<tr\b", page)),
+            "pictures": len(re.findall(r"<svg\b", page)),
+            "title": re.findall(r"<title>(.*?)</title>", page),
+        },
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- what is public
+
+
+def signature(thing):
+    """Return the parameters of something that can be called: name, kind and default of each."""
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return [f"{one.name} {one.kind.name}{_default(one.default)}" for one in parameters]
+
+
+def _default(value):
+    if value is inspect.Parameter.empty:
+        return ""
+    text = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\bcharloom(\.\w+)+\.", "", repr(value)))
+    return f" = {text}"
+
+
+def public_names():
+    """Return the signature of everything in ``charloom.__all__``, and of the members of its classes."""
+    found = {}
+    for name in charloom.__all__:
+        thing = getattr(charloom, name)
+        if inspect.isclass(thing):
+            found[name] = class_facts(thing)
+        else:
+            found[name] = {"kind": type(thing).__name__, "parameters": signature(thing)}
+    return found
+
+
+def class_facts(thing):
+    """Return the constructor, the fields and the public members of a class."""
+    members = {}
+    for key, value in inspect.getmembers_static(thing):
+        if key.startswith("_") or key in ("add_note", "args", "with_traceback"):
+            continue
+        if isinstance(value, property) or type(value).__name__ == "cached_property":
+            members[key] = "property"
+        elif isinstance(value, classmethod | staticmethod | types.FunctionType):
+            kind = type(value).__name__
+            members[key] = {"kind": kind, "parameters": signature(getattr(value, "__func__", value))}
+        else:
+            members[key] = {"kind": "value", "value": _default(value) if not _is_slot(value) else "slot"}
+    fields = dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ()
+    bases = [one.__name__ for one in thing.__mro__[1:] if issubclass(one, BaseException)]
+    return {
+        "kind": "class",
+        "parameters": signature(thing),
+        "fields": [[one.name, _default(_field_default(one))] for one in fields],
+        "frozen": bool(fields) and thing.__dataclass_params__.frozen,
+        "members": members,
+        "errors it is": bases,
+    }
+
+
+def _is_slot(value):
+    return inspect.ismemberdescriptor(value) or inspect.isgetsetdescriptor(value)
+
+
+def _field_default(one):
+    return inspect.Parameter.empty if one.default is dataclasses.MISSING else one.default
+
+
+_DOCUMENTS = ("README.md", "docs/**/*.md", "docs/**/*.ipynb", "examples/*.py", "plugins/**/*.md", "plugins/**/*.py")
+_FROM = re.compile(r"from (charloom(?:\.\w+)*) import (\([^)]*\)|[\w, ]+)")
+_DIRECTIVE = re.compile(r"auto(module|class|function):: (charloom[\w.]*)")
+_DOTTED = re.compile(r"\bcharloom(?:\.[a-z_]+)+\.\w+")
+
+
+def documented_paths():
+    """Return all import paths that documents, examples and plugins use: module and name."""
+    found = set()
+    for pattern in _DOCUMENTS:
+        for path in sorted(ROOT.glob(pattern)):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix == ".ipynb":
+                cells = json.loads(text)["cells"]
+                text = "\n".join("".join(cell["source"]) for cell in cells)
+            for module, names in _FROM.findall(text):
+                for name in re.findall(r"\w+", re.sub(r"\bas \w+", "", names)):
+                    found.add((module, name))
+            for kind, dotted in _DIRECTIVE.findall(text):
+                if kind == "module":
+                    found.add((dotted, ""))
+                    found.update((dotted, name) for name in _own_names(dotted))
+                else:
+                    found.add(tuple(dotted.rsplit(".", 1)))
+            for dotted in _DOTTED.findall(text):
+                if kind_of(*dotted.rsplit(".", 1)) is not None:
+                    found.add(tuple(dotted.rsplit(".", 1)))
+    return sorted(found)
+
+
+def _own_names(dotted):
+    module = importlib.import_module(dotted)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == dotted
+    ]
+
+
+def kind_of(module, name):
+    """Return what kind of thing an import path names; None if there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            found = importlib.import_module(module)
+            if name:
+                try:
+                    found = getattr(found, name)
+                except AttributeError:
+                    found = importlib.import_module(f"{module}.{name}")
+        except (ImportError, AttributeError):
+            return None
+    if inspect.isclass(found):
+        return "class"
+    if inspect.ismodule(found):
+        return "module"
+    return "function" if callable(found) else type(found).__name__
+
+
+def options():
+    """Return every command of the command line with its options."""
+    context = click.Context(command_group, info_name="charloom")
+    found = {"": _parameters(command_group)}
+    for name in command_group.list_commands(context):
+        one = command_group.get_command(context, name)
+        found[name] = {"hidden": one.hidden, "parameters": _parameters(one)}
+    return found
+
+
+def _parameters(one):
+    found = {}
+    for parameter in one.params:
+        default = parameter.default
+        found[parameter.name] = {
+            "kind": type(parameter).__name__,
+            "names": [*parameter.opts, *parameter.secondary_opts],
+            "type": _option_type(parameter.type),
+            "default": default if isinstance(default, str | int | float | bool | type(None)) else "unset",
+            "required": parameter.required,
+            "multiple": parameter.multiple,
+            "nargs": parameter.nargs,
+            "hidden": getattr(parameter, "hidden", False),
+            "is_flag": getattr(parameter, "is_flag", False),
+            "metavar": parameter.metavar,
+            "envvar": parameter.envvar,
+        }
+    return found
+
+
+def _option_type(kind):
+    facts = kind.to_info_dict()
+    return {key: value for key, value in facts.items() if isinstance(value, str | int | float | bool | list)} | {
+        key: list(value) for key, value in facts.items() if isinstance(value, tuple)
+    }
+
+
+def settings():
+    """Return every setting with its default, type and range."""
+    return {
+        one.name: {
+            "default": one.default,
+            "least": one.metadata["least"],
+            "most": "infinity" if one.metadata["most"] == float("inf") else one.metadata["most"],
+            "choices": list(one.metadata["choices"]),
+        }
+        for one in dataclasses.fields(charloom.Settings)
+    }
+
+
+# ----------------------------------------------------------------------------------------------- what commands print
+
+_GRU, _LSTM, _BYTES = (f"models/{name}.float32.safetensors" for name in ("gru-1", "lstm-2-lines", "gru-2-bytes"))
+_SIZES = (
+    "--set",
+    "precision=float32",
+    "--set",
+    "hidden_size=16",
+    "--set",
+    "embedding_size=8",
+    "--set",
+    "seq_length=10",
+    "--set",
+    "batch_size=4",
+)
+
+OUTPUTS = {
+    "doctor": ["doctor"],
+    "corpus": ["corpus", "story.txt"],
+    "corpus of lines": ["corpus", "names.txt", "--lines"],
+    "corpus of bytes": ["corpus", "story.txt", "--unit", "byte"],
+    "corpus of several": [
+        "corpus", "story.txt", "names.txt", "--boundary", "~", "--newlines", "lf", "--normalize", "nfc",
+    ],
+    "corpus of a column": ["corpus", "table.csv", "--lines", "--column", "name"],
+    "info of a model": ["info", _GRU],
+    "info of lines": ["info", _LSTM],
+    "info of bytes": ["info", _BYTES],
+    "info of int8": ["info", "models/gru-1.int8.safetensors"],
+    "info of the bundled model": ["info", "shakespeare"],
+    "info of a run": ["info", "runs/gru"],
+    "info of a checkpoint": ["info", "runs/gru@20"],
+    "info of several": ["info", "runs/gru@last", _LSTM],
+    "generate": ["generate", _GRU, "-p", "The ", "-n", 40, "--seed", 3],
+    "generate several": ["generate", _LSTM, "--samples", 3, "-n", 20, "--seed", 3, "--stop", "a", "--max-lines", 2],
+    "generate and compare": ["generate", "runs/gru", "-p", "The ", "-n", 60, "--seed", 3, "--novelty"],
+    "generate lines and compare": ["generate", "runs/lstm", "-n", 60, "--seed", 3, "--novelty"],
+    "score": ["score", _GRU, "story.txt"],
+    "score, per character": ["score", _GRU, "short.txt", "--per-char"],
+    "score, per line": ["score", _GRU, "short.txt", "--per-line"],
+    "score, int8": ["score", _GRU, "short.txt", "--precision", "int8"],
+    "score of lines": ["score", _LSTM, "names.txt"],
+    "report": ["report", "runs/gru", "-o", "report.html"],
+    "report of a text": ["report", _LSTM, "names.txt", "-o", "lines.html"],
+    "export to int8": ["export", _GRU, "--to", "int8", "-o", "small.safetensors"],
+    "export to html": ["export", _GRU, _LSTM, "--to", "html", "-o", "page.html", "--samples", 1],
+    "push": ["push", "ada/golden", "runs/gru", "--dry-run", "card", "--license", "mit", "--samples", 2],
+    "train": ["train", "story.txt", "-o", "made", "--steps", 12, *_SIZES],
+    "train lines": ["train", "names.txt", "--lines", "-o", "made-lines", "--steps", 12, *_SIZES],
+    "train nothing held out": ["train", "story.txt", "-o", "made-all", "--steps", 8, "--val-fraction", 0, *_SIZES],
+    "train, resumed": ["train", "--resume", "made", "--steps", 5],
+    "train, only the plan": ["train", "story.txt", "--plan", "--epochs", 3],
+    "plan of best": ["train", "story.txt", "--plan", "--epochs", 3, "--recipe", "best"],
+    "plan of lines": ["train", "names.txt", "--plan", "--epochs", 4, "--lines"],
+    "plan of a tutorial's recipe": ["train", "story.txt", "--plan", "--steps", 9, "--recipe", "tutorial-gru", *_SIZES],
+    "plan of the other tutorial": ["train", "story.txt", "--plan", "--steps", 9, "--recipe", "tutorial-lstm", *_SIZES],
+    "plan with a model to begin with": ["train", "story.txt", "--plan", "--epochs", 2, "--init", _GRU],
+}  # fmt: skip
+
+NOT_COMPARED = (
+    r"seconds$", r"chars_per_second$", r"\.minutes$", r"memory_bytes$", r"\.run$", r"version$",
+    r"\.device$", r"files\.(README\.md|recipe\.toml)$", r"to html\.file_bytes$", r"plan.*\.settings\.precision$",
+)  # fmt: skip
+"""Values that depend on the clock, the machine or the version."""
+
+
+def outputs(folder):
+    """Return what every command prints with ``--json``, and what kinds of rows run folders hold."""
+    one_thread()
+    return {name: printed(name, folder) for name in OUTPUTS}
+
+
+def printed(name, folder):
+    """Return what one command of ``OUTPUTS`` prints; of what says only where it runs, the keys."""
+    found = json_of(OUTPUTS[name], folder)
+    return {"keys": list(found), "devices": list(found["devices"])} if name == "doctor" else found
+
+
+EVENTS = {
+    "ended": {"steps": 60, "eval_every": 2, "patience": 1, "learning_rate": 0.05, "schedule": "constant"},
+    "halved": {"steps": 60, "eval_every": 4, "patience": 0, "learning_rate": 3.0, "schedule": "constant",
+               "max_grad_norm": 0.0, "optimizer": "adam"},
+}  # fmt: skip
+
+
+def run_folder_rows(folder):
+    """Return the keys and types of rows of ``metrics.jsonl`` by event, and of ``recipe.toml``."""
+    import tomllib
+
+    one_thread()
+    rows, recipes = {}, {}
+    corpus = charloom.Corpus((folder / "story.txt").read_text(encoding="utf-8")[:1500], "beginning")
+    for name, given in EVENTS.items():
+        run = folder / f"events-{name}"
+        sizes = {"hidden_size": 16, "embedding_size": 8, "seq_length": 10, "batch_size": 4, "warmup_steps": 0}
+        charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **given)
+    for run in (folder / f"events-{name}" for name in EVENTS):
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            kind = row.get("event") or "evaluation"
+            for key, value in row.items():
+                types_seen = rows.setdefault(kind, {}).setdefault(key, [])
+                if type(value).__name__ not in types_seen:
+                    types_seen.append(type(value).__name__)
+                    types_seen.sort()
+        recipe = (run / "recipe.toml").read_text(encoding="utf-8")
+        recipes[run.name] = {
+            "values": shape_of(tomllib.loads(recipe)),
+            "remarks": [line.partition(":")[0] for line in recipe.splitlines() if line.startswith("#")],
+            "files": sorted(path.name for path in run.iterdir()),
+        }
+    return {"rows": rows, "recipes": recipes}
+
+
+# --------------------------------------------------------------------------------------------------------- the server
+
+REQUESTS = {
+    "health": ("GET", "/healthz", None),
+    "models": ("GET", "/v1/models", None),
+    "one model": ("GET", "/v1/models/gru-1.float32", None),
+    "no such model": ("GET", "/v1/models/none", None),
+    "tokenizer": ("GET", "/tokenizer_info", None),
+    "openapi": ("GET", "/openapi.json", None),
+    "sentences": ("GET", "/generate?start_text=The&n=2", None),
+    "completion": ("POST", "/v1/completions", {"prompt": "The ", "max_tokens": 30, "seed": 5, "temperature": 0.8}),
+    "completions": (
+        "POST", "/v1/completions",
+        {"prompt": ["The ", "a"], "max_tokens": 12, "seed": 5, "n": 2, "best_of": 3, "logprobs": 2, "echo": True},
+    ),
+    "filters": (
+        "POST", "/v1/completions",
+        {"prompt": "The ", "max_tokens": 40, "seed": 6, "top_k": 9, "top_p": 0.9, "min_p": 0.01, "stop": [".", "ing"],
+         "presence_penalty": 0.5, "frequency_penalty": 0.1, "repetition_penalty": 1.1, "logit_bias": {"3": -100}},
+    ),
+    "lines": (
+        "POST", "/v1/completions",
+        {"model": "lstm-2-lines.float32", "prompt": "Ma", "max_tokens": 30, "seed": 5, "stop": "\n"},
+    ),
+    "stream": (
+        "POST", "/v1/completions",
+        {"prompt": "The ", "max_tokens": 10, "seed": 5, "stream": True, "stream_options": {"include_usage": True}},
+    ),
+    "scored prompt": (
+        "POST", "/v1/completions", {"prompt": "The", "max_tokens": 0, "echo": True, "logprobs": 1, "seed": 5},
+    ),
+    "unknown character": ("POST", "/v1/completions", {"prompt": "☃"}),
+    "wrong value": ("POST", "/v1/completions", {"prompt": "a", "temperature": 101}),
+    "unknown field": ("POST", "/v1/completions", {"prompt": "a", "nucleus": 1}),
+    "unknown model": ("POST", "/v1/completions", {"prompt": "a", "model": "none"}),
+    "no JSON": ("POST", "/v1/completions", b"{"),
+    "chat": ("POST", "/v1/chat/completions", {"messages": []}),
+    "wrong method": ("GET", "/v1/completions", None),
+    "no such address": ("GET", "/nothing", None),
+    "tokens": ("POST", "/tokenize", {"prompt": "The old"}),
+    "text": ("POST", "/detokenize", {"tokens": [3, 4, 5]}),
+    "unknown id": ("POST", "/detokenize", {"tokens": [70_000]}),
+    "score": ("POST", "/score", {"text": "The old clock"}),
+    "guesses": ("POST", "/guesses", {"text": "The ol", "k": 3}),
+    "missing field": ("POST", "/score", {}),
+}  # fmt: skip
+
+NOT_COMPARED_OF_SERVER = (
+    r"\.id$",
+    r"\.created$",
+    r"\.system_fingerprint$",
+    r"\.time$",
+    r"info\.version$",
+    r"completions\[",
+)
+
+
+def served(folder):
+    """Return what the server answers: status, type, and what it says."""
+    found = {}
+    with serving(folder, "serve", _GRU, _LSTM) as address:
+        for name, (method, path, body) in REQUESTS.items():
+            found[name] = _ask(address, method, path, body)
+        found["metrics"] = _metrics(address)
+    with serving(folder, "serve", _GRU, "--token", "secret") as address:
+        found["without token"] = _ask(address, "GET", "/v1/models", None)
+        found["with token"] = _ask(address, "GET", "/v1/models", None, {"Authorization": "Bearer secret"})
+        found["openapi with token"] = _ask(address, "GET", "/openapi.json", None, {"Authorization": "Bearer secret"})
+    return found
+
+
+@contextlib.contextmanager
+def serving(folder, *words):
+    """Serve models on this machine while this lasts; yields the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "charloom", *words, "--port", str(port), "--quiet"]
+    with subprocess.Popen(line, cwd=folder, stderr=subprocess.DEVNULL) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(600):
+                try:
+                    urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
+                    break
+                except urllib.error.HTTPError as refused:
+                    refused.close()
+                    break
+                except OSError:
+                    if process.poll() is not None:
+                        raise AssertionError(f"{' '.join(line)} ended by itself") from None
+                    time.sleep(0.05)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _ask(address, method, path, body, headers=None):
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    given = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+    request = urllib.request.Request(f"{address}{path}", data, given, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            status, kind, text = answer.status, answer.headers["Content-Type"], answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            status, kind, text = refused.code, refused.headers["Content-Type"], refused.read().decode()
+    if kind.startswith("text/event-stream"):
+        events = [line[6:] for line in text.split("\n\n") if line]
+        return {"status": status, "type": kind, **_joined(events)}
+    return {"status": status, "type": kind, "body": json.loads(text)}
+
+
+def _joined(events):
+    """Return what does not depend on how a stream was cut: its whole text, and the keys of its events."""
+    parsed = [json.loads(one) for one in events if one != "[DONE]"]
+    texts_of = [choice["text"] for one in parsed for choice in one["choices"]]
+    return {
+        "text": "".join(texts_of),
+        "last": events[-1],
+        "usage": parsed[-1].get("usage"),
+        "keys": sorted({key for one in parsed for key in one}),
+        "choice": sorted({key for one in parsed for choice in one["choices"] for key in choice}),
+    }
+
+
+def _metrics(address):
+    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return {"type": answer.headers["Content-Type"], "names": re.findall(r"^# TYPE (\S+ \S+)", text, re.MULTILINE)}
