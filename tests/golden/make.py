@@ -21,9 +21,9 @@ import observing
 from observing import DATA, FORMS, MODELS, RUNS, TEXT_TIME, store
 
 import charloom
-from charloom.model.model_file import save_model
-from charloom.plan.recipes import load_recipe
-from charloom.runtime.bulk import run_partition
+from charloom.bulk.runner import run_partition
+from charloom.model.file.model_file import save_model
+from charloom.planning.recipes import load_recipe
 from charloom.training.run import run_training
 
 NOUNS = [

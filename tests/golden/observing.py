@@ -31,19 +31,19 @@ import click
 import numpy as np
 
 import charloom
+from charloom.bulk.generation import writing_job
+from charloom.bulk.job import read_job
+from charloom.bulk.results import Kept, kept_lines
+from charloom.bulk.runner import run_here
+from charloom.bulk.scoring import score_job
 
 # All that is used of charloom beside `import charloom` and its command line. Where one of these has moved or has
 # another name, change it here and nowhere else.
 from charloom.cli.main import group as command_group
+from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
-from charloom.model.model_file import SavedModel
 from charloom.native import chosen_isa, instruction_sets
-from charloom.runtime.bulk import run_here
-from charloom.runtime.bulk_job import read_job
-from charloom.runtime.bulk_results import Kept, kept_lines
-from charloom.runtime.bulk_scoring import score_job
-from charloom.runtime.bulk_writing import writing_job
-from charloom.training.streams import Position, make_batches
+from charloom.training.batches.batches import Position, make_batches
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
