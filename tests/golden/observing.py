@@ -265,6 +265,10 @@ WHOLE = {
         "corpus": "story.txt",
         "settings": {**RUNS["gru"]["settings"], "dropconnect": 0.2, "schedule": "cosine", "steps": 30, "seed": 8},
     },
+    "bfloat16": {
+        "corpus": "story.txt",
+        "settings": {**RUNS["gru"]["settings"], "precision": "bfloat16", "optimizer": "muon", "steps": 30},
+    },
     "once": {
         "corpus": "story.txt",
         "settings": {

@@ -54,6 +54,8 @@ def check_training(golden, now):
 
 @pytest.mark.parametrize("name", observing.WHOLE)
 def test_training_reaches_the_same_losses_and_weights(name, folder):
+    if name == "bfloat16" and not is_same_platform():
+        pytest.skip("bfloat16 rounds so coarsely that losses differ by more than a change of the code would make")
     check_training(observing.load("training")["whole"][name], observing.trained(name, folder))
 
 
