@@ -62,8 +62,9 @@ check: format lint types coverage ## everything that must hold before a commit
 format: install
 	$(BIN)/ruff format --check .
 
-lint: install
+lint: install ## ruff, and the layers of packages: pyproject.toml, tool.importlinter
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 
 types: install
 	$(BIN)/mypy

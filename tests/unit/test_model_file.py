@@ -11,12 +11,13 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from charloom._util import atomic_io as files
+from charloom._util.printable import printable
 from charloom._util.strict_json import strict_json
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.file import safetensors_header
-from charloom.model.file.model_file import SavedModel, _check_memory, _printable, load_model, save_model
+from charloom.model.file.model_file import SavedModel, _check_memory, load_model, save_model
 from charloom.model.file.model_header import read_model_header, signed
 from charloom.model.quantization import quantize
 from support.models import tiny_saved
@@ -178,9 +179,9 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_reason_that_quotes_a_file_is_short_and_safe_to_print():
-    assert _printable("naïve \x1b[2J\n") == "naïve \\x1b[2J\\n"
-    assert _printable("é" * 300) == "é" * 300
-    assert _printable("é" * 301) == "é" * 300 + "…"
+    assert printable("naïve \x1b[2J\n") == "naïve \\x1b[2J\\n"
+    assert printable("é" * 300) == "é" * 300
+    assert printable("é" * 301) == "é" * 300 + "…"
 
 
 def test_weights_that_are_not_finite_are_never_written(tmp_path):
