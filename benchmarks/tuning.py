@@ -19,8 +19,8 @@ import charloom
 from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.training.events import EvaluationRecord
+from charloom.training.pipeline import TrainingRequest, prepare
 from charloom.training.run import run_training
-from charloom.training.stages import prepare
 from charloom.tuning.proposals import distributions
 from charloom.tuning.search_space import axes_around, near, settings_at, start
 from machine import processor
@@ -33,9 +33,9 @@ class Trials:
 
     def __init__(self, corpus, seconds):
         self.corpus = corpus
-        ready = prepare(corpus, RECIPES["auto"].with_values({"minutes": seconds / 60}), "cpu")
-        self.plan, self.alphabet = ready.settings, len(ready.vocabulary)
-        self.axes = axes_around(self.plan, len(ready.training))
+        setup = prepare(TrainingRequest(corpus, RECIPES["auto"].with_values({"minutes": seconds / 60}), "cpu"))
+        self.plan, self.alphabet = setup.settings, len(setup.vocabulary)
+        self.axes = axes_around(self.plan, len(setup.training))
         self.operations = seconds * NOMINAL
         self.known, self.folders = {}, count()
 

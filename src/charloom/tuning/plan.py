@@ -8,7 +8,7 @@ from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.planning.recipes import PLANNED, Recipe
 from charloom.planning.settings import Settings
-from charloom.training.stages import first_evaluation, measure_step_seconds, prepare
+from charloom.training.pipeline import TrainingRequest, measure, prepare
 from charloom.tuning.search_space import axes_around
 from charloom.tuning.trials import TuningTask
 
@@ -40,7 +40,7 @@ def plan_search(
             f"--hours {hours:g} is less than two trainings of {minutes:g} minutes: there would be nothing to compare. "
             f"Give --hours {least:g} or more, or fewer --minutes."
         )
-    ready = prepare(corpus, recipe.with_values({"minutes": minutes}), device)
+    ready = prepare(TrainingRequest(corpus, recipe.with_values({"minutes": minutes}), device))
     if not ready.settings.val_fraction:
         raise SettingsError("Tuning compares losses on held-out text: val_fraction must be above 0.")
     plan = ready.settings.with_values({"minutes": minutes, "precision": recipe.settings.precision})
@@ -65,7 +65,7 @@ def _own_minutes(corpus: Corpus, recipe: Recipe, device: str) -> float:
         return math.inf
     if "minutes" in recipe.fixed or recipe.name not in PLANNED:
         return recipe.settings.minutes
-    return prepare(corpus, recipe, device).settings.minutes
+    return prepare(TrainingRequest(corpus, recipe, device)).settings.minutes
 
 
 def seconds_to_check(task: TuningTask, at_once: int, hours: float, has_found: bool = False) -> float:
@@ -87,9 +87,7 @@ def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
 
     Measured with trainings of 6 seconds: the first then has three seconds less than the others, and it is the plan's.
     """
-    ready = prepare(corpus, trial_recipe(task, task.plan), device)
-    first_evaluation(ready, ready.make_network())
-    measure_step_seconds(ready, task.plan.minutes * 60)
+    measure(prepare(TrainingRequest(corpus, trial_recipe(task, task.plan), device)))
 
 
 def trial_recipe(task: TuningTask, settings: Settings) -> Recipe:

@@ -39,7 +39,7 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
     from charloom.data.splits import Lines
-    from charloom.planning.heuristics import Task, suit
+    from charloom.planning.heuristics import Task, adapt_settings
     from charloom.planning.recipes import RECIPES
     from charloom.planning.schedule import steps_per_epoch
 
@@ -61,7 +61,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
-    settings, _ = suit(settings, Task(training, len(vocabulary), line_lengths=lengths))
+    settings = adapt_settings(settings, Task(training, len(vocabulary), line_lengths=lengths))
     return found | {
         "plan": {
             "recipe": recipe.name,

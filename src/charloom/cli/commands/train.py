@@ -213,12 +213,11 @@ def _print_plan(
     corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
 ) -> None:
     from charloom.planning.cost import memory_bytes
-    from charloom.training.stages import first_evaluation, measure_step_seconds, prepare, resolve_plan
+    from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
 
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device, init, ranks=ranks)
-    _, evaluation_seconds = first_evaluation(ready, ready.make_network())
-    plan = resolve_plan(ready, began, evaluation_seconds)
+    ready = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
+    plan = complete_plan(ready, measure(ready))
     say_all(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(ready, 60)
     found = {
