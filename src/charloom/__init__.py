@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from charloom._version import __version__
 
 if TYPE_CHECKING:
-    from charloom.api import load, resume, train
+    from charloom.api import resume, train
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.data.vocabulary.characters import Vocabulary
     from charloom.errors import CharloomError, InputError
     from charloom.inference.generation_options import Sampling
-    from charloom.inference.model import Model
+    from charloom.inference.model import Model, load
     from charloom.inference.scoring import Score
     from charloom.model.architecture import Architecture
     from charloom.planning.recipes import Recipe
@@ -41,7 +41,7 @@ _HOME = {
     "Settings": "charloom.planning.settings",
     "TextFormat": "charloom.data.text_format",
     "Vocabulary": "charloom.data.vocabulary.characters",
-    "load": "charloom.api",
+    "load": "charloom.inference.model",
     "resume": "charloom.api",
     "train": "charloom.api",
 }
