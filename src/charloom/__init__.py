@@ -14,6 +14,7 @@ Importing this package costs nothing: every name is loaded when it is first used
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from charloom import _deprecated
 from charloom._version import __version__
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ __all__ = [
     "resume",
     "train",
 ]
+
+
+_deprecated.install()
 
 
 def __getattr__(name: str) -> Any:
