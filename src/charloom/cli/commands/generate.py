@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from charloom.data.reading.decoding import decode_utf8
+from charloom.data.splits import Lines, Part
+from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError
+from charloom.inference.generation import Piece, Request, stand_in
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
+from charloom.inference.memorization import LONG, copied_lines, novelty
+from charloom.inference.model import Model
+from charloom.inference.requests import make_request
+from charloom.inference.sampling import sample_seeds
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
-
-if TYPE_CHECKING:
-    from charloom.data.splits import Part
-    from charloom.inference.generation import Piece, Request
-    from charloom.inference.model import Model
 
 
 @click.command("generate")
@@ -87,9 +90,6 @@ def command(
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
-    from charloom.inference.model import Model
-    from charloom.inference.requests import make_request
-
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
         if name in options:
@@ -121,8 +121,7 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
     Raises:
         InputError: If that text is not at hand.
     """
-    from charloom.inference.model import Model
-    from charloom.report.provenance import trace_back
+    from charloom.report.provenance import trace_back  # start-up: only --novelty reads that text
 
     found = trace_back(model)
     if found.parts is None:
@@ -132,9 +131,6 @@ def _model_and_its_text(model: str) -> tuple[Model, Part]:
 
 def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    from charloom.data.splits import Lines
-    from charloom.inference.memorization import copied_lines, novelty
-
     found = novelty(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
     if isinstance(source, Lines):
@@ -143,8 +139,6 @@ def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
 
 
 def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
-    from charloom.inference.memorization import LONG
-
     found = _how_new(text, prompt, source)
     if "lines" in found:
         say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
@@ -180,8 +174,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
-    from charloom.inference.sampling import sample_seeds
-
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if source is not None:
@@ -211,9 +203,6 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
-    from charloom.data.vocabulary.characters import describe
-    from charloom.inference.generation import stand_in
-
     for character in model.vocabulary.unknown(request.prompt):
         instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
         say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
@@ -224,7 +213,6 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
     if prompt_file is None:
         return prompt or ""
-    from charloom.data.reading.decoding import decode_utf8
 
     try:
         if prompt_file == "-" and sys.stdin is None:
