@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.bulk import dask as on_dask
 from charloom.bulk import scoring as bulk_scoring
 from charloom.bulk.generation import text_seeds, writing_job
@@ -351,6 +351,6 @@ def test_dask_is_an_extra(desk, monkeypatch):
         on_dask.run_on_dask(job)
     with pytest.raises(SettingsError, match="1 or more"):
         on_dask.run_on_dask(job, workers=0)
-    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"charloom\[bulk\]"):
         on_dask.run_on_dask(job, workers=1)

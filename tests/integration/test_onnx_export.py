@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, MissingExtraError, ModelFileError
@@ -154,7 +154,7 @@ def test_a_second_file_in_the_way_is_kept(tmp_path):
 
 
 def test_without_onnx_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[onnx\]'"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.errors import MissingExtraError, RunError, SettingsError
 from charloom.planning.recipes import RECIPES, load_recipe
 from charloom.tuning import storage as tuning_folder
@@ -103,7 +103,7 @@ def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeyp
 
 
 def test_without_optuna_it_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[tune\]'"):
         tuning_folder.require_optuna()
 

@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from charloom import errors
+from charloom._util import extras
 from charloom.errors import HubError, InputError, MissingExtraError
 from charloom.interop.hub import client as hub
 from charloom.interop.hub.package import pack
@@ -87,7 +87,7 @@ def test_offline_mode_is_said(quick_cli, there, monkeypatch):
 
 
 def test_without_the_library_it_says_how_to_get_it(quick_cli, monkeypatch, model):
-    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[hub\]'"):
         hub.pull("ada/letters")
     assert quick_cli("push", "ada/letters", model).code == 1
