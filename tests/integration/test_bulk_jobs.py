@@ -27,7 +27,7 @@ from charloom.errors import (
     SettingsError,
     UnknownCharacterError,
 )
-from charloom.inference.engines.base import engine_name
+from charloom.inference.engines.factory import engine_name
 from charloom.model.file.model_file import save_model
 from charloom.model.initializers import initial_weights
 from support.models import tiny_saved

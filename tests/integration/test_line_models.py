@@ -159,7 +159,8 @@ def test_scores(model):
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_new_line_begins_a_new_text(model, precision):
     """Writing is compared with the plain engine, one character at a time, started anew by hand."""
-    from charloom.inference.engines.base import Cursor, make_engine
+    from charloom.inference.engines.base import Cursor
+    from charloom.inference.engines.factory import make_engine
     from charloom.inference.generation_options import Sampling
     from charloom.inference.sampling import sample_seeds
 

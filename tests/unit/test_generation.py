@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.inference.engines.base import Cursor, make_engine
+from charloom.inference.engines.base import Cursor
+from charloom.inference.engines.factory import make_engine
 from charloom.inference.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model

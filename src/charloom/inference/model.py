@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, Guesses, activations, top_guesses
-from charloom.inference.engines.base import Engine, make_engine
+from charloom.inference.engines.base import Engine
+from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
 from charloom.inference.generation import Piece, Request, generate
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE

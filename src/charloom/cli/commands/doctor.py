@@ -91,7 +91,7 @@ def _instructions() -> list[str]:
 def _engine() -> str:
     """Return which engine generates, and with which instructions, or why not the native one."""
     from charloom import native
-    from charloom.inference.engines.base import engine_name
+    from charloom.inference.engines.factory import engine_name
 
     try:
         if engine_name() == "native":
