@@ -180,7 +180,7 @@ def test_a_new_line_begins_a_new_text(model, precision):
 
 
 def test_rows_are_written_as_alone(model):
-    from charloom.inference.requests import make_request
+    from charloom.inference.generation import make_request
     from charloom.inference.sampling import sample_seeds
 
     request, precision = make_request("an", 200, 1.0, 5, {"repetition_penalty": 1.3}, samples=4, log_probs=True)

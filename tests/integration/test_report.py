@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.inference.memorization import SAMPLE_LENGTH, SAMPLE_TEMPERATURES
 from charloom.inference.model import Model
 from charloom.model.file.model_file import save_model
 from charloom.report.analysis import read
 from charloom.report.build import contents
 from charloom.report.confusion import embedding_map, mistakes
 from charloom.report.context_length import loss_by_context
-from charloom.report.memorization import LENGTH, TEMPERATURES
 from charloom.report.provenance import trace_back
 from charloom.web.html_template import page
 from support.models import quiet, tiny_saved
@@ -111,8 +111,8 @@ def test_the_map_keeps_the_largest_distances():
 def test_what_is_written_is_compared_with_the_training_text(made, run, text):
     data, _ = made
     training = charloom.Corpus(text).split(0.1).training
-    for one, temperature in zip(data["written"], TEMPERATURES, strict=True):
-        assert one["text"] == charloom.load(run).generate(length=LENGTH, temperature=temperature, seed=0)
+    for one, temperature in zip(data["written"], SAMPLE_TEMPERATURES, strict=True):
+        assert one["text"] == charloom.load(run).generate(length=SAMPLE_LENGTH, temperature=temperature, seed=0)
     # the run was trained on a Corpus that was never read from a file, so that its text is not at hand
     assert data["copies"]["missing"] and data["written"][0]["novelty"] is None
     assert training
@@ -129,7 +129,7 @@ def test_a_run_finds_its_text_again(quick_cli, text):
     done = quick_cli("report", "run", "--json", "--figures", "pictures")
     assert done.code == 0, done.err
     assert done.json["characters"] == len(split.validation) - 1
-    assert [one["temperature"] for one in done.json["copies"]] == list(TEMPERATURES)
+    assert [one["temperature"] for one in done.json["copies"]] == list(SAMPLE_TEMPERATURES)
     names = {path.name for path in Path("pictures").iterdir()}
     assert {"losses.png", "losses.svg", "surprisal.png", "gates.svg", "context.png", "grad_norm.png"} <= names
     Path("book.txt").write_text(text + "more")

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import code_points, text_of
+from charloom.data.vocabulary.characters import Vocabulary, code_points, text_of
 from charloom.errors import CorpusError, UnknownCharacterError
 
 ANY_TEXT = st.text(st.characters(), min_size=1)  # every code point, surrogates too

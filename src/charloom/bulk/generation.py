@@ -8,10 +8,17 @@ from typing import Any, Unpack
 import numpy as np
 
 from charloom.bulk.job import BulkJob, json_row, make_job
-from charloom.inference.generation import Request, cursor_behind, go_on, prompt_ids, read_text
+from charloom.inference.generation import (
+    Request,
+    WritingOptions,
+    cursor_behind,
+    go_on,
+    make_request,
+    prompt_ids,
+    read_text,
+)
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole
 from charloom.inference.model import Model
-from charloom.inference.requests import WritingOptions, make_request
 from charloom.inference.sampling import allowed_bias
 from charloom.model.file.run_folder import find_model
 

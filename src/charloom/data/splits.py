@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.index.index import BLOCK, Ids, Index
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import text_of
+from charloom.data.vocabulary.characters import Vocabulary, text_of
 
 _TOGETHER = 10_000  # lines of one piece
 _COUNTED = 4_000_000  # characters of lines that stand for all of them

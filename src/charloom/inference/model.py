@@ -16,9 +16,8 @@ from charloom.inference.activations import Activations, Guesses, activations, to
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
-from charloom.inference.generation import Piece, Request, generate
+from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
-from charloom.inference.requests import WritingOptions, make_request
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model

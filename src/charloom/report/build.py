@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from charloom._version import __version__
 from charloom.data.baselines import baselines
+from charloom.data.corpus import Parts
 from charloom.data.splits import in_a_row
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.inference.memorization import LONG, Novelty
+from charloom.inference.memorization import LONG, MeasuredSample, Novelty, measured_samples, novelty
 from charloom.inference.model import Model
 from charloom.report.analysis import Neuron, Reading, Saturation, read
 from charloom.report.confusion import embedding_map, mistakes
 from charloom.report.context_length import loss_by_context
 from charloom.report.features import features
-from charloom.report.memorization import Written, held_out_novelty, write
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.provenance import Provenance
 from charloom.report.run_history import read_history
@@ -31,6 +31,7 @@ MOST_CHARACTERS = 50_000
 _NEURON_BYTES = 16_000_000  # of neurons over the text, before they are written as text
 
 _HELD_OUT = 20_000  # characters of the held-out text that are read where no text is named
+_HELD_OUT_SEARCHED = 20_000  # characters of the held-out text that are looked for in the training text
 _WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
 
 Step = Callable[[str], Callable[[int, int], None]]
@@ -55,6 +56,7 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
     found = features(displayed)
     named = name_neurons(reading.states, found)
     parts = provenance.parts
+    training = parts.training if parts else None
     data = {
         **heading(provenance),
         **past(provenance),
@@ -64,11 +66,11 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
         "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
         "mistakes": [asdict(one) for one in mistakes(text, reading.mistakes)],
         "embedding": [asdict(place) for place in embedding_map(provenance.model, text)],
-        "written": [_written(one) for one in write(model, parts.training if parts else None, progress=step("writing"))],
+        "written": [_sample(one) for one in measured_samples(model, training, progress=step("writing"))],
         "copies": {
             "longer_than": LONG,
             "missing": provenance.missing,
-            "held_out": _novelty(held_out_novelty(parts.validation, parts.training)) if parts else None,
+            "held_out": _held_out_memorization(parts),
         },
     }
     return finite(data), reading
@@ -183,11 +185,22 @@ def _saturation(one: Saturation) -> dict[str, Any]:
     }
 
 
-def _written(one: Written) -> dict[str, Any]:
-    return {"temperature": one.temperature, "text": one.text, "novelty": _novelty(one.novelty)}
+def _sample(sample: MeasuredSample) -> dict[str, Any]:
+    return {
+        "temperature": sample.temperature,
+        "text": sample.text,
+        "novelty": _memorization(sample.memorization),
+    }
 
 
-def _novelty(found: Novelty | None) -> dict[str, Any] | None:
+def _held_out_memorization(parts: Parts | None) -> dict[str, Any] | None:
+    """Return how much of the held-out text also occurs in the training text: the value to expect without copying."""
+    if parts is None or not len(parts.validation):
+        return None
+    return _memorization(novelty(parts.validation.head(_HELD_OUT_SEARCHED), parts.training.pieces()))
+
+
+def _memorization(found: Novelty | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {

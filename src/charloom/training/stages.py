@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.data.baselines import Baselines, baselines
+from charloom.data.baselines import Baselines, baselines, ngram_loss
 from charloom.data.corpus import Corpus, Parts
 from charloom.data.index.index import Ids
-from charloom.data.ngrams import ngram_loss
 from charloom.data.splits import LineIds, in_a_row
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError

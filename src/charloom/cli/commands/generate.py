@@ -87,8 +87,8 @@ def command(
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
+    from charloom.inference.generation import make_request
     from charloom.inference.model import Model
-    from charloom.inference.requests import make_request
 
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):

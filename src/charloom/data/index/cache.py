@@ -23,8 +23,7 @@ from charloom._util.atomic_io import write_atomically
 from charloom._util.locks import try_lock
 from charloom.data.datasets import Progress, cache_folder
 from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
-from charloom.data.reading.content_hash import RawDigest, raw_digest
-from charloom.data.reading.reader import text_pieces
+from charloom.data.reading.reader import RawDigest, raw_digest, text_pieces
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError

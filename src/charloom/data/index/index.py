@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.bytes import BYTES
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import code_points, text_of
+from charloom.data.vocabulary.characters import Vocabulary, code_points, text_of
 
 BLOCK = 1 << 18
 """Characters that are looked at at once."""

@@ -1,6 +1,7 @@
 """Sources to text, piece by piece: files of any size are decoded without ever being held whole."""
 
 import codecs
+import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,6 @@ from typing import BinaryIO, cast
 from charloom.data.datasets import Progress, read_named
 from charloom.data.reading.columns import column_pieces
 from charloom.data.reading.compression import LONGEST_MAGIC, compression_of, damage, decompressed
-from charloom.data.reading.content_hash import RawDigest
 from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
 from charloom.data.reading.normalization import composed, with_line_feeds
 from charloom.data.reading.sources import Source, resolve_sources
@@ -18,6 +18,28 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
 
 _CHUNK = 1 << 18  # bytes decoded at once
+_HASHED = 1 << 20  # bytes hashed at once
+
+
+class RawDigest:
+    """Sums up the bytes of sources, one after the other."""
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+        self._one = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes of a source."""
+        self._one.update(data)
+
+    def ends(self, source: Source) -> None:
+        """Take that a source ends here; where it does, and how it was found, counts too."""
+        self._whole.update(f"{source.kind} {source.from_folder} {self._one.hexdigest()}\n".encode())
+        self._one = hashlib.sha256()
+
+    def hexdigest(self) -> str:
+        """Return the digest of the sources that have ended."""
+        return self._whole.hexdigest()
 
 
 def text_pieces(
@@ -53,6 +75,22 @@ def text_pieces(
     if text_format.normalize == "nfc":
         pieces = composed(pieces)
     return pieces
+
+
+def raw_digest(sources: Sequence[Source], progress: Progress | None = None) -> str:
+    """Return the digest of files, all of which are read."""
+    digest, done = RawDigest(), 0
+    total = sum(source.path.stat().st_size for source in sources if source.path is not None)
+    for source in sources:
+        if source.path is not None and source.kind == "file":
+            with source.path.open("rb") as file:
+                while chunk := file.read(_HASHED):
+                    digest.update(chunk)
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, total)
+        digest.ends(source)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
