@@ -166,7 +166,7 @@ def test_writing_in_turns(model):
 
     request, _ = make_request("né 長い ", 40, 1.0, 1, {"repetition_penalty": 1.2, "repetition_window": 4})
     session = Session(model.engine("int8"), model.vocabulary, request)
-    written = "".join(session.go_on())
+    written = "".join(session.continue_text())
     assert (
         session.text
         == "né 長い " + written

@@ -8,7 +8,7 @@ import pytest
 
 import charloom
 from charloom.data.corpus import Corpus
-from charloom.data.splits import spread_choice
+from charloom.data.splits import stratified_indices
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
@@ -74,10 +74,10 @@ def test_lines_at_the_edges(text):
 
 
 def test_what_is_held_out_is_from_all_over():
-    chosen = spread_choice(1000, 0.1)
+    chosen = stratified_indices(1000, 0.1)
     assert len(chosen) == 100 and (np.diff(chosen) > 0).all()
     assert (np.bincount(chosen // 100, minlength=10) == 10).all()
-    assert len(spread_choice(5, 0.1)) == 0 and len(spread_choice(7, 0.5)) == 3
+    assert len(stratified_indices(5, 0.1)) == 0 and len(stratified_indices(7, 0.5)) == 3
 
 
 @pytest.mark.parametrize("width", [3, 5, 50])

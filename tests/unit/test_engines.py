@@ -7,7 +7,7 @@ from charloom import native
 from charloom.errors import ModelFileError, SettingsError
 from charloom.inference.engines.base import Cursor
 from charloom.inference.engines.factory import engine_name, make_engine
-from charloom.inference.engines.folding import _LARGEST_SUM, fold
+from charloom.inference.engines.folding import _MAX_SUM, fold
 from charloom.inference.engines.numpy import NumpyEngine
 from charloom.inference.generation import Request, generate
 from charloom.inference.generation_options import Sampling
@@ -254,10 +254,10 @@ def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_draw
     monkeypatch.setenv("CHARLOOM_ENGINE", name)
     saved = tiny_saved(cell)
     for part, value in saved.weights.items():
-        large = 0.9 * _LARGEST_SUM / value.shape[-1]
+        large = 0.9 * _MAX_SUM / value.shape[-1]
         value[:] = large if part not in ("embedding.weight", "layers.0.weight_ih") else np.sqrt(large) / 10
         value[::2] *= -1
-    saved.weights["output.bias"][:] = [0.9 * _LARGEST_SUM, 0, 0, 0, 0, 0, 0]
+    saved.weights["output.bias"][:] = [0.9 * _MAX_SUM, 0, 0, 0, 0, 0, 0]
     model = Model(saved)
     for sampling in HARSH:
         drawn = model.pieces(Request("", 20, sampling, seed=1), precision)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from charloom._util.extras import require_extra
 from charloom.bulk.job import BulkJob
-from charloom.bulk.runner import Progress, check_result, run_partition
+from charloom.bulk.runner import Progress, raise_if_failed, run_partition
 from charloom.errors import CharloomError, SettingsError
 
 _AHEAD = 2  # partitions a thread is given: one that it does, one that waits
@@ -71,7 +71,7 @@ def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
 
     fill()
     for future in running:
-        check_result(_result(future))
+        raise_if_failed(_result(future))
         done += 1
         report(done, job.partitions)
         fill()

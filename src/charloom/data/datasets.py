@@ -49,7 +49,7 @@ NAMES = ("python-docs", "shakespeare")
 """The names a corpus may be called by instead of a path."""
 
 
-def read_named(name: str, progress: Progress | None = None) -> bytes:
+def read_dataset(name: str, progress: Progress | None = None) -> bytes:
     """Return the UTF-8 bytes of a named corpus.
 
     Args:
@@ -64,7 +64,7 @@ def read_named(name: str, progress: Progress | None = None) -> bytes:
     return _python_docs().encode("utf-8")
 
 
-def is_at_hand(name: str) -> bool:
+def is_available_offline(name: str) -> bool:
     """Return whether a corpus of this name can be read without a download; what is no name of one can."""
     return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _known_places(SHAKESPEARE))
 

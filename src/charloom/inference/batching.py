@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Engine
-from charloom.inference.generation import Writer, cursor_behind
+from charloom.inference.generation import TextStreamer, cursor_after
 from charloom.inference.generation_options import Ending, Sampling, check_length, check_seed
 from charloom.inference.log_probs import log_softmax
-from charloom.inference.prefix_cache import Behind, PrefixCache
+from charloom.inference.prefix_cache import PrefixCache, PrefixState
 from charloom.inference.sampling import allowed_bias
-from charloom.inference.stop_conditions import Ender
+from charloom.inference.stop_conditions import StopMatcher
 
 _STEP = 1024  # characters drawn in a step, of all texts together: some milliseconds
 _BLOCK = 256  # characters of prompts read in a step, of all texts together
@@ -27,7 +27,7 @@ _CACHED = 64 << 20  # bytes of states behind texts
 
 
 @dataclass(frozen=True)
-class Writing:
+class SequenceRequest:
     """One text to be written.
 
     Attributes:
@@ -67,7 +67,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Written:
+class SequenceOutput:
     """A part of a text, to be put behind the parts before it.
 
     Attributes:
@@ -93,13 +93,15 @@ class _Text:
         bias: What is added to logits, (V,), or None.
     """
 
-    def __init__(self, key: int, writing: Writing, vocabulary: Vocabulary, bias: NDArray[np.float32] | None) -> None:
+    def __init__(
+        self, key: int, writing: SequenceRequest, vocabulary: Vocabulary, bias: NDArray[np.float32] | None
+    ) -> None:
         self.key, self.writing, self.bias = key, writing, bias
         self.left = writing.length
-        self.writer = Writer(0, Ender(writing.ending), vocabulary)
+        self.writer = TextStreamer(0, StopMatcher(writing.ending), vocabulary)
         self.drawn: list[NDArray[np.int32]] = []
         self.tokens: list[Token] = []
-        self.behind: Behind | None = None  # as much of its prompt as was read
+        self.behind: PrefixState | None = None  # as much of its prompt as was read
         self.cursor: Cursor | None = None  # where it stands, unless it is among those that are written
 
     def ids(self) -> NDArray[np.integer]:
@@ -107,7 +109,7 @@ class _Text:
         return np.concatenate([self.writing.prompt, *self.drawn])
 
 
-class Batch:
+class ContinuousBatch:
     """Texts of one model that are written together, a few characters a step.
 
     Args:
@@ -146,7 +148,7 @@ class Batch:
         """Whether there is nothing to do: no text, or all are paused."""
         return not (self._waiting or self._reading or self._writing)
 
-    def add(self, writing: Writing) -> int:
+    def add(self, writing: SequenceRequest) -> int:
         """Take a text and return its key.
 
         Raises:
@@ -159,7 +161,7 @@ class Batch:
         self._waiting.append(text.key)
         return text.key
 
-    def check(self, writing: Writing) -> NDArray[np.float32] | None:
+    def check(self, writing: SequenceRequest) -> NDArray[np.float32] | None:
         """Raise what ``add`` would raise; return what is added to logits, (V,), if anything. Any thread may ask."""
         check_length(writing.length)
         check_seed(writing.seed)
@@ -195,14 +197,14 @@ class Batch:
             self._texts[key].cursor = self._cursor.rows([row])
             self._keep_rows([other for other in range(len(self._writing)) if other != row])
 
-    def step(self) -> list[Written]:
+    def step(self) -> list[SequenceOutput]:
         """Read the next characters of prompts, write the next of all texts, and return what was written."""
         while self._waiting and self.active < self._most:
             self._reading.append(self._waiting.popleft())
         ended = self._read_prompts()
         return ended + (self._write() if self._writing else [])
 
-    def _read_prompts(self) -> list[Written]:
+    def _read_prompts(self) -> list[SequenceOutput]:
         """Read as much as a step may, the prompts in turn; return the texts of which nothing is to be written."""
         budget, ready, ended = _BLOCK, [], []
         while self._reading and budget > 0:
@@ -216,7 +218,7 @@ class Batch:
             else:
                 del self._texts[text.key]
                 tokens = None if text.writing.guesses is None else ()
-                ended.append(Written(text.key, "", "length", tokens))
+                ended.append(SequenceOutput(text.key, "", "length", tokens))
         self._join(ready)
         return ended
 
@@ -226,21 +228,21 @@ class Batch:
         part = prompt[behind.length : behind.length + most]
         if len(part):
             logits, state = self._engine.forward(part[None], behind.state, last=True)
-            behind = Behind(behind.length + len(part), logits[:, -1], state)
+            behind = PrefixState(behind.length + len(part), logits[:, -1], state)
             self.cache.put(prompt[: behind.length], behind)
             self.prompt_characters += len(part)
         text.behind = behind
         if behind.length == len(prompt):
             seeds = np.array([text.writing.seed], np.uint64)
-            text.cursor = cursor_behind(prompt, behind.logits, behind.state, text.writing.sampling, seeds)
+            text.cursor = cursor_after(prompt, behind.logits, behind.state, text.writing.sampling, seeds)
         return len(part)
 
-    def _behind(self, text: _Text) -> Behind:
+    def _behind(self, text: _Text) -> PrefixState:
         """Return what is known behind the longest beginning of a text's prompt: others may have read on meanwhile."""
         found = self.cache.longest(text.writing.prompt)
         if text.behind is None:
             self.cache_hits += found is not None
-            text.behind = Behind(0, np.empty((1, 0), np.float32), self._engine.initial_state(1))
+            text.behind = PrefixState(0, np.empty((1, 0), np.float32), self._engine.initial_state(1))
         return found if found is not None and found.length > text.behind.length else text.behind
 
     def _join(self, texts: Sequence[_Text]) -> None:
@@ -253,7 +255,7 @@ class Batch:
         for text in texts:
             text.cursor = None
 
-    def _write(self) -> list[Written]:
+    def _write(self) -> list[SequenceOutput]:
         """Draw the next characters of all texts."""
         assert self._cursor is not None
         texts = [self._texts[key] for key in self._writing]
@@ -295,7 +297,7 @@ class Batch:
                 pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in likeliest)
                 text.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
 
-    def _take(self, text: _Text, ids: NDArray[np.int32]) -> Written | None:
+    def _take(self, text: _Text, ids: NDArray[np.int32]) -> SequenceOutput | None:
         """Return what can be shown of a text after these ids, if anything."""
         text.drawn.append(ids)
         text.left -= len(ids)
@@ -304,14 +306,14 @@ class Batch:
             return None
         if text.writing.guesses is not None:
             tokens, text.tokens = tuple(text.tokens[: len(piece.text)]), text.tokens[len(piece.text) :]
-        return Written(text.key, piece.text, piece.finish_reason, tokens)
+        return SequenceOutput(text.key, piece.text, piece.finish_reason, tokens)
 
-    def _end(self, text: _Text, row: int, part: Written | None) -> None:
+    def _end(self, text: _Text, row: int, part: SequenceOutput | None) -> None:
         """Forget a text that has ended; what is behind it is kept, unless a stop string cut it short."""
         assert self._cursor is not None
         if part is not None and part.finish_reason == "length":
             ids, here = text.ids(), self._cursor.rows([row])
-            self.cache.put(ids, Behind(len(ids), here.logits, here.state))
+            self.cache.put(ids, PrefixState(len(ids), here.logits, here.state))
         del self._texts[text.key]
 
     def _keep_rows(self, rows: list[int]) -> None:

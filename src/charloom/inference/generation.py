@@ -22,7 +22,7 @@ from charloom.inference.generation_options import (
     check_samples,
 )
 from charloom.inference.sampling import allowed_bias, sample_seeds
-from charloom.inference.stop_conditions import Ender
+from charloom.inference.stop_conditions import StopMatcher
 
 _FIRST = 16  # characters drawn before the first piece: short enough to look like writing
 _BLOCK = 256  # characters of a prompt read at once: bounds the memory that a long one takes
@@ -182,12 +182,12 @@ def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> N
     if unknown not in UNKNOWN:
         raise SettingsError(f"unknown must be one of {', '.join(UNKNOWN)}; got {unknown!r}.")
     if unknown != "error":
-        instead = stand_in(vocabulary) if unknown == "replace" else ""
+        instead = replacement_character(vocabulary) if unknown == "replace" else ""
         prompt = prompt.translate({ord(c): instead for c in vocabulary.unknown(prompt)})
-    return vocabulary.encode(prompt or opening(vocabulary))
+    return vocabulary.encode(prompt or start_character(vocabulary))
 
 
-def opening(vocabulary: Vocabulary) -> str:
+def start_character(vocabulary: Vocabulary) -> str:
     """Return the character that a text without a prompt is started with, which is not part of the text.
 
     A new line, if the model knows one; else a space; else its first character.
@@ -195,14 +195,12 @@ def opening(vocabulary: Vocabulary) -> str:
     return next((c for c in "\n " if c in vocabulary), vocabulary.characters[0])
 
 
-def stand_in(vocabulary: Vocabulary) -> str:
+def replacement_character(vocabulary: Vocabulary) -> str:
     """Return the character that is read in place of an unknown one: U+FFFD, a space, or the first one known."""
     return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
-def read_text(
-    engine: Engine, ids: NDArray[np.integer], state: State | None = None
-) -> tuple[NDArray[np.float32], State]:
+def prefill(engine: Engine, ids: NDArray[np.integer], state: State | None = None) -> tuple[NDArray[np.float32], State]:
     """Read one text block by block.
 
     Args:
@@ -219,7 +217,7 @@ def read_text(
     return logits[:, -1], state
 
 
-def cursor_behind(
+def cursor_after(
     ids: NDArray[np.integer],
     logits: NDArray[np.float32],
     state: State,
@@ -257,11 +255,11 @@ def _pieces(
     yield from (Piece(sample, request.prompt, first_reason, nothing) for sample in range(len(seeds)))
     if request.length == 0:
         return
-    cursor = cursor_behind(ids, *read_text(engine, ids), request.sampling, seeds)
-    yield from go_on(engine, vocabulary, cursor, request, bias)
+    cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, seeds)
+    yield from continue_text(engine, vocabulary, cursor, request, bias)
 
 
-def go_on(
+def continue_text(
     engine: Engine,
     vocabulary: Vocabulary,
     cursor: Cursor,
@@ -277,7 +275,7 @@ def go_on(
         request: How much to write, and how; its prompt and seeds are not looked at.
         bias: See ``allowed_bias``.
     """
-    writers = [Writer(sample, Ender(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
+    writers = [TextStreamer(sample, StopMatcher(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
     count, left = _FIRST, request.length
     while writers:
         count = min(count, left)
@@ -298,7 +296,7 @@ def _row(drawn: Drawn, row: int) -> tuple[float, ...] | None:
     return None if drawn.log_probs is None else tuple(drawn.log_probs[row].tolist())
 
 
-class Writer:
+class TextStreamer:
     """One text being written: holds back what may be the beginning of a stop string, and half a character.
 
     Args:
@@ -307,7 +305,7 @@ class Writer:
         vocabulary: What the ids are.
     """
 
-    def __init__(self, sample: int, ender: Ender, vocabulary: Vocabulary) -> None:
+    def __init__(self, sample: int, ender: StopMatcher, vocabulary: Vocabulary) -> None:
         self.sample, self.done = sample, False
         self._ender = ender
         self._vocabulary, self._decoder = vocabulary, vocabulary.decoder()

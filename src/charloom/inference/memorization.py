@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.data.splits import Lines, Part, Stretch
+from charloom.data.splits import TextLines, TextSpan, TextView
 from charloom.data.vocabulary.characters import code_points
 from charloom.inference.model import Model
 from charloom.inference.suffix_automaton import make_automaton
@@ -23,7 +23,7 @@ _MAX_SEARCHED = 20_000_000  # characters of the training text that are searched 
 
 
 @dataclass(frozen=True)
-class Novelty:
+class Memorization:
     """How much of a text is copied from a source.
 
     Attributes:
@@ -61,7 +61,9 @@ class Novelty:
         return sum(end - start for start, end in self.passages()) / len(self.lengths)
 
 
-def novelty(text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None) -> Novelty:
+def measure_memorization(
+    text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None
+) -> Memorization:
     """Find what a text has in common with a source; memory grows with the text, not with the source.
 
     Args:
@@ -78,7 +80,7 @@ def novelty(text: str, source: str | Iterable[str], progress: Callable[[int, int
             done += len(block)
             if progress is not None:
                 progress(done, total)
-    return Novelty(automaton.lengths())
+    return Memorization(automaton.lengths())
 
 
 def copied_lines(text: str, source: Iterable[str]) -> tuple[int, int]:
@@ -121,7 +123,7 @@ class MemorizationCheck:
 
 
 def check_memorization(
-    model: Model, training: Stretch | Lines, validation: Stretch | Lines, seed: int
+    model: Model, training: TextSpan | TextLines, validation: TextSpan | TextLines, seed: int
 ) -> MemorizationCheck:
     """Generate a text and search for it in the training text.
 
@@ -133,10 +135,10 @@ def check_memorization(
     """
     text = model.generate(length=_CHECK_LENGTH, seed=seed)
     searched = training.beginning(_MAX_SEARCHED)
-    generated = novelty(text, searched.pieces())
-    held_out = novelty(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
+    generated = measure_memorization(text, searched.pieces())
+    held_out = measure_memorization(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
     lines = copied = None
-    if isinstance(searched, Lines):
+    if isinstance(searched, TextLines):
         lines, copied = copied_lines(text[: text.rfind("\n") + 1], searched.pieces())  # the last one is incomplete
     return MemorizationCheck(
         characters=len(text),
@@ -162,11 +164,11 @@ class MeasuredSample:
 
     temperature: float
     text: str
-    memorization: Novelty | None
+    memorization: Memorization | None
 
 
 def measured_samples(
-    model: Model, training: Part | None, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    model: Model, training: TextView | None, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> list[MeasuredSample]:
     """Generate a text at each of ``SAMPLE_TEMPERATURES`` and search for it in the training text.
 
@@ -179,7 +181,7 @@ def measured_samples(
     samples = []
     for number, temperature in enumerate(SAMPLE_TEMPERATURES, 1):
         text = model.generate(length=SAMPLE_LENGTH, temperature=temperature, seed=seed)
-        copied = None if training is None else novelty(text, training.pieces())
+        copied = None if training is None else measure_memorization(text, training.pieces())
         samples.append(MeasuredSample(temperature, text, copied))
         if progress is not None:
             progress(number, len(SAMPLE_TEMPERATURES))

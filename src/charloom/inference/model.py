@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
-from charloom.inference.activations import Activations, Guesses, activations, top_guesses
+from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
@@ -196,7 +196,7 @@ class Model:
         pieces = _with_ends(pieces) if self.saved.lines else pieces
         return surprisal_blocks(self._judge(precision), self.vocabulary, pieces)
 
-    def top_guesses(self, text: str, k: int = 5) -> Guesses:
+    def top_guesses(self, text: str, k: int = 5) -> TopPredictions:
         """Return the k likeliest characters after each character of a text, with their probabilities.
 
         Args:
@@ -208,7 +208,7 @@ class Model:
             SettingsError: If k is out of range.
             UnknownCharacterError: If the text holds a character that the model does not know.
         """
-        return top_guesses(self.engine(), self.vocabulary, text, k)
+        return top_predictions(self.engine(), self.vocabulary, text, k)
 
     def activations(self, text: str) -> Activations:
         """Return what every neuron and gate does over a text: arrays (T, L, H) and (T, L, G, H).

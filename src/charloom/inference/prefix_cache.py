@@ -12,7 +12,7 @@ from charloom.inference.engines.base import State
 
 
 @dataclass(frozen=True)
-class Behind:
+class PrefixState:
     """What a model knows behind a text.
 
     Attributes:
@@ -42,12 +42,12 @@ class PrefixCache:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[tuple[int, bytes], Behind] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, bytes], PrefixState] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def longest(self, ids: NDArray[np.integer]) -> Behind | None:
+    def longest(self, ids: NDArray[np.integer]) -> PrefixState | None:
         """Return what is known behind the longest beginning of a text (T,), or None."""
         found = [key for key in self._keys(ids, sorted({length for length, _ in self._kept})) if key in self._kept]
         if not found:
@@ -55,7 +55,7 @@ class PrefixCache:
         self._kept.move_to_end(found[-1])
         return self._kept[found[-1]]
 
-    def put(self, ids: NDArray[np.integer], behind: Behind) -> None:
+    def put(self, ids: NDArray[np.integer], behind: PrefixState) -> None:
         """Keep what is known behind a text (T,)."""
         (key,) = self._keys(ids, [len(ids)])
         if key in self._kept:

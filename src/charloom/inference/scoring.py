@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
 from charloom.inference.engines.base import Engine
-from charloom.inference.log_probs import in_bits, log_probs_of
+from charloom.inference.log_probs import log_probs_of, nats_to_bits
 
 _LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
@@ -277,4 +277,4 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the bits that each target (T,) costs under its logits (T, V)."""
-    return in_bits(log_probs_of(logits, targets))
+    return nats_to_bits(log_probs_of(logits, targets))

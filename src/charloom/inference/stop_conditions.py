@@ -3,7 +3,7 @@
 from charloom.inference.generation_options import Ending
 
 
-class Ender:
+class StopMatcher:
     """Looks for the end of one text, however it comes in pieces.
 
     Args:

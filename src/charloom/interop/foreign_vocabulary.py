@@ -47,7 +47,7 @@ class ForeignVocabulary:
     lines: bool = False
 
 
-def foreign_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
+def resolve_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
     """Find out which character each id stands for.
 
     Args:

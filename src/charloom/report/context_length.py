@@ -28,7 +28,7 @@ class ContextPoint:
     bits_per_char: float
 
 
-def loss_by_context(engine: Engine, vocabulary: Vocabulary, text: str) -> list[ContextPoint]:
+def loss_by_context_length(engine: Engine, vocabulary: Vocabulary, text: str) -> list[ContextPoint]:
     """Return how the loss falls as more and more of a text has been read.
 
     Args:

@@ -38,7 +38,7 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
-    from charloom.data.splits import Lines
+    from charloom.data.splits import TextLines
     from charloom.planning.heuristics import Task, suit
     from charloom.planning.recipes import RECIPES
     from charloom.planning.schedule import steps_per_epoch
@@ -57,7 +57,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     }
     recipe = RECIPES["auto"]
     part = corpus.parts(recipe.settings.val_fraction).training
-    training, lengths = len(part), part.lengths if isinstance(part, Lines) else None
+    training, lengths = len(part), part.lengths if isinstance(part, TextLines) else None
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})

@@ -16,7 +16,7 @@ from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPER
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 
 if TYPE_CHECKING:
-    from charloom.data.splits import Part
+    from charloom.data.splits import TextView
     from charloom.inference.generation import Piece, Request
     from charloom.inference.model import Model
 
@@ -115,34 +115,34 @@ def command(
     _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _model_and_its_text(model: str) -> tuple[Model, Part]:
+def _model_and_its_text(model: str) -> tuple[Model, TextView]:
     """Return a model and the text that it was trained on.
 
     Raises:
         InputError: If that text is not at hand.
     """
     from charloom.inference.model import Model
-    from charloom.report.provenance import trace_back
+    from charloom.report.provenance import find_provenance
 
-    found = trace_back(model)
+    found = find_provenance(model)
     if found.parts is None:
         raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
     return Model(found.model), found.parts.training
 
 
-def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
+def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    from charloom.data.splits import Lines
-    from charloom.inference.memorization import copied_lines, novelty
+    from charloom.data.splits import TextLines
+    from charloom.inference.memorization import copied_lines, measure_memorization
 
-    found = novelty(text[len(prompt) :], source.pieces())
+    found = measure_memorization(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
-    if isinstance(source, Lines):
+    if isinstance(source, TextLines):
         figures["lines"], figures["copied_lines"] = copied_lines(text, source.pieces())
     return figures
 
 
-def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
+def _say_how_new(text: str, prompt: str, source: TextView, quiet: bool) -> None:
     from charloom.inference.memorization import LONG
 
     found = _how_new(text, prompt, source)
@@ -153,7 +153,7 @@ def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
         say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, quiet: bool) -> None:
+def _write_text(pieces: Iterator[Piece], request: Request, source: TextView | None, quiet: bool) -> None:
     """Print the pieces as they come; where they go to a file, a bar says how far they are."""
     written, kept = -len(request.prompt), []
     with _progress(quiet or sys.stdout.isatty()) as report:
@@ -179,7 +179,9 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
+def _write_samples(
+    pieces: Iterator[Piece], request: Request, source: TextView | None, as_json: bool, quiet: bool
+) -> None:
     from charloom.inference.sampling import sample_seeds
 
     began = time.perf_counter()
@@ -212,10 +214,12 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
     from charloom.data.vocabulary.characters import describe
-    from charloom.inference.generation import stand_in
+    from charloom.inference.generation import replacement_character
 
     for character in model.vocabulary.unknown(request.prompt):
-        instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
+        instead = (
+            "is skipped" if request.unknown == "skip" else f"is read as {replacement_character(model.vocabulary)!r}"
+        )
         say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
 
 

@@ -61,18 +61,18 @@ def command(
     charloom push ada/my-book runs/my_book --license cc0-1.0 --dry-run card
     charloom push ada/my-book runs/my_book --license cc0-1.0
     """
-    from charloom.interop.hub.client import name_of, require_hub
-    from charloom.interop.hub.package import check_new_folder, pack
+    from charloom.interop.hub.client import repo_name, require_hub
+    from charloom.interop.hub.package import build_package, check_new_folder
     from charloom.model.file.run_folder import find_model
 
-    name_of(repo)
+    repo_name(repo)
     if not message.strip():
         raise InputError("The commit's message is empty. Say something with --message, or leave it out.")
     if folder is None:
         require_hub()
     else:
         check_new_folder(Path(folder))
-    package = pack(find_model(model), repo, form, license_name, range(seed, seed + samples))
+    package = build_package(find_model(model), repo, form, license_name, range(seed, seed + samples))
     say_all(package.notices, quiet)
     if folder is not None:
         found = _written(Path(folder), package, quiet)

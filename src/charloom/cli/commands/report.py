@@ -40,15 +40,15 @@ def command(
     charloom report runs/my_book
     charloom report shakespeare some_text.txt -o some_text.html
     """
-    from charloom.report.build import contents
-    from charloom.report.provenance import trace_back
+    from charloom.report.build import build_report
+    from charloom.report.provenance import find_provenance
     from charloom.web.html_template import page
 
     target = _target(output)
-    provenance = trace_back(model)
+    provenance = find_provenance(model)
     shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
-        data, reading = contents(provenance, shown, about, step)
+        data, reading = build_report(provenance, shown, about, step)
     target.write_text(page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
@@ -77,15 +77,15 @@ def _target(output: str) -> Path:
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
     from charloom.cli.read_corpus import read_corpus
-    from charloom.report.build import MOST_CHARACTERS, default_text
+    from charloom.report.build import MAX_CHARACTERS, default_text
 
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)
-        if len(corpus) > MOST_CHARACTERS:
-            say(f"note: the page shows the first {MOST_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
+        if len(corpus) > MAX_CHARACTERS:
+            say(f"note: the page shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
         if len(corpus) < 2:
             raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus)}.")
-        shown = corpus.head(MOST_CHARACTERS)
+        shown = corpus.head(MAX_CHARACTERS)
         return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
     shown, about, note = default_text(provenance)
     if note:

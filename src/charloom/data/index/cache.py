@@ -23,7 +23,7 @@ from charloom._util.atomic_io import write_atomically
 from charloom._util.locks import try_lock
 from charloom.data.datasets import Progress, cache_folder
 from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
-from charloom.data.reading.reader import RawDigest, raw_digest, text_pieces
+from charloom.data.reading.reader import SourceDigest, digest_sources, text_pieces
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
@@ -63,7 +63,7 @@ def texts_folder() -> Path:
     return cache_folder() / "texts"
 
 
-def indexed(
+def index_text(
     arguments: Sequence[str], text_format: TextFormat, progress: Progress | None = None
 ) -> tuple[Index, tuple[str, ...]]:
     """Return the index of a text, and what was done to the text on the way in.
@@ -115,13 +115,13 @@ class _Request:
         ]
         if not likely:
             return None
-        raw = raw_digest(self.sources, self.progress)
+        raw = digest_sources(self.sources, self.progress)
         return next((found for folder, about in likely if about.raw == raw and (found := _open(folder, about))), None)
 
     def read(self, anew: bool = False) -> tuple[Index, tuple[str, ...]]:
         """Read the text, and put its index on disk once it turns out to be long."""
         notices: list[str] = []
-        raw = RawDigest()
+        raw = SourceDigest()
         builder = IndexBuilder(self.format.unit)
         pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
         begun = None if anew or not self.can_repeat else _begun(texts_folder() / self.part)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.bytes import BYTES
-from charloom.data.vocabulary.characters import Vocabulary, code_points, text_of
+from charloom.data.vocabulary.characters import Vocabulary, code_points, text_from_code_points
 
 BLOCK = 1 << 18
 """Characters that are looked at at once."""
@@ -83,7 +83,7 @@ class Index:
 
     def symbols(self, first: int, last: int) -> str:
         """Return one character for each code of a part; of bytes, not yet the text."""
-        return text_of(self.points[self.codes[first:last]])
+        return text_from_code_points(self.points[self.codes[first:last]])
 
     @cached_property
     def points(self) -> NDArray[np.integer]:

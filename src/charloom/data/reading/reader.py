@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from charloom.data.datasets import Progress, read_named
+from charloom.data.datasets import Progress, read_dataset
 from charloom.data.reading.columns import column_pieces
-from charloom.data.reading.compression import LONGEST_MAGIC, compression_of, damage, decompressed
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of, damage, decompressed
 from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
 from charloom.data.reading.normalization import composed, with_line_feeds
 from charloom.data.reading.sources import Source, resolve_sources
@@ -21,7 +21,7 @@ _CHUNK = 1 << 18  # bytes decoded at once
 _HASHED = 1 << 20  # bytes hashed at once
 
 
-class RawDigest:
+class SourceDigest:
     """Sums up the bytes of sources, one after the other."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ def text_pieces(
     notices: list[str],
     progress: Progress | None = None,
     errors: str = "strict",
-    raw: RawDigest | None = None,
+    raw: SourceDigest | None = None,
 ) -> Iterator[str]:
     """Yield a text in its order, none of it before it is asked for.
 
@@ -69,7 +69,7 @@ def text_pieces(
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _Reading(text_format, errors, notices, progress, raw or RawDigest()).joined(sources, arguments)
+    pieces = _Reading(text_format, errors, notices, progress, raw or SourceDigest()).joined(sources, arguments)
     if text_format.newlines == "lf" or text_format.lines:
         pieces = with_line_feeds(pieces)
     if text_format.normalize == "nfc":
@@ -77,9 +77,9 @@ def text_pieces(
     return pieces
 
 
-def raw_digest(sources: Sequence[Source], progress: Progress | None = None) -> str:
+def digest_sources(sources: Sequence[Source], progress: Progress | None = None) -> str:
     """Return the digest of files, all of which are read."""
-    digest, done = RawDigest(), 0
+    digest, done = SourceDigest(), 0
     total = sum(source.path.stat().st_size for source in sources if source.path is not None)
     for source in sources:
         if source.path is not None and source.kind == "file":
@@ -101,7 +101,7 @@ class _Reading:
     errors: str
     notices: list[str]
     progress: Progress | None
-    raw: RawDigest
+    raw: SourceDigest
 
     def joined(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
         """Yield the pieces of all of them."""
@@ -140,7 +140,7 @@ class _Reading:
         if source.kind == "run":
             self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
         elif source.kind == "named":
-            yield self._symbols(read_named(source.name, report).decode("utf-8"))
+            yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
                 raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
@@ -210,7 +210,7 @@ class _Reading:
         """Return the line feeds before a place of a file: counted when they are asked for, as counting takes time."""
         assert source.path is not None
         with source.path.open("rb") as file:
-            chunks = _Reading(self.format, self.errors, [], None, RawDigest())._chunks(
+            chunks = _Reading(self.format, self.errors, [], None, SourceDigest())._chunks(
                 _Seen(file, lambda *_: None), source.name
             )
             lines = 0
@@ -261,7 +261,7 @@ class _Seen(io.RawIOBase):
 
     def look(self) -> bytes:
         """Return the first bytes, which will be read once more."""
-        self._start = self._next(LONGEST_MAGIC)
+        self._start = self._next(MAX_MAGIC_BYTES)
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]

@@ -105,7 +105,7 @@ class Vocabulary:
         Raises:
             IndexError: If an id is outside [0, V).
         """
-        return text_of(self._codes[self._checked(ids)])
+        return text_from_code_points(self._codes[self._checked(ids)])
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
@@ -235,7 +235,7 @@ def code_points(text: str) -> NDArray[np.integer]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def text_of(codes: NDArray[np.integer]) -> str:
+def text_from_code_points(codes: NDArray[np.integer]) -> str:
     """Return the text whose characters have these code points: the inverse of ``code_points``.
 
     Args:
