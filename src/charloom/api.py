@@ -1,4 +1,4 @@
-"""The functions of the Python API: train, resume, load."""
+"""Train and resume from Python: one call each, from a text to a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -6,23 +6,11 @@ from typing import Any
 
 from charloom._util.extras import require_torch
 from charloom.data.corpus import Corpus
-from charloom.inference.model import Model
+from charloom.inference.model import Model, load
 from charloom.planning.recipes import Recipe, load_recipe
 from charloom.planning.settings import check_lengths
 from charloom.terminal.messages import say_all
 from charloom.training.events import FinishRecord, Record
-
-
-def load(source: str | PathLike[str]) -> Model:
-    """Load a trained model.
-
-    Args:
-        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
-
-    Raises:
-        InputError: If there is no such model, or it is damaged.
-    """
-    return Model.load(source)
 
 
 def train(

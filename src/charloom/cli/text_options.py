@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from charloom.data.text_format import TextFormat
 from charloom.terminal.messages import unescaped
-
-if TYPE_CHECKING:
-    from charloom.data.text_format import TextFormat
 
 _OPTIONS = {
     "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
@@ -58,8 +56,6 @@ def decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_format(**options: Any) -> Any:
-        from charloom.data.text_format import TextFormat
-
         values = {name: options.pop(name) for name in names}
         if values.get("boundary"):
             values["boundary"] = unescaped(values["boundary"])

@@ -245,3 +245,15 @@ def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
     if last != "\n":
         yield "\n"
+
+
+def load(source: str | PathLike[str]) -> Model:
+    """Load a trained model.
+
+    Args:
+        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
+
+    Raises:
+        InputError: If there is no such model, or it is damaged.
+    """
+    return Model.load(source)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charloom.cli.text_options import text_options
+from charloom.data.corpus import Corpus
+from charloom.data.splits import TextLines
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import preview
+from charloom.planning.heuristics import Task, suit
+from charloom.planning.recipes import RECIPES
+from charloom.planning.schedule import steps_per_epoch
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
-
-if TYPE_CHECKING:
-    from charloom.data.corpus import Corpus
-    from charloom.data.text_format import TextFormat
 
 _PREVIEW = 250  # characters, as in the tutorial
 _PREVIEW_IDS = 13
@@ -38,11 +41,6 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
-    from charloom.data.splits import TextLines
-    from charloom.planning.heuristics import Task, suit
-    from charloom.planning.recipes import RECIPES
-    from charloom.planning.schedule import steps_per_epoch
-
     vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
     found = {
         "name": corpus.name,
@@ -74,8 +72,6 @@ def look(corpus: Corpus) -> dict[str, Any]:
 
 
 def _page(found: dict[str, Any]) -> str:
-    from charloom.data.vocabulary.characters import preview
-
     ids, plan = found["preview_ids"], found["plan"]
     in_lines = "" if found["lines"] is None else f", {found['lines']:,} lines that are texts of their own"
     units = "characters" if found["unit"] == "char" else "bytes"

@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from charloom.data.reading.decoding import decode_utf8
+from charloom.data.splits import TextLines, TextView
+from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError
+from charloom.inference.generation import Piece, Request, make_request, replacement_character
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
+from charloom.inference.memorization import LONG, copied_lines, measure_memorization
+from charloom.inference.model import Model
+from charloom.inference.sampling import sample_seeds
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
-
-if TYPE_CHECKING:
-    from charloom.data.splits import TextView
-    from charloom.inference.generation import Piece, Request
-    from charloom.inference.model import Model
 
 
 @click.command("generate")
@@ -87,9 +89,6 @@ def command(
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
-    from charloom.inference.generation import make_request
-    from charloom.inference.model import Model
-
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
         if name in options:
@@ -121,8 +120,7 @@ def _model_and_its_text(model: str) -> tuple[Model, TextView]:
     Raises:
         InputError: If that text is not at hand.
     """
-    from charloom.inference.model import Model
-    from charloom.report.provenance import find_provenance
+    from charloom.report.provenance import find_provenance  # start-up: only --novelty reads that text
 
     found = find_provenance(model)
     if found.parts is None:
@@ -132,9 +130,6 @@ def _model_and_its_text(model: str) -> tuple[Model, TextView]:
 
 def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    from charloom.data.splits import TextLines
-    from charloom.inference.memorization import copied_lines, measure_memorization
-
     found = measure_memorization(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
     if isinstance(source, TextLines):
@@ -143,8 +138,6 @@ def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
 
 
 def _say_how_new(text: str, prompt: str, source: TextView, quiet: bool) -> None:
-    from charloom.inference.memorization import LONG
-
     found = _how_new(text, prompt, source)
     if "lines" in found:
         say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
@@ -182,8 +175,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 def _write_samples(
     pieces: Iterator[Piece], request: Request, source: TextView | None, as_json: bool, quiet: bool
 ) -> None:
-    from charloom.inference.sampling import sample_seeds
-
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if source is not None:
@@ -213,9 +204,6 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
-    from charloom.data.vocabulary.characters import describe
-    from charloom.inference.generation import replacement_character
-
     for character in model.vocabulary.unknown(request.prompt):
         instead = (
             "is skipped" if request.unknown == "skip" else f"is read as {replacement_character(model.vocabulary)!r}"
@@ -228,7 +216,6 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
     if prompt_file is None:
         return prompt or ""
-    from charloom.data.reading.decoding import decode_utf8
 
     try:
         if prompt_file == "-" and sys.stdin is None:

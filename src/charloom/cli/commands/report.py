@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charloom.cli.text_options import decoding_options
+from charloom.data.text_format import TextFormat
 from charloom.errors import InputError
+from charloom.inference.memorization import LONG
+from charloom.report.build import MAX_CHARACTERS, build_report, default_text
+from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
-
-if TYPE_CHECKING:
-    from charloom.data.text_format import TextFormat
-    from charloom.report.provenance import Provenance
+from charloom.web.html_template import page
 
 _MARK = '<meta name="generator" content="charloom">'
 
@@ -40,10 +41,6 @@ def command(
     charloom report runs/my_book
     charloom report shakespeare some_text.txt -o some_text.html
     """
-    from charloom.report.build import build_report
-    from charloom.report.provenance import find_provenance
-    from charloom.web.html_template import page
-
     target = _target(output)
     provenance = find_provenance(model)
     shown, about = _text(provenance, text, text_format, quiet)
@@ -77,7 +74,6 @@ def _target(output: str) -> Path:
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
     from charloom.cli.read_corpus import read_corpus
-    from charloom.report.build import MAX_CHARACTERS, default_text
 
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)
@@ -136,8 +132,6 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    from charloom.inference.memorization import LONG
-
     yield f"{summary['characters']:,} characters read: {summary['bits_per_char']:.4f} bits per character\n"
     for one in summary["neurons"]:
         where = f"layer {one['layer'] + 1}, {one['part']} {one['index']}"
