@@ -67,7 +67,7 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     All lines of all ranges of a file, put together, are its bytes.
 
     Raises:
-        CorpusError: If a line is longer than ``LONGEST_LINE``.
+        CorpusError: If a line is longer than ``MAX_LINE_BYTES``.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:

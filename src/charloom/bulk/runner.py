@@ -4,21 +4,18 @@ Whatever spreads partitions over processes and machines needs ``run_partition`` 
 data: see ``charloom.bulk.dask``.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import charloom.errors as errors
+from charloom._util.progress import ProgressCallback
 from charloom.bulk.generation import generate_partition
 from charloom.bulk.job import BulkJob, read_job
 from charloom.bulk.scoring import score_partition
 from charloom.errors import CharloomError, JobError
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
-
-Progress = Callable[[int, int], None]
-"""Told how many partitions are done, and how many there are."""
 
 _WORK = {"score": score_partition, "write": generate_partition}
 _REFUSED = "refused"
@@ -54,7 +51,7 @@ def raise_if_failed(result: dict[str, Any]) -> None:
         raise getattr(errors, kind, CharloomError)(message)
 
 
-def run_in_process(job: BulkJob, progress: Progress | None = None) -> None:
+def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> None:
     """Do all partitions whose parts are missing, in this process.
 
     Raises:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from charloom.data.index.index import Ids, blocks
 
-_LONGEST = 6  # characters looked back, at most
+_MAX_ORDER = 6  # characters looked back, at most
 _DISCOUNT = 0.8  # taken off every count for what was never seen; 0.5 was 0.02 to 0.12 nats worse on four texts
-_TRAINING = 1_000_000  # characters counted, at most: a second or two of work
-_JUDGED = 200_000  # likewise, in blocks from all over the text: its beginning may be harder or easier than the rest
+_MAX_COUNTED = 1_000_000  # characters counted, at most: a second or two of work
+_MAX_JUDGED = 200_000  # likewise, in blocks from all over the text: its beginning may be harder or easier than the rest
 _BLOCKS = 20
 
 
@@ -62,13 +62,13 @@ def ngram_loss(training: Ids, judged: Ids, size: int) -> float:
 
     Source: interpolated absolute discounting, section 2 of Chen & Goodman 1999 (doi:10.1006/csla.1999.0128).
     """
-    counted, judged = training[max(0, len(training) - _TRAINING) :], _spread(judged)
+    counted, judged = training[max(0, len(training) - _MAX_COUNTED) :], _spread(judged)
     ids = np.concatenate([counted, judged]).astype(np.int64)
     first = len(counted)
     gram = np.zeros(len(ids), np.int64)  # a number for the n characters that end at each place
     probability = np.full(len(judged), 1 / size)
     lowest = math.log(size)
-    for _ in range(_LONGEST + 1):
+    for _ in range(_MAX_ORDER + 1):
         context = np.concatenate([[0], gram[:-1]])
         distinct, gram = np.unique(context * size + ids, return_inverse=True)
         owner = distinct // size
@@ -84,7 +84,7 @@ def ngram_loss(training: Ids, judged: Ids, size: int) -> float:
 
 
 def _spread(ids: Ids) -> NDArray[np.unsignedinteger]:
-    if len(ids) <= _JUDGED:
+    if len(ids) <= _MAX_JUDGED:
         return ids[:]
-    starts = np.linspace(0, len(ids) - _JUDGED // _BLOCKS, _BLOCKS).astype(int)
-    return np.concatenate([ids[start : start + _JUDGED // _BLOCKS] for start in starts])
+    starts = np.linspace(0, len(ids) - _MAX_JUDGED // _BLOCKS, _BLOCKS).astype(int)
+    return np.concatenate([ids[start : start + _MAX_JUDGED // _BLOCKS] for start in starts])

@@ -8,7 +8,7 @@ from os import PathLike
 
 import numpy as np
 
-from charloom.data.datasets import Progress
+from charloom._util.progress import ProgressCallback
 from charloom.data.index.cache import index_text
 from charloom.data.index.index import Index, IndexBuilder
 from charloom.data.reading.sources import corpus_name
@@ -76,7 +76,7 @@ class Corpus:
         cls,
         sources: str | PathLike[str] | Sequence[str | PathLike[str]],
         encoding: str = "utf-8",
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         text_format: TextFormat | None = None,
     ) -> "Corpus":
         """Read a corpus from files, folders, globs, named corpora or standard input ("-").

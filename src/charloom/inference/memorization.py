@@ -1,11 +1,12 @@
 """Measure memorization: how much of a text is copied verbatim from another, such as the one a model was trained on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.splits import TextLines, TextSpan, TextView
 from charloom.data.vocabulary.characters import code_points
 from charloom.inference.model import Model
@@ -62,7 +63,7 @@ class Memorization:
 
 
 def measure_memorization(
-    text: str, source: str | Iterable[str], progress: Callable[[int, int], None] | None = None
+    text: str, source: str | Iterable[str], progress: ProgressCallback | None = None
 ) -> Memorization:
     """Find what a text has in common with a source; memory grows with the text, not with the source.
 
@@ -168,7 +169,7 @@ class MeasuredSample:
 
 
 def measured_samples(
-    model: Model, training: TextView | None, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    model: Model, training: TextView | None, seed: int = 0, progress: ProgressCallback | None = None
 ) -> list[MeasuredSample]:
     """Generate a text at each of ``SAMPLE_TEMPERATURES`` and search for it in the training text.
 

@@ -1,7 +1,7 @@
 """A trained model as a person uses it: load, generate, stream, score, save."""
 
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
@@ -147,7 +148,7 @@ class Model:
         """Return what writes: the engine of a precision, "auto" being "int8"."""
         return self.engine("int8" if precision == "auto" else precision)
 
-    def score(self, text: str, progress: Callable[[int, int], None] | None = None, precision: str = "auto") -> Score:
+    def score(self, text: str, progress: ProgressCallback | None = None, precision: str = "auto") -> Score:
         """Return what a text costs: every character but the first, given all before it.
 
         A model of lines is asked for every character of every line, and the line feed that ends it: the text that was
@@ -165,7 +166,7 @@ class Model:
         return score(self._judge(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
-        self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, precision: str = "auto"
+        self, texts: Sequence[str], progress: ProgressCallback | None = None, precision: str = "auto"
     ) -> list[Score]:
         """Return what each of many texts costs, as ``score`` would; many are read at a time, which is faster.
 

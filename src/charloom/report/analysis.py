@@ -1,12 +1,12 @@
 """One pass over a text with a model, and everything the report shows of it."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.activations import GATE_NAMES, iter_traces, top_k
 from charloom.inference.engines.base import Engine, Trace
@@ -80,7 +80,7 @@ class TextAnalysis:
 
 
 def analyze_text(
-    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
+    engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None
 ) -> TextAnalysis:
     """Read a text.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.data.corpus import CorpusSplit
@@ -34,7 +35,7 @@ _HELD_OUT = 20_000  # characters of the held-out text that are read where no tex
 _HELD_OUT_SEARCHED = 20_000  # characters of the held-out text that are looked for in the training text
 _WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
 
-Step = Callable[[str], Callable[[int, int], None]]
+Step = Callable[[str], ProgressCallback]
 """Told what is done next; returns what is told how far that is."""
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from charloom.data.datasets import Progress, read_dataset
+from charloom._util.progress import ProgressCallback
+from charloom.data.datasets import read_dataset
 from charloom.data.reading.columns import column_pieces
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of, damage, decompressed
 from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
@@ -46,7 +47,7 @@ def text_pieces(
     arguments: Sequence[str],
     text_format: TextFormat,
     notices: list[str],
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     errors: str = "strict",
     raw: SourceDigest | None = None,
 ) -> Iterator[str]:
@@ -77,7 +78,7 @@ def text_pieces(
     return pieces
 
 
-def digest_sources(sources: Sequence[Source], progress: Progress | None = None) -> str:
+def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None = None) -> str:
     """Return the digest of files, all of which are read."""
     digest, done = SourceDigest(), 0
     total = sum(source.path.stat().st_size for source in sources if source.path is not None)
@@ -100,7 +101,7 @@ class _Reading:
     format: TextFormat
     errors: str
     notices: list[str]
-    progress: Progress | None
+    progress: ProgressCallback | None
     raw: SourceDigest
 
     def joined(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
@@ -135,7 +136,7 @@ class _Reading:
         """Return a text as the unit has it."""
         return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
 
-    def _read(self, source: Source, report: Callable[[int, int], None]) -> Iterator[str]:
+    def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
         """Yield the pieces of one source, the first of which may be empty; nothing for what is no text."""
         if source.kind == "run":
             self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
