@@ -69,7 +69,7 @@ CASES = st.tuples(
 @given(cases=st.lists(st.tuples(CASES, st.integers(0, 3)), min_size=1, max_size=9))
 def test_a_text_is_what_it_is_alone_whoever_joins(cell, cases):
     model, texts, keys = MODELS[cell], {}, []
-    batch = batch_of(model, most=5)
+    batch = batch_of(model, max_active=5)
     for (prompt, length, sampling, seed, ending), steps in cases:
         for _ in range(steps):  # the others are on their way
             for part in batch.step():
@@ -153,7 +153,7 @@ def test_a_bias_is_added_to_logits():
 def test_tokens_cost_what_the_score_says(cell):
     model = MODELS[cell]
     batch = ContinuousBatch(model.engine("float32"), model.vocabulary)
-    batch.add(writing("ab", 300, model, sampling=Sampling(0.9, top_k=5), guesses=3, ending=Ending(("ccc",))))
+    batch.add(writing("ab", 300, model, sampling=Sampling(0.9, top_k=5), top_logprobs=3, ending=Ending(("ccc",))))
     batch.add(writing("ba", 100, model))
     tokens = [token for _ in range(400) for part in batch.step() if part.tokens for token in part.tokens]
     text = "ab" + "".join(token.text for token in tokens)
@@ -161,10 +161,10 @@ def test_tokens_cost_what_the_score_says(cell):
     assert np.allclose([token.log_prob for token in tokens], expected, atol=1e-5)
     guesses = model.top_guesses(text, 3)
     for place, token in enumerate(tokens):
-        assert len(token.likeliest) == 3
-        assert [character for character, _ in token.likeliest] == list(guesses.characters[1 + place])
-        for character, cost in token.likeliest:
-            assert cost <= token.likeliest[0][1]
+        assert len(token.top_logprobs) == 3
+        assert [character for character, _ in token.top_logprobs] == list(guesses.characters[1 + place])
+        for character, cost in token.top_logprobs:
+            assert cost <= token.top_logprobs[0][1]
             assert character != token.text or cost == token.log_prob
 
 

@@ -49,7 +49,7 @@ class Choices:
 
 
 def _cost(token: Token) -> Cost:
-    likeliest = dict(token.likeliest)
+    likeliest = dict(token.top_logprobs)
     return Cost(token.text, likeliest.setdefault(token.text, token.log_prob), likeliest)
 
 
