@@ -139,7 +139,7 @@ def test_the_same_model_is_the_same_bytes(tmp_path):
 
 
 def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MOST_BYTES", 1000)
+    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
     with pytest.raises(ModelFileError, match=r"at most 1,000 bytes"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert not list(tmp_path.iterdir())

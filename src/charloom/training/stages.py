@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.data.baselines import Baselines, baselines
-from charloom.data.corpus import Corpus, Parts
+from charloom.data.baselines import Baselines, baselines, ngram_loss
+from charloom.data.corpus import Corpus, CorpusSplit
 from charloom.data.index.index import Ids
-from charloom.data.ngrams import ngram_loss
-from charloom.data.splits import LineIds, in_a_row
+from charloom.data.splits import LineIds, flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
@@ -149,7 +148,7 @@ def prepare(
     return ready
 
 
-def _parts(corpus: Corpus, settings: Settings) -> Parts:
+def _parts(corpus: Corpus, settings: Settings) -> CorpusSplit:
     parts = corpus.parts(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(parts.validation) < 2:
         raise CorpusError(
@@ -195,7 +194,7 @@ def _batched(settings: Settings, corpus: Corpus, recipe: Recipe) -> tuple[Settin
 
 
 def _baselines(training: Ids | LineIds, validation: Ids | LineIds, alphabet: int) -> Baselines:
-    learned, judged = in_a_row(training), in_a_row(validation)
+    learned, judged = flatten_ids(training), flatten_ids(validation)
     if len(judged) == 0:
         return baselines(learned, learned, alphabet)
     return replace(baselines(learned, judged, alphabet), ngrams=ngram_loss(learned, judged, alphabet))
@@ -224,7 +223,7 @@ def _suited(
     available = settings.minutes * 60 if "minutes" in fixed else math.inf
     measured = reference(settings, task)
     for _ in range(1 if device.name == "cpu" else _LOOKS):
-        speed = machine_speed(in_a_row(training), alphabet, measured, device, available, ranks)
+        speed = machine_speed(flatten_ids(training), alphabet, measured, device, available, ranks)
         suited, notices = suit(settings, replace(task, speed=speed), fixed)
         if suited.architecture(alphabet) == measured.architecture(alphabet):
             break
