@@ -41,11 +41,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._version import __version__
-from charloom.data.baselines import Baselines, baselines
-from charloom.data.corpus import Corpus, Parts
+from charloom.data.baselines import Baselines, baselines, ngram_loss
+from charloom.data.corpus import Corpus, CorpusSplit
 from charloom.data.index.index import Ids
-from charloom.data.ngrams import ngram_loss
-from charloom.data.splits import LineIds, in_a_row
+from charloom.data.splits import LineIds, flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
@@ -120,7 +119,7 @@ class TrainingText:
 
     request: TrainingRequest
     settings: Settings
-    parts: Parts
+    parts: CorpusSplit
     vocabulary: Vocabulary
 
 
@@ -401,7 +400,7 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
     available = settings.minutes * 60 if "minutes" in request.fixed else math.inf
     measured = calibration_settings(settings, task)
     for _ in range(1 if text.device.name == "cpu" else _MAX_CALIBRATIONS):
-        speed = machine_speed(in_a_row(text.training), alphabet, measured, text.device, available, request.ranks)
+        speed = machine_speed(flatten_ids(text.training), alphabet, measured, text.device, available, request.ranks)
         notices = Notices()  # those of the last measurement count
         adapted = adapt_settings(settings, replace(task, speed=speed), request.fixed, notices)
         if adapted.architecture(alphabet) == measured.architecture(alphabet):
@@ -413,7 +412,7 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
 
 def _measure_baselines(text: EncodedText) -> Baselines:
     """Return the losses of the baselines on the held-out text; on the training text if nothing is held out."""
-    training, validation, alphabet = in_a_row(text.training), in_a_row(text.validation), len(text.vocabulary)
+    training, validation, alphabet = flatten_ids(text.training), flatten_ids(text.validation), len(text.vocabulary)
     if len(validation) == 0:
         return baselines(training, training, alphabet)
     return replace(baselines(training, validation, alphabet), ngrams=ngram_loss(training, validation, alphabet))

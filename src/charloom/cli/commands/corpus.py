@@ -8,7 +8,7 @@ import click
 
 from charloom.cli.text_options import read_corpus, text_options
 from charloom.data.corpus import Corpus
-from charloom.data.splits import Lines
+from charloom.data.splits import TextLines
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
@@ -53,7 +53,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     }
     recipe = RECIPES["auto"]
     part = corpus.parts(recipe.settings.val_fraction).training
-    training, lengths = len(part), part.lengths if isinstance(part, Lines) else None
+    training, lengths = len(part), part.lengths if isinstance(part, TextLines) else None
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})

@@ -15,7 +15,7 @@ from charloom import native
 from charloom._version import __version__
 from charloom.data.datasets import cache_folder
 from charloom.errors import SettingsError
-from charloom.inference.engines.base import engine_name
+from charloom.inference.engines.factory import engine_name
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 _PACKAGES = ("numpy", "safetensors", "torch")

@@ -12,14 +12,13 @@ from typing import Any
 import click
 
 from charloom.data.reading.decoding import decode_utf8
-from charloom.data.splits import Lines, Part
+from charloom.data.splits import TextLines, TextView
 from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError
-from charloom.inference.generation import Piece, Request, stand_in
+from charloom.inference.generation import Piece, Request, make_request, replacement_character
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
-from charloom.inference.memorization import LONG, copied_lines, novelty
+from charloom.inference.memorization import LONG, copied_lines, measure_memorization
 from charloom.inference.model import Model
-from charloom.inference.requests import make_request
 from charloom.inference.sampling import sample_seeds
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 
@@ -115,30 +114,30 @@ def command(
     _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _model_and_its_text(model: str) -> tuple[Model, Part]:
+def _model_and_its_text(model: str) -> tuple[Model, TextView]:
     """Return a model and the text that it was trained on.
 
     Raises:
         InputError: If that text is not at hand.
     """
-    from charloom.report.provenance import trace_back  # start-up: only --novelty reads that text
+    from charloom.report.provenance import find_provenance  # start-up: only --novelty reads that text
 
-    found = trace_back(model)
+    found = find_provenance(model)
     if found.parts is None:
         raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
     return Model(found.model), found.parts.training
 
 
-def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
+def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    found = novelty(text[len(prompt) :], source.pieces())
+    found = measure_memorization(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
-    if isinstance(source, Lines):
+    if isinstance(source, TextLines):
         figures["lines"], figures["copied_lines"] = copied_lines(text, source.pieces())
     return figures
 
 
-def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
+def _say_how_new(text: str, prompt: str, source: TextView, quiet: bool) -> None:
     found = _how_new(text, prompt, source)
     if "lines" in found:
         say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
@@ -147,7 +146,7 @@ def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
         say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, quiet: bool) -> None:
+def _write_text(pieces: Iterator[Piece], request: Request, source: TextView | None, quiet: bool) -> None:
     """Print the pieces as they come; where they go to a file, a bar says how far they are."""
     written, kept = -len(request.prompt), []
     with _progress(quiet or sys.stdout.isatty()) as report:
@@ -173,7 +172,9 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
+def _write_samples(
+    pieces: Iterator[Piece], request: Request, source: TextView | None, as_json: bool, quiet: bool
+) -> None:
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if source is not None:
@@ -204,7 +205,9 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
     for character in model.vocabulary.unknown(request.prompt):
-        instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
+        instead = (
+            "is skipped" if request.unknown == "skip" else f"is read as {replacement_character(model.vocabulary)!r}"
+        )
         say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
 
 

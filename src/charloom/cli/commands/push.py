@@ -9,8 +9,8 @@ import click
 
 from charloom.errors import InputError
 from charloom.inference.generation_options import MAX_SEED
-from charloom.interop.hub.client import name_of, push, require_hub
-from charloom.interop.hub.package import Package, check_new_folder, pack, write_package
+from charloom.interop.hub.client import push, repo_name, require_hub
+from charloom.interop.hub.package import Package, build_package, check_new_folder, write_package
 from charloom.model.file.run_folder import find_model
 from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
 
@@ -61,14 +61,14 @@ def command(
     charloom push ada/my-book runs/my_book --license cc0-1.0 --dry-run card
     charloom push ada/my-book runs/my_book --license cc0-1.0
     """
-    name_of(repo)
+    repo_name(repo)
     if not message.strip():
         raise InputError("The commit's message is empty. Say something with --message, or leave it out.")
     if folder is None:
         require_hub()
     else:
         check_new_folder(Path(folder))
-    package = pack(find_model(model), repo, form, license_name, range(seed, seed + samples))
+    package = build_package(find_model(model), repo, form, license_name, range(seed, seed + samples))
     say_all(package.notices, quiet)
     if folder is not None:
         found = _written(Path(folder), package, quiet)

@@ -13,8 +13,8 @@ from charloom.cli.text_options import decoding_options, read_corpus
 from charloom.data.text_format import TextFormat
 from charloom.errors import InputError
 from charloom.inference.memorization import LONG
-from charloom.report.build import MOST_CHARACTERS, contents, default_text
-from charloom.report.provenance import Provenance, trace_back
+from charloom.report.build import MAX_CHARACTERS, build_report, default_text
+from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
 from charloom.web.html_template import page
 
@@ -42,10 +42,10 @@ def command(
     charloom report shakespeare some_text.txt -o some_text.html
     """
     target = _target(output)
-    provenance = trace_back(model)
+    provenance = find_provenance(model)
     shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
-        data, reading = contents(provenance, shown, about, step)
+        data, reading = build_report(provenance, shown, about, step)
     target.write_text(page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
@@ -75,11 +75,11 @@ def _text(provenance: Provenance, named: str | None, text_format: TextFormat, qu
     """Return what the model reads, and what that is."""
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)
-        if len(corpus) > MOST_CHARACTERS:
-            say(f"note: the page shows the first {MOST_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
+        if len(corpus) > MAX_CHARACTERS:
+            say(f"note: the page shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
         if len(corpus) < 2:
             raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus)}.")
-        shown = corpus.head(MOST_CHARACTERS)
+        shown = corpus.head(MAX_CHARACTERS)
         return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
     shown, about, note = default_text(provenance)
     if note:
