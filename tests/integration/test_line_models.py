@@ -239,11 +239,11 @@ def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
 
 
 def test_batches_and_texts_that_do_not_go_together(tmp_path, corpus):
-    from charloom.training.stages import prepare
+    from charloom.training.pipeline import TrainingRequest, prepare
 
     with pytest.raises(SettingsError, match="--lines"):
-        prepare(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"}))
+        prepare(TrainingRequest(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"})))
     with pytest.raises(SettingsError, match="batching is lines"):
-        prepare(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3}))
-    ready = prepare(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3}))
+        prepare(TrainingRequest(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3})))
+    ready = prepare(TrainingRequest(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3})))
     assert ready.settings.batching == "lines" and ready.settings.batch_size == 64

@@ -38,9 +38,8 @@ from charloom.training.events import (
     StepRecord,
 )
 from charloom.training.history import History
-from charloom.training.provenance import model_facts
+from charloom.training.pipeline import TrainingSetup, model_facts
 from charloom.training.run_files import RunFiles
-from charloom.training.stages import Preparation
 
 _SKIPS = 3  # updates left out one after the other before the training goes back
 _ROLLBACKS = 2
@@ -62,7 +61,7 @@ class Trainer:
         began: When, by ``time.perf_counter``.
     """
 
-    def __init__(self, ready: Preparation, plan: Plan, files: RunFiles, began: float) -> None:
+    def __init__(self, ready: TrainingSetup, plan: Plan, files: RunFiles, began: float) -> None:
         self.ready = ready
         self.plan = plan
         self.files = files

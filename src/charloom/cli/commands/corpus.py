@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from charloom.cli.text_options import text_options
+from charloom.cli.text_options import read_corpus, text_options
 from charloom.data.corpus import Corpus
 from charloom.data.splits import TextLines
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import preview
-from charloom.planning.heuristics import Task, suit
+from charloom.planning.heuristics import Task, adapt_settings
 from charloom.planning.recipes import RECIPES
 from charloom.planning.schedule import steps_per_epoch
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
@@ -30,8 +30,6 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
     CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus: shakespeare, python-docs.
     """
-    from charloom.cli.read_corpus import read_corpus
-
     found = look(read_corpus(sources, text_format, quiet))
     if as_json:
         print_json(found)
@@ -59,7 +57,7 @@ def look(corpus: Corpus) -> dict[str, Any]:
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
-    settings, _ = suit(settings, Task(training, len(vocabulary), line_lengths=lengths))
+    settings = adapt_settings(settings, Task(training, len(vocabulary), line_lengths=lengths))
     return found | {
         "plan": {
             "recipe": recipe.name,

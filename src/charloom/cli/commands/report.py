@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from charloom.cli.text_options import decoding_options
+from charloom.cli.text_options import decoding_options, read_corpus
 from charloom.data.text_format import TextFormat
 from charloom.errors import InputError
 from charloom.inference.memorization import LONG
@@ -73,8 +73,6 @@ def _target(output: str) -> Path:
 
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
-    from charloom.cli.read_corpus import read_corpus
-
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)
         if len(corpus) > MAX_CHARACTERS:
