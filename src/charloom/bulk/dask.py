@@ -86,14 +86,14 @@ def _submit(client: Any, job: BulkJob, number: int) -> Any:
 
 def _result(future: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = future.result()
+        result: dict[str, Any] = future.result()
     except _distributed().KilledWorker:
         number = future.key.rpartition("-")[2]
         raise CharloomError(
             f"Partition {number} ended every worker that tried it. Has each enough memory for the model? Smaller "
             "partitions need less; for them make the job anew in another folder."
         ) from None
-    return found
+    return result
 
 
 def _distributed() -> Any:

@@ -130,10 +130,10 @@ class BulkJob:
     def check_model(self) -> None:
         """Raise ``JobError`` if the copy of the model is missing or does not match the manifest."""
         try:
-            found = hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(self.model_path.read_bytes()).hexdigest()
         except OSError as error:
             raise JobError(f"{self.model_path} cannot be read: {error.strerror or error}. {_AGAIN}") from None
-        if found != self.manifest["model_sha256"]:
+        if digest != self.manifest["model_sha256"]:
             raise JobError(f"{self.model_path} is not the model that this job was made with. {_AGAIN}")
 
     def finish(self) -> None:
@@ -214,9 +214,11 @@ def _check_unused(folder: Path) -> None:
     if not folder.exists():
         return
     begun = {PARTS, MODEL}
-    found = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
-    if found or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
-        raise JobError(f"{folder} holds something that is not this job's ({', '.join(found) or PARTS}). Name another.")
+    foreign = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
+    if foreign or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
+        raise JobError(
+            f"{folder} holds something that is not this job's ({', '.join(foreign) or PARTS}). Name another."
+        )
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], requested: Mapping[str, Any]) -> None:

@@ -101,12 +101,12 @@ def line_text(line: bytes, offset: int) -> str:
 
 def line_number(path: Path, offset: int) -> int:
     """Return which line of its file begins at an offset, from 1; the file is read as far as there."""
-    found = 1
+    number = 1
     with path.open("rb") as file:
         while offset > 0 and (data := file.read(min(offset, _SKIPPED))):
-            found += data.count(b"\n")
+            number += data.count(b"\n")
             offset -= len(data)
-    return found
+    return number
 
 
 def check_plain_text(path: Path) -> int:

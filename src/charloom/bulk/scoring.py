@@ -97,9 +97,9 @@ def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
     lines = iter(lines_in(path, partition.start, partition.end))
     while some := list(islice(lines, _BATCH_LINES)):
         digest.update(b"".join(line for _, line in some))
-        found = _decode_lines(model, some, options["unknown"], path)
-        scores = _score_lines(model, [text for text, _ in found], options["precision"])
-        for (offset, _), (_, unknown), score in zip(some, found, scores, strict=True):
+        decoded = _decode_lines(model, some, options["unknown"], path)
+        scores = _score_lines(model, [text for text, _ in decoded], options["precision"])
+        for (offset, _), (_, unknown), score in zip(some, decoded, scores, strict=True):
             cost = _score_fields(score)
             facts["characters"] += cost["characters"]
             facts["nats"] += cost["nats"] or 0.0
@@ -117,17 +117,17 @@ def _score_fields(score: Score | None) -> dict[str, Any]:
 
 
 def _files(texts: Sequence[str], home: Path) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for source in resolve_sources(list(texts)):
         if source.path is None or source.kind != "file":
             raise CorpusError(f"Bulk scoring reads files of text, and {source.name} is none. Name files or folders.")
         path = source.path.resolve()
         if path.is_relative_to(home) or any(home.is_relative_to(Path(text).resolve()) for text in texts):
             raise CorpusError(f"The job's folder {home} would lie among its own texts. Put it beside them.")
-        if path in found:
+        if path in files:
             raise CorpusError(f"{source.name} is named twice, and every line is scored once. Name it once.")
-        found.append(path)
-    return found
+        files.append(path)
+    return files
 
 
 def _described(path: Path, home: Path) -> dict[str, Any]:
@@ -164,18 +164,18 @@ def _decode_lines(
     model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path
 ) -> list[tuple[str | None, int]]:
     """Return the text of each line to score, None if it is only marked, and its number of unknown characters."""
-    found: list[tuple[str | None, int]] = []
+    decoded: list[tuple[str | None, int]] = []
     for offset, line in lines:
         text = line_text(line, offset)
         strange = model.vocabulary.unknown(text)
         if not strange:
-            found.append((text, 0))
+            decoded.append((text, 0))
             continue
         if unknown == "error":
             raise _unknown_character_error(model, text, path, offset)
         instead = dict.fromkeys(map(ord, strange), replacement_character(model.vocabulary))
-        found.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
-    return found
+        decoded.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
+    return decoded
 
 
 def _unknown_character_error(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
@@ -189,12 +189,12 @@ def _unknown_character_error(model: Model, text: str, path: Path, offset: int) -
 
 def _score_lines(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:
     """Return the score of each text, None for None; very long ones are not batched."""
-    found: list[Score | None] = [None] * len(texts)
+    results: list[Score | None] = [None] * len(texts)
     known = [(i, text) for i, text in enumerate(texts) if text is not None]
     together = [(i, text) for i, text in known if len(text) <= _MAX_BATCHED]
     alone = [[(i, text)] for i, text in known if len(text) > _MAX_BATCHED]
     for group in (together, *alone):
         scores = model.score_many([text for _, text in group], precision=precision)
         for (i, _), score in zip(group, scores, strict=True):
-            found[i] = score
-    return found
+            results[i] = score
+    return results

@@ -99,8 +99,8 @@ def _from_text(corpus: Corpus, count: int, sample: str) -> ForeignVocabulary:
     raise _mismatch(count, f"the text has {len(vocabulary):,} distinct characters")
 
 
-def _mismatch(count: int, found: str) -> InputError:
-    return InputError(f"The model knows {count:,} ids, but {found}: they do not belong together. {ACCEPTED}")
+def _mismatch(count: int, actual: str) -> InputError:
+    return InputError(f"The model knows {count:,} ids, but {actual}: they do not belong together. {ACCEPTED}")
 
 
 def _read_list(path: Path) -> list[Any]:
@@ -110,22 +110,22 @@ def _read_list(path: Path) -> list[Any]:
             data = file.read(_MAX_LIST_BYTES + 1)
         if len(data) > _MAX_LIST_BYTES:
             raise InputError(f"The list {path} is longer than {_MAX_LIST_BYTES:,} bytes. {ACCEPTED}")
-        found = strict_json(data.decode("utf-8-sig"), f"The list {path}", 3)
+        value = strict_json(data.decode("utf-8-sig"), f"The list {path}", 3)
     except OSError as error:
         raise InputError(f"The list {path} cannot be read: {error.strerror or error}. {ACCEPTED}") from None
     except UnicodeDecodeError:
         raise InputError(f"The list {path} is not UTF-8. {ACCEPTED}") from None
-    if isinstance(found, dict):
-        return _by_ids(found, path)
-    if not isinstance(found, list):
+    if isinstance(value, dict):
+        return _by_ids(value, path)
+    if not isinstance(value, list):
         raise InputError(f"{path} holds neither a list nor an object. {ACCEPTED}")
-    return found
+    return value
 
 
-def _by_ids(found: dict[str, Any], path: Path) -> list[Any]:
+def _by_ids(entries: dict[str, Any], path: Path) -> list[Any]:
     """Return the characters of ``{"a": 0}``, or of ``{"0": "a"}``, by their ids."""
-    turned = found and all(key.isdecimal() and isinstance(value, str) for key, value in found.items())
-    pairs = [(int(key), value) if turned else (value, key) for key, value in found.items()]
+    turned = entries and all(key.isdecimal() and isinstance(value, str) for key, value in entries.items())
+    pairs = [(int(key), value) if turned else (value, key) for key, value in entries.items()]
     if not all(type(number) is int and 0 <= number < 1 << 20 for number, _ in pairs):
         raise InputError(f"{path} holds an id that is no whole number of 0 or more. {ACCEPTED}")
     by_id = dict(pairs)

@@ -53,15 +53,15 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
     text = model.vocabulary.symbols(model.vocabulary.encode(text))  # of bytes, one character for each
     analysis = analyze_text(engine, vocabulary, text, step("reading"))
     step("naming neurons")
-    found = features(displayed)
-    named = name_neurons(analysis.states, found)
+    feature_values = features(displayed)
+    named = name_neurons(analysis.states, feature_values)
     parts = provenance.parts
     training = parts.training if parts else None
     data = {
         **model_section(provenance),
         **training_section(provenance),
         "text": {"text": displayed, "about": about, "bits_per_char": analysis.bits_per_char} | _predictions(analysis),
-        "neurons": _neurons(analysis, named, found),
+        "neurons": _neurons(analysis, named, feature_values),
         "gates": [_saturation(one) for one in analysis.saturation],
         "context": [asdict(point) for point in loss_by_context_length(engine, vocabulary, text)],
         "mistakes": [asdict(one) for one in frequent_confusions(text, analysis.mistakes)],
@@ -130,14 +130,16 @@ def _predictions(analysis: TextAnalysis) -> dict[str, Any]:
     }
 
 
-def _neurons(analysis: TextAnalysis, named: list[NamedNeuron], found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _neurons(
+    analysis: TextAnalysis, named: list[NamedNeuron], feature_values: dict[str, NDArray[np.float64]]
+) -> dict[str, Any]:
     """Return the activations of the neurons, 4 bits each; if not all fit, those that correlate best with a feature."""
     length, count = analysis.states.shape
     bytes_each = -(-length // 2)
     max_neurons = max(1, _NEURON_BYTES // bytes_each)
     kept = list(range(count))
     if count > max_neurons:
-        columns = np.stack(list(found.values()), axis=1) if found else np.zeros((length, 1))
+        columns = np.stack(list(feature_values.values()), axis=1) if feature_values else np.zeros((length, 1))
         strength = np.abs(correlations(analysis.states, columns)).max(axis=0)
         strength[[one.neuron for one in named]] = 2.0  # named neurons first
         kept = sorted(np.argsort(-strength, kind="stable")[:max_neurons].tolist())
@@ -200,14 +202,14 @@ def _held_out_memorization(parts: CorpusSplit | None) -> dict[str, Any] | None:
     return _memorization(measure_memorization(parts.validation.head(_HELD_OUT_SEARCHED), parts.training.pieces()))
 
 
-def _memorization(found: Memorization | None) -> dict[str, Any] | None:
-    if found is None:
+def _memorization(memorization: Memorization | None) -> dict[str, Any] | None:
+    if memorization is None:
         return None
     return {
-        "characters": len(found.lengths),
-        "copied": found.copied,
-        "longest": found.longest,
-        "passages": found.passages(),
+        "characters": len(memorization.lengths),
+        "copied": memorization.copied,
+        "longest": memorization.longest,
+        "passages": memorization.passages(),
     }
 
 

@@ -72,13 +72,13 @@ def repo_name(repo: str) -> str:
     Raises:
         InputError: If ``repo`` is not of that form.
     """
-    found = _REPO.fullmatch(repo)
-    if found is None or "--" in repo or ".." in repo or repo.endswith(".git"):
+    match = _REPO.fullmatch(repo)
+    if match is None or "--" in repo or ".." in repo or repo.endswith(".git"):
         raise InputError(
             f"{repo!r} is no place on the Hub. It must be OWNER/NAME, such as ada/my-book: each of at most 96 letters, "
             "digits, '-', '_' and '.', with '-' and '.' inside only, never '--' or '..', and no .git at the end."
         )
-    return found[1]
+    return match[1]
 
 
 def require_hub() -> None:
@@ -111,8 +111,8 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
         existed = _ensure_repo(api, repo, private)
         additions = [CommitOperationAdd(name, data) for name, data in files.items()]
         commit = api.create_commit(repo, additions, commit_message=message)
-        found = api.get_paths_info(repo, list(files), revision=commit.oid)
-        sizes = {entry.path: getattr(entry, "size", None) for entry in found}
+        entries = api.get_paths_info(repo, list(files), revision=commit.oid)
+        sizes = {entry.path: getattr(entry, "size", None) for entry in entries}
     for name, data in files.items():
         if sizes.get(name) != len(data):  # such as a .gitignore in the repository makes it
             raise HubError(f"{repo} has no {name} of {len(data):,} bytes after the upload, although the Hub took it.")
@@ -186,11 +186,11 @@ def _ensure_repo(api: HfApi, repo: str, private: bool) -> bool:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        found = api.model_info(repo, timeout=TIMEOUT_SECONDS)
+        info = api.model_info(repo, timeout=TIMEOUT_SECONDS)
     except RepositoryNotFoundError:
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         return False
-    if private and not found.private:
+    if private and not info.private:
         raise InputError(
             f"{repo} is there already, and public: --private is for a new one. Leave it out, name another, "
             f"or make it private at {api.endpoint}/{repo}/settings."
