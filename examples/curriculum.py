@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom import CharloomError, Corpus, Model
-from charloom.data.corpus import TextSplit
+from charloom.data.splits import TextSplit
 from charloom.errors import CorpusError
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights

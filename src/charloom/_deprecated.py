@@ -72,7 +72,7 @@ _NAMES = {
     "charloom.runtime.inspection.traced": "charloom.inference.activations.iter_traces",
     "charloom.runtime.novelty.Novelty": "charloom.inference.memorization.Memorization",
     "charloom.runtime.novelty.novelty": "charloom.inference.memorization.measure_memorization",
-    "charloom.text.corpus.Split": "charloom.data.corpus.TextSplit",
+    "charloom.text.corpus.Split": "charloom.data.splits.TextSplit",
     "charloom.text.files.write_whole": "charloom._util.atomic_io.write_atomically",
 }
 """Names that were renamed, and names that moved out of a module that still exists."""

@@ -729,7 +729,7 @@ def bulk(folder):
             "opened": opened.digest,
             "missing": missing,
             "partitions": job.partitions,
-            "ends": [job.ending(number) for number in range(job.partitions)],
+            "ends": [job.summary(number) for number in range(job.partitions)],
             "rows": list(job.rows()),
         }
         if name == "score":

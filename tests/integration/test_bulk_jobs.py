@@ -15,7 +15,7 @@ from charloom.bulk import scoring as bulk_scoring
 from charloom.bulk.generation import generation_job, text_seeds
 from charloom.bulk.job import read_job
 from charloom.bulk.results import FilterCounts, filter_lines, write_filtered, write_rows
-from charloom.bulk.runner import _loaded, raise_if_failed, run_in_process, run_partition
+from charloom.bulk.runner import _load_job, raise_if_failed, run_in_process, run_partition
 from charloom.bulk.scoring import scoring_job
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import (
@@ -111,8 +111,8 @@ def test_a_model_of_bytes_scores_what_is_no_text(desk):
 
 def test_long_lines_are_scored_alone_and_the_same(desk, monkeypatch):
     whole = done(job_of("whole"))
-    monkeypatch.setattr(bulk_scoring, "_LONG", 4)
-    monkeypatch.setattr(bulk_scoring, "_TOGETHER", 2)
+    monkeypatch.setattr(bulk_scoring, "_MAX_BATCHED", 4)
+    monkeypatch.setattr(bulk_scoring, "_BATCH_LINES", 2)
     assert done(job_of("alone", partition_bytes=1000)) == whole
 
 
@@ -263,7 +263,7 @@ def test_a_worker_has_one_thread(desk):
     if engine_name() != "native":
         pytest.skip("NumPy's threads are not the engine's")
     job = job_of()
-    assert _loaded(str(job.folder), job.digest)[1].engine("int8")._threads == 1
+    assert _load_job(str(job.folder), job.digest)[1].engine("int8")._threads == 1
 
 
 def test_rows_are_written_to_one_file(desk):

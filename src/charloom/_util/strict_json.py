@@ -36,10 +36,10 @@ def strict_json(text: str, what: str = "its header", max_depth: int = _MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise ValueError("a key stands in it twice")
-    return found
+    return value
 
 
 def _no_number(word: str) -> None:

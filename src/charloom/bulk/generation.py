@@ -1,4 +1,4 @@
-"""Writing in bulk: a synthetic set of many texts, a partition of them at a time, each by its number alone."""
+"""Bulk generation: a synthetic dataset of many texts, one partition at a time, each reproducible by its number."""
 
 import os
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from charloom.model.file.run_folder import find_model
 
 PARTITION_TEXTS = 1000
 
-_TOGETHER = 64  # texts drawn at once: more are hardly faster
-_WORDS = 4  # that Philox makes for one value of its counter
+_BATCH_SIZE = 64  # texts generated at once: more are hardly faster
+_WORDS = 4  # random words of Philox per counter value
 _KEY = 2  # beside the seed; (seed, 0) draws characters, (seed, 1) the seeds of samples
 
 
@@ -41,7 +41,7 @@ def generation_job(
     partition_texts: int = PARTITION_TEXTS,
     **options: Unpack[WritingOptions],
 ) -> BulkJob:
-    """Make a job that writes many texts, or open it where it has been begun.
+    """Create a job that generates many texts, or open it if it exists.
 
     Each row has the text's number, its seed, the text and why it ended. With that seed ``Model.generate`` writes the
     same text alone: it depends on the job's seed and its number, on nothing else.
@@ -67,8 +67,8 @@ def generation_job(
     texts = check_whole("texts", texts, 1, MAX_SEED)
     length = check_whole("length", length, 1, MAX_SEED)
     partition_texts = check_whole("partition_texts", partition_texts, 1, MAX_SEED)
-    asked = {"prompt": prompt, "length": length, "temperature": temperature, **options}
-    request, _ = _request(asked)
+    arguments = {"prompt": prompt, "length": length, "temperature": temperature, **options}
+    request, _ = _request(arguments)
     source = find_model(model)
     vocabulary = Model.load(str(source)).vocabulary
     prompt_ids(vocabulary, prompt, request.unknown)
@@ -78,7 +78,7 @@ def generation_job(
         "texts": texts,
         "partition_texts": partition_texts,
         "partitions": -(-texts // partition_texts),
-        "options": {**asked, "seed": check_seed(seed)},
+        "options": {**arguments, "seed": check_seed(seed)},
     }
     return make_job(Path(folder).resolve(), manifest, source.read_bytes())
 
@@ -98,7 +98,7 @@ def text_seeds(seed: int, first: int, count: int) -> list[int]:
 
 
 def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
-    """Write the texts of a partition, write its part, and return what the part's last row says of them."""
+    """Generate the texts of a partition, write its part, and return the entries of its summary row."""
     size = job.manifest["partition_texts"]
     first = number * size
     count = min(size, job.manifest["texts"] - first)
@@ -106,9 +106,9 @@ def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any
     seeds = text_seeds(options.pop("seed"), first, count)
     request, precision = _request(options)
     rows, characters = [], 0
-    for start in range(0, count, _TOGETHER):
-        some = seeds[start : start + _TOGETHER]
-        written = _texts(model, request, precision, some)
+    for start in range(0, count, _BATCH_SIZE):
+        some = seeds[start : start + _BATCH_SIZE]
+        written = _generate_batch(model, request, precision, some)
         for i, (seed, (text, reason)) in enumerate(zip(some, written, strict=True), first + start):
             rows.append(json_row({"number": i, "seed": seed, "text": text, "finish_reason": reason}))
             characters += len(text) - len(request.prompt)
@@ -117,13 +117,13 @@ def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any
 
 
 def _request(options: Mapping[str, Any]) -> tuple[Request, str]:
-    others = dict(options)
-    prompt, length, temperature = (others.pop(name) for name in ("prompt", "length", "temperature"))
-    return make_request(prompt, length, temperature, 0, others)
+    rest = dict(options)
+    prompt, length, temperature = (rest.pop(name) for name in ("prompt", "length", "temperature"))
+    return make_request(prompt, length, temperature, 0, rest)
 
 
-def _texts(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
-    """Return the texts of these seeds, and why each ended."""
+def _generate_batch(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
+    """Generate a text for each seed; return the texts and their finish reasons."""
     engine, vocabulary = model.engine_for(precision), model.vocabulary
     ids = prompt_ids(vocabulary, request.prompt, request.unknown)
     bias = allowed_bias(vocabulary, request.sampling)

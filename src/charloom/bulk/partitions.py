@@ -1,4 +1,4 @@
-r"""Text files cut into partitions: byte ranges that many workers read, each line in exactly one of them.
+r"""Partition text files into byte ranges that many workers read; each line is in exactly one of them.
 
 A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
 is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
@@ -15,9 +15,9 @@ from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
 MAX_LINE_BYTES = 1 << 24  # bytes
-"""A longer line is refused: it would be a text that ought to be scored alone."""
+"""Maximum length of a line, in bytes; a longer one should be scored as a separate text."""
 
-_START = 8192  # bytes by which a file is known for what it is
+_START = 8192  # bytes from which the kind of a file is recognized
 _SKIPPED = 1 << 20  # bytes of a line of the partition before, read at once
 
 
@@ -37,11 +37,11 @@ class Partition:
 
 
 def partition_count(sizes: Sequence[int], partition_bytes: int) -> int:
-    """Return how many partitions files of these sizes have: an empty file has none."""
+    """Return the number of partitions of files of these sizes; an empty file has none."""
     return sum(-(-size // partition_bytes) for size in sizes)
 
 
-def partition_of(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
+def get_partition(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
     """Return a partition by its number: file after file, each from its beginning.
 
     Args:
@@ -50,7 +50,7 @@ def partition_of(sizes: Sequence[int], partition_bytes: int, number: int) -> Par
         number: From 0, below ``partition_count``.
 
     Example:
-        >>> partition_of([10, 0, 25], 10, 3)
+        >>> get_partition([10, 0, 25], 10, 3)
         Partition(file=2, start=20, end=25)
     """
     for file, size in enumerate(sizes):
@@ -101,12 +101,12 @@ def line_text(line: bytes, offset: int) -> str:
 
 def line_number(path: Path, offset: int) -> int:
     """Return which line of its file begins at an offset, from 1; the file is read as far as there."""
-    found = 1
+    number = 1
     with path.open("rb") as file:
         while offset > 0 and (data := file.read(min(offset, _SKIPPED))):
-            found += data.count(b"\n")
+            number += data.count(b"\n")
             offset -= len(data)
-    return found
+    return number
 
 
 def check_plain_text(path: Path) -> int:

@@ -80,13 +80,13 @@ def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 
     """
     k = check_whole("k", k, 1, len(vocabulary))
     ids, state = _ids(vocabulary, text), engine.initial_state(1)
-    found, shares = [], []
+    predictions, shares = [], []
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.forward(ids[None, start : start + _BLOCK], state)
         likeliest, probabilities = top_k(logits[0], k)
-        found.append(likeliest)
+        predictions.append(likeliest)
         shares.append(probabilities)
-    characters = vocabulary.symbols(np.concatenate(found).reshape(-1))
+    characters = vocabulary.symbols(np.concatenate(predictions).reshape(-1))
     rows = tuple(characters[i : i + k] for i in range(0, len(characters), k))
     return TopPredictions(vocabulary.symbols(ids), rows, np.concatenate(shares))
 

@@ -309,8 +309,8 @@ class ContinuousBatch:
         for i, row in enumerate(reported):
             sequence = sequences[row]
             best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : sequence.request.top_logprobs]
-            for id_, costs, likeliest in zip(sampled[row].tolist(), log_probs[i], best.tolist(), strict=True):
-                pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in likeliest)
+            for id_, costs, best_ids in zip(sampled[row].tolist(), log_probs[i], best.tolist(), strict=True):
+                pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in best_ids)
                 sequence.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
 
     def _collect(self, sequence: _ActiveSequence, ids: NDArray[np.int32]) -> SequenceOutput | None:

@@ -18,8 +18,8 @@ def log_softmax(logits: NDArray[np.float32]) -> Costs:
 def log_probs_of(logits: NDArray[np.float32], ids: NDArray[np.integer]) -> Costs:
     """Return the natural logarithm of the probability of one character each, ids (...,), under logits (..., V)."""
     exact, total = _shifted(logits)
-    found: Costs = np.take_along_axis(exact, ids[..., None].astype(np.intp), axis=-1) - total
-    return found[..., 0]
+    log_probs: Costs = np.take_along_axis(exact, ids[..., None].astype(np.intp), axis=-1) - total
+    return log_probs[..., 0]
 
 
 def nats_to_bits(log_probs: Costs) -> Costs:

@@ -190,19 +190,19 @@ def surprisal_blocks(
         CorpusError: If the text is shorter than that.
         UnknownCharacterError: If it holds a character that the model does not know.
     """
-    state, last, found = engine.initial_state(1), np.empty(0, np.intp), 0
+    state, last, length = engine.initial_state(1), np.empty(0, np.intp), 0
     for piece in pieces:
         for start in range(0, len(piece), _BLOCK):
             text = piece[start : start + _BLOCK]
             ids = np.concatenate([last, vocabulary.encode(text)])
             if len(ids) > 1:
                 logits, state = engine.forward(ids[None, :-1], state)
-                scored = text if found or start else text[1:]
+                scored = text if length or start else text[1:]
                 yield scored, bits_of_characters(vocabulary, scored, surprisals_of(logits[0], ids[1:]))
             last = ids[-1:]
-        found += len(piece)
-    if found < 2:
-        raise too_short(found)
+        length += len(piece)
+    if length < 2:
+        raise too_short(length)
 
 
 def too_short(characters: int) -> CorpusError:
@@ -231,16 +231,16 @@ def score_many(
         UnknownCharacterError: If one holds a character that the model does not know.
     """
     ids = [vocabulary.encode(text).astype(np.intp) for text in texts]
-    found = [np.empty(max(len(one) - 1, 0)) for one in ids]
+    surprisals = [np.empty(max(len(one) - 1, 0)) for one in ids]
     order = sorted((i for i, one in enumerate(ids) if len(one) > 1), key=lambda i: len(ids[i]))
     done = len(texts) - len(order)
     for first in range(0, len(order), _TOGETHER):
         rows = order[first : first + _TOGETHER]  # of about the same length
-        _score_rows(engine, [ids[i] for i in rows], [found[i] for i in rows])
+        _score_rows(engine, [ids[i] for i in rows], [surprisals[i] for i in rows])
         done += len(rows)
         if progress is not None:
             progress(done, len(texts))
-    pairs = zip(found, texts, strict=True)
+    pairs = zip(surprisals, texts, strict=True)
     return [Score(bits_of_characters(vocabulary, text[1:], bits), text) for bits, text in pairs]
 
 
@@ -259,7 +259,7 @@ def bits_of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float
     return np.add.reduceat(bits[len(bits) - ends[-1] :], ends - sizes)
 
 
-def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArray[np.float64]]) -> None:
+def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], surprisals: list[NDArray[np.float64]]) -> None:
     """Read texts side by side, the shortest first, and write what each of their characters costs."""
     longest = len(rows[-1]) - 1
     ids = np.zeros((len(rows), longest), np.intp)  # what follows the end of a shorter one is read for nothing
@@ -271,7 +271,7 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
         for i, one in enumerate(rows):
             targets = one[start + 1 : start + 1 + _BLOCK]
             if len(targets):
-                found[i][start : start + len(targets)] = surprisals_of(logits[i, : len(targets)], targets)
+                surprisals[i][start : start + len(targets)] = surprisals_of(logits[i, : len(targets)], targets)
 
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:

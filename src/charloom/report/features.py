@@ -22,8 +22,8 @@ def features(text: str) -> dict[str, Feature]:
     Left out are those that never change in it. Two look one character ahead, as a model does when it guesses:
     "word ends next" and "line ends next".
     """
-    found = {name: np.asarray(measure(text), np.float64) for name, measure in _MEASURES.items()}
-    return {name: values for name, values in found.items() if values.std() > 0}
+    measured = {name: np.asarray(measure(text), np.float64) for name, measure in _MEASURES.items()}
+    return {name: values for name, values in measured.items() if values.std() > 0}
 
 
 def _flags(text: str, holds: Callable[[str], bool]) -> Feature:
@@ -31,11 +31,11 @@ def _flags(text: str, holds: Callable[[str], bool]) -> Feature:
     return np.array([known[c] for c in text])
 
 
-def _since(marks: Feature, most: int) -> Feature:
+def _since(marks: Feature, maximum: int) -> Feature:
     """Return for each character how many lie after the last that is marked, 0 on it, at most so many."""
     places = np.arange(len(marks))
     last = np.maximum.accumulate(np.where(marks > 0, places, -1))
-    counted: Feature = np.minimum(places - last, most).astype(np.float64)
+    counted: Feature = np.minimum(places - last, maximum).astype(np.float64)
     return counted
 
 

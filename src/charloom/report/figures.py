@@ -41,17 +41,17 @@ def draw(data: dict[str, Any], reading: TextAnalysis, folder: Path) -> list[Path
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from None
     evaluations = (data.get("run") or {}).get("evaluations") or []
-    found: list[Path] = []
+    paths: list[Path] = []
     if len(evaluations) > 1:
-        found += _save(folder, "losses", lambda axes: _losses(axes, data["run"]))
+        paths += _save(folder, "losses", lambda axes: _losses(axes, data["run"]))
         for key, label in (("learning_rate", "learning rate"), ("grad_norm", "L2 norm of the gradient")):
-            found += _save(folder, key, partial(_curve, evaluations=evaluations, key=key, label=label))
-    found += _save(folder, "surprisal", lambda axes: _surprisal(axes, reading))
+            paths += _save(folder, key, partial(_curve, evaluations=evaluations, key=key, label=label))
+    paths += _save(folder, "surprisal", lambda axes: _surprisal(axes, reading))
     for one in [one for one in data["neurons"]["named"] if one["is_clear"]][:_NEURONS]:
         name = f"neuron-{one['feature'].replace(' ', '-')}"
-        found += _save(folder, name, partial(_neuron, one=one, listed=data["neurons"]["list"], reading=reading))
-    found += _save(folder, "gates", lambda axes: _gates(axes, data["gates"]))
-    return found + _save(folder, "context", lambda axes: _context(axes, data["context"]))
+        paths += _save(folder, name, partial(_neuron, one=one, listed=data["neurons"]["list"], reading=reading))
+    paths += _save(folder, "gates", lambda axes: _gates(axes, data["gates"]))
+    return paths + _save(folder, "context", lambda axes: _context(axes, data["context"]))
 
 
 def _save(folder: Path, name: str, fill: Callable[["Axes"], None]) -> list[Path]:
@@ -89,7 +89,7 @@ def _curve(axes: "Axes", evaluations: list[dict[str, Any]], key: str, label: str
 
 def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str, float, float]) -> Any:
     """Draw a text as a grid of characters, each on the colour of its value."""
-    colours, least, most = scale
+    colours, low, high = scale
     rows: list[list[int]] = [[]]
     for i, character in enumerate(text):
         if character == "\n" or len(rows[-1]) == _COLUMNS:
@@ -104,7 +104,7 @@ def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str
         grid[y, : len(row)] = values[row]
         for x, i in enumerate(row):
             axes.text(x, y, text[i], ha="center", va="center", fontsize=4.5, family="monospace", parse_math=False)
-    image = axes.imshow(grid, cmap=colours, vmin=least, vmax=most, aspect="auto", alpha=0.7)  # text stays readable
+    image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", alpha=0.7)  # text stays readable
     axes.set_axis_off()
     return image
 

@@ -42,9 +42,9 @@ from numpy.typing import NDArray
 
 from charloom._version import __version__
 from charloom.data.baselines import Baselines, baselines, ngram_loss
-from charloom.data.corpus import Corpus, CorpusSplit
+from charloom.data.corpus import Corpus
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds, flatten_ids
+from charloom.data.splits import CorpusSplit, LineIds, flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture

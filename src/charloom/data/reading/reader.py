@@ -267,13 +267,13 @@ class _Seen(io.RawIOBase):
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         """Read into a buffer, and return how much."""
-        found, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
-        found = found or self._next(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
+        data, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        data = data or self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def _next(self, size: int) -> bytes:
-        found = self._file.read(size)
-        self._done += len(found)
-        self._seen(found, self._done)
-        return found
+        data = self._file.read(size)
+        self._done += len(data)
+        self._seen(data, self._done)
+        return data

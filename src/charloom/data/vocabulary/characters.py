@@ -272,7 +272,7 @@ def similar_character(character: str, known: Container[str]) -> str | None:
 
 def _candidates(character: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", character)[:1]
-    found = [
+    candidates = [
         _QUOTES.get(character, ""),
         _LIKE.get(unicodedata.category(character), ""),
         unicodedata.normalize("NFKC", character),
@@ -283,4 +283,4 @@ def _candidates(character: str) -> list[str]:
         " " if character == "\t" else "",
         '"' if character in "\u201e\u2033" else "",
     ]
-    return [c for c in found if len(c) == 1]
+    return [c for c in candidates if len(c) == 1]

@@ -40,11 +40,11 @@ class LineEngine:
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
         """Read lines; see ``Engine``."""
-        found = []
+        blocks = []
         for part, begins in self._parts(ids):
             logits, state = self._engine.forward(part, _reset(state, begins), last)
-            found.append(logits)
-        return (found[-1] if last else np.concatenate(found, axis=1)), state
+            blocks.append(logits)
+        return (blocks[-1] if last else np.concatenate(blocks, axis=1)), state
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
         """Read lines and return everything that was computed; see ``Engine``."""

@@ -1,4 +1,4 @@
-"""The files that a model's repository on the Hugging Face Hub gets: the model, its card, its recipe."""
+"""Build the files of a model repository on the Hugging Face Hub: the model, its card, its recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,12 +16,12 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Package:
-    """What is uploaded.
+    """The files of an upload.
 
     Attributes:
-        model: The model, as it is stored there.
-        files: Contents by name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model tells all its settings.
-        notices: What a person should know.
+        model: The model as it is stored in the repository.
+        files: Contents by name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model records all its settings.
+        notices: Messages for the user.
     """
 
     model: SavedModel
@@ -32,14 +32,14 @@ class Package:
 def build_package(
     path: Path, repo: str, form: str | None = None, license_name: str | None = None, seeds: Sequence[int] = ()
 ) -> Package:
-    """Verify a model and make all that its repository gets; the text that it was trained on is not among it.
+    """Verify a model and build all files of its repository, which do not contain the training text.
 
     Args:
-        path: A model file or a checkpoint, of which the model alone is taken.
+        path: A model file, or a checkpoint, of which only the model is taken.
         repo: OWNER/NAME.
         form: "int8", "float16" or "float32"; None leaves the weights, and the file's bytes, as they are.
         license_name: As the Hub names it; None states none.
-        seeds: Of the texts in the card.
+        seeds: Seeds of the sample texts on the card.
 
     Raises:
         ModelFileError: If the file cannot be read or is damaged, or a weight does not fit into ``form``.

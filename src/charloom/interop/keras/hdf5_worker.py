@@ -77,27 +77,33 @@ def _limit_memory(size: int) -> None:
         import resource
     except ImportError:
         return
-    most = _MARGIN + 3 * min(MAX_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
+    max_bytes = _MARGIN + 3 * min(MAX_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard), hard)
+    )
 
 
 def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if _WEIGHTS_MEMBER not in archive.namelist():
             raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
-        texts = {name: _member(archive, name, most) for name, most in _MEMBERS.items() if name in archive.namelist()}
+        texts = {
+            name: _member(archive, name, max_bytes)
+            for name, max_bytes in _MEMBERS.items()
+            if name in archive.namelist()
+        }
         tensors, metadata = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MAX_BYTES)))
     members = {name: text.decode("utf-8", "strict") for name, text in texts.items()}
     return tensors, {**metadata, "format": ".keras", "members": members}
 
 
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     """Return what a member holds, of which its directory may lie."""
     with archive.open(name) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ModelFileError(f"its {name} is longer than {most:,} bytes.")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ModelFileError(f"its {name} is longer than {max_bytes:,} bytes.")
     return data
 
 
@@ -116,17 +122,17 @@ def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]
     """Return groups and arrays that lie in the file itself: links that lead elsewhere are not followed."""
     groups, datasets, count = [("", opened)], [], 0
 
-    def visit(name: str, found: Any) -> None:
+    def visit(name: str, item: Any) -> None:
         nonlocal count
         count += 1
         if count > _MAX_OBJECTS:
             raise ModelFileError(f"it holds more than {_MAX_OBJECTS:,} groups and arrays.")
         if set(name.split("/")) & set(_SKIPPED_GROUPS):
             return
-        if isinstance(found, h5py.Dataset):
-            datasets.append((name, found))
+        if isinstance(item, h5py.Dataset):
+            datasets.append((name, item))
         else:
-            groups.append((name, found))
+            groups.append((name, item))
 
     opened.visititems(visit)
     return groups, datasets

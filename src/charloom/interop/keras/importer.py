@@ -1,4 +1,4 @@
-"""A model of Keras as a charloom model: what the tutorial saves, and others of its kind."""
+"""Import a Keras model, such as the tutorial's, as a charloom model."""
 
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -19,11 +19,11 @@ from charloom.model.file.model_file import SavedModel
 
 @dataclass(frozen=True)
 class ImportedModel:
-    """A foreign model as charloom's.
+    """An imported model.
 
     Attributes:
         saved: The model, its weights as float32.
-        notices: What was assumed or left out, one sentence each, for the user to see.
+        notices: What was assumed or left out, one sentence each, to be shown to the user.
     """
 
     saved: SavedModel
@@ -62,7 +62,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
         replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), lines=known.lines
     )
     names = [layer.name for layer in stack.recurrent]
-    return ImportedModel(saved, (*_assumed(config, names), *known.notices, *_doubts(saved, known)))
+    return ImportedModel(saved, (*_assumptions(config, names), *known.notices, *_vocabulary_warnings(saved, known)))
 
 
 def _facts(file: KerasFile) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _facts(file: KerasFile) -> dict[str, Any]:
     return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": __version__}
 
 
-def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
+def _assumptions(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
     if config is None:
         return (
             "The file tells nothing of its layers but their weights. Taken are the activations that Keras gives them "
@@ -83,8 +83,8 @@ def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
     return ()
 
 
-def _doubts(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
-    """Say so if the model reads the text worse than one that only counts characters: then ids are others."""
+def _vocabulary_warnings(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
+    """Warn if the model is no better on the text than the unigram baseline: then its ids stand for other characters."""
     sample = known.sample
     if len(sample) < 100:
         return ()

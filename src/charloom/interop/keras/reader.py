@@ -162,10 +162,10 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    found = {} if text is None else strict_json(text, "its configuration", _MAX_DEPTH)
-    if not isinstance(found, dict):
+    value = {} if text is None else strict_json(text, "its configuration", _MAX_DEPTH)
+    if not isinstance(value, dict):
         raise ModelFileError("its configuration is no JSON object.")
-    return found
+    return value
 
 
 def _as_listed(
@@ -201,8 +201,8 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
                 f"its layer {quoted(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
                 "what is to come is not there while a text is written."
             )
-        found = _CELL.search(name)
-        groups.setdefault(name[: found.start()] if found else name.rpartition("/")[0], []).append(name)
+        match = _CELL.search(name)
+        groups.setdefault(name[: match.start()] if match else name.rpartition("/")[0], []).append(name)
     return tuple(
         LayerWeights(_name_of(group, attributes), tuple(tensors[name] for name in sorted(names, key=_role)))
         for group, names in sorted(groups.items(), key=lambda item: _natural(item[0]))
