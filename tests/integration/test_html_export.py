@@ -18,10 +18,10 @@ from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
 from charloom.web.playground import playground_files
 from charloom.web.single_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
-from charloom.web.wasm_model import packed
+from charloom.web.wasm_model import pack_model
 from support.models import tiny_saved, untrained
 
-HTML = files("charloom.interop").joinpath("html")
+HTML = files("charloom.web").joinpath("assets", "offline")
 MARKUP = "</script><script>window.hacked=1</script>"
 BUNDLED = 2_500_000  # bytes that the page of the bundled model has at most
 
@@ -109,7 +109,7 @@ def test_nothing_in_it_names_another_place(page):
 def test_engine_and_weights_are_in_it_as_they_are(page, bundled):
     elements = Elements(page)
     assert base64.b64decode(elements.data("engine"), validate=True) == HTML.joinpath("engine.wasm").read_bytes()
-    assert base64.b64decode(elements.data("model-0"), validate=True) == packed(bundled)
+    assert base64.b64decode(elements.data("model-0"), validate=True) == pack_model(bundled)
 
 
 def test_what_it_was_trained_on_is_told(page, bundled):

@@ -11,7 +11,7 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.web.script_bundle import one_script
 from support.paths import SUPPORT
 
-HTML = files("charloom.interop").joinpath("html")
+HTML = files("charloom.web").joinpath("assets", "offline")
 NODE = shutil.which("node") or shutil.which("nodejs")
 needs_node = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
 

@@ -20,11 +20,11 @@ from charloom.inference.generation_options import MAX_SEED, Sampling
 from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
-from charloom.web.wasm_model import packed
+from charloom.web.wasm_model import pack_model
 from support.models import tiny_weights
 from support.paths import ROOT, SUPPORT
 
-PAGE = files("charloom.interop").joinpath("html")
+PAGE = files("charloom.web").joinpath("assets", "offline")
 CELLS = {"gru": ("gru", True), "gru_reset_before": ("gru", False), "lstm": ("lstm", True)}
 LETTERS = "\n abcdefghijklmnopq"  # 19: no whole number of blocks of 16
 MOST = 4096  # characters that the compiled part does at once
@@ -58,7 +58,7 @@ def in_page(tmp_path):
         paths = []
         for number, model in enumerate(models):
             paths.append(tmp_path / f"{number}.model")
-            paths[-1].write_bytes(packed(model) if isinstance(model, SavedModel) else model)
+            paths[-1].write_bytes(pack_model(model) if isinstance(model, SavedModel) else model)
         task = {"engine": str(PAGE / "engine.js"), "program": str(program or PAGE / "engine.wasm")}
         task |= {"models": list(map(str, paths)), "calls": calls}
         done = subprocess.run(
@@ -233,13 +233,13 @@ def test_a_model_of_bytes_is_one_of_256_ids(in_page):
 
 
 def test_stored_as_it_may_be_it_is_the_same_model(bundled):
-    assert packed(replace(bundled, stored_as="float32")) == packed(bundled)
-    assert len(packed(bundled)) < 1_100_000
+    assert pack_model(replace(bundled, stored_as="float32")) == pack_model(bundled)
+    assert len(pack_model(bundled)) < 1_100_000
 
 
 @pytest.mark.parametrize("harm", ["short", "long", "mark", "empty"])
 def test_what_is_no_whole_model_is_refused(in_page, harm):
-    whole = packed(made())
+    whole = pack_model(made())
     data = {"short": whole[:-4], "long": whole + bytes(4), "mark": b"NOPE" + whole[4:], "empty": b""}[harm]
     with pytest.raises(RuntimeError, match="no whole model"):
         in_page([data], [])

@@ -19,7 +19,7 @@ from charloom.model.file.model_file import SavedModel
 from charloom.web.html_template import filled, inert, policy
 from charloom.web.model_cards import card, name_them
 from charloom.web.script_bundle import one_script
-from charloom.web.wasm_model import packed
+from charloom.web.wasm_model import pack_model
 
 MOST_SAMPLES = 100
 MOST_PROMPTS = 20
@@ -71,7 +71,7 @@ def make_page(
     for model in named:
         for prompt in prompts:
             model.saved.vocabulary.encode(prompt)
-    weights = [packed(model.saved) for model in named]
+    weights = [pack_model(model.saved) for model in named]
     script, style = _script(), _playground("playground.css") + _own("page.css")
     contents = inert({"models": [model.entry() for model in named], "prompts": list(prompts)})
     parts = {

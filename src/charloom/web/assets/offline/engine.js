@@ -1,4 +1,4 @@
-// A model at work: what native/wasm.cpp computes, for scripts. A page has no network and so no modules: a plain class.
+// Runs a model with native/wasm/page_engine.cpp. A plain class, because the page has no network and so no modules.
 
 class Engine {
   // Whether this browser has WebAssembly with vectors (SIMD), tried with a function that uses one.
