@@ -166,7 +166,7 @@ def test_lines_start_anew(in_page):
     model = made(letters="\nabc", lines=True)
     starts = ["", "\n", "ab", "ab\nc"]
     calls = [call for start in starts for call in ([0, "begin", ids_of(model, start)], [0, "sample", 200, {"seed": 6}])]
-    calls += [[0, "begin", []], [0, "shares"], [0, "take", 1], [0, "take", 0], [0, "shares"]]
+    calls += [[0, "begin", []], [0, "probabilities"], [0, "read", 1], [0, "read", 0], [0, "probabilities"]]
     given = in_page([model], calls)["given"]
     for start, found in zip(starts, given[1:8:2], strict=True):
         ids, bits = expected(model, start, 200, 6, {})
@@ -178,27 +178,29 @@ def test_lines_start_anew(in_page):
 
 def test_guesses_are_the_models(in_page):
     model, text = made("lstm", 2), "hello goblin jack"
-    found = in_page([model], [[0, "begin", ids_of(model, text)], [0, "guesses", 5], [0, "shares"]])["given"]
+    found = in_page([model], [[0, "begin", ids_of(model, text)], [0, "topPredictions", 5], [0, "probabilities"]])[
+        "given"
+    ]
     logits, _ = read_text(readable(model), model.vocabulary.encode(text))
     shares = np.exp(logits[0] - logits.max(), dtype=np.float64)
     shares /= shares.sum()
     np.testing.assert_allclose(found[2], shares, rtol=3e-6)
     best = np.argsort(-shares, kind="stable")[:5]
     assert [guess["id"] for guess in found[1]] == best.tolist()
-    np.testing.assert_allclose([guess["share"] for guess in found[1]], shares[best], rtol=3e-6)
+    np.testing.assert_allclose([guess["probability"] for guess in found[1]], shares[best], rtol=3e-6)
 
 
 def test_costs_are_those_of_score(in_page):
     model, text = made("gru", 2), "a man and a plan\nof bacon"
     score = Model(model).score(text, precision="int8")
     first, *others = ids_of(model, text)
-    found = in_page([model], [[0, "begin", [first]], *([0, "take", one] for one in others)])["given"]
+    found = in_page([model], [[0, "begin", [first]], *([0, "read", one] for one in others)])["given"]
     np.testing.assert_allclose(found[1:], score.surprisals, rtol=2e-6, atol=2e-6)
 
 
 def test_what_it_takes_it_has_read(in_page):
     model, ids = made(), ids_of(made(), "kneel")
-    taken = [[0, "begin", ids[:1]], *([0, "take", one] for one in ids[1:]), [0, "sample", 50, {"seed": 3}]]
+    taken = [[0, "begin", ids[:1]], *([0, "read", one] for one in ids[1:]), [0, "sample", 50, {"seed": 3}]]
     whole = [[0, "begin", ids], [0, "sample", 50, {"seed": 3}]]
     given = in_page([model], [*taken, *whole])["given"]
     assert given[len(taken) - 1] == given[-1]
@@ -212,10 +214,16 @@ def test_it_comes_back_to_a_place(in_page, cell):
             [0, "begin", [5, 6]],
             [0, "sample", 30, way | {"seed": 8}],
             [0, "keep"],
-            [0, "shares"],
+            [0, "probabilities"],
             [0, "sample", 90, way],
         ],
-        *[[0, "begin", [1]], [0, "sample", 20, way | {"seed": 7}], [0, "back"], [0, "shares"], [0, "sample", 90, way]],
+        *[
+            [0, "begin", [1]],
+            [0, "sample", 20, way | {"seed": 7}],
+            [0, "back"],
+            [0, "probabilities"],
+            [0, "sample", 90, way],
+        ],
     ]
     given = in_page([model], calls)["given"]
     assert given[8:] == given[3:5]

@@ -9,7 +9,9 @@ from charloom.tuning.charts import curves, scatter
 from charloom.tuning.search_space import differences
 from charloom.tuning.trials import Outcome, Trial, TuningTask, counts
 from charloom.tuning.verdict import changes, listed, shown
-from charloom.web.html_template import filled, part, policy, style_of_pages
+from charloom.web.content_security_policy import content_security_policy
+from charloom.web.html_template import fill_template, read_asset
+from charloom.web.report_page import report_style
 
 _DARK = re.compile(r':root\[data-theme="dark"\] (\{.*?\})', re.S)
 _KINDS = {"plan": "the plan", "best": "the best trial", "complete": "other trials", "pruned": "given up early"}
@@ -42,7 +44,7 @@ def tuning_page(
     drawn = sorted(tried, key=lambda trial: _ORDER[kind(trial)])
     complete = any(trial.loss is not None for trial in tried)
     parts = {
-        "policy": policy(None, style),
+        "policy": content_security_policy(None, style),
         "title": html.escape(f"{task.corpus}: tuning - charloom"),
         "style": style,
         "heading": html.escape(f"{task.corpus}: tuning"),
@@ -62,7 +64,7 @@ def tuning_page(
         ),
         "recipe": _recipe(task, found),
     }
-    return filled(part("tuning.html"), parts)
+    return fill_template(read_asset("report/tuning.html"), parts)
 
 
 def _facts(task: TuningTask, trials: Sequence[Trial], found: Outcome) -> Iterable[tuple[str, str]]:
@@ -139,7 +141,7 @@ def _loss(trial: Trial) -> str:
 
 def _style() -> str:
     """Return the style of the report's page; which colours it has, light or dark, the system says."""
-    style = style_of_pages()
+    style = report_style()
     dark = _DARK.search(style)
     assert dark is not None
-    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{part('tuning.css')}"
+    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{read_asset('report/tuning.css')}"

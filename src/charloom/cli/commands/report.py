@@ -42,14 +42,14 @@ def command(
     """
     from charloom.report.build import contents
     from charloom.report.provenance import trace_back
-    from charloom.web.html_template import page
+    from charloom.web.report_page import report_page
 
     target = _target(output)
     provenance = trace_back(model)
     shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
         data, reading = contents(provenance, shown, about, step)
-    target.write_text(page(data), encoding="utf-8")
+    target.write_text(report_page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
 

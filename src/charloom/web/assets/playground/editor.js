@@ -1,13 +1,13 @@
-// The writing area: a textarea whose letters are clear as glass, above a mirror that shows the same letters in colour.
-// The mirror holds one plain text node per line; colours are laid over it as highlights, which never move a letter.
+// The editor: a textarea with transparent text, above a mirror element that shows the same text in colour.
+// The mirror has one plain text node per line. Colours are CSS highlights, which never change the layout.
 
-import { MODEL } from "./manuscript.js";
-import { LEVELS } from "./surprise.js";
+import { MODEL } from "./document_model.js";
+import { LEVELS } from "./surprisal.js";
 
-const BEYOND = 600; // pixels above and below the screen that are painted too
+const MARGIN = 600; // pixels above and below the viewport that are painted too
 export const canColour = typeof Highlight === "function" && Boolean(CSS.highlights);
 
-export class Paper {
+export class Editor {
   constructor(area, mirror) {
     Object.assign(this, { area, mirror, lines: [], starts: [0], nodes: [], marks: new Map() });
     if (canColour) {
@@ -17,37 +17,37 @@ export class Paper {
         CSS.highlights.set(name, marks);
       }
     }
-    let waits = false;
-    const later = () => {
-      if (waits) return;
-      waits = true;
-      requestAnimationFrame(() => { waits = false; this.#paint(); });
+    let scheduled = false;
+    const schedulePaint = () => {
+      if (scheduled) return;
+      scheduled = true;
+      requestAnimationFrame(() => { scheduled = false; this.#paint(); });
     };
-    addEventListener("scroll", later, { passive: true });
-    addEventListener("resize", later);
+    addEventListener("scroll", schedulePaint, { passive: true });
+    addEventListener("resize", schedulePaint);
   }
 
   get selection() { return [this.area.selectionStart, this.area.selectionEnd]; }
 
   select(start, end = start) { this.area.setSelectionRange(start, end); }
 
-  // Show a text, and select a part of it; `surprise` is null where its colours are not wanted.
-  show(manuscript, surprise, start = null, end = start) {
-    Object.assign(this, { manuscript, surprise });
-    const selected = start === null ? this.selection : [start, end], other = this.area.value !== manuscript.text;
-    if (other) this.area.value = manuscript.text;
+  // Show a document, and select a range; `surprisals` is null while colouring is off.
+  show(doc, surprisals, start = null, end = start) {
+    Object.assign(this, { doc, surprisals });
+    const selected = start === null ? this.selection : [start, end], other = this.area.value !== doc.text;
+    if (other) this.area.value = doc.text;
     if (other || start !== null) this.select(...selected);
-    this.#reflect(manuscript.text);
+    this.#updateMirror(doc.text);
     this.#paint();
   }
 
-  // Bring the mirror's lines up to date, touching only those that are others now.
-  #reflect(text) {
+  // Update the mirror's lines, touching only those that changed.
+  #updateMirror(text) {
     const old = this.lines, lines = text.split("\n");
     let head = 0, tail = 0;
-    const most = Math.min(old.length, lines.length);
-    while (head < most && old[head] === lines[head]) head++;
-    while (tail < most - head && old[old.length - 1 - tail] === lines[lines.length - 1 - tail]) tail++;
+    const max = Math.min(old.length, lines.length);
+    while (head < max && old[head] === lines[head]) head++;
+    while (tail < max - head && old[old.length - 1 - tail] === lines[lines.length - 1 - tail]) tail++;
     const changed = old.length - tail - head, needed = lines.length - tail - head;
     for (let i = 0; i < Math.min(changed, needed); i++) this.nodes[head + i].firstChild.data = lines[head + i];
     const gone = this.nodes.splice(head + needed, Math.max(0, changed - needed));
@@ -67,7 +67,7 @@ export class Paper {
     this.starts = lines.map((line) => { const here = start; start += line.length + 1; return here; });
   }
 
-  // The first line whose lower edge is below a height of the screen.
+  // The first line whose lower edge is below a vertical position in the viewport.
   #lineAt(height) {
     let low = 0, high = this.nodes.length - 1;
     while (low < high) {
@@ -79,14 +79,14 @@ export class Paper {
   }
 
   #paint() {
-    if (!canColour || !this.manuscript) return;
+    if (!canColour || !this.doc) return;
     for (const marks of this.marks.values()) marks.clear();
-    const last = this.#lineAt(innerHeight + BEYOND);
-    for (let i = this.#lineAt(-BEYOND); i <= last; i++) this.#paintLine(i);
+    const last = this.#lineAt(innerHeight + MARGIN);
+    for (let i = this.#lineAt(-MARGIN); i <= last; i++) this.#paintLine(i);
   }
 
   #paintLine(i) {
-    const { authors } = this.manuscript, from = this.starts[i], length = this.lines[i].length, node = this.nodes[i].firstChild;
+    const { authors } = this.doc, from = this.starts[i], length = this.lines[i].length, node = this.nodes[i].firstChild;
     const runs = (what, name) => {
       for (let start = 0; start < length;) {
         const kind = what(from + start);
@@ -97,11 +97,11 @@ export class Paper {
       }
     };
     runs((unit) => authors[unit] === MODEL, () => "model");
-    if (this.surprise) runs((unit) => this.surprise.level(unit), (level) => `bits${level}`);
+    if (this.surprisals) runs((unit) => this.surprisals.level(unit), (level) => `bits${level}`);
   }
 
-  // Where a place of the text is on the screen.
-  place(offset) {
+  // The position of an offset in the viewport.
+  rectangleAt(offset) {
     let i = this.starts.findLastIndex((start) => start <= offset);
     if (i < 0) i = 0;
     const node = this.nodes[i].firstChild, range = document.createRange();
@@ -110,9 +110,9 @@ export class Paper {
     return rectangle.height ? rectangle : this.nodes[i].getBoundingClientRect();
   }
 
-  // Scroll so that a place can be seen between the head of the page and what stands at its foot.
-  follow(offset, foot) {
-    const { top, bottom } = this.place(offset), room = 24;
+  // Scroll so that an offset is visible above a footer of a height.
+  scrollTo(offset, foot) {
+    const { top, bottom } = this.rectangleAt(offset), room = 24;
     if (bottom > innerHeight - foot - room) scrollBy(0, bottom - (innerHeight - foot - room));
     else if (top < room) scrollBy(0, top - room);
   }

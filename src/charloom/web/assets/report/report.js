@@ -1,8 +1,10 @@
-"use strict";
-// Puts the data where it belongs; a part that is not there leaves its section hidden.
+// Shows the report's data. A part that is missing leaves its section hidden.
 
-const $ = (id) => document.getElementById(id);
-const whole = (n) => Number(n).toLocaleString("en");
+import { LineChart, embeddingMap, scatter } from "./charts.js";
+import { $, make, whole } from "./dom.js";
+import { Reader } from "./reader.js";
+import { visible } from "./text.js";
+
 const nats = (n) => `${n.toFixed(4)} nats (${(n / Math.LN2).toFixed(3)} bits)`;
 
 function reveal(id, title) {
@@ -91,7 +93,7 @@ function samples(run) {
 
 function address([layer, part, index]) { return `layer ${layer + 1}, ${part} ${index}`; }
 
-function reading(data) {
+function readText(data) {
   const reader = new Reader(data), { list, named, count } = data.neurons;
   const option = (one) => make("option", { value: one.neuron,
     text: `${one.feature} (${address(list[one.neuron])}, r = ${one.correlation.toFixed(2)})` });
@@ -133,8 +135,8 @@ function table(named, list, show) {
   reveal("neurons", "Neurons with a name");
 }
 
-function gates(found) {
-  document.querySelector("#gates .charts").replaceChildren(...found.map((one) => {
+function gates(layers) {
+  document.querySelector("#gates .charts").replaceChildren(...layers.map((one) => {
     const name = `layer ${one.layer + 1}, ${one.gate} gate`;
     return make("div", { class: "chart" }, make("h3", { text: name }), scatter(one.open.map((x, i) => [x, one.shut[i]]), name));
   }));
@@ -150,9 +152,9 @@ function context(points) {
 
 function confusions(data) {
   document.querySelector("#letters tbody").replaceChildren(...data.mistakes.map((one) => make("tr", {},
-    make("td", {}, make("kbd", { text: shown(one.actual) })), make("td", {}, make("kbd", { text: shown(one.guessed) })),
+    make("td", {}, make("kbd", { text: visible(one.actual) })), make("td", {}, make("kbd", { text: visible(one.guessed) })),
     make("td", { text: whole(one.count) }), make("td", { text: `${(100 * one.share).toFixed(0)} %` }))));
-  if (data.embedding.length) $("map").replaceChildren(letters(data.embedding));
+  if (data.embedding.length) $("map").replaceChildren(embeddingMap(data.embedding));
   reveal("letters", "Mistakes");
 }
 
@@ -202,26 +204,26 @@ function start() {
   const data = JSON.parse($("data").textContent);
   if (data.live) { follow(data.live); return; }
   show(data);
-  if (data.text) reading(data);
+  if (data.text) readText(data);
   if (data.gates) gates(data.gates);
   if (data.context) context(data.context);
   if (data.mistakes) confusions(data);
   if (data.written) written(data);
 }
 
-// A training that still runs is asked again and again; what it answers is the same data with fewer parts.
+// Poll a running training; it answers with the same data, with fewer parts.
 async function follow({ address: source, seconds }) {
-  let before = "";
-  const said = $("status");
-  said.hidden = false;
+  let previous = "";
+  const status = $("status");
+  status.hidden = false;
   for (;;) {
     try {
       const data = await (await fetch(source, { cache: "no-store" })).json(), run = JSON.stringify(data.run);
-      if (run !== before) show(data); // not more often: a chart that was zoomed would be drawn anew
-      before = run;
-      said.textContent = data.status;
+      if (run !== previous) show(data); // only on changes: redrawing would reset a zoomed chart
+      previous = run;
+      status.textContent = data.status;
       if (data.finished) return;
-    } catch { said.textContent = "The training no longer answers: it has ended or was stopped."; }
+    } catch { status.textContent = "The training no longer answers: it has ended or was stopped."; }
     await new Promise((wake) => setTimeout(wake, 1000 * seconds));
   }
 }

@@ -1,12 +1,12 @@
-// Ways of the text out of the page. Each returns what is to be said.
+// Copy and download the text. Each returns a status message.
 
-import { make } from "./elements.js";
+import { make } from "./dom.js";
 
 export async function copy(text, area) {
   try {
     await navigator.clipboard.writeText(text);
     return "Copied.";
-  } catch { // not allowed, or not a secure address: the old way
+  } catch { // not permitted, or not a secure context: use the older interface
     const { selectionStart, selectionEnd } = area;
     area.select();
     const done = document.execCommand("copy");

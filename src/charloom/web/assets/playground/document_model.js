@@ -1,26 +1,26 @@
-// The text, who wrote each of its letters, and every change made to it, so that it can be taken back.
+// The text, the author of each character, and the history of changes for undo and redo.
 // Offsets are those of JavaScript: UTF-16 units.
 
-export const WRITER = "w", MODEL = "m"; // one of them for every unit of the text, in a string as long as the text
-const PAUSE = 1500; // milliseconds after which typing begins a new step to undo
-const MOST_STEPS = 500, MOST_SAVED = 2e6; // steps kept; characters of JSON that the browser is asked to keep
+export const WRITER = "w", MODEL = "m"; // authors: a string with one of them for each unit of the text
+const PAUSE = 1500; // milliseconds after which typing starts a new undo step
+const MAX_STEPS = 500, MAX_SAVED = 2e6; // undo steps; characters of JSON in storage
 
 const isLow = (unit) => unit >= 0xdc00 && unit <= 0xdfff;
 
-// The one stretch in which two texts differ, the caret saying which of several equal letters is new; never half a pair.
+// The range in which two texts differ; the caret resolves which of several equal characters is new. Never splits a code point.
 export function difference(old, value, caret) {
   let tail = 0;
-  const mostTail = Math.min(old.length, value.length - caret);
-  while (tail < mostTail && old[old.length - 1 - tail] === value[value.length - 1 - tail]) tail++;
+  const maxTail = Math.min(old.length, value.length - caret);
+  while (tail < maxTail && old[old.length - 1 - tail] === value[value.length - 1 - tail]) tail++;
   let start = 0;
-  const mostStart = Math.min(old.length, value.length) - tail;
-  while (start < mostStart && old[start] === value[start]) start++;
+  const maxStart = Math.min(old.length, value.length) - tail;
+  while (start < maxStart && old[start] === value[start]) start++;
   if (tail && isLow(value.charCodeAt(value.length - tail))) tail--;
   if (start && (isLow(value.charCodeAt(start)) || isLow(old.charCodeAt(start)))) start--;
   return { at: start, removed: old.slice(start, old.length - tail), inserted: value.slice(start, value.length - tail) };
 }
 
-function joins(last, edit) {
+function canMerge(last, edit) {
   if (!last || last.kind !== edit.kind || edit.kind === "model" || edit.kind === "repair" || edit.time - last.time > PAUSE) return false;
   if (!last.inserted) return !edit.inserted && (edit.at + edit.removed.length === last.at || edit.at === last.at);
   const atItsEnd = edit.at >= last.at && edit.at + edit.removed.length === last.at + last.inserted.length;
@@ -28,11 +28,11 @@ function joins(last, edit) {
   return atItsEnd && !newWord;
 }
 
-function join(last, edit) {
+function merge(last, edit) {
   if (last.inserted) {
-    const kept = edit.at - last.at;
-    last.inserted = last.inserted.slice(0, kept) + edit.inserted;
-    last.authors = last.authors.slice(0, kept) + edit.authors;
+    const offset = edit.at - last.at;
+    last.inserted = last.inserted.slice(0, offset) + edit.inserted;
+    last.authors = last.authors.slice(0, offset) + edit.authors;
   } else if (edit.at === last.at) {
     last.removed += edit.removed;
     last.removedAuthors += edit.removedAuthors;
@@ -44,53 +44,53 @@ function join(last, edit) {
   last.time = edit.time;
 }
 
-export class Manuscript {
+export class DocumentModel {
   constructor({ text = "", authors = "", done = [], undone = [] } = {}) {
     Object.assign(this, { text, done, undone });
     this.authors = authors.length === text.length ? authors : WRITER.repeat(text.length);
-    this.whenChanged = () => {}; // is told from which unit on the text is another
+    this.onChange = () => {}; // called with the first changed unit
   }
 
   #splice(at, length, inserted, authors) {
     this.text = this.text.slice(0, at) + inserted + this.text.slice(at + length);
     this.authors = this.authors.slice(0, at) + authors + this.authors.slice(at + length);
-    this.whenChanged(at);
+    this.onChange(at);
   }
 
-  // Replace text[start:end] in one step; `authors` may be one letter for all. Returns the step.
+  // Replace text[start:end] in one undo step; `authors` may be a single one for all. Returns the step.
   replace(start, end, inserted, authors, kind, before) {
     const edit = { at: start, removed: this.text.slice(start, end), removedAuthors: this.authors.slice(start, end), inserted,
       authors: authors.length === inserted.length ? authors : authors.repeat(inserted.length), kind, before, time: Date.now() };
     this.#splice(start, end - start, inserted, edit.authors);
     this.undone = [];
     const last = this.done.at(-1);
-    if (joins(last, edit)) {
-      join(last, edit);
+    if (canMerge(last, edit)) {
+      merge(last, edit);
       return last;
     }
     this.done.push(edit);
-    if (this.done.length > MOST_STEPS) this.done.shift();
+    if (this.done.length > MAX_STEPS) this.done.shift();
     return edit;
   }
 
-  // Take over what the reader has made of the text in the writing area.
-  typed(value, caret, before) {
+  // Apply what the user changed in the text area.
+  applyTyping(value, caret, before) {
     const { at, removed, inserted } = difference(this.text, value, caret);
     if (removed || inserted) this.replace(at, at + removed.length, inserted, WRITER, "typing", before);
   }
 
-  // A step that goes on growing: what the model writes.
-  begin(start, end, before) { return this.replace(start, end, "", MODEL, "model", before); }
+  // Start a step that grows: the model's text.
+  beginGeneration(start, end, before) { return this.replace(start, end, "", MODEL, "model", before); }
 
-  grow(edit, more) {
+  appendGenerated(edit, more) {
     this.#splice(edit.at + edit.inserted.length, 0, more, MODEL.repeat(more.length));
     edit.inserted += more;
     edit.authors += MODEL.repeat(more.length);
   }
 
-  finish(edit) {
+  finishGeneration(edit) {
     if (edit.inserted || this.done.at(-1) !== edit) return;
-    this.undo(); // nothing was written: what was selected comes back
+    this.undo(); // nothing was generated: restore the selected text
     this.undone.pop();
   }
 
@@ -111,22 +111,22 @@ export class Manuscript {
     return [end, end];
   }
 
-  // The continuation that was written last, if nothing has been done since.
+  // The last continuation, if nothing was changed since.
   lastContinuation() {
     const edit = this.done.at(-1);
     return edit?.kind === "model" ? edit : null;
   }
 
-  saved() {
-    const whole = JSON.stringify({ text: this.text, authors: this.authors, done: this.done.slice(-100), undone: this.undone.slice(-100) });
-    return whole.length <= MOST_SAVED ? whole : JSON.stringify({ text: this.text, authors: this.authors });
+  serialize() {
+    const json = JSON.stringify({ text: this.text, authors: this.authors, done: this.done.slice(-100), undone: this.undone.slice(-100) });
+    return json.length <= MAX_SAVED ? json : JSON.stringify({ text: this.text, authors: this.authors });
   }
 
-  static restored(json) {
+  static restore(json) {
     try {
       const { text, authors, done = [], undone = [] } = JSON.parse(json);
-      if (typeof text === "string" && typeof authors === "string") return new Manuscript({ text, authors, done, undone });
-    } catch { /* nothing was kept, or not by this page: begin with an empty text */ }
-    return new Manuscript();
+      if (typeof text === "string" && typeof authors === "string") return new DocumentModel({ text, authors, done, undone });
+    } catch { /* nothing was stored, or not by this page */ }
+    return new DocumentModel();
   }
 }
