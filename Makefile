@@ -1,7 +1,7 @@
 # Everything a developer does. Each target sets up what it needs in .venv.
 
 PYTHON ?= python3
-WORKERS ?= -n auto --dist loadgroup
+WORKERS ?= -n logical --dist loadgroup
 BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .venv-bench/.ready

@@ -18,6 +18,7 @@ import torch
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.model.file.model_file import SavedModel, SavedTraining, _digests, save_model
+from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.training.backends import updates as loop
 from charloom.training.backends.device import choose_device, kept_memory
@@ -25,7 +26,6 @@ from charloom.training.backends.network import CharNetwork
 from charloom.training.backends.updates import Updates
 from charloom.training.batches.batches import make_batches
 from charloom.training.run_files import _LEAST_SECONDS
-from charloom.training.stages import initial_weights
 from machine import processor
 
 KNOWN = 65

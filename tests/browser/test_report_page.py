@@ -7,8 +7,8 @@ import pytest
 
 import charloom
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.report.build import contents
-from charloom.report.provenance import Provenance, trace_back
+from charloom.report.build import build_report
+from charloom.report.provenance import Provenance, find_provenance
 from charloom.web.report_page import report_page
 from support.browser import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
 from support.models import quiet, untrained
@@ -16,7 +16,7 @@ from support.models import quiet, untrained
 
 @pytest.fixture(scope="module")
 def made(run, text):
-    data, _ = contents(trace_back(str(run)), text[-1500:], "A text.", quiet)
+    data, _ = build_report(find_provenance(str(run)), text[-1500:], "A text.", quiet)
     return data
 
 
@@ -140,7 +140,7 @@ def test_the_theme_follows_the_system_and_can_be_changed(browser, report):
 def test_hostile_text_is_only_text(browser, tmp_path):
     model = untrained(Vocabulary.from_text(HOSTILE + "\n"), corpus=HOSTILE)
     where = Provenance(HOSTILE, model, None, None, HOSTILE)
-    data, _ = contents(where, f"{HOSTILE}\n" * 20, HOSTILE, quiet)
+    data, _ = build_report(where, f"{HOSTILE}\n" * 20, HOSTILE, quiet)
     data["written"][0]["text"] = HOSTILE
     samples, events = [{"step": 1, "text": HOSTILE}], [{"step": 1, "event": HOSTILE}]
     data["run"] = {"evaluations": [], "events": events, "samples": samples}
@@ -152,7 +152,7 @@ def test_hostile_text_is_only_text(browser, tmp_path):
 
 
 def test_fifty_thousand_characters_open_at_once_and_stay_smooth(browser, run, text, tmp_path):
-    data, _ = contents(trace_back(str(run)), (text * 10)[:50_000], "Long.", quiet)
+    data, _ = build_report(find_provenance(str(run)), (text * 10)[:50_000], "Long.", quiet)
     (tmp_path / "r.html").write_text(report_page(data), encoding="utf-8")
     with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         ready = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")

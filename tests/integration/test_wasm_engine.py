@@ -15,7 +15,7 @@ from charloom import Vocabulary
 from charloom.inference.engines.folding import fold
 from charloom.inference.engines.lines import LineEngine
 from charloom.inference.engines.numpy import NumpyEngine
-from charloom.inference.generation import cursor_behind, prompt_ids, read_text
+from charloom.inference.generation import cursor_after, prefill, prompt_ids
 from charloom.inference.generation_options import MAX_SEED, Sampling
 from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
@@ -83,7 +83,7 @@ def readable(model):
 def expected(model, prompt, count, seed, way):
     """What NumPy's engine draws, and the bits of each."""
     engine, sampling, ids = readable(model), Sampling(**way), prompt_ids(model.vocabulary, prompt)
-    cursor = cursor_behind(ids, *read_text(engine, ids), sampling, np.array([seed], np.uint64))
+    cursor = cursor_after(ids, *prefill(engine, ids), sampling, np.array([seed], np.uint64))
     drawn = engine.sample(cursor, count, sampling, log_probs=True)
     return drawn.ids[0].tolist(), -drawn.log_probs[0] / math.log(2)
 
@@ -178,10 +178,9 @@ def test_lines_start_anew(in_page):
 
 def test_guesses_are_the_models(in_page):
     model, text = made("lstm", 2), "hello goblin jack"
-    found = in_page([model], [[0, "begin", ids_of(model, text)], [0, "topPredictions", 5], [0, "probabilities"]])[
-        "given"
-    ]
-    logits, _ = read_text(readable(model), model.vocabulary.encode(text))
+    calls = [[0, "begin", ids_of(model, text)], [0, "topPredictions", 5], [0, "probabilities"]]
+    found = in_page([model], calls)["given"]
+    logits, _ = prefill(readable(model), model.vocabulary.encode(text))
     shares = np.exp(logits[0] - logits.max(), dtype=np.float64)
     shares /= shares.sum()
     np.testing.assert_allclose(found[2], shares, rtol=3e-6)

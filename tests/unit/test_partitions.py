@@ -76,7 +76,7 @@ def test_partitions_are_counted_file_by_file():
 
 
 def test_a_line_that_is_too_long_is_refused_by_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(partitions, "LONGEST_LINE", 10)
+    monkeypatch.setattr(partitions, "MAX_LINE_BYTES", 10)
     path = tmp_path / "long.txt"
     path.write_bytes(b"123456789\n1234567890\n")  # ten bytes with its end, and eleven
     with pytest.raises(CorpusError, match=r"long\.txt: the line at byte 10 has more than 10 bytes"):

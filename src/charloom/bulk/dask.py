@@ -14,8 +14,9 @@ from typing import Any
 from uuid import uuid4
 
 from charloom._util.extras import require_extra
+from charloom._util.progress import ProgressCallback
 from charloom.bulk.job import BulkJob
-from charloom.bulk.runner import Progress, check_result, run_partition
+from charloom.bulk.runner import raise_if_failed, run_partition
 from charloom.errors import CharloomError, SettingsError
 
 _AHEAD = 2  # partitions a thread is given: one that it does, one that waits
@@ -28,7 +29,7 @@ def run_on_dask(
     workers: int | None = None,
     address: str | None = None,
     client: Any = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
     """Do all partitions whose parts are missing.
 
@@ -56,7 +57,7 @@ def run_on_dask(
     job.finish()
 
 
-def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
+def _map(job: BulkJob, client: Any, progress: ProgressCallback | None) -> None:
     """Keep every thread busy, and no more partitions in the scheduler than that takes."""
     report = progress or (lambda _done, _total: None)
     missing = job.missing()
@@ -71,7 +72,7 @@ def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
 
     fill()
     for future in running:
-        check_result(_result(future))
+        raise_if_failed(_result(future))
         done += 1
         report(done, job.partitions)
         fill()

@@ -8,10 +8,17 @@ from typing import Any, Unpack
 import numpy as np
 
 from charloom.bulk.job import BulkJob, json_row, make_job
-from charloom.inference.generation import Request, cursor_behind, go_on, prompt_ids, read_text
+from charloom.inference.generation import (
+    Request,
+    WritingOptions,
+    continue_text,
+    cursor_after,
+    make_request,
+    prefill,
+    prompt_ids,
+)
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole
 from charloom.inference.model import Model
-from charloom.inference.requests import WritingOptions, make_request
 from charloom.inference.sampling import allowed_bias
 from charloom.model.file.run_folder import find_model
 
@@ -22,7 +29,7 @@ _WORDS = 4  # that Philox makes for one value of its counter
 _KEY = 2  # beside the seed; (seed, 0) draws characters, (seed, 1) the seeds of samples
 
 
-def writing_job(
+def generation_job(
     folder: str | os.PathLike[str],
     model: str,
     texts: int,
@@ -90,7 +97,7 @@ def text_seeds(seed: int, first: int, count: int) -> list[int]:
     return [int(word) >> 11 for word in words.tolist()]
 
 
-def write_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
+def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
     """Write the texts of a partition, write its part, and return what the part's last row says of them."""
     size = job.manifest["partition_texts"]
     first = number * size
@@ -120,9 +127,9 @@ def _texts(model: Model, request: Request, precision: str, seeds: list[int]) -> 
     engine, vocabulary = model.engine_for(precision), model.vocabulary
     ids = prompt_ids(vocabulary, request.prompt, request.unknown)
     bias = allowed_bias(vocabulary, request.sampling)
-    cursor = cursor_behind(ids, *read_text(engine, ids), request.sampling, np.array(seeds, np.uint64))
+    cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, np.array(seeds, np.uint64))
     texts, reasons = [[request.prompt] for _ in seeds], [""] * len(seeds)
-    for piece in go_on(engine, vocabulary, cursor, request, bias):
+    for piece in continue_text(engine, vocabulary, cursor, request, bias):
         texts[piece.sample].append(piece.text)
         reasons[piece.sample] = piece.finish_reason or ""
     return [("".join(text), reason) for text, reason in zip(texts, reasons, strict=True)]

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom.data.reading.compression import LONGEST_MAGIC, compression_of
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of
 from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
-LONGEST_LINE = 1 << 24  # bytes
+MAX_LINE_BYTES = 1 << 24  # bytes
 """A longer line is refused: it would be a text that ought to be scored alone."""
 
 _START = 8192  # bytes by which a file is known for what it is
@@ -67,7 +67,7 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     All lines of all ranges of a file, put together, are its bytes.
 
     Raises:
-        CorpusError: If a line is longer than ``LONGEST_LINE``.
+        CorpusError: If a line is longer than ``MAX_LINE_BYTES``.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
@@ -77,10 +77,10 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
             while (skipped := file.readline(_SKIPPED)) and not skipped.endswith(b"\n"):
                 pass
             at = file.tell()
-        while at < end and (line := file.readline(LONGEST_LINE + 1)):
-            if len(line) > LONGEST_LINE:
+        while at < end and (line := file.readline(MAX_LINE_BYTES + 1)):
+            if len(line) > MAX_LINE_BYTES:
                 raise CorpusError(
-                    f"{path}: the line at byte {at:,} has more than {LONGEST_LINE:,} bytes, the most that one may. "
+                    f"{path}: the line at byte {at:,} has more than {MAX_LINE_BYTES:,} bytes, the most that one may. "
                     "Score such a text alone, with charloom score, or put line ends into it."
                 )
             yield at, line
@@ -121,7 +121,7 @@ def check_plain_text(path: Path) -> int:
             size = file.seek(0, 2)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
-    if (packed := compression_of(start[:LONGEST_MAGIC])) is not None:
+    if (packed := compression_of(start[:MAX_MAGIC_BYTES])) is not None:
         raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
     if (encoding := marked_encoding(start)) not in (None, "utf-8"):
         raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")

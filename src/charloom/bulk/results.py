@@ -12,14 +12,14 @@ from typing import BinaryIO
 
 from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
-from charloom.bulk.scoring import place_of
+from charloom.bulk.scoring import partition_source
 from charloom.errors import JobError
 from charloom.inference.scoring import perplexity
 from charloom.model.file.run_folder import check_new_file
 
 
 @dataclass
-class Kept:
+class FilterCounts:
     """What became of the lines that went through a filter.
 
     Attributes:
@@ -33,8 +33,8 @@ class Kept:
     unscored: int = 0
 
 
-def kept_lines(
-    job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: Kept | None = None
+def filter_lines(
+    job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: FilterCounts | None = None
 ) -> Iterator[bytes]:
     r"""Yield the lines whose perplexity per character is in a range, in their order, as they stand in their files.
 
@@ -48,9 +48,9 @@ def kept_lines(
     Raises:
         JobError: If a part is not there or damaged, or a file is not what was scored.
     """
-    counts = Kept() if counts is None else counts
+    counts = FilterCounts() if counts is None else counts
     for number in range(job.partitions):
-        path, partition = place_of(job, number)
+        path, partition = partition_source(job, number)
         rows = list(map(json.loads, job.part_rows(number)))
         lines = [line for _, line in lines_in(path, partition.start, partition.end)]
         end = job.ending(number)
@@ -68,16 +68,18 @@ def kept_lines(
                 yield line
 
 
-def write_kept(job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False) -> Kept:
+def write_filtered(
+    job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False
+) -> FilterCounts:
     r"""Write the lines of ``kept_lines`` to a file, each with a ``\n`` at its end; it is there whole or not at all.
 
     Raises:
         InputError: If the file exists already.
         JobError: As ``kept_lines`` does.
     """
-    counts = Kept()
+    counts = FilterCounts()
     with _new_file(path) as file:
-        for line in kept_lines(job, least, most, unscored, counts):
+        for line in filter_lines(job, least, most, unscored, counts):
             file.write(line if line.endswith(b"\n") else line + b"\n")
     return counts
 

@@ -4,23 +4,20 @@ Whatever spreads partitions over processes and machines needs ``run_partition`` 
 data: see ``charloom.bulk.dask``.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import charloom.errors as errors
-from charloom.bulk.generation import write_partition
+from charloom._util.progress import ProgressCallback
+from charloom.bulk.generation import generate_partition
 from charloom.bulk.job import BulkJob, read_job
 from charloom.bulk.scoring import score_partition
 from charloom.errors import CharloomError, JobError
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 
-Progress = Callable[[int, int], None]
-"""Told how many partitions are done, and how many there are."""
-
-_WORK = {"score": score_partition, "write": write_partition}
+_WORK = {"score": score_partition, "write": generate_partition}
 _REFUSED = "refused"
 
 
@@ -47,14 +44,14 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
         return {_REFUSED: [type(error).__name__, str(error)]}
 
 
-def check_result(result: dict[str, Any]) -> None:
+def raise_if_failed(result: dict[str, Any]) -> None:
     """Raise the error that ``run_partition`` returned, if it did."""
     if _REFUSED in result:
         kind, message = result[_REFUSED]
         raise getattr(errors, kind, CharloomError)(message)
 
 
-def run_here(job: BulkJob, progress: Progress | None = None) -> None:
+def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> None:
     """Do all partitions whose parts are missing, in this process.
 
     Raises:
@@ -65,7 +62,7 @@ def run_here(job: BulkJob, progress: Progress | None = None) -> None:
     for done, number in enumerate(missing, job.partitions - len(missing)):
         if progress is not None:
             progress(done, job.partitions)
-        check_result(run_partition(str(job.folder), job.digest, number))
+        raise_if_failed(run_partition(str(job.folder), job.digest, number))
     if progress is not None:
         progress(job.partitions, job.partitions)
     job.finish()

@@ -19,7 +19,7 @@ from charloom.bulk.partitions import (
 )
 from charloom.data.reading.sources import resolve_sources
 from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
-from charloom.inference.generation import stand_in
+from charloom.inference.generation import replacement_character
 from charloom.inference.generation_options import PRECISIONS, check_whole
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score
@@ -35,7 +35,7 @@ _ANEW = "Score it as it is now in another folder."
 _LONG = 1 << 16  # characters of a line that is scored alone: rows beside it would be filled up to its length
 
 
-def score_job(
+def scoring_job(
     folder: str | os.PathLike[str],
     model: str,
     texts: Sequence[str],
@@ -90,7 +90,7 @@ def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
         JobError: If the file is not the one that the job was made for.
         UnknownCharacterError: If the model does not know a character, and that is to be an error.
     """
-    path, partition = place_of(job, number)
+    path, partition = partition_source(job, number)
     options = job.manifest["options"]
     digest, rows = hashlib.sha256(), []
     facts: dict[str, Any] = {"characters": 0, "nats": 0.0, "unscored": 0}
@@ -138,7 +138,7 @@ def _described(path: Path, home: Path) -> dict[str, Any]:
     return {"path": name, "bytes": check_plain_text(path), "modified": path.stat().st_mtime_ns}
 
 
-def place_of(job: BulkJob, number: int) -> tuple[Path, Partition]:
+def partition_source(job: BulkJob, number: int) -> tuple[Path, Partition]:
     """Return where the lines of a partition are, once the file has been found to be as long as it was.
 
     Raises:
@@ -171,7 +171,7 @@ def _read(model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: 
             continue
         if unknown == "error":
             raise _explained(model, text, path, offset)
-        instead = dict.fromkeys(map(ord, strange), stand_in(model.vocabulary))
+        instead = dict.fromkeys(map(ord, strange), replacement_character(model.vocabulary))
         found.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
     return found
 

@@ -8,11 +8,11 @@ from os import PathLike
 
 import numpy as np
 
-from charloom.data.datasets import Progress
-from charloom.data.index.cache import indexed
+from charloom._util.progress import ProgressCallback
+from charloom.data.index.cache import index_text
 from charloom.data.index.index import Index, IndexBuilder
 from charloom.data.reading.sources import corpus_name
-from charloom.data.splits import Lines, Stretch, lines_of, spread_choice
+from charloom.data.splits import TextLines, TextSpan, nonempty_lines, stratified_indices
 from charloom.data.text_format import PLAIN, TextFormat
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
@@ -20,7 +20,7 @@ from charloom.errors import CorpusError, SettingsError
 
 
 @dataclass(frozen=True)
-class Split:
+class TextSplit:
     """A text cut into three parts, of which the last two may be empty."""
 
     training: str
@@ -29,12 +29,12 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Parts:
+class CorpusSplit:
     """The three parts of a corpus, none of which is held in memory as text."""
 
-    training: Stretch | Lines
-    validation: Stretch | Lines
-    test: Stretch | Lines
+    training: TextSpan | TextLines
+    validation: TextSpan | TextLines
+    test: TextSpan | TextLines
 
 
 class Corpus:
@@ -76,7 +76,7 @@ class Corpus:
         cls,
         sources: str | PathLike[str] | Sequence[str | PathLike[str]],
         encoding: str = "utf-8",
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         text_format: TextFormat | None = None,
     ) -> "Corpus":
         """Read a corpus from files, folders, globs, named corpora or standard input ("-").
@@ -97,17 +97,17 @@ class Corpus:
         """
         arguments = [str(s) for s in ([sources] if isinstance(sources, (str, PathLike)) else sources)]
         text_format = text_format or TextFormat(encoding=encoding)
-        index, notices = indexed(arguments, text_format, progress)
+        index, notices = index_text(arguments, text_format, progress)
         return cls(index, corpus_name(arguments[0]), notices, arguments, text_format)
 
     @cached_property
     def text(self) -> str:
         """The whole text, which is then held in memory."""
-        return Stretch(self.index, 0, len(self.index)).text
+        return TextSpan(self.index, 0, len(self.index)).text
 
     def head(self, count: int) -> str:
         """Return the beginning of the text, at most so many characters."""
-        return Stretch(self.index, 0, len(self.index)).head(count)
+        return TextSpan(self.index, 0, len(self.index)).head(count)
 
     @property
     def sha256(self) -> str:
@@ -126,11 +126,11 @@ class Corpus:
         return Vocabulary("".join(sorted({*self.index.characters, *("\n" if self.format.lines else "")})))
 
     @cached_property
-    def lines(self) -> tuple[Lines, int]:
+    def lines(self) -> tuple[TextLines, int]:
         """Its lines that are not empty, and how many are."""
-        return lines_of(self.index)
+        return nonempty_lines(self.index)
 
-    def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Parts:
+    def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> CorpusSplit:
         """Cut the text: by position, training first, then validation, then test; lines are taken from all over it.
 
         Args:
@@ -146,21 +146,21 @@ class Corpus:
         first = int(len(self) * (1 - val_fraction - test_fraction))
         second = int(len(self) * (1 - test_fraction))
         places = (0, first, second, len(self))
-        return Parts(*(Stretch(self.index, a, b) for a, b in pairwise(places)))
+        return CorpusSplit(*(TextSpan(self.index, a, b) for a, b in pairwise(places)))
 
-    def split(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Split:
+    def split(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> TextSplit:
         """Return the three parts as text, which is then held in memory; see ``parts``."""
         parts = self.parts(val_fraction, test_fraction)
-        return Split(parts.training.text, parts.validation.text, parts.test.text)
+        return TextSplit(parts.training.text, parts.validation.text, parts.test.text)
 
-    def _parts_of_lines(self, val_fraction: float, test_fraction: float) -> Parts:
+    def _parts_of_lines(self, val_fraction: float, test_fraction: float) -> CorpusSplit:
         lines, _ = self.lines
         left = np.arange(len(lines.starts))
-        test = left[spread_choice(len(left), test_fraction)]
+        test = left[stratified_indices(len(left), test_fraction)]
         left = np.delete(left, test)
-        places = spread_choice(len(left), val_fraction / (1 - test_fraction))
+        places = stratified_indices(len(left), val_fraction / (1 - test_fraction))
         validation = left[places]
-        return Parts(lines.some(np.delete(left, places)), lines.some(validation), lines.some(test))
+        return CorpusSplit(lines.some(np.delete(left, places)), lines.some(validation), lines.some(test))
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:

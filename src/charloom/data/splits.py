@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.index.index import BLOCK, Ids, Index
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import text_of
+from charloom.data.vocabulary.characters import Vocabulary, text_from_code_points
 
 _TOGETHER = 10_000  # lines of one piece
 _COUNTED = 4_000_000  # characters of lines that stand for all of them
 
 
-class Part(Protocol):
+class TextView(Protocol):
     """A part of a text."""
 
     def __len__(self) -> int:
@@ -34,7 +33,7 @@ class Part(Protocol):
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TextSpan:
     """A stretch of a text.
 
     Attributes:
@@ -67,9 +66,9 @@ class Stretch:
         """Return the beginning of its text, at most so many characters; of bytes, whole characters."""
         return "".join(self.beginning(count)._pieces(whole=count >= len(self)))
 
-    def beginning(self, count: int) -> "Stretch":
+    def beginning(self, count: int) -> "TextSpan":
         """Return the part of it that is its beginning, at most so many characters."""
-        return Stretch(self.index, self.first, min(self.first + count, self.last))
+        return TextSpan(self.index, self.first, min(self.first + count, self.last))
 
     @property
     def text(self) -> str:
@@ -134,7 +133,7 @@ class LineIds:
 
 
 @dataclass(frozen=True)
-class Lines:
+class TextLines:
     """Lines of a text, each a text of its own.
 
     Attributes:
@@ -161,13 +160,13 @@ class Lines:
             places, ends = _places(self.starts[some], self.lengths[some])
             points = self.index.points[self.index.codes[places]]
             points[ends] = ord("\n")
-            yield text_of(points)
+            yield text_from_code_points(points)
 
     def head(self, count: int) -> str:
         """Return the first lines, at most so many characters."""
         return self.beginning(count).text[:count]
 
-    def beginning(self, count: int) -> "Lines":
+    def beginning(self, count: int) -> "TextLines":
         """Return the first lines, as many as have so many characters or a few more."""
         enough = int(np.searchsorted(np.cumsum(self.lengths + 1), count)) + 1
         return self.some(np.arange(min(enough, len(self.starts))))
@@ -182,9 +181,9 @@ class Lines:
         newline = int(vocabulary.encode("\n")[0])
         return LineIds(self.index.ids(vocabulary), self.starts, self.lengths, newline)
 
-    def some(self, numbers: NDArray[np.intp]) -> "Lines":
+    def some(self, numbers: NDArray[np.intp]) -> "TextLines":
         """Return these of the lines."""
-        return Lines(self.index, self.starts[numbers], self.lengths[numbers])
+        return TextLines(self.index, self.starts[numbers], self.lengths[numbers])
 
 
 def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -195,12 +194,12 @@ def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDAr
     return places, behind - 1
 
 
-def in_a_row(ids: Ids | LineIds) -> Ids:
+def flatten_ids(ids: Ids | LineIds) -> Ids:
     """Return ids as those of one text; of very many lines, of some from all over."""
     return ids.flat(_COUNTED) if isinstance(ids, LineIds) else ids
 
 
-def lines_of(index: Index) -> tuple[Lines, int]:
+def nonempty_lines(index: Index) -> tuple[TextLines, int]:
     """Return the lines of a text that are not empty, and how many are."""
     code = index.characters.find("\n")  # -1, which no code is, if there is none
     parts = range(0, len(index), BLOCK)
@@ -210,10 +209,10 @@ def lines_of(index: Index) -> tuple[Lines, int]:
     lengths = ended - starts
     full = lengths > 0
     empty = int((~full).sum()) - int(lengths[-1] == 0)  # there is no line behind the last line feed
-    return Lines(index, starts[full], lengths[full]), empty
+    return TextLines(index, starts[full], lengths[full]), empty
 
 
-def spread_choice(count: int, share: float) -> NDArray[np.intp]:
+def stratified_indices(count: int, share: float) -> NDArray[np.intp]:
     """Return numbers below ``count``, a share of them, spread evenly and drawn always alike.
 
     One is drawn from each of as many stretches of equal length, so that a sorted list is held out from all over.

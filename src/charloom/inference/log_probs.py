@@ -22,7 +22,7 @@ def log_probs_of(logits: NDArray[np.float32], ids: NDArray[np.integer]) -> Costs
     return found[..., 0]
 
 
-def in_bits(log_probs: Costs) -> Costs:
+def nats_to_bits(log_probs: Costs) -> Costs:
     """Return what characters of these log-probabilities cost in bits: 0, never -0, where one was certain."""
     costs: Costs = (0.0 - log_probs) / math.log(2)
     return costs

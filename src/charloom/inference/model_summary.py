@@ -28,7 +28,7 @@ class Sample:
     text: str
 
 
-def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
+def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
     """Return what is known of a model, as titles and values; what is not known is left out.
 
     Args:

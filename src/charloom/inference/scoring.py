@@ -3,19 +3,20 @@
 import heapq
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
 from charloom.inference.engines.base import Engine
-from charloom.inference.log_probs import in_bits, log_probs_of
+from charloom.inference.log_probs import log_probs_of, nats_to_bits
 
-_LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
+_MAX_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
 _TOGETHER = 64  # texts read at once: more are hardly faster
 _PASSAGE = 48  # characters of a surprising passage
@@ -39,7 +40,7 @@ class Passage:
 
 def perplexity(nats_per_char: float) -> float:
     """Return the number of equally likely characters that would be as hard to guess; infinity if it is too large."""
-    return math.exp(nats_per_char) if nats_per_char < _LARGEST_EXPONENT else math.inf
+    return math.exp(nats_per_char) if nats_per_char < _MAX_EXPONENT else math.inf
 
 
 class _Figures:
@@ -151,9 +152,7 @@ class Score(_Figures):
         return f'<p>{said}</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
 
 
-def score(
-    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
-) -> Score:
+def score(engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None) -> Score:
     """Score a text.
 
     Args:
@@ -215,7 +214,7 @@ def score_many(
     engine: Engine,
     vocabulary: Vocabulary,
     texts: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Score]:
     """Score many texts, each by itself, many at a time.
 
@@ -277,4 +276,4 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the bits that each target (T,) costs under its logits (T, V)."""
-    return in_bits(log_probs_of(logits, targets))
+    return nats_to_bits(log_probs_of(logits, targets))

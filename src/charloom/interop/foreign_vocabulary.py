@@ -25,7 +25,7 @@ ACCEPTED = (
 
 _NO_CHARACTER = ("", "[UNK]")  # of StringLookup: its mask, and what it does not know
 _SAMPLE = 2_000  # characters of the text, by which the import judges whether it is the right one
-_LONGEST = 8 << 20  # bytes of a list
+_MAX_LIST_BYTES = 8 << 20  # bytes of a list
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ForeignVocabulary:
     lines: bool = False
 
 
-def foreign_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
+def resolve_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
     """Find out which character each id stands for.
 
     Args:
@@ -107,9 +107,9 @@ def _read_list(path: Path) -> list[Any]:
     """Return what each id stands for; None where nothing is said."""
     try:
         with path.open("rb") as file:
-            data = file.read(_LONGEST + 1)
-        if len(data) > _LONGEST:
-            raise InputError(f"The list {path} is longer than {_LONGEST:,} bytes. {ACCEPTED}")
+            data = file.read(_MAX_LIST_BYTES + 1)
+        if len(data) > _MAX_LIST_BYTES:
+            raise InputError(f"The list {path} is longer than {_MAX_LIST_BYTES:,} bytes. {ACCEPTED}")
         found = strict_json(data.decode("utf-8-sig"), f"The list {path}", 3)
     except OSError as error:
         raise InputError(f"The list {path} cannot be read: {error.strerror or error}. {ACCEPTED}") from None

@@ -1,18 +1,18 @@
 """One pass over a text with a model, and everything the report shows of it."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.inference.activations import GATE_NAMES, likeliest_of, traced
+from charloom.inference.activations import GATE_NAMES, iter_traces, top_k
 from charloom.inference.engines.base import Engine, Trace
 from charloom.inference.scoring import surprisals_of
 
-GUESSES = 5
+TOP_K = 5
 _LOW, _HIGH = 0.1, 0.9  # a gate below or above is shut or open, as Karpathy et al. 2015 count it
 _CANDIDATE = "candidate"  # no gate in the narrow sense: it is in [-1, 1]
 
@@ -50,7 +50,7 @@ class Saturation:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextAnalysis:
     """What a model made of a text of T characters, from the zero state.
 
     Attributes:
@@ -79,9 +79,9 @@ class Reading:
         return float(self.surprisals.mean())
 
 
-def read(
-    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
-) -> Reading:
+def analyze_text(
+    engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None
+) -> TextAnalysis:
     """Read a text.
 
     Args:
@@ -96,13 +96,13 @@ def read(
     ids = vocabulary.encode(text).astype(np.intp)
     neurons = _neurons(engine)
     bits, states = np.empty(len(ids) - 1), np.empty((len(ids), len(neurons)), np.float16)
-    k = min(GUESSES, len(vocabulary))
+    k = min(TOP_K, len(vocabulary))
     guesses, probabilities = np.empty((len(ids), k), np.intp), np.empty((len(ids), k))
     gates = _Gates(engine)
     done = 0
-    for trace in traced(engine, ids):
+    for trace in iter_traces(engine, ids):
         block = slice(done, done + trace.logits.shape[1])
-        guesses[block], probabilities[block] = likeliest_of(trace.logits[0], k)
+        guesses[block], probabilities[block] = top_k(trace.logits[0], k)
         targets = ids[done + 1 : block.stop + 1]
         bits[done : done + len(targets)] = surprisals_of(trace.logits[0, : len(targets)], targets)
         states[block] = _seen(trace)
@@ -112,7 +112,7 @@ def read(
             progress(done, len(ids))
     wrong = guesses[:-1, 0] != ids[1:]
     pairs = zip(vocabulary.decode(ids[1:][wrong]), vocabulary.decode(guesses[:-1, 0][wrong]), strict=True)
-    return Reading(text, bits, guesses, probabilities, neurons, states, gates.found(), Counter(pairs))
+    return TextAnalysis(text, bits, guesses, probabilities, neurons, states, gates.found(), Counter(pairs))
 
 
 def _neurons(engine: Engine) -> tuple[Neuron, ...]:

@@ -9,35 +9,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom._version import __version__
 from charloom.data.baselines import baselines
-from charloom.data.splits import in_a_row
+from charloom.data.corpus import CorpusSplit
+from charloom.data.splits import flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.inference.memorization import LONG, Novelty
+from charloom.inference.memorization import LONG, MeasuredSample, Memorization, measure_memorization, measured_samples
 from charloom.inference.model import Model
-from charloom.report.analysis import Neuron, Reading, Saturation, read
-from charloom.report.confusion import embedding_map, mistakes
-from charloom.report.context_length import loss_by_context
+from charloom.report.analysis import Neuron, Saturation, TextAnalysis, analyze_text
+from charloom.report.confusion import embedding_map, frequent_confusions
+from charloom.report.context_length import loss_by_context_length
 from charloom.report.features import features
-from charloom.report.memorization import Written, held_out_novelty, write
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.provenance import Provenance
 from charloom.report.run_history import read_history
 from charloom.web.report_page import COLOUR_LEVELS
 
-MOST_CHARACTERS = 50_000
+MAX_CHARACTERS = 50_000
 """Of the text that a report shows."""
 
 _NEURON_BYTES = 16_000_000  # of neurons over the text, before they are written as text
 
 _HELD_OUT = 20_000  # characters of the held-out text that are read where no text is named
+_HELD_OUT_SEARCHED = 20_000  # characters of the held-out text that are looked for in the training text
 _WRITTEN = 5_000  # characters that the model writes to be read where there is no text at all
 
-Step = Callable[[str], Callable[[int, int], None]]
+Step = Callable[[str], ProgressCallback]
 """Told what is done next; returns what is told how far that is."""
 
 
-def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple[dict[str, Any], Reading]:
+def build_report(provenance: Provenance, text: str, about: str, step: Step) -> tuple[dict[str, Any], TextAnalysis]:
     """Return everything a report shows, and the reading that it was made from.
 
     Args:
@@ -50,28 +52,29 @@ def contents(provenance: Provenance, text: str, about: str, step: Step) -> tuple
     engine, vocabulary = model.engine(), Vocabulary(model.vocabulary.characters)
     displayed = model.vocabulary.displayed(text)
     text = model.vocabulary.symbols(model.vocabulary.encode(text))  # where it is bytes, a character for each
-    reading = read(engine, vocabulary, text, step("reading"))
+    reading = analyze_text(engine, vocabulary, text, step("reading"))
     step("naming neurons")
     found = features(displayed)
     named = name_neurons(reading.states, found)
     parts = provenance.parts
+    training = parts.training if parts else None
     data = {
-        **heading(provenance),
-        **past(provenance),
+        **model_section(provenance),
+        **training_section(provenance),
         "text": {"text": displayed, "about": about, "bits_per_char": reading.bits_per_char} | _guesses(reading),
         "neurons": _neurons(reading, named, found),
         "gates": [_saturation(one) for one in reading.saturation],
-        "context": [asdict(point) for point in loss_by_context(engine, vocabulary, text)],
-        "mistakes": [asdict(one) for one in mistakes(text, reading.mistakes)],
+        "context": [asdict(point) for point in loss_by_context_length(engine, vocabulary, text)],
+        "mistakes": [asdict(one) for one in frequent_confusions(text, reading.mistakes)],
         "embedding": [asdict(place) for place in embedding_map(provenance.model, text)],
-        "written": [_written(one) for one in write(model, parts.training if parts else None, progress=step("writing"))],
+        "written": [_sample(one) for one in measured_samples(model, training, progress=step("writing"))],
         "copies": {
             "longer_than": LONG,
             "missing": provenance.missing,
-            "held_out": _novelty(held_out_novelty(parts.validation, parts.training)) if parts else None,
+            "held_out": _held_out_memorization(parts),
         },
     }
-    return finite(data), reading
+    return replace_non_finite(data), reading
 
 
 def default_text(provenance: Provenance) -> tuple[str, str, str]:
@@ -85,7 +88,7 @@ def default_text(provenance: Provenance) -> tuple[str, str, str]:
     return written, "This is a text that the model wrote.", f"{reason} The page shows a text that the model writes."
 
 
-def heading(provenance: Provenance) -> dict[str, Any]:
+def model_section(provenance: Provenance) -> dict[str, Any]:
     """Return what the model is."""
     a, facts = provenance.model.architecture, provenance.model.facts
     kept = ("corpus", "corpus_characters", "recipe", "step", "epoch", "train_loss", "val_loss", "best_val_loss")
@@ -102,7 +105,7 @@ def heading(provenance: Provenance) -> dict[str, Any]:
     }
 
 
-def past(provenance: Provenance) -> dict[str, Any]:
+def training_section(provenance: Provenance) -> dict[str, Any]:
     """Return how the training went, as far as it is known."""
     if provenance.run is None:
         return {"run": None}
@@ -114,21 +117,21 @@ def _guessing(provenance: Provenance) -> dict[str, float] | None:
     if provenance.parts is None:
         return None
     vocabulary, parts = provenance.model.vocabulary, provenance.parts
-    training, validation = (in_a_row(part.ids(vocabulary)) for part in (parts.training, parts.validation))
+    training, validation = (flatten_ids(part.ids(vocabulary)) for part in (parts.training, parts.validation))
     costs = baselines(training, validation if len(validation) else training, len(vocabulary))
     return {"uniform": costs.uniform, "unigram": costs.unigram}
 
 
-def _guesses(reading: Reading) -> dict[str, Any]:
+def _guesses(reading: TextAnalysis) -> dict[str, Any]:
     return {
-        "surprisals": encoded(np.minimum(reading.surprisals * 100, 65_535).astype("<u2")),
-        "guesses": encoded(reading.guesses.astype("<u2")),
-        "probabilities": encoded(np.rint(reading.probabilities * 65_535).astype("<u2")),
+        "surprisals": encode_array(np.minimum(reading.surprisals * 100, 65_535).astype("<u2")),
+        "guesses": encode_array(reading.guesses.astype("<u2")),
+        "probabilities": encode_array(np.rint(reading.probabilities * 65_535).astype("<u2")),
         "guesses_each": reading.guesses.shape[1],
     }
 
 
-def _neurons(reading: Reading, named: list[NamedNeuron], found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _neurons(reading: TextAnalysis, named: list[NamedNeuron], found: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
     """Return the neurons over the text, four bits each, those that follow something best where not all fit."""
     length, count = reading.states.shape
     bytes_each = -(-length // 2)
@@ -150,7 +153,7 @@ def _neurons(reading: Reading, named: list[NamedNeuron], found: dict[str, NDArra
             for one in named
             if one.neuron in place
         ],
-        "states": encoded(_levels(reading.states[:, kept])),
+        "states": encode_array(_levels(reading.states[:, kept])),
     }
 
 
@@ -183,11 +186,22 @@ def _saturation(one: Saturation) -> dict[str, Any]:
     }
 
 
-def _written(one: Written) -> dict[str, Any]:
-    return {"temperature": one.temperature, "text": one.text, "novelty": _novelty(one.novelty)}
+def _sample(sample: MeasuredSample) -> dict[str, Any]:
+    return {
+        "temperature": sample.temperature,
+        "text": sample.text,
+        "novelty": _memorization(sample.memorization),
+    }
 
 
-def _novelty(found: Novelty | None) -> dict[str, Any] | None:
+def _held_out_memorization(parts: CorpusSplit | None) -> dict[str, Any] | None:
+    """Return how much of the held-out text also occurs in the training text: the value to expect without copying."""
+    if parts is None or not len(parts.validation):
+        return None
+    return _memorization(measure_memorization(parts.validation.head(_HELD_OUT_SEARCHED), parts.training.pieces()))
+
+
+def _memorization(found: Memorization | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
@@ -198,15 +212,15 @@ def _novelty(found: Novelty | None) -> dict[str, Any] | None:
     }
 
 
-def encoded(values: NDArray[Any]) -> str:
+def encode_array(values: NDArray[Any]) -> str:
     """Return the bytes of an array as text."""
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
 
 
-def finite(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
     """Return JSON data with None where a number is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    return [finite(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: replace_non_finite(one) for key, one in value.items()}
+    return [replace_non_finite(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -12,7 +12,7 @@ _MAPPED = 200  # characters
 
 
 @dataclass(frozen=True)
-class Mistake:
+class Confusion:
     """Two characters of which one is guessed where the other comes.
 
     Attributes:
@@ -29,7 +29,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Place:
+class MapPoint:
     """Where a character lies on the map of embeddings.
 
     Attributes:
@@ -45,7 +45,7 @@ class Place:
     count: int
 
 
-def mistakes(text: str, counted: Counter[tuple[str, str]]) -> list[Mistake]:
+def frequent_confusions(text: str, counted: Counter[tuple[str, str]]) -> list[Confusion]:
     """Return the most frequent mistakes.
 
     Args:
@@ -54,12 +54,12 @@ def mistakes(text: str, counted: Counter[tuple[str, str]]) -> list[Mistake]:
     """
     occurrences = Counter(text[1:])
     return [
-        Mistake(actual, guessed, count, count / occurrences[actual])
+        Confusion(actual, guessed, count, count / occurrences[actual])
         for (actual, guessed), count in counted.most_common(_SHOWN)
     ]
 
 
-def embedding_map(model: SavedModel, text: str) -> list[Place]:
+def embedding_map(model: SavedModel, text: str) -> list[MapPoint]:
     """Return the characters of a text where their embeddings lie: on the two directions in which these differ most.
 
     Args:
@@ -75,4 +75,4 @@ def embedding_map(model: SavedModel, text: str) -> list[Place]:
     flat = left[:, :2] * sizes[:2]
     flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
     flat /= np.abs(flat).max(axis=0, initial=1e-12)
-    return [Place(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, flat, strict=True)]
+    return [MapPoint(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, flat, strict=True)]

@@ -10,7 +10,7 @@ from charloom.inference.engines.base import Engine
 from charloom.inference.scoring import surprisals_of
 
 _WINDOWS = 96
-_LONGEST = 256  # characters of context
+_MAX_CONTEXT = 256  # characters of context
 _GROWTH = 1.5  # from one point of the curve to the next
 _LOGITS = 4_000_000  # held at once
 
@@ -28,7 +28,7 @@ class ContextPoint:
     bits_per_char: float
 
 
-def loss_by_context(engine: Engine, vocabulary: Vocabulary, text: str) -> list[ContextPoint]:
+def loss_by_context_length(engine: Engine, vocabulary: Vocabulary, text: str) -> list[ContextPoint]:
     """Return how the loss falls as more and more of a text has been read.
 
     Args:
@@ -37,7 +37,7 @@ def loss_by_context(engine: Engine, vocabulary: Vocabulary, text: str) -> list[C
         text: Windows of up to 256 characters are taken from all over it; at least two characters.
     """
     ids = vocabulary.encode(text).astype(np.intp)
-    longest = min(_LONGEST, len(ids) - 1)
+    longest = min(_MAX_CONTEXT, len(ids) - 1)
     count = min(_WINDOWS, max(1, len(ids) - longest))
     starts = np.linspace(0, len(ids) - longest - 1, count).astype(int)
     windows = ids[starts[:, None] + np.arange(longest + 1)]

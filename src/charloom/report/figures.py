@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charloom._util.extras import require_extra
 from charloom.errors import InputError
-from charloom.report.analysis import Reading
+from charloom.report.analysis import TextAnalysis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ _ROWS, _COLUMNS = 16, 80  # characters of the text in a heat map
 _NEURONS = 6
 
 
-def draw(data: dict[str, Any], reading: Reading, folder: Path) -> list[Path]:
+def draw(data: dict[str, Any], reading: TextAnalysis, folder: Path) -> list[Path]:
     """Draw what there is: losses, learning rate, gradients, surprisal, neurons, gates, context.
 
     Args:
@@ -109,12 +109,12 @@ def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str
     return image
 
 
-def _surprisal(axes: "Axes", reading: Reading) -> None:
+def _surprisal(axes: "Axes", reading: TextAnalysis) -> None:
     image = _heat(axes, reading.text, np.append(0.0, reading.surprisals), ("Oranges", 0, 8))
     axes.figure.colorbar(image, label="surprisal, bits")
 
 
-def _neuron(axes: "Axes", one: dict[str, Any], listed: list[Any], reading: Reading) -> None:
+def _neuron(axes: "Axes", one: dict[str, Any], listed: list[Any], reading: TextAnalysis) -> None:
     layer, part, index = listed[one["neuron"]]
     neuron = next(i for i, n in enumerate(reading.neurons) if (n.layer, n.part, n.index) == (layer, part, index))
     values = reading.states[:, neuron].astype(np.float64)

@@ -17,7 +17,7 @@ from charloom.training.events import (
 )
 
 
-class Progress:
+class LiveReport:
     """Takes the records of a training and tells where it stands."""
 
     def __init__(self) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charloom.data.corpus import Corpus, Parts
-from charloom.data.datasets import NAMES, is_at_hand
+from charloom.data.corpus import Corpus, CorpusSplit
+from charloom.data.datasets import NAMES, is_available_offline
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import PLAIN, TextFormat
 from charloom.errors import CharloomError, RunError
@@ -29,11 +29,11 @@ class Provenance:
     name: str
     model: SavedModel
     run: Path | None
-    parts: Parts | None
+    parts: CorpusSplit | None
     missing: str = ""
 
 
-def trace_back(argument: str) -> Provenance:
+def find_provenance(argument: str) -> Provenance:
     """Return a model, its run and its text.
 
     Args:
@@ -63,11 +63,11 @@ def trace_back(argument: str) -> Provenance:
 def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
     """Return the text that a model says it was trained on; nothing is downloaded."""
     sources, text_format = _sources(run) if run is not None else (None, PLAIN)
-    if sources is not None and all(is_at_hand(source) for source in sources):
+    if sources is not None and all(is_available_offline(source) for source in sources):
         return Corpus.read(sources, text_format=text_format)
     name = model.facts.get("corpus")
     known = isinstance(name, str) and name in NAMES and not Path(name).exists()
-    return Corpus.read(str(name)) if known and is_at_hand(str(name)) else None
+    return Corpus.read(str(name)) if known and is_available_offline(str(name)) else None
 
 
 def _sources(run: Path) -> tuple[list[str] | None, TextFormat]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from charloom.report.build import finite
-from charloom.report.live_data import Progress
+from charloom.report.build import replace_non_finite
+from charloom.report.live_data import LiveReport
 from charloom.training.events import Record
 from charloom.web.report_page import report_page
 
@@ -34,7 +34,7 @@ class LivePage:
     """
 
     def __init__(self, port: int = 0) -> None:
-        self._progress = Progress()
+        self._progress = LiveReport()
         self._lock = threading.Lock()
         self._asked = threading.Event()
         self._last_asked = -math.inf
@@ -50,7 +50,7 @@ class LivePage:
     def data(self) -> bytes:
         """Return what the page asks for: JSON."""
         with self._lock:
-            found = finite(self._progress.data())
+            found = replace_non_finite(self._progress.data())
             self._last_asked = time.monotonic()
             self._asked.set()
         return json.dumps(found, allow_nan=False).encode("ascii")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 
 from charloom.errors import CorpusError
-from charloom.inference.batching import Writing
-from charloom.inference.generation import opening, random_seed
+from charloom.inference.batching import SequenceRequest
+from charloom.inference.generation import random_seed, start_character
 from charloom.inference.generation_options import Sampling
-from charloom.inference.log_probs import in_bits
+from charloom.inference.log_probs import nats_to_bits
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, bits_of_characters, too_short
 from charloom.serve.errors import ApiError, to_api_error, unknown_name
@@ -34,7 +34,7 @@ async def tokenizer_info(models: ModelRegistry, request: Request) -> JsonRespons
         {
             "tokenizer_class": "Characters" if vocabulary.unit == "char" else "Bytes",
             "vocab_size": len(vocabulary),
-            "eos_token": opening(vocabulary),
+            "eos_token": start_character(vocabulary),
             "bos_token": None,
             "pad_token": None,
             "chat_template": None,
@@ -84,7 +84,7 @@ async def _scored(served: ServedModel, text: str) -> tuple[Score, list[float | N
     if len(whole) < 2:
         raise too_short(len(whole))
     reading = await served.scheduler.read(ids, 0)
-    bits = bits_of_characters(served.model.vocabulary, whole[1:], in_bits(reading.log_probs))
+    bits = bits_of_characters(served.model.vocabulary, whole[1:], nats_to_bits(reading.log_probs))
     shown = [None, *bits.tolist()]
     return Score(bits, whole), shown[lines : lines + len(text)]  # the line feed before it is not the text's
 
@@ -118,7 +118,7 @@ async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> 
 async def _until_sentence(served: ServedModel, ids: NDArray[np.integer], seeds: list[int]) -> list[str]:
     """Write texts until each has a sentence, or is very long."""
     texts = [""] * len(seeds)
-    job = served.scheduler.submit([Writing(ids, _LONGEST_SENTENCE, Sampling(1.0), seed=seed) for seed in seeds])
+    job = served.scheduler.submit([SequenceRequest(ids, _LONGEST_SENTENCE, Sampling(1.0), seed=seed) for seed in seeds])
     try:
         while not all(map(_SENTENCE.match, texts)):
             for part in await job.next():

@@ -13,8 +13,9 @@ import numpy as np
 from charloom._version import __version__
 from charloom.data.reading.sources import relative_sources
 from charloom.errors import NonFiniteError
+from charloom.inference.memorization import check_memorization
 from charloom.inference.model import Model
-from charloom.model.file.model_file import SavedModel, SavedTraining
+from charloom.model.file.model_file import SavedModel, SavedTraining, load_model
 from charloom.model.file.run_folder import METRICS, MODEL, SAMPLES, checkpoint_path
 from charloom.planning.recipes import write_recipe
 from charloom.planning.schedule import Plan
@@ -30,16 +31,15 @@ from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
     FinishRecord,
+    NoveltyRecord,
     PlanRecord,
     Record,
     SampleRecord,
     StepRecord,
 )
 from charloom.training.history import History
-from charloom.training.memorization import copying
-from charloom.training.provenance import model_facts
+from charloom.training.pipeline import TrainingSetup, model_facts
 from charloom.training.run_files import RunFiles
-from charloom.training.stages import Preparation
 
 _SKIPS = 3  # updates left out one after the other before the training goes back
 _ROLLBACKS = 2
@@ -61,7 +61,7 @@ class Trainer:
         began: When, by ``time.perf_counter``.
     """
 
-    def __init__(self, ready: Preparation, plan: Plan, files: RunFiles, began: float) -> None:
+    def __init__(self, ready: TrainingSetup, plan: Plan, files: RunFiles, began: float) -> None:
         self.ready = ready
         self.plan = plan
         self.files = files
@@ -136,7 +136,9 @@ class Trainer:
         if not self._stopped and self.ranks.is_first and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
             parts = self.ready.corpus.parts(settings.val_fraction, settings.test_fraction)
-            yield copying(self.files.run / MODEL, parts, settings.seed)
+            model = Model(load_model(self.files.run / MODEL))
+            check = check_memorization(model, parts.training, parts.validation, settings.seed)
+            yield NoveltyRecord(**vars(check))
         yield self._finish_record()
 
     def _ask(self) -> tuple[bool, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 from charloom._util.printable import replace_for_markup
 from charloom._util.unused_names import unused_name
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
-from charloom.inference.model_summary import facts_in_words, write_samples
+from charloom.inference.model_summary import describe_facts, write_samples
 from charloom.model.file.model_file import SavedModel
 
 
@@ -46,7 +46,7 @@ def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int) -> 
         prompts: The prompts of the samples, used in turn.
         samples: The number of samples.
     """
-    name, facts = html.escape(model.name), facts_in_words(model.saved, "int8")
+    name, facts = html.escape(model.name), describe_facts(model.saved, "int8")
     rows = "".join(f"<div><dt>{html.escape(title)}</dt><dd>{html.escape(value)}</dd></div>" for title, value in facts)
     return (
         f'<article aria-label="{name}">\n<div class="head"><h2>{name}</h2>'

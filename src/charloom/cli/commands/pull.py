@@ -7,6 +7,11 @@ from pathlib import Path
 
 import click
 
+from charloom._util.atomic_io import write_atomically
+from charloom.interop.hub.client import pull, repo_name
+from charloom.model.file.metadata_schema import bits_per_char
+from charloom.model.file.model_file import SUFFIX, read_checkpoint
+from charloom.model.file.run_folder import MODEL, check_new_file
 from charloom.terminal.messages import json_option, print_json, quiet_option, say
 
 
@@ -26,13 +31,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     charloom pull ada/my-book
     charloom generate my-book.safetensors
     """
-    from charloom._util.atomic_io import write_atomically
-    from charloom.interop.hub.client import name_of, pull
-    from charloom.model.file.metadata_schema import bits_per_char
-    from charloom.model.file.model_file import SUFFIX, read_checkpoint
-    from charloom.model.file.run_folder import MODEL, check_new_file
-
-    target = Path(output if output is not None else name_of(repo) + SUFFIX)
+    target = Path(output if output is not None else repo_name(repo) + SUFFIX)
     check_new_file(target)
     pulled = pull(repo, revision)
     saved, _ = read_checkpoint(pulled.data, f"{MODEL} of {repo}")

@@ -83,7 +83,7 @@ class LineEngine:
             ends = (drawn.ids == self._newline).any(axis=0)
             if ends.any():
                 ahead = 1 + int(ends.argmax())  # drawn once more as far as the first line end: the same characters
-                vars(cursor).update(vars(before))
+                cursor.restore(before)
                 drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
                 ended = drawn.ids[:, -1] == self._newline
                 cursor.logits[ended], cursor.state[:, :, ended] = self._beginning

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from charloom._util.extras import require_extra
 from charloom._version import __version__
 from charloom.errors import HubError, InputError
-from charloom.interop.hub.errors import LOGIN, explained
+from charloom.interop.hub.errors import LOGIN, translate_errors
 from charloom.model.file.run_folder import MODEL
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-LARGEST = 2_000_000_000
+MAX_MODEL_BYTES = 2_000_000_000
 """Bytes of a model that is fetched: half a thousand million parameters as float32."""
 
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 """Seconds that a server may be silent."""
 
 _PART = "[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
@@ -39,7 +39,7 @@ of a few megabytes go by plain HTTP."""
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """What an upload came to.
 
     Attributes:
@@ -54,7 +54,7 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Pulled:
+class PullResult:
     """What was fetched, not verified.
 
     Attributes:
@@ -66,7 +66,7 @@ class Pulled:
     commit: str
 
 
-def name_of(repo: str) -> str:
+def repo_name(repo: str) -> str:
     """Return NAME of OWNER/NAME, which is a safe name of a file, too.
 
     Raises:
@@ -86,7 +86,7 @@ def require_hub() -> None:
     require_extra("To reach the Hub, charloom", "hub", "huggingface_hub")
 
 
-def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = False) -> Pushed:
+def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = False) -> PushResult:
     """Put files into a model's repository, which is made if it is not there, as one commit.
 
     Args:
@@ -101,13 +101,13 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
         MissingExtraError: If ``huggingface_hub`` is not installed.
         HubError: If there is no token, the Hub cannot be reached, or does not let it be done.
     """
-    name_of(repo)
+    repo_name(repo)
     api, token = _api()
     if not token:
         raise HubError(f"To push, the Hub must know who you are, and there is no token: {LOGIN}.")
     from huggingface_hub import CommitOperationAdd
 
-    with explained(repo, api.endpoint, has_token=True):
+    with translate_errors(repo, api.endpoint, has_token=True):
         existed = _make(api, repo, private)
         additions = [CommitOperationAdd(name, data) for name, data in files.items()]
         commit = api.create_commit(repo, additions, commit_message=message)
@@ -116,10 +116,10 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
     for name, data in files.items():
         if sizes.get(name) != len(data):  # such as a .gitignore in the repository makes it
             raise HubError(f"{repo} has no {name} of {len(data):,} bytes after the upload, although the Hub took it.")
-    return Pushed(f"{api.endpoint}/{repo}", _checked_commit(commit.oid, api.endpoint), existed)
+    return PushResult(f"{api.endpoint}/{repo}", _checked_commit(commit.oid, api.endpoint), existed)
 
 
-def pull(repo: str, revision: str | None = None) -> Pulled:
+def pull(repo: str, revision: str | None = None) -> PullResult:
     """Fetch the model file of a repository; it is to be verified before anything else is done with it.
 
     Args:
@@ -131,22 +131,26 @@ def pull(repo: str, revision: str | None = None) -> Pulled:
         MissingExtraError: If ``huggingface_hub`` is not installed.
         HubError: If the Hub cannot be reached, does not let it be done, or sends something else than it announced.
     """
-    name_of(repo)
+    repo_name(repo)
     api, token = _api()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there
 
     headers = {**build_hf_headers(**_WHO), "Accept-Encoding": "identity"}  # what is sent is what is counted
-    with explained(repo, api.endpoint, bool(token)):
-        metadata = get_hf_file_metadata(hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=PATIENCE)
+    with translate_errors(repo, api.endpoint, bool(token)):
+        metadata = get_hf_file_metadata(
+            hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=TIMEOUT_SECONDS
+        )
     commit, size = _checked_commit(metadata.commit_hash, api.endpoint), metadata.size
-    if size is None or not 0 < size <= LARGEST:
+    if size is None or not 0 < size <= MAX_MODEL_BYTES:
         raise InputError(_too_large(repo, size))
     received = _Bounded(size)
-    with explained(repo, api.endpoint, bool(token)):  # of just that commit; the token is not sent on to other hosts
+    with translate_errors(
+        repo, api.endpoint, bool(token)
+    ):  # of just that commit; the token is not sent on to other hosts
         http_get(hf_hub_url(repo, MODEL, revision=commit), received, headers=headers, expected_size=size)
-    return Pulled(received.getvalue(), commit)
+    return PullResult(received.getvalue(), commit)
 
 
 class _Bounded(BytesIO):
@@ -173,7 +177,7 @@ def _api() -> tuple[HfApi, str | None]:
     # its warnings quote servers, whose words may not go to a terminal as they are
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     disable_progress_bars()
-    get_session().timeout = PATIENCE
+    get_session().timeout = TIMEOUT_SECONDS
     return HfApi(constants.ENDPOINT, **_WHO), get_token()
 
 
@@ -182,7 +186,7 @@ def _make(api: HfApi, repo: str, private: bool) -> bool:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        found = api.model_info(repo, timeout=PATIENCE)
+        found = api.model_info(repo, timeout=TIMEOUT_SECONDS)
     except RepositoryNotFoundError:
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         return False
@@ -203,6 +207,6 @@ def _checked_commit(commit: object, endpoint: str) -> str:
 def _too_large(repo: str, size: int | None) -> str:
     told = f"is said to have {size:,} bytes" if size is not None else "is of a size that is not told"
     return (
-        f"{MODEL} of {repo} {told}; accepted are 1 to {LARGEST:,}. If you trust it, "
+        f"{MODEL} of {repo} {told}; accepted are 1 to {MAX_MODEL_BYTES:,}. If you trust it, "
         f"`hf download {repo} {MODEL}` fetches it, and `charloom info` checks it."
     )

@@ -13,7 +13,7 @@ LOGIN = "`hf auth login` stores a token, and HF_TOKEN names one"
 
 
 @contextmanager
-def explained(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
+def translate_errors(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
     """Make of whatever ``huggingface_hub`` raises an error with one clear message.
 
     Nothing but calls of that library belongs inside: what it makes of an answer that is none of the Hub's can be any

@@ -7,7 +7,7 @@ from pathlib import Path
 from charloom._util.atomic_io import write_atomically
 from charloom.errors import InputError, ModelFileError
 from charloom.inference.model_summary import write_samples
-from charloom.interop.hub.model_card import check_license, model_card, recipe_of
+from charloom.interop.hub.model_card import check_license, model_card, recipe_text
 from charloom.model.file.model_file import SavedModel, model_bytes, read_checkpoint
 from charloom.model.file.run_folder import MODEL, RECIPE
 
@@ -29,7 +29,7 @@ class Package:
     notices: tuple[str, ...] = ()
 
 
-def pack(
+def build_package(
     path: Path, repo: str, form: str | None = None, license_name: str | None = None, seeds: Sequence[int] = ()
 ) -> Package:
     """Verify a model and make all that its repository gets; the text that it was trained on is not among it.
@@ -52,7 +52,7 @@ def pack(
     if training is not None or (form or saved.stored_as) != saved.stored_as:
         data = model_bytes(replace(saved, stored_as=form or saved.stored_as))
         saved, _ = read_checkpoint(data, str(path))
-    recipe = recipe_of(saved)
+    recipe = recipe_text(saved)
     card = model_card(saved, repo, license_name, list(write_samples(saved, seeds)), recipe)
     files = {MODEL: data, CARD: card.encode("utf-8")}
     if recipe is not None:

@@ -66,7 +66,7 @@ class _Layer:
     inbound: Any = None
 
 
-def stack_of(config: Mapping[str, Any]) -> StackConfig | None:
+def parse_stack(config: Mapping[str, Any]) -> StackConfig | None:
     """Return the chain of layers that a model's configuration describes.
 
     Returns:

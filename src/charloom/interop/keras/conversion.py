@@ -39,7 +39,7 @@ class KerasStack:
     output: LayerWeights
 
 
-def sort_out(layers: Sequence[LayerWeights], config: StackConfig | None) -> KerasStack:
+def identify_layers(layers: Sequence[LayerWeights], config: StackConfig | None) -> KerasStack:
     """Tell layers apart by the shapes of their weights, and put them in order.
 
     Args:

@@ -9,16 +9,16 @@ from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.errors import CharloomError, ModelFileError
 from charloom.inference.model import Model
-from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
-from charloom.interop.keras.config import StackConfig, stack_of
-from charloom.interop.keras.conversion import architecture_and_weights, sort_out
+from charloom.interop.foreign_vocabulary import ForeignVocabulary, resolve_vocabulary
+from charloom.interop.keras.config import StackConfig, parse_stack
+from charloom.interop.keras.conversion import architecture_and_weights, identify_layers
 from charloom.interop.keras.reader import KerasFile, read_keras_file
 from charloom.model.file.metadata_schema import check_facts
 from charloom.model.file.model_file import SavedModel
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedModel:
     """A foreign model as charloom's.
 
     Attributes:
@@ -30,7 +30,7 @@ class Imported:
     notices: tuple[str, ...]
 
 
-def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> Imported:
+def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> ImportedModel:
     """Return the model that a file of Keras holds: embedding, one or more GRU or LSTM, dense logits.
 
     Nothing that the file names is executed. What a training needs besides weights (the optimizer) is not taken over.
@@ -48,13 +48,13 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
     """
     file = read_keras_file(Path(path))
     try:
-        config = None if file.config is None else stack_of(file.config)
-        stack = sort_out(file.layers, config)
+        config = None if file.config is None else parse_stack(file.config)
+        stack = identify_layers(file.layers, config)
         architecture, weights = architecture_and_weights(stack, config)
     except CharloomError as error:
         raise ModelFileError(f"{path} cannot be imported: {error}") from None
     source = None if vocabulary is None else str(vocabulary)
-    known = foreign_vocabulary(source, architecture.vocabulary_size, file.description)
+    known = resolve_vocabulary(source, architecture.vocabulary_size, file.description)
     kept = list(known.kept)
     for name in ("embedding.weight", "output.weight", "output.bias"):
         weights[name] = weights[name][kept]
@@ -62,7 +62,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
         replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), lines=known.lines
     )
     names = [layer.name for layer in stack.recurrent]
-    return Imported(saved, (*_assumed(config, names), *known.notices, *_doubts(saved, known)))
+    return ImportedModel(saved, (*_assumed(config, names), *known.notices, *_doubts(saved, known)))
 
 
 def _facts(file: KerasFile) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from charloom.interop.onnx.graph import Graph
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import check_new_file
 
-MOST_BYTES = 2_000_000_000
+MAX_BYTES = 2_000_000_000
 """A message of protobuf, which a file of ONNX is, holds less than 2 GiB."""
 
 _ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX' gates, z, r, h and i, o, f, c, in r, z, n and i, f, g, o
@@ -55,9 +55,9 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
     check_new_file(window_path)
     a = saved.architecture
     table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
-    if (needed := 4 * a.num_parameters + table) > MOST_BYTES:
+    if (needed := 4 * a.num_parameters + table) > MAX_BYTES:
         raise ModelFileError(
-            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MOST_BYTES:,} bytes. "
+            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MAX_BYTES:,} bytes. "
             "Export it --to keras instead."
         )
     written = {path: _step(saved), window_path: _window(saved)}

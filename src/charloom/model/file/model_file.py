@@ -37,12 +37,12 @@ from charloom.model.file.model_header import (
 )
 from charloom.model.file.safetensors_header import DESCRIPTION, Place
 from charloom.model.file.tensor_schema import SCALE, STORED_AS, TRAINING, check_model_tensors
-from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
+from charloom.model.quantization import MAX_INT8, Quantized, dequantize, quantize
 
 SUFFIX = ".safetensors"
 
 _WORTH_THREADS = 4 << 20  # bytes
-_LARGEST_SCALE = float(np.finfo(np.float32).max) / (LARGEST + 1)
+_LARGEST_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
     """Raise ``ModelFileError`` where a number is none, or none that a weight of 8 bits or its scale can be."""
     for name, value in tensors.items():
         if value.dtype.kind == "i":
-            if value.min() < -LARGEST:
-                raise ModelFileError(f"the weights {name!r} hold a number below {-LARGEST}.")
+            if value.min() < -MAX_INT8:
+                raise ModelFileError(f"the weights {name!r} hold a number below {-MAX_INT8}.")
             continue
         if not np.isfinite(value).all():
             stored = "" if name.startswith(TRAINING) else f" as {stored_as}"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charloom.errors import CharloomError
-from charloom.inference.batching import Writing, Written
+from charloom.inference.batching import SequenceOutput, SequenceRequest
 from charloom.inference.generation import random_seed
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.sampling import sample_seeds
@@ -88,7 +88,7 @@ class _Task:
         """How many texts are written for each prompt."""
         return self.asked.n if self.asked.best_of is None else self.asked.best_of
 
-    def writings(self) -> list[Writing]:
+    def writings(self) -> list[SequenceRequest]:
         """Return the texts to be written: those of the first prompt, then those of the next.
 
         Raises:
@@ -108,7 +108,7 @@ class _Task:
         ending, bias, guesses = Ending(asked.stop), dict(asked.logit_bias) or None, self._guesses()
         seeds = sample_seeds(self.seed, self.tried)
         return [
-            Writing(
+            SequenceRequest(
                 # where nothing is written, nothing needs to be read
                 prompt.read if asked.max_tokens else prompt.read[:1],
                 asked.max_tokens,
@@ -150,7 +150,7 @@ class _Task:
         return len(text) if sizes is None else int(sizes.sum())
 
 
-async def _parts(job: Job) -> AsyncIterator[list[Written]]:
+async def _parts(job: Job) -> AsyncIterator[list[SequenceOutput]]:
     """Yield what is written, as often as there is something."""
     while True:
         try:
