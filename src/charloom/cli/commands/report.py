@@ -16,6 +16,7 @@ from charloom.inference.memorization import LONG
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
+from charloom.web.report_page import report_page
 
 _MARK = '<meta name="generator" content="charloom">'
 
