@@ -14,7 +14,7 @@ from charloom.inference.generation import prompt_ids
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.prefix_cache import PrefixCache, PrefixState
-from charloom.serve.scheduler import Busy, Closing, Scheduler
+from charloom.serve.scheduler import Overloaded, Scheduler, ShuttingDown
 from support.models import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
@@ -233,7 +233,7 @@ def test_jobs_of_a_scheduler_are_written_together():
 def test_a_scheduler_says_when_too_much_waits():
     async def work(scheduler):
         job = scheduler.submit([writing("ab", 10**6)] * 3)
-        with pytest.raises(Busy, match="at most 4"):
+        with pytest.raises(Overloaded, match="at most 4"):
             scheduler.submit([writing("ab", 1)] * 2)
         job.cancel()
         job.cancel()
@@ -275,12 +275,12 @@ def test_closing_a_scheduler_ends_its_jobs():
         just_now = scheduler.submit([writing("ab", 10**7)])
         scheduler.close()
         for one in (job, just_now):
-            with pytest.raises(Closing):
+            with pytest.raises(ShuttingDown):
                 while True:
                     await one.next()
-        with pytest.raises(Closing):
+        with pytest.raises(ShuttingDown):
             await reading
-        with pytest.raises(Closing):
+        with pytest.raises(ShuttingDown):
             scheduler.submit([writing("ab", 1)])
 
     async def whole():

@@ -12,7 +12,7 @@ from typing import Any
 from charloom.report.build import replace_non_finite
 from charloom.report.live_data import LiveReport
 from charloom.training.events import Record
-from charloom.web.html_template import page
+from charloom.web.report_page import report_page
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"
@@ -76,7 +76,7 @@ class LivePage:
 
 
 def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
-    shell = page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
+    shell = report_page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # seconds for a request to arrive

@@ -17,16 +17,16 @@ from charloom.inference.model import Model
 _BLOCK = 256  # characters of a text that are read between two steps of the writers
 
 
-class Busy(CharloomError):
+class Overloaded(CharloomError):
     """Too much is waiting already."""
 
 
-class Closing(CharloomError):
+class ShuttingDown(CharloomError):
     """The server ends."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextScores:
     """What a model makes of a text.
 
     Attributes:
@@ -158,7 +158,7 @@ class Scheduler:
         self._places: dict[int, tuple[Job, int]] = {}  # by key: whose text it is, and which of them; the thread's alone
         self._jobs: set[Job] = set()  # those that have not ended; the event loop's, as is the number of their texts
         self._texts = 0
-        self._readings: deque[tuple[Iterator[Reading | None], asyncio.Future[Reading]]] = deque()
+        self._readings: deque[tuple[Iterator[TextScores | None], asyncio.Future[TextScores]]] = deque()
         self._commands: list[Callable[[ContinuousBatch], object]] = []
         self._news = threading.Condition()
         self._closing = False
@@ -176,22 +176,24 @@ class Scheduler:
             self._closing = True
             self._news.notify()
         self._thread.join()
-        self._fail_all(Closing("The server ends."))
+        self._fail_all(ShuttingDown("The server ends."))
 
     def submit(self, writings: Sequence[SequenceRequest]) -> Job:
         """Begin to write texts.
 
         Raises:
-            Busy: If too many are under way.
+            Overloaded: If too many are under way.
             SettingsError: If a writing is not possible.
             UnknownCharacterError: If a character that is allowed or forbidden is not known.
         """
         if self._closing:
-            raise Closing("The server ends.")
+            raise ShuttingDown("The server ends.")
         for writing in writings:
             self._batch.check(writing)
         if self._texts + len(writings) > self._most:
-            raise Busy(f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon.")
+            raise Overloaded(
+                f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon."
+            )
         job = Job(self, len(writings), self._most_unread)
         self._jobs.add(job)
         self._texts += len(writings)
@@ -206,7 +208,7 @@ class Scheduler:
         self._tell(begin)
         return job
 
-    async def read(self, ids: NDArray[np.integer], guesses: int = 0) -> Reading:
+    async def read(self, ids: NDArray[np.integer], guesses: int = 0) -> TextScores:
         """Return what the model makes of a text, in float32; it is read a block at a time, between the writers' steps.
 
         Args:
@@ -214,14 +216,14 @@ class Scheduler:
             guesses: k: how many of the likeliest to tell after each.
         """
         if self._closing:
-            raise Closing("The server ends.")
-        future: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+            raise ShuttingDown("The server ends.")
+        future: asyncio.Future[TextScores] = asyncio.get_running_loop().create_future()
         with self._news:
             self._readings.append((self._read(ids, guesses), future))
             self._news.notify()
         return await future
 
-    def _read(self, ids: NDArray[np.integer], guesses: int) -> Iterator[Reading | None]:
+    def _read(self, ids: NDArray[np.integer], guesses: int) -> Iterator[TextScores | None]:
         """Yield None after each block of a text, and at its end what was made of it."""
         state = self._judge.initial_state(1)
         log_probs, likeliest, costs = np.empty(len(ids)), [], []
@@ -234,7 +236,7 @@ class Scheduler:
             likeliest.append(np.argsort(-exact if guesses else exact[:, :0], axis=1, kind="stable")[:, :guesses])
             costs.append(np.take_along_axis(exact, likeliest[-1], axis=1))
             yield None
-        yield Reading(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
+        yield TextScores(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
 
     def _tell(self, command: Callable[[ContinuousBatch], object]) -> None:
         """Have the thread do something with its batch before its next step."""
