@@ -1,4 +1,4 @@
-"""Corpora known by name: where their bytes come from, and how they are checked."""
+"""Named datasets such as ``shakespeare``: where they are downloaded from, and their checksums."""
 
 import hashlib
 import os

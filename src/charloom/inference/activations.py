@@ -1,4 +1,4 @@
-"""What a model does at each character of a text: its guesses, its neurons, its gates."""
+"""What a model does at each character of a text: top-k predictions, hidden units, gates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From logits to log-probabilities, in float64: what every cost of a character is counted by."""
+"""Log-probabilities from logits, in float64."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a text costs under a model: the surprisal of each of its characters, and their sum."""
+"""Score a text with a model: surprisal of each character, loss, perplexity."""
 
 import heapq
 import html

@@ -1,4 +1,4 @@
-"""Writing together: a text that a person and a model continue in turn, and can take back."""
+"""An interactive session: a text that a person and a model extend in turns, with undo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

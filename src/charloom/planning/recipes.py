@@ -1,4 +1,4 @@
-"""Recipes: named, complete sets of choices, and their files."""
+"""Recipes: named, complete sets of settings, and their files."""
 
 import json
 import tomllib

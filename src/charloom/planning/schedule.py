@@ -1,4 +1,4 @@
-"""The plan of a training: how many steps, when to evaluate and to save. Arithmetic only, nothing is measured here."""
+"""The plan of a training: number of steps, evaluations and checkpoints."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace

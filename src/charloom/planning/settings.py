@@ -1,4 +1,4 @@
-"""Every setting of a training, with its range and its meaning: the command line's help is made of this."""
+"""All settings of a training, with range, default and help text."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A training as a page that follows it, served to this machine alone; it can be looked at and nothing else."""
+"""The server of the page that follows a training (``train --live``)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a server has done since it was started, as Prometheus reads it."""
+"""Metrics in the format of Prometheus."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The models that a server has, each with the thread that writes with it."""
+"""The models that a server has loaded, each with its scheduler."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The server's own description, at /openapi.json: made of ``schema``, so that it cannot differ from it."""
+"""The OpenAPI document, generated from ``schema``."""
 
 from typing import Any
 

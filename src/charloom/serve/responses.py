@@ -1,4 +1,4 @@
-"""How answers are written: JSON, and streams of events."""
+"""JSON responses and server-sent events."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""What requests may hold, and what answers do: pydantic models, of which the published API is made."""
+"""Request and response bodies as pydantic models."""
 
 import math
 from typing import Annotated, Any, Literal, TypeAlias

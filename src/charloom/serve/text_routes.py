@@ -1,4 +1,4 @@
-"""What a model makes of texts besides going on with them: ids, costs, guesses; and torch-rnn-server's sentences."""
+"""Routes for texts: tokenize, detokenize, score, top-k predictions, torch-rnn's ``/generate``."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""``charloom export --to html``: models as one web page, with options that the other forms have not."""
+"""``charloom export --to html``: the options of an exported page."""
 
 from __future__ import annotations
 

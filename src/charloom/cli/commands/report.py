@@ -1,4 +1,4 @@
-"""``charloom report``: what a model learned, as one page to look at."""
+"""``charloom report``: write a page that shows what a model learned."""
 
 from __future__ import annotations
 

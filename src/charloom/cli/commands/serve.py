@@ -1,4 +1,4 @@
-"""``charloom serve``: models for other programs, and a page to write with them."""
+"""``charloom serve``: start the server."""
 
 from __future__ import annotations
 

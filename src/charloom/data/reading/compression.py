@@ -1,4 +1,4 @@
-"""Compressed files, read as what is in them. What they are is told by their first bytes, not by their names."""
+"""Decompress files on the fly; the format is detected from the first bytes, not from the name."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""One form for what looks the same: newlines and accents, in a text that comes in pieces."""
+"""Normalize newlines and Unicode forms in text that arrives in pieces."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Sources to text, piece by piece: files of any size are decoded without ever being held whole."""
+"""Read sources as pieces of text; files of any size need little memory."""
 
 import codecs
 import hashlib

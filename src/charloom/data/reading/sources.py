@@ -1,4 +1,4 @@
-"""What the user named as a corpus, resolved to files: paths, folders, globs, "-" and names."""
+"""Resolve corpus arguments to files: paths, folders, globs, "-" and dataset names."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""The vocabulary: which characters a model knows, and the number of each.
+"""The vocabulary of characters: encoding, decoding and unknown characters.
 
 Encoding is a table look-up over the text's code points; no Python code runs per character.
 """

@@ -1,4 +1,4 @@
-"""The model file: one safetensors file with weights, vocabulary, architecture and provenance, all checked.
+"""Read and write the model file: one safetensors file with weights, vocabulary, architecture and provenance.
 
 The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
 ``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``

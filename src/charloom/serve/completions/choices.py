@@ -1,4 +1,4 @@
-"""The choices of an answer, as OpenAI writes them."""
+"""The ``choices`` of a completion response."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What texts go on from: prompts as they are asked for, and what each of their characters costs if that is wanted."""
+"""Encode prompts, and compute their log-probabilities for ``echo``."""
 
 from dataclasses import dataclass, replace
 

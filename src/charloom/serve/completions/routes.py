@@ -1,4 +1,4 @@
-"""``/v1/completions``: from a request to texts that are written, and from their parts to OpenAI's JSON and events."""
+"""The handler of ``/v1/completions``: from a request to JSON or a stream of events."""
 
 import asyncio
 import secrets

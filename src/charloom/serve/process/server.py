@@ -1,4 +1,4 @@
-"""From an application to a running server: its socket, its connections, its end."""
+"""Run the application: socket, connections, shutdown."""
 
 import asyncio
 import signal

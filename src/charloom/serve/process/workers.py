@@ -1,4 +1,4 @@
-"""Several processes that serve one socket, each with models of its own."""
+"""Worker processes that share a socket."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Under which names a server may be asked for: what keeps other sites' pages away from it."""
+"""Allowed host names, against DNS rebinding and cross-site requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much one request, and all of them together, may ask for: the one place these numbers are written."""
+"""Limits per request and per server."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The door: who may ask, how much, and for how long; it stands before every route."""
+"""The security middleware: checks hosts, origins, tokens, rates and slow clients before any route."""
 
 import asyncio
 import hmac

@@ -1,4 +1,4 @@
-"""What a request carries: read within limits, and checked before anything costly is done with it."""
+"""Read and validate request bodies within limits."""
 
 import asyncio
 import contextlib
