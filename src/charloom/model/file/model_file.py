@@ -82,6 +82,18 @@ class SavedModel:
             "corpus": self.facts.get("corpus"),
         }
 
+    def content_digest(self, context: bytes = b"") -> str:
+        """Return the SHA-256, in hexadecimal, of the vocabulary and the weights, in the order of their names.
+
+        Args:
+            context: Bytes that are hashed first, such as settings that the digest should depend on.
+        """
+        digest = hashlib.sha256(context)
+        digest.update(self.vocabulary.characters.encode("utf-8", "surrogatepass"))
+        for name in sorted(self.weights):
+            digest.update(np.ascontiguousarray(self.weights[name]).data)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class SavedTraining:
