@@ -1,4 +1,4 @@
-"""The server as one ASGI application: routes, behind the security middleware."""
+"""The ASGI application: routes, behind the security middleware."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Errors in the format of OpenAI's API: {"error": {"message", "type", "param", "code"}}."""
+"""Errors in the shape of OpenAI's API."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus

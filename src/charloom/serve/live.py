@@ -1,4 +1,4 @@
-"""A read-only web page that follows a training, served only to this machine."""
+"""The server of the page that follows a training (``train --live``)."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Metrics in Prometheus's text format."""
+"""Metrics in the format of Prometheus."""
 
 import os
 import sys

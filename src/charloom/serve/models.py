@@ -1,4 +1,4 @@
-"""The models that a server has, each with its scheduler."""
+"""The models that a server has loaded, each with its scheduler."""
 
 import json
 import time

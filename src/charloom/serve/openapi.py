@@ -1,4 +1,4 @@
-"""The OpenAPI document at /openapi.json, generated from ``schema``."""
+"""The OpenAPI document, generated from ``schema``."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""JSON responses and streams of server-sent events."""
+"""JSON responses and server-sent events."""
 
 import json
 from collections.abc import AsyncIterator, Callable

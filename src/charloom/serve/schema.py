@@ -1,4 +1,4 @@
-"""Pydantic models of request and response bodies. The OpenAPI document contains their names and docstrings."""
+"""Request and response bodies as pydantic models."""
 
 import math
 from typing import Annotated, Any, Literal, TypeAlias

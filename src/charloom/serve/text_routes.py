@@ -1,4 +1,4 @@
-"""Routes for texts other than completions: ids, scores, top predictions; and torch-rnn-server's sentences."""
+"""Routes for texts: tokenize, detokenize, score, top-k predictions, torch-rnn's ``/generate``."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The options of ``charloom export --to html``, and the export of models as one web page."""
+"""``charloom export --to html``: the options of an exported page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

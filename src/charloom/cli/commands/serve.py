@@ -1,4 +1,4 @@
-"""``charloom serve``: a server with the completions API and the playground."""
+"""``charloom serve``: start the server."""
 
 import signal
 from collections.abc import Sequence

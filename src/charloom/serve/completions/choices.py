@@ -1,4 +1,4 @@
-"""The choices of a completion response, in the format of OpenAI's API."""
+"""The ``choices`` of a completion response."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The prompts of a completion request, and the log-probabilities of their characters if requested."""
+"""Encode prompts, and compute their log-probabilities for ``echo``."""
 
 from dataclasses import dataclass, replace
 

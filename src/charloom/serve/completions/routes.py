@@ -1,4 +1,4 @@
-"""The route ``/v1/completions``: from a request to a batch of generations, and from their output to JSON or events."""
+"""The handler of ``/v1/completions``: from a request to JSON or a stream of events."""
 
 import asyncio
 import secrets

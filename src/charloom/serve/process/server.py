@@ -1,4 +1,4 @@
-"""Run the application with uvicorn: socket, connections, shutdown."""
+"""Run the application: socket, connections, shutdown."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Several worker processes that serve one socket, each with its own copy of the models."""
+"""Worker processes that share a socket."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Validation of the Host header, a protection against DNS rebinding."""
+"""Allowed host names, against DNS rebinding and cross-site requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The limits of requests and connections, all in one place."""
+"""Limits per request and per server."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Security checks before every route: host, origin, token, size, time.
+"""The security middleware: checks hosts, origins, tokens, rates and slow clients before any route.
 
 Starlette's TrustedHostMiddleware checks only the Host header; this also checks where a request comes from (Origin,
 Sec-Fetch-Site), and limits slow clients.

@@ -1,4 +1,4 @@
-"""Request bodies: read within limits, and checked before anything costly is done with them."""
+"""Read and validate request bodies within limits."""
 
 import asyncio
 import contextlib
