@@ -1,4 +1,4 @@
-"""How much a model that was just trained copies when it writes."""
+"""How much a model that was just trained reproduces of its training text."""
 
 from pathlib import Path
 
@@ -9,21 +9,21 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 from charloom.training.events import NoveltyRecord
 
-_LENGTH = 5_000  # characters
-_SEARCHED = 20_000_000  # characters of the training text in which they are looked for, at most: some seconds
+_LENGTH = 5_000  # characters that are generated
+_MAX_SEARCHED = 20_000_000  # characters of the training text that are searched: some seconds
 
 
-def copying(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
-    """Let a model write a little, and look for that in the text it was trained on.
+def measure_memorization(model: Path, parts: Parts, seed: int) -> NoveltyRecord:
+    """Generate text with a model and find the parts of it that occur in the training text.
 
     Args:
-        model: Its file.
-        parts: The text.
-        seed: Of what it writes.
+        model: The model file.
+        parts: The text, split as for the training.
+        seed: Seed of the generated text.
     """
     writer = Model(load_model(model))
     text = writer.generate(length=_LENGTH, seed=seed)
-    training = parts.training.beginning(_SEARCHED)
+    training = parts.training.beginning(_MAX_SEARCHED)
     written = novelty(text, training.pieces())
     held_out = novelty(parts.validation.head(_LENGTH), training.pieces()) if len(parts.validation) else None
     lines = copied = None

@@ -11,17 +11,17 @@ from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
-from charloom.model.file.model_file import SavedModel, SavedTraining
+from charloom.model.file.model_file import SavedModel
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
 from charloom.planning.settings import Settings
-from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
+from charloom.training.checkpoint import SavedTraining, checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.distributed.config_check import check_agreed
-from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.run_files import files_of
 from charloom.training.stages import Preparation, measure_step_seconds, prepare
-from charloom.training.trainer import Trainer, never
+from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import grown_rows
 
 
@@ -69,7 +69,7 @@ class SavedRun:
             raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
 
-def open_run(folder: str, ranks: Ranks = ALONE) -> SavedRun:
+def open_run(folder: str, ranks: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
     """Return a run to go on with; what a killed training left half-written is removed.
 
     Args:
@@ -99,9 +99,9 @@ def resume_training(
     more: Mapping[str, float] | None = None,
     new_text: bool = False,
     device: str = "auto",
-    stop: Callable[[], bool] = never,
-    save_now: Callable[[], bool] = never,
-    ranks: Ranks = ALONE,
+    stop: Callable[[], bool] = lambda: False,
+    save_now: Callable[[], bool] = lambda: False,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
     """Go on with a run, as if it had never been stopped.
 
@@ -110,7 +110,7 @@ def resume_training(
         corpus: The text it was trained on, or with ``new_text`` another.
         more: One of "minutes", "epochs" and "steps": so much more than was trained; None: to the end of its plan.
         new_text: Whether another text will do; characters that are new are learned besides those known.
-        device: See ``charloom.training.backends.device.DEVICES``; but "auto" is where it was.
+        device: See ``charloom.training.backends.base.DEVICES``; but "auto" is where it was.
         stop: See ``charloom.training.run.run_training``.
         save_now: Likewise.
         ranks: The processes that train together; they need not be as many as before.
@@ -137,7 +137,7 @@ def resume_training(
     plan = _plan(saved, ready, more or {})
     size = checkpoint_bytes(ready.architecture.num_parameters)
     files = files_of(ranks, saved.folder, plan.settings.keep_checkpoints, size)
-    trainer = Trainer(ready, plan, files, began)
+    trainer = Trainer(ready, plan, files, began, stop, save_now)
     model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}, lines=corpus.format.lines)
     try:
         trainer.restore(model, _grown(saved.training, ready), same_text)
@@ -146,7 +146,7 @@ def resume_training(
     trainer.history.ended = False
     if plan.settings != saved.settings or not same_text:
         trainer.write_change()
-    yield from trainer.train(stop, save_now)
+    yield from trainer.train()
 
 
 def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Plan:

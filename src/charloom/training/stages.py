@@ -29,11 +29,10 @@ from charloom.planning.schedule import (
     steps_per_epoch,
 )
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import Device, choose_device
-from charloom.training.backends.network import CharNetwork
+from charloom.training.backends import choose_device, make_backend
+from charloom.training.backends.base import Device, TrainingBackend
 from charloom.training.distributed.config_check import check_beginning
-from charloom.training.distributed.process_group import ALONE, Ranks
-from charloom.training.evaluate import evaluate
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.throughput import machine_speed, step_seconds
 from charloom.training.vocabulary_extension import SIZES, grown_vocabulary, grown_weights, sizes_of
 
@@ -70,7 +69,7 @@ class Preparation:
     notices: tuple[str, ...]
     vocabulary: Vocabulary
     weights: Weights | None = None
-    ranks: Ranks = ALONE
+    ranks: ProcessGroup = SINGLE_PROCESS
 
     @property
     def line_lengths(self) -> NDArray[np.int64] | None:
@@ -82,12 +81,14 @@ class Preparation:
         """Updates in one pass over the training text."""
         return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
 
-    def make_network(self) -> CharNetwork:
-        """Return the network as it is before the first step."""
-        s = self.settings
-        weights = initial_weights(self.architecture, s.seed) if self.weights is None else self.weights
-        dropout = (s.dropout_input, s.dropout_hidden, s.dropout_output)
-        return CharNetwork(self.architecture, weights, dropout, s.dropconnect).to(self.device.name)
+    def make_backend(self, settings: Settings | None = None) -> TrainingBackend:
+        """Return a backend with the weights before the first step.
+
+        Args:
+            settings: Of the plan; by default those of the preparation.
+        """
+        weights = initial_weights(self.architecture, self.settings.seed) if self.weights is None else self.weights
+        return make_backend(self.architecture, weights, settings or self.settings, self.device, self.ranks)
 
 
 def prepare(
@@ -96,14 +97,14 @@ def prepare(
     device_name: str = "auto",
     init: SavedModel | None = None,
     fit: bool = True,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Preparation:
     """Split and encode a corpus, and settle everything that needs no measuring.
 
     Args:
         corpus: What to learn from.
         recipe: All choices.
-        device_name: See ``charloom.training.backends.device.DEVICES``.
+        device_name: See ``charloom.training.backends.base.DEVICES``.
         init: The model to begin with; None: a new one.
         fit: Whether a recipe that is planned may be changed to suit the corpus.
         ranks: The processes that train together.
@@ -159,7 +160,7 @@ def _parts(corpus: Corpus, settings: Settings) -> Parts:
     return parts
 
 
-def _check_rows(settings: Settings, ranks: Ranks) -> None:
+def _check_rows(settings: Settings, ranks: ProcessGroup) -> None:
     if settings.batch_size < ranks.size:
         raise SettingsError(
             f"batch_size {settings.batch_size} cannot be divided among {ranks.size} processes, each of which needs a "
@@ -167,9 +168,9 @@ def _check_rows(settings: Settings, ranks: Ranks) -> None:
         )
 
 
-def _device(name: str, precision: str, ranks: Ranks) -> Device:
+def _device(name: str, precision: str, ranks: ProcessGroup) -> Device:
     """Return the device of this process; all multiply as precisely as the first one does."""
-    device = choose_device(name, ranks.from_first(choose_device(name, precision).precision))
+    device = choose_device(name, ranks.broadcast(choose_device(name, precision).precision))
     if ranks.size == 1:
         return device
     return replace(device, description=f"{ranks.size} processes, the first on: {device.description}")
@@ -207,7 +208,7 @@ def _suited(
     training: Ids | LineIds,
     alphabet: int,
     device: Device,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> tuple[Settings, tuple[str, ...]]:
     """Return what charloom plans; the machine is measured only where the length is a time.
 
@@ -246,7 +247,7 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
     evaluations, a_step = None, 0.0
     if settings.minutes:
         a_step = measure_step_seconds(ready, settings.minutes * 60)
-        left = settings.minutes * 60 - ready.ranks.from_first(time.perf_counter() - began)
+        left = settings.minutes * 60 - ready.ranks.broadcast(time.perf_counter() - began)
         evaluations = evaluations_in_time(left, evaluation_seconds)
         steps = steps_in_time(left, a_step, evaluation_seconds, settings.eval_every)
         if ready.recipe.name in PLANNED:
@@ -262,14 +263,13 @@ def resolve_plan(ready: Preparation, began: float, evaluation_seconds: float) ->
 
 def measure_step_seconds(ready: Preparation, available: float = math.inf) -> float:
     """Return the mean time of a step of this training, of whose seconds it takes a small share."""
-    network = ready.make_network()
-    return step_seconds(network, ready.training, ready.settings, ready.device, available, ready.ranks)
+    return step_seconds(ready.make_backend(), ready.training, ready.settings, available, ready.ranks)
 
 
-def first_evaluation(ready: Preparation, network: CharNetwork) -> tuple[float | None, float]:
+def first_evaluation(ready: Preparation) -> tuple[float | None, float]:
     """Return the held-out loss before the first step (None where nothing is held out), and its seconds."""
     if len(ready.validation) == 0:
         return None, 0.0
     began = time.perf_counter()
-    loss = evaluate(network, ready.validation, ready.device.name, ranks=ready.ranks)
-    return loss, ready.ranks.from_first(time.perf_counter() - began)
+    loss = ready.make_backend().evaluate(ready.validation)
+    return loss, ready.ranks.broadcast(time.perf_counter() - began)

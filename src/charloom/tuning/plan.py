@@ -88,7 +88,7 @@ def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
     Measured with trainings of 6 seconds: the first then has three seconds less than the others, and it is the plan's.
     """
     ready = prepare(corpus, trial_recipe(task, task.plan), device)
-    first_evaluation(ready, ready.make_network())
+    first_evaluation(ready)
     measure_step_seconds(ready, task.plan.minutes * 60)
 
 

@@ -55,9 +55,9 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 def look(model: str) -> dict[str, Any]:
     """Return the facts of a model: the keys of ``--json``."""
-    from charloom.model.file.metadata_schema import bits_per_char
     from charloom.model.file.model_file import load_model
     from charloom.model.file.run_folder import find_model
+    from charloom.model.file.schema import bits_per_char
 
     path = find_model(model)
     saved = load_model(path)

@@ -28,9 +28,10 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     """
     from charloom._util.atomic_io import write_atomically
     from charloom.interop.hub.client import name_of, pull
-    from charloom.model.file.metadata_schema import bits_per_char
-    from charloom.model.file.model_file import SUFFIX, read_checkpoint
+    from charloom.model.file.model_file import SUFFIX
     from charloom.model.file.run_folder import MODEL, check_new_file
+    from charloom.model.file.schema import bits_per_char
+    from charloom.training.checkpoint import read_checkpoint
 
     target = Path(output if output is not None else name_of(repo) + SUFFIX)
     check_new_file(target)

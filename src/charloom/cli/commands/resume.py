@@ -16,7 +16,7 @@ from charloom.terminal.messages import say_all
 if TYPE_CHECKING:
     from charloom.cli.signals import StopFlag
     from charloom.data.text_format import TextFormat
-    from charloom.training.distributed.process_group import Ranks
+    from charloom.training.distributed.process_group import ProcessGroup
     from charloom.training.events import Record
 
 _WITH_RESUME = (
@@ -67,7 +67,7 @@ def resume(
     new_text: bool,
     device: str,
     quiet: bool,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> Callable[[StopFlag], Iterator[Record]]:
     """Return what goes on with a run, given the flag that signals set.
 

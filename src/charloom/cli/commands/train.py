@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from charloom.data.text_format import TextFormat
     from charloom.model.file.model_file import SavedModel
     from charloom.planning.recipes import Recipe
-    from charloom.training.distributed.process_group import Ranks
+    from charloom.training.distributed.process_group import ProcessGroup
     from charloom.training.events import Record
 
 
@@ -132,7 +132,7 @@ def _follow(
     tensorboard: bool,
     as_json: bool,
     quiet: bool,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> None:
     """Show a training in every way that was asked for: the first of several processes does."""
     from charloom.cli.observers import watchers
@@ -143,7 +143,7 @@ def _follow(
 
 
 def _beginning(
-    corpus: Corpus, recipe: Recipe, output: str | None, device: str, init: SavedModel | None, ranks: Ranks
+    corpus: Corpus, recipe: Recipe, output: str | None, device: str, init: SavedModel | None, ranks: ProcessGroup
 ) -> Callable[[StopFlag], Iterator[Record]]:
     """Return what begins a new run, given the flag that signals set."""
     from charloom.training.run import run_training
@@ -210,14 +210,20 @@ def show_training(
 
 
 def _print_plan(
-    corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
+    corpus: Corpus,
+    recipe: Recipe,
+    device: str,
+    init: SavedModel | None,
+    as_json: bool,
+    quiet: bool,
+    ranks: ProcessGroup,
 ) -> None:
     from charloom.planning.cost import memory_bytes
     from charloom.training.stages import first_evaluation, measure_step_seconds, prepare, resolve_plan
 
     began = time.perf_counter()
     ready = prepare(corpus, recipe, device, init, ranks=ranks)
-    _, evaluation_seconds = first_evaluation(ready, ready.make_network())
+    _, evaluation_seconds = first_evaluation(ready)
     plan = resolve_plan(ready, began, evaluation_seconds)
     say_all(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(ready, 60)
