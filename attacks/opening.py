@@ -22,7 +22,7 @@ import charloom.inference.engines.native
 import charloom.inference.engines.numpy  # noqa: F401
 from charloom.cli.commands.info import look, page_of
 from charloom.errors import ModelFileError
-from charloom.inference.engines.base import ENGINE
+from charloom.inference.engines.factory import ENGINE
 from charloom.inference.model import Model
 from charloom.model.file.model_file import save_model
 from charloom.native import engine as compiled

@@ -28,7 +28,7 @@ import numpy as np
 
 from charloom.bulk.dask import run_on_dask
 from charloom.bulk.job import read_job
-from charloom.bulk.scoring import score_job
+from charloom.bulk.scoring import scoring_job
 from machine import processor
 
 LEAST, MOST = 50, 60  # characters of a line
@@ -55,7 +55,7 @@ def make_lines(path, lines):
 
 
 def work(folder, model, text, workers, precision):
-    job = score_job(folder, model, [str(text)], partition_bytes=PARTITION, precision=precision)
+    job = scoring_job(folder, model, [str(text)], partition_bytes=PARTITION, precision=precision)
     run_on_dask(job, workers=workers)
 
 

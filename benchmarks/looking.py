@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import charloom
-from charloom.inference.memorization import novelty
+from charloom.inference.memorization import measure_memorization
 from machine import processor
 
 ONE, MANY, TOGETHER = 20_000, 5_000, 64
@@ -58,7 +58,7 @@ def look_for(characters):
     pieces = (source[start : start + PIECE] for start in range(0, characters, PIECE))
     before = reset_peak()
     began = time.perf_counter()
-    found = novelty(text, pieces)
+    found = measure_memorization(text, pieces)
     took = time.perf_counter() - began
     grown = None if before is None else (peak_kilobytes() - before) / 1024
     assert found.longest >= 150

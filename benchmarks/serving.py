@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import charloom
-from charloom.inference.generation import cursor_behind, prompt_ids, read_text
+from charloom.inference.generation import cursor_after, prefill, prompt_ids
 from charloom.inference.generation_options import Sampling
 from machine import processor
 from serving_client import PROMPT
@@ -37,7 +37,7 @@ def engine_rate(source, length):
     """Return the characters a second that the engine draws for as many texts, in this process."""
     model = charloom.load(source)
     engine, ids, sampling = model.engine_for("auto"), prompt_ids(model.vocabulary, PROMPT), Sampling()
-    cursor = cursor_behind(ids, *read_text(engine, ids), sampling, np.arange(STREAMS, dtype=np.uint64))
+    cursor = cursor_after(ids, *prefill(engine, ids), sampling, np.arange(STREAMS, dtype=np.uint64))
     began = time.perf_counter()
     for done in range(0, length, engine.chunk):
         engine.sample(cursor, min(engine.chunk, length - done), sampling)

@@ -19,31 +19,31 @@ import charloom
 from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.training.events import EvaluationRecord
+from charloom.training.pipeline import TrainingRequest, prepare
 from charloom.training.run import run_training
-from charloom.training.stages import prepare
-from charloom.tuning.proposals import distributions
-from charloom.tuning.search_space import axes_around, near, settings_at, start
+from charloom.tuning.search import distributions
+from charloom.tuning.search_space import axes_around, neighbor, settings_at, start_point
 from machine import processor
 
 NOMINAL = 5e10  # operations a second
 
 
 class Trials:
-    """Trains at a place, once for each place."""
+    """Trains at a point of the search space, once for each."""
 
     def __init__(self, corpus, seconds):
         self.corpus = corpus
-        ready = prepare(corpus, RECIPES["auto"].with_values({"minutes": seconds / 60}), "cpu")
-        self.plan, self.alphabet = ready.settings, len(ready.vocabulary)
-        self.axes = axes_around(self.plan, len(ready.training))
+        setup = prepare(TrainingRequest(corpus, RECIPES["auto"].with_values({"minutes": seconds / 60}), "cpu"))
+        self.plan, self.alphabet = setup.settings, len(setup.vocabulary)
+        self.axes = axes_around(self.plan, len(setup.training))
         self.operations = seconds * NOMINAL
         self.known, self.folders = {}, count()
 
-    def loss(self, place):
-        """Return the lowest held-out loss of a training at a place."""
-        key = tuple(sorted(place.items()))
+    def loss(self, point):
+        """Return the lowest held-out loss of a training at a point."""
+        key = tuple(sorted(point.items()))
         if key not in self.known:
-            self.known[key] = self._train(settings_at(self.plan, self.axes, place))
+            self.known[key] = self._train(settings_at(self.plan, self.axes, point))
         return self.known[key]
 
     def _train(self, settings):
@@ -65,7 +65,7 @@ def by_optuna(trials, count, seed, first):
     """Search with TPE, the first trials at random."""
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=first, multivariate=True)
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial(start(trials.axes))
+    study.enqueue_trial(start_point(trials.axes))
     for _ in range(count):
         trial = study.ask(distributions(trials.axes))
         study.tell(trial, trials.loss(trial.params))
@@ -76,14 +76,14 @@ def by_changes(trials, count, seed, first):
     """Search by changing the best so far, after some of them with TPE."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True))
-    place = start(trials.axes)
+    point = start_point(trials.axes)
     tried = []
     while len(tried) < count:
         if tried and len(tried) < first:
             best = min(tried, key=lambda one: one[0])[1]
-            place = near(best, trials.axes, rng, lambda found: all(found != known for _, known in tried))
+            point = neighbor(best, trials.axes, rng, lambda found: all(found != known for _, known in tried))
         if len(tried) < first:
-            study.enqueue_trial(place)
+            study.enqueue_trial(point)
         trial = study.ask(distributions(trials.axes))
         tried.append((trials.loss(trial.params), trial.params))
         study.tell(trial, tried[-1][0])

@@ -14,7 +14,7 @@ from docutils.statemachine import StringList
 
 import charloom
 from charloom.cli.main import COMMANDS, group
-from charloom.planning.heuristics import MOST_PASSES, NOMINAL_SPEED, Task, passes, suit
+from charloom.planning.heuristics import MAX_EPOCHS, NOMINAL_SPEED, Task, adapt_settings, expected_epochs
 from charloom.planning.recipes import PLANNED, RECIPES
 from charloom.planning.settings import Settings, setting_fields
 
@@ -58,8 +58,8 @@ def plans():
     yield "|---:|---:|---|---:|---|---:|"
     for characters in LENGTHS:
         task = Task(characters, alphabet=80, speed=NOMINAL_SPEED)
-        own, _ = suit(Settings(), task)
-        long, _ = suit(Settings(minutes=20.0), task, {"minutes"})
+        own = adapt_settings(Settings(), task)
+        long = adapt_settings(Settings(minutes=20.0), task, {"minutes"})
         cells = [f"{characters:,}", f"{own.minutes:.1f}", *_model(own, task), *_model(long, task)]
         yield f"| {' | '.join(cells)} |"
 
@@ -130,7 +130,7 @@ def _bundled():
 
 def _model(settings, task):
     yield f"{settings.num_layers} x {settings.hidden_size}"
-    yield f"{min(passes(settings, task), MOST_PASSES):.1f}"
+    yield f"{min(expected_epochs(settings, task), MAX_EPOCHS):.1f}"
 
 
 def _value(value):

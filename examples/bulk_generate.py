@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from charloom.bulk.dask import run_on_dask
-from charloom.bulk.generation import writing_job
+from charloom.bulk.generation import generation_job
 from charloom.bulk.results import write_rows
 from charloom.errors import CharloomError
 
@@ -23,7 +23,7 @@ def show(done: int, total: int) -> None:
 
 def work(options: argparse.Namespace) -> None:
     """Write the texts, then put them into one file if asked."""
-    job = writing_job(
+    job = generation_job(
         options.output,
         options.model,
         options.count,

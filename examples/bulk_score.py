@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from charloom.bulk.dask import run_on_dask
-from charloom.bulk.results import write_kept, write_rows
-from charloom.bulk.scoring import UNKNOWN_LINES, score_job
+from charloom.bulk.results import write_filtered, write_rows
+from charloom.bulk.scoring import UNKNOWN_LINES, scoring_job
 from charloom.errors import CharloomError
 from charloom.inference.generation_options import PRECISIONS
 
@@ -26,7 +26,7 @@ def show(done: int, total: int) -> None:
 
 def work(options: argparse.Namespace) -> None:
     """Score, then write what was asked for."""
-    job = score_job(
+    job = scoring_job(
         options.output,
         options.model,
         options.texts,
@@ -42,7 +42,7 @@ def work(options: argparse.Namespace) -> None:
     if options.rows:
         print(f"{write_rows(job, options.rows):,} rows in {options.rows}")
     if options.keep:
-        counts = write_kept(job, options.keep, options.least, options.most)
+        counts = write_filtered(job, options.keep, options.least, options.most)
         print(f"{counts.kept:,} lines kept, {counts.outside:,} outside, {counts.unscored:,} without a score left out")
 
 

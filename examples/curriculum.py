@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from charloom import CharloomError, Corpus, Model
-from charloom.data.corpus import Split
+from charloom.data.splits import TextSplit
 from charloom.errors import CorpusError
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
@@ -47,7 +47,7 @@ STRETCH = 100  # characters; the cost is told for each such stretch from the beg
 ORDER = 6
 
 
-def train(corpus: Corpus, split: Split, settings: Settings, steps: int, share: float) -> Model:
+def train(corpus: Corpus, split: TextSplit, settings: Settings, steps: int, share: float) -> Model:
     """Train a model.
 
     Args:

@@ -58,9 +58,9 @@ def run(text, tmp_path_factory):
 @pytest.fixture(scope="session")
 def shakespeare():
     """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
-    from charloom.data.datasets import is_at_hand
+    from charloom.data.datasets import is_available_offline
 
-    if not is_at_hand("shakespeare"):
+    if not is_available_offline("shakespeare"):
         pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
     return charloom.Corpus.read("shakespeare")
 

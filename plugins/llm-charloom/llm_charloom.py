@@ -90,7 +90,7 @@ class Charloom(llm.Model):
     def _write(
         self, prompt: llm.Prompt, response: llm.Response, conversation: llm.Conversation | None
     ) -> Iterator[str]:
-        from charloom.inference.requests import make_request
+        from charloom.inference.generation import make_request
 
         text, asked = self._text_so_far(conversation) + prompt.prompt, prompt.options
         assert isinstance(asked, Charloom.Options)

@@ -14,16 +14,17 @@ Importing this package costs nothing: every name is loaded when it is first used
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from charloom import _deprecated
 from charloom._version import __version__
 
 if TYPE_CHECKING:
-    from charloom.api import load, resume, train
+    from charloom.api import resume, train
     from charloom.data.corpus import Corpus
     from charloom.data.text_format import TextFormat
     from charloom.data.vocabulary.characters import Vocabulary
     from charloom.errors import CharloomError, InputError
     from charloom.inference.generation_options import Sampling
-    from charloom.inference.model import Model
+    from charloom.inference.model import Model, load
     from charloom.inference.scoring import Score
     from charloom.model.architecture import Architecture
     from charloom.planning.recipes import Recipe
@@ -41,7 +42,7 @@ _HOME = {
     "Settings": "charloom.planning.settings",
     "TextFormat": "charloom.data.text_format",
     "Vocabulary": "charloom.data.vocabulary.characters",
-    "load": "charloom.api",
+    "load": "charloom.inference.model",
     "resume": "charloom.api",
     "train": "charloom.api",
 }
@@ -63,6 +64,9 @@ __all__ = [
     "resume",
     "train",
 ]
+
+
+_deprecated.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The functions of the Python API: train, resume, load."""
+"""Train and resume from Python: one call each, from a text to a model."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -6,23 +6,11 @@ from typing import Any
 
 from charloom._util.extras import require_torch
 from charloom.data.corpus import Corpus
-from charloom.inference.model import Model
+from charloom.inference.model import Model, load
 from charloom.planning.recipes import Recipe, load_recipe
 from charloom.planning.settings import check_lengths
 from charloom.terminal.messages import say_all
 from charloom.training.events import FinishRecord, Record
-
-
-def load(source: str | PathLike[str]) -> Model:
-    """Load a trained model.
-
-    Args:
-        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
-
-    Raises:
-        InputError: If there is no such model, or it is damaged.
-    """
-    return Model.load(source)
 
 
 def train(
@@ -42,9 +30,9 @@ def train(
         corpus: A text file, several, a folder, a glob, a named corpus, or a ``Corpus``.
         recipe: A recipe's name or file, or a ``Recipe``.
         run: The run folder, which must not exist; by default ``runs/<corpus name>``, then ``-2``, ``-3`` ...
-        init: A model to begin with, as ``load`` takes it; its sizes are kept, and characters are added.
+        init: Model to begin with, as ``load`` takes it; its sizes are kept, and new characters are added.
         device: "auto", "cpu", "cuda" or "mps".
-        progress: Whether to show on stderr how it goes.
+        progress: Whether to show the progress on stderr.
         watch: Called with every record of the training; see ``charloom.training.events``.
         **settings: Any of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
 
@@ -59,11 +47,10 @@ def train(
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
-    begin_with = None if init is None else load(init).saved
+    init_model = None if init is None else load(init).saved
     say_all(text.notices, quiet=not progress)
-    return _watched(
-        run_training(text, chosen, None if run is None else str(run), device, init=begin_with), progress, watch
-    )
+    records = run_training(text, chosen, None if run is None else str(run), device, init=init_model)
+    return _run(records, progress, watch)
 
 
 def resume(
@@ -76,16 +63,16 @@ def resume(
     watch: Callable[[Record], object] | None = None,
     **more: float,
 ) -> Model:
-    """Go on with a training exactly where it stopped, and return the best model.
+    """Resume a training exactly where it stopped, and return the best model.
 
     Args:
         run: The run folder.
-        corpus: Its text; by default it is read from where it was. With ``new_text`` another.
-        new_text: Whether another text will do; its new characters are learned besides those known.
-        device: "auto", where it was, or "cpu", "cuda" or "mps".
-        progress: Whether to show on stderr how it goes.
+        corpus: Its text, or with ``new_text`` another; by default it is read from its old path.
+        new_text: Whether the text may be another; its new characters are added to the vocabulary.
+        device: "auto" for the device of the run, "cpu", "cuda" or "mps".
+        progress: Whether to show the progress on stderr.
         watch: Called with every record of the training.
-        **more: ``minutes``, ``epochs`` or ``steps``: train so much longer.
+        **more: ``minutes``, ``epochs`` or ``steps``: how much longer to train.
 
     Raises:
         InputError: If the run cannot be used, the text is another, or there is nothing left to do.
@@ -100,12 +87,12 @@ def resume(
     text = saved.read_corpus() if corpus is None else corpus
     text = text if isinstance(text, Corpus) else Corpus.read(text)
     say_all(text.notices, quiet=not progress)
-    return _watched(resume_training(saved, text, more, new_text, device), progress, watch)
+    return _run(resume_training(saved, text, more, new_text, device), progress, watch)
 
 
-def _watched(records: Iterator[Record], progress: bool, watch: Callable[[Record], object] | None) -> Model:
-    """Show a training, and return its best model."""
-    from charloom.terminal.training_view import make_view  # loads rich, which load() does not need
+def _run(records: Iterator[Record], progress: bool, watch: Callable[[Record], object] | None) -> Model:
+    """Run a training, show it, and return its best model."""
+    from charloom.terminal.training_view import make_view  # imports rich
 
     folder = ""
     with make_view(quiet=not progress) as view:

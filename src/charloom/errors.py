@@ -15,6 +15,10 @@ CharloomError
 └── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
 """
 
+from functools import partial
+
+from charloom._deprecated import deprecated_name
+
 
 class CharloomError(Exception):
     """Base of all errors charloom raises on purpose; its text is one message for the user."""
@@ -72,3 +76,6 @@ class NonFiniteError(CharloomError):
     """The numbers of a training became NaN or infinite."""
 
     exit_code = 4
+
+
+__getattr__ = partial(deprecated_name, __name__)

@@ -8,7 +8,7 @@ import pytest
 
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.inference.activations import top_guesses
+from charloom.inference.activations import top_predictions
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
@@ -134,7 +134,7 @@ def test_versions_side_by_side_have_seeds_of_their_own(browser, page, bundled):
 
 def test_guesses_under_the_cursor_are_the_models(browser, page, bundled):
     text = "First Citizen:\nBefore we proceed any furthe"
-    found = top_guesses(bundled.engine("int8"), bundled.vocabulary, text, 5)
+    found = top_predictions(bundled.engine("int8"), bundled.vocabulary, text, 5)
     with opened(browser, page) as tab:
         written(tab)
         tab.locator("#text").fill(text)

@@ -31,11 +31,11 @@ import click
 import numpy as np
 
 import charloom
-from charloom.bulk.generation import writing_job
+from charloom.bulk.generation import generation_job
 from charloom.bulk.job import read_job
-from charloom.bulk.results import Kept, kept_lines
-from charloom.bulk.runner import run_here
-from charloom.bulk.scoring import score_job
+from charloom.bulk.results import FilterCounts, filter_lines
+from charloom.bulk.runner import run_in_process
+from charloom.bulk.scoring import scoring_job
 
 # All that is used of charloom beside `import charloom` and its command line. Where one of these has moved or has
 # another name, change it here and nowhere else.
@@ -704,7 +704,7 @@ def bulk_jobs(folder):
 
 def _scoring(folder):
     asked = BULK["score"]
-    return score_job(
+    return scoring_job(
         folder / "bulk" / "score", str(folder / asked["model"]), [str(folder / "story.txt"), str(folder / "names.txt")],
         partition_bytes=asked["partition_bytes"], precision=asked["precision"],
     )  # fmt: skip
@@ -712,7 +712,7 @@ def _scoring(folder):
 
 def _writing(folder):
     asked = BULK["write"]
-    return writing_job(
+    return generation_job(
         folder / "bulk" / "write", str(folder / asked["model"]), asked["texts"], prompt="Ma", length=30,
         temperature=0.9, seed=asked["seed"], partition_texts=asked["partition_texts"], top_p=0.9, max_lines=2,
     )  # fmt: skip
@@ -724,18 +724,18 @@ def bulk(folder):
     for name, job in zip(("score", "write"), bulk_jobs(folder), strict=True):
         opened = read_job(folder / "bulk" / name)
         missing = job.missing()
-        run_here(job)
+        run_in_process(job)
         found[name] = {
             "digest": job.digest,
             "opened": opened.digest,
             "missing": missing,
             "partitions": job.partitions,
-            "ends": [job.ending(number) for number in range(job.partitions)],
+            "ends": [job.summary(number) for number in range(job.partitions)],
             "rows": list(job.rows()),
         }
         if name == "score":
-            counts = Kept()
-            kept = b"".join(kept_lines(job, most=11.0, counts=counts))
+            counts = FilterCounts()
+            kept = b"".join(filter_lines(job, most=11.0, counts=counts))
             found["kept"] = {"counts": vars(counts), "text": kept.decode("utf-8")}
     return found
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.bulk import dask as on_dask
 from charloom.bulk import scoring as bulk_scoring
-from charloom.bulk.generation import text_seeds, writing_job
+from charloom.bulk.generation import generation_job, text_seeds
 from charloom.bulk.job import read_job
-from charloom.bulk.results import Kept, kept_lines, write_kept, write_rows
-from charloom.bulk.runner import _loaded, check_result, run_here, run_partition
-from charloom.bulk.scoring import score_job
+from charloom.bulk.results import FilterCounts, filter_lines, write_filtered, write_rows
+from charloom.bulk.runner import _load_job, raise_if_failed, run_in_process, run_partition
+from charloom.bulk.scoring import scoring_job
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import (
     CorpusError,
@@ -27,7 +27,7 @@ from charloom.errors import (
     SettingsError,
     UnknownCharacterError,
 )
-from charloom.inference.engines.base import engine_name
+from charloom.inference.engines.factory import engine_name
 from charloom.model.file.model_file import save_model
 from charloom.model.initializers import initial_weights
 from support.models import tiny_saved
@@ -55,11 +55,11 @@ def put(files):
 
 
 def job_of(folder="job", model="tiny.safetensors", texts=FILES, **options):
-    return score_job(folder, model, list(texts), **{"partition_bytes": 9, "precision": "float32", **options})
+    return scoring_job(folder, model, list(texts), **{"partition_bytes": 9, "precision": "float32", **options})
 
 
 def done(job):
-    run_here(job)
+    run_in_process(job)
     return list(job.rows())
 
 
@@ -111,8 +111,8 @@ def test_a_model_of_bytes_scores_what_is_no_text(desk):
 
 def test_long_lines_are_scored_alone_and_the_same(desk, monkeypatch):
     whole = done(job_of("whole"))
-    monkeypatch.setattr(bulk_scoring, "_LONG", 4)
-    monkeypatch.setattr(bulk_scoring, "_TOGETHER", 2)
+    monkeypatch.setattr(bulk_scoring, "_MAX_BATCHED", 4)
+    monkeypatch.setattr(bulk_scoring, "_BATCH_LINES", 2)
     assert done(job_of("alone", partition_bytes=1000)) == whole
 
 
@@ -142,7 +142,7 @@ def test_an_unknown_character_may_end_the_job_with_its_place(desk):
     put({"odd.txt": b"abc\nbad\nbed\nab z\n"})
     job = job_of(texts=["odd.txt"], unknown="error")
     with pytest.raises(UnknownCharacterError, match=r"odd\.txt, line 4 \(at byte 12\): [\s\S]*'z'"):
-        run_here(job)
+        run_in_process(job)
     assert job.missing() == [1]  # what came before stays
 
 
@@ -150,7 +150,7 @@ def test_a_restart_does_what_is_missing_and_nothing_else(desk):
     whole = done(job_of("whole"))
     job = job_of()
     for number in (0, 2, 3):
-        check_result(run_partition(str(job.folder), job.digest, number))
+        raise_if_failed(run_partition(str(job.folder), job.digest, number))
     kept, cut_short, missing = job.part_path(0), job.part_path(2), job.part_path(1)
     cut_short.write_bytes(cut_short.read_bytes()[:-7])
     job.part_path(3).write_bytes(kept.read_bytes())  # another partition's
@@ -160,7 +160,7 @@ def test_a_restart_does_what_is_missing_and_nothing_else(desk):
     again = job_of()
     assert 0 not in again.missing() and {1, 2, 3} <= set(again.missing())
     told = []
-    run_here(again, lambda *figures: told.append(figures))
+    run_in_process(again, lambda *figures: told.append(figures))
     assert list(again.rows()) == whole
     assert kept.stat().st_mtime_ns == before and not leftover.exists()
     assert told[0] == (1, again.partitions) and told[-1] == (again.partitions, again.partitions)
@@ -169,7 +169,7 @@ def test_a_restart_does_what_is_missing_and_nothing_else(desk):
 @pytest.mark.parametrize("length", range(0, 200, 13))
 def test_a_part_cut_short_anywhere_does_not_count(desk, length):
     job = job_of(partition_bytes=1000)
-    run_here(job)
+    run_in_process(job)
     path = job.part_path(1)
     path.write_bytes(path.read_bytes()[:length])
     assert job.missing() == [1]
@@ -179,7 +179,7 @@ def test_a_part_cut_short_anywhere_does_not_count(desk, length):
 
 def test_rows_that_were_changed_are_found_when_they_are_read(desk):
     job = job_of(partition_bytes=1000)
-    run_here(job)
+    run_in_process(job)
     path = job.part_path(0)
     path.write_bytes(path.read_bytes().replace(b'"offset": 4,', b'"offset": 5,'))
     with pytest.raises(JobError, match="damaged"):
@@ -198,7 +198,7 @@ def test_the_folder_of_another_job_is_refused(desk):
     with pytest.raises(JobError, match="files"):
         job_of(texts=["one.txt"])
     with pytest.raises(JobError, match="another job"):
-        writing_job("job", "tiny.safetensors", 3)
+        generation_job("job", "tiny.safetensors", 3)
     put({"one.txt": KNOWN["one.txt"] + b"\n"})
     with pytest.raises(JobError, match=r"files: 0: bytes is \d+ there"):
         job_of()
@@ -228,14 +228,14 @@ def test_a_worker_that_sees_another_job_or_model_or_text_says_so(desk):
     model = job.model_path.read_bytes()
     job.model_path.write_bytes(model[:-1])
     with pytest.raises(JobError, match="not the model"):
-        run_here(job)
+        run_in_process(job)
     job.model_path.write_bytes(model)
     put({"one.txt": b"abc"})
     with pytest.raises(JobError, match=r"one\.txt has 3 bytes and had"):
-        run_here(job)
+        run_in_process(job)
     Path("one.txt").unlink()
     with pytest.raises(JobError, match="same paths"):
-        run_here(job)
+        run_in_process(job)
 
 
 @pytest.mark.parametrize(
@@ -263,12 +263,12 @@ def test_a_worker_has_one_thread(desk):
     if engine_name() != "native":
         pytest.skip("NumPy's threads are not the engine's")
     job = job_of()
-    assert _loaded(str(job.folder), job.digest)[1].engine("int8")._threads == 1
+    assert _load_job(str(job.folder), job.digest)[1].engine("int8")._threads == 1
 
 
 def test_rows_are_written_to_one_file(desk):
     job = job_of()
-    run_here(job)
+    run_in_process(job)
     assert write_rows(job, Path("rows.jsonl")) == 11
     assert [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()] == list(job.rows())
     with pytest.raises(InputError, match="exists already"):
@@ -277,28 +277,28 @@ def test_rows_are_written_to_one_file(desk):
 
 def test_lines_are_kept_by_their_perplexity(desk):
     job = job_of()
-    run_here(job)
+    run_in_process(job)
     model = charloom.load("tiny.safetensors")
     lines = [line for data in KNOWN.values() for line in data.splitlines(keepends=True)]
     cost = {line: model.score(line.decode().strip()).perplexity for line in lines if len(line.strip()) > 1}
     least, most = np.quantile(sorted(cost.values()), [0.3, 0.7])
-    counts = Kept()
+    counts = FilterCounts()
     kept = [line for line in lines if line in cost and least < cost[line] < most]
     assert 0 < len(kept) < len(cost)
-    assert list(kept_lines(job, least, most, counts=counts)) == kept
-    assert counts == Kept(len(kept), len(cost) - len(kept), len(lines) - len(cost))
-    assert list(kept_lines(job, 0, math.inf, unscored=True)) == lines
-    assert write_kept(job, Path("kept.txt")).kept == len(cost)
+    assert list(filter_lines(job, least, most, counts=counts)) == kept
+    assert counts == FilterCounts(len(kept), len(cost) - len(kept), len(lines) - len(cost))
+    assert list(filter_lines(job, 0, math.inf, unscored=True)) == lines
+    assert write_filtered(job, Path("kept.txt")).kept == len(cost)
     expected = [line if line.endswith(b"\n") else line + b"\n" for line in lines if line in cost]
     assert Path("kept.txt").read_bytes() == b"".join(expected)
 
 
 def test_a_text_that_changed_is_not_filtered_by_its_old_scores(desk):
     job = job_of()
-    run_here(job)
+    run_in_process(job)
     put({"three.txt": b"deed"})
     with pytest.raises(JobError, match=r"three\.txt has changed"):
-        write_kept(job, Path("kept.txt"))
+        write_filtered(job, Path("kept.txt"))
     assert not Path("kept.txt").exists() and not list(desk.glob(".*.part"))
 
 
@@ -307,16 +307,16 @@ OPTIONS = {"prompt": "a", "length": 12, "temperature": 1.0, "seed": 5, "stop": (
 
 def test_every_text_is_what_its_seed_writes_alone(desk):
     model = charloom.load("tiny.safetensors")
-    job = writing_job("set", "tiny.safetensors", 80, partition_texts=70, **OPTIONS)
+    job = generation_job("set", "tiny.safetensors", 80, partition_texts=70, **OPTIONS)
     found = done(job)
     assert [row["number"] for row in found] == list(range(80))
     assert len({row["seed"] for row in found}) == 80
     for row in found[::8]:
         assert row["text"] == model.generate(**{**OPTIONS, "seed": row["seed"]})
     assert {row["finish_reason"] for row in found} == {"length", "stop"}
-    assert done(writing_job("cut", "tiny.safetensors", 9, partition_texts=1, **OPTIONS)) == found[:9]
-    assert done(writing_job("less", "tiny.safetensors", 7, **OPTIONS)) == found[:7]
-    assert done(writing_job("other", "tiny.safetensors", 7, **{**OPTIONS, "seed": 6})) != found[:7]
+    assert done(generation_job("cut", "tiny.safetensors", 9, partition_texts=1, **OPTIONS)) == found[:9]
+    assert done(generation_job("less", "tiny.safetensors", 7, **OPTIONS)) == found[:7]
+    assert done(generation_job("other", "tiny.safetensors", 7, **{**OPTIONS, "seed": 6})) != found[:7]
 
 
 def test_seeds_are_found_without_those_before():
@@ -341,7 +341,7 @@ def test_seeds_are_found_without_those_before():
 )
 def test_a_set_that_cannot_be_written_is_refused_before_anything_is_made(desk, texts, options, error):
     with pytest.raises(error):
-        writing_job("set", options.pop("model", "tiny.safetensors"), texts, **options)
+        generation_job("set", options.pop("model", "tiny.safetensors"), texts, **options)
     assert not Path("set").exists()
 
 
@@ -351,6 +351,6 @@ def test_dask_is_an_extra(desk, monkeypatch):
         on_dask.run_on_dask(job)
     with pytest.raises(SettingsError, match="1 or more"):
         on_dask.run_on_dask(job, workers=0)
-    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"charloom\[bulk\]"):
         on_dask.run_on_dask(job, workers=1)

@@ -116,7 +116,7 @@ def test_a_text_that_begins_with_a_long_character(model):
 
 
 def test_log_probabilities_are_those_of_whole_characters(model):
-    from charloom.inference.requests import make_request
+    from charloom.inference.generation import make_request
 
     request, precision = make_request("", 400, 1.0, 3, {"precision": "float32"}, log_probs=True)
     pieces = list(model.pieces(request, precision))
@@ -161,12 +161,12 @@ def test_a_byte_corpus_from_a_text():
 
 
 def test_writing_in_turns(model):
-    from charloom.inference.requests import make_request
+    from charloom.inference.generation import make_request
     from charloom.inference.session import Session
 
     request, _ = make_request("né 長い ", 40, 1.0, 1, {"repetition_penalty": 1.2, "repetition_window": 4})
     session = Session(model.engine("int8"), model.vocabulary, request)
-    written = "".join(session.go_on())
+    written = "".join(session.continue_text())
     assert (
         session.text
         == "né 長い " + written

@@ -26,7 +26,7 @@ from support.promises import counts
 def small(tmp_path, monkeypatch):
     """Let everything beyond 1,000 characters be long, in a cache of its own."""
     monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
     return tmp_path
 
 
@@ -122,7 +122,7 @@ def test_a_full_disk_is_told(small, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made_is_told(small, monkeypatch):
-    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
     (small / "file").write_text("")
     monkeypatch.setenv("CHARLOOM_CACHE", str(small / "file"))
     with pytest.raises(CorpusError, match="CHARLOOM_CACHE"):
@@ -132,7 +132,7 @@ def test_a_folder_that_cannot_be_made_is_told(small, monkeypatch):
 _DRIVER = """
 import sys
 from charloom.data.index import cache
-cache.IN_MEMORY, cache._DURABLE = 1 << 16, 1 << 20
+cache.MAX_IN_MEMORY, cache._CHECKPOINT_INTERVAL = 1 << 16, 1 << 20
 from charloom.data.corpus import Corpus
 print("ready", flush=True)
 corpus = Corpus.read(sys.argv[1])
@@ -183,9 +183,9 @@ def _forget_texts():
 
 def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypatch):
     path = write(small / "book.txt", "some words\n" * 5000)
-    monkeypatch.setattr(cache, "_DURABLE", 2000)
+    monkeypatch.setattr(cache, "_CHECKPOINT_INTERVAL", 2000)
     monkeypatch.setattr(cache, "BLOCK", 500)
-    monkeypatch.setattr(cache, "_keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(cache, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     import charloom.data.reading.reader
 
     monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
@@ -194,7 +194,7 @@ def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypat
     assert list(cache.texts_folder().glob("part-*/index.json"))
     monkeypatch.undo()
     monkeypatch.setenv("CHARLOOM_CACHE", str(small / "cache"))
-    monkeypatch.setattr(cache, "IN_MEMORY", 1000)
+    monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
     monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
     write(path, "more words\n" * 5000)
     assert Corpus.read(path).text == "more words\n" * 5000
@@ -204,7 +204,7 @@ def test_what_was_half_made_of_another_text_is_not_gone_on_with(small, monkeypat
 def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
     text = "some words\n" * 3000 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 20
     path = write(small / "book.txt", text)
-    monkeypatch.setattr(cache, "_DURABLE", 2000)
+    monkeypatch.setattr(cache, "_CHECKPOINT_INTERVAL", 2000)
     monkeypatch.setattr("charloom.data.reading.reader._CHUNK", 700)
     widen, duplicate = CodesFile._widen, CodesFile.duplicate
 
@@ -217,7 +217,7 @@ def test_an_alphabet_that_outgrows_a_byte_late(small, monkeypatch, where):
         elif where == "before that is written down":
             patched.setattr(CodesFile, "duplicate", lambda self: stop() if self.itemsize == 2 else duplicate(self))
         else:
-            patched.setattr(cache, "_keep", stop)
+            patched.setattr(cache, "_publish", stop)
         with pytest.raises(KeyboardInterrupt):
             Corpus.read(path)
     (part,) = cache.texts_folder().glob("part-*/")

@@ -12,9 +12,9 @@ import pytest
 
 import charloom
 from charloom.bulk.dask import _connected, run_on_dask
-from charloom.bulk.generation import writing_job
-from charloom.bulk.runner import run_here
-from charloom.bulk.scoring import score_job
+from charloom.bulk.generation import generation_job
+from charloom.bulk.runner import run_in_process
+from charloom.bulk.scoring import scoring_job
 from charloom.errors import UnknownCharacterError
 from support.paths import ROOT
 
@@ -33,20 +33,20 @@ def parts(job):
 
 
 def score(folder, **options):
-    return score_job(folder, "shakespeare", ["book.txt"], partition_bytes=600, **options)
+    return scoring_job(folder, "shakespeare", ["book.txt"], partition_bytes=600, **options)
 
 
 def test_two_workers_leave_the_same_parts_as_none(book):
     for name, make in (("scored", score), ("written", write)):
         here, there, told = make(f"{name}-here"), make(f"{name}-there"), []
-        run_here(here)
+        run_in_process(here)
         run_on_dask(there, workers=2, progress=lambda *figures, told=told: told.append(figures))
         assert parts(there) == parts(here)
         assert told == [(done, there.partitions) for done in range(there.partitions + 1)]
 
 
 def write(folder):
-    return writing_job(folder, "shakespeare", 40, length=50, partition_texts=7)
+    return generation_job(folder, "shakespeare", 40, length=50, partition_texts=7)
 
 
 def test_a_mistake_on_a_worker_is_raised_here(book, text):
@@ -74,7 +74,7 @@ def test_the_partition_of_a_worker_that_is_killed_is_done_by_another(book):
 
         run_on_dask(job, client=client, progress=kill)
     here = score("here")
-    run_here(here)
+    run_in_process(here)
     assert killed and parts(job) == parts(here)
 
 

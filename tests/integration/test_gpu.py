@@ -12,7 +12,7 @@ from charloom.model.initializers import initial_weights
 from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training import stages as preparation
+from charloom.training import pipeline
 from charloom.training.backends.torch.device import TorchDevice, choose_device
 from charloom.training.backends.torch.device_ids import DeviceIds, place_ids
 from charloom.training.backends.torch.evaluate import evaluate
@@ -78,10 +78,10 @@ def test_the_size_that_was_chosen_is_measured_too_where_speed_depends_on_it(monk
         looked_at.append((settings.num_layers, settings.hidden_size))
         return step_operations(settings, alphabet) / 0.002
 
-    monkeypatch.setattr(preparation, "machine_speed", speed)
-    monkeypatch.setattr(preparation, "choose_device", lambda *_: TorchDevice(device, "float32", "a device"))
-    ready = preparation.prepare(Corpus(text * 300), RECIPES["auto"].with_values({"minutes": 3}))
-    sizes = ready.settings.num_layers, ready.settings.hidden_size
+    monkeypatch.setattr(pipeline, "machine_speed", speed)
+    monkeypatch.setattr(pipeline, "choose_device", lambda *_: TorchDevice(device, "float32", "a device"))
+    setup = pipeline.prepare(pipeline.TrainingRequest(Corpus(text * 300), RECIPES["auto"].with_values({"minutes": 3})))
+    sizes = setup.settings.num_layers, setup.settings.hidden_size
     assert looked_at[0] == (1, 384)
     if device == "cpu":
         assert len(looked_at) == 1

@@ -12,7 +12,7 @@ import pytest
 
 from charloom.errors import HubError, InputError
 from charloom.interop.hub import client as hub
-from charloom.interop.hub.package import pack
+from charloom.interop.hub.package import build_package
 from charloom.model.file.model_file import load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import load_recipe
@@ -109,7 +109,7 @@ def test_a_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
 
 
 def test_in_python_the_errors_are_charlooms(there, model):
-    package = pack(model, "ada/letters")
+    package = build_package(model, "ada/letters")
     with pytest.raises(HubError, match="may not do this"):
         hub.push("bob/letters", package.files, "no")
     with pytest.raises(InputError, match="no model ada/none"):
@@ -151,7 +151,7 @@ def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):
 
 @pytest.mark.slow
 def test_the_pages_python_runs(there, run):
-    hub.push("ada/my-book", pack(run / "model.safetensors", "ada/my-book").files, "once")
+    hub.push("ada/my-book", build_package(run / "model.safetensors", "ada/my-book").files, "once")
     (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
     environment = {**os.environ, "HF_ENDPOINT": there.hub}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import MissingExtraError, ModelFileError
@@ -116,7 +116,7 @@ def test_a_description_that_was_changed_is_not_believed(change, message, tmp_pat
 
 
 def test_without_h5py_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[keras\]'"):
         write_keras(tmp_path / "model.keras", saved_model())
 

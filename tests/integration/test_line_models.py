@@ -8,7 +8,7 @@ import pytest
 
 import charloom
 from charloom.data.corpus import Corpus
-from charloom.data.splits import spread_choice
+from charloom.data.splits import stratified_indices
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
@@ -75,10 +75,10 @@ def test_lines_at_the_edges(text):
 
 
 def test_what_is_held_out_is_from_all_over():
-    chosen = spread_choice(1000, 0.1)
+    chosen = stratified_indices(1000, 0.1)
     assert len(chosen) == 100 and (np.diff(chosen) > 0).all()
     assert (np.bincount(chosen // 100, minlength=10) == 10).all()
-    assert len(spread_choice(5, 0.1)) == 0 and len(spread_choice(7, 0.5)) == 3
+    assert len(stratified_indices(5, 0.1)) == 0 and len(stratified_indices(7, 0.5)) == 3
 
 
 @pytest.mark.parametrize("width", [3, 5, 50])
@@ -160,7 +160,8 @@ def test_scores(model):
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_new_line_begins_a_new_text(model, precision):
     """Writing is compared with the plain engine, one character at a time, started anew by hand."""
-    from charloom.inference.engines.base import Cursor, make_engine
+    from charloom.inference.engines.base import Cursor
+    from charloom.inference.engines.factory import make_engine
     from charloom.inference.generation_options import Sampling
     from charloom.inference.sampling import sample_seeds
 
@@ -180,7 +181,7 @@ def test_a_new_line_begins_a_new_text(model, precision):
 
 
 def test_rows_are_written_as_alone(model):
-    from charloom.inference.requests import make_request
+    from charloom.inference.generation import make_request
     from charloom.inference.sampling import sample_seeds
 
     request, precision = make_request("an", 200, 1.0, 5, {"repetition_penalty": 1.3}, samples=4, log_probs=True)
@@ -239,11 +240,11 @@ def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
 
 
 def test_batches_and_texts_that_do_not_go_together(tmp_path, corpus):
-    from charloom.training.stages import prepare
+    from charloom.training.pipeline import TrainingRequest, prepare
 
     with pytest.raises(SettingsError, match="--lines"):
-        prepare(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"}))
+        prepare(TrainingRequest(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"})))
     with pytest.raises(SettingsError, match="batching is lines"):
-        prepare(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3}))
-    ready = prepare(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3}))
+        prepare(TrainingRequest(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3})))
+    ready = prepare(TrainingRequest(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3})))
     assert ready.settings.batching == "lines" and ready.settings.batch_size == 64

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, MissingExtraError, ModelFileError
@@ -139,7 +139,7 @@ def test_the_same_model_is_the_same_bytes(tmp_path):
 
 
 def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "MOST_BYTES", 1000)
+    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
     with pytest.raises(ModelFileError, match=r"at most 1,000 bytes"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert not list(tmp_path.iterdir())
@@ -154,7 +154,7 @@ def test_a_second_file_in_the_way_is_kept(tmp_path):
 
 
 def test_without_onnx_it_says_how_to_get_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[onnx\]'"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
 

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.inference.memorization import SAMPLE_LENGTH, SAMPLE_TEMPERATURES
 from charloom.inference.model import Model
 from charloom.model.file.model_file import save_model
-from charloom.report.analysis import read
-from charloom.report.build import contents
-from charloom.report.confusion import embedding_map, mistakes
-from charloom.report.context_length import loss_by_context
-from charloom.report.memorization import LENGTH, TEMPERATURES
-from charloom.report.provenance import trace_back
-from charloom.web.html_template import page
+from charloom.report.analysis import analyze_text
+from charloom.report.build import build_report
+from charloom.report.confusion import embedding_map, frequent_confusions
+from charloom.report.context_length import loss_by_context_length
+from charloom.report.provenance import find_provenance
+from charloom.web.report_page import report_page
 from support.models import quiet, tiny_saved
 
 
 @pytest.fixture(scope="module")
 def made(run, text):
     """The report of the small run on the last characters of its text."""
-    return contents(trace_back(str(run)), text[-1500:], "A text.", quiet)
+    return build_report(find_provenance(str(run)), text[-1500:], "A text.", quiet)
 
 
 def numbers(data, key, kind):
@@ -54,7 +54,7 @@ def test_neurons_on_the_page_are_the_models(made, run, text):
 
 def test_an_lstm_shows_its_cells_squeezed():
     model = Model(tiny_saved("lstm"))
-    reading = read(model.engine(), model.vocabulary, "abc de\n" * 9)
+    reading = analyze_text(model.engine(), model.vocabulary, "abc de\n" * 9)
     cell = [i for i, one in enumerate(reading.neurons) if one.part == "cell" and one.layer == 1]
     found = model.activations("abc de\n" * 9)
     assert len(reading.neurons) == 2 * 2 * 5
@@ -82,22 +82,22 @@ def test_mistakes_are_what_was_guessed_where_another_came(run, text):
     for i in range(len(text) - 1):
         if guesses[i] != text[i + 1]:
             counted[text[i + 1], guesses[i]] += 1
-    reading = read(model.engine(), model.vocabulary, text)
+    reading = analyze_text(model.engine(), model.vocabulary, text)
     assert reading.mistakes == counted
-    first = mistakes(text, counted)[0]
+    first = frequent_confusions(text, counted)[0]
     assert first.count == counted.most_common(1)[0][1] and first.share == first.count / text[1:].count(first.actual)
 
 
 def test_context_points_are_losses_from_the_zero_state(text):
     model = Model(tiny_saved())
     reads = "abc de\nab" * 100
-    points = loss_by_context(model.engine(), model.vocabulary, reads)
+    points = loss_by_context_length(model.engine(), model.vocabulary, reads)
     assert points[0].characters == 1 and points[-1].characters == 256
     starts = np.linspace(0, len(reads) - 257, 96).astype(int)
     bits = np.stack([model.score(reads[s : s + 257]).surprisals for s in starts]).mean(axis=0)
     assert points[0].bits_per_char == pytest.approx(bits[0], rel=1e-6)
     assert points[-1].bits_per_char == pytest.approx(bits[points[-2].characters :].mean(), rel=1e-6)
-    assert [p.characters for p in loss_by_context(model.engine(), model.vocabulary, "ab")] == [1]
+    assert [p.characters for p in loss_by_context_length(model.engine(), model.vocabulary, "ab")] == [1]
 
 
 def test_the_map_keeps_the_largest_distances():
@@ -111,8 +111,8 @@ def test_the_map_keeps_the_largest_distances():
 def test_what_is_written_is_compared_with_the_training_text(made, run, text):
     data, _ = made
     training = charloom.Corpus(text).split(0.1).training
-    for one, temperature in zip(data["written"], TEMPERATURES, strict=True):
-        assert one["text"] == charloom.load(run).generate(length=LENGTH, temperature=temperature, seed=0)
+    for one, temperature in zip(data["written"], SAMPLE_TEMPERATURES, strict=True):
+        assert one["text"] == charloom.load(run).generate(length=SAMPLE_LENGTH, temperature=temperature, seed=0)
     # the run was trained on a Corpus that was never read from a file, so that its text is not at hand
     assert data["copies"]["missing"] and data["written"][0]["novelty"] is None
     assert training
@@ -123,19 +123,19 @@ def test_a_run_finds_its_text_again(quick_cli, text):
     sizes = ("--set", "hidden_size=16", "--set", "num_layers=1")
     assert quick_cli("train", "book.txt", "-o", "run", "--steps", 40, "-q", *sizes).code == 0
     split = charloom.Corpus(text).split(0.1)
-    found = trace_back("run")
+    found = find_provenance("run")
     assert found.parts.training.text == split.training and found.parts.validation.text == split.validation
     assert found.missing == ""
     done = quick_cli("report", "run", "--json", "--figures", "pictures")
     assert done.code == 0, done.err
     assert done.json["characters"] == len(split.validation) - 1
-    assert [one["temperature"] for one in done.json["copies"]] == list(TEMPERATURES)
+    assert [one["temperature"] for one in done.json["copies"]] == list(SAMPLE_TEMPERATURES)
     names = {path.name for path in Path("pictures").iterdir()}
     assert {"losses.png", "losses.svg", "surprisal.png", "gates.svg", "context.png", "grad_norm.png"} <= names
     Path("book.txt").write_text(text + "more")
-    assert "has changed" in trace_back("run").missing
+    assert "has changed" in find_provenance("run").missing
     Path("book.txt").unlink()
-    assert "not at hand" in trace_back("run").missing
+    assert "not at hand" in find_provenance("run").missing
     assert "not at hand" in quick_cli("generate", "run", "--novelty").err
 
 
@@ -147,11 +147,11 @@ def test_what_is_generated_can_be_compared(cli, text):
     done = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "-p", "The loom")
     assert re.search(r"\d+\.\d % of it in copies of more than 30 characters, the longest \d+", done.err)
     many = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--samples", 2, "--json").json["samples"]
-    from charloom.inference.memorization import novelty
+    from charloom.inference.memorization import measure_memorization
 
     training = charloom.Corpus(text).split(0.1).training
     for one in many:
-        assert one["novelty"]["longest"] == novelty(one["text"], training).longest
+        assert one["novelty"]["longest"] == measure_memorization(one["text"], training).longest
 
 
 def test_a_report_of_a_model_alone_and_of_a_text(cli, run, text):
@@ -180,10 +180,10 @@ def test_what_a_report_refuses(cli, run):
 
 def test_a_page_is_complete_in_itself_and_nothing_in_its_data_is_markup():
     hostile = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\ud800 &amp; {data}'
-    found = page({"name": hostile, "text": {"text": hostile}})
+    found = report_page({"name": hostile, "text": {"text": hostile}})
     assert found.count("<script") == 2 and "<img" not in found
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', found, re.S)[1]
     assert json.loads(data)["name"] == hostile
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", found) and "@import" not in found
     assert "default-src 'none'" in found and "unsafe" not in found
-    assert len(page({"name": ""})) < 100_000
+    assert len(report_page({"name": ""})) < 100_000

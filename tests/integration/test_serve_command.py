@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from charloom import errors
+from charloom._util import extras
 from charloom.cli.commands import serve
 from support.server import ended, started
 
@@ -31,7 +31,7 @@ def test_a_port_that_is_taken(quick_cli):
 
 def test_without_the_extra_it_says_how_to_get_it(quick_cli, monkeypatch):
     monkeypatch.setattr(
-        errors, "find_spec", lambda name: None if name == "starlette" else importlib.util.find_spec(name)
+        extras, "find_spec", lambda name: None if name == "starlette" else importlib.util.find_spec(name)
     )
     done = quick_cli("serve")
     assert done.code == 1 and done.err.count("\n") == 1

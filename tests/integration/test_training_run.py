@@ -14,7 +14,7 @@ from charloom.errors import CorpusError, RunError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_steps
 from charloom.planning.recipes import RECIPES, load_recipe
-from charloom.training import stages as preparation
+from charloom.training import pipeline
 from charloom.training.backends.torch.backend import TorchBackend
 from charloom.training.events import (
     CheckpointRecord,
@@ -171,8 +171,8 @@ def long(corpus):
 
 
 def test_minutes_become_steps_once_by_measuring(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "measure_step_seconds", lambda *_: 0.5)
-    monkeypatch.setattr("charloom.training.run.first_evaluation", lambda *_: (3.0, 0.0))
+    monkeypatch.setattr(pipeline, "measure_step_seconds", lambda *_: 0.5)
+    monkeypatch.setattr(pipeline, "evaluate_untrained", lambda *_: (3.0, 0.0))
     told = run_training(long(corpus), recipe(minutes=0.5), str(tmp_path / "run"))
     assert 50 <= next(told).plan.steps <= 60  # 30 s less what preparing took, at 0.5 s a step
 

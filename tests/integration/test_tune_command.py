@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import charloom
-from charloom import errors
+from charloom._util import extras
 from charloom.errors import MissingExtraError, RunError, SettingsError
 from charloom.planning.recipes import RECIPES, load_recipe
 from charloom.tuning import storage as tuning_folder
-from charloom.tuning.plan import plan_search, seconds_to_check
+from charloom.tuning.search import plan_search, seconds_to_check
 from charloom.tuning.search_space import differences
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import TuningTask
@@ -30,7 +30,7 @@ COMMAND = [sys.executable, "-m", "charloom", "tune"]
 def test_the_time_for_the_check_is_kept_if_there_is_any(hours, at_once, kept):
     task = make_task(replace(PLAN, minutes=2.5))
     assert seconds_to_check(task, at_once, hours) == kept
-    assert seconds_to_check(task, 1, 0.09, has_found=True) == 300 and seconds_to_check(task, 1, 0.08, True) == 0
+    assert seconds_to_check(task, 1, 0.09, has_candidate=True) == 300 and seconds_to_check(task, 1, 0.08, True) == 0
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeyp
 
 
 def test_without_optuna_it_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(errors, "find_spec", lambda _name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[tune\]'"):
         tuning_folder.require_optuna()
 

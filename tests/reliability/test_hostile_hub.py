@@ -7,10 +7,10 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from charloom import errors
+from charloom._util import extras
 from charloom.errors import HubError, InputError, MissingExtraError
 from charloom.interop.hub import client as hub
-from charloom.interop.hub.package import pack
+from charloom.interop.hub.package import build_package
 from charloom.model.file.model_file import save_model
 from support.hub import FACTS, TOKEN, Repo
 from support.models import tiny_saved
@@ -28,7 +28,7 @@ IMPOSSIBLE = [
 def test_a_name_that_cannot_be_is_refused_with_the_form_that_can(there, quick_cli, model):
     for name in IMPOSSIBLE:
         with pytest.raises(InputError, match="It must be OWNER/NAME, such as ada/my-book"):
-            hub.name_of(name)
+            hub.repo_name(name)
     for command in (["push", "-q", "--", "-a/b", model], ["pull", "-q", "../x"]):
         done = quick_cli(*command)
         assert done.code == 2 and "is no place on the Hub" in done.err and not there.seen
@@ -37,7 +37,7 @@ def test_a_name_that_cannot_be_is_refused_with_the_form_that_can(there, quick_cl
 def test_names_that_can_be_are_those_of_huggingface_hub():
     for name in ("ada/my-book", "a/b", "A_1/x.y-z_", "ada/_x", "ada/" + "x" * 96):
         huggingface_hub.utils.validate_repo_id(name)
-        assert hub.name_of(name) == name.partition("/")[2]
+        assert hub.repo_name(name) == name.partition("/")[2]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_offline_mode_is_said(quick_cli, there, monkeypatch):
 
 
 def test_without_the_library_it_says_how_to_get_it(quick_cli, monkeypatch, model):
-    monkeypatch.setattr(errors, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[hub\]'"):
         hub.pull("ada/letters")
     assert quick_cli("push", "ada/letters", model).code == 1
@@ -99,7 +99,7 @@ def test_a_silent_hub_is_not_waited_for_for_ever(quick_cli, there, monkeypatch, 
 
     ended = threading.Event()
     there.faults["GET", "/api/models"] = there.faults["HEAD", "/ada"] = lambda handler: ended.wait(20)
-    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    monkeypatch.setattr(hub, "TIMEOUT_SECONDS", 0.1)
     for command in (["pull", "ada/letters"], ["push", "ada/letters", model]):
         done = quick_cli(*command, "-q")
         assert done.code == 1 and "failed" in done.err
@@ -123,7 +123,7 @@ def test_a_store_that_refuses_the_file_is_said(quick_cli, there, model, status):
 
 
 def test_a_file_that_the_hub_left_out_is_missed(quick_cli, there, model):
-    hub.push("ada/letters", pack(model, "ada/letters").files, "all of it")
+    hub.push("ada/letters", build_package(model, "ada/letters").files, "all of it")
     repo = there.repos["ada/letters"]
 
     def ignore(handler):
@@ -171,7 +171,7 @@ def test_a_file_that_is_no_model_of_charloom_is_refused_and_nothing_is_left(quic
 
 def test_sizes_that_cannot_be_are_refused_before_anything_is_fetched(quick_cli, there, model):
     commit = serve_file(there, b"x")
-    for size in (hub.LARGEST + 1, 10**30, 0, -1, "many"):
+    for size in (hub.MAX_MODEL_BYTES + 1, 10**30, 0, -1, "many"):
         told = {"X_Repo_Commit": commit, "X_Linked_Size": size, "ETag": '"x"'}
         there.faults["HEAD", "/ada"] = lambda handler: handler.send(302, Location=there.store, **told)  # noqa: B023
         done = quick_cli("pull", "ada/letters", "-o", "got.safetensors")

@@ -211,18 +211,36 @@ def test_a_reader_that_crashes_is_a_message(good, monkeypatch):
     assert "what reads it broke down over it" in refused(good)
 
 
+def test_a_reader_that_takes_too_long_is_a_message(good, monkeypatch):
+    monkeypatch.setattr(keras_file, "_MAX_SECONDS", 0.01)
+    assert "was not read within 0.01 seconds" in refused(good)
+
+
+def test_the_worker_uses_the_same_modules_and_none_of_the_current_folder(good, tmp_path, monkeypatch):
+    """A module beside an untrusted file is not imported; a path that this process has added is searched."""
+    here, added = tmp_path / "here", tmp_path / "added"
+    for folder in (here, added):
+        folder.mkdir()
+    (here / "zipfile.py").write_text("raise SystemExit('imported from the current folder')")
+    (added / "h5py.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(here)
+    import_keras(good)
+    monkeypatch.syspath_prepend(added)
+    assert "what reads it broke down over it" in refused(good)
+
+
 @pytest.mark.parametrize("count", [150, pytest.param(3000, marks=pytest.mark.slow)])
 def test_damaged_files_are_refused_or_read(count, good, tmp_path):
     """Bytes changed, cut out and doubled at random: an error, or a model; never anything else, and nothing runs."""
     script = """
 import json, os, random, sys
 from pathlib import Path
-from charloom.interop.keras.hdf5_worker import ERROR, WEIGHTS, read_apart
+from charloom.interop.keras.hdf5_worker import ERROR, WEIGHTS, extract
 heard = []
 kinds, count, folder = [Path(p).read_bytes() for p in sys.argv[3:]], int(sys.argv[1]), Path(sys.argv[2])
 (folder / "bad").write_bytes(kinds[1][:1000])
 for path in (*sys.argv[3:], str(folder / "bad")):
-    read_apart(path, str(folder))  # what is imported on the way is there from now on
+    extract(path, str(folder))  # what is imported on the way is there from now on
 sys.addaudithook(lambda event, _: heard.append(event) if event in ("exec", "compile", "os.system") else None)
 draw, found = random.Random(5), {"read": 0, "refused": 0}
 for number in range(count):
@@ -235,7 +253,7 @@ for number in range(count):
     for left in (ERROR, WEIGHTS):
         (folder / left).unlink(missing_ok=True)
     print(number, flush=True)
-    read_apart(str(folder / "bad"), str(folder))
+    extract(str(folder / "bad"), str(folder))
     found["read" if (folder / WEIGHTS).exists() else "refused"] += 1
 assert not heard, heard
 print(json.dumps(found))
@@ -256,7 +274,7 @@ def test_the_process_of_its_own_writes_nothing_else(good, tmp_path):
     folder = tmp_path / "left"
     folder.mkdir()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    code = f"from charloom.interop.keras.hdf5_worker import read_apart; read_apart({str(good)!r}, {str(folder)!r})"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    command = [sys.executable, "-m", "charloom.interop.keras.hdf5_worker", str(good), str(folder)]
+    subprocess.run(command, check=True, cwd=tmp_path)
     assert [path.name for path in folder.iterdir()] == ["weights.safetensors"]
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before

@@ -15,7 +15,7 @@ import pytest
 
 import charloom
 from charloom.inference.model import Model
-from charloom.serve.errors import Problem
+from charloom.serve.errors import ApiError
 from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import check_json_shape
 from support.models import tiny_saved
@@ -181,7 +181,7 @@ def test_the_shape_of_json_is_checked_without_reading_it():
     check_json_shape(b'{"prompt": "[[[[[[[[[[[[[[[[[[[[[[ \\" {{{{{{{{{{{{{{{{{{{{{"}', limits)
     check_json_shape(b"[" * 16 + b"]" * 16, limits)
     for wrong in (b"[" * 17, b"[]" * 5000, b'"",' * 5000, b'{"a":[' * 9):
-        with pytest.raises(Problem):
+        with pytest.raises(ApiError):
             check_json_shape(wrong, limits)
     started = time.process_time()
     for large in (b"1," * 500_000, b'"' + b"\\n" * 500_000 + b'"', b" " * (1 << 20), b'"' + b"[" * 500_000):

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom._util.suggest import near_character
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
-from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.characters import Vocabulary, similar_character
 from charloom.errors import CharloomError, CorpusError, SettingsError, UnknownCharacterError
 from charloom.planning.recipes import RECIPES
 from support.promises import counts
@@ -91,8 +90,8 @@ def test_unknown_characters_are_named_with_near_ones():
     for near in ("APOSTROPHE", "QUOTATION MARK)", "HYPHEN-MINUS", "SPACE)", "'c' (U+0063"):
         assert f"it knows {near}" in message or near in message
     assert "SHARP S), first at position 6\n" in message  # nothing is near
-    assert near_character("é", set("e")) == "e" and near_character("ß", set("abc")) is None
-    assert near_character("\t", set(" ")) == " " and near_character("Ａ", set("A")) == "A"
+    assert similar_character("é", set("e")) == "e" and similar_character("ß", set("abc")) is None
+    assert similar_character("\t", set(" ")) == " " and similar_character("Ａ", set("A")) == "A"
     with pytest.raises(UnknownCharacterError, match="NFC"):
         Vocabulary("é").encode("e\u0301")
 

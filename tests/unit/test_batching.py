@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.inference.batching import Batch, Writing
+from charloom.inference.batching import ContinuousBatch, SequenceRequest
 from charloom.inference.generation import prompt_ids
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
-from charloom.inference.prefix_cache import Behind, PrefixCache
-from charloom.serve.scheduler import Busy, Closing, Scheduler
+from charloom.inference.prefix_cache import PrefixCache, PrefixState
+from charloom.serve.scheduler import Overloaded, Scheduler, ShuttingDown
 from support.models import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
@@ -29,11 +29,11 @@ SAMPLINGS = [
 
 
 def batch_of(model=MODEL, **options):
-    return Batch(model.engine_for("auto"), model.vocabulary, **options)
+    return ContinuousBatch(model.engine_for("auto"), model.vocabulary, **options)
 
 
 def writing(prompt, length, model=MODEL, **options):
-    return Writing(prompt_ids(model.vocabulary, prompt), length, **options)
+    return SequenceRequest(prompt_ids(model.vocabulary, prompt), length, **options)
 
 
 def finished(batch, texts=None):
@@ -69,7 +69,7 @@ CASES = st.tuples(
 @given(cases=st.lists(st.tuples(CASES, st.integers(0, 3)), min_size=1, max_size=9))
 def test_a_text_is_what_it_is_alone_whoever_joins(cell, cases):
     model, texts, keys = MODELS[cell], {}, []
-    batch = batch_of(model, most=5)
+    batch = batch_of(model, max_active=5)
     for (prompt, length, sampling, seed, ending), steps in cases:
         for _ in range(steps):  # the others are on their way
             for part in batch.step():
@@ -152,8 +152,8 @@ def test_a_bias_is_added_to_logits():
 @pytest.mark.parametrize("cell", MODELS)
 def test_tokens_cost_what_the_score_says(cell):
     model = MODELS[cell]
-    batch = Batch(model.engine("float32"), model.vocabulary)
-    batch.add(writing("ab", 300, model, sampling=Sampling(0.9, top_k=5), guesses=3, ending=Ending(("ccc",))))
+    batch = ContinuousBatch(model.engine("float32"), model.vocabulary)
+    batch.add(writing("ab", 300, model, sampling=Sampling(0.9, top_k=5), top_logprobs=3, ending=Ending(("ccc",))))
     batch.add(writing("ba", 100, model))
     tokens = [token for _ in range(400) for part in batch.step() if part.tokens for token in part.tokens]
     text = "ab" + "".join(token.text for token in tokens)
@@ -161,10 +161,10 @@ def test_tokens_cost_what_the_score_says(cell):
     assert np.allclose([token.log_prob for token in tokens], expected, atol=1e-5)
     guesses = model.top_guesses(text, 3)
     for place, token in enumerate(tokens):
-        assert len(token.likeliest) == 3
-        assert [character for character, _ in token.likeliest] == list(guesses.characters[1 + place])
-        for character, cost in token.likeliest:
-            assert cost <= token.likeliest[0][1]
+        assert len(token.top_logprobs) == 3
+        assert [character for character, _ in token.top_logprobs] == list(guesses.characters[1 + place])
+        for character, cost in token.top_logprobs:
+            assert cost <= token.top_logprobs[0][1]
             assert character != token.text or cost == token.log_prob
 
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_written_is_refused():
 
 def test_a_cache_of_states_forgets_what_was_used_longest_ago():
     def behind(length):
-        return Behind(length, np.zeros((1, 5), np.float32), np.zeros((1, 1, 1, 20), np.float32))
+        return PrefixState(length, np.zeros((1, 5), np.float32), np.zeros((1, 1, 1, 20), np.float32))
 
     cache = PrefixCache(3 * behind(1).nbytes)
     ids = np.arange(10)
@@ -233,7 +233,7 @@ def test_jobs_of_a_scheduler_are_written_together():
 def test_a_scheduler_says_when_too_much_waits():
     async def work(scheduler):
         job = scheduler.submit([writing("ab", 10**6)] * 3)
-        with pytest.raises(Busy, match="at most 4"):
+        with pytest.raises(Overloaded, match="at most 4"):
             scheduler.submit([writing("ab", 1)] * 2)
         job.cancel()
         job.cancel()
@@ -275,12 +275,12 @@ def test_closing_a_scheduler_ends_its_jobs():
         just_now = scheduler.submit([writing("ab", 10**7)])
         scheduler.close()
         for one in (job, just_now):
-            with pytest.raises(Closing):
+            with pytest.raises(ShuttingDown):
                 while True:
                     await one.next()
-        with pytest.raises(Closing):
+        with pytest.raises(ShuttingDown):
             await reading
-        with pytest.raises(Closing):
+        with pytest.raises(ShuttingDown):
             scheduler.submit([writing("ab", 1)])
 
     async def whole():
@@ -313,7 +313,7 @@ def test_a_defect_leaves_nobody_waiting(monkeypatch):
     monkeypatch.setattr(threading, "excepthook", lambda _: None)  # it is told to the terminal, too
 
     async def work(scheduler):
-        monkeypatch.setattr(Batch, "step", lambda self: 1 / 0)
+        monkeypatch.setattr(ContinuousBatch, "step", lambda self: 1 / 0)
         job = scheduler.submit([writing("ab", 10)])
         with pytest.raises(Exception, match="division"):
             await job.next()

@@ -2,6 +2,7 @@ import hashlib
 import io
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +89,15 @@ def test_bytes_that_are_not_utf_8_are_placed_and_their_encoding_guessed(tmp_path
 
 @pytest.mark.parametrize(("language", "encoding"), [
     ("Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n", "cp1251"),
+    ("Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.\n", "koi8-r"),
     ("床前明月光，疑是地上霜。举头望明月，低头思故乡。春眠不觉晓，处处闻啼鸟。\n", "gb18030"),
+    ("人人生而自由，在尊嚴和權利上一律平等。他們賦有理性和良心，並應以兄弟關係的精神相對待。\n", "big5"),
+    ("すべての人間は、生まれながらにして自由であり、尊厳と権利とについて平等である。\n", "shift-jis"),
+    ("すべての人間は、生まれながらにして自由であり、尊厳と権利とについて平等である。\n", "euc-jp"),
+    ("모든 인간은 태어날 때부터 자유로우며 그 존엄과 권리에 있어 동등하다.\n", "euc-kr"),
+    ("Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw.\n", "cp1250"),
+    ("Alle Menschen sind frei und gleich an Würde und Rechten geboren: „groß“, „Übermut“.\n", "cp1252"),
+    ("“It’s all the same,” she said—and “it’s” was all she said.\n", "cp1252"),
 ])  # fmt: skip
 def test_the_guess_decodes_the_text(tmp_path, language, encoding):
     path = tmp_path / "book.txt"
@@ -97,6 +106,21 @@ def test_the_guess_decodes_the_text(tmp_path, language, encoding):
         Corpus.read(path)
     guess = str(caught.value).split("--encoding ")[1].split(",")[0]
     assert Corpus.read(path, encoding=guess).text == language * 20
+
+
+def test_an_encoding_is_suggested_only_where_one_is_plausible(tmp_path):
+    path = tmp_path / "noise.txt"
+    path.write_bytes(np.random.default_rng(0).integers(1, 256, 5000, np.uint8).tobytes())
+    with pytest.raises(CorpusError, match="or name its encoding with --encoding"):
+        Corpus.read(path)
+
+
+def test_an_encoding_is_guessed_from_the_place_that_does_not_fit(tmp_path):
+    path, start = tmp_path / "book.txt", "ASCII alone.\n" * 50_000
+    russian = "Все счастливые семьи похожи друг на друга.\n" * 2000
+    path.write_bytes((start + russian).encode("cp1251"))
+    with pytest.raises(CorpusError, match=f"at offset {len(start)} .line 50001.*try --encoding cp1251"):
+        Corpus.read(path)
 
 
 def test_a_binary_file_is_called_one(tmp_path):
@@ -204,23 +228,23 @@ class TestDownload:
     def test_it_is_loaded_once_checked_and_kept(self, monkeypatch):
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(b"not it"), self.address(self.data)))
         seen = []
-        assert named.read_named("shakespeare", lambda done, total: seen.append((done, total))) == self.data
+        assert named.read_dataset("shakespeare", lambda done, total: seen.append((done, total))) == self.data
         assert seen[-1] == (len(self.data), len(self.data)) and len(seen) > 2
         monkeypatch.setattr(named, "_fetch", lambda *_: pytest.fail("it was loaded twice"))
-        assert named.read_named("shakespeare") == self.data
+        assert named.read_dataset("shakespeare") == self.data
 
     def test_a_cached_file_that_was_changed_is_not_believed(self, monkeypatch):
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(self.data)))
         (named.cache_folder() / "corpora").mkdir(parents=True)
         (named.cache_folder() / "corpora" / "play.txt").write_bytes(self.data[:-1] + b"!")
-        assert named.read_named("shakespeare") == self.data
+        assert named.read_dataset("shakespeare") == self.data
 
     def test_wrong_bytes_and_missing_addresses_are_told(self, monkeypatch):
         missing = (self.folder / "gone.txt").as_uri()
         large = self.address(self.data * 3)
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(b"not it"), missing, large))
         with pytest.raises(CorpusError) as caught:
-            named.read_named("shakespeare")
+            named.read_dataset("shakespeare")
         message = str(caught.value)
         assert "another SHA-256" in message and "gone.txt" in message and "much larger" in message
         assert "CHARLOOM_CORPORA" in message

@@ -5,8 +5,9 @@ import pytest
 
 from charloom import native
 from charloom.errors import ModelFileError, SettingsError
-from charloom.inference.engines.base import Cursor, engine_name, make_engine
-from charloom.inference.engines.folding import _LARGEST_SUM, fold
+from charloom.inference.engines.base import Cursor
+from charloom.inference.engines.factory import engine_name, make_engine
+from charloom.inference.engines.folding import _MAX_SUM, fold
 from charloom.inference.engines.numpy import NumpyEngine
 from charloom.inference.generation import Request, generate
 from charloom.inference.generation_options import Sampling
@@ -253,10 +254,10 @@ def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_draw
     monkeypatch.setenv("CHARLOOM_ENGINE", name)
     saved = tiny_saved(cell)
     for part, value in saved.weights.items():
-        large = 0.9 * _LARGEST_SUM / value.shape[-1]
+        large = 0.9 * _MAX_SUM / value.shape[-1]
         value[:] = large if part not in ("embedding.weight", "layers.0.weight_ih") else np.sqrt(large) / 10
         value[::2] *= -1
-    saved.weights["output.bias"][:] = [0.9 * _LARGEST_SUM, 0, 0, 0, 0, 0, 0]
+    saved.weights["output.bias"][:] = [0.9 * _MAX_SUM, 0, 0, 0, 0, 0, 0]
     model = Model(saved)
     for sampling in HARSH:
         drawn = model.pieces(Request("", 20, sampling, seed=1), precision)
@@ -265,3 +266,20 @@ def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_draw
     assert np.isfinite(score.total_nats) and score.perplexity > 0
     logits, _ = model.engine(precision).forward(np.arange(7)[None], model.engine(precision).initial_state(1))
     assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ["native", "numpy"])
+def test_a_restored_cursor_draws_the_same_characters_again(name, monkeypatch):
+    monkeypatch.setenv("CHARLOOM_ENGINE", name)
+    engine = make_engine(tiny_saved("lstm"))
+    logits = np.zeros((3, engine.architecture.vocabulary_size), np.float32)
+    recent, counts = np.full((3, 4), -1, np.int32), np.zeros(logits.shape, np.int32)
+    cursor = Cursor(engine.initial_state(3), logits, np.arange(3, dtype=np.uint64), recent=recent, counts=counts)
+    sampling = Sampling(repetition_penalty=1.5, repetition_window=4, presence_penalty=0.5)
+    engine.sample(cursor, 5, sampling)
+    saved = cursor.copy()
+    first = engine.sample(cursor, 20, sampling).ids
+    assert cursor.positions.tolist() == [25] * 3
+    cursor.restore(saved)
+    assert cursor.positions.tolist() == [5] * 3
+    assert (engine.sample(cursor, 20, sampling).ids == first).all()

@@ -5,8 +5,17 @@ from hypothesis import strategies as st
 
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.inference.engines.base import Cursor, make_engine
-from charloom.inference.generation import Request, cursor_behind, generate, opening, prompt_ids, read_text, stand_in
+from charloom.inference.engines.base import Cursor
+from charloom.inference.engines.factory import make_engine
+from charloom.inference.generation import (
+    Request,
+    cursor_after,
+    generate,
+    prefill,
+    prompt_ids,
+    replacement_character,
+    start_character,
+)
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
@@ -42,7 +51,7 @@ def test_a_sample_is_the_same_alone_and_among_others(cell):
 @cells
 def test_the_chunks_it_is_drawn_in_do_not_change_a_text(cell):
     engine = MODELS[cell].engine()
-    logits, state = read_text(engine, np.array([2, 3, 4]))
+    logits, state = prefill(engine, np.array([2, 3, 4]))
 
     def drawn(*chunks):
         cursor = Cursor(state, logits, np.array([7], np.uint64))
@@ -54,7 +63,7 @@ def test_the_chunks_it_is_drawn_in_do_not_change_a_text(cell):
 @cells
 def test_a_state_can_be_branched(cell):
     engine = MODELS[cell].engine()
-    logits, state = read_text(engine, np.array([2, 3, 4]))
+    logits, state = prefill(engine, np.array([2, 3, 4]))
     branches = [Cursor(state, logits, np.array([seed], np.uint64)) for seed in (1, 2, 1)]
     first, second, third = (engine.sample(cursor, 40, Sampling(1.0)).ids.tolist() for cursor in branches)
     assert first == third != second
@@ -65,7 +74,7 @@ def test_the_score_is_minus_the_sum_of_the_log_probabilities_of_generation(cell)
     """Draw a text character by character, adding up what each drawn character cost; then score the text."""
     model = MODELS[cell]
     prompt = "ab"
-    logits, state = read_text(model.engine(), model.vocabulary.encode(prompt))
+    logits, state = prefill(model.engine(), model.vocabulary.encode(prompt))
     cursor = Cursor(state, logits, np.array([3], np.uint64))
     nats, ids = 0.0, list(model.vocabulary.encode(prompt))
     for _ in range(700):
@@ -84,13 +93,13 @@ def test_a_long_prompt_is_read_in_blocks_that_change_nothing():
     ids = model.vocabulary.encode("abcde\n " * 120)
     engine = model.engine()
     whole, _ = engine.forward(ids[None].astype(np.intp), engine.initial_state(1))
-    np.testing.assert_allclose(read_text(engine, ids)[0], whole[:, -1], atol=1e-5)
+    np.testing.assert_allclose(prefill(engine, ids)[0], whole[:, -1], atol=1e-5)
 
 
 def test_an_unprompted_text_starts_as_after_the_end_of_a_line():
     model = MODELS["gru"]
     assert model.generate("\n", 50, 1.0, 2)[1:] == model.generate("", 50, 1.0, 2)
-    assert [opening(Vocabulary(v)) for v in ("a \n", "ab ", "ba")] == ["\n", " ", "b"]
+    assert [start_character(Vocabulary(v)) for v in ("a \n", "ab ", "ba")] == ["\n", " ", "b"]
 
 
 def test_an_unknown_character_in_the_prompt_is_refused_before_anything_is_written():
@@ -153,7 +162,7 @@ def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
     vocabulary = MODELS["gru"].vocabulary
     assert prompt_ids(vocabulary, "aZb", "skip").tolist() == vocabulary.encode("ab").tolist()
     assert prompt_ids(vocabulary, "aZb", "replace").tolist() == vocabulary.encode("a b").tolist()
-    assert stand_in(Vocabulary("ab")) == "a" and stand_in(Vocabulary("a\ufffd ")) == "\ufffd"
+    assert replacement_character(Vocabulary("ab")) == "a" and replacement_character(Vocabulary("a\ufffd ")) == "\ufffd"
     assert MODELS["gru"].generate("aZb", 5, seed=1, unknown="skip").startswith("aZb")
     with pytest.raises(SettingsError, match="error, skip, replace"):
         MODELS["gru"].generate("a", unknown="drop")
@@ -162,11 +171,11 @@ def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
 def test_the_penalty_sees_the_prompt():
     engine, vocabulary = MODELS["gru"].engine(), MODELS["gru"].vocabulary
     ids, seeds = vocabulary.encode("abc"), np.array([1], np.uint64)
-    behind = read_text(engine, ids)
+    behind = prefill(engine, ids)
     for window, recent in ((5, [-1, -1, *ids.tolist()]), (2, ids[1:].tolist())):
         sampling = Sampling(repetition_penalty=2.0, repetition_window=window)
-        assert cursor_behind(ids, *behind, sampling, seeds).recent.tolist() == [recent]
-    assert cursor_behind(ids, *behind, Sampling(), seeds).recent.shape == (1, 0)
+        assert cursor_after(ids, *behind, sampling, seeds).recent.tolist() == [recent]
+    assert cursor_after(ids, *behind, Sampling(), seeds).recent.shape == (1, 0)
 
 
 def test_an_option_misspelt_is_refused_by_name():

@@ -7,10 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.planning.cost import memory_bytes, step_operations
-from charloom.planning.expected_loss import expected_bits
-from charloom.planning.heuristics import MOST_PASSES, Task, enough, held_out, passes, suit
+from charloom.planning.heuristics import (
+    MAX_EPOCHS,
+    Task,
+    adapt_settings,
+    cap_steps_for_overfitting,
+    expected_bits,
+    expected_epochs,
+    limit_held_out,
+)
 from charloom.planning.schedule import steps_per_epoch
-from charloom.planning.settings import Settings
+from charloom.planning.settings import Notices, Settings
+
+
+def adapted(settings, task, fixed=()):
+    """Return the adapted settings and the notices."""
+    notices = Notices()
+    return adapt_settings(settings, task, fixed, notices), list(notices)
+
 
 TASKS = st.builds(Task, characters=st.integers(40, 10**8), alphabet=st.integers(1, 20_000), speed=st.floats(1e9, 1e14))
 MINUTES = st.floats(0.1, 1000)
@@ -18,20 +32,20 @@ MINUTES = st.floats(0.1, 1000)
 
 @given(TASKS, MINUTES)
 def test_every_text_gets_a_plan_that_can_be_carried_out(task, minutes):
-    settings, _ = suit(Settings(minutes=minutes), task, {"minutes"})
+    settings, _ = adapted(Settings(minutes=minutes), task, {"minutes"})
     assert steps_per_epoch(settings, task.characters) >= 1
     assert settings.minutes == minutes
 
 
 @given(TASKS)
 def test_where_no_length_is_given_it_is_between_seconds_and_twenty_minutes(task):
-    settings, _ = suit(Settings(), task)
+    settings, _ = adapted(Settings(), task)
     assert 1 / 3 <= settings.minutes <= 20
 
 
 @given(TASKS, MINUTES, MINUTES)
 def test_more_time_never_makes_a_smaller_model(task, a, b):
-    sizes = [suit(Settings(minutes=m), task, {"minutes"})[0] for m in sorted((a, b))]
+    sizes = [adapted(Settings(minutes=m), task, {"minutes"})[0] for m in sorted((a, b))]
     (small, large) = [(s.num_layers, s.hidden_size) for s in sizes]
     assert small <= large
 
@@ -39,52 +53,58 @@ def test_more_time_never_makes_a_smaller_model(task, a, b):
 @given(TASKS, MINUTES)
 def test_what_the_user_chose_stays(task, minutes):
     mine = {"hidden_size": 77, "dropout_output": 0.25, "batch_size": 1}
-    settings, _ = suit(Settings(minutes=minutes).with_values(mine), task, {"minutes", *mine})
+    settings, _ = adapted(Settings(minutes=minutes).with_values(mine), task, {"minutes", *mine})
     assert {name: getattr(settings, name) for name in mine} == mine
 
 
 @pytest.mark.parametrize("length", [{"steps": 500}, {"epochs": 3}])
 def test_with_steps_or_epochs_nothing_depends_on_speed(length):
     base = Settings().with_values(length)
-    plans = {suit(base, Task(10**6, 65, speed), set(length))[0] for speed in (1e9, 1e12)}
+    plans = {adapted(base, Task(10**6, 65, speed), set(length))[0] for speed in (1e9, 1e12)}
     assert len(plans) == 1
 
 
 def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said():
-    assert enough(1000, 100, 50_000) == (1000, ())
-    steps, (why,) = enough(10_000, 100, 50_000)
-    assert steps == MOST_PASSES * 100 and "learn it by heart" in why and "time for 100;" in why
+    notices = Notices()
+    assert cap_steps_for_overfitting(1000, 100, 50_000, notices) == 1000 and not len(notices)
+    assert cap_steps_for_overfitting(10_000, 100, 50_000, notices) == MAX_EPOCHS * 100
+    (why,) = notices
+    assert "learn it by heart" in why and "time for 100;" in why
 
 
 def test_a_short_text_is_read_in_fewer_streams_and_regularised_more():
-    short, notices = suit(Settings(minutes=20), Task(2_000, 49), {"minutes"})
+    short, notices = adapted(Settings(minutes=20), Task(2_000, 49), {"minutes"})
     assert short.batch_size < Settings().batch_size and any("parallel streams" in notice for notice in notices)
-    long, _ = suit(Settings(minutes=20), Task(2_000_000, 49), {"minutes"})
+    long, _ = adapted(Settings(minutes=20), Task(2_000_000, 49), {"minutes"})
     assert short.weight_decay > long.weight_decay and short.dropout_output > long.dropout_output
 
 
 def test_a_long_text_is_not_read_often_and_needs_no_dropout():
-    settings, notices = suit(Settings(minutes=5), Task(60_000_000, 100), {"minutes"})
-    assert passes(settings, Task(60_000_000, 100)) < 1
+    settings, notices = adapted(Settings(minutes=5), Task(60_000_000, 100), {"minutes"})
+    assert expected_epochs(settings, Task(60_000_000, 100)) < 1
     assert settings.dropout_output == settings.dropout_hidden == 0 and not notices
 
 
 def test_a_large_alphabet_gets_smaller_batches_and_it_is_said():
-    settings, notices = suit(Settings(), Task(10**6, 5387))
+    settings, notices = adapted(Settings(), Task(10**6, 5387))
     assert (settings.batch_size, settings.seq_length) == (16, 16) and "5,387" in notices[0]
-    settings, notices = suit(Settings(), Task(10**6, 5387), {"batch_size"})
+    settings, notices = adapted(Settings(), Task(10**6, 5387), {"batch_size"})
     assert (settings.batch_size, settings.seq_length) == (32, 16) and "batch_size" not in notices[0]
-    assert not suit(Settings(), Task(10**6, 999))[1]
+    assert not adapted(Settings(), Task(10**6, 999))[1]
 
 
 def test_of_a_long_text_no_more_is_held_out_than_tells_how_good_a_model_is():
-    base = Settings()
-    assert held_out(base, 3_000_000, 65) == (base, ()) == held_out(base, 1_000_000, 5387)
-    for characters, alphabet, most in ((60_000_000, 65, 300_000), (60_000_000, 3290, 100_000)):
-        settings, (why,) = held_out(base, characters, alphabet)
-        assert settings.val_fraction * characters == pytest.approx(most) and f"{most:,}" in why
-        assert held_out(base, characters, alphabet, {"val_fraction"}) == (base, ())
-    assert held_out(Settings(val_fraction=0), 10**9, 65) == (Settings(val_fraction=0), ())
+    base, unchanged = Settings(), Notices()
+    assert limit_held_out(base, 3_000_000, 65, (), unchanged) == base
+    assert limit_held_out(base, 1_000_000, 5387, (), unchanged) == base
+    for characters, alphabet, maximum in ((60_000_000, 65, 300_000), (60_000_000, 3290, 100_000)):
+        notices = Notices()
+        settings = limit_held_out(base, characters, alphabet, (), notices)
+        (why,) = notices
+        assert settings.val_fraction * characters == pytest.approx(maximum) and f"{maximum:,}" in why
+        assert limit_held_out(base, characters, alphabet, {"val_fraction"}, unchanged) == base
+    assert limit_held_out(Settings(val_fraction=0), 10**9, 65, (), unchanged) == Settings(val_fraction=0)
+    assert not len(unchanged)
 
 
 def test_the_operations_of_a_step_are_those_of_its_products():
@@ -115,5 +135,5 @@ def test_more_training_is_expected_to_give_less():
 
 
 def test_steps_that_a_recipe_holds_are_not_replaced_by_minutes():
-    settings, _ = suit(Settings(steps=7, minutes=0), Task(10**6, 65))
+    settings, _ = adapted(Settings(steps=7, minutes=0), Task(10**6, 65))
     assert (settings.steps, settings.minutes) == (7, 0)

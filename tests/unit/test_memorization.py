@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from charloom.inference.memorization import LONG, Novelty, novelty
+from charloom.inference.memorization import LONG, Memorization, measure_memorization
 from charloom.inference.suffix_automaton import SuffixAutomaton
 from charloom.native import engine as compiled
 
@@ -79,7 +79,7 @@ def test_the_compiled_one_gives_what_the_readable_one_gives_on_a_text(text):
 
 def test_passages_are_what_lies_in_long_copies(text):
     written = "ZZZZ" + text[100:150] + "ZZ" + text[300:320] + "Z" + text[500:540]
-    found = novelty(written, text)
+    found = measure_memorization(written, text)
     assert found.longest == 50
     assert found.passages() == [(4, 54), (77, 117)]
     assert found.copied == pytest.approx(90 / len(written))
@@ -90,24 +90,26 @@ def test_passages_that_overlap_are_one():
     # runs of 40 that end at 40, and one of 35 that ends at 50
     lengths = np.zeros(60, np.int32)
     lengths[39], lengths[49] = 40, 35
-    assert Novelty(lengths).passages() == [(0, 50)]
-    assert Novelty(lengths).passages(38) == [(0, 40)]
+    assert Memorization(lengths).passages() == [(0, 50)]
+    assert Memorization(lengths).passages(38) == [(0, 40)]
 
 
 def test_a_passage_is_longer_than_the_limit_not_as_long():
     lengths = np.arange(LONG + 2, dtype=np.int32)
-    assert Novelty(lengths[: LONG + 1]).passages() == []
-    assert Novelty(lengths).passages() == [(1, LONG + 2)]
+    assert Memorization(lengths[: LONG + 1]).passages() == []
+    assert Memorization(lengths).passages() == [(1, LONG + 2)]
 
 
 def test_the_source_may_come_in_pieces(text):
     written = text[1000:1400]
-    whole = novelty(written, text)
+    whole = measure_memorization(written, text)
     told = []
-    pieces = novelty(written, (text[i : i + 77] for i in range(0, len(text), 77)), lambda *told_: told.append(told_))
+    pieces = measure_memorization(
+        written, (text[i : i + 77] for i in range(0, len(text), 77)), lambda *told_: told.append(told_)
+    )
     assert np.array_equal(whole.lengths, pieces.lengths) and whole.longest == 400
     assert told[-1] == (len(text), 0)
 
 
 def test_an_empty_text_is_not_copied():
-    assert novelty("", "abc").copied == 0 and novelty("", "abc").longest == 0
+    assert measure_memorization("", "abc").copied == 0 and measure_memorization("", "abc").longest == 0

@@ -11,7 +11,7 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.inference.model import Model
 from charloom.inference.model_summary import Sample, write_samples
-from charloom.interop.hub.model_card import check_license, model_card, recipe_of
+from charloom.interop.hub.model_card import check_license, model_card, recipe_text
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings
@@ -25,7 +25,7 @@ def metadata(card):
 
 def test_the_cards_facts_are_the_models(model):
     saved = load_model(model)
-    card = model_card(saved, "ada/letters", "mit", list(write_samples(saved, [7, 8])), recipe_of(saved))
+    card = model_card(saved, "ada/letters", "mit", list(write_samples(saved, [7, 8])), recipe_text(saved))
     told = metadata(card)
     assert (told["license"], told["library_name"], told["pipeline_tag"]) == ("mit", "charloom", "text-generation")
     (result,) = told["model-index"][0]["results"]
@@ -44,7 +44,7 @@ def test_what_is_not_known_is_not_told():
     card = model_card(saved, "ada/letters")
     assert metadata(card).keys() == {"library_name", "pipeline_tag", "tags"}
     assert "bits per" not in card and "recipe" not in card and "No licence is stated" in card
-    assert recipe_of(saved) is None and recipe_of(tiny_saved(**FACTS | {"settings": {"seed": 1}})) is None
+    assert recipe_text(saved) is None and recipe_text(tiny_saved(**FACTS | {"settings": {"seed": 1}})) is None
 
 
 def test_without_a_licence_that_is_said(quick_cli, model):
@@ -57,7 +57,7 @@ HOSTILE = "x](http://evil) <script>alert(1)</script> | ``` `a` $$ \\ www.evil.co
 def test_names_out_of_a_file_are_text_in_yaml_and_markdown():
     told = FACTS | {"corpus": HOSTILE, "recipe": HOSTILE}
     saved = tiny_saved(**told)
-    card = model_card(saved, "ada/letters", None, (), recipe_of(saved))
+    card = model_card(saved, "ada/letters", None, (), recipe_text(saved))
     assert metadata(card)["model-index"][0]["results"][0]["dataset"]["name"] == HOSTILE
     body = card.split("---\n", 2)[2]
     outside = re.sub(r"^(`{3,})\w*\n.*?^\1$", "", body, flags=re.M | re.S)

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from charloom.data.ngrams import ngram_loss
+from charloom.data.baselines import ngram_loss
 
 
 def by_dictionaries(training, judged, size, longest, discount=0.8):

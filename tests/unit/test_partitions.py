@@ -10,11 +10,11 @@ from charloom.bulk import partitions
 from charloom.bulk.partitions import (
     Partition,
     check_plain_text,
+    get_partition,
     line_number,
     line_text,
     lines_in,
     partition_count,
-    partition_of,
 )
 from charloom.errors import CorpusError
 
@@ -30,7 +30,7 @@ def cut(folder, contents, partition_bytes):
     sizes = [check_plain_text(path) for path in paths]
     found = []
     for number in range(partition_count(sizes, partition_bytes)):
-        part = partition_of(sizes, partition_bytes, number)
+        part = get_partition(sizes, partition_bytes, number)
         lines = list(lines_in(paths[part.file], part.start, part.end))
         assert all(part.start <= offset < part.end for offset, _ in lines)
         found += [(part.file, offset, line) for offset, line in lines]
@@ -65,18 +65,18 @@ def test_a_line_longer_than_what_is_read_at_once_belongs_where_it_begins(tmp_pat
 
 def test_partitions_are_counted_file_by_file():
     sizes = [10, 0, 25, 1]
-    found = [partition_of(sizes, 10, number) for number in range(partition_count(sizes, 10))]
+    found = [get_partition(sizes, 10, number) for number in range(partition_count(sizes, 10))]
     assert found == [
         Partition(0, 0, 10),
         *(Partition(2, at, min(at + 10, 25)) for at in (0, 10, 20)),
         Partition(3, 0, 1),
     ]
     with pytest.raises(IndexError):
-        partition_of(sizes, 10, len(found))
+        get_partition(sizes, 10, len(found))
 
 
 def test_a_line_that_is_too_long_is_refused_by_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(partitions, "LONGEST_LINE", 10)
+    monkeypatch.setattr(partitions, "MAX_LINE_BYTES", 10)
     path = tmp_path / "long.txt"
     path.write_bytes(b"123456789\n1234567890\n")  # ten bytes with its end, and eleven
     with pytest.raises(CorpusError, match=r"long\.txt: the line at byte 10 has more than 10 bytes"):

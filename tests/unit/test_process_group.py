@@ -24,7 +24,7 @@ from charloom.training.distributed.config_check import check_beginning
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
 from charloom.training.distributed.torchrun import joined
 from charloom.training.evaluate import EvaluationStopped
-from charloom.training.stages import prepare
+from charloom.training.pipeline import TrainingRequest, prepare
 from support.training_runs import training_steps
 
 SMALL = Settings(
@@ -238,7 +238,7 @@ def refused(work):
             return str(error)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charloom.training.stages._device", lambda *_: choose_device("cpu", "float32"))
+        patch.setattr("charloom.training.pipeline._shared_device", lambda *_: choose_device("cpu", "float32"))
         return together(2, told)
 
 
@@ -272,7 +272,9 @@ def saved(text, seed):
 
 
 def test_a_preparation_compares(text):
-    first, second = refused(lambda ranks: prepare(corpus(text + "!" * ranks.rank), RECIPE, ranks=ranks))
+    first, second = refused(
+        lambda ranks: prepare(TrainingRequest(corpus(text + "!" * ranks.rank), RECIPE, ranks=ranks))
+    )
     assert first is None and f"{len(text):,} chars" in second and f"{len(text) + 1:,} chars" in second
 
 
@@ -281,7 +283,7 @@ def test_more_processes_than_rows_are_refused(text):
 
     def work(ranks):
         with pytest.raises(SettingsError, match=r"batch_size 5 cannot be divided among 6 processes.*batch_size=96"):
-            prepare(corpus(text), recipe, ranks=ranks)
+            prepare(TrainingRequest(corpus(text), recipe, ranks=ranks))
 
     together(6, work)
 

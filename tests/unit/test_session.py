@@ -18,13 +18,13 @@ def session(prompt="", length=30, seed=1, **options):
 @pytest.mark.parametrize("prompt", ["", "abc"])
 def test_the_first_continuation_is_what_generate_writes(prompt):
     together = session(prompt)
-    written = "".join(together.go_on())
+    written = "".join(together.continue_text())
     assert prompt + written == together.text == MODEL.generate(prompt, 30, 1.0, 1)
 
 
 def test_undo_goes_back_and_further_back():
     s = session("abc")
-    list(s.go_on())
+    list(s.continue_text())
     s.add("de")
     assert s.undo() == "de"
     s.undo()
@@ -36,7 +36,7 @@ def test_undo_goes_back_and_further_back():
 
 def test_a_continuation_broken_off_keeps_what_was_shown():
     s = session("abc", length=1000)
-    pieces = s.go_on()
+    pieces = s.continue_text()
     shown = next(pieces)
     pieces.close()
     assert s.text == "abc" + shown
@@ -45,7 +45,7 @@ def test_a_continuation_broken_off_keeps_what_was_shown():
 def test_a_stop_string_leaves_the_model_where_the_text_ends():
     whole = MODEL.generate("abc", 200, 1.0, 1)
     s = session("abc", length=200, ending=Ending(stop=(whole[50:53],)))
-    list(s.go_on())
+    list(s.continue_text())
     fresh = session(s.text)
     assert s.text == whole[: whole.index(whole[50:53])]
     assert (s._moments[-1].logits == fresh._moments[-1].logits).all()
@@ -63,7 +63,7 @@ def test_choices_are_different_and_one_can_be_taken():
 def test_settings_can_change_and_wrong_ones_change_nothing():
     s = session("abc")
     s.set_sampling(temperature=0)
-    greedy = "".join(s.go_on())
+    greedy = "".join(s.continue_text())
     assert "abc" + greedy == MODEL.generate("abc", 30, 0)
     with pytest.raises(SettingsError):
         s.set_sampling(temperature=-1)

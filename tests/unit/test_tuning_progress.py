@@ -7,12 +7,13 @@ import time
 
 import pytest
 
-from charloom.cli.tuning_result import say_result, write_result
+from charloom.cli.commands.tune import say_result
 from charloom.planning.recipes import load_recipe
 from charloom.terminal.training_view import PatientConsole
 from charloom.terminal.tuning_view import TuningView
+from charloom.tuning.report import write_result
 from charloom.tuning.search import check, search
-from charloom.tuning.search_space import start
+from charloom.tuning.search_space import start_point
 from charloom.tuning.storage import new_tuning_folder
 from charloom.tuning.trials import Trial, outcome
 from support.tuning_stubs import PLAN, After, FakeTraining, bowl, make_task, never
@@ -65,12 +66,12 @@ def test_every_trial_that_ends_has_a_line(folder):
 def test_a_terminal_shows_what_is_being_tried(folder, monkeypatch):
     out = Terminal()
     monkeypatch.setattr(sys, "stderr", out)
-    place = start(folder.task.axes)
+    point = start_point(folder.task.axes)
     with view_of(folder, out, minutes=10.9) as view:
         for trial, line in (
-            (Trial(3, "running", place), "): begins"),
-            (Trial(3, "running", place, ((0.25, 1.5),)), "): 1.5000 at 25%"),
-            (Trial(0, "running", place, checks=4), "check of trial 4: begins"),
+            (Trial(3, "running", point), "): begins"),
+            (Trial(3, "running", point, ((0.25, 1.5),)), "): 1.5000 at 25%"),
+            (Trial(0, "running", point, checks=4), "check of trial 4: begins"),
         ):
             view.show(trial)
             wait_for(lambda line=line: line in out.getvalue())
@@ -85,13 +86,13 @@ class Broken(io.StringIO):
 def test_nobody_who_asked_for_quiet_or_has_left_is_told(folder):
     quiet = io.StringIO()
     for view in (view_of(folder, quiet, quiet=True), view_of(folder, Broken())):
-        view.show(Trial(1, "failed", start(folder.task.axes), reason="the disk is full"))
+        view.show(Trial(1, "failed", start_point(folder.task.axes), reason="the disk is full"))
     assert quiet.getvalue() == ""
 
 
 def test_a_failed_trial_says_why(folder):
     out = io.StringIO()
-    view_of(folder, out).show(Trial(1, "failed", start(folder.task.axes), reason="the disk is full"))
+    view_of(folder, out).show(Trial(1, "failed", start_point(folder.task.axes), reason="the disk is full"))
     assert out.getvalue().splitlines()[-1].endswith("): given up: the disk is full")
 
 
@@ -108,7 +109,7 @@ def test_a_search_leaves_a_recipe_and_a_page_and_says_what_to_do(folder, capsys)
         "plan_val_loss": pytest.approx(bowl(PLAN)), "best_val_loss": pytest.approx(best.loss),
     }  # fmt: skip
     recipe = load_recipe(found["recipe"])
-    settings = folder.task.settings(best.place)
+    settings = folder.task.settings(best.point)
     assert {name: getattr(recipe.settings, name) for name in found["settings"]} == found["settings"]
     assert recipe.settings.learning_rate == settings.learning_rate
     assert found["commands"] == {"train": f"charloom train 'my book.txt' --recipe {found['recipe']}"}

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.cli.commands.tune import command
 from charloom.errors import NonFiniteError
 from charloom.planning.settings import Settings
-from charloom.tuning.report import tuning_page
-from charloom.tuning.search import check, lags_behind, search
-from charloom.tuning.search_space import axes_around, differences, near, settings_at, start
+from charloom.tuning.report import tuning_page, tuning_verdict
+from charloom.tuning.search import Search, check, lags_behind, run_search, search
+from charloom.tuning.search_space import axes_around, differences, neighbor, settings_at, start_point
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import Trial, outcome
-from charloom.tuning.verdict import tuning_verdict
+from charloom.tuning.workers import worker_arguments
 from support.tuning_stubs import PLAN, FakeTraining, bowl, make_task, never, searched
 
 
@@ -35,7 +36,7 @@ def made(tmp_path_factory):
 def test_axes_go_around_the_plan_and_leave_what_is_fixed():
     plan = Settings()
     axes = {axis.name: axis for axis in axes_around(plan, 10**6)}
-    assert settings_at(plan, axes.values(), start(axes.values())) == plan
+    assert settings_at(plan, axes.values(), start_point(axes.values())) == plan
     assert axes["hidden_size"].values == (256, 384, 512, 768)
     assert axes["batch_size"].values == (16, 32, 64) and axes["num_layers"].values == (1, 2)
     assert axes["learning_rate"].low == pytest.approx(0.002) and axes["learning_rate"].high == pytest.approx(0.018)
@@ -55,14 +56,14 @@ def test_no_place_asks_for_a_batch_larger_than_the_text(characters):
 
 def test_a_step_away_is_near_and_new():
     axes, rng = axes_around(Settings(), 10**6), np.random.Generator(np.random.Philox(key=1))
-    place, seen = start(axes), [start(axes)]
+    point, seen = start_point(axes), [start_point(axes)]
     for _ in range(200):
-        found = near(place, axes, rng, lambda one: one not in seen)
-        changed = [axis for axis in axes if found[axis.name] != place[axis.name]]
+        found = neighbor(point, axes, rng, lambda one: one not in seen)
+        changed = [axis for axis in axes if found[axis.name] != point[axis.name]]
         assert 1 <= len(changed) <= 3 and found not in seen
         for axis in changed:
             if axis.values:
-                assert abs(found[axis.name] - place[axis.name]) == 1 and found[axis.name] in range(len(axis.values))
+                assert abs(found[axis.name] - point[axis.name]) == 1 and found[axis.name] in range(len(axis.values))
             else:
                 assert axis.low <= found[axis.name] <= axis.high
         seen.append(found)
@@ -92,11 +93,11 @@ def test_the_plan_comes_first_and_is_beaten(made):
     found = outcome(trials, ())
     assert found.plan == trials[0] and trials[0].loss == pytest.approx(bowl(PLAN))
     complete = [trial for trial in trials if trial.state == "complete"]
-    assert all(trial.loss == pytest.approx(bowl(folder.task.settings(trial.place))) for trial in complete)
+    assert all(trial.loss == pytest.approx(bowl(folder.task.settings(trial.point))) for trial in complete)
     assert found.best.loss == min(trial.loss for trial in complete) < bowl(PLAN)
     pruned = [trial for trial in trials if trial.state == "pruned"]
     assert pruned and all(trial.curve[-1][0] < 1 and "others were better" in trial.reason for trial in pruned)
-    assert len({tuple(sorted(trial.place.items())) for trial in trials[:6]}) == 6, "nothing is tried twice"
+    assert len({tuple(sorted(trial.point.items())) for trial in trials[:6]}) == 6, "nothing is tried twice"
     assert train.went_on == 0, "nobody waits for what follows the last checkpoint"
 
 
@@ -115,7 +116,7 @@ def test_a_search_goes_on_where_it_was_and_the_same_again_is_the_same(tmp_path):
     assert task == make_task()
     again = searched(None, 2, folder=open_tuning_folder(tmp_path / "t"))
     at_once = searched(tmp_path / "u", 4)
-    assert [t.place for t in again.trials.trials()] == [t.place for t in at_once.trials.trials()]
+    assert [t.point for t in again.trials.trials()] == [t.point for t in at_once.trials.trials()]
     journal = (tmp_path / "t" / JOURNAL).read_text()
     assert all(isinstance(json.loads(line), dict) for line in journal.splitlines()), "plain JSON and nothing else"
 
@@ -131,7 +132,7 @@ def test_what_is_stopped_is_tried_again(tmp_path):
     list(search(folder, None, time.time() + 3600, "cpu", lambda: next(asked), FakeTraining()))
     first, second = folder.trials.trials()
     assert (first.state, first.reason) == ("failed", "it was stopped")
-    assert second.state == "waiting" and second.place == first.place
+    assert second.state == "waiting" and second.point == first.point
     folder = searched(None, 1, folder=folder)
     assert outcome(folder.trials.trials(), ()).plan.number == 1
 
@@ -143,24 +144,24 @@ def test_a_training_whose_process_is_gone_is_tried_again_once(tmp_path):
     for _ in range(2):
         trial = folder.trials.study.ask()
         trial.set_user_attr("process", [gone.pid, os.uname().nodename])
-        assert folder.trials.give_up_dead() == [trial.number]
+        assert folder.trials.fail_dead() == [trial.number]
     states = [(trial.state, trial.reason) for trial in folder.trials.trials()]
     assert states == [("failed", "its process was killed")] * 2, "its settings may be what kills"
     living = folder.trials.study.ask()
     folder.trials.begin(living)
-    assert folder.trials.give_up_dead() == []
+    assert folder.trials.fail_dead() == []
 
 
 def test_a_training_of_another_machine_is_dead_when_it_is_silent(tmp_path):
     folder = new_tuning_folder(tmp_path / "t", make_task())
     trial = folder.trials.study.ask()
     trial.set_user_attr("process", [1, "elsewhere"])
-    with folder.trials.alive(trial.number):
-        (sign,) = (folder.path / "alive").iterdir()
-        assert folder.trials.give_up_dead() == []
-        os.utime(sign, (0, time.time() - 121))
-        assert folder.trials.give_up_dead() == [trial.number]
-    assert not folder.trials.tell(trial.number, "complete", 1.0), "it was given up meanwhile"
+    with folder.trials.heartbeat(trial.number):
+        (heartbeat,) = (folder.path / "alive").iterdir()
+        assert folder.trials.fail_dead() == []
+        os.utime(heartbeat, (0, time.time() - 121))
+        assert folder.trials.fail_dead() == [trial.number]
+    assert not folder.trials.finish(trial.number, "complete", 1.0), "it was given up meanwhile"
 
 
 def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
@@ -179,6 +180,42 @@ def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
 
     with pytest.raises(charloom.CharloomError, match="auto's plan itself could not be trained: it diverged"):
         searched(tmp_path / "u", 2, FakeTraining(bad))
+
+
+# --- the order of trials and checks
+
+
+@pytest.mark.parametrize(("reserved", "checked"), [(60.0, True), (0.0, False)])
+def test_run_search_tries_first_and_then_checks_the_best_and_the_plan(tmp_path, reserved, checked):
+    folder = searched(tmp_path / "t", 8)
+    best = outcome(folder.trials.trials(), ()).best
+    assert best.number != 0
+    until = time.time() + reserved  # no time for another trial, but for the checks
+    run = Search(folder, None, "cpu", until, reserved, 1, ("book.txt",))
+    seen = list(run_search(run, never, FakeTraining(seed_changes=0.1), warms_up=False))
+    assert [trial.number for trial in folder.checks.trials()] == ([0, 1] if checked else [])
+    assert [trial.checks for trial in folder.checks.trials()] == ([best.number, 0] if checked else [])
+    assert all(trial.checks is not None for trial in seen) and bool(seen) is checked
+    assert list(run_search(run, never, FakeTraining(), warms_up=False)) == [], "what was checked is not checked again"
+
+
+def test_run_search_checks_nothing_once_it_is_stopped(tmp_path):
+    folder = searched(tmp_path / "t", 8)
+    run = Search(folder, None, "cpu", time.time() + 60, 60.0, 1, ("book.txt",))
+    assert list(run_search(run, lambda: True, FakeTraining(), warms_up=False)) == []
+    assert folder.checks.trials() == []
+
+
+@pytest.mark.parametrize("checked", [None, 3])
+def test_a_worker_is_told_all_it_needs(tmp_path, checked):
+    text_format = charloom.TextFormat(lines=True, column="title", normalize="nfc")
+    arguments = worker_arguments(tmp_path, text_format, "cpu", ["-a.txt", "b.txt"], 1.5, checked)
+    options = command.make_context(arguments[0], arguments[1:]).params
+    assert options["sources"] == ("-a.txt", "b.txt") and options["as_worker"] == 1.5
+    assert (options["output"], options["device"], options["checked"]) == (str(tmp_path), "cpu", checked)
+    assert {name: options[name] for name in ("lines", "column", "normalize", "boundary")} == {
+        "lines": True, "column": "title", "normalize": "nfc", "boundary": "",
+    }  # fmt: skip
 
 
 # --- what it comes to
@@ -213,5 +250,5 @@ def test_the_page_shows_every_trial_and_asks_nobody(made):
     assert page.count("<path class=") == len(ended)
     assert page.count("<circle") == len(ended) * len(folder.task.axes)
     assert all(f">{axis.name}</figcaption>" in page for axis in folder.task.axes)
-    waits = Trial(0, "waiting", start(folder.task.axes))
+    waits = Trial(0, "waiting", start_point(folder.task.axes))
     assert "No training has been evaluated yet" in tuning_page(folder.task, [waits], (), outcome([waits], ()), [])

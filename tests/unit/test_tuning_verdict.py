@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from charloom.tuning.charts import ticks
+from charloom.tuning.report import ticks, tuning_verdict
 from charloom.tuning.trials import Outcome, Trial, outcome
-from charloom.tuning.verdict import tuning_verdict
 from support.tuning_stubs import make_task
 
 

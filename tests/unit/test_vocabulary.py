@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import code_points, text_of
+from charloom.data.vocabulary.characters import Vocabulary, code_points, text_from_code_points
 from charloom.errors import CorpusError, UnknownCharacterError
 
 ANY_TEXT = st.text(st.characters(), min_size=1)  # every code point, surrogates too
@@ -15,7 +14,7 @@ ANY_TEXT = st.text(st.characters(), min_size=1)  # every code point, surrogates 
 @given(ANY_TEXT)
 def test_code_points_are_those_of_the_language(text):
     assert code_points(text).tolist() == [ord(c) for c in text] or "surrogate pair" in _kind(text)
-    assert text_of(code_points(text)) == text or "surrogate pair" in _kind(text)
+    assert text_from_code_points(code_points(text)) == text or "surrogate pair" in _kind(text)
 
 
 def _kind(text):

@@ -2,8 +2,8 @@
 
 import re
 
-_LONGEST_QUOTE = 60  # characters
-_LONGEST_MESSAGE = 300  # characters
+_MAX_QUOTE = 60  # characters
+_MAX_MESSAGE = 300  # characters
 _TERMINAL = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]|\r(?!\n)")
 """Control characters, lone surrogates, and what changes the direction of writing."""
 
@@ -14,13 +14,13 @@ _MARKUP = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe
 def quoted(text: object) -> str:
     """Return untrusted text as a message may contain it: quoted, shortened, without control characters."""
     whole = str(text)
-    return repr(whole if len(whole) <= _LONGEST_QUOTE else whole[:_LONGEST_QUOTE] + "…")
+    return repr(whole if len(whole) <= _MAX_QUOTE else whole[:_MAX_QUOTE] + "…")
 
 
 def printable(message: str) -> str:
     """Return a message that may quote a file, shortened, with unprintable characters written as escapes."""
-    safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_LONGEST_MESSAGE])
-    return safe + ("…" if len(message) > _LONGEST_MESSAGE else "")
+    safe = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message[:_MAX_MESSAGE])
+    return safe + ("…" if len(message) > _MAX_MESSAGE else "")
 
 
 def escape_for_terminal(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Bulk jobs on Dask: partitions mapped over processes and machines.
+"""Run bulk jobs on Dask: partitions distributed over processes and machines.
 
 Dask decides which worker does which partition, and has another one do it when a worker is lost. Between its processes
 go the folder's name, a digest, a number, and back a few more numbers. What Dask sends it sends as pickles, so that
@@ -14,11 +14,12 @@ from typing import Any
 from uuid import uuid4
 
 from charloom._util.extras import require_extra
+from charloom._util.progress import ProgressCallback
 from charloom.bulk.job import BulkJob
-from charloom.bulk.runner import Progress, check_result, run_partition
+from charloom.bulk.runner import raise_if_failed, run_partition
 from charloom.errors import CharloomError, SettingsError
 
-_AHEAD = 2  # partitions a thread is given: one that it does, one that waits
+_AHEAD = 2  # partitions submitted per thread: one running, one waiting
 _RETRIES = 3  # of a partition whose disk failed; so often, too, it may take its worker with it
 
 
@@ -28,12 +29,12 @@ def run_on_dask(
     workers: int | None = None,
     address: str | None = None,
     client: Any = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> None:
-    """Do all partitions whose parts are missing.
+    """Process all missing partitions.
 
     Args:
-        job: What is to be done.
+        job: The job.
         workers: How many processes of one thread to start here, reached from this machine alone.
         address: Or that of a scheduler, such as "tcp://10.0.0.1:8786"; its workers must see the job's folder and its
             texts at the same paths, and have one thread each.
@@ -52,12 +53,12 @@ def run_on_dask(
         raise SettingsError(f"workers must be 1 or more processes; got {workers!r}.")
     require_extra("Spreading bulk work by Dask", "bulk", "distributed")
     with _connected(workers, address, client) as connected:
-        _map(job, connected, progress)
+        _run_missing(job, connected, progress)
     job.finish()
 
 
-def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
-    """Keep every thread busy, and no more partitions in the scheduler than that takes."""
+def _run_missing(job: BulkJob, client: Any, progress: ProgressCallback | None) -> None:
+    """Submit missing partitions so that every thread is busy, but no more than that."""
     report = progress or (lambda _done, _total: None)
     missing = job.missing()
     done, waiting = job.partitions - len(missing), iter(missing)
@@ -71,7 +72,7 @@ def _map(job: BulkJob, client: Any, progress: Progress | None) -> None:
 
     fill()
     for future in running:
-        check_result(_result(future))
+        raise_if_failed(_result(future))
         done += 1
         report(done, job.partitions)
         fill()
@@ -85,14 +86,14 @@ def _submit(client: Any, job: BulkJob, number: int) -> Any:
 
 def _result(future: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = future.result()
+        result: dict[str, Any] = future.result()
     except _distributed().KilledWorker:
         number = future.key.rpartition("-")[2]
         raise CharloomError(
             f"Partition {number} ended every worker that tried it. Has each enough memory for the model? Smaller "
             "partitions need less; for them make the job anew in another folder."
         ) from None
-    return found
+    return result
 
 
 def _distributed() -> Any:

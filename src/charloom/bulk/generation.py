@@ -1,4 +1,4 @@
-"""Writing in bulk: a synthetic set of many texts, a partition of them at a time, each by its number alone."""
+"""Bulk generation: a synthetic dataset of many texts, one partition at a time, each reproducible by its number."""
 
 import os
 from collections.abc import Mapping
@@ -8,21 +8,28 @@ from typing import Any, Unpack
 import numpy as np
 
 from charloom.bulk.job import BulkJob, json_row, make_job
-from charloom.inference.generation import Request, cursor_behind, go_on, prompt_ids, read_text
+from charloom.inference.generation import (
+    Request,
+    WritingOptions,
+    continue_text,
+    cursor_after,
+    make_request,
+    prefill,
+    prompt_ids,
+)
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole
 from charloom.inference.model import Model
-from charloom.inference.requests import WritingOptions, make_request
 from charloom.inference.sampling import allowed_bias
 from charloom.model.file.run_folder import find_model
 
 PARTITION_TEXTS = 1000
 
-_TOGETHER = 64  # texts drawn at once: more are hardly faster
-_WORDS = 4  # that Philox makes for one value of its counter
+_BATCH_SIZE = 64  # texts generated at once: more are hardly faster
+_WORDS = 4  # random words of Philox per counter value
 _KEY = 2  # beside the seed; (seed, 0) draws characters, (seed, 1) the seeds of samples
 
 
-def writing_job(
+def generation_job(
     folder: str | os.PathLike[str],
     model: str,
     texts: int,
@@ -34,7 +41,7 @@ def writing_job(
     partition_texts: int = PARTITION_TEXTS,
     **options: Unpack[WritingOptions],
 ) -> BulkJob:
-    """Make a job that writes many texts, or open it where it has been begun.
+    """Create a job that generates many texts, or open it if it exists.
 
     Each row has the text's number, its seed, the text and why it ended. With that seed ``Model.generate`` writes the
     same text alone: it depends on the job's seed and its number, on nothing else.
@@ -60,8 +67,8 @@ def writing_job(
     texts = check_whole("texts", texts, 1, MAX_SEED)
     length = check_whole("length", length, 1, MAX_SEED)
     partition_texts = check_whole("partition_texts", partition_texts, 1, MAX_SEED)
-    asked = {"prompt": prompt, "length": length, "temperature": temperature, **options}
-    request, _ = _request(asked)
+    arguments = {"prompt": prompt, "length": length, "temperature": temperature, **options}
+    request, _ = _request(arguments)
     source = find_model(model)
     vocabulary = Model.load(str(source)).vocabulary
     prompt_ids(vocabulary, prompt, request.unknown)
@@ -71,7 +78,7 @@ def writing_job(
         "texts": texts,
         "partition_texts": partition_texts,
         "partitions": -(-texts // partition_texts),
-        "options": {**asked, "seed": check_seed(seed)},
+        "options": {**arguments, "seed": check_seed(seed)},
     }
     return make_job(Path(folder).resolve(), manifest, source.read_bytes())
 
@@ -90,8 +97,8 @@ def text_seeds(seed: int, first: int, count: int) -> list[int]:
     return [int(word) >> 11 for word in words.tolist()]
 
 
-def write_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
-    """Write the texts of a partition, write its part, and return what the part's last row says of them."""
+def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
+    """Generate the texts of a partition, write its part, and return the entries of its summary row."""
     size = job.manifest["partition_texts"]
     first = number * size
     count = min(size, job.manifest["texts"] - first)
@@ -99,9 +106,9 @@ def write_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
     seeds = text_seeds(options.pop("seed"), first, count)
     request, precision = _request(options)
     rows, characters = [], 0
-    for start in range(0, count, _TOGETHER):
-        some = seeds[start : start + _TOGETHER]
-        written = _texts(model, request, precision, some)
+    for start in range(0, count, _BATCH_SIZE):
+        some = seeds[start : start + _BATCH_SIZE]
+        written = _generate_batch(model, request, precision, some)
         for i, (seed, (text, reason)) in enumerate(zip(some, written, strict=True), first + start):
             rows.append(json_row({"number": i, "seed": seed, "text": text, "finish_reason": reason}))
             characters += len(text) - len(request.prompt)
@@ -110,19 +117,19 @@ def write_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
 
 
 def _request(options: Mapping[str, Any]) -> tuple[Request, str]:
-    others = dict(options)
-    prompt, length, temperature = (others.pop(name) for name in ("prompt", "length", "temperature"))
-    return make_request(prompt, length, temperature, 0, others)
+    rest = dict(options)
+    prompt, length, temperature = (rest.pop(name) for name in ("prompt", "length", "temperature"))
+    return make_request(prompt, length, temperature, 0, rest)
 
 
-def _texts(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
-    """Return the texts of these seeds, and why each ended."""
+def _generate_batch(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
+    """Generate a text for each seed; return the texts and their finish reasons."""
     engine, vocabulary = model.engine_for(precision), model.vocabulary
     ids = prompt_ids(vocabulary, request.prompt, request.unknown)
     bias = allowed_bias(vocabulary, request.sampling)
-    cursor = cursor_behind(ids, *read_text(engine, ids), request.sampling, np.array(seeds, np.uint64))
+    cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, np.array(seeds, np.uint64))
     texts, reasons = [[request.prompt] for _ in seeds], [""] * len(seeds)
-    for piece in go_on(engine, vocabulary, cursor, request, bias):
+    for piece in continue_text(engine, vocabulary, cursor, request, bias):
         texts[piece.sample].append(piece.text)
         reasons[piece.sample] = piece.finish_reason or ""
     return [("".join(text), reason) for text, reason in zip(texts, reasons, strict=True)]

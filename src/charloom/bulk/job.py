@@ -1,12 +1,12 @@
-"""The folder of a bulk job: what is to be done, and the parts that are done.
+"""The folder of a bulk job: a manifest, the model, and one result file ("part") for each finished partition.
 
-JOB/manifest.json           the job: its work, its files or how many texts, its options, the digest of its model
+JOB/manifest.json           the task, its files or number of texts, its options, the digest of its model
 JOB/model.safetensors       the model, a copy of the file that was named
-JOB/parts/00000012.jsonl    what became of partition 12: a row of JSON for each line or text, then one that ends it
+JOB/parts/00000012.jsonl    the result of partition 12: a row of JSON for each line or text, then a summary row
 
-A part is written whole or not at all, and says in its last row how many rows and bytes stand before it. What a killed
-writer leaves has another name and never counts. A partition always gives the same part, whoever makes it and how often:
-whoever is the last to put it in its place changes nothing.
+A part is written atomically, and its summary row states the number of rows and bytes before it. What a killed writer
+leaves has another name and is ignored. Work is idempotent: a partition always gives the same part, so that it does not
+matter which worker computes it, or how often.
 """
 
 import hashlib
@@ -23,22 +23,22 @@ MANIFEST = "manifest.json"
 PARTS = "parts"
 FORMAT_VERSION = 1
 
-_END = "end"  # the key of a part's last row
-_LAST_ROW = 1024  # bytes in which it fits
+_END = "end"  # the key of the summary row
+_MAX_SUMMARY = 1024  # bytes
 _AGAIN = "Run the job in another folder."
 _MORE = "Name another folder for this job, or ask for what that folder was made with."
 
 
 class BulkJob:
-    """A job whose folder is there.
+    """A bulk job.
 
     Args:
         folder: Its folder.
-        manifest: What ``manifest.json`` holds.
+        manifest: The content of ``manifest.json``.
 
     Attributes:
-        folder: As given.
-        manifest: As given.
+        folder: Its folder.
+        manifest: The content of ``manifest.json``.
     """
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -46,34 +46,34 @@ class BulkJob:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the manifest: two jobs that have the same do the same."""
+        """SHA-256 of the manifest: jobs with the same digest give the same results."""
         return hashlib.sha256(_as_bytes(self.manifest)).hexdigest()
 
     @property
     def partitions(self) -> int:
-        """How many partitions there are."""
+        """Number of partitions."""
         return int(self.manifest["partitions"])
 
     @property
     def model_path(self) -> Path:
-        """Where the copy of the model lies."""
+        """Path of the copy of the model."""
         return self.folder / MODEL
 
     def part_path(self, number: int) -> Path:
-        """Return where the part of a partition is or will be."""
+        """Return the path of the part of a partition."""
         return self.folder / PARTS / f"{number:08d}.jsonl"
 
     def missing(self) -> list[int]:
-        """Return the partitions whose part is not there, or is not whole: cut short, or another partition's."""
-        return [number for number in range(self.partitions) if self.ending(number) is None]
+        """Return the partitions without a complete part."""
+        return [number for number in range(self.partitions) if self.summary(number) is None]
 
-    def ending(self, number: int) -> dict[str, Any] | None:
-        """Return what the last row of a part says, of which nothing else is read; None if the part is not whole."""
+    def summary(self, number: int) -> dict[str, Any] | None:
+        """Return the summary row of a part without reading the rest; None if the part is missing or incomplete."""
         path = self.part_path(number)
         try:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
-                file.seek(max(0, size - _LAST_ROW))
+                file.seek(max(0, size - _MAX_SUMMARY))
                 last = file.read().rpartition(b"\n")[0].rpartition(b"\n")[2] + b"\n"
             end = json.loads(last)[_END]
         except (OSError, ValueError, KeyError, TypeError):
@@ -82,12 +82,12 @@ class BulkJob:
         return dict(end) if is_whole else None
 
     def write_part(self, number: int, rows: Sequence[bytes], **facts: Any) -> None:
-        """Write the part of a partition, whole or not at all.
+        """Write the part of a partition atomically.
 
         Args:
             number: The partition.
-            rows: JSON, one each.
-            **facts: What the last row shall say besides: plain JSON data.
+            rows: JSON, one for each line or text.
+            **facts: Further entries of the summary row: plain JSON data.
 
         Raises:
             OSError: If it cannot be written.
@@ -97,12 +97,12 @@ class BulkJob:
         write_atomically(self.part_path(number), data + json.dumps({_END: end | facts}).encode() + b"\n")
 
     def part_rows(self, number: int) -> list[bytes]:
-        """Return the rows of a part, as JSON, verified.
+        """Return the rows of a part, as JSON, after checking their digest.
 
         Raises:
             JobError: If it is not there, or is damaged.
         """
-        end, path = self.ending(number), self.part_path(number)
+        end, path = self.summary(number), self.part_path(number)
         if end is None:
             raise JobError(f"{path} is not there or not whole: the job is not done. Run it again, which adds the rest.")
         data = path.read_bytes()[: end["bytes"]]
@@ -113,7 +113,7 @@ class BulkJob:
         return data.split(b"\n")[:-1]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of all parts in the order of the lines or texts; memory holds one part.
+        """Yield the rows of all parts in order; one part is in memory at a time.
 
         Raises:
             JobError: If a part is not there, or is damaged.
@@ -122,25 +122,25 @@ class BulkJob:
             yield from map(json.loads, self.part_rows(number))
 
     def total(self, key: str) -> float:
-        """Return the sum of a number that the last rows of all parts that are there tell, such as "rows"."""
-        endings = (self.ending(number) for number in range(self.partitions))
-        found: float = sum(end[key] for end in endings if end is not None)
-        return found
+        """Return the sum of an entry, such as "rows", over the summary rows of all parts."""
+        summaries = (self.summary(number) for number in range(self.partitions))
+        total: float = sum(summary[key] for summary in summaries if summary is not None)
+        return total
 
     def check_model(self) -> None:
-        """Raise ``JobError`` if the copy of the model is not there, or not what the manifest says."""
+        """Raise ``JobError`` if the copy of the model is missing or does not match the manifest."""
         try:
-            found = hashlib.sha256(self.model_path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(self.model_path.read_bytes()).hexdigest()
         except OSError as error:
             raise JobError(f"{self.model_path} cannot be read: {error.strerror or error}. {_AGAIN}") from None
-        if found != self.manifest["model_sha256"]:
+        if digest != self.manifest["model_sha256"]:
             raise JobError(f"{self.model_path} is not the model that this job was made with. {_AGAIN}")
 
     def finish(self) -> None:
-        """Check that all parts are there, and remove what killed writers have left.
+        """Check that all parts exist, and remove what killed writers left.
 
         Raises:
-            JobError: If a part is missing after all were said to be written.
+            JobError: If a part is missing.
         """
         if missing := self.missing():
             raise JobError(
@@ -152,15 +152,15 @@ class BulkJob:
 
 
 def make_job(folder: Path, manifest: Mapping[str, Any], model: bytes) -> BulkJob:
-    """Make the folder of a job, or open it where the same job is in it already.
+    """Create the folder of a job, or open it if it contains the same job.
 
     Args:
         folder: Empty, absent, or of this job.
-        manifest: Plain JSON data; "partitions" among it.
+        manifest: Plain JSON data with the key "partitions".
         model: The bytes of the model file.
 
     Raises:
-        JobError: If another job, or anything else, is in the folder, or it cannot be made.
+        JobError: If the folder contains another job or anything else, or cannot be created.
     """
     described = {"format_version": FORMAT_VERSION, **manifest, "model_sha256": hashlib.sha256(model).hexdigest()}
     described = json.loads(json.dumps(described))  # a tuple is a list when it is read again
@@ -180,7 +180,7 @@ def make_job(folder: Path, manifest: Mapping[str, Any], model: bytes) -> BulkJob
 
 
 def read_job(folder: Path) -> BulkJob:
-    """Return the job in a folder.
+    """Open the job in a folder.
 
     Raises:
         JobError: If there is none, or its manifest is damaged.
@@ -198,7 +198,7 @@ def read_job(folder: Path) -> BulkJob:
 
 
 def json_row(row: Mapping[str, Any]) -> bytes:
-    """Return a row as JSON: letters as they are, halves of characters as escapes."""
+    """Encode a row as JSON in UTF-8; in ASCII with escapes if it contains lone surrogates."""
     try:
         return json.dumps(row, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -210,24 +210,26 @@ def _as_bytes(manifest: Mapping[str, Any]) -> bytes:
 
 
 def _check_unused(folder: Path) -> None:
-    """Raise ``JobError`` if there is anything in a folder but what making a job begins with."""
+    """Raise ``JobError`` if a folder contains anything but the beginnings of a job."""
     if not folder.exists():
         return
     begun = {PARTS, MODEL}
-    found = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
-    if found or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
-        raise JobError(f"{folder} holds something that is not this job's ({', '.join(found) or PARTS}). Name another.")
+    foreign = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
+    if foreign or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
+        raise JobError(
+            f"{folder} holds something that is not this job's ({', '.join(foreign) or PARTS}). Name another."
+        )
 
 
-def _check_same(folder: Path, there: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    for key in {**asked, **there}:
-        if there.get(key) != asked.get(key):
-            raise JobError(f"{folder} is the folder of another job: {_difference(key, there, asked)}. {_MORE}")
+def _check_same(folder: Path, there: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
+    for key in {**requested, **there}:
+        if there.get(key) != requested.get(key):
+            raise JobError(f"{folder} is the folder of another job: {_difference(key, there, requested)}. {_MORE}")
 
 
-def _difference(key: str, there: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Return what differs, as near to the leaf as it can be told."""
-    old, new = there.get(key), asked.get(key)
+def _difference(key: str, there: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
+    """Describe the innermost difference between two manifests."""
+    old, new = there.get(key), requested.get(key)
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(name for name in {**old, **new} if old.get(name) != new.get(name))
         return f"{key}: {_difference(inner, old, new)}"

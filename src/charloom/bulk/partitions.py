@@ -1,4 +1,4 @@
-r"""Text files cut into partitions: byte ranges that many workers read, each line in exactly one of them.
+r"""Partition text files into byte ranges that many workers read; each line is in exactly one of them.
 
 A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
 is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom.data.reading.compression import LONGEST_MAGIC, compression_of
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of
 from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
-LONGEST_LINE = 1 << 24  # bytes
-"""A longer line is refused: it would be a text that ought to be scored alone."""
+MAX_LINE_BYTES = 1 << 24  # bytes
+"""Maximum length of a line, in bytes; a longer one should be scored as a separate text."""
 
-_START = 8192  # bytes by which a file is known for what it is
+_START = 8192  # bytes from which the kind of a file is recognized
 _SKIPPED = 1 << 20  # bytes of a line of the partition before, read at once
 
 
@@ -37,11 +37,11 @@ class Partition:
 
 
 def partition_count(sizes: Sequence[int], partition_bytes: int) -> int:
-    """Return how many partitions files of these sizes have: an empty file has none."""
+    """Return the number of partitions of files of these sizes; an empty file has none."""
     return sum(-(-size // partition_bytes) for size in sizes)
 
 
-def partition_of(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
+def get_partition(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
     """Return a partition by its number: file after file, each from its beginning.
 
     Args:
@@ -50,7 +50,7 @@ def partition_of(sizes: Sequence[int], partition_bytes: int, number: int) -> Par
         number: From 0, below ``partition_count``.
 
     Example:
-        >>> partition_of([10, 0, 25], 10, 3)
+        >>> get_partition([10, 0, 25], 10, 3)
         Partition(file=2, start=20, end=25)
     """
     for file, size in enumerate(sizes):
@@ -67,7 +67,7 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     All lines of all ranges of a file, put together, are its bytes.
 
     Raises:
-        CorpusError: If a line is longer than ``LONGEST_LINE``.
+        CorpusError: If a line is longer than ``MAX_LINE_BYTES``.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
@@ -77,10 +77,10 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
             while (skipped := file.readline(_SKIPPED)) and not skipped.endswith(b"\n"):
                 pass
             at = file.tell()
-        while at < end and (line := file.readline(LONGEST_LINE + 1)):
-            if len(line) > LONGEST_LINE:
+        while at < end and (line := file.readline(MAX_LINE_BYTES + 1)):
+            if len(line) > MAX_LINE_BYTES:
                 raise CorpusError(
-                    f"{path}: the line at byte {at:,} has more than {LONGEST_LINE:,} bytes, the most that one may. "
+                    f"{path}: the line at byte {at:,} has more than {MAX_LINE_BYTES:,} bytes, the most that one may. "
                     "Score such a text alone, with charloom score, or put line ends into it."
                 )
             yield at, line
@@ -101,12 +101,12 @@ def line_text(line: bytes, offset: int) -> str:
 
 def line_number(path: Path, offset: int) -> int:
     """Return which line of its file begins at an offset, from 1; the file is read as far as there."""
-    found = 1
+    number = 1
     with path.open("rb") as file:
         while offset > 0 and (data := file.read(min(offset, _SKIPPED))):
-            found += data.count(b"\n")
+            number += data.count(b"\n")
             offset -= len(data)
-    return found
+    return number
 
 
 def check_plain_text(path: Path) -> int:
@@ -121,7 +121,7 @@ def check_plain_text(path: Path) -> int:
             size = file.seek(0, 2)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
-    if (packed := compression_of(start[:LONGEST_MAGIC])) is not None:
+    if (packed := compression_of(start[:MAX_MAGIC_BYTES])) is not None:
         raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
     if (encoding := marked_encoding(start)) not in (None, "utf-8"):
         raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")

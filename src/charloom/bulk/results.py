@@ -1,4 +1,4 @@
-"""What a bulk job has found: its rows in one file, and the lines of a corpus kept by what they cost."""
+"""The results of a bulk job: all rows in one file, and a corpus filtered by perplexity."""
 
 import hashlib
 import json
@@ -12,20 +12,20 @@ from typing import BinaryIO
 
 from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
-from charloom.bulk.scoring import place_of
+from charloom.bulk.scoring import partition_source
 from charloom.errors import JobError
 from charloom.inference.scoring import perplexity
 from charloom.model.file.run_folder import check_new_file
 
 
 @dataclass
-class Kept:
-    """What became of the lines that went through a filter.
+class FilterCounts:
+    """Counts of the lines that went through a filter.
 
     Attributes:
         kept: Lines that were kept.
-        outside: Whose perplexity was outside what was asked for.
-        unscored: That have none: fewer than two characters, or marked.
+        outside: Lines whose perplexity was out of range.
+        unscored: Lines without a score: fewer than two characters, or unknown ones.
     """
 
     kept: int = 0
@@ -33,27 +33,27 @@ class Kept:
     unscored: int = 0
 
 
-def kept_lines(
-    job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: Kept | None = None
+def filter_lines(
+    job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: FilterCounts | None = None
 ) -> Iterator[bytes]:
-    r"""Yield the lines whose perplexity per character is in a range, in their order, as they stand in their files.
+    r"""Yield the lines whose perplexity per character is in a range, in order and unchanged.
 
     Args:
-        job: A job that is done.
-        least: The least perplexity of a line that is kept.
-        most: The most.
+        job: A finished job.
+        least: Minimum perplexity of a line that is kept.
+        most: Maximum perplexity of a line that is kept.
         unscored: Whether lines without a score are kept.
-        counts: Counts them.
+        counts: Counts the lines, if given.
 
     Raises:
-        JobError: If a part is not there or damaged, or a file is not what was scored.
+        JobError: If a part is missing or damaged, or a file has changed since it was scored.
     """
-    counts = Kept() if counts is None else counts
+    counts = FilterCounts() if counts is None else counts
     for number in range(job.partitions):
-        path, partition = place_of(job, number)
+        path, partition = partition_source(job, number)
         rows = list(map(json.loads, job.part_rows(number)))
         lines = [line for _, line in lines_in(path, partition.start, partition.end)]
-        end = job.ending(number)
+        end = job.summary(number)
         if end is None or hashlib.sha256(b"".join(lines)).hexdigest() != end["source_sha256"]:
             raise JobError(f"{path} has changed since it was scored. Score it again in another folder.")
         for row, line in zip(rows, lines, strict=True):
@@ -68,22 +68,24 @@ def kept_lines(
                 yield line
 
 
-def write_kept(job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False) -> Kept:
+def write_filtered(
+    job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False
+) -> FilterCounts:
     r"""Write the lines of ``kept_lines`` to a file, each with a ``\n`` at its end; it is there whole or not at all.
 
     Raises:
         InputError: If the file exists already.
         JobError: As ``kept_lines`` does.
     """
-    counts = Kept()
+    counts = FilterCounts()
     with _new_file(path) as file:
-        for line in kept_lines(job, least, most, unscored, counts):
+        for line in filter_lines(job, least, most, unscored, counts):
             file.write(line if line.endswith(b"\n") else line + b"\n")
     return counts
 
 
 def write_rows(job: BulkJob, path: Path) -> int:
-    """Write the rows of all parts to one file of JSON lines, in their order, and return how many there are.
+    """Write the rows of all parts to one file of JSON lines, in order, and return their number.
 
     Raises:
         InputError: If the file exists already.
@@ -100,7 +102,7 @@ def write_rows(job: BulkJob, path: Path) -> int:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that has its name once it is whole; it may be larger than memory."""
+    """Open a new file that gets its name when it is complete; unlike ``write_atomically``, in pieces."""
     check_new_file(path)
     part = path.with_name(f".{path.name}.part")
     try:

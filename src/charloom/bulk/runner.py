@@ -1,79 +1,76 @@
-"""Bulk work without any framework: one partition by its number, and all that are missing one after the other.
+"""Run the partitions of a bulk job: a single one by its number, or all that are missing in this process.
 
-Whatever spreads partitions over processes and machines needs ``run_partition`` alone, which takes and returns plain
-data: see ``charloom.bulk.dask``.
+``run_partition`` takes and returns plain data, and is all that a framework such as Dask needs to distribute a job over
+processes and machines; see ``charloom.bulk.dask``.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import charloom.errors as errors
-from charloom.bulk.generation import write_partition
+from charloom._util.progress import ProgressCallback
+from charloom.bulk.generation import generate_partition
 from charloom.bulk.job import BulkJob, read_job
 from charloom.bulk.scoring import score_partition
 from charloom.errors import CharloomError, JobError
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 
-Progress = Callable[[int, int], None]
-"""Told how many partitions are done, and how many there are."""
-
-_WORK = {"score": score_partition, "write": write_partition}
-_REFUSED = "refused"
+_TASKS = {"score": score_partition, "write": generate_partition}
+_ERROR = "refused"
 
 
 def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
-    """Do one partition with one thread, and leave its part; it is not done again where its part is there.
+    """Process one partition with one thread and write its part, unless that exists.
 
     Args:
-        folder: Of the job, as this process sees it.
-        digest: Of the job's manifest.
-        number: Which.
+        folder: Folder of the job, as this process sees it.
+        digest: Digest of the job's manifest.
+        number: Number of the partition.
 
     Returns:
-        How much was done, as plain data; or, under "refused", the kind and the message of a ``CharloomError``.
+        The amount of work done, as plain data; or, under "refused", the class and message of a ``CharloomError``.
 
     Raises:
-        OSError: If a disk fails: it may be tried again.
+        OSError: If a disk fails; the partition may be retried.
     """
     try:
-        job, model = _loaded(folder, digest)
-        if job.ending(number) is not None:
+        job, model = _load_job(folder, digest)
+        if job.summary(number) is not None:
             return {}
-        return _WORK[job.manifest["work"]](job, model, number)
+        return _TASKS[job.manifest["work"]](job, model, number)
     except CharloomError as error:
-        return {_REFUSED: [type(error).__name__, str(error)]}
+        return {_ERROR: [type(error).__name__, str(error)]}
 
 
-def check_result(result: dict[str, Any]) -> None:
-    """Raise the error that ``run_partition`` returned, if it did."""
-    if _REFUSED in result:
-        kind, message = result[_REFUSED]
+def raise_if_failed(result: dict[str, Any]) -> None:
+    """Raise the error that ``run_partition`` returned, if any."""
+    if _ERROR in result:
+        kind, message = result[_ERROR]
         raise getattr(errors, kind, CharloomError)(message)
 
 
-def run_here(job: BulkJob, progress: Progress | None = None) -> None:
-    """Do all partitions whose parts are missing, in this process.
+def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> None:
+    """Process all missing partitions in this process.
 
     Raises:
-        CharloomError: If one cannot be done; what was done until then stays.
+        CharloomError: If a partition fails; the parts written before stay.
         OSError: If a disk fails.
     """
     missing = job.missing()
     for done, number in enumerate(missing, job.partitions - len(missing)):
         if progress is not None:
             progress(done, job.partitions)
-        check_result(run_partition(str(job.folder), job.digest, number))
+        raise_if_failed(run_partition(str(job.folder), job.digest, number))
     if progress is not None:
         progress(job.partitions, job.partitions)
     job.finish()
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: str, digest: str) -> tuple[BulkJob, Model]:
-    """Return a job and its model, which a worker keeps from one partition to the next."""
+def _load_job(folder: str, digest: str) -> tuple[BulkJob, Model]:
+    """Return a job and its model; a worker keeps them from one partition to the next."""
     job = read_job(Path(folder))
     if job.digest != digest:
         raise JobError(

@@ -1,4 +1,4 @@
-"""Scoring in bulk: every line of text files of any size, a partition at a time."""
+"""Bulk scoring: every line of text files of any size, one partition at a time."""
 
 import hashlib
 import os
@@ -11,31 +11,31 @@ from charloom.bulk.job import BulkJob, json_row, make_job
 from charloom.bulk.partitions import (
     Partition,
     check_plain_text,
+    get_partition,
     line_number,
     line_text,
     lines_in,
     partition_count,
-    partition_of,
 )
 from charloom.data.reading.sources import resolve_sources
 from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
-from charloom.inference.generation import stand_in
+from charloom.inference.generation import replacement_character
 from charloom.inference.generation_options import PRECISIONS, check_whole
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score
 from charloom.model.file.run_folder import find_model
 
 PARTITION_BYTES = 4 << 20
-"""Some 25 seconds of one core: what a killed worker loses at most."""
+"""About 25 seconds of one core: the most that a killed worker loses."""
 
 UNKNOWN_LINES = ("mark", "replace", "error")
 
-_TOGETHER = 4096  # lines read before any of them is scored
+_BATCH_LINES = 4096  # lines read before they are scored
 _ANEW = "Score it as it is now in another folder."
-_LONG = 1 << 16  # characters of a line that is scored alone: rows beside it would be filled up to its length
+_MAX_BATCHED = 1 << 16  # characters of a line in a batch: longer ones, to which all would be padded, are scored alone
 
 
-def score_job(
+def scoring_job(
     folder: str | os.PathLike[str],
     model: str,
     texts: Sequence[str],
@@ -44,7 +44,7 @@ def score_job(
     precision: str = "int8",
     unknown: str = "mark",
 ) -> BulkJob:
-    r"""Make a job that scores every line of texts, each by itself, or open it where it has been begun.
+    r"""Create a job that scores every line of texts separately, or open it if it exists.
 
     A line ends behind its ``\n``; that, or ``\r\n``, is not scored, except by a model of lines, which is asked for its
     end too. Empty lines have rows as all others do.
@@ -83,24 +83,24 @@ def score_job(
 
 
 def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
-    """Score the lines of a partition, write its part, and return what the part's last row says of them.
+    """Score the lines of a partition, write its part, and return the entries of its summary row.
 
     Raises:
         CorpusError: If a line is too long.
         JobError: If the file is not the one that the job was made for.
         UnknownCharacterError: If the model does not know a character, and that is to be an error.
     """
-    path, partition = place_of(job, number)
+    path, partition = partition_source(job, number)
     options = job.manifest["options"]
     digest, rows = hashlib.sha256(), []
     facts: dict[str, Any] = {"characters": 0, "nats": 0.0, "unscored": 0}
     lines = iter(lines_in(path, partition.start, partition.end))
-    while some := list(islice(lines, _TOGETHER)):
+    while some := list(islice(lines, _BATCH_LINES)):
         digest.update(b"".join(line for _, line in some))
-        found = _read(model, some, options["unknown"], path)
-        scores = _score(model, [text for text, _ in found], options["precision"])
-        for (offset, _), (_, unknown), score in zip(some, found, scores, strict=True):
-            cost = _cost(score)
+        decoded = _decode_lines(model, some, options["unknown"], path)
+        scores = _score_lines(model, [text for text, _ in decoded], options["precision"])
+        for (offset, _), (_, unknown), score in zip(some, decoded, scores, strict=True):
+            cost = _score_fields(score)
             facts["characters"] += cost["characters"]
             facts["nats"] += cost["nats"] or 0.0
             facts["unscored"] += cost["nats"] is None
@@ -109,7 +109,7 @@ def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
     return {"lines": len(rows), **facts}
 
 
-def _cost(score: Score | None) -> dict[str, Any]:
+def _score_fields(score: Score | None) -> dict[str, Any]:
     if score is None or not score.characters:
         return {"characters": 0, "nats": None, "bits_per_char": None}
     nats, bits = round(score.total_nats, 4), round(score.bits_per_char, 4)
@@ -117,17 +117,17 @@ def _cost(score: Score | None) -> dict[str, Any]:
 
 
 def _files(texts: Sequence[str], home: Path) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for source in resolve_sources(list(texts)):
         if source.path is None or source.kind != "file":
             raise CorpusError(f"Bulk scoring reads files of text, and {source.name} is none. Name files or folders.")
         path = source.path.resolve()
         if path.is_relative_to(home) or any(home.is_relative_to(Path(text).resolve()) for text in texts):
             raise CorpusError(f"The job's folder {home} would lie among its own texts. Put it beside them.")
-        if path in found:
+        if path in files:
             raise CorpusError(f"{source.name} is named twice, and every line is scored once. Name it once.")
-        found.append(path)
-    return found
+        files.append(path)
+    return files
 
 
 def _described(path: Path, home: Path) -> dict[str, Any]:
@@ -138,14 +138,14 @@ def _described(path: Path, home: Path) -> dict[str, Any]:
     return {"path": name, "bytes": check_plain_text(path), "modified": path.stat().st_mtime_ns}
 
 
-def place_of(job: BulkJob, number: int) -> tuple[Path, Partition]:
-    """Return where the lines of a partition are, once the file has been found to be as long as it was.
+def partition_source(job: BulkJob, number: int) -> tuple[Path, Partition]:
+    """Return the file and byte range of a partition, after checking that the size of the file has not changed.
 
     Raises:
         JobError: If it is not there, or has another length.
     """
     files = job.manifest["files"]
-    partition = partition_of([file["bytes"] for file in files], job.manifest["partition_bytes"], number)
+    partition = get_partition([file["bytes"] for file in files], job.manifest["partition_bytes"], number)
     described = files[partition.file]
     path = Path(os.path.normpath(job.folder / described["path"]))
     try:
@@ -160,23 +160,25 @@ def place_of(job: BulkJob, number: int) -> tuple[Path, Partition]:
     return path, partition
 
 
-def _read(model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path) -> list[tuple[str | None, int]]:
-    """Return what is scored of each line, None where it is only marked, and how many characters are unknown in it."""
-    found: list[tuple[str | None, int]] = []
+def _decode_lines(
+    model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path
+) -> list[tuple[str | None, int]]:
+    """Return the text of each line to score, None if it is only marked, and its number of unknown characters."""
+    decoded: list[tuple[str | None, int]] = []
     for offset, line in lines:
         text = line_text(line, offset)
         strange = model.vocabulary.unknown(text)
         if not strange:
-            found.append((text, 0))
+            decoded.append((text, 0))
             continue
         if unknown == "error":
-            raise _explained(model, text, path, offset)
-        instead = dict.fromkeys(map(ord, strange), stand_in(model.vocabulary))
-        found.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
-    return found
+            raise _unknown_character_error(model, text, path, offset)
+        instead = dict.fromkeys(map(ord, strange), replacement_character(model.vocabulary))
+        decoded.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
+    return decoded
 
 
-def _explained(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
+def _unknown_character_error(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
     where = f"{path}, line {line_number(path, offset):,} (at byte {offset:,})"
     try:
         model.vocabulary.encode(text)
@@ -185,14 +187,14 @@ def _explained(model: Model, text: str, path: Path, offset: int) -> UnknownChara
     raise AssertionError(where)
 
 
-def _score(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:
-    """Return the scores of texts, None for None; very long ones are read alone."""
-    found: list[Score | None] = [None] * len(texts)
+def _score_lines(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:
+    """Return the score of each text, None for None; very long ones are not batched."""
+    results: list[Score | None] = [None] * len(texts)
     known = [(i, text) for i, text in enumerate(texts) if text is not None]
-    together = [(i, text) for i, text in known if len(text) <= _LONG]
-    alone = [[(i, text)] for i, text in known if len(text) > _LONG]
+    together = [(i, text) for i, text in known if len(text) <= _MAX_BATCHED]
+    alone = [[(i, text)] for i, text in known if len(text) > _MAX_BATCHED]
     for group in (together, *alone):
         scores = model.score_many([text for _, text in group], precision=precision)
         for (i, _), score in zip(group, scores, strict=True):
-            found[i] = score
-    return found
+            results[i] = score
+    return results

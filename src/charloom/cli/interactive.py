@@ -63,7 +63,7 @@ def _obey(session: Session, line: str) -> None:
 
 
 def _continue(session: Session) -> None:
-    pieces = session.go_on()
+    pieces = session.continue_text()
     try:
         for piece in pieces:
             print_text(piece)

@@ -15,17 +15,31 @@ from charloom.cli.signals import Stopped
 from charloom.errors import CharloomError
 from charloom.terminal.messages import say_error
 
-COMMANDS = (
-    "train", "generate", "score", "report", "corpus", "info", "tune", "serve", "export", "import", "push", "pull",
-    "doctor",
-)  # fmt: skip
-"""In the order in which they are used, not of the alphabet; each is a module of that name, but for ``_MODULES``."""
+COMMANDS = {
+    "train": "Train a model on a text.",
+    "generate": "Write text with a trained model.",
+    "score": "Measure how well a model predicts a text: nats and bits per character.",
+    "report": "Show what a model learned: curves, surprisal, neurons, gates, in one page.",
+    "corpus": "Look at a text before training on it.",
+    "info": "Show what a model is: layers, parameters, vocabulary, losses, provenance.",
+    "tune": "Search for settings that are better than the plan's on a text.",
+    "serve": "Serve models as OpenAI's completions API, and a page to write with them.",
+    "export": "Write a model in another form.",
+    "import": "Convert a Keras model to a charloom model.",
+    "push": "Put a model on the Hugging Face Hub, with a card that says what it is.",
+    "pull": "Fetch a model from the Hugging Face Hub.",
+    "doctor": "Say which versions, device and instructions are used, and what would be faster.",
+}
+"""Each command with its line in ``charloom --help``, in the order in which they are used.
 
-_MODULES = {"import": "import_"}  # a word that no module of Python can be called
+Each is a module of ``charloom.cli.commands``, which is imported only when the command runs.
+"""
+
+_MODULES = {"import": "import_"}  # a keyword of Python cannot name a module
 
 
 class _Commands(click.Group):
-    """A group that imports a command when it is asked for, and names the nearest when it does not know it."""
+    """Imports a command when it runs, and suggests the nearest one for an unknown name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -41,8 +55,13 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"charloom.cli.commands.{_MODULES.get(cmd_name, cmd_name)}").command
+        module = _MODULES.get(cmd_name, cmd_name)
+        command: click.Command = import_module(f"charloom.cli.commands.{module}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

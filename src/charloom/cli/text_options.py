@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from charloom.terminal.messages import unescaped
-
-if TYPE_CHECKING:
-    from charloom.data.text_format import TextFormat
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat
+from charloom.terminal.messages import say_all, unescaped
 
 _OPTIONS = {
     "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
@@ -58,8 +57,6 @@ def decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     @functools.wraps(command)
     def with_format(**options: Any) -> Any:
-        from charloom.data.text_format import TextFormat
-
         values = {name: options.pop(name) for name in names}
         if values.get("boundary"):
             values["boundary"] = unescaped(values["boundary"])
@@ -80,3 +77,13 @@ def changed_on_command_line(text_format: TextFormat, saved: TextFormat) -> TextF
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     return type(saved)(**{**saved.to_dict(), **typed})
+
+
+def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
+    """Read a corpus for a command, with a progress bar; notices go to stderr."""
+    from charloom.terminal.progress_bar import progress_bar  # imports rich, which most commands do not need
+
+    with progress_bar("loading", quiet, in_bytes=True) as report:
+        corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
+    say_all(corpus.notices, quiet)
+    return corpus

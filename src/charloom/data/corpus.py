@@ -1,51 +1,32 @@
-"""The corpus: a text, where it came from, and its split."""
+"""The corpus: a text, its sources, and its split into training, validation and test parts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
 
 import numpy as np
 
-from charloom.data.datasets import Progress
-from charloom.data.index.cache import indexed
+from charloom._util.progress import ProgressCallback
+from charloom.data.index.cache import index_text
 from charloom.data.index.index import Index, IndexBuilder
 from charloom.data.reading.sources import corpus_name
-from charloom.data.splits import Lines, Stretch, lines_of, spread_choice
+from charloom.data.splits import CorpusSplit, TextLines, TextSpan, TextSplit, nonempty_lines, stratified_indices
 from charloom.data.text_format import PLAIN, TextFormat
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 
 
-@dataclass(frozen=True)
-class Split:
-    """A text cut into three parts, of which the last two may be empty."""
-
-    training: str
-    validation: str
-    test: str
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The three parts of a corpus, none of which is held in memory as text."""
-
-    training: Stretch | Lines
-    validation: Stretch | Lines
-    test: Stretch | Lines
-
-
 class Corpus:
     """A text to train on.
 
     Args:
-        text: The whole text, newlines as they are; or its index.
-        name: A short name, such as the file's without its ending.
-        notices: What was done to the text on the way in, one sentence each, for the user to see.
-        sources: What it was read from, as it was named; empty where it was not read.
-        text_format: How it was read; whether its lines are texts of their own.
+        text: The whole text with unchanged newlines, or its index.
+        name: A short name, such as the file name without its suffix.
+        notices: What was done to the text when it was read, one sentence each, to be shown to the user.
+        sources: The sources it was read from, as they were named; empty if it was not read.
+        text_format: How it was read, and whether its lines are separate texts.
 
     Raises:
         CorpusError: If the text is empty.
@@ -68,7 +49,7 @@ class Corpus:
         return f"Corpus({self.name!r}, {len(self):,} {self.format.unit}s)"
 
     def __len__(self) -> int:
-        """Return how many characters it has; of bytes, how many bytes."""
+        """Return the number of characters, or of bytes if the unit is the byte."""
         return len(self.index)
 
     @classmethod
@@ -76,69 +57,69 @@ class Corpus:
         cls,
         sources: str | PathLike[str] | Sequence[str | PathLike[str]],
         encoding: str = "utf-8",
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         text_format: TextFormat | None = None,
     ) -> "Corpus":
         """Read a corpus from files, folders, globs, named corpora or standard input ("-").
 
-        Several files are joined in their order; where one does not end with a newline, one is put after it
-        and said in ``notices``. In a folder, hidden files are left alone and files that are no text are
-        passed over and said. Compressed files are read as what is in them. A text of more than 16 million characters
-        is not held in memory: an index of it is kept in the cache folder.
+        Several files are joined in order; where one does not end with a newline, one is added and reported in
+        ``notices``. In a folder, hidden files are ignored and binary files are skipped and reported. Compressed files
+        are decompressed. A text of more than 16 million characters is not held in memory: its index is kept in the
+        cache folder.
 
         Args:
             sources: One source or several.
-            encoding: The encoding of the files; named corpora are always UTF-8.
-            progress: Told the bytes that are read, and how many there are (0 if unknown).
-            text_format: All of how they are read; ``encoding`` is then not looked at.
+            encoding: Encoding of the files; named corpora are always UTF-8.
+            progress: Called with the bytes read so far and their total (0 if unknown).
+            text_format: How to read them; overrides ``encoding``.
 
         Raises:
             CorpusError: If a source is missing, unreadable, not text in that encoding, or all are empty.
         """
         arguments = [str(s) for s in ([sources] if isinstance(sources, (str, PathLike)) else sources)]
         text_format = text_format or TextFormat(encoding=encoding)
-        index, notices = indexed(arguments, text_format, progress)
+        index, notices = index_text(arguments, text_format, progress)
         return cls(index, corpus_name(arguments[0]), notices, arguments, text_format)
 
     @cached_property
     def text(self) -> str:
-        """The whole text, which is then held in memory."""
-        return Stretch(self.index, 0, len(self.index)).text
+        """The whole text; it stays in memory once it was used."""
+        return TextSpan(self.index, 0, len(self.index)).text
 
     def head(self, count: int) -> str:
-        """Return the beginning of the text, at most so many characters."""
-        return Stretch(self.index, 0, len(self.index)).head(count)
+        """Return the first characters, at most ``count``."""
+        return TextSpan(self.index, 0, len(self.index)).head(count)
 
     @property
     def sha256(self) -> str:
-        """The digest of the text as UTF-8; for one plain UTF-8 file, the digest of the file."""
+        """SHA-256 of the text as UTF-8; for a single plain UTF-8 file, that of the file."""
         return self.index.sha256
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The sorted distinct characters of the whole text, held-out parts included; of bytes, all 256.
+        """The sorted distinct characters of the whole text, held-out parts included; all 256 bytes if that is the unit.
 
-        A model cannot put a number on a character it has no output for, so the alphabet is taken as known;
-        which characters follow which is learned from the training part alone.
+        A model cannot score a character that it has no output for, so the alphabet is taken as known; everything else
+        is learned from the training part only.
         """
         if self.format.unit == "byte":
             return ByteVocabulary()
         return Vocabulary("".join(sorted({*self.index.characters, *("\n" if self.format.lines else "")})))
 
     @cached_property
-    def lines(self) -> tuple[Lines, int]:
-        """Its lines that are not empty, and how many are."""
-        return lines_of(self.index)
+    def lines(self) -> tuple[TextLines, int]:
+        """The non-empty lines, and the number of empty ones."""
+        return nonempty_lines(self.index)
 
-    def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Parts:
-        """Cut the text: by position, training first, then validation, then test; lines are taken from all over it.
+    def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> CorpusSplit:
+        """Split the text by position, in the order training, validation, test; lines are sampled evenly instead.
 
         Args:
-            val_fraction: Share of the text held out to choose by, in [0, 1).
-            test_fraction: Share held out to report on, in [0, 1).
+            val_fraction: Share of the text for validation, in [0, 1).
+            test_fraction: Share of the text for the test, in [0, 1).
 
         Raises:
-            SettingsError: If a fraction is outside its range, or the two leave nothing to train on.
+            SettingsError: If a fraction is out of range, or the two leave nothing to train on.
         """
         _check_fractions(val_fraction, test_fraction)
         if self.format.lines:
@@ -146,21 +127,21 @@ class Corpus:
         first = int(len(self) * (1 - val_fraction - test_fraction))
         second = int(len(self) * (1 - test_fraction))
         places = (0, first, second, len(self))
-        return Parts(*(Stretch(self.index, a, b) for a, b in pairwise(places)))
+        return CorpusSplit(*(TextSpan(self.index, a, b) for a, b in pairwise(places)))
 
-    def split(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> Split:
-        """Return the three parts as text, which is then held in memory; see ``parts``."""
+    def split(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> TextSplit:
+        """Return the three parts of ``parts`` as text."""
         parts = self.parts(val_fraction, test_fraction)
-        return Split(parts.training.text, parts.validation.text, parts.test.text)
+        return TextSplit(parts.training.text, parts.validation.text, parts.test.text)
 
-    def _parts_of_lines(self, val_fraction: float, test_fraction: float) -> Parts:
+    def _parts_of_lines(self, val_fraction: float, test_fraction: float) -> CorpusSplit:
         lines, _ = self.lines
-        left = np.arange(len(lines.starts))
-        test = left[spread_choice(len(left), test_fraction)]
-        left = np.delete(left, test)
-        places = spread_choice(len(left), val_fraction / (1 - test_fraction))
-        validation = left[places]
-        return Parts(lines.some(np.delete(left, places)), lines.some(validation), lines.some(test))
+        rest = np.arange(len(lines.starts))
+        test = rest[stratified_indices(len(rest), test_fraction)]
+        rest = np.delete(rest, test)
+        places = stratified_indices(len(rest), val_fraction / (1 - test_fraction))
+        validation = rest[places]
+        return CorpusSplit(lines.subset(np.delete(rest, places)), lines.subset(validation), lines.subset(test))
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -175,7 +156,7 @@ def _check_fractions(val_fraction: float, test_fraction: float) -> None:
 
 
 def _index_of(text: str, text_format: TextFormat) -> Index:
-    """Return the index of a text that is at hand."""
+    """Build the index of a text in memory."""
     builder = IndexBuilder(text_format.unit)
     if text_format.unit == "byte":
         text = ByteVocabulary().encode(text).tobytes().decode("latin-1")

@@ -3,16 +3,13 @@
 import hashlib
 import os
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
+from charloom._util.progress import ProgressCallback
 from charloom.errors import CorpusError
-
-Progress = Callable[[int, int], None]
-"""Called while a corpus loads, with the bytes loaded so far and the bytes expected (0 if unknown)."""
 
 _TIMEOUT_SECONDS = 30
 _CHUNK = 1 << 16
@@ -49,7 +46,7 @@ NAMES = ("python-docs", "shakespeare")
 """The names a corpus may be called by instead of a path."""
 
 
-def read_named(name: str, progress: Progress | None = None) -> bytes:
+def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
     """Return the UTF-8 bytes of a named corpus.
 
     Args:
@@ -64,7 +61,7 @@ def read_named(name: str, progress: Progress | None = None) -> bytes:
     return _python_docs().encode("utf-8")
 
 
-def is_at_hand(name: str) -> bool:
+def is_available_offline(name: str) -> bool:
     """Return whether a corpus of this name can be read without a download; what is no name of one can."""
     return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _known_places(SHAKESPEARE))
 
@@ -76,7 +73,7 @@ def _python_docs() -> str:
     return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
 
 
-def _read_download(corpus: Download, progress: Progress | None) -> bytes:
+def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes:
     for path in _known_places(corpus):
         if path.is_file():
             data = path.read_bytes()
@@ -109,7 +106,7 @@ def _corpora() -> Path:
     return cache_folder() / "corpora"
 
 
-def _download(corpus: Download, progress: Progress | None) -> bytes:
+def _download(corpus: Download, progress: ProgressCallback | None) -> bytes:
     failures = []
     for address in corpus.addresses:
         try:
@@ -127,7 +124,7 @@ def _download(corpus: Download, progress: Progress | None) -> bytes:
     )
 
 
-def _fetch(address: str, size_bytes: int, progress: Progress | None) -> bytes:
+def _fetch(address: str, size_bytes: int, progress: ProgressCallback | None) -> bytes:
     data = bytearray()
     with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response:
         while chunk := response.read(_CHUNK):

@@ -35,7 +35,7 @@ class Activations:
 
 
 @dataclass(frozen=True)
-class Guesses:
+class TopPredictions:
     """What a model expects after each character of a text, from the zero state.
 
     Attributes:
@@ -57,14 +57,14 @@ def activations(engine: Engine, vocabulary: Vocabulary, text: str) -> Activation
         UnknownCharacterError: If it holds a character that the model does not know.
     """
     ids = _ids(vocabulary, text)
-    traces = list(traced(engine, ids))
+    traces = list(iter_traces(engine, ids))
     states = np.concatenate([trace.states[0] for trace in traces])
     gates = np.concatenate([trace.gates[0] for trace in traces])
     cell = states[:, :, 1] if engine.architecture.state_parts == 2 else None
     return Activations(vocabulary.symbols(ids), states[:, :, 0], cell, gates)
 
 
-def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -> Guesses:
+def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -> TopPredictions:
     """Return the likeliest characters after each character of a text.
 
     Args:
@@ -80,18 +80,18 @@ def top_guesses(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -
     """
     k = check_whole("k", k, 1, len(vocabulary))
     ids, state = _ids(vocabulary, text), engine.initial_state(1)
-    found, shares = [], []
+    predictions, shares = [], []
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.forward(ids[None, start : start + _BLOCK], state)
-        likeliest, probabilities = likeliest_of(logits[0], k)
-        found.append(likeliest)
+        likeliest, probabilities = top_k(logits[0], k)
+        predictions.append(likeliest)
         shares.append(probabilities)
-    characters = vocabulary.symbols(np.concatenate(found).reshape(-1))
+    characters = vocabulary.symbols(np.concatenate(predictions).reshape(-1))
     rows = tuple(characters[i : i + k] for i in range(0, len(characters), k))
-    return Guesses(vocabulary.symbols(ids), rows, np.concatenate(shares))
+    return TopPredictions(vocabulary.symbols(ids), rows, np.concatenate(shares))
 
 
-def likeliest_of(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def top_k(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Return ids (T, k) and probabilities (T, k) of the likeliest characters under logits (T, V), the likeliest first.
 
     Of equals the one with the lower id comes first.
@@ -101,7 +101,7 @@ def likeliest_of(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp],
     return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
 
 
-def traced(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
+def iter_traces(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
     """Yield what a model does over a text (T,), block by block, from the zero state."""
     state = engine.initial_state(1)
     for start in range(0, len(ids), _BLOCK):

@@ -1,7 +1,7 @@
-"""Many writers at once: texts that join and leave while the others are written, each as it would be alone.
+"""Continuous batching: texts that join and leave a batch while the rest are generated, each as if it were alone.
 
-All texts under way advance by the same few characters a step, whoever came first. What one text is does not depend on
-the others: a row of a batch is computed as it would be alone, and draws its characters by its own seed and position.
+All texts of a batch advance by the same number of characters per step, whenever they joined. A text does not depend on
+the rest of its batch: each row is computed as it would be alone, and sampled by its own seed and position.
 """
 
 from collections import deque
@@ -14,31 +14,31 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Engine
-from charloom.inference.generation import Writer, cursor_behind
+from charloom.inference.generation import TextStreamer, cursor_after
 from charloom.inference.generation_options import Ending, Sampling, check_length, check_seed
 from charloom.inference.log_probs import log_softmax
-from charloom.inference.prefix_cache import Behind, PrefixCache
+from charloom.inference.prefix_cache import PrefixCache, PrefixState
 from charloom.inference.sampling import allowed_bias
-from charloom.inference.stop_conditions import Ender
+from charloom.inference.stop_conditions import StopMatcher
 
-_STEP = 1024  # characters drawn in a step, of all texts together: some milliseconds
-_BLOCK = 256  # characters of prompts read in a step, of all texts together
-_CACHED = 64 << 20  # bytes of states behind texts
+_DECODE_BUDGET = 1024  # characters sampled per step, over all texts: some milliseconds
+_PREFILL_BUDGET = 256  # characters of prompts read per step, over all texts
+_CACHE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Writing:
-    """One text to be written.
+class SequenceRequest:
+    """One text to generate.
 
     Attributes:
-        prompt: What is read before, ids (T,), T >= 1; ``prompt_ids`` makes them of a text.
-        length: How many ids to draw, at most; 0 or more.
-        sampling: How to draw them.
-        ending: When to end before that.
+        prompt: Ids read first, (T,), T >= 1; ``prompt_ids`` makes them from a text.
+        length: Maximum number of ids to sample; 0 or more.
+        sampling: How to sample them.
+        ending: Stop conditions.
         seed: The same seed gives the same text.
-        bias: What is added to the logits of some ids.
-        guesses: None, or how many of the likeliest characters to tell at each place, 0 or more, and what each character
-            cost.
+        bias: Added to the logits of some ids.
+        top_logprobs: None, or the number of likeliest characters to report at each position, 0 or more, together with
+            the log-probability of each sampled character.
     """
 
     prompt: NDArray[np.integer]
@@ -47,34 +47,33 @@ class Writing:
     ending: Ending = field(default_factory=Ending)
     seed: int = 0
     bias: Mapping[int, float] | None = None
-    guesses: int | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True)
 class Token:
-    """A character that was written.
+    """A character that was generated.
 
     Attributes:
         text: The character.
-        log_prob: The natural logarithm of the probability that the model gives it, whatever bias, temperature and
-            filters.
-        likeliest: The likeliest characters at its place and theirs, the likeliest first.
+        log_prob: Natural logarithm of its probability under the model, before bias, temperature and filters.
+        top_logprobs: The likeliest characters at its position with their log-probabilities, in descending order.
     """
 
     text: str
     log_prob: float
-    likeliest: tuple[tuple[str, float], ...]
+    top_logprobs: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
-class Written:
-    """A part of a text, to be put behind the parts before it.
+class SequenceOutput:
+    """The next part of a text, to be appended to the parts before.
 
     Attributes:
-        key: Which text: what ``Batch.add`` returned.
-        text: The characters; never half of one, nor what may be the beginning of a stop string.
+        key: Which text: what ``ContinuousBatch.add`` returned.
+        text: Whole characters, none of which can be the beginning of a stop string.
         finish_reason: None until the last part; then "length" or "stop".
-        tokens: The same characters one by one, if asked for.
+        tokens: The same characters one by one, if requested.
     """
 
     key: int
@@ -83,239 +82,258 @@ class Written:
     tokens: tuple[Token, ...] | None = None
 
 
-class _Text:
-    """A text under way.
+class _ActiveSequence:
+    """A text that is being generated.
 
     Args:
-        key: Its number.
-        writing: What is asked for.
-        vocabulary: The model's.
-        bias: What is added to logits, (V,), or None.
+        key: Its key.
+        request: What to generate.
+        vocabulary: The model's vocabulary.
+        bias: Added to logits, (V,), or None.
+
+    Attributes:
+        remaining: Number of ids still to sample.
+        prefix: The state after as much of its prompt as has been read; None before.
+        cursor: Its position while it is not part of the batch's cursor.
     """
 
-    def __init__(self, key: int, writing: Writing, vocabulary: Vocabulary, bias: NDArray[np.float32] | None) -> None:
-        self.key, self.writing, self.bias = key, writing, bias
-        self.left = writing.length
-        self.writer = Writer(0, Ender(writing.ending), vocabulary)
-        self.drawn: list[NDArray[np.int32]] = []
+    def __init__(
+        self, key: int, request: SequenceRequest, vocabulary: Vocabulary, bias: NDArray[np.float32] | None
+    ) -> None:
+        self.key, self.request, self.bias = key, request, bias
+        self.remaining = request.length
+        self.streamer = TextStreamer(0, StopMatcher(request.ending), vocabulary)
+        self.sampled: list[NDArray[np.int32]] = []
         self.tokens: list[Token] = []
-        self.behind: Behind | None = None  # as much of its prompt as was read
-        self.cursor: Cursor | None = None  # where it stands, unless it is among those that are written
+        self.prefix: PrefixState | None = None
+        self.cursor: Cursor | None = None
 
     def ids(self) -> NDArray[np.integer]:
-        """Return all that was read and drawn."""
-        return np.concatenate([self.writing.prompt, *self.drawn])
+        """Return the ids of the prompt and everything sampled so far."""
+        return np.concatenate([self.request.prompt, *self.sampled])
 
 
-class Batch:
-    """Texts of one model that are written together, a few characters a step.
+class ContinuousBatch:
+    """Generates many texts with one model, a few characters per step.
+
+    A text waits, then its prompt is read (prefill), then it is generated (decode)::
+
+        add() -> waiting -> prefilling -> decoding -> finished
+                    ^___________|____________|
+                       resume() after pause()
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
-        most: How many texts are written at once; others wait for their turn.
+        vocabulary: The model's vocabulary.
+        max_active: Maximum number of texts that are read or generated at once; the rest wait.
 
     Attributes:
-        cache: States behind texts that were read or written.
-        cache_hits: Texts whose beginning was there.
-        characters: Drawn so far.
-        prompt_characters: Read so far.
+        cache: States after prompts and finished texts.
+        cache_hits: Number of texts whose beginning was in the cache.
+        characters: Characters sampled so far.
+        prompt_characters: Characters of prompts read so far.
     """
 
-    def __init__(self, engine: Engine, vocabulary: Vocabulary, most: int = 64) -> None:
-        self.cache = PrefixCache(_CACHED)
+    def __init__(self, engine: Engine, vocabulary: Vocabulary, max_active: int = 64) -> None:
+        self.cache = PrefixCache(_CACHE_BYTES)
         self.characters = self.prompt_characters = self.cache_hits = 0
-        self._engine, self._vocabulary, self._most = engine, vocabulary, most
-        self._texts: dict[int, _Text] = {}
+        self._engine, self._vocabulary, self._max_active = engine, vocabulary, max_active
+        self._sequences: dict[int, _ActiveSequence] = {}
         self._waiting: deque[int] = deque()
-        self._reading: deque[int] = deque()
-        self._writing: list[int] = []
-        self._cursor: Cursor | None = None  # of those that are written, in their order
+        self._prefilling: deque[int] = deque()
+        self._decoding: list[int] = []
+        self._cursor: Cursor | None = None  # of the texts in _decoding, in that order
         self._next_key = 0
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return len(self._sequences)
 
     @property
     def active(self) -> int:
-        """How many texts are read or written now."""
-        return len(self._reading) + len(self._writing)
+        """Number of texts that are being read or generated."""
+        return len(self._prefilling) + len(self._decoding)
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do: no text, or all are paused."""
-        return not (self._waiting or self._reading or self._writing)
+        """Whether there is nothing to do: no texts, or all are paused."""
+        return not (self._waiting or self._prefilling or self._decoding)
 
-    def add(self, writing: Writing) -> int:
-        """Take a text and return its key.
+    def add(self, request: SequenceRequest) -> int:
+        """Add a text and return its key.
 
         Raises:
-            SettingsError: If a number is out of range, or ``guesses`` are asked of a model of bytes.
+            SettingsError: If a number is out of range, or ``top_logprobs`` is requested from a model of bytes.
             UnknownCharacterError: If a character that is allowed or forbidden is not known.
         """
-        text = _Text(self._next_key, writing, self._vocabulary, self.check(writing))
+        sequence = _ActiveSequence(self._next_key, request, self._vocabulary, self.check(request))
         self._next_key += 1
-        self._texts[text.key] = text
-        self._waiting.append(text.key)
-        return text.key
+        self._sequences[sequence.key] = sequence
+        self._waiting.append(sequence.key)
+        return sequence.key
 
-    def check(self, writing: Writing) -> NDArray[np.float32] | None:
-        """Raise what ``add`` would raise; return what is added to logits, (V,), if anything. Any thread may ask."""
-        check_length(writing.length)
-        check_seed(writing.seed)
-        if writing.guesses is not None and self._vocabulary.unit != "char":
+    def check(self, request: SequenceRequest) -> NDArray[np.float32] | None:
+        """Raise what ``add`` would raise; return the bias on logits, (V,), or None. Safe to call from any thread."""
+        check_length(request.length)
+        check_seed(request.seed)
+        if request.top_logprobs is not None and self._vocabulary.unit != "char":
             raise SettingsError("A model of bytes tells no log-probabilities of characters while it writes.")
-        bias = allowed_bias(self._vocabulary, writing.sampling)
-        if writing.bias:
+        bias = allowed_bias(self._vocabulary, request.sampling)
+        if request.bias:
             bias = np.zeros(len(self._vocabulary), np.float32) if bias is None else bias
-            bias[list(writing.bias)] += np.array(list(writing.bias.values()), np.float32)
+            bias[list(request.bias)] += np.array(list(request.bias.values()), np.float32)
         return bias
 
     def remove(self, key: int) -> None:
-        """Forget a text, wherever it stands; one that has ended is forgotten already."""
-        self._take_out(key)
-        self._texts.pop(key, None)
+        """Drop a text, whatever its state; do nothing if it has finished."""
+        self._deactivate(key)
+        self._sequences.pop(key, None)
 
     def pause(self, key: int) -> None:
-        """Let a text stand where it is until it is resumed; its place is free for others."""
-        self._take_out(key)
+        """Suspend a text until ``resume``; its place in the batch is free."""
+        self._deactivate(key)
 
     def resume(self, key: int) -> None:
-        """Let a text that was paused go on when there is a place."""
-        if key in self._texts and key not in (*self._waiting, *self._reading, *self._writing):
+        """Continue a paused text when there is a place in the batch."""
+        if key in self._sequences and key not in (*self._waiting, *self._prefilling, *self._decoding):
             self._waiting.append(key)
 
-    def _take_out(self, key: int) -> None:
-        for queue in (self._waiting, self._reading):
+    def _deactivate(self, key: int) -> None:
+        for queue in (self._waiting, self._prefilling):
             if key in queue:
                 queue.remove(key)
-        if key in self._writing:
-            row = self._writing.index(key)
+        if key in self._decoding:
+            row = self._decoding.index(key)
             assert self._cursor is not None
-            self._texts[key].cursor = self._cursor.rows([row])
-            self._keep_rows([other for other in range(len(self._writing)) if other != row])
+            self._sequences[key].cursor = self._cursor.rows([row])
+            self._keep_rows([other for other in range(len(self._decoding)) if other != row])
 
-    def step(self) -> list[Written]:
-        """Read the next characters of prompts, write the next of all texts, and return what was written."""
-        while self._waiting and self.active < self._most:
-            self._reading.append(self._waiting.popleft())
-        ended = self._read_prompts()
-        return ended + (self._write() if self._writing else [])
+    def step(self) -> list[SequenceOutput]:
+        """Read the next part of waiting prompts, sample the next characters of all texts, and return them."""
+        while self._waiting and self.active < self._max_active:
+            self._prefilling.append(self._waiting.popleft())
+        finished = self._prefill()
+        return finished + (self._decode() if self._decoding else [])
 
-    def _read_prompts(self) -> list[Written]:
-        """Read as much as a step may, the prompts in turn; return the texts of which nothing is to be written."""
-        budget, ready, ended = _BLOCK, [], []
-        while self._reading and budget > 0:
-            text = self._texts[self._reading.popleft()]
-            if text.cursor is None:
-                budget -= self._read_part(text, budget)
-            if text.cursor is None:
-                self._reading.append(text.key)
-            elif text.left:
-                ready.append(text)
+    def _prefill(self) -> list[SequenceOutput]:
+        """Read prompts in turn up to the budget of a step; return the outputs of texts of length 0."""
+        budget, ready, finished = _PREFILL_BUDGET, [], []
+        while self._prefilling and budget > 0:
+            sequence = self._sequences[self._prefilling.popleft()]
+            if sequence.cursor is None:
+                budget -= self._prefill_part(sequence, budget)
+            if sequence.cursor is None:
+                self._prefilling.append(sequence.key)
+            elif sequence.remaining:
+                ready.append(sequence)
             else:
-                del self._texts[text.key]
-                tokens = None if text.writing.guesses is None else ()
-                ended.append(Written(text.key, "", "length", tokens))
+                del self._sequences[sequence.key]
+                tokens = None if sequence.request.top_logprobs is None else ()
+                finished.append(SequenceOutput(sequence.key, "", "length", tokens))
         self._join(ready)
-        return ended
+        return finished
 
-    def _read_part(self, text: _Text, most: int) -> int:
-        """Read a part of a text's prompt, or find what is behind it; return how many characters were read."""
-        prompt, behind = text.writing.prompt, self._behind(text)
-        part = prompt[behind.length : behind.length + most]
+    def _prefill_part(self, sequence: _ActiveSequence, max_count: int) -> int:
+        """Read the next part of a prompt, or find its state in the cache; return the number of characters read."""
+        prompt, prefix = sequence.request.prompt, self._longest_prefix(sequence)
+        part = prompt[prefix.length : prefix.length + max_count]
         if len(part):
-            logits, state = self._engine.forward(part[None], behind.state, last=True)
-            behind = Behind(behind.length + len(part), logits[:, -1], state)
-            self.cache.put(prompt[: behind.length], behind)
+            logits, state = self._engine.forward(part[None], prefix.state, last=True)
+            prefix = PrefixState(prefix.length + len(part), logits[:, -1], state)
+            self.cache.put(prompt[: prefix.length], prefix)
             self.prompt_characters += len(part)
-        text.behind = behind
-        if behind.length == len(prompt):
-            seeds = np.array([text.writing.seed], np.uint64)
-            text.cursor = cursor_behind(prompt, behind.logits, behind.state, text.writing.sampling, seeds)
+        sequence.prefix = prefix
+        if prefix.length == len(prompt):
+            seeds = np.array([sequence.request.seed], np.uint64)
+            sequence.cursor = cursor_after(prompt, prefix.logits, prefix.state, sequence.request.sampling, seeds)
         return len(part)
 
-    def _behind(self, text: _Text) -> Behind:
-        """Return what is known behind the longest beginning of a text's prompt: others may have read on meanwhile."""
-        found = self.cache.longest(text.writing.prompt)
-        if text.behind is None:
-            self.cache_hits += found is not None
-            text.behind = Behind(0, np.empty((1, 0), np.float32), self._engine.initial_state(1))
-        return found if found is not None and found.length > text.behind.length else text.behind
+    def _longest_prefix(self, sequence: _ActiveSequence) -> PrefixState:
+        """Return the state after the longest known beginning of a prompt: other texts may have read further."""
+        cached = self.cache.longest(sequence.request.prompt)
+        if sequence.prefix is None:
+            self.cache_hits += cached is not None
+            sequence.prefix = PrefixState(0, np.empty((1, 0), np.float32), self._engine.initial_state(1))
+        return cached if cached is not None and cached.length > sequence.prefix.length else sequence.prefix
 
-    def _join(self, texts: Sequence[_Text]) -> None:
-        """Put texts among those that are written."""
-        if not texts:
+    def _join(self, sequences: Sequence[_ActiveSequence]) -> None:
+        """Add texts to those that are being generated."""
+        if not sequences:
             return
-        cursors = [text.cursor for text in texts if text.cursor is not None]
+        cursors = [sequence.cursor for sequence in sequences if sequence.cursor is not None]
         self._cursor = Cursor.joined([self._cursor, *cursors] if self._cursor else cursors)
-        self._writing += [text.key for text in texts]
-        for text in texts:
-            text.cursor = None
+        self._decoding += [sequence.key for sequence in sequences]
+        for sequence in sequences:
+            sequence.cursor = None
 
-    def _write(self) -> list[Written]:
-        """Draw the next characters of all texts."""
+    def _decode(self) -> list[SequenceOutput]:
+        """Sample the next characters of all texts."""
         assert self._cursor is not None
-        texts = [self._texts[key] for key in self._writing]
-        count = min(max(1, _STEP // len(texts)), self._engine.chunk, *(text.left for text in texts))
-        told = [row for row, text in enumerate(texts) if text.writing.guesses is not None]
-        before = self._cursor.rows(told)
-        samplings = [text.writing.sampling for text in texts]
-        drawn = self._engine.sample(self._cursor, count, samplings, self._biases(texts)).ids
-        self.characters += drawn.size
-        self._tell(texts, told, before, drawn)
-        written, going = [], []
-        for row, text in enumerate(texts):
-            part = self._take(text, drawn[row])
+        sequences = [self._sequences[key] for key in self._decoding]
+        count = min(
+            max(1, _DECODE_BUDGET // len(sequences)),
+            self._engine.chunk,
+            *(sequence.remaining for sequence in sequences),
+        )
+        reported = [row for row, sequence in enumerate(sequences) if sequence.request.top_logprobs is not None]
+        before = self._cursor.rows(reported)
+        samplings = [sequence.request.sampling for sequence in sequences]
+        sampled = self._engine.sample(self._cursor, count, samplings, self._biases(sequences)).ids
+        self.characters += sampled.size
+        self._attach_logprobs(sequences, reported, before, sampled)
+        outputs, unfinished = [], []
+        for row, sequence in enumerate(sequences):
+            part = self._collect(sequence, sampled[row])
             if part is not None:
-                written.append(part)
-            if text.writer.done:
-                self._end(text, row, part)
+                outputs.append(part)
+            if sequence.streamer.done:
+                self._finish(sequence, row, part)
             else:
-                going.append(row)
-        self._keep_rows(going)
-        return written
+                unfinished.append(row)
+        self._keep_rows(unfinished)
+        return outputs
 
-    def _biases(self, texts: Sequence[_Text]) -> NDArray[np.float32] | None:
-        if all(text.bias is None for text in texts):
+    def _biases(self, sequences: Sequence[_ActiveSequence]) -> NDArray[np.float32] | None:
+        if all(sequence.bias is None for sequence in sequences):
             return None
         none = np.zeros(len(self._vocabulary), np.float32)
-        return np.stack([none if text.bias is None else text.bias for text in texts])
+        return np.stack([none if sequence.bias is None else sequence.bias for sequence in sequences])
 
-    def _tell(self, texts: Sequence[_Text], told: list[int], before: Cursor, drawn: NDArray[np.int32]) -> None:
-        """Look again at what was drawn for some of the texts, and add what each character cost to what they tell."""
-        if not told:
+    def _attach_logprobs(
+        self, sequences: Sequence[_ActiveSequence], reported: list[int], before: Cursor, sampled: NDArray[np.int32]
+    ) -> None:
+        """Run the model again over the sampled ids of some texts, and store their log-probabilities as tokens."""
+        if not reported:
             return
-        after, _ = self._engine.forward(drawn[told], before.state)
+        after, _ = self._engine.forward(sampled[reported], before.state)
         log_probs = log_softmax(np.concatenate([before.logits[:, None], after[:, :-1]], axis=1))
-        for i, row in enumerate(told):
-            text = texts[row]
-            best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : text.writing.guesses]
-            for id_, costs, likeliest in zip(drawn[row].tolist(), log_probs[i], best.tolist(), strict=True):
-                pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in likeliest)
-                text.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
+        for i, row in enumerate(reported):
+            sequence = sequences[row]
+            best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : sequence.request.top_logprobs]
+            for id_, costs, best_ids in zip(sampled[row].tolist(), log_probs[i], best.tolist(), strict=True):
+                pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in best_ids)
+                sequence.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
 
-    def _take(self, text: _Text, ids: NDArray[np.int32]) -> Written | None:
-        """Return what can be shown of a text after these ids, if anything."""
-        text.drawn.append(ids)
-        text.left -= len(ids)
-        piece, tokens = text.writer.take(ids, None, text.left == 0), None
+    def _collect(self, sequence: _ActiveSequence, ids: NDArray[np.int32]) -> SequenceOutput | None:
+        """Return the next part of a text after these ids, or None if nothing can be shown yet."""
+        sequence.sampled.append(ids)
+        sequence.remaining -= len(ids)
+        piece, tokens = sequence.streamer.take(ids, None, sequence.remaining == 0), None
         if piece is None:
             return None
-        if text.writing.guesses is not None:
-            tokens, text.tokens = tuple(text.tokens[: len(piece.text)]), text.tokens[len(piece.text) :]
-        return Written(text.key, piece.text, piece.finish_reason, tokens)
+        if sequence.request.top_logprobs is not None:
+            tokens, sequence.tokens = tuple(sequence.tokens[: len(piece.text)]), sequence.tokens[len(piece.text) :]
+        return SequenceOutput(sequence.key, piece.text, piece.finish_reason, tokens)
 
-    def _end(self, text: _Text, row: int, part: Written | None) -> None:
-        """Forget a text that has ended; what is behind it is kept, unless a stop string cut it short."""
+    def _finish(self, sequence: _ActiveSequence, row: int, part: SequenceOutput | None) -> None:
+        """Drop a finished text; the state after it is cached, unless a stop string cut it short."""
         assert self._cursor is not None
         if part is not None and part.finish_reason == "length":
-            ids, here = text.ids(), self._cursor.rows([row])
-            self.cache.put(ids, Behind(len(ids), here.logits, here.state))
-        del self._texts[text.key]
+            ids, here = sequence.ids(), self._cursor.rows([row])
+            self.cache.put(ids, PrefixState(len(ids), here.logits, here.state))
+        del self._sequences[sequence.key]
 
     def _keep_rows(self, rows: list[int]) -> None:
-        if len(rows) < len(self._writing):
+        if len(rows) < len(self._decoding):
             assert self._cursor is not None
-            self._writing = [self._writing[row] for row in rows]
+            self._decoding = [self._decoding[row] for row in rows]
             self._cursor = self._cursor.rows(rows) if rows else None

@@ -106,20 +106,20 @@ class Ending:
             check_whole("max_lines", self.max_lines, 1, MAX_SEED)
 
 
-def _check_number(name: str, value: float, least: float, most: float, hint: str) -> None:
+def _check_number(name: str, value: float, minimum: float, maximum: float, hint: str) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not least <= value <= most:
-        raise SettingsError(f"{name} must be a number from {least:g} to {most:g}; got {value!r}. {hint}")
+    if not is_number or not math.isfinite(value) or not minimum <= value <= maximum:
+        raise SettingsError(f"{name} must be a number from {minimum:g} to {maximum:g}; got {value!r}. {hint}")
 
 
-def check_whole(name: str, value: int, least: int, most: int) -> int:
+def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
     """Return a number if it is a whole one, NumPy's among them, and in this range.
 
     Raises:
         SettingsError: If it is not; the message calls it ``name``.
     """
-    if not _is_whole(value) or not least <= value <= most:
-        raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")
+    if not _is_whole(value) or not minimum <= value <= maximum:
+        raise SettingsError(f"{name} must be a whole number from {minimum} to {maximum}; got {value!r}.")
     return int(value)
 
 

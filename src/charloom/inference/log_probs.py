@@ -18,11 +18,11 @@ def log_softmax(logits: NDArray[np.float32]) -> Costs:
 def log_probs_of(logits: NDArray[np.float32], ids: NDArray[np.integer]) -> Costs:
     """Return the natural logarithm of the probability of one character each, ids (...,), under logits (..., V)."""
     exact, total = _shifted(logits)
-    found: Costs = np.take_along_axis(exact, ids[..., None].astype(np.intp), axis=-1) - total
-    return found[..., 0]
+    log_probs: Costs = np.take_along_axis(exact, ids[..., None].astype(np.intp), axis=-1) - total
+    return log_probs[..., 0]
 
 
-def in_bits(log_probs: Costs) -> Costs:
+def nats_to_bits(log_probs: Costs) -> Costs:
     """Return what characters of these log-probabilities cost in bits: 0, never -0, where one was certain."""
     costs: Costs = (0.0 - log_probs) / math.log(2)
     return costs

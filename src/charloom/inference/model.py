@@ -1,7 +1,7 @@
 """A trained model as a person uses it: load, generate, stream, score, save."""
 
 import html
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -10,14 +10,15 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
-from charloom.inference.activations import Activations, Guesses, activations, top_guesses
-from charloom.inference.engines.base import Engine, make_engine
+from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
+from charloom.inference.engines.base import Engine
+from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
-from charloom.inference.generation import Piece, Request, generate
+from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
-from charloom.inference.requests import WritingOptions, make_request
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
@@ -147,7 +148,7 @@ class Model:
         """Return what writes: the engine of a precision, "auto" being "int8"."""
         return self.engine("int8" if precision == "auto" else precision)
 
-    def score(self, text: str, progress: Callable[[int, int], None] | None = None, precision: str = "auto") -> Score:
+    def score(self, text: str, progress: ProgressCallback | None = None, precision: str = "auto") -> Score:
         """Return what a text costs: every character but the first, given all before it.
 
         A model of lines is asked for every character of every line, and the line feed that ends it: the text that was
@@ -165,7 +166,7 @@ class Model:
         return score(self._judge(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
-        self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None, precision: str = "auto"
+        self, texts: Sequence[str], progress: ProgressCallback | None = None, precision: str = "auto"
     ) -> list[Score]:
         """Return what each of many texts costs, as ``score`` would; many are read at a time, which is faster.
 
@@ -196,7 +197,7 @@ class Model:
         pieces = _with_ends(pieces) if self.saved.lines else pieces
         return surprisal_blocks(self._judge(precision), self.vocabulary, pieces)
 
-    def top_guesses(self, text: str, k: int = 5) -> Guesses:
+    def top_guesses(self, text: str, k: int = 5) -> TopPredictions:
         """Return the k likeliest characters after each character of a text, with their probabilities.
 
         Args:
@@ -208,7 +209,7 @@ class Model:
             SettingsError: If k is out of range.
             UnknownCharacterError: If the text holds a character that the model does not know.
         """
-        return top_guesses(self.engine(), self.vocabulary, text, k)
+        return top_predictions(self.engine(), self.vocabulary, text, k)
 
     def activations(self, text: str) -> Activations:
         """Return what every neuron and gate does over a text: arrays (T, L, H) and (T, L, G, H).
@@ -245,3 +246,15 @@ def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
     if last != "\n":
         yield "\n"
+
+
+def load(source: str | PathLike[str]) -> Model:
+    """Load a trained model.
+
+    Args:
+        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
+
+    Raises:
+        InputError: If there is no such model, or it is damaged.
+    """
+    return Model.load(source)

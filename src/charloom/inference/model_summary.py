@@ -28,7 +28,7 @@ class Sample:
     text: str
 
 
-def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
+def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
     """Return what is known of a model, as titles and values; what is not known is left out.
 
     Args:
@@ -37,7 +37,7 @@ def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
     """
     facts, architecture = saved.facts, saved.architecture
     characters = facts.get("corpus_characters")
-    found = [
+    rows = [
         ("trained on", facts.get("corpus")),
         ("which has", characters and f"{characters:,} characters"),
         ("recipe", facts.get("recipe")),
@@ -48,7 +48,7 @@ def facts_in_words(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
         ("training text costs", _bits(facts.get("train_loss"))),
         ("trained with", facts.get("charloom_version") and f"charloom {facts['charloom_version']}"),
     ]  # fmt: skip
-    return [(title, value) for title, value in found if value]
+    return [(title, value) for title, value in rows if value]
 
 
 def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:

@@ -1,4 +1,4 @@
-"""What was read before need not be read again: states behind texts, found by the longest beginning of a new one."""
+"""A cache of model states after texts, looked up by the longest prefix of a new text: no prompt is read twice."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from charloom.inference.engines.base import State
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What a model knows behind a text.
+class PrefixState:
+    """The state of a model after a text.
 
     Attributes:
-        length: How many ids the text has.
-        logits: Of the next character, (1, V).
-        state: (L, S, 1, H).
+        length: Number of ids of the text.
+        logits: Logits of the next character, (1, V).
+        state: Recurrent state, (L, S, 1, H).
     """
 
     length: int
@@ -27,48 +27,50 @@ class Behind:
 
     @property
     def nbytes(self) -> int:
-        """What it takes in memory."""
+        """Bytes of memory that it takes."""
         return self.logits.nbytes + self.state.nbytes
 
 
 class PrefixCache:
-    """The states behind the texts that were used last.
+    """The states after the most recently used texts (LRU).
 
-    A state is of one size, however long its text is, so that a long text costs no more to keep than a short one.
+    The size of a state does not depend on the length of its text.
 
     Args:
-        most_bytes: What states and logits may take together; what was used longest ago goes first.
+        max_bytes: Maximum size of all states and logits; the least recently used are evicted.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
-        self._kept: OrderedDict[tuple[int, bytes], Behind] = OrderedDict()
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
+        self._states: OrderedDict[tuple[int, bytes], PrefixState] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._states)
 
-    def longest(self, ids: NDArray[np.integer]) -> Behind | None:
-        """Return what is known behind the longest beginning of a text (T,), or None."""
-        found = [key for key in self._keys(ids, sorted({length for length, _ in self._kept})) if key in self._kept]
-        if not found:
+    def longest(self, ids: NDArray[np.integer]) -> PrefixState | None:
+        """Return the state after the longest cached prefix of a text (T,), or None."""
+        matches = [
+            key for key in self._keys(ids, sorted({length for length, _ in self._states})) if key in self._states
+        ]
+        if not matches:
             return None
-        self._kept.move_to_end(found[-1])
-        return self._kept[found[-1]]
+        self._states.move_to_end(matches[-1])
+        return self._states[matches[-1]]
 
-    def put(self, ids: NDArray[np.integer], behind: Behind) -> None:
-        """Keep what is known behind a text (T,)."""
+    def put(self, ids: NDArray[np.integer], state: PrefixState) -> None:
+        """Store the state after a text (T,)."""
         (key,) = self._keys(ids, [len(ids)])
-        if key in self._kept:
+        if key in self._states:
             return
-        self._kept[key] = behind
-        self._bytes += behind.nbytes
-        while self._bytes > self._most_bytes:
-            _, gone = self._kept.popitem(last=False)
-            self._bytes -= gone.nbytes
+        self._states[key] = state
+        self._bytes += state.nbytes
+        while self._bytes > self._max_bytes:
+            _, evicted = self._states.popitem(last=False)
+            self._bytes -= evicted.nbytes
 
     @staticmethod
     def _keys(ids: NDArray[np.integer], lengths: list[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield the key of each beginning of a text that has one of these lengths, the shortest first."""
+        """Yield the keys of the prefixes of a text that have these lengths, in ascending order."""
         digest, done = blake2b(digest_size=16), 0
         for length in lengths:
             if length > len(ids):

@@ -3,19 +3,20 @@
 import heapq
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
 from charloom.inference.engines.base import Engine
-from charloom.inference.log_probs import in_bits, log_probs_of
+from charloom.inference.log_probs import log_probs_of, nats_to_bits
 
-_LARGEST_EXPONENT = 709.0  # exp of more does not fit into a double
+_MAX_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
 _TOGETHER = 64  # texts read at once: more are hardly faster
 _PASSAGE = 48  # characters of a surprising passage
@@ -39,7 +40,7 @@ class Passage:
 
 def perplexity(nats_per_char: float) -> float:
     """Return the number of equally likely characters that would be as hard to guess; infinity if it is too large."""
-    return math.exp(nats_per_char) if nats_per_char < _LARGEST_EXPONENT else math.inf
+    return math.exp(nats_per_char) if nats_per_char < _MAX_EXPONENT else math.inf
 
 
 class _Figures:
@@ -151,9 +152,7 @@ class Score(_Figures):
         return f'<p>{said}</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
 
 
-def score(
-    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
-) -> Score:
+def score(engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None) -> Score:
     """Score a text.
 
     Args:
@@ -191,19 +190,19 @@ def surprisal_blocks(
         CorpusError: If the text is shorter than that.
         UnknownCharacterError: If it holds a character that the model does not know.
     """
-    state, last, found = engine.initial_state(1), np.empty(0, np.intp), 0
+    state, last, length = engine.initial_state(1), np.empty(0, np.intp), 0
     for piece in pieces:
         for start in range(0, len(piece), _BLOCK):
             text = piece[start : start + _BLOCK]
             ids = np.concatenate([last, vocabulary.encode(text)])
             if len(ids) > 1:
                 logits, state = engine.forward(ids[None, :-1], state)
-                scored = text if found or start else text[1:]
+                scored = text if length or start else text[1:]
                 yield scored, bits_of_characters(vocabulary, scored, surprisals_of(logits[0], ids[1:]))
             last = ids[-1:]
-        found += len(piece)
-    if found < 2:
-        raise too_short(found)
+        length += len(piece)
+    if length < 2:
+        raise too_short(length)
 
 
 def too_short(characters: int) -> CorpusError:
@@ -215,7 +214,7 @@ def score_many(
     engine: Engine,
     vocabulary: Vocabulary,
     texts: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[Score]:
     """Score many texts, each by itself, many at a time.
 
@@ -232,16 +231,16 @@ def score_many(
         UnknownCharacterError: If one holds a character that the model does not know.
     """
     ids = [vocabulary.encode(text).astype(np.intp) for text in texts]
-    found = [np.empty(max(len(one) - 1, 0)) for one in ids]
+    surprisals = [np.empty(max(len(one) - 1, 0)) for one in ids]
     order = sorted((i for i, one in enumerate(ids) if len(one) > 1), key=lambda i: len(ids[i]))
     done = len(texts) - len(order)
     for first in range(0, len(order), _TOGETHER):
         rows = order[first : first + _TOGETHER]  # of about the same length
-        _score_rows(engine, [ids[i] for i in rows], [found[i] for i in rows])
+        _score_rows(engine, [ids[i] for i in rows], [surprisals[i] for i in rows])
         done += len(rows)
         if progress is not None:
             progress(done, len(texts))
-    pairs = zip(found, texts, strict=True)
+    pairs = zip(surprisals, texts, strict=True)
     return [Score(bits_of_characters(vocabulary, text[1:], bits), text) for bits, text in pairs]
 
 
@@ -260,7 +259,7 @@ def bits_of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float
     return np.add.reduceat(bits[len(bits) - ends[-1] :], ends - sizes)
 
 
-def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArray[np.float64]]) -> None:
+def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], surprisals: list[NDArray[np.float64]]) -> None:
     """Read texts side by side, the shortest first, and write what each of their characters costs."""
     longest = len(rows[-1]) - 1
     ids = np.zeros((len(rows), longest), np.intp)  # what follows the end of a shorter one is read for nothing
@@ -272,9 +271,9 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], found: list[NDArra
         for i, one in enumerate(rows):
             targets = one[start + 1 : start + 1 + _BLOCK]
             if len(targets):
-                found[i][start : start + len(targets)] = surprisals_of(logits[i, : len(targets)], targets)
+                surprisals[i][start : start + len(targets)] = surprisals_of(logits[i, : len(targets)], targets)
 
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the bits that each target (T,) costs under its logits (T, V)."""
-    return in_bits(log_probs_of(logits, targets))
+    return nats_to_bits(log_probs_of(logits, targets))

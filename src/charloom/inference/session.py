@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.inference.engines.base import Cursor, Engine, State
-from charloom.inference.generation import Request, cursor_behind, go_on, opening, random_seed, read_text
+from charloom.inference.generation import Request, continue_text, cursor_after, prefill, random_seed, start_character
 from charloom.inference.generation_options import check_samples
 from charloom.inference.sampling import allowed_bias, sample_seeds
 
@@ -38,7 +38,7 @@ class Session:
     def __init__(self, engine: Engine, vocabulary: Vocabulary, request: Request) -> None:
         self.request = request
         self._engine, self._vocabulary = engine, vocabulary
-        logits, state = read_text(engine, vocabulary.encode(opening(vocabulary)))
+        logits, state = prefill(engine, vocabulary.encode(start_character(vocabulary)))
         self._moments = [_Moment("", state, logits)]
         self._seed: int | None = request.seed
         self._choices: list[str] = []
@@ -60,17 +60,17 @@ class Session:
         now = self._moments[-1]
         # a text's first characters are read from the zero state, as `generate` reads a prompt
         before = now.state if now.text else None
-        logits, state = read_text(self._engine, self._vocabulary.encode(text), before)
+        logits, state = prefill(self._engine, self._vocabulary.encode(text), before)
         self._moments.append(_Moment(now.text + text, state, logits))
         self._choices = []
 
-    def go_on(self) -> Iterator[str]:
+    def continue_text(self) -> Iterator[str]:
         """Yield a continuation piece by piece; what was yielded is part of the text, however the iteration ends."""
         seeds = [random_seed() if self._seed is None else self._seed]
         self._seed = None
         shown: list[str] = []
         try:
-            for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
+            for piece in continue_text(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
                 shown.append(piece.text)
                 yield piece.text
         finally:
@@ -96,7 +96,7 @@ class Session:
         """
         seeds = sample_seeds(random_seed(), check_samples(count))
         texts = [""] * count
-        for piece in go_on(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
+        for piece in continue_text(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
             texts[piece.sample] += piece.text
         self._choices = texts
         return texts
@@ -123,7 +123,7 @@ class Session:
     def _cursor(self, seeds: list[int]) -> Cursor:
         now, window = self._moments[-1], self.request.sampling.window
         last = self._vocabulary.encode(now.text[len(now.text) - min(window, len(now.text)) :])
-        return cursor_behind(last, now.logits, now.state, self.request.sampling, np.array(seeds, np.uint64))
+        return cursor_after(last, now.logits, now.state, self.request.sampling, np.array(seeds, np.uint64))
 
     def _bias(self) -> NDArray[np.float32] | None:
         return allowed_bias(self._vocabulary, self.request.sampling)

@@ -1,13 +1,14 @@
-"""Where a text ends before its length is reached: at a stop string, or after some lines."""
+"""Stop conditions: where a text ends before its length is reached, at a stop string or after a number of lines."""
 
 from charloom.inference.generation_options import Ending
 
 
-class Ender:
-    """Looks for the end of one text, however it comes in pieces.
+class StopMatcher:
+    """Finds the end of one text that arrives in pieces; the result does not depend on how it is cut into pieces.
 
     Args:
-        ending: The text ends before the stop string that is complete first, and before the last line feed of so many.
+        ending: The text ends before the first stop string to be completed, or before the line feed that ends the last
+            line.
     """
 
     def __init__(self, ending: Ending) -> None:
@@ -15,14 +16,14 @@ class Ender:
         self._held = ""
 
     def take(self, text: str, at_end: bool = False) -> tuple[str, bool]:
-        """Take the next characters.
+        """Append the next characters.
 
         Args:
-            text: What was written now.
-            at_end: Whether nothing follows.
+            text: The next characters of the text.
+            at_end: Whether these are the last.
 
         Returns:
-            What can be shown, which no stop string reaches into whatever follows; and whether the text ends with it.
+            The characters that can be shown, as no stop string can begin in them; and whether the text ends there.
         """
         text = self._held + text
         end = self._stop_start(text)
@@ -36,13 +37,13 @@ class Ender:
         return text[:safe], False
 
     def _stop_start(self, text: str) -> int | None:
-        """Return where the stop string begins that is complete first, if one is: that does not depend on pieces."""
+        """Return the start of the stop string that is completed first, or None."""
         places = ((text.find(string), len(string)) for string in self._stop)
         complete = [(place + size, place) for place, size in places if place >= 0]
         return min(complete)[1] if complete else None
 
     def _uncertain(self, text: str) -> int:
-        """Return how many characters at the end may be the beginning of a stop string."""
+        """Return the number of characters at the end that may be the beginning of a stop string."""
         longest = max((len(string) for string in self._stop), default=1) - 1
         for size in range(min(longest, len(text)), 0, -1):
             if any(string.startswith(text[-size:]) for string in self._stop):
@@ -50,7 +51,7 @@ class Ender:
         return 0
 
     def _last_line_end(self, shown: str) -> int | None:
-        """Return where the last line ends, if it does in what is shown now; count the lines that do."""
+        """Count the lines that end in ``shown``; return the end of the last one allowed, or None."""
         if self._lines_left is None:
             return None
         place = -1

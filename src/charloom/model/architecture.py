@@ -67,10 +67,10 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.cell not in GATES:
             raise SettingsError(f"cell must be one of {', '.join(GATES)}; got {self.cell!r}.")
-        for name, (least, most) in LIMITS.items():
+        for name, (minimum, maximum) in LIMITS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise SettingsError(f"{name} must be a whole number from {least} to {most}; got {value!r}.")
+            if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+                raise SettingsError(f"{name} must be a whole number from {minimum} to {maximum}; got {value!r}.")
         if not isinstance(self.reset_after, bool):
             raise SettingsError(f"reset_after must be true or false; got {self.reset_after!r}.")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 127
+MAX_INT8 = 127
 _SCALE_BITS = 16
 
 
@@ -32,7 +32,7 @@ def quantize(weights: NDArray[np.float32]) -> Quantized:
     Args:
         weights: (R, K), finite.
     """
-    scales = _few_bits(np.abs(weights).max(axis=1).astype(np.float64) / LARGEST)
+    scales = _few_bits(np.abs(weights).max(axis=1).astype(np.float64) / MAX_INT8)
     # float64 holds the quotient of two float32 exactly enough that rounding it is rounding the true one
     quotients = weights / np.where(scales > 0, scales, 1.0)[:, None]
     return Quantized(np.rint(quotients).astype(np.int8), scales.astype(np.float32))

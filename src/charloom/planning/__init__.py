@@ -1,1 +1,1 @@
-"""Choices: settings, recipes and the arithmetic that fits them to a corpus and a time. No torch here."""
+"""Settings, recipes and the arithmetic that fits them to a corpus and a time; nothing is measured here."""

@@ -1,38 +1,40 @@
-"""What a training costs: arithmetic operations and memory, counted from its settings."""
+"""Cost of a training: arithmetic operations and memory, counted from its settings."""
 
 from charloom.model.architecture import GATES
 from charloom.planning.settings import Settings
 
-_PASSES = 3  # forwards once, and backwards once for the inputs and once for the weights
-_ORTHOGONAL = 30  # operations, times H^3, that make one gate's matrix orthogonal: five rounds of three products
-_FLOAT = 4  # bytes
-_KEPT = 6  # vectors that a layer keeps for the way back, of each character: gates, states, and what goes up
-_COPIES = 4  # of each parameter: itself, its gradient, and two averages of the optimizer
-_BASE = 350e6  # bytes of a process that has imported PyTorch and trained for a step
+_PRODUCTS = 3  # matrix products per weight matrix and step: one forward; backward for the inputs and for the weights
+_ORTHOGONALIZATION = 30  # operations, times H^3, for one gate's matrix: five iterations of three products
+_FLOAT_BYTES = 4
+_SAVED_VECTORS = 6  # vectors (H,) that a layer saves for the backward pass, per character: gates, states, outputs
+_PARAMETER_COPIES = 4  # of each parameter: itself, its gradient, and two averages of the optimizer
+_PROCESS_BYTES = 350e6  # memory of a process that has imported PyTorch and trained for one step
 
 
 def step_operations(settings: Settings, alphabet: int) -> float:
     """Return the multiplications and additions in the matrix products of one update.
 
     Args:
-        settings: Sizes, batch and optimizer.
-        alphabet: V.
+        settings: Sizes, batch and optimizer of the training.
+        alphabet: Number of distinct characters, V.
     """
     layers, hidden, gates = settings.num_layers, settings.hidden_size, GATES[settings.cell]
     characters = settings.batch_size * settings.seq_length
-    looked_up = settings.dropout_input == 0 and alphabet < characters  # then each character is multiplied once
-    inputs = (alphabet if looked_up else characters) * settings.embedding_size * gates * hidden
+    is_table = settings.dropout_input == 0 and alphabet < characters  # each distinct character multiplied once
+    inputs = (alphabet if is_table else characters) * settings.embedding_size * gates * hidden
     recurrent = characters * (2 * layers - 1) * gates * hidden * hidden
     output = characters * hidden * alphabet
-    operations = 2.0 * _PASSES * (inputs + recurrent + output)
+    operations = 2.0 * _PRODUCTS * (inputs + recurrent + output)
     if settings.optimizer == "muon":
-        operations += _ORTHOGONAL * gates * (2 * layers - 1) * hidden**3 / settings.muon_every
+        operations += _ORTHOGONALIZATION * gates * (2 * layers - 1) * hidden**3 / settings.muon_every
     return operations
 
 
 def memory_bytes(settings: Settings, alphabet: int) -> float:
-    """Return about how much memory a training takes, its process included."""
+    """Return the approximate memory of a training in bytes, its process included."""
     parameters = settings.architecture(alphabet).num_parameters
     characters = settings.batch_size * settings.seq_length
-    kept = characters * settings.num_layers * _KEPT * settings.hidden_size
-    return _BASE + _FLOAT * (_COPIES * parameters + kept + characters * settings.embedding_size)
+    saved = characters * settings.num_layers * _SAVED_VECTORS * settings.hidden_size
+    return _PROCESS_BYTES + _FLOAT_BYTES * (
+        _PARAMETER_COPIES * parameters + saved + characters * settings.embedding_size
+    )

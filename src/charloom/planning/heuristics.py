@@ -1,63 +1,107 @@
-"""The recipe ``auto``: size, batches and regularisation that suit a text, a time and a machine. Arithmetic alone.
+"""Rules of the recipe ``auto``: size, batches, regularization and length that suit a text, a time and a machine.
 
-What was measured is in docs/decisions.md. Between and beyond its points these rules are guesses: sizes below 384 and
-above 512 units, dropout of one layer between 10 and 20 passes, the time that is planned where none is given.
+Every rule is arithmetic on the settings, the text and a measured speed; nothing is measured here.
+
+Every constant below has one line: unit; evidence; range in which it was measured. Outside that range it is an
+extrapolation. The evidence is in docs/decisions.md, under these titles:
+
+    [auto]      "a default that plans itself"
+    [best]      "the recipe best, on one core"
+    [alphabet]  "smaller batches where the alphabet is large"
+    [guess]     chosen without a measurement
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom.planning.cost import step_operations
-from charloom.planning.settings import Settings
+from charloom.planning.settings import Notices, Settings
 
-NOMINAL_SPEED = 1e11  # operations a second: two cores of a laptop; where nothing is measured
+NOMINAL_SPEED = 1e11
+"""Operations per second, where no speed was measured; [auto], two cores of a laptop; CPUs with 1 to 4 cores."""
 
-_SIZES = (  # layers and units, and from how many operations of training on they are better than the row before
-    (1, 128, 0.0),
-    (1, 256, 3e11),
-    (1, 384, 4e12),
-    (1, 512, 3.5e13),
-    (2, 512, 7e13),
-    (2, 768, 4e14),
-    (2, 1024, 1.5e15),
+MAX_EPOCHS = 25
+"""Epochs, where time limits the training; [auto], the loss rose from 23 to 45 epochs; 12,000 characters."""
+
+
+class _Size(NamedTuple):
+    """A step of the size ladder: the size is chosen from ``min_operations`` of training on."""
+
+    num_layers: int
+    hidden_size: int
+    min_operations: float  # operations of the whole training
+
+
+# Model sizes, smallest first.
+_SIZE_LADDER = (
+    _Size(1, 128, 0.0),  # operations; [guess]; not measured
+    _Size(1, 256, 3e11),  # operations; [guess]; not measured
+    _Size(1, 384, 4e12),  # operations; [auto], best of three sizes at 80 s; texts of about 1 M characters
+    _Size(1, 512, 3.5e13),  # operations; [auto], equal to 384 units after 300 s; texts of about 1 M characters
+    _Size(2, 512, 7e13),  # operations; [auto], better than 2 x 384 after 1,200 s; tiny Shakespeare
+    _Size(2, 768, 4e14),  # operations; [best], 80 minutes of one core; tiny Shakespeare
+    _Size(2, 1024, 1.5e15),  # operations; [guess]; not measured
 )
-_OFTEN, _LARGEST_OFTEN = 15, 512  # a text read so often can have one layer of up to so many units with less time
-MOST_PASSES = 25
-"""Over a text, where time is what limits a training: on 12,000 characters the held-out loss rose with more."""
+_SHORT_TEXT_EPOCHS = 15  # epochs from which operations do not limit the size; [auto]; 12,000 to 97,000 characters
+_SHORT_TEXT_MAX_HIDDEN = 512  # units of one layer chosen by that rule; [auto]; measured up to 384
 
-_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # from so many passes over the text on
-_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # the same of several layers
-_DECAY, _DECAY_PASSES, _DECAY_TEXT = 0.1, 9.0, 9e5  # weight decay of so many passes over so many characters
-_DECAY_GROWS, _DECAY_FALLS = 0.5, 0.4  # with which power of the passes, and of the characters
-_LEAST_DECAY, _MOST_DECAY = 0.01, 0.8
-_GOOD = 3e13  # operations that make a good model of a million characters
-_GOOD_GROWTH = 0.75  # and of a longer text this power of its length more
-_LEAST_SECONDS, _MOST_SECONDS = 20.0, 1200.0  # of a training whose length is left to charloom
+# Dropout: (epochs from which on, share of the numbers dropped). The largest row that applies is used.
+_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # share; [auto]; one layer, 1 to 26 epochs, 10 to 20 guessed
+_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # share; [auto]; two layers, 7 to 18 epochs
 
-_HELD_OUT, _HELD_OUT_LARGE = 300_000, 100_000  # characters that are held out, at most; of a large alphabet
+# weight_decay = _DECAY * (epochs / _DECAY_EPOCHS) ** exponent * (_DECAY_CHARACTERS / characters) ** exponent, clipped
+_DECAY = 0.1  # as the setting; [auto], best of 0.05, 0.1 and 0.2; tiny Shakespeare
+_DECAY_EPOCHS = 9.0  # epochs of that measurement; [auto]; 1.6 to 26 epochs
+_DECAY_CHARACTERS = 9e5  # characters of that measurement; [auto]; 12,000 to 1.8 M characters
+_DECAY_EPOCHS_EXPONENT = 0.5  # no unit; [auto], fitted; 1.6 to 26 epochs
+_DECAY_CHARACTERS_EXPONENT = 0.4  # no unit; [auto], fitted; 12,000 to 1.8 M characters
+_MIN_DECAY, _MAX_DECAY = 0.01, 0.8  # as the setting; [auto]; 0.02 to 1 were tried
 
-# Where the alphabet is large, the output layer takes most of a step, and its cost grows with the batch: smaller
-# batches then buy many more updates for the same time.
-_LARGE_ALPHABET = 1000
-_LARGE_ALPHABET_BATCH = {"batch_size": 16, "seq_length": 16, "learning_rate": 0.01, "muon_ratio": 2.0}
-_LONGEST_LINE = 128  # characters of a line through which gradients flow back
-_BATCHES_OF_LINES = 4  # at least, in one pass over the lines
-_WINDOWS_PER_STREAM = 4  # fewer would leave a state hardly anything to carry
+# Length of a training whose length is left to charloom.
+_GOOD_OPERATIONS = 3e13  # operations for 1 M characters; [guess] from [auto], 300 s of two cores; tiny Shakespeare
+_GOOD_OPERATIONS_EXPONENT = 0.75  # power of the text's length; [guess]; not measured
+_MIN_SECONDS, _MAX_SECONDS = 20.0, 1200.0  # seconds; [guess]; longer trainings are asked for with --minutes
+
+# Held-out text: more would make every evaluation slower and would not make the loss more certain.
+_MAX_HELD_OUT = 300_000  # characters; [auto], an evaluation of a tenth of 60 MB took minutes; alphabets below 1,000
+_MAX_HELD_OUT_LARGE_ALPHABET = 100_000  # characters; [auto]; 3,290 distinct characters
+
+# Large alphabets: the output layer takes most of a step and grows with the batch, so small batches train faster.
+_LARGE_ALPHABET = 1000  # distinct characters; [alphabet]; measured with 65 and 5,387
+_LARGE_ALPHABET_BATCH = {  # settings; [alphabet] for the batch, [auto] for the rest; Tang poems, 75 to 80 s
+    "batch_size": 16,
+    "seq_length": 16,
+    "learning_rate": 0.01,
+    "muon_ratio": 2.0,
+}
+
+# Lines that are separate texts, and streams.
+_MAX_LINE_WINDOW = 128  # characters of a line through which gradients flow back; [guess]; not measured
+_MIN_LINE_BATCHES = 4  # batches in one epoch over the lines; [guess]; not measured
+_MIN_WINDOWS_PER_STREAM = 4  # windows; [guess], with fewer a stream carries no state worth keeping; not measured
+
+# Expected loss, as a share of the loss of n-grams: _RATIO - _RATIO_FALL * log2(characters read / _RATIO_CHARACTERS).
+_RATIO = 0.83  # no unit; [auto], fitted to eight trainings; seven texts, 1 to 5 minutes
+_RATIO_CHARACTERS = 4.5e6  # characters read, repeats counted; [auto]; 0.28 M to 5.1 M
+_RATIO_FALL = 0.03  # per doubling of the characters read; [auto], fitted; 0.28 M to 5.1 M
+_MAX_RATIO, _MIN_RATIO = 1.0, 0.79  # no unit; [auto]; measured from 0.755 to 0.970
+_RATIO_SPREAD = 0.1  # share of the middle; [auto], all eight were within a tenth; the same eight
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a plan is made for.
+    """The text and the machine a plan is made for.
 
     Attributes:
-        characters: Of the training text.
-        alphabet: How many distinct characters there are.
-        speed: Operations of matrix products that this machine does in a second of training.
-        line_lengths: Characters of each line, where they are texts of their own.
+        characters: Length of the training text.
+        alphabet: Number of distinct characters, V.
+        speed: Speed of this machine in training, in operations of matrix products per second.
+        line_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
     """
 
     characters: int
@@ -66,136 +110,173 @@ class Task:
     line_lengths: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
 
-def suit(settings: Settings, task: Task, fixed: Collection[str] = ()) -> tuple[Settings, tuple[str, ...]]:
-    """Return settings that suit a text, the time there is and the machine.
+def adapt_settings(
+    settings: Settings, task: Task, fixed: Collection[str] = (), notices: Notices | None = None
+) -> Settings:
+    """Return settings that suit a text, the time available and the machine.
 
     Args:
-        settings: As the recipe has them.
+        settings: Settings of the recipe.
         task: Text and machine.
-        fixed: Names of settings that the user chose, which stay.
-
-    Returns:
-        The settings, and a sentence about each choice that a user may want to know of.
+        fixed: Names of settings that the user chose; they stay as they are.
+        notices: Receives a sentence about each change that a user may want to know of.
     """
-    notices: list[str] = []
 
-    def change(changes: Mapping[str, Any], why: str = "") -> None:
+    def change(changes: Mapping[str, Any], reason: str = "") -> None:
         nonlocal settings
-        left = {k: value for k, value in changes.items() if k not in fixed and value != getattr(settings, k)}
-        settings = settings.with_values(left)
-        if left and why:
-            notices.append(why.format(" and ".join(f"{name} {value}" for name, value in left.items())))
+        applied = {k: value for k, value in changes.items() if k not in fixed and value != getattr(settings, k)}
+        settings = settings.with_values(applied)
+        if applied and reason and notices is not None:
+            notices.add(reason.format(" and ".join(f"{name} {value}" for name, value in applied.items())))
 
+    # 1. batches
     if task.alphabet >= _LARGE_ALPHABET:
         change(_LARGE_ALPHABET_BATCH, f"The alphabet is large ({task.alphabet:,} characters): using {{}}.")
     if task.line_lengths is not None and len(task.line_lengths):
-        change(_lines(settings, task.line_lengths))
-        task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # as they are read: filled up
-    change(*_streams(settings, task))
+        change(_line_batches(settings, task.line_lengths))
+        task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # read padded to the window
+    change(*_limit_streams(settings, task))
+    # 2. length
     if settings.minutes and "minutes" not in fixed:
-        change({"minutes": _good_seconds(task) / 60})
-    change(_size(settings, task))
-    change(_regularisation(settings, task))
-    return settings, tuple(notices)
+        change({"minutes": _default_seconds(task) / 60})
+    # 3. size, which depends on the length; and regularization, which depends on both
+    change(_choose_size(settings, task))
+    change(_choose_regularization(settings, task))
+    return settings
 
 
-def held_out(
-    settings: Settings, characters: int, alphabet: int, fixed: Collection[str] = ()
-) -> tuple[Settings, tuple[str, ...]]:
-    """Return settings that hold out no more of a text than tells how good a model is, and why.
+def limit_held_out(
+    settings: Settings,
+    characters: int,
+    alphabet: int,
+    fixed: Collection[str] = (),
+    notices: Notices | None = None,
+) -> Settings:
+    """Return settings that hold out no more of a long text than an evaluation needs.
 
     Args:
-        settings: As the recipe has them.
-        characters: Of the whole text.
-        alphabet: How many distinct characters there are.
-        fixed: Names of settings that the user chose, which stay.
+        settings: Settings of the recipe.
+        characters: Length of the whole text.
+        alphabet: Number of distinct characters, V.
+        fixed: Names of settings that the user chose; they stay as they are.
+        notices: Receives a sentence if the share is lowered.
     """
-    most = _HELD_OUT if alphabet < _LARGE_ALPHABET else _HELD_OUT_LARGE
-    if "val_fraction" in fixed or settings.val_fraction * characters <= most:
-        return settings, ()
-    share = most / characters
-    why = (
-        f"The text is long: {most:,} characters of it are held out, {share:.2%} instead of {settings.val_fraction:.0%}."
-    )
-    return settings.with_values({"val_fraction": share}), (why,)
+    maximum = _MAX_HELD_OUT if alphabet < _LARGE_ALPHABET else _MAX_HELD_OUT_LARGE_ALPHABET
+    if "val_fraction" in fixed or settings.val_fraction * characters <= maximum:
+        return settings
+    share = maximum / characters
+    if notices is not None:
+        notices.add(
+            f"The text is long: {maximum:,} characters of it are held out, {share:.2%} instead of "
+            f"{settings.val_fraction:.0%}."
+        )
+    return settings.with_values({"val_fraction": share})
 
 
-def enough(steps: int, steps_per_epoch: int, characters: int) -> tuple[int, tuple[str, ...]]:
-    """Return the steps there is time for, or fewer where a short text would only be learned by heart, and why."""
-    most = MOST_PASSES * steps_per_epoch
-    if steps <= most:
-        return steps, ()
-    return most, (
-        f"The training text is short ({characters:,} characters): {MOST_PASSES} passes over it are enough, where there "
-        f"is time for {steps / steps_per_epoch:,.0f}; more would only learn it by heart. (--epochs N makes as many as "
-        "you like.)",
-    )
+def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int, notices: Notices | None = None) -> int:
+    """Return the steps there is time for, but not more than ``MAX_EPOCHS`` epochs, after which a short text overfits.
+
+    Args:
+        steps: Updates there is time for.
+        steps_per_epoch: Updates in one pass over the training text.
+        characters: Length of the training text.
+        notices: Receives a sentence if there are fewer steps.
+    """
+    maximum = MAX_EPOCHS * steps_per_epoch
+    if steps <= maximum:
+        return steps
+    if notices is not None:
+        notices.add(
+            f"The training text is short ({characters:,} characters): {MAX_EPOCHS} passes over it are enough, where "
+            f"there is time for {steps / steps_per_epoch:,.0f}; more would only learn it by heart. (--epochs N makes "
+            "as many as you like.)"
+        )
+    return maximum
 
 
-def reference(settings: Settings, task: Task) -> Settings:
-    """Return settings of a middling size, with the batches that suit the alphabet: by these the speed is measured."""
+def calibration_settings(settings: Settings, task: Task) -> Settings:
+    """Return settings of a medium size by which the speed is measured, with the batches that suit the alphabet."""
     large = _LARGE_ALPHABET_BATCH if task.alphabet >= _LARGE_ALPHABET else {}
     return Settings(cell=settings.cell, precision=settings.precision).with_values(large)
 
 
-def passes(settings: Settings, task: Task) -> float:
-    """Return how often a training will have read its text, as far as that is known before its speed is measured."""
+def expected_epochs(settings: Settings, task: Task) -> float:
+    """Return how many passes over its text a training will make, as estimated from the speed of the machine."""
     if settings.epochs:
         return settings.epochs
-    read = settings.batch_size * settings.seq_length
-    in_time = settings.minutes * 60 * task.speed / step_operations(settings, task.alphabet)
-    steps: float = settings.steps or in_time
-    return steps * read / task.characters
+    characters_per_step = settings.batch_size * settings.seq_length
+    steps_in_time = settings.minutes * 60 * task.speed / step_operations(settings, task.alphabet)
+    steps: float = settings.steps or steps_in_time
+    return steps * characters_per_step / task.characters
 
 
-def _good_seconds(task: Task) -> float:
-    seconds: float = _GOOD * (task.characters / 1e6) ** _GOOD_GROWTH / task.speed
-    return min(max(seconds, _LEAST_SECONDS), _MOST_SECONDS)
+def expected_bits(ngram_loss: float, characters_read: float) -> tuple[float, float]:
+    """Return the range in which the held-out loss will probably end, in bits per character.
+
+    Args:
+        ngram_loss: Loss of n-grams on the same text, in nats per character.
+        characters_read: Characters that the training reads, repeats counted; above 0.
+    """
+    ratio = _RATIO - _RATIO_FALL * math.log2(characters_read / _RATIO_CHARACTERS)
+    middle = ngram_loss * min(max(ratio, _MIN_RATIO), _MAX_RATIO) / math.log(2)
+    return middle * (1 - _RATIO_SPREAD), middle * (1 + _RATIO_SPREAD)
 
 
-def _lines(settings: Settings, lengths: NDArray[np.int64]) -> dict[str, int]:
-    """Return windows that hold most lines whole, and batches that hold as many characters as those of a text."""
-    window = int(min(lengths.max() + 1, _LONGEST_LINE))
+def _default_seconds(task: Task) -> float:
+    seconds: float = _GOOD_OPERATIONS * (task.characters / 1e6) ** _GOOD_OPERATIONS_EXPONENT / task.speed
+    return min(max(seconds, _MIN_SECONDS), _MAX_SECONDS)
+
+
+def _line_batches(settings: Settings, lengths: NDArray[np.int64]) -> dict[str, int]:
+    """Return windows that hold most lines completely, and batches with as many characters as those of a text."""
+    window = int(min(lengths.max() + 1, _MAX_LINE_WINDOW))
     mean = float(np.minimum(lengths + 1, window).mean())
     rows = round(settings.batch_size * settings.seq_length / mean)
-    return {"seq_length": window, "batch_size": max(1, min(rows, len(lengths) // _BATCHES_OF_LINES))}
+    return {"seq_length": window, "batch_size": max(1, min(rows, len(lengths) // _MIN_LINE_BATCHES))}
 
 
-def _streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
-    most = max(1, (task.characters - 1) // (_WINDOWS_PER_STREAM * settings.seq_length))
-    if settings.batching != "streams" or settings.batch_size <= most:
+def _limit_streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
+    """Return a smaller batch, and the reason, if a short text has too few windows for each stream."""
+    maximum = max(1, (task.characters - 1) // (_MIN_WINDOWS_PER_STREAM * settings.seq_length))
+    if settings.batching != "streams" or settings.batch_size <= maximum:
         return {}, ""
-    return {"batch_size": most}, (
-        f"The training text is short ({task.characters:,} characters): batch_size is {most} instead of "
+    return {"batch_size": maximum}, (
+        f"The training text is short ({task.characters:,} characters): batch_size is {maximum} instead of "
         f"{settings.batch_size} parallel streams."
     )
 
 
-def _size(settings: Settings, task: Task) -> dict[str, int]:
-    """Return layers and units: as many as there is time to train."""
+def _choose_size(settings: Settings, task: Task) -> dict[str, int]:
+    """Return the largest layers and units of the ladder that there is time to train."""
     chosen: dict[str, int] = {}
-    for num_layers, hidden_size, least in _SIZES:
-        sizes = {"num_layers": num_layers, "hidden_size": hidden_size}
-        planned = passes(settings.with_values(sizes), task)
-        often = planned >= _OFTEN and num_layers == 1 and hidden_size <= _LARGEST_OFTEN
-        if not chosen or often or _operations(settings, task) >= least:
-            chosen = sizes
+    for num_layers, hidden_size, min_operations in _SIZE_LADDER:
+        size = {"num_layers": num_layers, "hidden_size": hidden_size}
+        epochs = expected_epochs(settings.with_values(size), task)
+        is_short_text = epochs >= _SHORT_TEXT_EPOCHS and num_layers == 1 and hidden_size <= _SHORT_TEXT_MAX_HIDDEN
+        if not chosen or is_short_text or _available_operations(settings, task) >= min_operations:
+            chosen = size
     return chosen
 
 
-def _operations(settings: Settings, task: Task) -> float:
-    """Return the operations that the time there is has room for; of steps or epochs, those of the middling size."""
+def _available_operations(settings: Settings, task: Task) -> float:
+    """Return the operations in the time available; of steps or epochs, those that the given size takes."""
     if settings.minutes:
         return settings.minutes * 60 * task.speed
-    a_character = step_operations(settings, task.alphabet) / (settings.batch_size * settings.seq_length)
-    return passes(settings, task) * task.characters * a_character
+    operations_per_character = step_operations(settings, task.alphabet) / (settings.batch_size * settings.seq_length)
+    return expected_epochs(settings, task) * task.characters * operations_per_character
 
 
-def _regularisation(settings: Settings, task: Task) -> dict[str, float]:
-    """Return dropout and weight decay: the more, the oftener the text is read and the shorter it is."""
-    planned = passes(settings, task) if settings.epochs or settings.steps else min(passes(settings, task), MOST_PASSES)
-    shares = _DROPOUT if settings.num_layers == 1 else _DROPOUT_DEEP
-    share = max(share for least, share in shares if planned >= least)
-    decay = _DECAY * (planned / _DECAY_PASSES) ** _DECAY_GROWS * (_DECAY_TEXT / task.characters) ** _DECAY_FALLS
-    decay = round(min(max(decay, _LEAST_DECAY), _MOST_DECAY), 3)
-    return {"dropout_output": share, "dropout_hidden": share, "weight_decay": decay}
+def _choose_regularization(settings: Settings, task: Task) -> dict[str, float]:
+    """Return dropout and weight decay: more for more epochs and for a shorter text."""
+    epochs = expected_epochs(settings, task)
+    if settings.minutes:
+        epochs = min(epochs, MAX_EPOCHS)
+    table = _DROPOUT if settings.num_layers == 1 else _DROPOUT_DEEP
+    dropout = max(share for min_epochs, share in table if epochs >= min_epochs)
+    decay = (
+        _DECAY
+        * (epochs / _DECAY_EPOCHS) ** _DECAY_EPOCHS_EXPONENT
+        * (_DECAY_CHARACTERS / task.characters) ** _DECAY_CHARACTERS_EXPONENT
+    )
+    decay = round(min(max(decay, _MIN_DECAY), _MAX_DECAY), 3)
+    return {"dropout_output": dropout, "dropout_hidden": dropout, "weight_decay": decay}

@@ -9,7 +9,7 @@ from typing import Any
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
-from charloom.planning.settings import Settings, describe_setting, setting_fields
+from charloom.planning.settings import Settings, check_lengths, describe_setting, setting_fields
 
 _TUTORIAL = Settings(
     cell="gru",
@@ -111,6 +111,28 @@ def load_recipe(argument: str) -> Recipe:
     raise SettingsError(
         f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
     )
+
+
+def choose_recipe(name: str, assignments: Sequence[str], options: Mapping[str, float | None]) -> Recipe:
+    """Return a recipe with everything changed that a command line changes.
+
+    Args:
+        name: Name of the recipe, or its file.
+        assignments: KEY=VALUE arguments of ``--set``.
+        options: Settings that have an option, by name; None: not given.
+
+    Raises:
+        SettingsError: If a setting is unknown, out of range, or given twice.
+    """
+    recipe = load_recipe(name)
+    values = parse_assignments(assignments)
+    for key, number in options.items():
+        if number is not None:
+            if key in values:
+                raise SettingsError(f"{key} was given twice: as --{key.replace('_', '-')} and with --set.")
+            values[key] = number
+    check_lengths(values)
+    return recipe.with_values(values)
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fitting settings to a corpus and a time: arithmetic alone, nothing is measured here."""
+"""The plan of a training: how many steps, when to evaluate and to save. Arithmetic only, nothing is measured here."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -7,25 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.planning.settings import Settings
+from charloom.planning.heuristics import Task, cap_steps_for_overfitting, expected_bits
+from charloom.planning.settings import Notices, Settings
 
-_EVALUATIONS = 12  # in a run whose settings do not say
-_FEWEST_EVALUATIONS = 3  # however long one takes
-_EVALUATION_SHARE = 0.1  # of the time there is, before there are fewer of them
-_CHECKPOINTS = 50  # at most, in a run whose settings do not say
+_EVALUATIONS = 12  # evaluations of a training, if the settings give no interval
+_MIN_EVALUATIONS = 3  # evaluations, however long one takes
+_MAX_EVALUATION_SHARE = 0.1  # share of the time that evaluations may take; with more there are fewer of them
+_MAX_CHECKPOINTS = 50  # checkpoints of a training, if the settings give no interval
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one training will do.
+    """The plan of one training.
 
     Attributes:
-        settings: Resolved: every "chosen later" has its number.
+        settings: All settings, resolved: those that were left to the plan have their numbers.
         steps: Updates in all.
         steps_per_epoch: Updates in one pass over the training text.
-        notices: What was changed to fit the corpus, one sentence each, for the user to see.
-        seconds: What it will take, all included; None where that was not measured.
-        expected_bits: Between which bits per character the held-out loss is expected to end; None where nothing is
+        notices: What was changed to suit the corpus, one sentence each, for the user.
+        seconds: Expected duration, everything included; None if the speed was not measured.
+        expected_bits: Range in which the held-out loss is expected to end, in bits per character; None if nothing is
             held out.
     """
 
@@ -100,29 +101,30 @@ def make_plan(
     settings: Settings,
     characters: int,
     steps: int,
-    notices: tuple[str, ...] = (),
+    notices: Notices | None = None,
     fixed: Collection[str] = (),
     evaluations: int | None = None,
     line_lengths: NDArray[np.int64] | None = None,
 ) -> Plan:
-    """Resolve what follows from the number of steps.
+    """Resolve the settings that follow from the number of steps.
 
     Args:
-        settings: Fitted to the corpus.
-        characters: Of the training text.
+        settings: Settings that suit the corpus.
+        characters: Length of the training text.
         steps: Updates in all, at least 1.
-        notices: What was said so far.
-        fixed: Names of settings that the user chose, which stay.
-        evaluations: How many there are where the settings do not say; None: a dozen.
+        notices: Notices so far; receives a sentence if the warm-up is shortened. All of them become the plan's.
+        fixed: Names of settings that the user chose; they stay as they are.
+        evaluations: Number of evaluations if the settings give no interval; None: a dozen.
         line_lengths: See ``steps_per_epoch``.
     """
+    notices = Notices() if notices is None else notices
     epoch = steps_per_epoch(settings, characters, line_lengths)
     held_out = settings.val_fraction > 0
-    some_epochs = epoch * -(-steps // (epoch * _CHECKPOINTS))
+    some_epochs = epoch * -(-steps // (epoch * _MAX_CHECKPOINTS))
     warmup_steps = settings.warmup_steps
     if warmup_steps > steps // 10 and "warmup_steps" not in fixed:
         warmup_steps = steps // 10
-        notices = (*notices, f"The run is short: the learning rate rises over {warmup_steps} steps.")
+        notices.add(f"The run is short: the learning rate rises over {warmup_steps} steps.")
     resolved = replace(
         settings,
         warmup_steps=warmup_steps,
@@ -133,13 +135,68 @@ def make_plan(
         or (max(1, -(-steps // (evaluations or _EVALUATIONS))) if held_out else some_epochs),
         checkpoint_every=settings.checkpoint_every or some_epochs,
     )
-    return Plan(resolved, steps, epoch, notices)
+    return Plan(resolved, steps, epoch, tuple(notices))
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a plan needs to know of this machine, in seconds.
+
+    Attributes:
+        untrained_loss: Held-out loss before the first step, in nats per character; None if nothing is held out.
+        evaluation_seconds: Duration of one evaluation; 0 if nothing is held out.
+        step_seconds: Mean duration of a step; 0 if the length is given in steps or epochs.
+        elapsed_seconds: Time already used, which a time budget includes.
+    """
+
+    untrained_loss: float | None = None
+    evaluation_seconds: float = 0.0
+    step_seconds: float = 0.0
+    elapsed_seconds: float = 0.0
+
+
+def plan_training(
+    settings: Settings,
+    task: Task,
+    measured: Measurements,
+    fixed: Collection[str] = (),
+    may_cap_steps: bool = False,
+    ngram_loss: float | None = None,
+    notices: Notices | None = None,
+) -> Plan:
+    """Return the plan of a new training: epochs or minutes become steps, once.
+
+    Args:
+        settings: Settings that suit the corpus, the device's precision included.
+        task: The training text.
+        measured: Durations on this machine.
+        fixed: Names of settings that the user chose; they stay as they are.
+        may_cap_steps: Whether a training limited by time may get fewer steps than fit, if more would overfit.
+        ngram_loss: Loss of n-grams on the held-out text, in nats per character; None if nothing is held out.
+        notices: See ``make_plan``.
+    """
+    notices = Notices() if notices is None else notices
+    epoch = steps_per_epoch(settings, task.characters, task.line_lengths)
+    steps = settings.steps or settings.epochs * epoch
+    evaluations = None
+    if settings.minutes:
+        seconds_left = settings.minutes * 60 - measured.elapsed_seconds
+        evaluations = evaluations_in_time(seconds_left, measured.evaluation_seconds)
+        steps = steps_in_time(seconds_left, measured.step_seconds, measured.evaluation_seconds, settings.eval_every)
+        if may_cap_steps:
+            steps = cap_steps_for_overfitting(steps, epoch, task.characters, notices)
+    plan = make_plan(settings, task.characters, steps, notices, fixed, evaluations, task.line_lengths)
+    seconds_per_step = measured.step_seconds + measured.evaluation_seconds / plan.settings.eval_every
+    seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None
+    characters_read = round(steps / epoch * task.characters)
+    expected = None if ngram_loss is None else expected_bits(ngram_loss, characters_read)
+    return replace(plan, seconds=seconds, expected_bits=expected)
 
 
 def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:
     """Return how many evaluations a time is worth: a dozen, or fewer where they would take a tenth of it."""
-    affordable = int(_EVALUATION_SHARE * seconds / evaluation_seconds) if evaluation_seconds > 0 else _EVALUATIONS
-    return max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, affordable))
+    affordable = int(_MAX_EVALUATION_SHARE * seconds / evaluation_seconds) if evaluation_seconds > 0 else _EVALUATIONS
+    return max(_MIN_EVALUATIONS, min(_EVALUATIONS, affordable))
 
 
 def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float, eval_every: int = 0) -> int:

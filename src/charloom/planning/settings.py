@@ -1,7 +1,7 @@
 """Every setting of a training, with its range and its meaning: the command line's help is made of this."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -27,6 +27,33 @@ def _setting(
 
 LENGTHS = ("minutes", "epochs", "steps")
 """The settings of which exactly one says how long to train."""
+
+
+class Notices:
+    """Collects what a user should know about a training before it starts, one sentence each, in order.
+
+    Everything that changes settings to suit a text or a machine adds a sentence to the same collection.
+
+    Args:
+        messages: Sentences to begin with.
+    """
+
+    def __init__(self, messages: Iterable[str] = ()) -> None:
+        self._messages = list(messages)
+
+    def add(self, message: str) -> None:
+        """Append a sentence."""
+        self._messages.append(message)
+
+    def extend(self, messages: Iterable[str]) -> None:
+        """Append several sentences."""
+        self._messages.extend(messages)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._messages)
+
+    def __len__(self) -> int:
+        return len(self._messages)
 
 
 @dataclass(frozen=True)

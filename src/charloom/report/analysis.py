@@ -1,30 +1,32 @@
-"""One pass over a text with a model, and everything the report shows of it."""
+"""Analyze a text with a model in one pass: surprisal, predictions, neurons, gates, confusions."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.inference.activations import GATE_NAMES, likeliest_of, traced
+from charloom.inference.activations import GATE_NAMES, iter_traces, top_k
 from charloom.inference.engines.base import Engine, Trace
 from charloom.inference.scoring import surprisals_of
 
-GUESSES = 5
-_LOW, _HIGH = 0.1, 0.9  # a gate below or above is shut or open, as Karpathy et al. 2015 count it
-_CANDIDATE = "candidate"  # no gate in the narrow sense: it is in [-1, 1]
+TOP_K = 5
+"""Number of predictions that are kept for each character."""
+
+_LOW, _HIGH = 0.1, 0.9  # below, a gate is left-saturated (shut); above, right-saturated (open): Karpathy et al. 2015
+_CANDIDATE = "candidate"  # not a gate in the narrow sense: its range is [-1, 1]
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """Where a neuron is.
+    """The position of a neuron.
 
     Attributes:
-        layer: From 0, the lowest.
-        part: "hidden", or "cell" in an LSTM.
-        index: In its layer, from 0.
+        layer: Its layer, from 0, the lowest.
+        part: "hidden", or "cell" for an LSTM's cell state.
+        index: Its number in the layer, from 0.
     """
 
     layer: int
@@ -34,13 +36,13 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Saturation:
-    """How often the gates of one kind in one layer are shut and open.
+    """How often the gates of one kind in one layer are saturated.
 
     Attributes:
-        layer: From 0.
-        gate: Its name.
+        layer: The layer, from 0.
+        gate: The name of the gate.
         shut: For each unit the share of characters at which the gate is below 0.1, (H,).
-        open: Likewise above 0.9.
+        open: For each unit the share of characters at which the gate is above 0.9, (H,).
     """
 
     layer: int
@@ -50,18 +52,18 @@ class Saturation:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a model made of a text of T characters, from the zero state.
+class TextAnalysis:
+    """The analysis of a text of T characters, read from the zero state.
 
     Attributes:
         text: The text.
-        surprisals: Bits of each character but the first, (T - 1,).
-        guesses: Ids of the likeliest after each character, (T, 5) or (T, V).
-        probabilities: Of these.
-        neurons: Which they are, N of them.
-        states: Of each after each character, float16 (T, N); cell states squeezed by tanh into [-1, 1].
-        saturation: Of each kind of gate in each layer.
-        mistakes: How often a character (first) came where another (second) was thought the likeliest.
+        surprisals: Surprisal of each character but the first, in bits, (T - 1,).
+        guesses: Ids of the top-k predictions after each character, (T, k), k = min(5, V).
+        probabilities: Probabilities of these, (T, k).
+        neurons: The N neurons of the model.
+        states: Their activations after each character, float16 (T, N); cell states are squashed by tanh to [-1, 1].
+        saturation: Gate saturation by layer and kind.
+        mistakes: How often an actual character (first) was predicted as another (second), for wrong top predictions.
     """
 
     text: str
@@ -75,44 +77,44 @@ class Reading:
 
     @property
     def bits_per_char(self) -> float:
-        """Mean surprisal."""
+        """Mean surprisal, in bits per character."""
         return float(self.surprisals.mean())
 
 
-def read(
-    engine: Engine, vocabulary: Vocabulary, text: str, progress: Callable[[int, int], None] | None = None
-) -> Reading:
-    """Read a text.
+def analyze_text(
+    engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None
+) -> TextAnalysis:
+    """Read a text and record everything that a report shows of it.
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         text: At least two characters.
-        progress: Told how many characters are read, and how many there are.
+        progress: Called with the number of characters read and their total.
 
     Raises:
-        UnknownCharacterError: If it holds a character that the model does not know.
+        UnknownCharacterError: If the text contains a character that the model does not know.
     """
     ids = vocabulary.encode(text).astype(np.intp)
     neurons = _neurons(engine)
     bits, states = np.empty(len(ids) - 1), np.empty((len(ids), len(neurons)), np.float16)
-    k = min(GUESSES, len(vocabulary))
+    k = min(TOP_K, len(vocabulary))
     guesses, probabilities = np.empty((len(ids), k), np.intp), np.empty((len(ids), k))
-    gates = _Gates(engine)
+    gates = _SaturationCounter(engine)
     done = 0
-    for trace in traced(engine, ids):
+    for trace in iter_traces(engine, ids):
         block = slice(done, done + trace.logits.shape[1])
-        guesses[block], probabilities[block] = likeliest_of(trace.logits[0], k)
+        guesses[block], probabilities[block] = top_k(trace.logits[0], k)
         targets = ids[done + 1 : block.stop + 1]
         bits[done : done + len(targets)] = surprisals_of(trace.logits[0, : len(targets)], targets)
-        states[block] = _seen(trace)
+        states[block] = _squashed_states(trace)
         gates.add(trace.gates[0])
         done = block.stop
         if progress is not None:
             progress(done, len(ids))
     wrong = guesses[:-1, 0] != ids[1:]
     pairs = zip(vocabulary.decode(ids[1:][wrong]), vocabulary.decode(guesses[:-1, 0][wrong]), strict=True)
-    return Reading(text, bits, guesses, probabilities, neurons, states, gates.found(), Counter(pairs))
+    return TextAnalysis(text, bits, guesses, probabilities, neurons, states, gates.result(), Counter(pairs))
 
 
 def _neurons(engine: Engine) -> tuple[Neuron, ...]:
@@ -123,18 +125,18 @@ def _neurons(engine: Engine) -> tuple[Neuron, ...]:
     )
 
 
-def _seen(trace: Trace) -> NDArray[np.float32]:
-    """Return states (T, N), those of cells squeezed."""
+def _squashed_states(trace: Trace) -> NDArray[np.float32]:
+    """Return the states (T, N), with cell states squashed by tanh."""
     states: NDArray[np.float32] = trace.states[0].copy()
     states[:, :, 1:] = np.tanh(states[:, :, 1:])
     return states.reshape(len(states), -1)
 
 
-class _Gates:
-    """Counts how often gates are shut and open.
+class _SaturationCounter:
+    """Counts how often gates are saturated.
 
     Args:
-        engine: Whose.
+        engine: The engine that runs the model.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -148,7 +150,7 @@ class _Gates:
         self._shut = self._shut + (gates < _LOW).sum(axis=0)
         self._open = self._open + (gates > _HIGH).sum(axis=0)
 
-    def found(self) -> tuple[Saturation, ...]:
+    def result(self) -> tuple[Saturation, ...]:
         shut, opened = np.asarray(self._shut) / self._read, np.asarray(self._open) / self._read
         return tuple(
             Saturation(layer, name, shut[layer, gate], opened[layer, gate])

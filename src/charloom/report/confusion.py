@@ -1,4 +1,4 @@
-"""What a model takes for what: characters it confuses, and a map of those it thinks alike."""
+"""The confusion matrix of a model, as its most frequent errors, and a map of its character embeddings."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ import numpy as np
 
 from charloom.model.file.model_file import SavedModel
 
-_SHOWN = 24  # mistakes
-_MAPPED = 200  # characters
+_MAX_CONFUSIONS = 24
+_MAX_MAPPED = 200  # characters
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """Two characters of which one is guessed where the other comes.
+class Confusion:
+    """An entry of the confusion matrix off its diagonal.
 
     Attributes:
-        actual: What came.
-        guessed: What was thought the likeliest.
-        count: How often.
-        share: Of all times that it came.
+        actual: The actual character.
+        guessed: The top prediction in its place.
+        count: Number of times that this happened.
+        share: The same as a share of all occurrences of the actual character.
     """
 
     actual: str
@@ -29,14 +29,14 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a character lies on the map of embeddings.
+class MapPoint:
+    """A character on the map of embeddings.
 
     Attributes:
-        character: Which.
-        x: In [-1, 1].
-        y: In [-1, 1].
-        count: How often it is in the text.
+        character: The character.
+        x: First principal component, scaled to [-1, 1].
+        y: Second principal component, scaled to [-1, 1].
+        count: Number of its occurrences in the text.
     """
 
     character: str
@@ -45,28 +45,28 @@ class Place:
     count: int
 
 
-def mistakes(text: str, counted: Counter[tuple[str, str]]) -> list[Mistake]:
-    """Return the most frequent mistakes.
+def frequent_confusions(text: str, counted: Counter[tuple[str, str]]) -> list[Confusion]:
+    """Return the most frequent confusions.
 
     Args:
-        text: That was read.
-        counted: How often each (actual, guessed) happened.
+        text: The text that was read.
+        counted: Number of occurrences of each pair (actual, guessed).
     """
     occurrences = Counter(text[1:])
     return [
-        Mistake(actual, guessed, count, count / occurrences[actual])
-        for (actual, guessed), count in counted.most_common(_SHOWN)
+        Confusion(actual, guessed, count, count / occurrences[actual])
+        for (actual, guessed), count in counted.most_common(_MAX_CONFUSIONS)
     ]
 
 
-def embedding_map(model: SavedModel, text: str) -> list[Place]:
-    """Return the characters of a text where their embeddings lie: on the two directions in which these differ most.
+def embedding_map(model: SavedModel, text: str) -> list[MapPoint]:
+    """Project the embeddings of the most frequent characters of a text on their first two principal components.
 
     Args:
-        model: Its ``embedding.weight``, (V, E), is drawn.
-        text: Its most frequent characters are.
+        model: The model; its ``embedding.weight`` is (V, E).
+        text: The text; its 200 most frequent characters are mapped.
     """
-    counts = [(c, n) for c, n in Counter(text).most_common(_MAPPED) if c in model.vocabulary]
+    counts = [(c, n) for c, n in Counter(text).most_common(_MAX_MAPPED) if c in model.vocabulary]
     if len(counts) < 3:
         return []
     ids = model.vocabulary.encode_symbols("".join(c for c, _ in counts)).astype(np.intp)
@@ -75,4 +75,4 @@ def embedding_map(model: SavedModel, text: str) -> list[Place]:
     flat = left[:, :2] * sizes[:2]
     flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
     flat /= np.abs(flat).max(axis=0, initial=1e-12)
-    return [Place(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, flat, strict=True)]
+    return [MapPoint(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, flat, strict=True)]

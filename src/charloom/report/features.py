@@ -11,7 +11,7 @@ Feature = NDArray[np.float64]
 
 _CLOSING = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", '"': '"', "'": "'"}
 _OPENING_BRACKETS, _CLOSING_BRACKETS = "([{（［｛", ")]}）］｝"
-_LONGEST_LINE, _LONGEST_PARAGRAPH, _LONGEST_WORD, _DEEPEST = 80, 200, 12, 8  # no neuron counts for ever
+_MAX_LINE, _MAX_PARAGRAPH, _MAX_WORD, _MAX_DEPTH = 80, 200, 12, 8  # no neuron counts for ever
 _VOWELS = frozenset("aeiouаеёиоуыэюяαεηιουω")
 _HEADING = re.compile(r"(?:\A|\n\n)([^\n:]{1,30}):\n")  # who speaks, in a play
 
@@ -22,8 +22,8 @@ def features(text: str) -> dict[str, Feature]:
     Left out are those that never change in it. Two look one character ahead, as a model does when it guesses:
     "word ends next" and "line ends next".
     """
-    found = {name: np.asarray(measure(text), np.float64) for name, measure in _MEASURES.items()}
-    return {name: values for name, values in found.items() if values.std() > 0}
+    measured = {name: np.asarray(measure(text), np.float64) for name, measure in _MEASURES.items()}
+    return {name: values for name, values in measured.items() if values.std() > 0}
 
 
 def _flags(text: str, holds: Callable[[str], bool]) -> Feature:
@@ -31,21 +31,21 @@ def _flags(text: str, holds: Callable[[str], bool]) -> Feature:
     return np.array([known[c] for c in text])
 
 
-def _since(marks: Feature, most: int) -> Feature:
+def _since(marks: Feature, maximum: int) -> Feature:
     """Return for each character how many lie after the last that is marked, 0 on it, at most so many."""
     places = np.arange(len(marks))
     last = np.maximum.accumulate(np.where(marks > 0, places, -1))
-    counted: Feature = np.minimum(places - last, most).astype(np.float64)
+    counted: Feature = np.minimum(places - last, maximum).astype(np.float64)
     return counted
 
 
 def _line_position(text: str) -> Feature:
-    return _since(_flags(text, lambda c: c == "\n"), _LONGEST_LINE)
+    return _since(_flags(text, lambda c: c == "\n"), _MAX_LINE)
 
 
 def _paragraph_position(text: str) -> Feature:
     newlines = _flags(text, lambda c: c == "\n")
-    return _since(newlines * np.append(0.0, newlines[:-1]), _LONGEST_PARAGRAPH)
+    return _since(newlines * np.append(0.0, newlines[:-1]), _MAX_PARAGRAPH)
 
 
 def _headings(text: str) -> Feature:
@@ -61,7 +61,7 @@ def _is_vowel(character: str) -> bool:
 
 
 def _word_position(text: str) -> Feature:
-    return _since(1 - _flags(text, str.isalpha), _LONGEST_WORD)
+    return _since(1 - _flags(text, str.isalpha), _MAX_WORD)
 
 
 def _ahead(flags: Feature, at_end: float) -> Feature:
@@ -89,7 +89,7 @@ def _indentation(text: str) -> Feature:
         widths[line.start() : line.start() + len(line[1])] = np.arange(1, len(line[1]) + 1)
         if line[0].endswith("\n"):
             widths[line.end() - 1] = 0
-    return np.minimum(widths, _LONGEST_LINE)
+    return np.minimum(widths, _MAX_LINE)
 
 
 def _in_indentation(text: str) -> Feature:
@@ -127,7 +127,7 @@ def _bracket_depth(text: str) -> Feature:
             depth = max(0, depth - 1)
         elif c == "\n" and i and text[i - 1] == "\n":
             depth = 0
-        depths[i] = min(depth, _DEEPEST)
+        depths[i] = min(depth, _MAX_DEPTH)
     return depths
 
 

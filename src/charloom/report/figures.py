@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charloom._util.extras import require_extra
 from charloom.errors import InputError
-from charloom.report.analysis import Reading
+from charloom.report.analysis import TextAnalysis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ _ROWS, _COLUMNS = 16, 80  # characters of the text in a heat map
 _NEURONS = 6
 
 
-def draw(data: dict[str, Any], reading: Reading, folder: Path) -> list[Path]:
+def draw(data: dict[str, Any], reading: TextAnalysis, folder: Path) -> list[Path]:
     """Draw what there is: losses, learning rate, gradients, surprisal, neurons, gates, context.
 
     Args:
@@ -41,17 +41,17 @@ def draw(data: dict[str, Any], reading: Reading, folder: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from None
     evaluations = (data.get("run") or {}).get("evaluations") or []
-    found: list[Path] = []
+    paths: list[Path] = []
     if len(evaluations) > 1:
-        found += _save(folder, "losses", lambda axes: _losses(axes, data["run"]))
+        paths += _save(folder, "losses", lambda axes: _losses(axes, data["run"]))
         for key, label in (("learning_rate", "learning rate"), ("grad_norm", "L2 norm of the gradient")):
-            found += _save(folder, key, partial(_curve, evaluations=evaluations, key=key, label=label))
-    found += _save(folder, "surprisal", lambda axes: _surprisal(axes, reading))
+            paths += _save(folder, key, partial(_curve, evaluations=evaluations, key=key, label=label))
+    paths += _save(folder, "surprisal", lambda axes: _surprisal(axes, reading))
     for one in [one for one in data["neurons"]["named"] if one["is_clear"]][:_NEURONS]:
         name = f"neuron-{one['feature'].replace(' ', '-')}"
-        found += _save(folder, name, partial(_neuron, one=one, listed=data["neurons"]["list"], reading=reading))
-    found += _save(folder, "gates", lambda axes: _gates(axes, data["gates"]))
-    return found + _save(folder, "context", lambda axes: _context(axes, data["context"]))
+        paths += _save(folder, name, partial(_neuron, one=one, listed=data["neurons"]["list"], reading=reading))
+    paths += _save(folder, "gates", lambda axes: _gates(axes, data["gates"]))
+    return paths + _save(folder, "context", lambda axes: _context(axes, data["context"]))
 
 
 def _save(folder: Path, name: str, fill: Callable[["Axes"], None]) -> list[Path]:
@@ -89,7 +89,7 @@ def _curve(axes: "Axes", evaluations: list[dict[str, Any]], key: str, label: str
 
 def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str, float, float]) -> Any:
     """Draw a text as a grid of characters, each on the colour of its value."""
-    colours, least, most = scale
+    colours, low, high = scale
     rows: list[list[int]] = [[]]
     for i, character in enumerate(text):
         if character == "\n" or len(rows[-1]) == _COLUMNS:
@@ -104,17 +104,17 @@ def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str
         grid[y, : len(row)] = values[row]
         for x, i in enumerate(row):
             axes.text(x, y, text[i], ha="center", va="center", fontsize=4.5, family="monospace", parse_math=False)
-    image = axes.imshow(grid, cmap=colours, vmin=least, vmax=most, aspect="auto", alpha=0.7)  # text stays readable
+    image = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", alpha=0.7)  # text stays readable
     axes.set_axis_off()
     return image
 
 
-def _surprisal(axes: "Axes", reading: Reading) -> None:
+def _surprisal(axes: "Axes", reading: TextAnalysis) -> None:
     image = _heat(axes, reading.text, np.append(0.0, reading.surprisals), ("Oranges", 0, 8))
     axes.figure.colorbar(image, label="surprisal, bits")
 
 
-def _neuron(axes: "Axes", one: dict[str, Any], listed: list[Any], reading: Reading) -> None:
+def _neuron(axes: "Axes", one: dict[str, Any], listed: list[Any], reading: TextAnalysis) -> None:
     layer, part, index = listed[one["neuron"]]
     neuron = next(i for i, n in enumerate(reading.neurons) if (n.layer, n.part, n.index) == (layer, part, index))
     values = reading.states[:, neuron].astype(np.float64)

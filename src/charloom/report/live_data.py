@@ -1,4 +1,4 @@
-"""A training that still runs, as the data of the report's page."""
+"""The data of the report page for a training that is still running."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,33 +17,33 @@ from charloom.training.events import (
 )
 
 
-class Progress:
-    """Takes the records of a training and tells where it stands."""
+class LiveReport:
+    """Collects the records of a running training into the data of the report page."""
 
     def __init__(self) -> None:
         self._plan: PlanRecord | None = None
         self._step: StepRecord | None = None
         self._finish: FinishRecord | None = None
-        self._past = RunHistory([], [], [])
+        self._history = RunHistory([], [], [])
 
     def take(self, record: Record) -> None:
-        """Remember what has just happened."""
+        """Add the next record of the training."""
         if isinstance(record, PlanRecord):
             self._plan = record
-            self._past = read_history(Path(record.run))  # of a training that goes on
+            self._history = read_history(Path(record.run))  # of a resumed run
         elif isinstance(record, StepRecord):
             self._step = record
         elif isinstance(record, EvaluationRecord):
-            self._past.evaluations.append(asdict(record))
+            self._history.evaluations.append(asdict(record))
         elif isinstance(record, SampleRecord):
-            self._past.samples.append((record.step, record.text))
+            self._history.samples.append((record.step, record.text))
         elif isinstance(record, EventRecord):
-            self._past.events.append({"step": record.step, "event": record.message})
+            self._history.events.append({"step": record.step, "event": record.message})
         elif isinstance(record, FinishRecord):
             self._finish = record
 
     def data(self) -> dict[str, Any]:
-        """Return what the page shows."""
+        """Return the data of the page."""
         if self._plan is None:
             return {"name": "charloom", "model": None, "run": None, "status": "It begins.", "finished": False}
         a, guessing = self._plan.architecture, self._plan.baselines
@@ -51,7 +51,7 @@ class Progress:
             "charloom": __version__,
             "name": self._plan.run,
             "model": {**a.to_dict(), "parameters": a.num_parameters},
-            "run": self._past.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},
+            "run": self._history.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},
             "status": self._status(self._plan.plan.steps),
             "finished": self._finish is not None,
         }

@@ -54,12 +54,12 @@ def name_neurons(states: NDArray[np.floating], features: Mapping[str, Feature], 
     mixtures = np.random.default_rng(seed).standard_normal((states.shape[1], _DIRECTIONS))
     chance = np.abs(correlations(_mixed(states[half:], mixtures), columns[half:])).max(axis=1)
     best = np.abs(first).argmax(axis=1)
-    found = [
+    named = [
         NamedNeuron(int(n), names[i], float(first[i, n]), float(second[i, n]), float(chance[i]))
         for i, n in enumerate(best)
         if first[i, n] != 0 and columns[half:, i].std() > 0
     ]
-    return sorted(found, key=lambda one: -abs(one.correlation))
+    return sorted(named, key=lambda one: -abs(one.correlation))
 
 
 def correlations(states: NDArray[np.floating], features: NDArray[np.float64]) -> NDArray[np.float64]:

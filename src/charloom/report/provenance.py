@@ -1,12 +1,13 @@
-"""Where a model comes from: its run folder, and the text it was trained on, if that can still be found."""
+"""The provenance of a model: its run folder, and its training text if that can still be found."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charloom.data.corpus import Corpus, Parts
-from charloom.data.datasets import NAMES, is_at_hand
+from charloom.data.corpus import Corpus
+from charloom.data.datasets import NAMES, is_available_offline
 from charloom.data.reading.sources import located_sources
+from charloom.data.splits import CorpusSplit
 from charloom.data.text_format import PLAIN, TextFormat
 from charloom.errors import CharloomError, RunError
 from charloom.model.file.model_file import SavedModel, load_model
@@ -16,28 +17,28 @@ from charloom.training.checkpoint import newest_checkpoint
 
 @dataclass(frozen=True)
 class Provenance:
-    """A model and what is known of how it came about.
+    """A model with its run and training text.
 
     Attributes:
-        name: As it was named.
+        name: The name that the user gave.
         model: The model.
         run: Its run folder, or None.
-        parts: The text it was trained on, cut as it was then; None where that cannot be found.
-        missing: Why not, as a sentence; empty where it was found.
+        parts: The text it was trained on, split as in the training; None if it cannot be found.
+        missing: A sentence that says why it cannot be found; else empty.
     """
 
     name: str
     model: SavedModel
     run: Path | None
-    parts: Parts | None
+    parts: CorpusSplit | None
     missing: str = ""
 
 
-def trace_back(argument: str) -> Provenance:
-    """Return a model, its run and its text.
+def find_provenance(argument: str) -> Provenance:
+    """Load a model, and find its run and its training text.
 
     Args:
-        argument: A MODEL as ``find_model`` takes it.
+        argument: A model as accepted by ``find_model``.
 
     Raises:
         ModelFileError: If there is no such model, or it is damaged.
@@ -61,17 +62,17 @@ def trace_back(argument: str) -> Provenance:
 
 
 def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
-    """Return the text that a model says it was trained on; nothing is downloaded."""
+    """Read the training text that a model names, without downloading anything; None if it is not available."""
     sources, text_format = _sources(run) if run is not None else (None, PLAIN)
-    if sources is not None and all(is_at_hand(source) for source in sources):
+    if sources is not None and all(is_available_offline(source) for source in sources):
         return Corpus.read(sources, text_format=text_format)
     name = model.facts.get("corpus")
     known = isinstance(name, str) and name in NAMES and not Path(name).exists()
-    return Corpus.read(str(name)) if known and is_at_hand(str(name)) else None
+    return Corpus.read(str(name)) if known and is_available_offline(str(name)) else None
 
 
 def _sources(run: Path) -> tuple[list[str] | None, TextFormat]:
-    """Return what a run's text was read from, if its newest checkpoint says so, and how."""
+    """Return the sources of a run's text as its newest checkpoint records them, and their format."""
     try:
         _, training, _ = newest_checkpoint(run)
     except RunError:

@@ -1,4 +1,4 @@
-"""How a training went, read back from its run folder: measurements, samples, events."""
+"""The history of a training, read from its run folder: evaluations, events and samples."""
 
 import re
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _SAMPLE = re.compile(r"^--- step (\d+)\n", re.MULTILINE)
 
 @dataclass(frozen=True)
 class RunHistory:
-    """What a run folder tells.
+    """The history of a training.
 
     Attributes:
-        evaluations: The lines of ``metrics.jsonl`` that are evaluations.
-        events: Those that tell of something unusual: step and what.
-        samples: Step and text of each.
+        evaluations: The evaluations of ``metrics.jsonl``.
+        events: Its other lines: the step and message of unusual events.
+        samples: Step and text of each sample.
     """
 
     evaluations: list[dict[str, Any]]
@@ -25,16 +25,16 @@ class RunHistory:
     samples: list[tuple[int, str]]
 
     def data(self) -> dict[str, Any]:
-        """Return it as JSON data."""
+        """Return the history as JSON data."""
         samples = [{"step": step, "text": text} for step, text in self.samples]
         return {"evaluations": self.evaluations, "events": self.events, "samples": samples}
 
 
 def read_history(run: Path) -> RunHistory:
-    """Return the history of a run.
+    """Read the history of a run.
 
     Raises:
-        RunError: If its measurements are damaged.
+        RunError: If ``metrics.jsonl`` is damaged.
     """
     lines, samples = read_metrics(run), run / SAMPLES
     text = samples.read_text(encoding="utf-8", errors="replace") if samples.is_file() else ""

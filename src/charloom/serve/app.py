@@ -13,14 +13,14 @@ from starlette.types import Receive, Scope, Send
 from charloom.inference.model import Model
 from charloom.serve import text_routes as texts
 from charloom.serve.completions.routes import complete
-from charloom.serve.errors import ERRORS, Problem, answer_error
+from charloom.serve.errors import ERRORS, ApiError, error_response
 from charloom.serve.metrics import MEDIA_TYPE, metrics_text
-from charloom.serve.models import Models
+from charloom.serve.models import ModelRegistry
 from charloom.serve.openapi import describe
-from charloom.serve.responses import JsonAnswer
-from charloom.serve.security.allowed_hosts import Hosts
+from charloom.serve.responses import JsonResponse
+from charloom.serve.security.allowed_hosts import AllowedHosts
 from charloom.serve.security.limits import Limits
-from charloom.serve.security.middleware import Guard
+from charloom.serve.security.middleware import SecurityMiddleware
 from charloom.web.playground import playground_files
 
 
@@ -44,22 +44,22 @@ class App:
         self,
         models: Mapping[str, Model],
         *,
-        hosts: Hosts,
+        hosts: AllowedHosts,
         version: str,
         token: str | None = None,
         limits: Limits | None = None,
         precision: str = "auto",
     ) -> None:
         self.limits = limits or Limits()
-        self.models = Models(models, precision, self.limits)
+        self.models = ModelRegistry(models, precision, self.limits)
         files = playground_files()
         self._description = describe(version, token is not None)
         routes = [*self._routes(), *(Route(path, partial(_file, *file)) for path, file in files.items())]
         inner = Starlette(
-            routes=routes, exception_handlers=dict.fromkeys(ERRORS, answer_error), lifespan=self._lifespan
+            routes=routes, exception_handlers=dict.fromkeys(ERRORS, error_response), lifespan=self._lifespan
         )
         inner.router.redirect_slashes = False
-        self._guard = Guard(inner, hosts=hosts, token=token, open_paths=files, limits=self.limits)
+        self._guard = SecurityMiddleware(inner, hosts=hosts, token=token, open_paths=files, limits=self.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -96,25 +96,25 @@ class App:
         ]
 
     async def _models(self, _request: Request) -> Response:
-        return JsonAnswer({"object": "list", "data": [one.entry() for one in self.models]})
+        return JsonResponse({"object": "list", "data": [one.entry() for one in self.models]})
 
     async def _model(self, request: Request) -> Response:
-        return JsonAnswer(self.models.find(request.path_params["id"]).entry())
+        return JsonResponse(self.models.find(request.path_params["id"]).entry())
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(metrics_text(self.models, self._guard), media_type=MEDIA_TYPE)
 
     async def _openapi(self, _request: Request) -> Response:
-        return JsonAnswer(self._description)
+        return JsonResponse(self._description)
 
 
 async def _health(_request: Request) -> Response:
-    return JsonAnswer({"status": "ok"})
+    return JsonResponse({"status": "ok"})
 
 
 async def _chat(_request: Request) -> Response:
     message = "Models of charloom go on with a text, they do not chat. Use /v1/completions, with the text as prompt."
-    raise Problem(404, message, code="unknown_url")
+    raise ApiError(404, message, code="unknown_url")
 
 
 async def _file(media_type: str, content: bytes, _request: Request) -> Response:

@@ -10,13 +10,13 @@ from starlette.requests import Request
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import CharloomError, InputError, UnknownCharacterError
-from charloom.serve.responses import JsonAnswer
-from charloom.serve.scheduler import Busy, Closing
+from charloom.serve.responses import JsonResponse
+from charloom.serve.scheduler import Overloaded, ShuttingDown
 
 _SHOWN = 60  # characters of a wrong value that a message quotes
 
 
-class Problem(Exception):
+class ApiError(Exception):
     """A request that is answered with an error.
 
     Args:
@@ -47,12 +47,12 @@ class Problem(Exception):
             kind = "rate_limit_error"
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
-    def answer(self) -> JsonAnswer:
+    def answer(self) -> JsonResponse:
         """Return the answer."""
-        return JsonAnswer(self.to_dict(), self.status, self.headers)
+        return JsonResponse(self.to_dict(), self.status, self.headers)
 
 
-def problem_of(error: Exception, param: str | None = None) -> Problem:
+def to_api_error(error: Exception, param: str | None = None) -> ApiError:
     """Return what is answered when this error was raised; one that is a defect of ours tells nothing of itself.
 
     Args:
@@ -60,31 +60,31 @@ def problem_of(error: Exception, param: str | None = None) -> Problem:
         param: The field whose value raised it, if that is known.
     """
     match error:
-        case Problem():
+        case ApiError():
             return error
         case ValidationError():
             return _of_validation(error)
         case HTTPException():
             return _of_http(error)
-        case Busy():
-            return Problem(429, str(error), code="too_many_requests", headers={"Retry-After": "1"})
-        case Closing():
-            return Problem(503, str(error), code="closing", headers={"Retry-After": "5"})
+        case Overloaded():
+            return ApiError(429, str(error), code="too_many_requests", headers={"Retry-After": "1"})
+        case ShuttingDown():
+            return ApiError(503, str(error), code="closing", headers={"Retry-After": "5"})
         case UnknownCharacterError():
-            return Problem(400, str(error), param=param, code="unknown_character")
+            return ApiError(400, str(error), param=param, code="unknown_character")
         case InputError():
-            return Problem(400, str(error), param=param, code="invalid_value")
+            return ApiError(400, str(error), param=param, code="invalid_value")
         case CharloomError():
-            return Problem(500, str(error), code="failed")
-    return Problem(500, "The server has failed at this request. Its log says more.", code="failed")
+            return ApiError(500, str(error), code="failed")
+    return ApiError(500, "The server has failed at this request. Its log says more.", code="failed")
 
 
-async def answer_error(request: Request, error: Exception) -> JsonAnswer:
+async def error_response(request: Request, error: Exception) -> JsonResponse:
     """Answer a request that raised one of ``ERRORS``."""
-    return problem_of(error).answer()
+    return to_api_error(error).answer()
 
 
-ERRORS: tuple[type[Exception], ...] = (Problem, ValidationError, HTTPException, CharloomError, Exception)
+ERRORS: tuple[type[Exception], ...] = (ApiError, ValidationError, HTTPException, CharloomError, Exception)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -94,27 +94,27 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"There is no {kind} {_quoted(name)}.{hint} Known are {', '.join(known)}."
 
 
-def _of_http(error: HTTPException) -> Problem:
+def _of_http(error: HTTPException) -> ApiError:
     """Return what is wrong with an address, or how it was asked for."""
     if error.status_code == 405 and error.headers:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
         headers = {"Allow": allowed}
-        return Problem(405, f"This address takes {allowed} alone.", code="method_not_allowed", headers=headers)
+        return ApiError(405, f"This address takes {allowed} alone.", code="method_not_allowed", headers=headers)
     if error.status_code == 404:
-        return Problem(404, "There is nothing at this address. What there is, /openapi.json says.", code="unknown_url")
-    return Problem(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
+        return ApiError(404, "There is nothing at this address. What there is, /openapi.json says.", code="unknown_url")
+    return ApiError(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
 
 
-def _of_validation(error: ValidationError) -> Problem:
+def _of_validation(error: ValidationError) -> ApiError:
     """Return the first thing that is wrong with a body; there may be more."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
-        return Problem(400, f"{where} is missing.", param=where, code="missing_parameter")
+        return ApiError(400, f"{where} is missing.", param=where, code="missing_parameter")
     wrong = first["msg"].removeprefix("Value error, ").removesuffix(".")
     wrong = wrong[:1].lower() + wrong[1:]
     message = f"{where}: {wrong}; got {_quoted(first['input'])}." if where else f"The body is wrong: {wrong}."
-    return Problem(400, message, param=where or None, code="invalid_value")
+    return ApiError(400, message, param=where or None, code="invalid_value")
 
 
 def _quoted(value: object) -> str:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from charloom.report.build import finite
-from charloom.report.live_data import Progress
+from charloom.report.build import replace_non_finite
+from charloom.report.live_data import LiveReport
 from charloom.training.events import Record
-from charloom.web.html_template import page
+from charloom.web.report_page import report_page
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"
@@ -34,7 +34,7 @@ class LivePage:
     """
 
     def __init__(self, port: int = 0) -> None:
-        self._progress = Progress()
+        self._progress = LiveReport()
         self._lock = threading.Lock()
         self._asked = threading.Event()
         self._last_asked = -math.inf
@@ -50,7 +50,7 @@ class LivePage:
     def data(self) -> bytes:
         """Return what the page asks for: JSON."""
         with self._lock:
-            found = finite(self._progress.data())
+            found = replace_non_finite(self._progress.data())
             self._last_asked = time.monotonic()
             self._asked.set()
         return json.dumps(found, allow_nan=False).encode("ascii")
@@ -76,7 +76,7 @@ class LivePage:
 
 
 def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
-    shell = page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
+    shell = report_page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # seconds for a request to arrive

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from charloom.serve.models import Models
-from charloom.serve.security.middleware import Guard
+from charloom.serve.models import ModelRegistry
+from charloom.serve.security.middleware import SecurityMiddleware
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -23,7 +23,7 @@ _OF_A_MODEL = (
 _Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
-def metrics_text(models: Models, guard: Guard) -> str:
+def metrics_text(models: ModelRegistry, guard: SecurityMiddleware) -> str:
     """Return the numbers of a server in Prometheus's text format."""
     lines: list[str] = []
     for name, kind, help_ in _OF_A_MODEL:

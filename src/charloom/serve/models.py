@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from charloom.errors import UnknownCharacterError
 from charloom.inference.generation import prompt_ids
 from charloom.inference.model import Model
-from charloom.serve.errors import Problem, problem_of, unknown_name
+from charloom.serve.errors import ApiError, to_api_error, unknown_name
 from charloom.serve.scheduler import Scheduler
 from charloom.serve.security.limits import Limits
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """One of them.
 
     Attributes:
@@ -40,24 +40,24 @@ class Served:
         """Return what is read of a text: its ids, or what stands for the beginning of one if it is empty.
 
         Raises:
-            Problem: If it holds a character that the model does not know.
+            ApiError: If it holds a character that the model does not know.
         """
         try:
             return prompt_ids(self.model.vocabulary, text)
         except UnknownCharacterError as error:
-            raise problem_of(error, param) from None
+            raise to_api_error(error, param) from None
 
     def check_ids(self, ids: list[int], param: str) -> NDArray[np.integer]:
         """Return ids as an array.
 
         Raises:
-            Problem: If one is not an id of this model.
+            ApiError: If one is not an id of this model.
         """
         count = len(self.model.vocabulary)
         wrong = next((one for one in ids if not 0 <= one < count), None)
         if wrong is not None:
             message = f"{param}: ids of {self.name} are from 0 to {count - 1}; got {wrong!r:.40}."
-            raise Problem(400, message, param=param, code="unknown_id")
+            raise ApiError(400, message, param=param, code="unknown_id")
         return np.array(ids, self.model.vocabulary.ids_dtype)
 
     def entry(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class Served:
         }
 
 
-class Models:
+class ModelRegistry:
     """All of them, in the order in which they were named.
 
     Args:
@@ -84,19 +84,19 @@ class Models:
         self._served = {name: _served(name, model, precision, limits) for name, model in models.items()}
         self._ended = False
 
-    def __iter__(self) -> Iterator[Served]:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())
 
-    def find(self, name: str | None) -> Served:
+    def find(self, name: str | None) -> ServedModel:
         """Return the model of a name, or the first one for None.
 
         Raises:
-            Problem: If there is none.
+            ApiError: If there is none.
         """
         if name is None:
             return next(iter(self))
         if name not in self._served:
-            raise Problem(404, unknown_name("model", name, self._served), param="model", code="model_not_found")
+            raise ApiError(404, unknown_name("model", name, self._served), param="model", code="model_not_found")
         return self._served[name]
 
     def start(self) -> None:
@@ -112,7 +112,7 @@ class Models:
                 one.scheduler.close()
 
 
-def _served(name: str, model: Model, precision: str, limits: Limits) -> Served:
+def _served(name: str, model: Model, precision: str, limits: Limits) -> ServedModel:
     scheduler = Scheduler(
         model,
         precision=precision,
@@ -120,7 +120,7 @@ def _served(name: str, model: Model, precision: str, limits: Limits) -> Served:
         most_waiting=limits.waiting,
         most_unread=limits.unread,
     )
-    return Served(name, model, scheduler, _fingerprint(model, precision), int(time.time()))
+    return ServedModel(name, model, scheduler, _fingerprint(model, precision), int(time.time()))
 
 
 def _fingerprint(model: Model, precision: str) -> str:

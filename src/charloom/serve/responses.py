@@ -19,12 +19,12 @@ def json_bytes(value: object) -> bytes:
         return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def event(value: object) -> bytes:
+def server_sent_event(value: object) -> bytes:
     """Return a server-sent event that carries JSON."""
     return b"data: %b\n\n" % json_bytes(value)
 
 
-class JsonAnswer(Response):
+class JsonResponse(Response):
     """A JSON value as an answer."""
 
     media_type = "application/json"
@@ -34,7 +34,7 @@ class JsonAnswer(Response):
         return json_bytes(content)
 
 
-class EventStream(Response):
+class EventStreamResponse(Response):
     """Events as an answer, sent as they come.
 
     Args:

@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CharloomError
-from charloom.inference.batching import Batch, Writing, Written
+from charloom.inference.batching import ContinuousBatch, SequenceOutput, SequenceRequest
 from charloom.inference.log_probs import log_softmax
 from charloom.inference.model import Model
 
 _BLOCK = 256  # characters of a text that are read between two steps of the writers
 
 
-class Busy(CharloomError):
+class Overloaded(CharloomError):
     """Too much is waiting already."""
 
 
-class Closing(CharloomError):
+class ShuttingDown(CharloomError):
     """The server ends."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextScores:
     """What a model makes of a text.
 
     Attributes:
@@ -67,12 +67,12 @@ class Job:
         self._open = count
         self._written = self._taken = 0  # characters: the thread adds to the first alone, the event loop to the second
         self._paused = self._cancelled = False
-        self._parts: dict[int, list[Written]] = {}
+        self._parts: dict[int, list[SequenceOutput]] = {}
         self._error: CharloomError | None = None
         self._news = asyncio.Event()
         self.keys: list[int] = []
 
-    async def next(self) -> list[Written]:
+    async def next(self) -> list[SequenceOutput]:
         """Return all that was written since the last call, one part for each text of which there is any.
 
         ``Written.key`` is the text's place among the job's writings.
@@ -101,13 +101,13 @@ class Job:
             self._cancelled = True
             self._scheduler._leave(self)
 
-    def _take(self, place: int, part: Written) -> None:
+    def _take(self, place: int, part: SequenceOutput) -> None:
         """Take what was written of a text; called on the event loop."""
         self._parts.setdefault(place, []).append(part)
         self._open -= part.finish_reason is not None
         self._news.set()
 
-    def _wrote(self, part: Written, batch: Batch) -> None:
+    def _wrote(self, part: SequenceOutput, batch: ContinuousBatch) -> None:
         """Count what was written; called on the thread, so that a slow event loop stops it, too."""
         self._written += len(part.text)
         if self._written - self._taken > self._most_unread and not self._paused:
@@ -115,7 +115,7 @@ class Job:
             for key in self.keys:
                 batch.pause(key)
 
-    def _resume(self, batch: Batch) -> None:
+    def _resume(self, batch: ContinuousBatch) -> None:
         for key in self.keys:
             batch.resume(key)
 
@@ -124,10 +124,10 @@ class Job:
         self._news.set()
 
 
-def _joined(place: int, parts: Sequence[Written]) -> Written:
+def _joined(place: int, parts: Sequence[SequenceOutput]) -> SequenceOutput:
     """Return several parts of one text as one."""
     tokens = None if parts[0].tokens is None else tuple(token for part in parts for token in part.tokens or ())
-    return Written(place, "".join(part.text for part in parts), parts[-1].finish_reason, tokens)
+    return SequenceOutput(place, "".join(part.text for part in parts), parts[-1].finish_reason, tokens)
 
 
 class Scheduler:
@@ -153,13 +153,13 @@ class Scheduler:
         self.model = model
         self.stats = Stats()
         self._most, self._most_unread = most_writings + most_waiting, most_unread
-        self._batch = Batch(model.engine_for(precision), model.vocabulary, most_writings)
+        self._batch = ContinuousBatch(model.engine_for(precision), model.vocabulary, most_writings)
         self._judge = model.engine("float32")
         self._places: dict[int, tuple[Job, int]] = {}  # by key: whose text it is, and which of them; the thread's alone
         self._jobs: set[Job] = set()  # those that have not ended; the event loop's, as is the number of their texts
         self._texts = 0
-        self._readings: deque[tuple[Iterator[Reading | None], asyncio.Future[Reading]]] = deque()
-        self._commands: list[Callable[[Batch], object]] = []
+        self._readings: deque[tuple[Iterator[TextScores | None], asyncio.Future[TextScores]]] = deque()
+        self._commands: list[Callable[[ContinuousBatch], object]] = []
         self._news = threading.Condition()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -176,28 +176,30 @@ class Scheduler:
             self._closing = True
             self._news.notify()
         self._thread.join()
-        self._fail_all(Closing("The server ends."))
+        self._fail_all(ShuttingDown("The server ends."))
 
-    def submit(self, writings: Sequence[Writing]) -> Job:
+    def submit(self, writings: Sequence[SequenceRequest]) -> Job:
         """Begin to write texts.
 
         Raises:
-            Busy: If too many are under way.
+            Overloaded: If too many are under way.
             SettingsError: If a writing is not possible.
             UnknownCharacterError: If a character that is allowed or forbidden is not known.
         """
         if self._closing:
-            raise Closing("The server ends.")
+            raise ShuttingDown("The server ends.")
         for writing in writings:
             self._batch.check(writing)
         if self._texts + len(writings) > self._most:
-            raise Busy(f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon.")
+            raise Overloaded(
+                f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon."
+            )
         job = Job(self, len(writings), self._most_unread)
         self._jobs.add(job)
         self._texts += len(writings)
         self.stats.requests += 1
 
-        def begin(batch: Batch) -> None:
+        def begin(batch: ContinuousBatch) -> None:
             for place, writing in enumerate(writings):
                 key = batch.add(writing)
                 job.keys.append(key)
@@ -206,7 +208,7 @@ class Scheduler:
         self._tell(begin)
         return job
 
-    async def read(self, ids: NDArray[np.integer], guesses: int = 0) -> Reading:
+    async def read(self, ids: NDArray[np.integer], guesses: int = 0) -> TextScores:
         """Return what the model makes of a text, in float32; it is read a block at a time, between the writers' steps.
 
         Args:
@@ -214,14 +216,14 @@ class Scheduler:
             guesses: k: how many of the likeliest to tell after each.
         """
         if self._closing:
-            raise Closing("The server ends.")
-        future: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+            raise ShuttingDown("The server ends.")
+        future: asyncio.Future[TextScores] = asyncio.get_running_loop().create_future()
         with self._news:
             self._readings.append((self._read(ids, guesses), future))
             self._news.notify()
         return await future
 
-    def _read(self, ids: NDArray[np.integer], guesses: int) -> Iterator[Reading | None]:
+    def _read(self, ids: NDArray[np.integer], guesses: int) -> Iterator[TextScores | None]:
         """Yield None after each block of a text, and at its end what was made of it."""
         state = self._judge.initial_state(1)
         log_probs, likeliest, costs = np.empty(len(ids)), [], []
@@ -234,16 +236,16 @@ class Scheduler:
             likeliest.append(np.argsort(-exact if guesses else exact[:, :0], axis=1, kind="stable")[:, :guesses])
             costs.append(np.take_along_axis(exact, likeliest[-1], axis=1))
             yield None
-        yield Reading(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
+        yield TextScores(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
 
-    def _tell(self, command: Callable[[Batch], object]) -> None:
+    def _tell(self, command: Callable[[ContinuousBatch], object]) -> None:
         """Have the thread do something with its batch before its next step."""
         with self._news:
             self._commands.append(command)
             self._news.notify()
 
     def _leave(self, job: Job) -> None:
-        def remove(batch: Batch) -> None:
+        def remove(batch: ContinuousBatch) -> None:
             for key in job.keys:
                 batch.remove(key)
                 self._places.pop(key, None)
@@ -273,7 +275,7 @@ class Scheduler:
             if written:
                 self._hand_over(written)
 
-    def _hand_over(self, written: Sequence[Written]) -> None:
+    def _hand_over(self, written: Sequence[SequenceOutput]) -> None:
         parts = [(*self._places[part.key], part) for part in written]
         for job, _, part in parts:
             job._wrote(part, self._batch)
@@ -301,7 +303,7 @@ class Scheduler:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
 
-    def _deliver(self, parts: Sequence[tuple[Job, int, Written]]) -> None:
+    def _deliver(self, parts: Sequence[tuple[Job, int, SequenceOutput]]) -> None:
         for job, place, part in parts:
             if not job._cancelled:
                 self._texts -= part.finish_reason is not None

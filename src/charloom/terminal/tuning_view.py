@@ -1,4 +1,4 @@
-"""What a person sees of a search: a line for each trial that has ended, and on a terminal what is being tried."""
+"""The view of a search: a line for each trial that has ended, and on a terminal the trials under way."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.status import Status
 
 from charloom.terminal.messages import clock
 from charloom.terminal.training_view import PatientConsole
+from charloom.tuning.report import changes
 from charloom.tuning.storage import TuningFolder
 from charloom.tuning.trials import Trial
-from charloom.tuning.verdict import changes
 
 _ENDED = ("complete", "pruned", "failed")
 
@@ -22,10 +22,10 @@ class TuningView:
     """Shows the trials of a search; used as a context.
 
     Args:
-        folder: The search.
+        folder: Folder of the search.
         until: When it ends, by ``time.time``.
-        reserved: Seconds of that to check the result.
-        console: Where.
+        reserved: Seconds of that for checking the result.
+        console: Where it is shown.
         quiet: Whether nothing is shown.
     """
 
@@ -39,8 +39,8 @@ class TuningView:
         self._running: dict[tuple[bool, int], Trial] = {}
         losses = [(trial.loss, trial.number) for trial in folder.trials.trials() if trial.loss is not None]
         self._best = min(losses, default=None)
-        alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal and not quiet
-        self._status = Status("", console=console) if alive else None
+        is_live = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal and not quiet
+        self._status = Status("", console=console) if is_live else None
         self._print(_heading(folder, until, reserved))
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class TuningView:
             self._status.stop()
 
     def show(self, trial: Trial) -> None:
-        """Show how far a trial is."""
+        """Show the state of a trial."""
         key = (trial.checks is not None, trial.number)
         if trial.state in _ENDED:
             self._running.pop(key, None)
@@ -63,18 +63,18 @@ class TuningView:
         else:
             self._running[key] = trial
         if self._status is not None:
-            self._status.update("\n".join(self._now()))
+            self._status.update("\n".join(self._live_lines()))
 
-    def _now(self) -> list[str]:
+    def _live_lines(self) -> list[str]:
         best = "" if self._best is None else f", best {self._best[0]:.4f} (trial {self._best[1]})"
         lines = [f"{clock(max(0.0, self._until - time.time()))} left{best}"]
         return lines + [self._line(trial) for trial in self._running.values()]
 
     def _line(self, trial: Trial) -> str:
         if trial.checks is None:
-            what = f"trial {trial.number} ({changes(self._task, trial)})"
+            name = f"trial {trial.number} ({changes(self._task, trial)})"
         else:
-            what = f"check of trial {trial.checks}"
+            name = f"check of trial {trial.checks}"
         if trial.state == "complete":
             state = f"{trial.loss:.4f}"
             if trial.checks is None and self._best == (trial.loss, trial.number):
@@ -86,12 +86,12 @@ class TuningView:
             state = "begins"
         if trial.state in ("pruned", "failed"):
             state = f"given up, {state}: {trial.reason}" if trial.curve else f"given up: {trial.reason}"
-        return f"{what}: {state}"
+        return f"{name}: {state}"
 
     def _print(self, text: str) -> None:
         if self._quiet:
             return
-        with suppress(OSError):  # nobody looks any more: the search is worth more than its picture
+        with suppress(OSError):  # the reader has left: the search continues
             self._console.print(text, soft_wrap=True)
 
 

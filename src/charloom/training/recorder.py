@@ -19,23 +19,23 @@ from charloom.training.events import (
     StepRecord,
 )
 from charloom.training.history import History
+from charloom.training.pipeline import TrainingSetup
 from charloom.training.run_files import RunFiles
-from charloom.training.stages import Preparation
 
 
 class Recorder:
     """Makes the records of one training.
 
     Args:
-        ready: What is trained.
+        setup: What is trained.
         plan: For how long.
         files: Where lines of metrics and samples go.
         history: What has happened so far; evaluations are added to it.
         began: When this process began, by ``time.perf_counter``.
     """
 
-    def __init__(self, ready: Preparation, plan: Plan, files: RunFiles, history: History, began: float) -> None:
-        self._ready = ready
+    def __init__(self, setup: TrainingSetup, plan: Plan, files: RunFiles, history: History, began: float) -> None:
+        self._setup = setup
         self._plan = plan
         self._files = files
         self._history = history
@@ -50,11 +50,11 @@ class Recorder:
         return PlanRecord(
             run=str(self._files.run),
             plan=self._plan,
-            architecture=self._ready.architecture,
-            device=self._ready.device.description,
-            baselines=self._ready.baselines,
-            training_chars=len(self._ready.training),
-            validation_chars=len(self._ready.validation),
+            architecture=self._setup.architecture,
+            device=self._setup.device.description,
+            baselines=self._setup.baselines,
+            training_chars=len(self._setup.training),
+            validation_chars=len(self._setup.validation),
             step=step,
         )
 
@@ -64,14 +64,14 @@ class Recorder:
         Raises:
             OSError: If it cannot be written.
         """
-        corpus = self._ready.corpus
+        corpus = self._setup.corpus
         facts = {
             "corpus": f"{corpus.name}, {len(corpus)} {corpus.format.unit}s",
             "corpus_sha256": corpus.sha256,
-            "device": self._ready.device.description,
+            "device": self._setup.device.description,
             "charloom": __version__,
         }
-        self._files.write_recipe(write_recipe(self._ready.recipe.name, self._plan.settings, facts))
+        self._files.write_recipe(write_recipe(self._setup.recipe.name, self._plan.settings, facts))
 
     def evaluation(self, step: StepRecord | None, val_loss: float | None) -> EvaluationRecord:
         """Add an evaluation to the history and to the metrics.
@@ -145,6 +145,6 @@ class Recorder:
     def _chars_per_second(self) -> float | None:
         settings, seconds = self._plan.settings, self._history.mean_step_seconds()
         chars_per_step: float = settings.batch_size * settings.seq_length
-        if self._ready.line_lengths is not None:
-            chars_per_step = len(self._ready.training) / self._plan.steps_per_epoch
+        if self._setup.line_lengths is not None:
+            chars_per_step = len(self._setup.training) / self._plan.steps_per_epoch
         return None if seconds is None else chars_per_step / seconds

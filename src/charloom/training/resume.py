@@ -1,11 +1,9 @@
-"""Going on with a run: exactly where it stopped, for longer, or on another text."""
+"""Resuming a run: exactly where it stopped, for longer, or on another text; see ``charloom.training.pipeline``."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import located_sources
@@ -14,27 +12,27 @@ from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
-from charloom.planning.settings import Settings
+from charloom.planning.settings import Notices, Settings
 from charloom.training.checkpoint import SavedTraining, checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.distributed.config_check import check_agreed
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
+from charloom.training.pipeline import TrainingRequest, TrainingSetup, measure_step_seconds, prepare
 from charloom.training.run_files import files_of
-from charloom.training.stages import Preparation, measure_step_seconds, prepare
 from charloom.training.trainer import Trainer
-from charloom.training.vocabulary_extension import grown_rows
+from charloom.training.vocabulary_extension import extend_optimizer_state
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run as its newest checkpoint has it.
+    """A run as its newest checkpoint holds it.
 
     Attributes:
         folder: The run folder.
-        model: The model then.
-        training: All else that it needs to go on, besides its text.
-        settings: All of them.
-        notices: About checkpoints that are damaged, for the user to see.
+        model: Model of the checkpoint.
+        training: State of the training: optimizer, position in the text, history.
+        settings: All settings of the run.
+        notices: A sentence about each damaged checkpoint, for the user.
     """
 
     folder: Path
@@ -45,19 +43,19 @@ class SavedRun:
 
     @property
     def sources(self) -> list[str] | None:
-        """What its text was read from, if that is known."""
+        """Paths its text was read from, if they are known."""
         return located_sources(self.training.facts.get("sources"), self.folder)
 
     @property
     def text_format(self) -> TextFormat:
-        """How those are read."""
+        """How its text was read."""
         return TextFormat.from_dict(self.training.facts.get("text_format", {}))
 
     def read_corpus(self) -> Corpus:
         """Read its text again.
 
         Raises:
-            RunError: If it is not known where that is, or it cannot be read there.
+            RunError: If its paths are not known, or cannot be read.
         """
         how = f"Name it: charloom train TEXT --resume {self.folder}"
         if self.sources is None:
@@ -70,14 +68,14 @@ class SavedRun:
 
 
 def open_run(folder: str, ranks: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
-    """Return a run to go on with; what a killed training left half-written is removed.
+    """Open a run to resume it, and remove what a killed training left half-written.
 
     Args:
-        folder: The run folder; of several processes the first alone needs to have it.
-        ranks: The processes that will train together.
+        folder: The run folder; of several processes only the first needs to have it.
+        ranks: Processes that will train together.
 
     Raises:
-        RunError: If it is no run folder, or holds no checkpoint that can be used.
+        RunError: If it is not a run folder, or holds no usable checkpoint.
     """
     path = Path(folder)
     model, training, notices = shared_checkpoint(path, ranks)
@@ -103,23 +101,23 @@ def resume_training(
     save_now: Callable[[], bool] = lambda: False,
     ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
-    """Go on with a run, as if it had never been stopped.
+    """Resume a run as if it had never been stopped.
 
     Args:
-        saved: Of ``open_run``.
+        saved: Result of ``open_run``.
         corpus: The text it was trained on, or with ``new_text`` another.
-        more: One of "minutes", "epochs" and "steps": so much more than was trained; None: to the end of its plan.
-        new_text: Whether another text will do; characters that are new are learned besides those known.
-        device: See ``charloom.training.backends.base.DEVICES``; but "auto" is where it was.
+        more: One of "minutes", "epochs" and "steps": how much longer to train; None: to the end of the run's plan.
+        new_text: Whether the text may be another; its new characters are added to the vocabulary.
+        device: See ``charloom.training.backends.base.DEVICES``; "auto" is the device of the run.
         stop: See ``charloom.training.run.run_training``.
-        save_now: Likewise.
-        ranks: The processes that train together; they need not be as many as before.
+        save_now: See ``charloom.training.run.run_training``.
+        ranks: Processes that train together; their number may differ from before.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
 
     Raises:
-        RunError: If the text is another, or the run is finished and nothing more is asked for.
+        RunError: If the text is another, or the run is finished and no more was requested.
     """
     began = time.perf_counter()
     check_agreed(ranks, {"length (--minutes, --epochs, --steps)": more or {}, "--new-text": new_text})
@@ -130,17 +128,26 @@ def resume_training(
             f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus):,} "
             "characters. Name that text, or go on with this one with --new-text."
         )
-    settled = frozenset(saved.settings.to_dict()) - {"batch_size"}  # another text may be too short for as many streams
-    recipe = Recipe(str(saved.model.facts["recipe"]), "", saved.settings, settled)
-    where = str(saved.training.facts["device"]) if device == "auto" else device
-    ready = prepare(corpus, recipe, where, saved.model, fit=not same_text, ranks=ranks)
-    plan = _plan(saved, ready, more or {})
-    size = checkpoint_bytes(ready.architecture.num_parameters)
+    # all settings stay, but another text may be too short for as many streams
+    fixed = frozenset(saved.settings.to_dict()) - {"batch_size"}
+    request = TrainingRequest(
+        corpus,
+        Recipe(str(saved.model.facts["recipe"]), "", saved.settings, fixed),
+        str(saved.training.facts["device"]) if device == "auto" else device,
+        init=saved.model,
+        may_adapt=not same_text,
+        ranks=ranks,
+        notices=Notices(saved.notices),
+        began=began,
+    )
+    setup = prepare(request)
+    plan = _resumed_plan(saved, setup, more or {})
+    size = checkpoint_bytes(setup.architecture.num_parameters)
     files = files_of(ranks, saved.folder, plan.settings.keep_checkpoints, size)
-    trainer = Trainer(ready, plan, files, began, stop, save_now)
-    model = SavedModel(ready.architecture, ready.vocabulary, ready.weights or {}, lines=corpus.format.lines)
+    trainer = Trainer(setup, plan, files, began, stop, save_now)
+    model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
     try:
-        trainer.restore(model, _grown(saved.training, ready), same_text)
+        trainer.restore(model, extend_optimizer_state(saved.training, setup.architecture), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _foreign(saved.folder, error) from None
     trainer.history.ended = False
@@ -149,9 +156,10 @@ def resume_training(
     yield from trainer.train()
 
 
-def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Plan:
-    done, settings = int(saved.training.facts["step"]), ready.settings
-    epoch = ready.steps_per_epoch
+def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, float]) -> Plan:
+    """Return the plan of the run, longer by what was requested; minutes become steps by measuring a step."""
+    done, settings = int(saved.training.facts["step"]), setup.settings
+    epoch = setup.steps_per_epoch
     steps = settings.steps
     if "steps" in more:
         steps = done + int(more["steps"])
@@ -159,22 +167,11 @@ def _plan(saved: SavedRun, ready: Preparation, more: Mapping[str, float]) -> Pla
         steps = done + int(more["epochs"]) * epoch
     elif "minutes" in more:
         seconds = more["minutes"] * 60
-        steps = done + steps_in_time(seconds, measure_step_seconds(ready, seconds), 0.0, settings.eval_every)
+        steps = done + steps_in_time(seconds, measure_step_seconds(setup, seconds), 0.0, settings.eval_every)
     if saved.training.facts["finished"] and (steps <= done or not more):
         how = "made all its" if steps <= done else "ended by itself after"
         raise RunError(
             f"{saved.folder} has {how} {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
             "so much more it will be."
         )
-    return Plan(replace(settings, steps=steps), steps, epoch, (*saved.notices, *ready.notices))
-
-
-def _grown(training: SavedTraining, ready: Preparation) -> SavedTraining:
-    """Return what a training goes on with, the optimizer's averages as long as the tables."""
-    shapes = ready.architecture.parameter_shapes()
-    tensors = dict(training.tensors)
-    for key, value in training.tensors.items():
-        _, _, name = key.removeprefix("optimizer.").partition(".")
-        if key.startswith("optimizer.exp_avg") and len(value) < shapes[name][0]:
-            tensors[key] = grown_rows(value, np.zeros(shapes[name], value.dtype))
-    return SavedTraining(training.facts, tensors)
+    return Plan(replace(settings, steps=steps), steps, epoch, tuple(setup.request.notices))

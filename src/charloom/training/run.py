@@ -1,4 +1,4 @@
-"""A training as a whole, from a corpus to a run folder."""
+"""A new run: from a corpus to a run folder, through all stages of ``charloom.training.pipeline``."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from charloom.planning.recipes import Recipe
 from charloom.training.checkpoint import checkpoint_bytes
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
+from charloom.training.pipeline import TrainingRequest, complete_plan, measure, prepare
 from charloom.training.run_files import files_of
-from charloom.training.stages import first_evaluation, prepare, resolve_plan
 from charloom.training.trainer import Trainer
 
 
@@ -27,17 +27,17 @@ def run_training(
     init: SavedModel | None = None,
     ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
-    """Train on a corpus and leave a run folder, telling everything that happens.
+    """Train on a corpus into a new run folder, yielding everything that happens.
 
     Args:
-        corpus: What to learn from.
-        recipe: All choices.
+        corpus: Text to learn from.
+        recipe: Settings, and which of them the user chose.
         folder: The run folder, which must not exist; None for ``runs/<corpus name>``, then ``-2``, ``-3`` ...
         device: See ``charloom.training.backends.base.DEVICES``.
-        stop: Asked after every step and often in between; once it returns true, all is saved and the training ends.
-        save_now: Asked after every step; whenever it returns true, a checkpoint is saved.
-        init: The model to begin with; None: a new one.
-        ranks: The processes that train together, all of which have to be given the same.
+        stop: Called after every step and often in between; once it returns true, all is saved and the training ends.
+        save_now: Called after every step; whenever it returns true, a checkpoint is saved.
+        init: Model to begin with; None: random weights.
+        ranks: Processes that train together, all of which have to be given the same.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -45,24 +45,24 @@ def run_training(
     Raises:
         InputError: If the corpus, the settings or the folder cannot be used.
         NonFiniteError: If the training diverges; what was saved before stays.
-        SaveError: If it cannot be saved, however often it is tried.
+        SaveError: If it cannot be saved after several attempts.
     """
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device, init, ranks=ranks)
-    with _new_folder(folder, corpus.name, ranks) as path:
-        size = checkpoint_bytes(ready.architecture.num_parameters)
-        files = files_of(ranks, path, ready.settings.keep_checkpoints, size)
+    setup = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
+    with _new_folder(folder, corpus.name, ranks) as path:  # removed again if something fails before the first step
+        size = checkpoint_bytes(setup.architecture.num_parameters)
+        files = files_of(ranks, path, setup.settings.keep_checkpoints, size)
         files.check_room()
-        untrained_loss, evaluation_seconds = first_evaluation(ready)
-        plan = resolve_plan(ready, began, evaluation_seconds)
-        trainer = Trainer(ready, plan, files, began, stop, save_now)
+        measured = measure(setup)
+        plan = complete_plan(setup, measured)
+        trainer = Trainer(setup, plan, files, began, stop, save_now)
         trainer.write_beginning()
-    yield from trainer.train(untrained_loss)
+    yield from trainer.train(measured.untrained_loss)
 
 
 @contextmanager
-def _new_folder(asked: str | None, corpus: str, ranks: ProcessGroup) -> Iterator[Path]:
-    """Let the first process make the run folder, and tell the others which it is; see ``new_run_folder``."""
+def _new_folder(requested: str | None, corpus: str, ranks: ProcessGroup) -> Iterator[Path]:
+    """Make the run folder in the first process and send its path to the rest; see ``new_run_folder``."""
     with ExitStack() as stack:
-        made = str(stack.enter_context(new_run_folder(asked, corpus))) if ranks.is_first else ""
+        made = str(stack.enter_context(new_run_folder(requested, corpus))) if ranks.is_first else ""
         yield Path(ranks.broadcast(made))

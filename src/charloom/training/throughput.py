@@ -1,4 +1,4 @@
-"""How fast this machine trains, from steps made with a network that is thrown away."""
+"""Throughput of training on this machine, measured by steps of a network that is discarded."""
 
 import math
 import statistics
@@ -16,11 +16,10 @@ from charloom.training.batches import make_batches
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.steps import TrainingSteps, kept_memory
 
-_SECONDS = 10.0  # of measuring, at most, and at most this share of the time there is
-_SHARE = 0.04
-_PROBE_SECONDS = 1.0  # the same before sizes are chosen
-_PROBE_SHARE = 0.01
-_WARM_STEPS = 3  # the first steps allocate memory and are slower
+# Limits of a measurement: the first number of seconds, but at most this share of the time available.
+_STEP_SECONDS, _STEP_SHARE = 10.0, 0.04  # of the training's own steps
+_CALIBRATION_SECONDS, _CALIBRATION_SHARE = 1.0, 0.01  # of the steps by which sizes are chosen
+_WARM_UP_STEPS = 3  # steps that are not counted: the first ones allocate memory and are slower
 
 
 def step_seconds(
@@ -30,50 +29,51 @@ def step_seconds(
     available: float = math.inf,
     ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> float:
-    """Return the mean time of a step: of Muon's, one in a few takes longer than the others.
+    """Return the mean seconds of a step (the mean, as one in a few of Muon's steps takes longer).
 
     Args:
-        backend: To be thrown away afterwards.
-        ids: A training text.
-        settings: Of the training.
-        available: The seconds there are in all, of which it takes a small share.
-        ranks: The processes that train together.
+        backend: Backend that is trained by the measurement and then discarded.
+        ids: Training text.
+        settings: Settings of the training.
+        available: Time budget of the training in seconds, of which a small share is used.
+        ranks: Processes that train together.
     """
-    return _mean(backend, ids, settings, min(_SECONDS, _SHARE * available), ranks)
+    return _mean_seconds(backend, ids, settings, min(_STEP_SECONDS, _STEP_SHARE * available), ranks)
 
 
 def machine_speed(
     ids: Ids, alphabet: int, settings: Settings, device: Device, available: float, ranks: ProcessGroup = SINGLE_PROCESS
 ) -> float:
-    """Return how many operations of matrix products this machine, or all that train together, do in a second.
+    """Return the operations of matrix products per second of this machine, or of all processes that train together.
 
     Args:
-        ids: A training text.
-        alphabet: V.
-        settings: Of the network and the batches by which it is measured.
-        device: Where.
-        available: The seconds there are in all, of which it takes a small share.
-        ranks: The processes that train together.
+        ids: Training text.
+        alphabet: Number of distinct characters, V.
+        settings: Settings of the network and the batches that are used for the measurement.
+        device: Device and precision.
+        available: Time budget of the training in seconds, of which a small share is used.
+        ranks: Processes that train together.
     """
     needed = settings.batch_size * settings.seq_length + 1
     if len(ids) < needed:
-        ids = np.resize(ids[:], needed)  # a short text again and again: only the time counts
+        ids = np.resize(ids[:], needed)  # a short text is repeated: only the time counts
     architecture = settings.architecture(alphabet)
-    weights = initial_weights(architecture, 0)
-    backend = make_backend(architecture, weights, settings, device, ranks)
-    limit = min(_PROBE_SECONDS, _PROBE_SHARE * available)
-    return step_operations(settings, alphabet) / _mean(backend, ids, settings, limit, ranks)
+    backend = make_backend(architecture, initial_weights(architecture, 0), settings, device, ranks)
+    limit = min(_CALIBRATION_SECONDS, _CALIBRATION_SHARE * available)
+    return step_operations(settings, alphabet) / _mean_seconds(backend, ids, settings, limit, ranks)
 
 
-def _mean(backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, ranks: ProcessGroup) -> float:
+def _mean_seconds(
+    backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, ranks: ProcessGroup
+) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
     batches = make_batches(backend.place_ids(ids), settings, ranks)
     with kept_memory():
         for record in TrainingSteps(backend, batches, settings, 10**6):
             seconds.append(record.seconds)
-            counted = len(seconds) - _WARM_STEPS
+            counted = len(seconds) - _WARM_UP_STEPS
             if counted > 0 and counted % round_of_steps == 0 and ranks.broadcast(sum(seconds) >= limit):
                 break
-    mean: float = ranks.broadcast(statistics.fmean(seconds[_WARM_STEPS:]))
+    mean: float = ranks.broadcast(statistics.fmean(seconds[_WARM_UP_STEPS:]))
     return mean

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from charloom.data.reading.sources import relative_sources
+from charloom.inference.memorization import check_memorization
 from charloom.inference.model import Model
-from charloom.model.file.model_file import SavedModel
+from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.file.run_folder import MODEL, checkpoint_path
 from charloom.planning.schedule import Plan
 from charloom.training.backends.base import ControlFlags
@@ -14,14 +15,12 @@ from charloom.training.batches import make_batches
 from charloom.training.batches.base import Position
 from charloom.training.checkpoint import SavedTraining, shared_checkpoint
 from charloom.training.evaluate import EvaluationStopped
-from charloom.training.events import CheckpointRecord, EventRecord, Record, SampleRecord, StepRecord
+from charloom.training.events import CheckpointRecord, EventRecord, NoveltyRecord, Record, SampleRecord, StepRecord
 from charloom.training.history import History
-from charloom.training.memorization import measure_memorization
-from charloom.training.provenance import model_facts
+from charloom.training.pipeline import TrainingSetup, model_facts
 from charloom.training.recorder import Recorder
 from charloom.training.recovery import Action, Recovery
 from charloom.training.run_files import RunFiles
-from charloom.training.stages import Preparation
 from charloom.training.steps import TrainingSteps, kept_memory
 
 _STOP_PATIENCE = 1.0  # seconds to wait before a failed save is tried again when a user waits for the end
@@ -31,7 +30,7 @@ class Trainer:
     """One training.
 
     Args:
-        ready: What it trains.
+        setup: What it trains.
         plan: For how long, and what happens when.
         files: Where it is kept.
         began: When it began, by ``time.perf_counter``.
@@ -41,22 +40,22 @@ class Trainer:
 
     def __init__(
         self,
-        ready: Preparation,
+        setup: TrainingSetup,
         plan: Plan,
         files: RunFiles,
         began: float,
         stop: Callable[[], bool] = lambda: False,
         save_now: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.ready = ready
+        self.setup = setup
         self.plan = plan
         self.files = files
         self.history = History(plan.steps_per_epoch)
-        self.process_group = ready.ranks
-        self.backend = ready.make_backend(plan.settings)
-        batches = make_batches(self.backend.place_ids(ready.training), plan.settings, ready.ranks)
+        self.process_group = setup.ranks
+        self.backend = setup.make_backend(plan.settings)
+        batches = make_batches(self.backend.place_ids(setup.training), plan.settings, setup.ranks)
         self.steps = TrainingSteps(self.backend, batches, plan.settings, plan.steps, self._poll)
-        self._recorder = Recorder(ready, plan, files, self.history, began)
+        self._recorder = Recorder(setup, plan, files, self.history, began)
         self._recovery = Recovery(self.steps, self.history, plan.settings.patience, files.run)
         self._stop, self._save_now = stop, save_now
         self._saved_progress: tuple[int, ...] = ()
@@ -116,8 +115,10 @@ class Trainer:
                 yield from self._one_step()
         if not self._stopped and self.process_group.is_first and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
-            parts = self.ready.corpus.parts(settings.val_fraction, settings.test_fraction)
-            yield measure_memorization(self.files.run / MODEL, parts, settings.seed)
+            parts = self.setup.corpus.parts(settings.val_fraction, settings.test_fraction)
+            model = Model(load_model(self.files.run / MODEL))
+            check = check_memorization(model, parts.training, parts.validation, settings.seed)
+            yield NoveltyRecord(**vars(check))
         yield self._recorder.finish(self.steps.step, self._stopped)
 
     def _poll(self) -> ControlFlags:
@@ -166,7 +167,7 @@ class Trainer:
 
     def _evaluate(self, step: StepRecord) -> Iterator[Record]:
         if self.history.evaluation is None or self.history.evaluation.step != step.step:
-            validation = self.ready.validation
+            validation = self.setup.validation
             loss = self.backend.evaluate(validation, self._stop) if len(validation) > 0 else None
             yield from self._record_evaluation(step, loss)
         if self.plan.settings.sample_length and self.history.sampled != step.step:
@@ -244,16 +245,16 @@ class Trainer:
 
     def _saved_model(self) -> SavedModel:
         return SavedModel(
-            self.ready.architecture,
-            self.ready.vocabulary,
+            self.setup.architecture,
+            self.setup.vocabulary,
             self.backend.weights(),
-            model_facts(self.ready, self.plan, self.steps.step, self.history),
-            lines=self.ready.corpus.format.lines,
+            model_facts(self.setup, self.plan, self.steps.step, self.history),
+            lines=self.setup.corpus.format.lines,
         )
 
     def _saved_training(self) -> SavedTraining:
         """Return all that resuming the training needs, except its text."""
-        corpus, position = self.ready.corpus, self.steps.batches.position
+        corpus, position = self.setup.corpus, self.steps.batches.position
         facts = {
             "step": self.steps.step,
             "position": [position.epoch, position.index],
@@ -262,7 +263,7 @@ class Trainer:
             "history": self.history.facts(),
             "files": self.files.lengths(),
             "seconds": self._recorder.seconds(),
-            "device": self.ready.device.name,
+            "device": self.setup.device.name,
             "sources": relative_sources(corpus.sources, self.files.run),
             "text_format": corpus.format.to_dict(),
         }

@@ -1,4 +1,4 @@
-"""Taking up a model that exists: a text with characters that it does not know makes its tables longer."""
+"""Vocabulary extension: training an existing model on a text that has characters the model does not know."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,14 +13,20 @@ from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import Weights, initial_weights
 from charloom.planning.recipes import Recipe
-from charloom.planning.settings import Settings
+from charloom.planning.settings import Notices, Settings
+from charloom.training.checkpoint import SavedTraining
 
-SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
-"""Settings that a model which is taken up decides."""
+MODEL_SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
+"""Settings that the model to begin with decides."""
 
 
-def grown_vocabulary(known: Vocabulary, corpus: Corpus) -> tuple[Vocabulary, tuple[str, ...]]:
-    """Return a vocabulary with the corpus' characters behind those that are known, and a sentence that names them.
+def extend_vocabulary(known: Vocabulary, corpus: Corpus, notices: Notices) -> Vocabulary:
+    """Return a vocabulary with the new characters of a corpus after the known ones.
+
+    Args:
+        known: Vocabulary of the model.
+        corpus: Text to train on.
+        notices: Receives a sentence that names the new characters, if there are any.
 
     Raises:
         SettingsError: If one is of characters and the other of bytes.
@@ -32,46 +38,63 @@ def grown_vocabulary(known: Vocabulary, corpus: Corpus) -> tuple[Vocabulary, tup
         )
     new = "".join(c for c in corpus.vocabulary.characters if c not in known.characters)
     if not new:
-        return known, ()
+        return known
     count = f"{len(new)} {'character' if len(new) == 1 else 'characters'}"
-    notice = f"{count} of {corpus.name} that the model does not know yet will be learned: {preview(new)}"
-    return Vocabulary(known.characters + new), (notice,)
+    notices.add(f"{count} of {corpus.name} that the model does not know yet will be learned: {preview(new)}")
+    return Vocabulary(known.characters + new)
 
 
-def grown_weights(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture, seed: int) -> Weights:
-    """Return a model's weights with rows for the characters that were added.
+def extend_weights(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture, seed: int) -> Weights:
+    """Return a model's weights with rows for new characters.
 
-    What a new character says is drawn as at a beginning; it is held to be as rare as the rarest one known.
+    New embedding rows and output rows are initialized as in a new model. Their output bias is the lowest of the known
+    characters.
 
     Args:
-        weights: Of the model, for fewer characters or as many.
-        architecture: With all characters.
-        seed: Decides what is drawn.
+        weights: Weights of the model, for at most as many characters as the architecture has.
+        architecture: Architecture with all characters, V.
+        seed: Seed of the initial values.
     """
     drawn = initial_weights(architecture, seed)
     drawn["output.bias"][:] = weights["output.bias"].min()
-    return {name: grown_rows(weights[name], drawn[name]) for name in drawn}
+    return {name: extend_rows(weights[name], drawn[name]) for name in drawn}
 
 
-def grown_rows(rows: NDArray[Any], longer: NDArray[Any]) -> NDArray[Any]:
-    """Return ``longer`` with its first rows replaced."""
+def extend_optimizer_state(training: SavedTraining, architecture: Architecture) -> SavedTraining:
+    """Return a checkpoint's training state with rows of zeros for new characters in the optimizer's averages.
+
+    Args:
+        training: State of a checkpoint, for at most as many characters as the architecture has.
+        architecture: Architecture with all characters, V.
+    """
+    shapes = architecture.parameter_shapes()
+    tensors = dict(training.tensors)
+    for key, value in training.tensors.items():
+        _, _, name = key.removeprefix("optimizer.").partition(".")
+        if key.startswith("optimizer.exp_avg") and len(value) < shapes[name][0]:
+            tensors[key] = extend_rows(value, np.zeros(shapes[name], value.dtype))
+    return SavedTraining(training.facts, tensors)
+
+
+def extend_rows(rows: NDArray[Any], longer: NDArray[Any]) -> NDArray[Any]:
+    """Return ``longer`` with its first rows replaced by ``rows``."""
     return np.concatenate([rows, longer[len(rows) :]]) if len(rows) < len(longer) else rows
 
 
-def sizes_of(architecture: Architecture, recipe: Recipe) -> Settings:
-    """Return a recipe's settings with a model's sizes.
+def settings_with_model_sizes(architecture: Architecture, recipe: Recipe) -> Settings:
+    """Return a recipe's settings with the sizes of the model to begin with.
 
     Raises:
-        SettingsError: If the user asked for other sizes, or the model cannot be trained.
+        SettingsError: If the user chose other sizes, or the model cannot be trained.
     """
     if not architecture.reset_after:
         raise SettingsError(
             "This model's GRU applies its reset gate before the product, as old Keras models do: it can write and "
             "judge text, but it cannot be trained here."
         )
-    sizes = {name: getattr(architecture, name) for name in SIZES}
-    for name in SIZES:
-        asked = getattr(recipe.settings, name)
-        if name in recipe.fixed and asked != sizes[name]:
-            raise SettingsError(f"{name} is {sizes[name]} in the model to begin with, but {asked} was asked for.")
+    sizes = {name: getattr(architecture, name) for name in MODEL_SIZES}
+    for name in MODEL_SIZES:
+        requested = getattr(recipe.settings, name)
+        if name in recipe.fixed and requested != sizes[name]:
+            raise SettingsError(f"{name} is {sizes[name]} in the model to begin with, but {requested} was asked for.")
     return replace(recipe.settings, **sizes)

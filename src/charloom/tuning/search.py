@@ -1,38 +1,222 @@
-"""Searching for settings that are better than the plan's: trainings of the same time, one after the other."""
+"""The search of ``charloom tune``: what it begins with, which points it tries in which order, and its checks.
+
+``plan_search`` turns a corpus and a recipe into a task. ``run_search`` yields the trials of one search: trials until
+the time is used, in this process or in several, then the checks of the result. ``search`` and ``check`` are the work
+of one process: of this one, or of one that ``charloom.tuning.workers`` started.
+"""
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from charloom._util.memory import is_out_of_memory
 from charloom.data.corpus import Corpus
-from charloom.errors import CharloomError, NonFiniteError
-from charloom.planning.recipes import Recipe
+from charloom.errors import CharloomError, NonFiniteError, RunError, SettingsError
+from charloom.planning.recipes import PLANNED, Recipe
+from charloom.planning.settings import Settings
 from charloom.training.events import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
+from charloom.training.pipeline import TrainingRequest, measure, prepare
 from charloom.training.run import run_training
-from charloom.tuning.plan import trial_recipe
-from charloom.tuning.proposals import next_trial
-from charloom.tuning.storage import Ledger, TuningFolder, report
-from charloom.tuning.trials import State, Trial, TuningTask
+from charloom.tuning.search_space import Axis, Point, axes_around, neighbor
+from charloom.tuning.storage import TrialStore, TuningFolder, report_loss
+from charloom.tuning.trials import State, Trial, TuningTask, outcome
+from charloom.tuning.workers import run_processes, worker_arguments
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
 
-_PRUNED_FROM = 0.3  # share of a training before which nothing is given up
-_COMPLETE = 2  # trainings that must have ended before one is given up
+_DEFAULT_TRAININGS = 12  # trainings in the time available, if no length is given: ten to search, two to check
+_NO_CHECKPOINTS = 10**12  # steps between checkpoints: one at the end and one a minute are enough
+_TPE_FROM = 6  # complete or pruned trials from which on Optuna's TPE sampler proposes; before, neighbors of the best
+_PRUNE_FROM = 0.3  # share of a training before which no trial is pruned
+_MIN_COMPLETE = 2  # complete trials before one is pruned
 
 
 class Train(Protocol):
-    """What trains: ``run_training``, or what a test puts in its place."""
+    """The training function: ``run_training``, or a stub in a test."""
 
     def __call__(
         self, corpus: Corpus, recipe: Recipe, folder: str | None, device: str, stop: Callable[[], bool]
     ) -> Iterator[Record]:
-        """Train, telling everything that happens."""
+        """Train, yielding everything that happens."""
         ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search and the resources of this call.
+
+    Attributes:
+        folder: Folder of the search.
+        corpus: Text to learn from.
+        device: See ``charloom.training.backends.base.DEVICES``.
+        until: End of the search, by ``time.time``.
+        reserved: Seconds of that for checking the result; 0: no check.
+        workers: Number of processes; 1: this one.
+        sources: Paths of the corpus, as the workers read it.
+    """
+
+    folder: TuningFolder
+    corpus: Corpus
+    device: str
+    until: float
+    reserved: float
+    workers: int
+    sources: tuple[str, ...]
+
+
+# --- What a search begins with
+
+
+def plan_search(
+    corpus: Corpus, recipe: Recipe, chosen: Mapping[str, Any], hours: float, minutes: float | None, device: str
+) -> TuningTask:
+    """Return the task of a new search.
+
+    Args:
+        corpus: Text to learn from.
+        recipe: Recipe at which the search starts, ``chosen`` included.
+        chosen: Settings that are not varied.
+        hours: Time for the whole search.
+        minutes: Time of each training; None: as long as the recipe takes, but at most a twelfth of ``hours``.
+        device: See ``charloom.training.backends.base.DEVICES``.
+
+    Raises:
+        InputError: If the corpus or the settings cannot be used, or there is no time for two trainings.
+    """
+    if minutes is None:
+        minutes = min(_recipe_minutes(corpus, recipe, device), hours * 60 / _DEFAULT_TRAININGS)
+    if hours * 60 < 2 * minutes:
+        min_hours = math.ceil(2000 * minutes / 60) / 1000  # rounded up, so that what is advised is accepted
+        raise SettingsError(
+            f"--hours {hours:g} is less than two trainings of {minutes:g} minutes: there would be nothing to compare. "
+            f"Give --hours {min_hours:g} or more, or fewer --minutes."
+        )
+    setup = prepare(TrainingRequest(corpus, recipe.with_values({"minutes": minutes}), device))
+    if not setup.settings.val_fraction:
+        raise SettingsError("Tuning compares losses on held-out text: val_fraction must be above 0.")
+    plan = setup.settings.with_values({"minutes": minutes, "precision": recipe.settings.precision})
+    axes = axes_around(plan, len(setup.training), chosen)
+    if not axes:
+        raise SettingsError("Every setting that could be varied is fixed with --set. Leave one of them free.")
+    return TuningTask(
+        corpus=corpus.name,
+        corpus_sha256=corpus.sha256,
+        format=corpus.format.to_dict(),
+        recipe=recipe.name,
+        plan=plan,
+        fixed=dict(chosen),
+        axes=axes,
+        shortens_warmup="warmup_steps" not in recipe.fixed,
+    )
+
+
+def _recipe_minutes(corpus: Corpus, recipe: Recipe, device: str) -> float:
+    """Return the minutes a training of a recipe takes by default; infinity if its length is in steps or epochs."""
+    if not recipe.settings.minutes:
+        return math.inf
+    if "minutes" in recipe.fixed or recipe.name not in PLANNED:
+        return recipe.settings.minutes
+    return prepare(TrainingRequest(corpus, recipe, device)).settings.minutes
+
+
+def check_same_search(
+    folder: TuningFolder, corpus: Corpus, recipe: Recipe, chosen: Mapping[str, Any], minutes: float | None
+) -> None:
+    """Raise ``RunError`` if the search in a folder is another than the requested one; see ``plan_search``."""
+    task, difference = folder.task, ""
+    if (task.corpus_sha256, task.format) != (corpus.sha256, corpus.format.to_dict()):
+        difference = f"on another text, or read in another way: {task.corpus}, sha256 {task.corpus_sha256[:12]} ..."
+    elif task.fixed != chosen:
+        fixed = " ".join(f"{name}={value}" for name, value in task.fixed.items()) or "nothing"
+        difference = f"with other settings fixed: {fixed}"
+    elif task.recipe != recipe.name:
+        difference = f"around another recipe: {task.recipe}"
+    elif minutes is not None and minutes != task.plan.minutes:
+        difference = f"with other minutes: {task.plan.minutes:g}"
+    if difference:
+        raise RunError(
+            f"The search in {folder.path} is {difference}. Its trials cannot be compared with those asked for now: "
+            "name another folder with -o, or none."
+        )
+
+
+def seconds_to_check(task: TuningTask, workers: int, hours: float, has_candidate: bool = False) -> float:
+    """Return the seconds to reserve for checking the result; 0 if there is too little time for a check.
+
+    Args:
+        task: Task of the search.
+        workers: Number of trainings that run at the same time.
+        hours: Time for the whole search.
+        has_candidate: Whether there is a result to check already; otherwise it has to be found first.
+    """
+    training = task.plan.minutes * 60
+    needed = training * (1 if workers > 1 else 2)
+    return needed if hours * 3600 >= needed + (0 if has_candidate else needed + training) else 0.0
+
+
+def has_candidate(folder: TuningFolder) -> bool:
+    """Return whether a trial of the search was better than the plan, so that there is a result to check."""
+    result = outcome(folder.trials.trials(), ())
+    return result.plan is not None and result.best != result.plan
+
+
+# --- The order of trials and checks
+
+
+def run_search(
+    search_run: Search, stop: Callable[[], bool], train: Train = run_training, warms_up: bool = True
+) -> Iterator[Trial]:
+    """Run trials until the time is used but for what is reserved; then check the best trial and the plan.
+
+    Args:
+        search_run: The search.
+        stop: Called often; once it returns true, the search ends, and trials under way are tried again later.
+        train: Training function of this process; the workers use ``run_training``.
+        warms_up: Whether this process is warmed up before its first trial; see ``warm_up``.
+
+    Yields:
+        A trial, whenever it has begun, was evaluated or has ended.
+
+    Raises:
+        CharloomError: If the plan itself cannot be trained, or no worker could do its work.
+    """
+    s, folder = search_run, search_run.folder
+    until = s.until - s.reserved
+    if s.workers == 1:
+        if warms_up:
+            warm_up(folder.task, s.corpus, s.device)
+        yield from search(folder, s.corpus, until, s.device, stop, train)
+    else:
+        arguments = [worker_arguments(folder.path, s.corpus.format, s.device, s.sources, until)] * s.workers
+        yield from run_processes(folder.trials, arguments, s.workers, stop)
+    if not s.reserved:
+        return
+    result = outcome(folder.trials.trials(), folder.checks.trials())
+    if result.plan is None or result.best is None or result.is_checked or stop():
+        return
+    numbers = [trial.number for trial in (result.best, result.plan)]
+    if s.workers > 1:
+        arguments = [worker_arguments(folder.path, s.corpus.format, s.device, s.sources, s.until, n) for n in numbers]
+        yield from run_processes(folder.checks, arguments, s.workers, stop)
+        return
+    for number in numbers:
+        if not stop():
+            yield from check(folder, s.corpus, number, s.device, stop, train)
+
+
+def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
+    """Do once what slows down the first training of a process: libraries are loaded and memory is allocated.
+
+    Measured with trainings of 6 seconds: the first one, which is the plan's, then loses three seconds.
+    """
+    measure(prepare(TrainingRequest(corpus, trial_recipe(task, task.plan), device)))
 
 
 def search(
@@ -43,17 +227,15 @@ def search(
     stop: Callable[[], bool],
     train: Train = run_training,
 ) -> Iterator[Trial]:
-    """Try settings until no further training fits into the time, telling about each trial when it has changed.
-
-    Others may do the same in the same folder: nothing is tried twice.
+    """Run trials until no further training fits into the time; other processes may do the same in the same folder.
 
     Args:
-        folder: Where all is written down.
-        corpus: What to learn from.
+        folder: Folder of the search.
+        corpus: Text to learn from.
         until: When the search ends, by ``time.time``.
-        device: Where.
-        stop: Asked all the time; once it returns true, the search ends, and what was under way is tried again later.
-        train: What trains.
+        device: See ``charloom.training.backends.base.DEVICES``.
+        stop: Called often; once it returns true, the search ends, and the trial under way is tried again later.
+        train: Training function.
 
     Yields:
         A trial, whenever it has begun, was evaluated or has ended.
@@ -61,21 +243,22 @@ def search(
     Raises:
         CharloomError: If the plan itself cannot be trained, so that there is nothing to compare with.
     """
-    ledger, task = folder.trials, folder.task
+    store, task = folder.trials, folder.task
     while not stop() and time.time() + task.plan.minutes * 60 <= until:
-        for number in ledger.give_up_dead():
-            yield ledger.trial(number)
-        _check_plan(ledger.trials(), task)
-        trial = next_trial(ledger, task)
-        ledger.begin(trial)
-        settings = task.settings(ledger.trial(trial.number).place)
-        is_plan = ledger.trial(trial.number).place == ledger.trial(0).place
-        yield from _one(ledger, trial, corpus, trial_recipe(task, settings), device, stop, train, may_prune=not is_plan)
-        ledger.keep_one_model()
+        for number in store.fail_dead():
+            yield store.trial(number)
+        _check_plan(store.trials(), task)
+        trial = next_trial(store, task)
+        store.begin(trial)
+        point = store.trial(trial.number).point
+        is_plan = point == store.trial(0).point
+        recipe = trial_recipe(task, task.settings(point))
+        yield from _run_trial(store, trial, corpus, recipe, device, stop, train, may_prune=not is_plan)
+        store.keep_best_model()
 
 
 def _check_plan(trials: Sequence[Trial], task: TuningTask) -> None:
-    of_plan = [trial for trial in trials if trial.place == trials[0].place]
+    of_plan = [trial for trial in trials if trial.point == trials[0].point]
     if all(trial.state in ("pruned", "failed") for trial in of_plan):
         raise CharloomError(
             f"{task.recipe}'s plan itself could not be trained: {of_plan[-1].reason}. There is nothing to compare "
@@ -91,33 +274,88 @@ def check(
     stop: Callable[[], bool],
     train: Train = run_training,
 ) -> Iterator[Trial]:
-    """Train a trial's settings once more with another seed, unless that has been done; see ``search``.
+    """Train a trial's settings again with another seed, unless that was done.
 
     Args:
-        folder: Where all is written down.
-        corpus: What to learn from.
-        number: The trial.
-        device: Where.
-        stop: Asked all the time; once it returns true, the training ends.
-        train: What trains.
+        folder: Folder of the search.
+        corpus: Text to learn from.
+        number: Number of the trial.
+        device: See ``charloom.training.backends.base.DEVICES``.
+        stop: Called often; once it returns true, the training ends.
+        train: Training function.
 
     Yields:
         The check, whenever it has begun, was evaluated or has ended.
     """
-    ledger, task = folder.checks, folder.task
-    ledger.give_up_dead()
-    if any(one.checks == number and one.is_judged for one in ledger.trials()):
+    store, task = folder.checks, folder.task
+    store.fail_dead()
+    if any(done.checks == number and done.is_judged for done in store.trials()):
         return
-    trial = ledger.study.ask()
+    trial = store.study.ask()
     trial.set_user_attr("checks", number)
-    ledger.begin(trial)
-    settings = task.settings(folder.trials.trial(number).place)
+    store.begin(trial)
+    settings = task.settings(folder.trials.trial(number).point)
     settings = settings.with_values({"seed": settings.seed + 1})
-    yield from _one(ledger, trial, corpus, trial_recipe(task, settings), device, stop, train, may_prune=False)
+    yield from _run_trial(store, trial, corpus, trial_recipe(task, settings), device, stop, train, may_prune=False)
 
 
-def _one(
-    ledger: Ledger,
+def trial_recipe(task: TuningTask, settings: Settings) -> Recipe:
+    """Return the recipe of a trial, all of whose settings are fixed."""
+    settings = settings.with_values({"sample_length": 0, "checkpoint_every": _NO_CHECKPOINTS, "keep_checkpoints": 1})
+    fixed = frozenset(settings.to_dict()) - ({"warmup_steps"} if task.shortens_warmup else frozenset())
+    return Recipe(task.recipe, "of a search", settings, fixed)
+
+
+# --- What is tried next
+
+
+def next_trial(store: TrialStore, task: TuningTask) -> "optuna.Trial":
+    """Return the trial that has waited longest, or else a new one: a neighbor of the best, or a proposal of TPE."""
+    trials = store.trials()
+    uses_tpe = sum(trial.is_judged for trial in trials) >= _TPE_FROM
+    is_waiting = any(trial.state == "waiting" for trial in trials)
+    if not is_waiting and not uses_tpe:
+        store.study.enqueue_trial(_neighbor_of_best(trials, task))
+    unused = store.study.sampler
+    if uses_tpe and not is_waiting:
+        store.study.sampler = _tpe(task.plan.seed + len(trials))
+    try:
+        return store.study.ask(distributions(task.axes))
+    finally:
+        store.study.sampler = unused
+
+
+def _neighbor_of_best(trials: Sequence[Trial], task: TuningTask) -> Point:
+    best = outcome(trials, ()).best or trials[0]
+    rng = np.random.Generator(np.random.Philox(key=[task.plan.seed, len(trials)]))
+    return neighbor(best.point, task.axes, rng, lambda point: all(point != trial.point for trial in trials))
+
+
+def _tpe(seed: int) -> "optuna.samplers.TPESampler":
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # older versions call these two experimental
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, constant_liar=True)
+
+
+def distributions(axes: Collection[Axis]) -> "dict[str, BaseDistribution]":
+    """Return Optuna's distribution of each axis, by its name."""
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    return {
+        axis.name: IntDistribution(0, len(axis.values) - 1)
+        if axis.values
+        else FloatDistribution(axis.low, axis.high, log=True)
+        for axis in axes
+    }
+
+
+# --- One training
+
+
+def _run_trial(
+    store: TrialStore,
     trial: "optuna.Trial",
     corpus: Corpus,
     recipe: Recipe,
@@ -126,32 +364,32 @@ def _one(
     train: Train,
     may_prune: bool,
 ) -> Iterator[Trial]:
-    """Make one training and write down how it ended, whatever happens."""
+    """Run one training and record how it ended, whatever happens."""
     number, began = trial.number, time.monotonic()
-    others = [one.curve for one in ledger.trials() if one.state == "complete"] if may_prune else []
-    with ledger.alive(number):
+    complete = [done.curve for done in store.trials() if done.state == "complete"] if may_prune else []
+    with store.heartbeat(number):
         try:
-            yield ledger.trial(number)
-            run = str(ledger.run_folder(number))
-            yield from _evaluations(ledger, trial, train(corpus, recipe, run, device, stop), others)
+            yield store.trial(number)
+            run = str(store.run_folder(number))
+            yield from _evaluations(store, trial, train(corpus, recipe, run, device, stop), complete)
         except _Pruned as pruned:
-            _end(ledger, trial, "pruned", began, str(pruned))
+            _finish(store, trial, "pruned", began, str(pruned))
         except Exception as error:
-            _end(ledger, trial, "failed", began, f"it failed: {error}")
+            _finish(store, trial, "failed", began, f"it failed: {error}")
             raise
         except BaseException as stopped:
-            _end(ledger, trial, "failed", began, "it was stopped")
-            if ledger.trial(number).checks is None:
-                ledger.try_again(number)
+            _finish(store, trial, "failed", began, "it was stopped")
+            if store.trial(number).checks is None:
+                store.retry(number)
             if not isinstance(stopped, _Stopped):
                 raise
         else:
-            _end(ledger, trial, "complete", began)
-    yield ledger.trial(number)
+            _finish(store, trial, "complete", began)
+    yield store.trial(number)
 
 
 class _Pruned(Exception):
-    """A training is not worth going on with; the text says why."""
+    """A training is not worth continuing; the message is the reason."""
 
 
 class _Stopped(BaseException):
@@ -159,15 +397,21 @@ class _Stopped(BaseException):
 
 
 def _evaluations(
-    ledger: Ledger,
+    store: TrialStore,
     trial: "optuna.Trial",
     records: Iterator[Record],
-    others: Sequence[Sequence[tuple[float, float]]],
+    complete: Sequence[Sequence[tuple[float, float]]],
 ) -> Iterator[Trial]:
     """Follow a training to its last checkpoint.
 
+    Args:
+        store: Where its losses are recorded.
+        trial: The trial.
+        records: Records of the training.
+        complete: Curves of the complete trials; see ``lags_behind``.
+
     Raises:
-        _Pruned: If others were better at the same share of it, or it diverged, or memory does not suffice.
+        _Pruned: If most were better at the same share of it, if it diverged, or if there is not enough memory.
         _Stopped: If it was stopped.
     """
     steps, lowest, has_ended = 0, math.inf, False
@@ -179,9 +423,9 @@ def _evaluations(
                 trial.set_user_attr("facts", {**facts, "warmup_steps": record.plan.settings.warmup_steps})
             elif isinstance(record, EvaluationRecord) and record.step and record.val_loss is not None:
                 lowest, share = min(lowest, record.val_loss), record.step / steps
-                report(trial, share, lowest)
-                yield ledger.trial(trial.number)
-                if lags_behind(share, lowest, others):
+                report_loss(trial, share, lowest)
+                yield store.trial(trial.number)
+                if lags_behind(share, lowest, complete):
                     raise _Pruned("others were better by then")
                 has_ended = record.step == steps
             elif isinstance(record, EventRecord) and record.event == "ended":
@@ -189,7 +433,7 @@ def _evaluations(
             elif isinstance(record, FinishRecord) and record.interrupted:
                 raise _Stopped
             elif isinstance(record, CheckpointRecord) and has_ended:
-                break  # what a training does after that is for people who want to know more of one model
+                break  # what follows the last checkpoint is for a model that is kept
     except NonFiniteError:
         raise _Pruned("it diverged") from None
     except (MemoryError, RuntimeError) as error:
@@ -202,24 +446,24 @@ def _evaluations(
         raise _Pruned("it diverged")
 
 
-def _end(ledger: Ledger, trial: "optuna.Trial", state: State, began: float, reason: str = "") -> None:
-    ended = ledger.trial(trial.number)
+def _finish(store: TrialStore, trial: "optuna.Trial", state: State, began: float, reason: str = "") -> None:
+    ended = store.trial(trial.number)
     if ended.state == "running":
         trial.set_user_attr("facts", {**ended.facts, "seconds": time.monotonic() - began})
         if reason:
             trial.set_user_attr("reason", reason)
-    ledger.tell(trial.number, state, min(loss for _, loss in ended.curve) if state == "complete" else None)
+    store.finish(trial.number, state, min(loss for _, loss in ended.curve) if state == "complete" else None)
 
 
-def lags_behind(share: float, loss: float, others: Sequence[Sequence[tuple[float, float]]]) -> bool:
-    """Return whether a training is to be given up: half of those that ended were better at the same share of theirs.
+def lags_behind(share: float, loss: float, complete: Sequence[Sequence[tuple[float, float]]]) -> bool:
+    """Return whether to prune a training: its loss is above the median of complete trainings at the same share.
 
     Args:
-        share: Of the training that is done.
-        loss: Its lowest held-out loss until then.
-        others: Shares and lowest losses of trainings that ended; between two of them a straight line is taken.
+        share: Share of the training that is done.
+        loss: Its lowest held-out loss so far.
+        complete: Curves of the complete trainings, interpolated linearly; see ``Trial.curve``.
     """
-    if share < _PRUNED_FROM or share >= 1 or len(others) < _COMPLETE:
+    if share < _PRUNE_FROM or share >= 1 or len(complete) < _MIN_COMPLETE:
         return False
-    then = [float(np.interp(share, [at for at, _ in one], [value for _, value in one])) for one in others]
-    return loss > float(np.median(then))
+    losses = [float(np.interp(share, [at for at, _ in curve], [value for _, value in curve])) for curve in complete]
+    return loss > float(np.median(losses))

@@ -1,4 +1,4 @@
-"""What a search for better settings varies, around what, and how far. Arithmetic alone."""
+"""The search space: which settings a search varies around a plan, and how far. Arithmetic only."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ import numpy as np
 
 from charloom.planning.settings import Settings
 
-Place = dict[str, float]
-"""Where a trial stands: for every axis by its name a number, or which of its values."""
+Point = dict[str, float]
+"""A point of the search space: for every axis, by name, a number or the index of one of its values."""
 
-_HIDDEN_SIZES = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # between them the recipe auto chooses, too
-_NEAR = 2.1  # times larger or smaller is still a neighbour
-_DROPOUT_STEP, _DROPOUT_STEPS, _MOST_DROPOUT = 0.05, 3, 0.9
-_MOST_CHANGES = 3  # of settings, from a good trial to the next
-_LEAST_STEP, _MOST_STEP = 0.15, 0.35  # share of its range by which a number changes: less would not be seen
+_HIDDEN_SIZES = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # units; the recipe auto chooses among them
+_MAX_SIZE_FACTOR = 2.1  # hidden sizes up to so many times larger or smaller than the plan's are tried
+_DROPOUT_STEP, _DROPOUT_STEPS, _MAX_DROPOUT = 0.05, 3, 0.9
+_MAX_CHANGES = 3  # axes that change from a good trial to its neighbor
+_MIN_STEP, _MAX_STEP = 0.15, 0.35  # change of a number, as a share of its range: less would not be seen in the loss
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One thing that is varied.
+    """One axis of the search space: a range of numbers, or a list of values.
 
     Attributes:
         settings: Names of the settings that move together, all to the same value; the first is the axis' name.
-        low: The lowest number, above 0; numbers are spread by their logarithm.
-        high: The highest.
-        values: Instead of a range, all values there are, in their order.
-        start: Where the plan stands: a number, or which of the values.
+        start: Coordinate of the plan: a number, or the index of a value.
+        low: Lowest number of the range, above 0; the range is logarithmic.
+        high: Highest number of the range.
+        values: All values in order, instead of a range.
     """
 
     settings: tuple[str, ...]
@@ -41,38 +41,40 @@ class Axis:
         """The name of the axis."""
         return self.settings[0]
 
-    def value(self, at: float) -> float:
-        """Return the settings' value at a place."""
-        return self.values[int(at)] if self.values else at
+    def value(self, coordinate: float) -> float:
+        """Return the settings' value at a coordinate."""
+        return self.values[int(coordinate)] if self.values else coordinate
 
-    def moved(self, at: float, rng: np.random.Generator) -> float:
-        """Return a place near another: the next value up or down, or a number some way off."""
+    def step_from(self, coordinate: float, rng: np.random.Generator) -> float:
+        """Return a random neighbor of a coordinate: the next value up or down, or a number at some distance."""
         if not self.values:
-            step = rng.choice((-1, 1)) * rng.uniform(_LEAST_STEP, _MOST_STEP) * np.log(self.high / self.low)
-            there = at * np.exp(step)
-            return float(there if self.low <= there <= self.high else at * np.exp(-step))
+            step = rng.choice((-1, 1)) * rng.uniform(_MIN_STEP, _MAX_STEP) * np.log(self.high / self.low)
+            moved = coordinate * np.exp(step)
+            return float(moved if self.low <= moved <= self.high else coordinate * np.exp(-step))
         last = len(self.values) - 1
-        step = 1 if at == 0 else -1 if at == last else rng.choice((-1, 1))
-        return int(at + step)
+        step = 1 if coordinate == 0 else -1 if coordinate == last else rng.choice((-1, 1))
+        return int(coordinate + step)
 
 
 def axes_around(settings: Settings, characters: int, fixed: Collection[str] = ()) -> tuple[Axis, ...]:
-    """Return what is worth varying around a plan.
+    """Return the axes around a plan that are worth varying.
 
     Args:
-        settings: The plan's.
-        characters: Of the training text: batches may not be larger than it.
-        fixed: Names of settings that stay.
+        settings: Settings of the plan.
+        characters: Length of the training text, which limits the size of a batch.
+        fixed: Names of settings that are not varied.
     """
     s = settings
-    hidden = {size for size in _HIDDEN_SIZES if s.hidden_size / _NEAR < size < s.hidden_size * _NEAR} | {s.hidden_size}
+    hidden = {
+        size for size in _HIDDEN_SIZES if s.hidden_size / _MAX_SIZE_FACTOR < size < s.hidden_size * _MAX_SIZE_FACTOR
+    } | {s.hidden_size}
     windows = {s.seq_length} if s.batching == "lines" else _halves(s.seq_length)
     if "seq_length" in fixed:
         windows = {s.seq_length}
     longest = max(windows) + 1
     batches = {size for size in _halves(s.batch_size) if size * longest < characters} | {s.batch_size}
     shares = {s.dropout_output + _DROPOUT_STEP * step for step in range(-_DROPOUT_STEPS, _DROPOUT_STEPS + 1)}
-    dropout = {round(share, 3) for share in shares if 0 <= share <= _MOST_DROPOUT} | {s.dropout_output}
+    dropout = {round(share, 3) for share in shares if 0 <= share <= _MAX_DROPOUT} | {s.dropout_output}
     choices: tuple[tuple[tuple[str, ...], Collection[float]], ...] = (
         (("hidden_size",), hidden),
         (("num_layers",), {layers for layers in range(s.num_layers - 1, s.num_layers + 2) if layers > 0}),
@@ -96,45 +98,46 @@ def axes_around(settings: Settings, characters: int, fixed: Collection[str] = ()
     return tuple(axes)
 
 
-def start(axes: Collection[Axis]) -> Place:
-    """Return where the plan stands."""
+def start_point(axes: Collection[Axis]) -> Point:
+    """Return the point of the plan."""
     return {axis.name: axis.start for axis in axes}
 
 
-def settings_at(plan: Settings, axes: Collection[Axis], place: Mapping[str, float]) -> Settings:
-    """Return the plan's settings with those of a place."""
-    moved = [axis for axis in axes if place[axis.name] != axis.start]  # what stays may differ from its axis' first
-    return plan.with_values({name: axis.value(place[axis.name]) for axis in moved for name in axis.settings})
+def settings_at(plan: Settings, axes: Collection[Axis], point: Mapping[str, float]) -> Settings:
+    """Return the settings of a point: the plan's, with the values of the axes on which the point differs."""
+    # where an axis does not move, its settings keep their own values, which may differ from that of its first one
+    moved = [axis for axis in axes if point[axis.name] != axis.start]
+    return plan.with_values({name: axis.value(point[axis.name]) for axis in moved for name in axis.settings})
 
 
 def differences(settings: Settings, plan: Settings) -> dict[str, Any]:
-    """Return what settings have in another way than the plan."""
+    """Return the settings, with their values, that differ from the plan's."""
     values = settings.to_dict()
     return {name: values[name] for name, planned in plan.to_dict().items() if values[name] != planned}
 
 
-def near(
-    place: Mapping[str, float], axes: Collection[Axis], rng: np.random.Generator, is_new: Callable[[Place], bool]
-) -> Place:
-    """Return a new place where up to three things are different than in another.
+def neighbor(
+    point: Mapping[str, float], axes: Collection[Axis], rng: np.random.Generator, is_new: Callable[[Point], bool]
+) -> Point:
+    """Return a random new point that differs from another on one to three axes.
 
     Args:
-        place: A good one.
-        axes: What can be varied, at least one thing.
-        rng: Draws what, and how far.
-        is_new: Whether nobody has been at a place; after a hundred that are not new any will do.
+        point: The point to start from.
+        axes: Axes of the search space, at least one.
+        rng: Random numbers.
+        is_new: Whether a point was not tried before; after a hundred points that are not new, any will do.
     """
     ordered = sorted(axes, key=lambda axis: axis.name)
-    found = dict(place)
+    candidate = dict(point)
     for _ in range(100):
-        count = int(rng.integers(1, min(_MOST_CHANGES, len(ordered)) + 1))
+        count = int(rng.integers(1, min(_MAX_CHANGES, len(ordered)) + 1))
         changed = [ordered[int(i)] for i in rng.permutation(len(ordered))[:count]]
-        found = {**place, **{axis.name: axis.moved(place[axis.name], rng) for axis in changed}}
-        if is_new(found):
+        candidate = {**point, **{axis.name: axis.step_from(point[axis.name], rng) for axis in changed}}
+        if is_new(candidate):
             break
-    return found
+    return candidate
 
 
 def _halves(value: int) -> set[int]:
-    """Return a number, its half and its double."""
+    """Return a number, half of it and twice it."""
     return {max(1, value // 2), value, 2 * value}

@@ -1,11 +1,11 @@
 """The folder of a search, in which several processes may work at once and any may be killed.
 
-FOLDER/journal.log     what is searched and every trial, a line of JSON for each change (Optuna's journal)
+FOLDER/journal.log     task and trials, a line of JSON for each change (Optuna's journal)
 FOLDER/trials/         003 ...: the run folder of a trial; the best one keeps its model
-FOLDER/check/          the trainings that were made to check the result
-FOLDER/alive/          a file for each training under way, touched while its process lives
-FOLDER/recipe.toml     the result
-FOLDER/tuning.html     the page about it
+FOLDER/check/          run folders of the trainings that check the result
+FOLDER/alive/          heartbeats: a file for each training under way, touched while its process lives
+FOLDER/recipe.toml     the resulting recipe
+FOLDER/tuning.html     the report
 """
 
 import os
@@ -24,7 +24,7 @@ from charloom._util.extras import require_extra
 from charloom._util.unused_names import unused_name
 from charloom.errors import RunError
 from charloom.model.file.run_folder import CHECKPOINTS, MODEL
-from charloom.tuning.search_space import Place, start
+from charloom.tuning.search_space import Point, start_point
 from charloom.tuning.trials import State, Trial, TuningTask, outcome
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 JOURNAL = "journal.log"
 PAGE = "tuning.html"
 
-_BEAT_SECONDS = 10.0
-_SILENT_SECONDS = 120.0  # after so long without a sign of life a training is taken for dead
-_MAKING_SECONDS = 5.0
-_DEATHS = 2  # of trainings with the same settings, before they are not tried again
+_HEARTBEAT_SECONDS = 10.0
+_DEAD_SECONDS = 120.0  # without a heartbeat, after which the process of a training is considered dead
+_MAKING_SECONDS = 5.0  # to wait for another process that is just making the folder
+_MAX_DEATHS = 2  # processes that died with the same settings, after which these are not tried again
 _SHARES = 1000  # Optuna numbers a trial's losses; the number is the share of the training in thousandths
 
 
@@ -45,13 +45,13 @@ def require_optuna() -> None:
     require_extra("Tuning", "tune", "optuna")
 
 
-class Ledger:
-    """The trainings of one kind in a folder: trials, or checks.
+class TrialStore:
+    """The trials of a folder, or its checks.
 
     Args:
-        study: Where they are written down.
-        folder: Where their run folders are.
-        alive: Where the signs of life are.
+        study: Optuna study that stores them.
+        folder: Folder of their run folders.
+        alive: Folder of the heartbeats.
     """
 
     def __init__(self, study: "optuna.Study", folder: Path, alive: Path) -> None:
@@ -60,23 +60,23 @@ class Ledger:
         self._alive = alive
 
     def trials(self) -> list[Trial]:
-        """Return all of them as they are now."""
-        return [_trial(found) for found in self.study.get_trials(deepcopy=False)]
+        """Return all trials in their present state."""
+        return [_trial(frozen) for frozen in self.study.get_trials(deepcopy=False)]
 
     def trial(self, number: int) -> Trial:
-        """Return one of them as it is now."""
+        """Return a trial in its present state."""
         return _trial(self.study.get_trials(deepcopy=False)[number])
 
     def run_folder(self, number: int) -> Path:
-        """Return where a training lies."""
+        """Return the run folder of a trial."""
         return self.folder / f"{number:03d}"
 
     def begin(self, trial: "optuna.Trial") -> None:
-        """Write down whose a training is."""
+        """Record that this process runs a trial."""
         trial.set_user_attr("process", [os.getpid(), platform.node()])
 
-    def tell(self, number: int, state: State, loss: float | None = None) -> bool:
-        """Write down how a training ended; return whether nobody had given it up meanwhile."""
+    def finish(self, number: int, state: State, loss: float | None = None) -> bool:
+        """Record how a trial ended; return False if another process has marked it as failed meanwhile."""
         from optuna.trial import TrialState
 
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -90,62 +90,65 @@ class Ledger:
             self._tidy(number, keep_model=state == "complete")
         return True
 
-    def try_again(self, number: int, by_death: bool = False) -> None:
-        """Have the settings tried again of a training that was stopped, or whose process died."""
-        found = self.study.get_trials(deepcopy=False)[number]
-        self.study.enqueue_trial(_place(found), user_attrs={"deaths": found.user_attrs.get("deaths", 0) + by_death})
+    def retry(self, number: int, by_death: bool = False) -> None:
+        """Enqueue the point of a trial again that was stopped, or whose process died."""
+        frozen = self.study.get_trials(deepcopy=False)[number]
+        self.study.enqueue_trial(_point(frozen), user_attrs={"deaths": frozen.user_attrs.get("deaths", 0) + by_death})
 
-    def give_up_dead(self) -> list[int]:
-        """Mark trainings as failed whose process is gone, have them tried again, and return their numbers."""
+    def fail_dead(self) -> list[int]:
+        """Mark trials as failed whose process is dead, enqueue their points again, and return their numbers."""
         from optuna.trial import TrialState
 
         dead = []
-        for found in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if self._lives(found.number, found.user_attrs.get("process")):
+        for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_alive(frozen.number, frozen.user_attrs.get("process")):
                 continue
-            if self.tell(found.number, "failed"):
-                dead.append(found.number)
-                if found.user_attrs.get("deaths", 0) + 1 < _DEATHS and "checks" not in found.user_attrs:
-                    self.try_again(found.number, by_death=True)
+            if self.finish(frozen.number, "failed"):
+                dead.append(frozen.number)
+                if frozen.user_attrs.get("deaths", 0) + 1 < _MAX_DEATHS and "checks" not in frozen.user_attrs:
+                    self.retry(frozen.number, by_death=True)
         return dead
 
-    def _lives(self, number: int, process: Any) -> bool:
+    def _heartbeat_file(self, number: int) -> Path:
+        return self._alive / f"{self.folder.name}-{number}"
+
+    def _is_alive(self, number: int, process: Any) -> bool:
         if process is not None and process[1] == platform.node() and not _is_running(process[0]):
             return False
-        sign = self._alive / f"{self.folder.name}-{number}"
+        file = self._heartbeat_file(number)
         began = self.study.get_trials(deepcopy=False)[number].datetime_start
-        last = sign.stat().st_mtime if sign.exists() else began.timestamp() if began else 0.0
-        return time.time() - last < _SILENT_SECONDS
+        last = file.stat().st_mtime if file.exists() else began.timestamp() if began else 0.0
+        return time.time() - last < _DEAD_SECONDS
 
     @contextmanager
-    def alive(self, number: int) -> Iterator[None]:
-        """Give a sign of life every few seconds, as long as this process runs."""
+    def heartbeat(self, number: int) -> Iterator[None]:
+        """Touch the trial's file in ``alive`` every few seconds inside this context."""
         self._alive.mkdir(exist_ok=True)
-        sign, ended = self._alive / f"{self.folder.name}-{number}", Event()
+        file, ended = self._heartbeat_file(number), Event()
 
         def beat() -> None:
-            while not ended.wait(_BEAT_SECONDS):
-                sign.touch()
+            while not ended.wait(_HEARTBEAT_SECONDS):
+                file.touch()
 
-        sign.touch()
-        thread = Thread(target=beat, name="sign of life", daemon=True)
+        file.touch()
+        thread = Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
-            sign.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
     def _tidy(self, number: int, keep_model: bool) -> None:
-        """Remove what nobody needs of an ended training."""
+        """Remove the checkpoints of an ended trial, and its model unless it is kept."""
         run = self.run_folder(number)
         rmtree(run / CHECKPOINTS, ignore_errors=True)
         if not keep_model:
             (run / MODEL).unlink(missing_ok=True)
 
-    def keep_one_model(self) -> None:
-        """Remove the models of all trainings that have ended but the best one's."""
+    def keep_best_model(self) -> None:
+        """Remove the models of all ended trials but the best."""
         trials = self.trials()
         best = outcome(trials, ()).best
         for trial in trials:
@@ -154,30 +157,30 @@ class Ledger:
 
 
 class TuningFolder:
-    """A folder in which a search is written down.
+    """The folder of a search.
 
     Args:
-        path: The folder.
-        task: What is searched.
+        path: Path of the folder.
+        task: Task of the search.
         trials: Its trials, the plan's first.
         checks: The trainings that check the result.
     """
 
-    def __init__(self, path: Path, task: TuningTask, trials: Ledger, checks: Ledger) -> None:
+    def __init__(self, path: Path, task: TuningTask, trials: TrialStore, checks: TrialStore) -> None:
         self.path = path
         self.task = task
         self.trials = trials
         self.checks = checks
 
 
-def free_folder(corpus: str) -> Path:
-    """Return ``tuning/<corpus>``, or the first of ``-2``, ``-3`` ... that is not there."""
+def unused_folder(corpus: str) -> Path:
+    """Return ``tuning/<corpus>``, or the first of ``-2``, ``-3`` ... that does not exist."""
     parent = Path("tuning")
     return parent / unused_name(corpus, lambda name: (parent / name).exists())
 
 
 def new_tuning_folder(path: Path, task: TuningTask) -> TuningFolder:
-    """Make the folder of a new search, the plan being the first trial that waits.
+    """Make the folder of a new search, with the plan as its first waiting trial.
 
     Raises:
         RunError: If it exists already, or cannot be made.
@@ -189,16 +192,16 @@ def new_tuning_folder(path: Path, task: TuningTask) -> TuningFolder:
     except OSError as error:
         raise RunError(f"The folder {path} cannot be made: {error.strerror or error}. Name another with -o.") from None
     studies = _studies(path, create=True)
-    studies[0].enqueue_trial(start(task.axes))
+    studies[0].enqueue_trial(start_point(task.axes))
     studies[0].set_user_attr("task", task.to_dict())  # the last: with it the folder is complete
     return _folder(path, task, studies)
 
 
 def open_tuning_folder(path: Path) -> TuningFolder:
-    """Return the folder of a search that was begun before.
+    """Open the folder of a search.
 
     Raises:
-        RunError: If it is none, or it is damaged.
+        RunError: If it is not the folder of a search, or it is damaged.
     """
     if not (path / JOURNAL).is_file():
         raise RunError(
@@ -209,7 +212,7 @@ def open_tuning_folder(path: Path) -> TuningFolder:
         _mend(path / JOURNAL)
         studies = _studies(path, create=False)
         while "task" not in studies[0].user_attrs and time.time() - (path / JOURNAL).stat().st_mtime < _MAKING_SECONDS:
-            time.sleep(0.1)  # somebody is just making it
+            time.sleep(0.1)  # another process is just making it
         task = TuningTask.from_dict(studies[0].user_attrs["task"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
@@ -221,7 +224,7 @@ def open_tuning_folder(path: Path) -> TuningFolder:
 
 def _folder(path: Path, task: TuningTask, studies: Sequence["optuna.Study"]) -> TuningFolder:
     trials, checks = (
-        Ledger(study, path / name, path / "alive") for study, name in zip(studies, ("trials", "check"), strict=True)
+        TrialStore(study, path / name, path / "alive") for study, name in zip(studies, ("trials", "check"), strict=True)
     )
     return TuningFolder(path, task, trials, checks)
 
@@ -236,12 +239,12 @@ def _studies(path: Path, create: bool) -> list["optuna.Study"]:
         warnings.simplefilter("ignore")  # older versions call the journal experimental
         storage = optuna.storages.JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
         make = optuna.create_study if create else optuna.load_study
-        plain = optuna.samplers.RandomSampler(seed=0)  # nothing is drawn by it: every trial waits before it begins
-        return [make(storage=storage, study_name=name, sampler=plain) for name in ("trials", "check")]
+        unused = optuna.samplers.RandomSampler(seed=0)  # draws nothing: every trial waits before it begins
+        return [make(storage=storage, study_name=name, sampler=unused) for name in ("trials", "check")]
 
 
 def _mend(journal: Path) -> None:
-    """Cut off the end of a line that a power cut has torn."""
+    """Truncate an incomplete last line, which a power failure leaves."""
     from optuna.storages.journal import JournalFileOpenLock
 
     lock = JournalFileOpenLock(str(journal))
@@ -256,7 +259,7 @@ def _mend(journal: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # asking would end it: the sign of life decides
+        return True  # os.kill would end it: the heartbeat decides
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -266,7 +269,7 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _trial(found: "optuna.trial.FrozenTrial") -> Trial:
+def _trial(frozen: "optuna.trial.FrozenTrial") -> Trial:
     from optuna.trial import TrialState
 
     states: dict[TrialState, State] = {
@@ -276,23 +279,23 @@ def _trial(found: "optuna.trial.FrozenTrial") -> Trial:
         TrialState.PRUNED: "pruned",
         TrialState.FAIL: "failed",
     }
-    attrs = found.user_attrs
+    attrs = frozen.user_attrs
     return Trial(
-        number=found.number,
-        state=states[found.state],
-        place=_place(found),
-        curve=tuple((share / _SHARES, loss) for share, loss in sorted(found.intermediate_values.items())),
-        loss=found.value if found.state == TrialState.COMPLETE else None,
-        reason=attrs.get("reason", "its process was killed" if found.state == TrialState.FAIL else ""),
+        number=frozen.number,
+        state=states[frozen.state],
+        point=_point(frozen),
+        curve=tuple((share / _SHARES, loss) for share, loss in sorted(frozen.intermediate_values.items())),
+        loss=frozen.value if frozen.state == TrialState.COMPLETE else None,
+        reason=attrs.get("reason", "its process was killed" if frozen.state == TrialState.FAIL else ""),
         facts=attrs.get("facts", {}),
         checks=attrs.get("checks"),
     )
 
 
-def _place(found: "optuna.trial.FrozenTrial") -> Place:
-    return {**found.system_attrs.get("fixed_params", {}), **found.params}
+def _point(frozen: "optuna.trial.FrozenTrial") -> Point:
+    return {**frozen.system_attrs.get("fixed_params", {}), **frozen.params}
 
 
-def report(trial: "optuna.Trial", share: float, loss: float) -> None:
-    """Write down the held-out loss at a share of a training."""
+def report_loss(trial: "optuna.Trial", share: float, loss: float) -> None:
+    """Record the held-out loss at a share of a training."""
     trial.report(loss, round(share * _SHARES))

@@ -1,28 +1,28 @@
-"""What a search for better settings knows of its trainings, and what came of it. Nothing here needs torch or Optuna."""
+"""Data of a search: its task, its trials and their outcome. Needs neither PyTorch nor Optuna."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from charloom.planning.settings import Settings
-from charloom.tuning.search_space import Axis, Place, settings_at
+from charloom.tuning.search_space import Axis, Point, settings_at
 
 State = Literal["waiting", "running", "complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
 class TuningTask:
-    """What is searched, the same for everybody who works in one folder.
+    """What a search is about, the same for all processes that work in its folder.
 
     Attributes:
-        corpus: Its name.
-        corpus_sha256: Its digest.
-        format: How it is read, as ``TextFormat.to_dict`` has it.
-        recipe: The recipe that the plan is of.
-        plan: Where the search starts; each training takes its minutes.
-        fixed: Settings that the user chose, which stay.
-        axes: What is varied.
-        shortens_warmup: Whether a training that is short may have a shorter warm-up.
+        corpus: Name of the text.
+        corpus_sha256: Digest of the text.
+        format: How the text is read, as ``TextFormat.to_dict`` returns it.
+        recipe: Name of the recipe that the plan belongs to.
+        plan: Settings at which the search starts; each trial takes its minutes.
+        fixed: Settings that the user chose; they are not varied.
+        axes: The search space.
+        shortens_warmup: Whether a short training may have a shorter warm-up.
     """
 
     corpus: str
@@ -39,45 +39,43 @@ class TuningTask:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> "TuningTask":
-        """Return a task from what ``to_dict`` returned.
+    def from_dict(cls, data: dict[str, Any]) -> "TuningTask":
+        """Return a task from the data of ``to_dict``.
 
         Raises:
-            TypeError, KeyError, ValueError: If it is something else.
+            TypeError, KeyError, ValueError: If the data is something else.
         """
-        axes = [
-            {**axis, "settings": tuple(axis["settings"]), "values": tuple(axis["values"])} for axis in found["axes"]
-        ]
-        return cls(**{**found, "plan": Settings(**found["plan"]), "axes": tuple(Axis(**axis) for axis in axes)})
+        axes = [{**axis, "settings": tuple(axis["settings"]), "values": tuple(axis["values"])} for axis in data["axes"]]
+        return cls(**{**data, "plan": Settings(**data["plan"]), "axes": tuple(Axis(**axis) for axis in axes)})
 
-    def settings(self, place: Place) -> Settings:
-        """Return the settings of a trial."""
-        return settings_at(self.plan, self.axes, place)
+    def settings(self, point: Point) -> Settings:
+        """Return the settings of a point."""
+        return settings_at(self.plan, self.axes, point)
 
     def result(self, trial: "Trial") -> Settings:
-        """Return the settings of a trial as a recipe has them: with the warm-up that it had."""
-        settings = self.settings(trial.place)
+        """Return the settings of a trial for a recipe file, with the warm-up that the trial really had."""
+        settings = self.settings(trial.point)
         return settings.with_values({"warmup_steps": trial.facts.get("warmup_steps", settings.warmup_steps)})
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a search, as far as it is.
+    """One training of a search, as far as it has come.
 
     Attributes:
-        number: From 0 on.
-        state: "pruned": given up, because others were better at the same share of their training.
-        place: Where it stands on each axis; empty of a check.
-        curve: Share of the training done, and the held-out loss then, in nats per character.
-        loss: The lowest held-out loss of a complete one.
+        number: Number from 0.
+        state: "pruned" means ended early, because most complete trials were better at the same share of theirs.
+        point: Its point of the search space; empty for a check.
+        curve: Shares of the training done, and the lowest held-out loss until then, in nats per character.
+        loss: Lowest held-out loss of a complete trial; otherwise None.
         reason: Why it was pruned or failed.
-        facts: What it told: steps, parameters, seconds, warmup_steps.
-        checks: Of a check, the number of the trial that is trained once more; None of a trial.
+        facts: steps, parameters, seconds and warmup_steps, as far as they are known.
+        checks: For a check, the number of the trial that is trained again; None for a trial.
     """
 
     number: int
     state: State
-    place: Place
+    point: Point
     curve: tuple[tuple[float, float], ...] = ()
     loss: float | None = None
     reason: str = ""
@@ -97,13 +95,13 @@ def counts(trials: Sequence[Trial]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search has found until now.
+    """The result of a search so far.
 
     Attributes:
-        plan: The complete training of the plan; None where it has not ended.
-        best: The complete trial with the lowest loss; maybe the plan's.
-        plan_check: The plan, trained once more with another seed.
-        best_check: The best, likewise.
+        plan: The complete trial of the plan; None if there is none.
+        best: The complete trial with the lowest loss, which may be the plan's.
+        plan_check: The plan, trained again with another seed.
+        best_check: The best trial, trained again with another seed.
     """
 
     plan: Trial | None
@@ -113,7 +111,7 @@ class Outcome:
 
     @property
     def is_checked(self) -> bool:
-        """Whether both have been trained once more, or there is nothing to compare."""
+        """Whether both were trained again, or there is nothing to compare."""
         both = self.plan_check is not None and self.best_check is not None
         return both or (self.best is not None and self.best == self.plan)
 
@@ -129,18 +127,18 @@ class Outcome:
 
 
 def outcome(trials: Sequence[Trial], checks: Sequence[Trial]) -> Outcome:
-    """Return what trials and checks say.
+    """Return the result of trials and checks.
 
     Args:
-        trials: In any state; the first is the plan's, others with the same place may be.
-        checks: Likewise.
+        trials: Trials in any state; the first is the plan's, and later ones may have the same point.
+        checks: Checks in any state.
     """
     complete = [trial for trial in trials if trial.state == "complete" and trial.loss is not None]
-    plan = next((trial for trial in complete if trial.place == trials[0].place), None)
+    plan = next((trial for trial in complete if trial.point == trials[0].point), None)
     best = min(complete, key=lambda trial: (trial.loss, trial.number), default=None)
 
     def check(trial: Trial | None) -> Trial | None:
-        ended = [one for one in checks if trial and one.checks == trial.number and one.is_judged]
+        ended = [other for other in checks if trial and other.checks == trial.number and other.is_judged]
         return ended[-1] if ended else None
 
     return Outcome(plan, best, check(plan), check(best))

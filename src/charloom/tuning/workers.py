@@ -1,4 +1,4 @@
-"""Processes that search in one folder: started, followed by what they write down, and ended."""
+"""Worker processes of a search: started, observed by what they record in its folder, and ended."""
 
 import os
 import signal
@@ -6,77 +6,105 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError
-from charloom.tuning.storage import Ledger
+from charloom.tuning.storage import TrialStore
 from charloom.tuning.trials import Trial
 
-_LOOK_SECONDS = 0.5
-_PATIENCE = 60.0  # seconds that workers have to write down how far they are
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 60.0  # for workers to record their state when they are told to end
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def follow(
-    ledger: Ledger, commands: Sequence[Sequence[str]], at_once: int, stop: Callable[[], bool]
-) -> Iterator[Trial]:
-    """Run processes to their end, and tell about each training when it has changed.
+def worker_arguments(
+    folder: Path,
+    text_format: TextFormat,
+    device: str,
+    sources: Sequence[str],
+    until: float,
+    checked: int | None = None,
+) -> list[str]:
+    """Return the arguments of ``charloom`` that make a process a worker of a search.
 
     Args:
-        ledger: Where they write it down.
-        commands: Arguments of charloom, one process each.
-        at_once: Among how many the cores are shared.
-        stop: Asked all the time; once it returns true, the processes are asked to end.
+        folder: Folder of the search.
+        text_format: How the text is read.
+        device: See ``charloom.training.backends.base.DEVICES``.
+        sources: Paths of the text.
+        until: When trials end, by ``time.time``.
+        checked: Number of the trial to check; None: search.
+    """
+    values = text_format.to_dict()
+    text_options = [f"--{name}={value}" for name, value in values.items() if isinstance(value, str) and value]
+    text_options += [f"--{name}" for name, value in values.items() if value is True]
+    check_option = [] if checked is None else [f"--check={checked}"]
+    options = ["-o", str(folder), "--device", device, "--hours=1", f"--as-worker={until!r}", "--quiet"]
+    return ["tune", *options, *text_options, *check_option, "--", *sources]
+
+
+def run_processes(
+    store: TrialStore, arguments: Sequence[Sequence[str]], workers: int, stop: Callable[[], bool]
+) -> Iterator[Trial]:
+    """Run worker processes to their end, and yield each trial when it has changed.
+
+    Args:
+        store: Trials that the workers record.
+        arguments: Arguments of ``charloom``, one list per process.
+        workers: Number of processes among which the cores are shared.
+        stop: Called often; once it returns true, the processes are told to end.
 
     Yields:
-        A training, whenever it is another than it was.
+        A trial, whenever it has changed.
 
     Raises:
-        CharloomError: If none of them could do its work.
+        CharloomError: If all of them failed.
     """
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    environment = {**os.environ, **dict.fromkeys(_THREADS, str(threads))}
-    known = {trial.number: trial for trial in ledger.trials()}
-    running = [_start(command, environment) for command in commands]
-    started, asked_at = list(running), 0.0
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
+    known = {trial.number: trial for trial in store.trials()}
+    running = [_start(command, environment) for command in arguments]
+    started, stopped_at = list(running), 0.0
     try:
         while running:
-            if stop() and not asked_at:
-                asked_at = time.monotonic()
-                _ask(running, signal.SIGTERM)
-            if asked_at and time.monotonic() - asked_at > _PATIENCE:
+            if stop() and not stopped_at:
+                stopped_at = time.monotonic()
+                _signal(running, signal.SIGTERM)
+            if stopped_at and time.monotonic() - stopped_at > _GRACE_SECONDS:
                 break
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
             running = [process for process in running if process.poll() is None]
-            for trial in ledger.trials():
+            for trial in store.trials():
                 if known.get(trial.number) != trial and trial.state != "waiting":
                     known[trial.number] = trial
                     yield trial
     finally:
         _end(started)
-    if not asked_at and all(process.returncode for process in started):
+    if not stopped_at and all(process.returncode for process in started):
         raise CharloomError("No worker could do its work; what they said stands above.")
 
 
 def _start(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-m", "charloom", *command],
-        stdin=subprocess.PIPE,  # by its end a worker sees that this process is gone
+        stdin=subprocess.PIPE,  # a worker ends when this is closed, as when this process dies
         stdout=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,  # a terminal's Ctrl-C is for the parent alone, which passes it on
+        start_new_session=True,  # a terminal's Ctrl-C goes to the parent only, which passes it on
     )
 
 
-def _ask(processes: Sequence["subprocess.Popen[bytes]"], number: int) -> None:
+def _signal(processes: Sequence["subprocess.Popen[bytes]"], number: int) -> None:
     for process in processes:
         if process.poll() is None:
             process.send_signal(number)
 
 
 def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """End what still runs: first asked, then not."""
-    _ask(processes, signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
+    """End the processes that still run: by SIGTERM, and after some time by SIGKILL."""
+    _signal(processes, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
     for process in processes:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from charloom.cli.text_options import text_options
+from charloom.cli.text_options import read_corpus, text_options
+from charloom.data.corpus import Corpus
+from charloom.data.splits import TextLines
+from charloom.data.text_format import TextFormat
+from charloom.data.vocabulary.characters import preview
+from charloom.planning.heuristics import Task, adapt_settings
+from charloom.planning.recipes import RECIPES
+from charloom.planning.schedule import steps_per_epoch
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
-
-if TYPE_CHECKING:
-    from charloom.data.corpus import Corpus
-    from charloom.data.text_format import TextFormat
 
 _PREVIEW = 250  # characters, as in the tutorial
 _PREVIEW_IDS = 13
@@ -27,8 +30,6 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
     CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus: shakespeare, python-docs.
     """
-    from charloom.cli.read_corpus import read_corpus
-
     found = look(read_corpus(sources, text_format, quiet))
     if as_json:
         print_json(found)
@@ -38,11 +39,6 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
 
 def look(corpus: Corpus) -> dict[str, Any]:
     """Return the facts of a corpus: the keys of ``--json``."""
-    from charloom.data.splits import Lines
-    from charloom.planning.heuristics import Task, suit
-    from charloom.planning.recipes import RECIPES
-    from charloom.planning.schedule import steps_per_epoch
-
     vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
     found = {
         "name": corpus.name,
@@ -57,11 +53,11 @@ def look(corpus: Corpus) -> dict[str, Any]:
     }
     recipe = RECIPES["auto"]
     part = corpus.parts(recipe.settings.val_fraction).training
-    training, lengths = len(part), part.lengths if isinstance(part, Lines) else None
+    training, lengths = len(part), part.lengths if isinstance(part, TextLines) else None
     if training <= recipe.settings.seq_length:
         return found | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
-    settings, _ = suit(settings, Task(training, len(vocabulary), line_lengths=lengths))
+    settings = adapt_settings(settings, Task(training, len(vocabulary), line_lengths=lengths))
     return found | {
         "plan": {
             "recipe": recipe.name,
@@ -74,8 +70,6 @@ def look(corpus: Corpus) -> dict[str, Any]:
 
 
 def _page(found: dict[str, Any]) -> str:
-    from charloom.data.vocabulary.characters import preview
-
     ids, plan = found["preview_ids"], found["plan"]
     in_lines = "" if found["lines"] is None else f", {found['lines']:,} lines that are texts of their own"
     units = "characters" if found["unit"] == "char" else "bytes"

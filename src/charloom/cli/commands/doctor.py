@@ -11,8 +11,11 @@ from typing import Any
 
 import click
 
+from charloom import native
 from charloom._version import __version__
+from charloom.data.datasets import cache_folder
 from charloom.errors import SettingsError
+from charloom.inference.engines.factory import engine_name
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 _PACKAGES = ("numpy", "safetensors", "torch")
@@ -66,8 +69,6 @@ def examine() -> dict[str, Any]:
 
 def _cache() -> str:
     """Return where loaded corpora and indexes of long texts are kept, and how much of the disk they take."""
-    from charloom.data.datasets import cache_folder
-
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{folder} ({size / 1e6:,.0f} MB)"
@@ -90,9 +91,6 @@ def _instructions() -> list[str]:
 
 def _engine() -> str:
     """Return which engine generates, and with which instructions, or why not the native one."""
-    from charloom import native
-    from charloom.inference.engines.base import engine_name
-
     try:
         if engine_name() == "native":
             return f"native, {native.chosen_isa()} (it has {', '.join(native.instruction_sets())})"
@@ -103,8 +101,6 @@ def _engine() -> str:
 
 def _recurrence(training: dict[str, Any]) -> str | None:
     """Return what trains recurrent layers on the processor, if anything can."""
-    from charloom import native
-
     if "error" in training:
         return None
     if native.engine is None or not hasattr(native.engine, "Recurrence"):
@@ -131,8 +127,6 @@ def _training() -> dict[str, Any]:
 
 
 def _advice(training: dict[str, Any]) -> list[str]:
-    from charloom import native
-
     advice = ["Generating and scoring work without PyTorch."]
     if native.engine is None:
         advice.append(

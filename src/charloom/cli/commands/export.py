@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from charloom.cli.commands.export_page import FORM, PageOptions, page_options, write_models
+from charloom.interop.keras.exporter import write_keras
+from charloom.interop.onnx.exporter import write_onnx
+from charloom.model.file.model_file import SavedModel, load_model, save_model
+from charloom.model.file.run_folder import check_new_file, find_model
 from charloom.terminal.messages import json_option, print_json, quiet_option, say
-
-if TYPE_CHECKING:
-    from charloom.model.file.model_file import SavedModel
 
 
 def _stored_as(form: str) -> Callable[[Path, SavedModel], list[Path]]:
     def write(target: Path, saved: SavedModel) -> list[Path]:
-        from charloom.model.file.model_file import save_model
-
         save_model(target, replace(saved, stored_as=form))
         return [target]
 
@@ -27,14 +25,10 @@ def _stored_as(form: str) -> Callable[[Path, SavedModel], list[Path]]:
 
 
 def _keras(target: Path, saved: SavedModel) -> list[Path]:
-    from charloom.interop.keras.exporter import write_keras
-
     return write_keras(target, saved)
 
 
 def _onnx(target: Path, saved: SavedModel) -> list[Path]:
-    from charloom.interop.onnx.exporter import write_onnx
-
     return write_onnx(target, saved)
 
 
@@ -71,9 +65,6 @@ def command(
     charloom export runs/my_book --to onnx -o my_book.onnx
     charloom export runs/my_book --to html -o my_book.html --prompt "Once "
     """
-    from charloom.model.file.model_file import load_model
-    from charloom.model.file.run_folder import check_new_file, find_model
-
     options, target = PageOptions(title, prompts, samples), Path(output)
     options.check(form, models)
     sources = [find_model(model) for model in models]

@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from charloom.data.reading.decoding import decode_utf8
+from charloom.data.splits import TextLines, TextView
+from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError
+from charloom.inference.generation import Piece, Request, make_request, replacement_character
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
+from charloom.inference.memorization import LONG, copied_lines, measure_memorization
+from charloom.inference.model import Model
+from charloom.inference.sampling import sample_seeds
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
-
-if TYPE_CHECKING:
-    from charloom.data.splits import Part
-    from charloom.inference.generation import Piece, Request
-    from charloom.inference.model import Model
 
 
 @click.command("generate")
@@ -87,9 +89,6 @@ def command(
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
     """
-    from charloom.inference.model import Model
-    from charloom.inference.requests import make_request
-
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
         if name in options:
@@ -115,36 +114,30 @@ def command(
     _write_samples(pieces, request, source, as_json, quiet)
 
 
-def _model_and_its_text(model: str) -> tuple[Model, Part]:
+def _model_and_its_text(model: str) -> tuple[Model, TextView]:
     """Return a model and the text that it was trained on.
 
     Raises:
         InputError: If that text is not at hand.
     """
-    from charloom.inference.model import Model
-    from charloom.report.provenance import trace_back
+    from charloom.report.provenance import find_provenance  # start-up: only --novelty reads that text
 
-    found = trace_back(model)
+    found = find_provenance(model)
     if found.parts is None:
         raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
     return Model(found.model), found.parts.training
 
 
-def _how_new(text: str, prompt: str, source: Part) -> dict[str, float]:
+def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
     """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    from charloom.data.splits import Lines
-    from charloom.inference.memorization import copied_lines, novelty
-
-    found = novelty(text[len(prompt) :], source.pieces())
+    found = measure_memorization(text[len(prompt) :], source.pieces())
     figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
-    if isinstance(source, Lines):
+    if isinstance(source, TextLines):
         figures["lines"], figures["copied_lines"] = copied_lines(text, source.pieces())
     return figures
 
 
-def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
-    from charloom.inference.memorization import LONG
-
+def _say_how_new(text: str, prompt: str, source: TextView, quiet: bool) -> None:
     found = _how_new(text, prompt, source)
     if "lines" in found:
         say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
@@ -153,7 +146,7 @@ def _say_how_new(text: str, prompt: str, source: Part, quiet: bool) -> None:
         say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, source: Part | None, quiet: bool) -> None:
+def _write_text(pieces: Iterator[Piece], request: Request, source: TextView | None, quiet: bool) -> None:
     """Print the pieces as they come; where they go to a file, a bar says how far they are."""
     written, kept = -len(request.prompt), []
     with _progress(quiet or sys.stdout.isatty()) as report:
@@ -179,9 +172,9 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _write_samples(pieces: Iterator[Piece], request: Request, source: Part | None, as_json: bool, quiet: bool) -> None:
-    from charloom.inference.sampling import sample_seeds
-
+def _write_samples(
+    pieces: Iterator[Piece], request: Request, source: TextView | None, as_json: bool, quiet: bool
+) -> None:
     began = time.perf_counter()
     finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
     if source is not None:
@@ -211,11 +204,10 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
 
 
 def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
-    from charloom.data.vocabulary.characters import describe
-    from charloom.inference.generation import stand_in
-
     for character in model.vocabulary.unknown(request.prompt):
-        instead = "is skipped" if request.unknown == "skip" else f"is read as {stand_in(model.vocabulary)!r}"
+        instead = (
+            "is skipped" if request.unknown == "skip" else f"is read as {replacement_character(model.vocabulary)!r}"
+        )
         say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
 
 
@@ -224,7 +216,6 @@ def _prompt(prompt: str | None, prompt_file: str | None) -> str:
         raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
     if prompt_file is None:
         return prompt or ""
-    from charloom.data.reading.decoding import decode_utf8
 
     try:
         if prompt_file == "-" and sys.stdin is None:

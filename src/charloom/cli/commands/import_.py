@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from charloom.interop.keras.importer import import_keras
+from charloom.model.file.model_file import save_model
+from charloom.model.file.run_folder import check_new_file
 from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
 
 _SOURCES = ("keras",)
@@ -32,10 +35,6 @@ def command(file: str, source: str, vocabulary: str | None, output: str, as_json
     \b
     charloom import tutorial.keras --from keras --vocabulary shakespeare.txt -o tutorial.safetensors
     """
-    from charloom.interop.keras.importer import import_keras
-    from charloom.model.file.model_file import save_model
-    from charloom.model.file.run_folder import check_new_file
-
     target = Path(output)
     check_new_file(target)
     imported = import_keras(file, vocabulary)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from charloom.data.vocabulary.characters import preview
+from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import load_model
+from charloom.model.file.run_folder import evaluations_beside, find_model
+from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
-
-if TYPE_CHECKING:
-    from charloom.model.architecture import Architecture
 
 _ROWS = (  # what is compared when several models stand side by side
     "cell",
@@ -55,10 +57,6 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 
 def look(model: str) -> dict[str, Any]:
     """Return the facts of a model: the keys of ``--json``."""
-    from charloom.model.file.model_file import load_model
-    from charloom.model.file.run_folder import find_model
-    from charloom.model.file.schema import bits_per_char
-
     path = find_model(model)
     saved = load_model(path)
     facts = dict(saved.facts)
@@ -81,8 +79,6 @@ def look(model: str) -> dict[str, Any]:
 
 def _how_it_was_trained(path: Path) -> dict[str, Any]:
     """Return what a run folder tells besides its model, as the last evaluation had it."""
-    from charloom.model.file.run_folder import evaluations_beside
-
     evaluations = evaluations_beside(path)
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
 
@@ -110,8 +106,6 @@ def _layers(architecture: Architecture) -> list[dict[str, Any]]:
 
 def page_of(found: dict[str, Any]) -> str:
     """Return what ``look`` found as people read it."""
-    from charloom.data.vocabulary.characters import preview
-
     lines = [f"{'layer':<12} {'kind':<10} {'output':<16} {'parameters':>12}"]
     lines += [
         f"{row['name']:<12} {row['kind']:<10} {row['output_shape']:<16} {row['parameters']:>12,}"

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
+from charloom._util.atomic_io import write_atomically
+from charloom.interop.hub.client import pull, repo_name
+from charloom.model.file.model_file import SUFFIX
+from charloom.model.file.run_folder import MODEL, check_new_file
+from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, quiet_option, say
+from charloom.training.checkpoint import read_checkpoint
 
 
 @click.command("pull")
@@ -26,14 +32,7 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     charloom pull ada/my-book
     charloom generate my-book.safetensors
     """
-    from charloom._util.atomic_io import write_atomically
-    from charloom.interop.hub.client import name_of, pull
-    from charloom.model.file.model_file import SUFFIX
-    from charloom.model.file.run_folder import MODEL, check_new_file
-    from charloom.model.file.schema import bits_per_char
-    from charloom.training.checkpoint import read_checkpoint
-
-    target = Path(output if output is not None else name_of(repo) + SUFFIX)
+    target = Path(output if output is not None else repo_name(repo) + SUFFIX)
     check_new_file(target)
     pulled = pull(repo, revision)
     saved, _ = read_checkpoint(pulled.data, f"{MODEL} of {repo}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charloom.errors import InputError
 from charloom.inference.generation_options import MAX_SEED
+from charloom.interop.hub.client import push, repo_name, require_hub
+from charloom.interop.hub.package import Package, build_package, check_new_folder, write_package
+from charloom.model.file.run_folder import find_model
 from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
-
-if TYPE_CHECKING:
-    from charloom.interop.hub.package import Package
 
 _MOST_SAMPLES = 20
 _FORMS = ("int8", "float16", "float32")
@@ -61,18 +61,14 @@ def command(
     charloom push ada/my-book runs/my_book --license cc0-1.0 --dry-run card
     charloom push ada/my-book runs/my_book --license cc0-1.0
     """
-    from charloom.interop.hub.client import name_of, require_hub
-    from charloom.interop.hub.package import check_new_folder, pack
-    from charloom.model.file.run_folder import find_model
-
-    name_of(repo)
+    repo_name(repo)
     if not message.strip():
         raise InputError("The commit's message is empty. Say something with --message, or leave it out.")
     if folder is None:
         require_hub()
     else:
         check_new_folder(Path(folder))
-    package = pack(find_model(model), repo, form, license_name, range(seed, seed + samples))
+    package = build_package(find_model(model), repo, form, license_name, range(seed, seed + samples))
     say_all(package.notices, quiet)
     if folder is not None:
         found = _written(Path(folder), package, quiet)
@@ -84,16 +80,12 @@ def command(
 
 
 def _written(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
-    from charloom.interop.hub.package import write_package
-
     write_package(folder, package)
     say(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
     return {"folder": str(folder)}
 
 
 def _pushed(repo: str, package: Package, message: str, private: bool, quiet: bool) -> dict[str, Any]:
-    from charloom.interop.hub.client import push
-
     pushed = push(repo, package.files, message, private)
     if pushed.existed:
         say("note: the repository was there; what these files were before stays in its history", quiet)

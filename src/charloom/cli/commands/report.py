@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from charloom.cli.text_options import decoding_options
+from charloom.cli.text_options import decoding_options, read_corpus
+from charloom.data.text_format import TextFormat
 from charloom.errors import InputError
+from charloom.inference.memorization import LONG
+from charloom.report.build import MAX_CHARACTERS, build_report, default_text
+from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
-
-if TYPE_CHECKING:
-    from charloom.data.text_format import TextFormat
-    from charloom.report.provenance import Provenance
+from charloom.web.report_page import report_page
 
 _MARK = '<meta name="generator" content="charloom">'
 
@@ -40,16 +41,12 @@ def command(
     charloom report runs/my_book
     charloom report shakespeare some_text.txt -o some_text.html
     """
-    from charloom.report.build import contents
-    from charloom.report.provenance import trace_back
-    from charloom.web.html_template import page
-
     target = _target(output)
-    provenance = trace_back(model)
+    provenance = find_provenance(model)
     shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
-        data, reading = contents(provenance, shown, about, step)
-    target.write_text(page(data), encoding="utf-8")
+        data, reading = build_report(provenance, shown, about, step)
+    target.write_text(report_page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
 
@@ -76,16 +73,13 @@ def _target(output: str) -> Path:
 
 def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return what the model reads, and what that is."""
-    from charloom.cli.read_corpus import read_corpus
-    from charloom.report.build import MOST_CHARACTERS, default_text
-
     if named is not None:
         corpus = read_corpus([named], text_format, quiet)
-        if len(corpus) > MOST_CHARACTERS:
-            say(f"note: the page shows the first {MOST_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
+        if len(corpus) > MAX_CHARACTERS:
+            say(f"note: the page shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
         if len(corpus) < 2:
             raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus)}.")
-        shown = corpus.head(MOST_CHARACTERS)
+        shown = corpus.head(MAX_CHARACTERS)
         return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
     shown, about, note = default_text(provenance)
     if note:
@@ -136,8 +130,6 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    from charloom.inference.memorization import LONG
-
     yield f"{summary['characters']:,} characters read: {summary['bits_per_char']:.4f} bits per character\n"
     for one in summary["neurons"]:
         where = f"layer {one['layer'] + 1}, {one['part']} {one['index']}"

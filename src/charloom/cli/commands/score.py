@@ -7,19 +7,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charloom.cli.text_options import decoding_options
+from charloom.data.reading.reader import text_pieces
+from charloom.data.text_format import TextFormat
 from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
+from charloom.inference.model import Model
+from charloom.inference.scoring import Score, Tally
 from charloom.terminal.messages import json_option, json_text, print_json, print_text, quiet_option, say_all, shown
-
-if TYPE_CHECKING:
-    from charloom.data.text_format import TextFormat
-    from charloom.inference.model import Model
-    from charloom.inference.scoring import Score, Tally
 
 _PASSAGES = 5
 _LINES = 4096  # lines scored before any of them is printed
@@ -60,8 +59,6 @@ def command(
     charloom score shakespeare some_text.txt
     charloom score runs/names names.txt --per-line | sort -n
     """
-    from charloom.data.reading.reader import text_pieces
-    from charloom.inference.model import Model
     from charloom.terminal.progress_bar import progress_bar
 
     if per_char and per_line:
@@ -78,8 +75,6 @@ def command(
 
 
 def _print_score(judge: Model, pieces: Iterable[str], precision: str, per_char: bool, as_json: bool) -> None:
-    from charloom.inference.scoring import Tally
-
     tally, surprisals = Tally(_PASSAGES), []
     if per_char and not as_json and _in_colour():
         pieces = _with_first_shown(pieces)

@@ -69,14 +69,14 @@ def command(
     require_extra("Serving", "serve", "pydantic", "starlette", "uvicorn")
     from charloom.serve.app import App
     from charloom.serve.process.server import is_loopback, listen, resolve, serve, url_of
-    from charloom.serve.security.allowed_hosts import hosts_of
+    from charloom.serve.security.allowed_hosts import allowed_hosts
 
     address = resolve(host)
     _check_token(token, host, not is_loopback(address))
     loaded = _load(models or ("shakespeare",))
     listening = listen(address, port)
     port = listening.getsockname()[1]
-    hosts = hosts_of(host, address, port, names)
+    hosts = allowed_hosts(host, address, port, names)
 
     def run() -> int:
         app = App(loaded, hosts=hosts, version=__version__, token=token, precision=precision)

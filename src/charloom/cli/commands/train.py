@@ -1,38 +1,67 @@
-"""``charloom train``: from a text file to a model."""
+"""``charloom train``: from a text file to a model, and ``--resume``, which continues a run."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from platform import node
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from charloom.cli.distributed import several
-from charloom.cli.text_options import text_options
-from charloom.errors import SettingsError
-from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, say_all
+from charloom._util.extras import require_torch
+from charloom.cli.signals import StopFlag, Stopped, handle_signals
+from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line, read_corpus, text_options
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat
+from charloom.errors import CharloomError, SettingsError
+from charloom.model.file.model_file import SavedModel, load_model
+from charloom.model.file.run_folder import check_new_run_folder, find_model
+from charloom.planning.cost import memory_bytes
+from charloom.planning.recipes import RECIPES, Recipe, choose_recipe
+from charloom.planning.settings import LENGTHS, check_lengths, describe_setting, setting_fields
+from charloom.terminal.messages import (
+    json_option,
+    print_json,
+    print_text,
+    quiet_option,
+    say,
+    say_all,
+    say_error,
+)
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
+from charloom.training.events import FinishRecord, Record
+from charloom.training.tensorboard import TensorBoardLog, require_tensorboard
 
 if TYPE_CHECKING:
-    from charloom.cli.observers import Watcher
-    from charloom.cli.signals import StopFlag
-    from charloom.data.corpus import Corpus
-    from charloom.data.text_format import TextFormat
-    from charloom.model.file.model_file import SavedModel
-    from charloom.planning.recipes import Recipe
-    from charloom.training.distributed.process_group import ProcessGroup
-    from charloom.training.events import Record
+    from charloom.training.resume import SavedRun  # imports PyTorch
+
+Observer = Callable[[Record], object]
+"""Receives every record of a training."""
+
+_WITH_RESUME = (
+    "resumed",
+    "sources",
+    "new_text",
+    "device",
+    *TEXT_OPTIONS,
+    "live",
+    "tensorboard",
+    "as_json",
+    "quiet",
+    *LENGTHS,
+)
+"""Parameters of the command that ``--resume`` allows."""
 
 
 class _TrainCommand(click.Command):
     """A command whose help ends with every setting, taken from where the settings are declared."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from charloom.planning.recipes import RECIPES
-        from charloom.planning.settings import describe_setting, setting_fields
-
         with formatter.section("Recipes"):
             formatter.write_dl([(recipe.name, recipe.about) for recipe in RECIPES.values()])
         with formatter.section("Settings for --set and recipe files [default of auto]"):
@@ -101,107 +130,157 @@ def command(
     charloom train --resume runs/my_book
     torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
-    from charloom._util.extras import require_torch
-    from charloom.cli.commands.resume import check_options, resume
-    from charloom.cli.read_corpus import read_corpus
-    from charloom.model.file.run_folder import check_new_run_folder
-
-    with several() as ranks:
+    with _joined_processes() as ranks:
         quiet = quiet or not ranks.is_first
-        check_options(click.get_current_context())
+        flag = StopFlag()
+        _check_options(click.get_current_context())
         if resumed is not None:
             require_torch()
-            start = resume(resumed, sources, text_format, named, new_text, device, quiet, ranks)
+            records = _resume(resumed, sources, text_format, named, new_text, device, flag, quiet, ranks)
         else:
             recipe = choose_recipe(recipe_name, assignments, named)
             if ranks.is_first:
                 check_new_run_folder(output)
-            init = None if init_model is None else _load(init_model)
+            init = None if init_model is None else load_model(find_model(init_model))
             require_torch()
             corpus = read_corpus(sources, text_format, quiet)
             if only_plan:
                 _print_plan(corpus, recipe, device, init, as_json, quiet, ranks)
                 return
-            start = _beginning(corpus, recipe, output, device, init, ranks)
-        _follow(start, live, tensorboard, as_json, quiet, ranks)
+            from charloom.training.run import run_training
+
+            records = run_training(corpus, recipe, output, device, flag, flag.take_save, init, ranks)
+        with _observers(live and ranks.is_first, tensorboard and ranks.is_first, quiet) as observers:
+            _show_training(records, flag, as_json and ranks.is_first, quiet, observers)
 
 
-def _follow(
-    start: Callable[[StopFlag], Iterator[Record]],
-    live: bool,
-    tensorboard: bool,
-    as_json: bool,
+def _check_options(context: click.Context) -> None:
+    """Raise ``SettingsError`` if options do not go together, and click's own error if there is no CORPUS."""
+    given = [
+        parameter
+        for parameter in context.command.params
+        if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if context.params["only_plan"] and (context.params["live"] or context.params["tensorboard"]):
+        raise SettingsError("--live and --tensorboard follow a training, and --plan makes none. Leave out one of them.")
+    if context.params["resumed"] is None:
+        if context.params["new_text"]:
+            raise SettingsError("--new-text goes with --resume RUN: it lets a run go on with another text.")
+        if not context.params["sources"]:
+            corpus = next(p for p in context.command.params if p.name == "sources")
+            raise click.MissingParameter(ctx=context, param=corpus)
+        return
+    if not context.params["sources"] and any(p.name in TEXT_OPTIONS for p in given):
+        raise SettingsError("A run knows how its text is read. Options that say so go with a CORPUS that is named.")
+    wrong = [p.opts[-1] for p in given if p.name not in _WITH_RESUME]
+    if wrong:
+        raise SettingsError(
+            f"{', '.join(wrong)} cannot be given with --resume: a run keeps its settings, so that it goes on exactly. "
+            "To train on with others, begin a new run with --init RUN."
+        )
+
+
+def _resume(
+    run: str,
+    sources: Sequence[str],
+    text_format: TextFormat,
+    named: Mapping[str, float | None],
+    new_text: bool,
+    device: str,
+    flag: StopFlag,
     quiet: bool,
     ranks: ProcessGroup,
-) -> None:
-    """Show a training in every way that was asked for: the first of several processes does."""
-    from charloom.cli.observers import watchers
+) -> Iterator[Record]:
+    """Open a run, read its text or the one that was named, and return the records of its training."""
+    from charloom.training.resume import open_run, resume_training
 
-    first = ranks.is_first
-    with watchers(live and first, tensorboard and first, quiet) as told:
-        show_training(start, as_json and first, quiet, told)
-
-
-def _beginning(
-    corpus: Corpus, recipe: Recipe, output: str | None, device: str, init: SavedModel | None, ranks: ProcessGroup
-) -> Callable[[StopFlag], Iterator[Record]]:
-    """Return what begins a new run, given the flag that signals set."""
-    from charloom.training.run import run_training
-
-    return lambda flag: run_training(corpus, recipe, output, device, flag, flag.take_save, init, ranks)
+    more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
+    check_lengths(more)
+    saved = open_run(run, ranks)
+    if new_text and not sources:
+        raise SettingsError("--new-text needs the text: charloom train TEXT --resume RUN --new-text")
+    corpus = _resumed_corpus(saved, sources, text_format, quiet)
+    return resume_training(saved, corpus, more, new_text, device, flag, flag.take_save, ranks)
 
 
-def choose_recipe(name: str, assignments: tuple[str, ...], named: dict[str, float | None]) -> Recipe:
-    """Return the recipe with everything changed that the command line changes.
+def _resumed_corpus(saved: SavedRun, sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
+    """Return the text that was named, or else that of the run."""
+    if sources:
+        return read_corpus(sources, changed_on_command_line(text_format, saved.text_format), quiet)
+    corpus = saved.read_corpus()
+    say_all(corpus.notices, quiet)
+    return corpus
+
+
+@contextmanager
+def _joined_processes() -> Iterator[ProcessGroup]:
+    """Join the processes that ``torchrun`` started, if there are any; an error is reported by one of them.
 
     Raises:
-        SettingsError: If a setting is unknown, out of range, or given twice.
+        SystemExit: If an error occurred in several processes, and another one reports it.
     """
-    from charloom.planning.recipes import load_recipe, parse_assignments
-    from charloom.planning.settings import check_lengths
+    if not started_together():
+        yield SINGLE_PROCESS
+        return
+    require_torch()
+    from charloom.training.distributed.torchrun import joined
 
-    recipe = load_recipe(name)
-    values: dict[str, Any] = parse_assignments(assignments)
-    for key, number in named.items():
-        if number is not None:
-            if key in values:
-                raise SettingsError(f"{key} was given twice: as --{key.replace('_', '-')} and with --set.")
-            values[key] = number
-    check_lengths(values)
-    return recipe.with_values(values)
-
-
-def _load(model: str) -> SavedModel:
-    from charloom.model.file.model_file import load_model
-    from charloom.model.file.run_folder import find_model
-
-    return load_model(find_model(model))
+    with joined() as ranks:
+        try:
+            yield ranks
+        except CharloomError as error:
+            if ranks.is_first and ranks.should_report(str(error)):
+                raise
+            if not ranks.is_first and ranks.should_report(str(error)):
+                say_error(f"process {ranks.rank + 1} of {ranks.size}, on {node()}: {error}")
+            raise SystemExit(error.exit_code) from None
 
 
-def show_training(
-    start: Callable[[StopFlag], Iterator[Record]], as_json: bool, quiet: bool, told: Sequence[Watcher] = ()
+@contextmanager
+def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Observer]]:
+    """Yield what receives the records of a training besides the terminal.
+
+    Raises:
+        MissingExtraError: If what was requested is not installed.
+    """
+    observers: list[Observer] = []
+    with ExitStack() as stack:
+        if tensorboard:
+            require_tensorboard()
+            observers.append(TensorBoardLog().take)
+        if live:
+            from charloom.serve.live import LivePage  # imports the report, which few trainings need
+
+            page = LivePage()
+            stack.enter_context(page.served())
+            say(f"live: {page.address}", quiet)
+            observers.append(page.take)
+        yield observers
+
+
+def _show_training(
+    records: Iterator[Record], flag: StopFlag, as_json: bool, quiet: bool, observers: Sequence[Observer]
 ) -> None:
-    """Show a training as it goes.
+    """Run a training and show it.
 
     Args:
-        start: Returns its records, given the flag that signals set.
-        as_json: Whether its end is printed.
+        records: The training, which starts when it is iterated.
+        flag: Flag of the training, which signals set.
+        as_json: Whether its last record is printed.
         quiet: Whether nothing is shown.
-        told: Who else takes its records.
+        observers: Receive every record.
 
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.cli.signals import Stopped, stop_flag
-    from charloom.terminal.training_view import make_view
-    from charloom.training.events import FinishRecord
+    from charloom.terminal.training_view import make_view  # imports rich
 
-    with make_view(quiet) as view, stop_flag() as flag:
-        for record in start(flag):
+    with make_view(quiet) as view, handle_signals(flag):
+        for record in records:
             flag.can_wait = True  # from here on there is something to save
             view.show(record)
-            for take in told:
-                take(record)
+            for observe in observers:
+                observe(record)
     assert isinstance(record, FinishRecord)
     if as_json:
         print_json(asdict(record))
@@ -218,46 +297,45 @@ def _print_plan(
     quiet: bool,
     ranks: ProcessGroup,
 ) -> None:
-    from charloom.planning.cost import memory_bytes
-    from charloom.training.stages import first_evaluation, measure_step_seconds, prepare, resolve_plan
+    """Print what a training would do: the pipeline up to its plan."""
+    from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
 
     began = time.perf_counter()
-    ready = prepare(corpus, recipe, device, init, ranks=ranks)
-    _, evaluation_seconds = first_evaluation(ready)
-    plan = resolve_plan(ready, began, evaluation_seconds)
+    setup = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
+    plan = complete_plan(setup, measure(setup))
     say_all(plan.notices, quiet)
-    seconds = plan.seconds or plan.steps * measure_step_seconds(ready, 60)
-    found = {
+    seconds = plan.seconds or plan.steps * measure_step_seconds(setup, 60)
+    result = {
         "recipe": recipe.name,
-        "parameters": ready.architecture.num_parameters,
+        "parameters": setup.architecture.num_parameters,
         "steps": plan.steps,
         "steps_per_epoch": plan.steps_per_epoch,
         "epochs": plan.steps / plan.steps_per_epoch,
         "minutes": seconds / 60,
-        "memory_bytes": memory_bytes(plan.settings, len(ready.vocabulary)),
+        "memory_bytes": memory_bytes(plan.settings, len(setup.vocabulary)),
         "expected_bits_per_char": plan.expected_bits,
-        "ngram_bits_per_char": None if ready.baselines.ngrams is None else ready.baselines.ngrams / math.log(2),
-        "device": ready.device.description,
+        "ngram_bits_per_char": None if setup.baselines.ngrams is None else setup.baselines.ngrams / math.log(2),
+        "device": setup.device.description,
         "settings": plan.settings.to_dict(),
     }
     if not ranks.is_first:
         return
     if as_json:
-        print_json(found)
+        print_json(result)
         return
-    print_text("".join(f"{name:<24} {value}\n" for name, value in _plan_rows(found)) + "\n")
+    print_text("".join(f"{name:<24} {value}\n" for name, value in _plan_rows(result)) + "\n")
     print_text("".join(f"{key:<24} {value}\n" for key, value in plan.settings.to_dict().items()))
 
 
-def _plan_rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "recipe", found["recipe"]
-    yield "parameters", f"{found['parameters']:,}"
-    yield "steps", f"{found['steps']:,}"
-    yield "epochs", f"{found['epochs']:.2f}  ({found['steps_per_epoch']:,} steps each)"
-    yield "minutes", f"{found['minutes']:.1f}"
-    yield "memory", f"{found['memory_bytes'] / 1e9:.1f} GB"
-    if found["expected_bits_per_char"] is not None:
-        low, high = found["expected_bits_per_char"]
-        said = f"{low:.2f} to {high:.2f} expected  (a table of n-grams: {found['ngram_bits_per_char']:.2f})"
-        yield "bits per character", said
-    yield "device", found["device"]
+def _plan_rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "recipe", plan["recipe"]
+    yield "parameters", f"{plan['parameters']:,}"
+    yield "steps", f"{plan['steps']:,}"
+    yield "epochs", f"{plan['epochs']:.2f}  ({plan['steps_per_epoch']:,} steps each)"
+    yield "minutes", f"{plan['minutes']:.1f}"
+    yield "memory", f"{plan['memory_bytes'] / 1e9:.1f} GB"
+    if plan["expected_bits_per_char"] is not None:
+        low, high = plan["expected_bits_per_char"]
+        expected = f"{low:.2f} to {high:.2f} expected  (a table of n-grams: {plan['ngram_bits_per_char']:.2f})"
+        yield "bits per character", expected
+    yield "device", plan["device"]

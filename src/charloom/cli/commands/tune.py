@@ -4,48 +4,41 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from charloom.cli.text_options import text_options
-from charloom.errors import RunError, SettingsError
-from charloom.terminal.messages import json_option, print_json, quiet_option, say
+from charloom._util.extras import require_torch
+from charloom._util.processes import end_with_parent
+from charloom.cli.signals import StopFlag, Stopped, handle_signals
+from charloom.cli.text_options import read_corpus, text_options
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat
+from charloom.errors import SettingsError
+from charloom.planning.recipes import Recipe, choose_recipe, parse_assignments
+from charloom.planning.settings import LENGTHS, parse_value
+from charloom.terminal.messages import clock, json_option, print_json, quiet_option, say
+from charloom.tuning.report import write_result
+from charloom.tuning.storage import (
+    TuningFolder,
+    new_tuning_folder,
+    open_tuning_folder,
+    require_optuna,
+    unused_folder,
+)
 
 if TYPE_CHECKING:
-    from charloom.cli.signals import StopFlag
-    from charloom.data.corpus import Corpus
-    from charloom.data.text_format import TextFormat
-    from charloom.planning.recipes import Recipe
-    from charloom.tuning.storage import TuningFolder
-    from charloom.tuning.trials import Trial
+    from charloom.tuning.search import Search  # imports PyTorch
 
-_MOST_WORKERS = 256
-_MOST_HOURS = 24 * 365.0
-
-
-@dataclass(frozen=True)
-class Search:
-    """One search under way.
-
-    Attributes:
-        folder: Where it is written down.
-        corpus: What is learned.
-        device: Where.
-        until: When trials end, by ``time.time``.
-        workers: How many processes.
-        sources: CORPUS as it was typed.
-    """
-
-    folder: TuningFolder
-    corpus: Corpus
-    device: str
-    until: float
-    workers: int
-    sources: tuple[str, ...]
+_MAX_WORKERS = 256
+_MAX_HOURS = 24 * 365.0
+_SAME_OPTIONS = "with the options of text and settings you gave"
+_PURPOSES = {
+    "train": "To train with its recipe:",
+    "go_on": f"To go on, {_SAME_OPTIONS}:",
+    "check": f"To check it, {_SAME_OPTIONS}:",
+}
 
 
 @click.command("tune")
@@ -94,34 +87,30 @@ def command(
     The folder is tuning/<corpus>, -2, -3 ... if it is not named. Ctrl-C ends a search after all has been written
     down; -o with its folder goes on with it, also while another process works there.
     """
-    from charloom._util.extras import require_torch
-    from charloom.cli.commands.train import choose_recipe
-    from charloom.cli.read_corpus import read_corpus
-    from charloom.tuning.storage import require_optuna
-
     began = time.time()
-    chosen = _chosen(assignments, seed)
+    chosen = _fixed_settings(assignments, seed)
     recipe = choose_recipe(recipe_name, assignments, {"seed": seed})
     _check_numbers(hours, minutes, workers, sources)
     require_torch()
     require_optuna()
     corpus = read_corpus(sources, text_format, quiet)
     if as_worker is not None:
-        _work(corpus, output or "", device, as_worker, checked)
+        _run_worker(corpus, output or "", device, as_worker, checked)
         return
+    from charloom.tuning.search import Search, has_candidate, seconds_to_check
+
     folder = _folder(corpus, recipe, chosen, hours, minutes, output, device, quiet)
-    _show(Search(folder, corpus, device, began + hours * 3600, workers, sources), hours, as_json, quiet)
+    reserved = seconds_to_check(folder.task, workers, hours, has_candidate(folder))
+    search = Search(folder, corpus, device, began + hours * 3600, reserved, workers, sources)
+    _run_search(search, as_json, quiet)
 
 
-def _chosen(assignments: tuple[str, ...], seed: int | None) -> dict[str, Any]:
-    """Return the settings that stay, with their values.
+def _fixed_settings(assignments: tuple[str, ...], seed: int | None) -> dict[str, Any]:
+    """Return the settings that are not varied, with their values.
 
     Raises:
-        SettingsError: If one says how long to train.
+        SettingsError: If one of them is the length of a training.
     """
-    from charloom.planning.recipes import parse_assignments
-    from charloom.planning.settings import LENGTHS, parse_value
-
     chosen = {name: parse_value(name, value) for name, value in parse_assignments(assignments).items()}
     for name in LENGTHS:
         if name in chosen:
@@ -132,12 +121,12 @@ def _chosen(assignments: tuple[str, ...], seed: int | None) -> dict[str, Any]:
 
 
 def _check_numbers(hours: float, minutes: float | None, workers: int, sources: tuple[str, ...]) -> None:
-    if not 0 < hours <= _MOST_HOURS:
-        raise SettingsError(f"--hours must be above 0 and at most {_MOST_HOURS:,.0f}; got {hours}.")
+    if not 0 < hours <= _MAX_HOURS:
+        raise SettingsError(f"--hours must be above 0 and at most {_MAX_HOURS:,.0f}; got {hours}.")
     if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise SettingsError(f"--minutes must be above 0; got {minutes}.")
-    if not 1 <= workers <= _MOST_WORKERS:
-        raise SettingsError(f"--workers must be from 1 to {_MOST_WORKERS}; got {workers}.")
+    if not 1 <= workers <= _MAX_WORKERS:
+        raise SettingsError(f"--workers must be from 1 to {_MAX_WORKERS}; got {workers}.")
     if workers > 1 and "-" in sources:
         raise SettingsError("Several workers cannot all read standard input. Save the text in a file and name that.")
 
@@ -152,142 +141,81 @@ def _folder(
     device: str,
     quiet: bool,
 ) -> TuningFolder:
-    """Return the folder of a new search, or the one named, if it is of the same search.
+    """Make the folder of a new search, or open the one named, if it is of the same search.
 
     Raises:
-        RunError: If it is of another, or of none.
+        RunError: If it is the folder of another search, or of something else.
     """
-    from charloom.tuning.plan import plan_search
-    from charloom.tuning.storage import free_folder, new_tuning_folder, open_tuning_folder
+    from charloom.tuning.search import check_same_search, plan_search
 
     if output is None or not Path(output).exists():
         task = plan_search(corpus, recipe, chosen, hours, minutes, device)
-        return new_tuning_folder(free_folder(corpus.name) if output is None else Path(output), task)
+        return new_tuning_folder(unused_folder(corpus.name) if output is None else Path(output), task)
     folder = open_tuning_folder(Path(output))
-    _check_same(folder, corpus, recipe, chosen, minutes)
-    folder.trials.give_up_dead()
+    check_same_search(folder, corpus, recipe, chosen, minutes)
+    folder.trials.fail_dead()
     done = sum(trial.is_judged for trial in folder.trials.trials())
     say(f"{folder.path}: going on with a search of {done} trials.", quiet)
     return folder
 
 
-def _check_same(
-    folder: TuningFolder, corpus: Corpus, recipe: Recipe, chosen: dict[str, Any], minutes: float | None
-) -> None:
-    task, other = folder.task, ""
-    if (task.corpus_sha256, task.format) != (corpus.sha256, corpus.format.to_dict()):
-        other = f"on another text, or read in another way: {task.corpus}, sha256 {task.corpus_sha256[:12]} ..."
-    elif task.fixed != chosen:
-        fixed = " ".join(f"{name}={value}" for name, value in task.fixed.items()) or "nothing"
-        other = f"with other settings fixed: {fixed}"
-    elif task.recipe != recipe.name:
-        other = f"around another recipe: {task.recipe}"
-    elif minutes is not None and minutes != task.plan.minutes:
-        other = f"with other minutes: {task.plan.minutes:g}"
-    if other:
-        raise RunError(
-            f"The search in {folder.path} is {other}. Its trials cannot be compared with those asked for now: name "
-            "another folder with -o, or none."
-        )
+def _run_worker(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
+    """Run as one of several processes: search, or make one check.
 
+    Raises:
+        Stopped: If a signal ended it.
+    """
+    from charloom.tuning.search import check, search, warm_up
 
-def _work(corpus: Corpus, output: str, device: str, until: float, checked: int | None) -> None:
-    """Do what a process of several does: search, or make one check."""
-    from charloom._util.processes import end_with_parent
-    from charloom.cli.signals import Stopped, stop_flag
-    from charloom.tuning.plan import warm_up
-    from charloom.tuning.search import check, search
-    from charloom.tuning.storage import open_tuning_folder
-
-    end_with_parent(lifeline=0)  # standard input: nothing is ever sent
+    end_with_parent(lifeline=0)  # standard input, through which nothing is sent
     folder = open_tuning_folder(Path(output))
     warm_up(folder.task, corpus, device)
-    with stop_flag() as flag:
-        flag.can_wait = True
-        trials = (
-            search(folder, corpus, until, device, flag)
-            if checked is None
-            else check(folder, corpus, checked, device, flag)
-        )
+    flag = StopFlag()
+    flag.can_wait = True
+    with handle_signals(flag):
+        if checked is None:
+            trials = search(folder, corpus, until, device, flag)
+        else:
+            trials = check(folder, corpus, checked, device, flag)
         for _ in trials:
             pass
     if flag.signal_number is not None:
         raise Stopped(flag.signal_number)
 
 
-def _show(asked: Search, hours: float, as_json: bool, quiet: bool) -> None:
-    """Search, and say what comes of it.
+def _run_search(search: Search, as_json: bool, quiet: bool) -> None:
+    """Search, show it, and print its result.
 
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.cli.signals import Stopped, stop_flag
-    from charloom.cli.tuning_result import say_result, write_result
-    from charloom.terminal.tuning_view import make_tuning_view
+    from charloom.terminal.tuning_view import make_tuning_view  # imports rich
+    from charloom.tuning.search import run_search
 
     began = time.time()
-    reserved = _seconds_to_check(asked, hours)
-    with stop_flag() as flag:
-        flag.can_wait = True
-        with make_tuning_view(asked.folder, asked.until, reserved, quiet) as view:
-            for trial in _trials(asked, asked.until - reserved, flag):
-                view.show(trial)
-            if reserved:
-                for trial in _checks(asked, flag):
-                    view.show(trial)
-    found = write_result(asked.folder, asked.sources, time.time() - began, flag.signal_number is not None)
-    say_result(found, quiet)
+    flag = StopFlag()
+    flag.can_wait = True
+    with (
+        handle_signals(flag),
+        make_tuning_view(search.folder, search.until, search.reserved, quiet) as view,
+    ):
+        for trial in run_search(search, flag):
+            view.show(trial)
+    result = write_result(search.folder, search.sources, time.time() - began, flag.signal_number is not None)
+    say_result(result, quiet)
     if as_json:
-        print_json(found)
+        print_json(result)
     if flag.signal_number is not None:
         raise Stopped(flag.signal_number)
 
 
-def _seconds_to_check(asked: Search, hours: float) -> float:
-    from charloom.tuning.plan import seconds_to_check
-    from charloom.tuning.trials import outcome
-
-    found = outcome(asked.folder.trials.trials(), ())
-    has_found = found.plan is not None and found.best != found.plan
-    return seconds_to_check(asked.folder.task, asked.workers, hours, has_found)
-
-
-def _trials(asked: Search, until: float, flag: StopFlag) -> Iterator[Trial]:
-    from charloom.tuning.plan import warm_up
-    from charloom.tuning.search import search
-    from charloom.tuning.workers import follow
-
-    if asked.workers == 1:
-        warm_up(asked.folder.task, asked.corpus, asked.device)
-        return search(asked.folder, asked.corpus, until, asked.device, flag)
-    commands = [_worker_command(asked, until)] * asked.workers
-    return follow(asked.folder.trials, commands, asked.workers, flag)
-
-
-def _checks(asked: Search, flag: Callable[[], bool]) -> Iterator[Trial]:
-    """Train the best and the plan once more, unless they are the same."""
-    from charloom.tuning.search import check
-    from charloom.tuning.trials import outcome
-    from charloom.tuning.workers import follow
-
-    found = outcome(asked.folder.trials.trials(), asked.folder.checks.trials())
-    if found.plan is None or found.best is None or found.is_checked or flag():
-        return
-    numbers = [trial.number for trial in (found.best, found.plan)]
-    if asked.workers > 1:
-        commands = [_worker_command(asked, asked.until, number) for number in numbers]
-        yield from follow(asked.folder.checks, commands, asked.workers, flag)
-        return
-    for number in numbers:
-        if not flag():
-            yield from check(asked.folder, asked.corpus, number, asked.device, flag)
-
-
-def _worker_command(asked: Search, until: float, checked: int | None = None) -> list[str]:
-    """Return the arguments of a process that helps."""
-    given = asked.corpus.format.to_dict()
-    words = [f"--{name}={value}" for name, value in given.items() if isinstance(value, str) and value]
-    words += [f"--{name}" for name, value in given.items() if value is True]
-    words += [] if checked is None else [f"--check={checked}"]
-    place = ["-o", str(asked.folder.path), "--device", asked.device, "--hours=1", f"--as-worker={until!r}", "--quiet"]
-    return ["tune", *place, *words, "--", *asked.sources]
+def say_result(result: dict[str, Any], quiet: bool) -> None:
+    """Print what a search came to and what to do with it to stderr; see ``charloom.tuning.report.write_result``."""
+    pruned = f", {result['pruned']} given up early" if result["pruned"] else ""
+    failed = f", {result['failed']} stopped or failed" if result["failed"] else ""
+    ended = "Stopped" if result["interrupted"] else "Done"
+    say(f"{ended} after {clock(result['seconds'])}: {result['complete']} complete trials{pruned}{failed}.", quiet)
+    say(result["verdict"], quiet)
+    say(f"All of it on one page: {result['page']}", quiet)
+    for purpose, command_line in result["commands"].items():
+        say(f"{_PURPOSES[purpose]}\n  {command_line}", quiet)

@@ -1,8 +1,27 @@
-"""Indexes of long texts on disk: built while the text is read, gone on with after a crash, found again by content.
+"""The cache of indexes on disk: built while a long text is read, resumed after a crash, found again by content.
 
-A folder ``texts`` in the cache holds one folder for each text: its codes, and ``index.json`` that describes them. A
-folder whose name begins with ``part-`` is an index in the making; its ``index.json`` says how far it was when it was
-last made durable. Nothing here trusts a file's name, size or date: a text is read and its digest compared, always.
+Folder layout, below the cache folder (``CHARLOOM_CACHE``)::
+
+    texts/
+      0f3a…/                 a complete index, named after the digests of its text and files and of the format
+        codes1.bin           the codes of the whole text; 1, 2 or 4 bytes each
+        index.json           its metadata, after a SHA-256 of them
+      part-9c2e…/            an index being built, named after the paths, their size and the format
+        codes1.bin           at least the codes that index.json counts
+        index.json           the metadata of the last checkpoint: everything up to there is durable
+      part-9c2e….lock        held by the process that builds it
+
+The states of an index::
+
+    (none) --build()--> building --_publish()--> complete --the text changes--> stale
+                          |    ^                     ^                            |
+            crash or kill |    | resume: same text   | same content again         | never opened: its digest
+                          v    |                     |                            v differs from the text's
+                        unfinished --no use for a week--> removed             (stays until it is deleted by hand)
+
+An unfinished index whose text has changed is built again from the start. Nothing here trusts the name, size or date
+of a file: the sources are always read and their digest compared. Several processes may do all this at once: one
+builds under the lock, others build in folders of their own, and whoever publishes first wins.
 """
 
 import hashlib
@@ -21,27 +40,40 @@ import numpy as np
 
 from charloom._util.atomic_io import write_atomically
 from charloom._util.locks import try_lock
-from charloom.data.datasets import Progress, cache_folder
+from charloom._util.progress import ProgressCallback
+from charloom.data.datasets import cache_folder
 from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, codes_path
-from charloom.data.reading.content_hash import RawDigest, raw_digest
-from charloom.data.reading.reader import text_pieces
+from charloom.data.reading.reader import SourceDigest, digest_sources, text_pieces
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
 
-IN_MEMORY = 1 << 24
-"""Characters of a text that is held in memory; a longer one is indexed on disk."""
+MAX_IN_MEMORY = 1 << 24
+"""Characters of a text whose index is held in memory; that of a longer one is kept on disk."""
 
-_DURABLE = 1 << 28  # characters between two moments at which an index in the making is made durable
-_SPARE = 1 << 28  # bytes of disk that are left free
+_CHECKPOINT_INTERVAL = 1 << 28  # characters between two checkpoints of an index that is being built
+_MIN_FREE = 1 << 28  # bytes of disk space that are never used
 _VERSION = 1
-_ABOUT = "index.json"
-_OLD = 7 * 24 * 3600  # seconds after which what a killed run left half-made is removed
+_METADATA = "index.json"
+_ABANDONED_AFTER = 7 * 24 * 3600  # seconds after which an unfinished index is removed
 
 
 @dataclass(frozen=True)
-class _About:
-    """What ``index.json`` holds; ``raw`` is the digest of the files as they are, ``key`` says how they were read."""
+class _Metadata:
+    """The content of ``index.json``.
+
+    Attributes:
+        characters: The character of each code.
+        length: Number of codes; of an unfinished index, up to its last checkpoint.
+        itemsize: Bytes per code.
+        sha256: Digest of the text up to there, as UTF-8; of bytes, theirs.
+        unit: "char" or "byte".
+        key: Digest of the text format and of the versions of this layout.
+        size: Total size of the source files in bytes.
+        raw: Digest of the source files, unchanged; empty until the index is complete.
+        notices: What was done to the text when it was read.
+        version: Of this layout.
+    """
 
     characters: str
     length: int
@@ -55,112 +87,127 @@ class _About:
     version: int = _VERSION
 
 
-class _Changed(Exception):
-    """What an index in the making was made from is another text now."""
+class _SourceChanged(Exception):
+    """The text of an unfinished index is not the same any more."""
 
 
 def texts_folder() -> Path:
-    """Return the folder that holds the indexes."""
+    """Return the folder of all indexes."""
     return cache_folder() / "texts"
 
 
-def indexed(
-    arguments: Sequence[str], text_format: TextFormat, progress: Progress | None = None
+def index_text(
+    arguments: Sequence[str], text_format: TextFormat, progress: ProgressCallback | None = None
 ) -> tuple[Index, tuple[str, ...]]:
-    """Return the index of a text, and what was done to the text on the way in.
+    """Return the index of a text, and notices about what was done to the text when it was read.
 
-    A short text is held in memory; the index of a long one is kept on disk and found again.
+    The index of a text of up to ``MAX_IN_MEMORY`` characters is held in memory; that of a longer one is kept on disk
+    and used again.
 
     Args:
-        arguments: What was named; see ``resolve_sources``.
-        text_format: How it is read.
-        progress: Told the bytes that are read, and how many there are (0 if unknown).
+        arguments: The sources as the user named them; see ``resolve_sources``.
+        text_format: How they are read.
+        progress: Called with the bytes read so far and their total (0 if unknown).
 
     Raises:
         CorpusError: If the text cannot be read, or the disk is too small for its index.
     """
     sources = resolve_sources(list(arguments))
-    request = _Request(list(arguments), sources, text_format, progress)
-    found = request.find()
-    if found is not None:
-        return found
+    indexer = _Indexer(list(arguments), sources, text_format, progress)
+    if (kept := indexer.find()) is not None:
+        return kept
     try:
-        return request.read()
-    except _Changed:
-        return request.read(anew=True)
+        return indexer.build()
+    except _SourceChanged:
+        return indexer.build(restart=True)
 
 
-class _Request:
-    """One text that is wanted."""
+class _Indexer:
+    """Finds or builds the index of one text.
+
+    Attributes:
+        size: Total size of the source files, in bytes.
+        can_reread: Whether all sources are regular files; only then an index can be found again or resumed.
+        key: See ``_Metadata``.
+        build_name: Name of the folder in which the index is built.
+    """
 
     def __init__(
-        self, arguments: list[str], sources: list[Source], text_format: TextFormat, progress: Progress | None
+        self, arguments: list[str], sources: list[Source], text_format: TextFormat, progress: ProgressCallback | None
     ) -> None:
         self.arguments, self.sources, self.format, self.progress = arguments, sources, text_format, progress
         paths = [source.path for source in sources]
         self.size = sum(path.stat().st_size for path in paths if path is not None)
-        self.can_repeat = all(path is not None and path.is_file() for path in paths)
+        self.can_reread = all(path is not None and path.is_file() for path in paths)
         described = json.dumps([_VERSION, BLOCK, text_format.to_dict()], sort_keys=True)
         self.key = hashlib.sha256(described.encode()).hexdigest()
         named = json.dumps([self.key, [str(path and path.resolve()) for path in paths], self.size])
-        self.part = f"part-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+        self.build_name = f"part-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
 
     def find(self) -> tuple[Index, tuple[str, ...]] | None:
-        """Return the index that is kept of this text, if one is."""
-        if not self.can_repeat:
+        """Return the complete index of this text and its notices, or None."""
+        if not self.can_reread:
             return None
-        likely = [
-            (folder, about)
-            for folder in _folders()
-            if (about := _read_about(folder)) is not None and (about.key, about.size) == (self.key, self.size)
-        ]
-        if not likely:
+        candidates = [(folder, metadata) for folder in _complete_folders() if (metadata := _read_metadata(folder))]
+        candidates = [(f, m) for f, m in candidates if (m.key, m.size) == (self.key, self.size)]
+        if not candidates:
             return None
-        raw = raw_digest(self.sources, self.progress)
-        return next((found for folder, about in likely if about.raw == raw and (found := _open(folder, about))), None)
+        raw = digest_sources(self.sources, self.progress)
+        for folder, metadata in candidates:
+            if metadata.raw == raw and (kept := _open_complete(folder, metadata)) is not None:
+                return kept
+        return None
 
-    def read(self, anew: bool = False) -> tuple[Index, tuple[str, ...]]:
-        """Read the text, and put its index on disk once it turns out to be long."""
+    def build(self, restart: bool = False) -> tuple[Index, tuple[str, ...]]:
+        """Read the text and index it, on disk once it turns out to be long.
+
+        Args:
+            restart: Whether an unfinished index is discarded instead of resumed.
+
+        Raises:
+            _SourceChanged: If an unfinished index is of another text.
+        """
         notices: list[str] = []
-        raw = RawDigest()
+        raw = SourceDigest()
         builder = IndexBuilder(self.format.unit)
         pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
-        begun = None if anew or not self.can_repeat else _begun(texts_folder() / self.part)
-        if begun is None:
+        unfinished = None if restart or not self.can_reread else _read_unfinished(texts_folder() / self.build_name)
+        if unfinished is None:
             for piece in pieces:
                 builder.add(piece)
-                if builder.length > IN_MEMORY:
+                if builder.length > MAX_IN_MEMORY:
                     break
             else:
                 return builder.build(), tuple(notices)
-        with _part(self.part if self.can_repeat else f"part-stdin-{os.getpid()}") as (folder, is_own_name):
-            begun = begun if is_own_name else None
-            itemsize = self._write(folder, builder, pieces, begun)
-            about = self._about(builder, itemsize, raw.hexdigest(), notices)
-            found = _keep(folder, about)
-        kept = f"The text is long: an index of it ({about.length * about.itemsize / 1e9:.1f} GB) is kept in {found}."
-        return _mapped(found, about), (*notices, kept)
+        with _build_folder(self.build_name if self.can_reread else f"part-stdin-{os.getpid()}") as (folder, is_locked):
+            unfinished = unfinished if is_locked else None
+            itemsize = self._write(folder, builder, pieces, unfinished)
+            metadata = self._metadata(builder, itemsize, raw.hexdigest(), notices)
+            target = _publish(folder, metadata)
+        size = metadata.length * metadata.itemsize / 1e9
+        notices.append(f"The text is long: an index of it ({size:.1f} GB) is kept in {target}.")
+        return _map_codes(target, metadata), tuple(notices)
 
-    def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], begun: _About | None) -> int:
-        """Write the codes of the pieces behind those that are there already; return how many bytes each takes."""
-        if begun is not None:
-            _skip(builder, pieces, begun)
-        file = CodesFile(folder, begun.itemsize if begun else 1, begun.length if begun else 0)
-        journal = _Journal(folder)
+    def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], unfinished: _Metadata | None) -> int:
+        """Append the codes of the pieces to those of an unfinished index, if any; return the bytes per code."""
+        if unfinished is not None:
+            _skip_indexed(builder, pieces, unfinished)
+        file = CodesFile(folder, unfinished.itemsize if unfinished else 1, unfinished.length if unfinished else 0)
+        checkpoints = _CheckpointWriter(folder)
         try:
-            for codes in builder.take():
+            for codes in builder.take_pending():
                 file.write(codes)
             durable = file.length
             for piece in pieces:
-                builder.digest(piece)
+                builder.update_digest(piece)
                 for start in range(0, len(piece), BLOCK):
                     file.write(builder.encode(piece[start : start + BLOCK]))
                 builder.length = file.length
-                if file.length - durable >= _DURABLE:
+                if file.length - durable >= _CHECKPOINT_INTERVAL:
                     durable = file.length
                     self._check_room(folder)
-                    journal.note(file, self._about(builder, file.itemsize, "", []))
-            journal.wait()
+                    checkpoints.save(file, self._metadata(builder, file.itemsize, "", []))
+            checkpoints.wait()
             file.sync()
         except OSError as error:
             raise CorpusError(
@@ -168,20 +215,20 @@ class _Request:
                 "CHARLOOM_CACHE may name a folder with more room."
             ) from None
         finally:
-            journal.close()
+            checkpoints.close()
             file.close()
         return file.itemsize
 
     def _check_room(self, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
-        if free < _SPARE + _DURABLE:
+        if free < _MIN_FREE + _CHECKPOINT_INTERVAL:
             raise CorpusError(
                 f"The text is long, and its index fills the disk: {free / 1e9:.1f} GB are free in {folder}. Make room, "
                 "or name a folder with more of it in CHARLOOM_CACHE."
             )
 
-    def _about(self, builder: IndexBuilder, itemsize: int, raw: str, notices: Sequence[str]) -> _About:
-        return _About(
+    def _metadata(self, builder: IndexBuilder, itemsize: int, raw: str, notices: Sequence[str]) -> _Metadata:
+        return _Metadata(
             characters=builder.characters,
             length=builder.length,
             itemsize=itemsize,
@@ -194,66 +241,66 @@ class _Request:
         )
 
 
-class _Journal:
-    """Writes down how far an index is, once that much of it is durable, while the text is read on.
+class _CheckpointWriter:
+    """Makes an index durable in the background, then records in ``index.json`` how far it is.
 
     Args:
-        folder: Of the index.
+        folder: The folder of the index.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _ABOUT
+        self._path = folder / _METADATA
         self._pool = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
 
-    def note(self, file: CodesFile, about: _About) -> None:
-        """Write this down when all that the file holds now is on the disk; wait for what was to be written before."""
+    def save(self, file: CodesFile, metadata: _Metadata) -> None:
+        """Record ``metadata`` once everything that the file holds now is durable; wait for the checkpoint before."""
         self.wait()
-        self._last = self._pool.submit(self._write, file.duplicate(), about)
+        self._last = self._pool.submit(self._write, file.duplicate(), metadata)
 
-    def _write(self, descriptor: int, about: _About) -> None:
+    def _write(self, descriptor: int, metadata: _Metadata) -> None:
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        write_atomically(self._path, _as_json(about))
+        write_atomically(self._path, _encode_metadata(metadata))
 
     def wait(self) -> None:
-        """Wait until the last note is written; ``OSError`` if it could not be."""
+        """Wait for the last checkpoint; ``OSError`` if it could not be written."""
         if self._last is not None:
             last, self._last = self._last, None
             last.result()
 
     def close(self) -> None:
-        """Let the last note be written, and take no more."""
+        """Finish the last checkpoint and end the thread."""
         self._pool.shutdown()
 
 
-def _skip(builder: IndexBuilder, pieces: Iterator[str], begun: _About) -> None:
-    """Read what an index in the making holds already, and see that it is the same text."""
-    builder.know(begun.characters)
-    while builder.length < begun.length:
+def _skip_indexed(builder: IndexBuilder, pieces: Iterator[str], unfinished: _Metadata) -> None:
+    """Read the part of the text that is indexed already, and check that it has not changed."""
+    builder.restore_characters(unfinished.characters)
+    while builder.length < unfinished.length:
         piece = next(pieces, None)
         if piece is None:
-            raise _Changed
-        builder.digest(piece)
+            raise _SourceChanged
+        builder.update_digest(piece)
         builder.length += len(piece)
-    if builder.length != begun.length or builder.sha256.hexdigest() != begun.sha256:
-        raise _Changed
+    if builder.length != unfinished.length or builder.sha256.hexdigest() != unfinished.sha256:
+        raise _SourceChanged
 
 
-def _keep(folder: Path, about: _About) -> Path:
-    """Give an index that is complete its own name, and return that."""
-    write_atomically(folder / _ABOUT, _as_json(about))
+def _publish(folder: Path, metadata: _Metadata) -> Path:
+    """Rename a finished build to its final name, and return the new folder."""
+    write_atomically(folder / _METADATA, _encode_metadata(metadata))
     for narrower in folder.glob("codes*.bin"):
-        if narrower != codes_path(folder, about.itemsize):
+        if narrower != codes_path(folder, metadata.itemsize):
             narrower.unlink()
-    name = hashlib.sha256(f"{about.sha256} {about.key} {about.raw}".encode()).hexdigest()[:32]
+    name = hashlib.sha256(f"{metadata.sha256} {metadata.key} {metadata.raw}".encode()).hexdigest()[:32]
     target = folder.with_name(name)
     try:
         folder.rename(target)
     except OSError:  # another process was faster, or a damaged one lies there
-        if _open(target, about) is None:
+        if _open_complete(target, metadata) is None:
             shutil.rmtree(target, ignore_errors=True)
             folder.rename(target)
         else:
@@ -262,12 +309,16 @@ def _keep(folder: Path, about: _About) -> Path:
 
 
 @contextmanager
-def _part(name: str) -> Iterator[tuple[Path, bool]]:
-    """Make the folder of an index in the making, for this process alone, and tell whether it has the name wanted."""
+def _build_folder(name: str) -> Iterator[tuple[Path, bool]]:
+    """Create a folder to build an index in, for this process alone.
+
+    Yields:
+        The folder, and whether it has this name and is locked: then an unfinished index in it may be resumed.
+    """
     texts = texts_folder()
     try:
         texts.mkdir(parents=True, exist_ok=True)
-        _remove_old(texts)
+        _remove_abandoned(texts)
     except OSError as error:
         raise CorpusError(
             f"The text is long, and its index cannot be kept in {texts}: {error.strerror or error}. "
@@ -285,52 +336,52 @@ def _part(name: str) -> Iterator[tuple[Path, bool]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_old(texts: Path) -> None:
+def _remove_abandoned(texts: Path) -> None:
     for path in texts.glob("part-*"):
-        if time.time() - path.stat().st_mtime > _OLD:
+        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def _folders() -> list[Path]:
+def _complete_folders() -> list[Path]:
     texts = texts_folder()
     return [path for path in texts.iterdir() if not path.name.startswith("part-")] if texts.is_dir() else []
 
 
-def _open(folder: Path, about: _About) -> tuple[Index, tuple[str, ...]] | None:
-    """Return a complete index; None if its file is not what is said of it."""
-    path = codes_path(folder, about.itemsize)
-    if not path.is_file() or path.stat().st_size != about.length * about.itemsize:
+def _open_complete(folder: Path, metadata: _Metadata) -> tuple[Index, tuple[str, ...]] | None:
+    """Return a complete index and its notices; None if its codes do not have the size that its metadata states."""
+    path = codes_path(folder, metadata.itemsize)
+    if not path.is_file() or path.stat().st_size != metadata.length * metadata.itemsize:
         return None
-    return _mapped(folder, about), about.notices
+    return _map_codes(folder, metadata), metadata.notices
 
 
-def _begun(folder: Path) -> _About | None:
-    """Return how far an index in the making is; None if there is none to go on with."""
-    about = _read_about(folder)
-    if about is None:
+def _read_unfinished(folder: Path) -> _Metadata | None:
+    """Return the last checkpoint of an unfinished index; None if there is none that can be resumed."""
+    metadata = _read_metadata(folder)
+    if metadata is None:
         return None
-    path = codes_path(folder, about.itemsize)
-    return about if path.is_file() and path.stat().st_size >= about.length * about.itemsize else None
+    path = codes_path(folder, metadata.itemsize)
+    return metadata if path.is_file() and path.stat().st_size >= metadata.length * metadata.itemsize else None
 
 
-def _mapped(folder: Path, about: _About) -> Index:
-    codes = np.memmap(codes_path(folder, about.itemsize), f"<u{about.itemsize}", "r", shape=(about.length,))
-    return Index(codes, about.characters, about.sha256, about.unit)
+def _map_codes(folder: Path, metadata: _Metadata) -> Index:
+    codes = np.memmap(codes_path(folder, metadata.itemsize), f"<u{metadata.itemsize}", "r", shape=(metadata.length,))
+    return Index(codes, metadata.characters, metadata.sha256, metadata.unit)
 
 
-def _as_json(about: _About) -> bytes:
-    text = json.dumps(asdict(about), sort_keys=True)
+def _encode_metadata(metadata: _Metadata) -> bytes:
+    text = json.dumps(asdict(metadata), sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}".encode()
 
 
-def _read_about(folder: Path) -> _About | None:
-    """Return what is said of an index; None if there is none, or it is damaged or another version's."""
+def _read_metadata(folder: Path) -> _Metadata | None:
+    """Return the metadata of an index; None if they are missing, damaged, or of another version."""
     try:
-        digest, _, text = (folder / _ABOUT).read_text(encoding="utf-8").partition(" ")
+        digest, _, text = (folder / _METADATA).read_text(encoding="utf-8").partition(" ")
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             return None
         saved: dict[str, Any] = json.loads(text)
-        about = _About(**{**saved, "notices": tuple(saved["notices"])})
+        metadata = _Metadata(**{**saved, "notices": tuple(saved["notices"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return about if about.version == _VERSION else None
+    return metadata if metadata.version == _VERSION else None

@@ -1,4 +1,4 @@
-"""A text as numbers, in memory or on disk: built piece by piece, and never wider than its alphabet needs.
+"""A text as integer codes, in memory or on disk: built piece by piece, with as few bytes per code as possible.
 
 The numbers ("codes") count characters in the order of their first appearance, so that one reading is enough; what
 number a vocabulary gives each of them is looked up where they are read.
@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.bytes import BYTES
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.data.vocabulary.code_points import code_points, text_of
+from charloom.data.vocabulary.characters import Vocabulary, code_points, text_from_code_points
 
 BLOCK = 1 << 18
-"""Characters that are looked at at once."""
+"""Characters that are processed at once."""
 
 _CODED = "utf-8", "surrogatepass"
 
 
 class Ids(Protocol):
-    """What is indexed like an array of ids (N,), and may lie on disk: what is taken from it is an array."""
+    """An array of ids (N,), in memory or on disk: indexing it returns an array."""
 
     def __len__(self) -> int:
         """Return N."""
@@ -39,7 +38,7 @@ class Ids(Protocol):
 
 @dataclass(frozen=True)
 class MappedIds:
-    """Ids that are looked up when they are read.
+    """Ids that are looked up in a table when they are read.
 
     Attributes:
         codes: (N,), of an ``Index``.
@@ -53,24 +52,24 @@ class MappedIds:
         return len(self.codes)
 
     def __getitem__(self, places: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
-        found: NDArray[np.unsignedinteger] = self.table[self.codes[places]]
-        return found
+        ids: NDArray[np.unsignedinteger] = self.table[self.codes[places]]
+        return ids
 
 
 def blocks(ids: Ids) -> Iterator[NDArray[np.unsignedinteger]]:
-    """Yield ids in their order, some at a time."""
+    """Yield all ids in order, in blocks."""
     for start in range(0, len(ids), BLOCK):
         yield ids[start : start + BLOCK]
 
 
 @dataclass(frozen=True)
 class Index:
-    """A text as numbers.
+    """A text as integer codes.
 
     Attributes:
-        codes: (N,), in memory or mapped from a file.
-        characters: What each code stands for.
-        sha256: The digest of the text as UTF-8; of bytes, theirs.
+        codes: (N,), in memory or memory-mapped.
+        characters: The character of each code.
+        sha256: Digest of the text as UTF-8; of the bytes if the unit is the byte.
         unit: "char", or "byte": each character then stands for the byte of its code point.
     """
 
@@ -83,8 +82,8 @@ class Index:
         return len(self.codes)
 
     def symbols(self, first: int, last: int) -> str:
-        """Return one character for each code of a part; of bytes, not yet the text."""
-        return text_of(self.points[self.codes[first:last]])
+        """Return one character for each code in a range; bytes are not decoded."""
+        return text_from_code_points(self.points[self.codes[first:last]])
 
     @cached_property
     def points(self) -> NDArray[np.integer]:
@@ -105,14 +104,14 @@ class Index:
 
 
 class IndexBuilder:
-    """Turns the pieces of a text into an index, in memory.
+    """Builds an index in memory from the pieces of a text.
 
     Args:
         unit: "char" or "byte".
 
     Attributes:
-        length: How many characters were added.
-        sha256: The digest so far.
+        length: Characters appended so far.
+        sha256: Digest of the text so far.
     """
 
     def __init__(self, unit: str = "char") -> None:
@@ -124,27 +123,27 @@ class IndexBuilder:
 
     @property
     def characters(self) -> str:
-        """Those seen so far, in the order of their appearance; of bytes, all 256 in theirs."""
+        """The characters seen so far, in the order of their first appearance; all 256 bytes if the unit is the byte."""
         if self.unit == "byte":
             return BYTES
         return self._vocabulary.characters if self._vocabulary else ""
 
-    def know(self, characters: str) -> None:
-        """Take up the characters that were seen before."""
+    def restore_characters(self, characters: str) -> None:
+        """Continue with the characters that an unfinished index has seen."""
         self._vocabulary = Vocabulary(characters) if characters else None
 
-    def digest(self, piece: str) -> None:
-        """Let a piece count in the digest."""
+    def update_digest(self, piece: str) -> None:
+        """Add a piece to the digest."""
         self.sha256.update(piece.encode("latin-1") if self.unit == "byte" else piece.encode(*_CODED))
 
     def add(self, piece: str) -> None:
-        """Take the next piece of the text."""
-        self.digest(piece)
+        """Append the next piece of the text."""
+        self.update_digest(piece)
         for start in range(0, len(piece), BLOCK):
-            self.keep(self.encode(piece[start : start + BLOCK]))
+            self.append(self.encode(piece[start : start + BLOCK]))
 
     def encode(self, piece: str) -> NDArray[np.unsignedinteger]:
-        """Return the codes of a piece, those of characters that were never seen among them."""
+        """Return the codes of a piece; new characters get new codes."""
         if self.unit == "byte":
             return np.frombuffer(piece.encode("latin-1"), np.uint8)
         if self._vocabulary is None:
@@ -155,40 +154,40 @@ class IndexBuilder:
             codes = self._vocabulary.look_up(piece)
         return codes
 
-    def keep(self, codes: NDArray[np.unsignedinteger]) -> None:
-        """Put codes behind those before."""
+    def append(self, codes: NDArray[np.unsignedinteger]) -> None:
+        """Append codes."""
         self._parts.append(codes)
         self.length += len(codes)
 
-    def take(self) -> list[NDArray[np.unsignedinteger]]:
-        """Return the codes that are held, which are held no longer."""
+    def take_pending(self) -> list[NDArray[np.unsignedinteger]]:
+        """Return the codes held in memory and drop them."""
         parts, self._parts = self._parts, []
         return parts
 
     def build(self) -> Index:
-        """Return the index of what was added."""
+        """Return the index of everything that was appended."""
         codes = np.concatenate(self._parts) if self._parts else np.empty(0, np.uint8)
         return Index(codes, self.characters, self.sha256.hexdigest(), self.unit)
 
 
 def codes_path(folder: Path, itemsize: int) -> Path:
-    """Return the file of a folder that holds codes of so many bytes each."""
+    """Return the path of the file that holds codes of ``itemsize`` bytes each."""
     return folder / f"codes{itemsize}.bin"
 
 
 class CodesFile:
-    """A growing file of codes of one width; where the alphabet outgrows it, a wider file takes its place.
+    """An append-only file of codes of one width; if the alphabet outgrows it, a wider file replaces it.
 
-    The narrower file stays: until somebody has written down that there is a wider one, it is the one that counts.
+    The narrower file stays until the metadata that name the wider one are durable.
 
     Args:
-        folder: Where it is.
-        itemsize: Bytes of each code.
-        length: How many codes are to be kept; what is behind them is cut off.
+        folder: The folder of the index.
+        itemsize: Bytes per code.
+        length: Number of codes to keep; the file is truncated to them.
 
     Attributes:
-        itemsize: Bytes of each code now.
-        length: How many codes there are.
+        itemsize: Bytes per code now.
+        length: Number of codes.
     """
 
     def __init__(self, folder: Path, itemsize: int = 1, length: int = 0) -> None:
@@ -200,19 +199,19 @@ class CodesFile:
         self._file.seek(0, 2)
 
     def write(self, codes: NDArray[np.unsignedinteger]) -> None:
-        """Put codes behind those before."""
+        """Append codes."""
         if codes.itemsize > self.itemsize:
             self._widen(codes.dtype)
         self._file.write(codes.astype(f"<u{self.itemsize}", copy=False).data)
         self.length += len(codes)
 
     def duplicate(self) -> int:
-        """Return a descriptor of the file, to be closed by the caller; all that was written is handed to the system."""
+        """Flush, and return a duplicate of the file descriptor, which the caller closes."""
         self._file.flush()
         return os.dup(self._file.fileno())
 
     def sync(self) -> None:
-        """Make what was written durable."""
+        """Flush and fsync."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -221,7 +220,7 @@ class CodesFile:
         self._file.close()
 
     def _widen(self, dtype: np.dtype[np.unsignedinteger]) -> None:
-        """Write all of it again, wider, into another file."""
+        """Copy everything to a new file of wider codes."""
         self._file.close()
         narrow = codes_path(self._folder, self.itemsize)
         wider = codes_path(self._folder, dtype.itemsize).open("w+b")

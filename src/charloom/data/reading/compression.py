@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 _MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
-LONGEST_MAGIC = max(map(len, _MAGIC.values()))
+MAX_MAGIC_BYTES = max(map(len, _MAGIC.values()))
 
 _CHUNK = 1 << 18  # bytes read at once
 _STEP = 1 << 12  # compressed bytes of zstd taken at once, so that what they hold is not large

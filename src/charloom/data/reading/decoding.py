@@ -1,6 +1,9 @@
 """Bytes to text, strictly: what cannot be decoded is explained, never replaced."""
 
 import codecs
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
 
 from charloom.errors import CorpusError
 
@@ -11,11 +14,13 @@ _BOMS = (  # the longer marks first: UTF-32's little-endian one begins with UTF-
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_COMMON = ["cp1251", "koi8_r", "cp1250", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"]
-_WESTERN = set(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) | set(
-    "ŒœŠšŽžŸ‘’‚“”„–—…•‹›«»¡¿ªº€£§©®°·´\u00a0"
-)
-_SAMPLE = 1 << 16  # bytes looked at to guess an encoding
+_TYPOGRAPHY = "‘’‚“”„–—…•‹›«»§©®°·€£\u00a0"
+_WESTERN = "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ¡¿ªº´"
+_CENTRAL_EUROPEAN = "ÁÂÄĄĂČĆÇĎÉĚĘËÍÎŁĽĹŇŃÓÔÖŐŔŘŠŚŞŤŢÚŮÜŰÝŽŹŻáâäąăčćçďéěęëíîłľĺňńóôöőŕřšśşťţúůüűýžźżß"
+_CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўјљњћђџ№"  # capitals are rare: in the wrong encoding most letters are
+_SAMPLE = 1 << 16  # bytes that an encoding is guessed from
+_MIN_PLAUSIBLE = 0.75  # share of plausible characters below which no encoding is suggested
+_MIN_KANA = 0.2  # share of kana in Japanese: a lower one is Chinese
 
 
 def decode_utf8(data: bytes, source: str) -> str:
@@ -95,27 +100,85 @@ def explain_undecodable(
 
 
 def _guess(data: bytes, offset: int) -> str | None:
-    """Return the most likely encoding, judged from the bytes around the first that did not fit."""
+    """Return the most plausible encoding of the bytes around the first one that did not fit, or None."""
     if (marked := marked_encoding(data)) is not None and marked != "utf-8":
         return marked
     start = max(0, offset - _SAMPLE // 2)
     sample = data[start : start + _SAMPLE]
-    if _looks_western(sample):
-        return "cp1252"
-    from charset_normalizer import from_bytes  # only ever needed for this message
+    if start:
+        sample = sample[1 + sample.find(b"\n") :]  # a line feed is never part of another character
+    scores = {encoding: _plausibility(sample, encoding, test) for encoding, test in _CANDIDATES.items()}
+    best = max(scores, key=lambda encoding: scores[encoding])  # of equals the first one
+    return best if scores[best] >= _MIN_PLAUSIBLE else None
 
-    best = from_bytes(sample, cp_isolation=_COMMON).best()
-    return None if best is None else best.encoding.replace("_", "-")
 
-
-def _looks_western(sample: bytes) -> bool:
-    """Return whether bytes read as cp1252 give mostly ASCII and besides it only what Western Europe writes.
-
-    It is asked first, since its neighbours (cp1250, cp1257) decode the same bytes into rarer letters.
-    """
+def _plausibility(sample: bytes, encoding: str, test: "_Test") -> float:
+    """Return the share of the non-ASCII characters that are common in texts of an encoding; 0 if it cannot be read."""
     try:
-        text = sample.decode("cp1252")
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)  # the last character may be incomplete
     except UnicodeDecodeError:
-        return False
-    beyond = [c for c in text if c > "\x7f"]
-    return len(beyond) < 0.3 * len(text) and set(beyond) <= _WESTERN
+        return 0.0
+    counts = Counter(text)
+    letters = sum(count for c, count in counts.items() if c.isascii() and c.isalpha())
+    foreign = Counter({c: count for c, count in counts.items() if not c.isascii()})
+    if any(unicodedata.category(c) == "Cc" for c in foreign) or not foreign:
+        return 0.0
+    return test(foreign, letters, encoding) / foreign.total()
+
+
+def _latin(common: str) -> "_Test":
+    def count(foreign: Counter[str], ascii_letters: int, _encoding: str) -> int:
+        """Count accented letters and typographic marks; Latin texts consist of ASCII letters for the most part."""
+        return _sum(foreign, common + _TYPOGRAPHY) if foreign.total() < ascii_letters else 0
+
+    return count
+
+
+def _cyrillic(foreign: Counter[str], _ascii_letters: int, _encoding: str) -> int:
+    return _sum(foreign, _CYRILLIC + _TYPOGRAPHY)
+
+
+def _korean(foreign: Counter[str], _ascii_letters: int, _encoding: str) -> int:
+    return sum(count for c, count in foreign.items() if "\uac00" <= c <= "\ud7a3")
+
+
+def _japanese(kanji: range) -> "_Test":
+    def count(foreign: Counter[str], _ascii_letters: int, encoding: str) -> int:
+        """Count kana, punctuation and the common kanji, whose first byte lies in a range: level 1 of JIS X 0208."""
+        kana = sum(count for c, count in foreign.items() if "\u3041" <= c <= "\u30fe")
+        if kana < _MIN_KANA * foreign.total():
+            return 0
+        rest = sum(count for c, count in foreign.items() if c in "、。「」" or c.encode(encoding)[0] in kanji)
+        return kana + rest
+
+    return count
+
+
+def _chinese(leads: range, trails: range) -> "_Test":
+    def count(foreign: Counter[str], _ascii_letters: int, encoding: str) -> int:
+        """Count punctuation and the common characters, which the standards keep in a range of first bytes."""
+        coded = ((c.encode(encoding), count) for c, count in foreign.items() if not "\u3041" <= c <= "\u30fe")
+        return sum(count for code, count in coded if len(code) == 2 and code[0] in leads and code[1] in trails)
+
+    return count
+
+
+def _sum(counts: Counter[str], characters: str) -> int:
+    return sum(counts[c] for c in set(characters))
+
+
+_Test = Callable[[Counter[str], int, str], int]
+"""Counts the plausible characters among those beyond ASCII; takes them, the number of ASCII letters, the encoding."""
+
+_CANDIDATES: dict[str, _Test] = {
+    "cp1252": _latin(_WESTERN),
+    "cp1250": _latin(_CENTRAL_EUROPEAN),
+    "cp1251": _cyrillic,
+    "koi8-r": _cyrillic,
+    "shift-jis": _japanese(range(0x88, 0x98)),
+    "euc-jp": _japanese(range(0xB0, 0xD0)),
+    "euc-kr": _korean,
+    "gb18030": _chinese(range(0xA1, 0xD8), range(0xA1, 0xFF)),
+    "big5": _chinese(range(0xA1, 0xC7), range(0x40, 0xFF)),
+}
+"""The encodings that are suggested, those first that are likelier where two are equally plausible."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 _JAMO = range(0x1160, 0x1200)  # Hangul vowels and final consonants: letters that join the letter before them
 _ALONE = "LNPZS"  # first letters of the categories of characters that begin something; marks (M) do not
-_LONGEST = 1 << 16  # characters kept back at most: a longer run of accents is cut where it is
+_MAX_HELD = 1 << 16  # characters kept back at most: a longer run of accents is cut where it is
 
 
 def with_line_feeds(pieces: Iterable[str]) -> Iterator[str]:
@@ -36,10 +36,10 @@ def composed(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _last_beginning(text: str) -> int:
-    for place in range(len(text) - 1, max(0, len(text) - _LONGEST), -1):
+    for place in range(len(text) - 1, max(0, len(text) - _MAX_HELD), -1):
         if _begins(text[place]):
             return place
-    return max(0, len(text) - _LONGEST)
+    return max(0, len(text) - _MAX_HELD)
 
 
 def _begins(character: str) -> bool:

@@ -1,16 +1,17 @@
 """Sources to text, piece by piece: files of any size are decoded without ever being held whole."""
 
 import codecs
+import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from charloom.data.datasets import Progress, read_named
+from charloom._util.progress import ProgressCallback
+from charloom.data.datasets import read_dataset
 from charloom.data.reading.columns import column_pieces
-from charloom.data.reading.compression import LONGEST_MAGIC, compression_of, damage, decompressed
-from charloom.data.reading.content_hash import RawDigest
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of, damage, decompressed
 from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
 from charloom.data.reading.normalization import composed, with_line_feeds
 from charloom.data.reading.sources import Source, resolve_sources
@@ -18,15 +19,37 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
 
 _CHUNK = 1 << 18  # bytes decoded at once
+_HASHED = 1 << 20  # bytes hashed at once
+
+
+class SourceDigest:
+    """Sums up the bytes of sources, one after the other."""
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+        self._one = hashlib.sha256()
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes of a source."""
+        self._one.update(data)
+
+    def ends(self, source: Source) -> None:
+        """Take that a source ends here; where it does, and how it was found, counts too."""
+        self._whole.update(f"{source.kind} {source.from_folder} {self._one.hexdigest()}\n".encode())
+        self._one = hashlib.sha256()
+
+    def hexdigest(self) -> str:
+        """Return the digest of the sources that have ended."""
+        return self._whole.hexdigest()
 
 
 def text_pieces(
     arguments: Sequence[str],
     text_format: TextFormat,
     notices: list[str],
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     errors: str = "strict",
-    raw: RawDigest | None = None,
+    raw: SourceDigest | None = None,
 ) -> Iterator[str]:
     """Yield a text in its order, none of it before it is asked for.
 
@@ -47,12 +70,28 @@ def text_pieces(
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _Reading(text_format, errors, notices, progress, raw or RawDigest()).joined(sources, arguments)
+    pieces = _Reading(text_format, errors, notices, progress, raw or SourceDigest()).joined(sources, arguments)
     if text_format.newlines == "lf" or text_format.lines:
         pieces = with_line_feeds(pieces)
     if text_format.normalize == "nfc":
         pieces = composed(pieces)
     return pieces
+
+
+def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None = None) -> str:
+    """Return the digest of files, all of which are read."""
+    digest, done = SourceDigest(), 0
+    total = sum(source.path.stat().st_size for source in sources if source.path is not None)
+    for source in sources:
+        if source.path is not None and source.kind == "file":
+            with source.path.open("rb") as file:
+                while chunk := file.read(_HASHED):
+                    digest.update(chunk)
+                    done += len(chunk)
+                    if progress is not None:
+                        progress(done, total)
+        digest.ends(source)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -62,8 +101,8 @@ class _Reading:
     format: TextFormat
     errors: str
     notices: list[str]
-    progress: Progress | None
-    raw: RawDigest
+    progress: ProgressCallback | None
+    raw: SourceDigest
 
     def joined(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
         """Yield the pieces of all of them."""
@@ -97,12 +136,12 @@ class _Reading:
         """Return a text as the unit has it."""
         return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
 
-    def _read(self, source: Source, report: Callable[[int, int], None]) -> Iterator[str]:
+    def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
         """Yield the pieces of one source, the first of which may be empty; nothing for what is no text."""
         if source.kind == "run":
             self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
         elif source.kind == "named":
-            yield self._symbols(read_named(source.name, report).decode("utf-8"))
+            yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
                 raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
@@ -172,7 +211,7 @@ class _Reading:
         """Return the line feeds before a place of a file: counted when they are asked for, as counting takes time."""
         assert source.path is not None
         with source.path.open("rb") as file:
-            chunks = _Reading(self.format, self.errors, [], None, RawDigest())._chunks(
+            chunks = _Reading(self.format, self.errors, [], None, SourceDigest())._chunks(
                 _Seen(file, lambda *_: None), source.name
             )
             lines = 0
@@ -223,18 +262,18 @@ class _Seen(io.RawIOBase):
 
     def look(self) -> bytes:
         """Return the first bytes, which will be read once more."""
-        self._start = self._next(LONGEST_MAGIC)
+        self._start = self._next(MAX_MAGIC_BYTES)
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         """Read into a buffer, and return how much."""
-        found, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
-        found = found or self._next(len(buffer))
-        buffer[: len(found)] = found
-        return len(found)
+        data, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
+        data = data or self._next(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def _next(self, size: int) -> bytes:
-        found = self._file.read(size)
-        self._done += len(found)
-        self._seen(found, self._done)
-        return found
+        data = self._file.read(size)
+        self._done += len(data)
+        self._seen(data, self._done)
+        return data

@@ -64,18 +64,18 @@ def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, s
         A name or a path for each argument; None if one was standard input, or has nothing but the root in common with
         the folder.
     """
-    found = []
+    recorded = []
     for argument in arguments:
         if argument == STANDARD_INPUT:
             return None
         if argument in NAMES and not Path(argument).exists():
-            found.append({"name": argument})
+            recorded.append({"name": argument})
             continue
         here, there = folder.resolve(), Path(argument).resolve()
         if here.anchor != there.anchor or here.parts[1:2] != there.parts[1:2]:
             return None
-        found.append({"path": Path(os.path.relpath(there, here)).as_posix()})
-    return found or None
+        recorded.append({"path": Path(os.path.relpath(there, here)).as_posix()})
+    return recorded or None
 
 
 def located_sources(recorded: object, folder: Path) -> list[str] | None:

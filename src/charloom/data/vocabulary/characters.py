@@ -5,17 +5,17 @@ Encoding is a table look-up over the text's code points; no Python code runs per
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from charloom._util.suggest import near_character
-from charloom.data.vocabulary.code_points import code_points, text_of
 from charloom.errors import CorpusError, UnknownCharacterError
 
 _BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
+_QUOTES = {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'"}
+_LIKE = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # by category
 _SHOWN = 8  # unknown characters named in one message
 
 
@@ -105,7 +105,7 @@ class Vocabulary:
         Raises:
             IndexError: If an id is outside [0, V).
         """
-        return text_of(self._codes[self._checked(ids)])
+        return text_from_code_points(self._codes[self._checked(ids)])
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
@@ -168,7 +168,7 @@ class Vocabulary:
         )
 
     def _near(self, character: str) -> str:
-        near = near_character(character, self._set)
+        near = similar_character(character, self._set)
         return f"; it knows {describe(near)}" if near else ""
 
     def _way_out(self, text: str) -> str:
@@ -217,6 +217,33 @@ class Decoder:
         return self._vocabulary.decode(ids)
 
 
+def code_points(text: str) -> NDArray[np.integer]:
+    """Return the code point of every character.
+
+    The narrowest encoding that holds the text is used, since a look-up over narrow numbers is faster:
+    UTF-16 holds any text without characters beyond U+FFFF in exactly two bytes each.
+
+    Args:
+        text: Any string; lone surrogates are passed through, so that they can be named in an error.
+
+    Returns:
+        Unsigned integers (T,), 2 or 4 bytes each.
+    """
+    narrow = text.encode("utf-16-le", "surrogatepass")
+    if len(narrow) == 2 * len(text):
+        return np.frombuffer(narrow, "<u2")
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def text_from_code_points(codes: NDArray[np.integer]) -> str:
+    """Return the text whose characters have these code points: the inverse of ``code_points``.
+
+    Args:
+        codes: Integers (T,), each a code point in [0, 0x10FFFF].
+    """
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
 def describe(character: str) -> str:
     """Return a character as people can look it up: itself, its code point and its Unicode name."""
     name = unicodedata.name(character, "no name")
@@ -231,3 +258,29 @@ def preview(characters: Iterable[str], most: int = 80) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def similar_character(character: str, known: Container[str]) -> str | None:
+    """Return a character that is known and looks or means much the same; None if there is none.
+
+    Args:
+        character: One that is not known.
+        known: Those that are.
+    """
+    return next((c for c in _candidates(character) if c != character and c in known), None)
+
+
+def _candidates(character: str) -> list[str]:
+    plain = unicodedata.normalize("NFKD", character)[:1]
+    candidates = [
+        _QUOTES.get(character, ""),
+        _LIKE.get(unicodedata.category(character), ""),
+        unicodedata.normalize("NFKC", character),
+        character.swapcase(),
+        plain,
+        plain.swapcase(),
+        "\n" if character == "\r" else "",
+        " " if character == "\t" else "",
+        '"' if character in "\u201e\u2033" else "",
+    ]
+    return [c for c in candidates if len(c) == 1]

@@ -1,10 +1,9 @@
-"""What an engine is: the code that runs a trained model, and the choice of one.
+"""The protocol of engines, which run a trained model, and the values that they exchange with their callers.
 
 Every engine has the same signature, so that the readable one judges the fast one. Everything carried from
-one character to the next is explicit: a state can be copied, kept and branched.
+one character to the next is explicit: a state can be copied, kept and branched. ``engines.factory`` picks an engine.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,24 +11,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import SettingsError
-from charloom.inference.engines.folding import fold
 from charloom.inference.generation_options import Sampling
 from charloom.model.architecture import Architecture
-from charloom.model.file.model_file import SavedModel
-from charloom.native import engine as compiled
-from charloom.native import missing
 
 State = NDArray[np.float32]
 """All that is carried: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
 
-ENGINE = "CHARLOOM_ENGINE"
-"""The environment variable that names the engine: native or numpy."""
-
 
 @dataclass
 class Cursor:
-    """Where B generated texts stand: enough to go on with each as if it had never been interrupted.
+    """The position of B texts that are being generated: everything needed to continue each of them exactly.
 
     Attributes:
         state: After every character so far, (L, S, B, H).
@@ -57,7 +48,7 @@ class Cursor:
             self.counts = np.empty((texts, 0), np.int32)
 
     def rows(self, kept: list[int]) -> "Cursor":
-        """Return a cursor of some of the texts."""
+        """Return a cursor for a subset of the texts, given by row numbers."""
         return Cursor(
             np.ascontiguousarray(self.state[:, :, kept]),
             self.logits[kept],
@@ -70,6 +61,11 @@ class Cursor:
     def copy(self) -> "Cursor":
         """Return a cursor that shares nothing with this one."""
         return self.rows(list(range(len(self.seeds))))
+
+    def restore(self, saved: "Cursor") -> None:
+        """Rewind to the position of ``saved``, a copy that was made earlier; its arrays are shared from now on."""
+        self.state, self.logits, self.seeds = saved.state, saved.logits, saved.seeds
+        self.positions, self.recent, self.counts = saved.positions, saved.recent, saved.counts
 
     @classmethod
     def joined(cls, cursors: Sequence["Cursor"]) -> "Cursor":
@@ -95,7 +91,7 @@ class Cursor:
 
 
 def zero_state(architecture: Architecture, batch_size: int) -> State:
-    """Return the state of engines before any character: zeros (L, S, B, H)."""
+    """Return the initial state: zeros (L, S, B, H)."""
     shape = (architecture.num_layers, architecture.state_parts, batch_size, architecture.hidden_size)
     return np.zeros(shape, np.float32)
 
@@ -188,35 +184,3 @@ class Engine(Protocol):
             log_probs: Whether to return log-probabilities too.
         """
         ...
-
-
-def make_engine(model: SavedModel, precision: str = "float32", threads: int | None = None) -> Engine:
-    """Return the fastest engine there is for this model on this machine.
-
-    Args:
-        model: The model.
-        precision: "float32", or "int8" for the fast path that gives the same text on every machine.
-        threads: How many the native engine takes at most; as many as there are cores if None.
-
-    Raises:
-        SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
-        ModelFileError: If the weights are so large that sums of them overflow.
-    """
-    network = fold(model.architecture, model.weights, precision)
-    if engine_name() == "native":
-        from charloom.inference.engines.native import NativeEngine
-
-        return NativeEngine(model.architecture, network, threads)
-    from charloom.inference.engines.numpy import NumpyEngine
-
-    return NumpyEngine(model.architecture, network)
-
-
-def engine_name() -> str:
-    """Return the engine that is used: the one ``CHARLOOM_ENGINE`` names, else native where it is installed."""
-    asked = os.environ.get(ENGINE, "")
-    if asked not in ("", "native", "numpy"):
-        raise SettingsError(f"{ENGINE} must be native or numpy; it is {asked!r}. Without it the faster one is used.")
-    if asked == "native" and compiled is None:
-        raise SettingsError(f"{ENGINE} is native, but {missing}. Unset it to use NumPy.")
-    return asked or ("numpy" if compiled is None else "native")

@@ -18,7 +18,7 @@ from charloom.model.quantization import Quantized, quantize
 Floats = NDArray[np.float32]
 Matrix = Floats | Quantized
 
-_LARGEST_SUM = 1e35  # two of them, divided by the least repetition penalty, 0.01, stay below the largest float32
+_MAX_SUM = 1e35  # two of them, divided by the least repetition penalty, 0.01, stay below the largest float32
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,6 @@ def _check_sums(weights: Mapping[str, Floats]) -> None:
     with np.errstate(over="ignore"):
         reach = {name: float(np.abs(value).sum(axis=-1).max()) for name, value in weights.items()}
         largest = max(*reach.values(), reach["embedding.weight"] * reach["layers.0.weight_ih"])
-    if not largest < _LARGEST_SUM:
+    if not largest < _MAX_SUM:
         name = max(reach, key=lambda name: reach[name])
         raise ModelFileError(f"its weights, {name!r} foremost, are so large that sums of them overflow.")

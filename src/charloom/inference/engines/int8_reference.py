@@ -2,7 +2,7 @@
 
 Only additions, multiplications, divisions and roundings of float32 in a fixed order, and sums of whole numbers,
 whose order does not matter: so every processor gives the same bits. ``docs/engine.md`` has the definition in
-words; ``native/maths.h`` says the same in C++.
+words; ``native/common/maths.h`` says the same in C++.
 """
 
 import numpy as np

@@ -40,11 +40,11 @@ class LineEngine:
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
         """Read lines; see ``Engine``."""
-        found = []
+        blocks = []
         for part, begins in self._parts(ids):
             logits, state = self._engine.forward(part, _reset(state, begins), last)
-            found.append(logits)
-        return (found[-1] if last else np.concatenate(found, axis=1)), state
+            blocks.append(logits)
+        return (blocks[-1] if last else np.concatenate(blocks, axis=1)), state
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
         """Read lines and return everything that was computed; see ``Engine``."""
@@ -83,7 +83,7 @@ class LineEngine:
             ends = (drawn.ids == self._newline).any(axis=0)
             if ends.any():
                 ahead = 1 + int(ends.argmax())  # drawn once more as far as the first line end: the same characters
-                vars(cursor).update(vars(before))
+                cursor.restore(before)
                 drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
                 ended = drawn.ids[:, -1] == self._newline
                 cursor.logits[ended], cursor.state[:, :, ended] = self._beginning

@@ -105,11 +105,11 @@ class NumpyEngine:
         step = self._lstm_step if self.architecture.cell == "lstm" else self._gru_step
         hidden = np.empty((*gates.shape[:2], self.architecture.hidden_size), np.float32)
         for t in range(gates.shape[1]):
-            found = step(index, gates[:, t], parts)
+            gate_values = step(index, gates[:, t], parts)
             hidden[:, t] = parts[0]
             if kept is not None:
                 kept[0][:, t, index] = parts.swapaxes(0, 1)
-                kept[1][:, t, index] = np.stack(found, axis=1)
+                kept[1][:, t, index] = np.stack(gate_values, axis=1)
         return hidden
 
     def _gru_step(self, index: int, gates: Floats, parts: Floats) -> tuple[Floats, ...]:

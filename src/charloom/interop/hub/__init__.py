@@ -1,1 +1,5 @@
 """Models on the Hugging Face Hub."""
+
+from charloom.interop.hub.client import pull, push
+
+__all__ = ["pull", "push"]

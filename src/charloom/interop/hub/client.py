@@ -1,4 +1,4 @@
-"""Models to the Hugging Face Hub and back, by ``huggingface_hub``, which does all that has to do with the network.
+"""Upload models to the Hugging Face Hub and download them, with ``huggingface_hub`` for everything on the network.
 
 A model is a repository there that holds ``model.safetensors``. What comes from there is hostile until it is checked:
 no more is read than was announced, and that may not be much; it never lies on the disk before it has been verified.
@@ -17,35 +17,35 @@ from typing import TYPE_CHECKING, Any
 from charloom._util.extras import require_extra
 from charloom._version import __version__
 from charloom.errors import HubError, InputError
-from charloom.interop.hub.errors import LOGIN, explained
+from charloom.interop.hub.errors import LOGIN, translate_errors
 from charloom.model.file.run_folder import MODEL
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-LARGEST = 2_000_000_000
-"""Bytes of a model that is fetched: half a thousand million parameters as float32."""
+MAX_MODEL_BYTES = 2_000_000_000
+"""Maximum size of a model that is downloaded: 500 million parameters as float32."""
 
-PATIENCE = 30.0
-"""Seconds that a server may be silent."""
+TIMEOUT_SECONDS = 30.0
+"""Timeout of requests, in seconds."""
 
-_PART = "[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
-_REPO = re.compile(rf"{_PART}/({_PART})")
+_SEGMENT = "[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_REPO = re.compile(rf"{_SEGMENT}/({_SEGMENT})")
 _COMMIT = re.compile("[0-9a-f]{7,64}")
-_WHO: dict[str, Any] = {"library_name": "charloom", "library_version": __version__}
-_SETTINGS = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+_USER_AGENT: dict[str, Any] = {"library_name": "charloom", "library_version": __version__}
+_ENVIRONMENT = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 """What the environment is given where it says nothing: versions and programs in use are nobody's business, and models
 of a few megabytes go by plain HTTP."""
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """What an upload came to.
+class PushResult:
+    """The result of an upload.
 
     Attributes:
-        url: Where the model is now.
-        commit: The commit that has it.
-        existed: Whether the repository was there before.
+        url: Address of the repository.
+        commit: The commit that was made.
+        existed: Whether the repository existed before.
     """
 
     url: str
@@ -54,31 +54,31 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Pulled:
-    """What was fetched, not verified.
+class PullResult:
+    """A downloaded model file that has not been verified.
 
     Attributes:
-        data: The model file.
-        commit: The commit that it is of.
+        data: The bytes of the file.
+        commit: The commit that it belongs to.
     """
 
     data: bytes
     commit: str
 
 
-def name_of(repo: str) -> str:
-    """Return NAME of OWNER/NAME, which is a safe name of a file, too.
+def repo_name(repo: str) -> str:
+    """Return NAME of OWNER/NAME, which is also a safe file name.
 
     Raises:
-        InputError: If it is something else.
+        InputError: If ``repo`` is not of that form.
     """
-    found = _REPO.fullmatch(repo)
-    if found is None or "--" in repo or ".." in repo or repo.endswith(".git"):
+    match = _REPO.fullmatch(repo)
+    if match is None or "--" in repo or ".." in repo or repo.endswith(".git"):
         raise InputError(
             f"{repo!r} is no place on the Hub. It must be OWNER/NAME, such as ada/my-book: each of at most 96 letters, "
             "digits, '-', '_' and '.', with '-' and '.' inside only, never '--' or '..', and no .git at the end."
         )
-    return found[1]
+    return match[1]
 
 
 def require_hub() -> None:
@@ -86,14 +86,14 @@ def require_hub() -> None:
     require_extra("To reach the Hub, charloom", "hub", "huggingface_hub")
 
 
-def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = False) -> Pushed:
-    """Put files into a model's repository, which is made if it is not there, as one commit.
+def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = False) -> PushResult:
+    """Upload files to a model repository as one commit; the repository is created if it does not exist.
 
     Args:
         repo: OWNER/NAME.
-        files: Their contents by their names. Others that are there stay.
-        message: The commit's.
-        private: Whether a new repository is to be private.
+        files: Contents by name. Other files of the repository stay.
+        message: The commit message.
+        private: Whether a new repository is private.
 
     Raises:
         InputError: If the name cannot be, the repository is public although ``private`` was asked for, or the Hub
@@ -101,25 +101,25 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
         MissingExtraError: If ``huggingface_hub`` is not installed.
         HubError: If there is no token, the Hub cannot be reached, or does not let it be done.
     """
-    name_of(repo)
+    repo_name(repo)
     api, token = _api()
     if not token:
         raise HubError(f"To push, the Hub must know who you are, and there is no token: {LOGIN}.")
     from huggingface_hub import CommitOperationAdd
 
-    with explained(repo, api.endpoint, has_token=True):
-        existed = _make(api, repo, private)
+    with translate_errors(repo, api.endpoint, has_token=True):
+        existed = _ensure_repo(api, repo, private)
         additions = [CommitOperationAdd(name, data) for name, data in files.items()]
         commit = api.create_commit(repo, additions, commit_message=message)
-        found = api.get_paths_info(repo, list(files), revision=commit.oid)
-        sizes = {entry.path: getattr(entry, "size", None) for entry in found}
+        entries = api.get_paths_info(repo, list(files), revision=commit.oid)
+        sizes = {entry.path: getattr(entry, "size", None) for entry in entries}
     for name, data in files.items():
         if sizes.get(name) != len(data):  # such as a .gitignore in the repository makes it
             raise HubError(f"{repo} has no {name} of {len(data):,} bytes after the upload, although the Hub took it.")
-    return Pushed(f"{api.endpoint}/{repo}", _checked_commit(commit.oid, api.endpoint), existed)
+    return PushResult(f"{api.endpoint}/{repo}", _checked_commit(commit.oid, api.endpoint), existed)
 
 
-def pull(repo: str, revision: str | None = None) -> Pulled:
+def pull(repo: str, revision: str | None = None) -> PullResult:
     """Fetch the model file of a repository; it is to be verified before anything else is done with it.
 
     Args:
@@ -131,41 +131,45 @@ def pull(repo: str, revision: str | None = None) -> Pulled:
         MissingExtraError: If ``huggingface_hub`` is not installed.
         HubError: If the Hub cannot be reached, does not let it be done, or sends something else than it announced.
     """
-    name_of(repo)
+    repo_name(repo)
     api, token = _api()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there
 
-    headers = {**build_hf_headers(**_WHO), "Accept-Encoding": "identity"}  # what is sent is what is counted
-    with explained(repo, api.endpoint, bool(token)):
-        metadata = get_hf_file_metadata(hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=PATIENCE)
+    headers = {**build_hf_headers(**_USER_AGENT), "Accept-Encoding": "identity"}  # what is sent is what is counted
+    with translate_errors(repo, api.endpoint, bool(token)):
+        metadata = get_hf_file_metadata(
+            hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=TIMEOUT_SECONDS
+        )
     commit, size = _checked_commit(metadata.commit_hash, api.endpoint), metadata.size
-    if size is None or not 0 < size <= LARGEST:
+    if size is None or not 0 < size <= MAX_MODEL_BYTES:
         raise InputError(_too_large(repo, size))
-    received = _Bounded(size)
-    with explained(repo, api.endpoint, bool(token)):  # of just that commit; the token is not sent on to other hosts
+    received = _BoundedBuffer(size)
+    with translate_errors(
+        repo, api.endpoint, bool(token)
+    ):  # of just that commit; the token is not sent on to other hosts
         http_get(hf_hub_url(repo, MODEL, revision=commit), received, headers=headers, expected_size=size)
-    return Pulled(received.getvalue(), commit)
+    return PullResult(received.getvalue(), commit)
 
 
-class _Bounded(BytesIO):
+class _BoundedBuffer(BytesIO):
     """A file in memory that refuses to become larger than it was announced to be."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         super().__init__()
-        self._most = most
+        self._max_bytes = max_bytes
 
     def write(self, data: Any, /) -> int:
-        if self.tell() + len(data) > self._most:
-            raise HubError(f"More was sent than the {self._most:,} bytes that were announced; nothing was kept.")
+        if self.tell() + len(data) > self._max_bytes:
+            raise HubError(f"More was sent than the {self._max_bytes:,} bytes that were announced; nothing was kept.")
         return super().write(data)
 
 
 def _api() -> tuple[HfApi, str | None]:
-    """Return the library's door, set to be quiet and not to wait for ever, and the token that it sends."""
+    """Return the API client, configured to be quiet and to time out, and the token that it sends."""
     require_hub()
-    for name, value in _SETTINGS.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from huggingface_hub import HfApi, constants, get_session, get_token
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -173,20 +177,20 @@ def _api() -> tuple[HfApi, str | None]:
     # its warnings quote servers, whose words may not go to a terminal as they are
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     disable_progress_bars()
-    get_session().timeout = PATIENCE
-    return HfApi(constants.ENDPOINT, **_WHO), get_token()
+    get_session().timeout = TIMEOUT_SECONDS
+    return HfApi(constants.ENDPOINT, **_USER_AGENT), get_token()
 
 
-def _make(api: HfApi, repo: str, private: bool) -> bool:
-    """Make a repository, and return whether it was there."""
+def _ensure_repo(api: HfApi, repo: str, private: bool) -> bool:
+    """Create a repository if it does not exist, and return whether it existed."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        found = api.model_info(repo, timeout=PATIENCE)
+        info = api.model_info(repo, timeout=TIMEOUT_SECONDS)
     except RepositoryNotFoundError:
         api.create_repo(repo, private=True if private else None, exist_ok=True)
         return False
-    if private and not found.private:
+    if private and not info.private:
         raise InputError(
             f"{repo} is there already, and public: --private is for a new one. Leave it out, name another, "
             f"or make it private at {api.endpoint}/{repo}/settings."
@@ -203,6 +207,6 @@ def _checked_commit(commit: object, endpoint: str) -> str:
 def _too_large(repo: str, size: int | None) -> str:
     told = f"is said to have {size:,} bytes" if size is not None else "is of a size that is not told"
     return (
-        f"{MODEL} of {repo} {told}; accepted are 1 to {LARGEST:,}. If you trust it, "
+        f"{MODEL} of {repo} {told}; accepted are 1 to {MAX_MODEL_BYTES:,}. If you trust it, "
         f"`hf download {repo} {MODEL}` fetches it, and `charloom info` checks it."
     )

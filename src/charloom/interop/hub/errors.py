@@ -1,6 +1,6 @@
-"""What went wrong on the way to the Hugging Face Hub and back, as one message each.
+"""Translate the errors of ``huggingface_hub`` to those of charloom, each with one clear message.
 
-What a server says is quoted, shortened and without control characters: it goes to a terminal.
+What a server says is quoted, shortened and stripped of control characters, as it goes to a terminal.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ LOGIN = "`hf auth login` stores a token, and HF_TOKEN names one"
 
 
 @contextmanager
-def explained(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
-    """Make of whatever ``huggingface_hub`` raises an error with one clear message.
+def translate_errors(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
+    """Translate whatever ``huggingface_hub`` raises to an error with one clear message.
 
     Nothing but calls of that library belongs inside: what it makes of an answer that is none of the Hub's can be any
     exception at all.
@@ -33,11 +33,11 @@ def explained(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
     except CharloomError:
         raise
     except Exception as error:
-        raise _explanation(_cause(error), repo, endpoint, has_token) from error
+        raise _translate(_cause(error), repo, endpoint, has_token) from error
 
 
 def _cause(error: Exception) -> Exception:
-    """Return the answer of the Hub behind an error that the library wrapped around it, else the error."""
+    """Return the HTTP error that the library wrapped in another exception, else the error itself."""
     from huggingface_hub.errors import HfHubHTTPError
 
     cause = error.__cause__
@@ -46,7 +46,7 @@ def _cause(error: Exception) -> Exception:
     return cause if wraps and isinstance(cause, HfHubHTTPError.__bases__) and isinstance(cause, Exception) else error
 
 
-def _explanation(error: Exception, repo: str, endpoint: str, has_token: bool) -> CharloomError:
+def _translate(error: Exception, repo: str, endpoint: str, has_token: bool) -> CharloomError:
     from huggingface_hub import errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):
@@ -54,7 +54,7 @@ def _explanation(error: Exception, repo: str, endpoint: str, has_token: bool) ->
     if isinstance(error, errors.GatedRepoError):
         return HubError(f"{repo} is given only to those who accept its terms, at {endpoint}/{repo}; then try again.")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return _no_such_model(repo, endpoint)
+        return _not_found_error(repo, endpoint)
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{repo} has no such revision. Accepted are a branch, a tag or a commit of it.")
     if isinstance(error, errors.EntryNotFoundError):
@@ -63,7 +63,7 @@ def _explanation(error: Exception, repo: str, endpoint: str, has_token: bool) ->
             f"What it holds is listed at {endpoint}/{repo}/tree/main."
         )
     if isinstance(error, errors.HfHubHTTPError):
-        return _refusal(error.response.status_code, error.server_message, repo, endpoint, has_token)
+        return _http_error(error.response.status_code, error.server_message, repo, endpoint, has_token)
     if isinstance(error, errors.HfHubHTTPError.__bases__):
         reason = quoted(str(error).partition("\n")[0] or type(error).__name__)
         return HubError(f"The connection to {endpoint} failed: {reason}. Is there a network? Try again.")
@@ -73,18 +73,18 @@ def _explanation(error: Exception, repo: str, endpoint: str, has_token: bool) ->
     )
 
 
-def _no_such_model(repo: str, endpoint: str) -> CharloomError:
+def _not_found_error(repo: str, endpoint: str) -> CharloomError:
     return InputError(
         f"There is no model {repo} at {endpoint}, or it is private and your token does not reach it. "
         f"Accepted is OWNER/NAME as its address has it; {LOGIN}."
     )
 
 
-def _refusal(status: int, said: str | None, repo: str, endpoint: str, has_token: bool) -> CharloomError:
-    """Return what an answer of an HTTP status of 400 or more means."""
-    says = f" It says: {quoted(said)}." if said else ""
+def _http_error(status: int, server_message: str | None, repo: str, endpoint: str, has_token: bool) -> CharloomError:
+    """Return the error for a response with an HTTP status of 400 or more."""
+    says = f" It says: {quoted(server_message)}." if server_message else ""
     if status == 404 or (status == 401 and not has_token):
-        return _no_such_model(repo, endpoint)
+        return _not_found_error(repo, endpoint)
     if status == 401:
         return HubError(
             f"{endpoint} does not accept your token. A new one is made at {endpoint}/settings/tokens; {LOGIN}."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from charloom.data.vocabulary.characters import preview
 from charloom.errors import SettingsError
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
-from charloom.inference.model_summary import Sample, facts_in_words
+from charloom.inference.model_summary import Sample, describe_facts
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.schema import bits_per_char
 from charloom.planning.recipes import write_recipe
@@ -30,7 +30,7 @@ def check_license(name: str) -> None:
         )
 
 
-def recipe_of(saved: SavedModel) -> str | None:
+def recipe_text(saved: SavedModel) -> str | None:
     """Return the recipe file of a model, from what its own file tells; None if that is not all of it."""
     told, name = saved.facts.get("settings"), saved.facts.get("recipe")
     if not told or not name or told.keys() != Settings().to_dict().keys():
@@ -62,7 +62,7 @@ def model_card(
         f"---\n{_metadata(saved, name, license_name)}---",
         f"# {_plain(name)}\n\n{_opening(saved)}",
         _usage(repo, name),
-        f"## What it is\n\n{_table(facts_in_words(saved, saved.stored_as))}",
+        f"## What it is\n\n{_table(describe_facts(saved, saved.stored_as))}",
         f"Its vocabulary:\n\n{_fenced(_vocabulary(saved))}",
         *_samples(samples),
         *_training(recipe),

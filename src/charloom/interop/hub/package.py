@@ -1,4 +1,4 @@
-"""The files that a model's repository on the Hugging Face Hub gets: the model, its card, its recipe."""
+"""Build the files of a model repository on the Hugging Face Hub: the model, its card, its recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,7 +7,7 @@ from pathlib import Path
 from charloom._util.atomic_io import write_atomically
 from charloom.errors import InputError, ModelFileError
 from charloom.inference.model_summary import write_samples
-from charloom.interop.hub.model_card import check_license, model_card, recipe_of
+from charloom.interop.hub.model_card import check_license, model_card, recipe_text
 from charloom.model.file.model_file import SavedModel, model_bytes
 from charloom.model.file.run_folder import MODEL, RECIPE
 from charloom.training.checkpoint import read_checkpoint
@@ -17,12 +17,12 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Package:
-    """What is uploaded.
+    """The files of an upload.
 
     Attributes:
-        model: The model, as it is stored there.
-        files: Contents by name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model tells all its settings.
-        notices: What a person should know.
+        model: The model as it is stored in the repository.
+        files: Contents by name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model records all its settings.
+        notices: Messages for the user.
     """
 
     model: SavedModel
@@ -30,17 +30,17 @@ class Package:
     notices: tuple[str, ...] = ()
 
 
-def pack(
+def build_package(
     path: Path, repo: str, form: str | None = None, license_name: str | None = None, seeds: Sequence[int] = ()
 ) -> Package:
-    """Verify a model and make all that its repository gets; the text that it was trained on is not among it.
+    """Verify a model and build all files of its repository, which do not contain the training text.
 
     Args:
-        path: A model file or a checkpoint, of which the model alone is taken.
+        path: A model file, or a checkpoint, of which only the model is taken.
         repo: OWNER/NAME.
         form: "int8", "float16" or "float32"; None leaves the weights, and the file's bytes, as they are.
         license_name: As the Hub names it; None states none.
-        seeds: Of the texts in the card.
+        seeds: Seeds of the sample texts on the card.
 
     Raises:
         ModelFileError: If the file cannot be read or is damaged, or a weight does not fit into ``form``.
@@ -53,7 +53,7 @@ def pack(
     if training is not None or (form or saved.stored_as) != saved.stored_as:
         data = model_bytes(replace(saved, stored_as=form or saved.stored_as))
         saved, _ = read_checkpoint(data, str(path))
-    recipe = recipe_of(saved)
+    recipe = recipe_text(saved)
     card = model_card(saved, repo, license_name, list(write_samples(saved, seeds)), recipe)
     files = {MODEL: data, CARD: card.encode("utf-8")}
     if recipe is not None:

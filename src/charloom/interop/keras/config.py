@@ -1,7 +1,6 @@
-"""What a Keras configuration says of a model: a chain of layers, each of a class that charloom has.
+"""Parse the configuration of a Keras model into a stack of layers that charloom supports.
 
-Configurations are data: no class that one names is looked up. What charloom's models are not is refused with the
-layer's name.
+Configurations are data: no class that one names is looked up. An unsupported layer is an error that names it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,10 +11,10 @@ from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
 
 _CELLS = {"GRU": "gru", "LSTM": "lstm"}
-_ONLY_WHILE_TRAINING = (
+_TRAINING_ONLY = (
     "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization",
 )  # fmt: skip
-_WAYS_OUT = {
+_HINTS = {
     "CuDNNGRU": "In Keras 2 load its weights into a GRU with reset_after=True, and save that.",
     "CuDNNLSTM": "In Keras 2 load its weights into an LSTM, and save that.",
     "Lambda": "What it computes is code, which is not run.",
@@ -24,14 +23,14 @@ _WAYS_OUT = {
 
 @dataclass(frozen=True)
 class RecurrentConfig:
-    """A recurrent layer.
+    """The configuration of a recurrent layer.
 
     Attributes:
-        name: In its model.
+        name: Its name in the model.
         cell: "gru" or "lstm".
-        units: H; None where the file does not say it.
-        use_bias: Whether it has one.
-        reset_after: Of a GRU, where it is said.
+        units: Hidden size H; None if the file does not state it.
+        use_bias: Whether it has a bias.
+        reset_after: Of a GRU; None if the file does not state it.
     """
 
     name: str
@@ -43,13 +42,13 @@ class RecurrentConfig:
 
 @dataclass(frozen=True)
 class StackConfig:
-    """A chain of layers that charloom has.
+    """A stack of supported layers.
 
     Attributes:
-        embedding: The embedding's name; None where characters come as vectors with one 1.
-        recurrent: From the lowest.
-        output: The name of the dense layer.
-        last_only: Whether the last recurrent layer gives its last vector alone.
+        embedding: Name of the embedding; None if the inputs are one-hot vectors.
+        recurrent: The recurrent layers, from the lowest.
+        output: Name of the dense layer.
+        last_only: Whether the last recurrent layer returns only its last output.
     """
 
     embedding: str | None
@@ -66,14 +65,14 @@ class _Layer:
     inbound: Any = None
 
 
-def stack_of(config: Mapping[str, Any]) -> StackConfig | None:
-    """Return the chain of layers that a model's configuration describes.
+def parse_stack(config: Mapping[str, Any]) -> StackConfig | None:
+    """Parse a model's configuration.
 
     Returns:
-        None for a class of the author's own, of which a file tells nothing.
+        The stack; None for a subclassed model, whose layers the file does not describe.
 
     Raises:
-        ModelFileError: If a layer, or how they are joined, is such that charloom has no model of that kind.
+        ModelFileError: If a layer, or how layers are connected, is not supported.
     """
     kind, inner = config.get("class_name"), config.get("config")
     listed = inner.get("layers") if isinstance(inner, dict) else inner
@@ -81,7 +80,7 @@ def stack_of(config: Mapping[str, Any]) -> StackConfig | None:
         return None
     layers = [_layer(entry) for entry in listed]
     chain = layers if kind == "Sequential" else _chain(layers)
-    return _stack([layer for layer in chain if layer.kind not in ("InputLayer", *_ONLY_WHILE_TRAINING)])
+    return _check_stack([layer for layer in chain if layer.kind not in ("InputLayer", *_TRAINING_ONLY)])
 
 
 def _layer(entry: Any) -> _Layer:
@@ -92,20 +91,20 @@ def _layer(entry: Any) -> _Layer:
     if not isinstance(kind, str) or not isinstance(name, str):
         raise ModelFileError("its configuration holds a layer without a class or a name.")
     if entry.get("registered_name") not in (None, kind):
-        raise _refused(_Layer(kind, name, config), "it is a class of its author's own", "Its code is not run.")
+        raise _unsupported(_Layer(kind, name, config), "it is a class of its author's own", "Its code is not run.")
     if kind == "TimeDistributed":
         inner = _layer(config.get("layer"))
         return _Layer(inner.kind, name, inner.config, entry.get("inbound_nodes"))
     return _Layer(kind, name, config, entry.get("inbound_nodes"))
 
 
-def _refused(layer: _Layer, why: str, way_out: str = "") -> ModelFileError:
+def _unsupported(layer: _Layer, why: str, way_out: str = "") -> ModelFileError:
     named = f"its layer {quoted(layer.name)} ({quoted(layer.kind)[1:-1]})"
     return ModelFileError(f"{named} is none that charloom has: {why}. {way_out}".rstrip())
 
 
 def _chain(layers: list[_Layer]) -> list[_Layer]:
-    """Return the layers of a graph in their order, from the characters to the logits."""
+    """Return the layers of a graph in order, from inputs to logits."""
     by_name = {layer.name: layer for layer in layers}
     following: dict[str, _Layer] = {}
     for layer in layers:
@@ -114,10 +113,12 @@ def _chain(layers: list[_Layer]) -> list[_Layer]:
         states = [name for name, _, _ in sources[1:]]  # a recurrent layer's first state may be given to it
         given = layer.kind in _CELLS and all(by_name[s].kind == "InputLayer" for s in states if s in by_name)
         if (states and not given) or any(index for _, _, index in sources[:1]) or not by_name.keys() >= {*before}:
-            raise _refused(layer, "it takes more than the layer before it gives", "Accepted are layers in one chain.")
+            raise _unsupported(
+                layer, "it takes more than the layer before it gives", "Accepted are layers in one chain."
+            )
         for name in before:
             if name in following:
-                raise _refused(
+                raise _unsupported(
                     layer, f"it shares its input {quoted(name)} with another layer", "Accepted is one chain."
                 )
             following[name] = layer
@@ -131,7 +132,7 @@ def _chain(layers: list[_Layer]) -> list[_Layer]:
 
 
 def _sources(inbound: Any) -> Iterator[tuple[str, int, int]]:
-    """Yield the outputs that a layer takes, wherever a version of Keras writes them: name, node, which output."""
+    """Yield the inputs of a layer, in any of the forms that Keras has used: layer name, node index, output index."""
     if isinstance(inbound, dict):
         inbound = list(inbound.values())
     if not isinstance(inbound, list):
@@ -143,44 +144,46 @@ def _sources(inbound: Any) -> Iterator[tuple[str, int, int]]:
         yield from _sources(part)
 
 
-def _stack(layers: list[_Layer]) -> StackConfig:
-    """Check the order of layers, and each: embedding, recurrent ones, dense, softmax."""
+def _check_stack(layers: list[_Layer]) -> StackConfig:
+    """Check each layer and their order: embedding, recurrent layers, dense, softmax."""
     rest = list(layers)
     embedding = _embedding(rest.pop(0)) if rest and rest[0].kind == "Embedding" else None
     recurrent = []
     while rest and rest[0].kind in _CELLS:
         recurrent.append(rest.pop(0))
     if not rest or rest[0].kind != "Dense" or not recurrent:
-        wanted = "Dense" if recurrent else "GRU or LSTM"
+        expected = "Dense" if recurrent else "GRU or LSTM"
         if not rest:
-            raise ModelFileError(f"its layers end before a {wanted}; accepted are an embedding, GRU or LSTM, Dense.")
-        raise _refused(rest[0], f"in its place stands a {wanted}", _WAYS_OUT.get(rest[0].kind, ""))
+            raise ModelFileError(f"its layers end before a {expected}; accepted are an embedding, GRU or LSTM, Dense.")
+        raise _unsupported(rest[0], f"in its place stands a {expected}", _HINTS.get(rest[0].kind, ""))
     output = _output(rest.pop(0))
     for layer in rest:
         if layer.kind != "Softmax" and not (layer.kind == "Activation" and _is_softmax(layer.config)):
-            raise _refused(layer, "behind Dense stands nothing but a softmax", _WAYS_OUT.get(layer.kind, ""))
+            raise _unsupported(layer, "behind Dense stands nothing but a softmax", _HINTS.get(layer.kind, ""))
     for layer in recurrent[:-1]:
         if layer.config.get("return_sequences") is not True:
-            raise _refused(layer, "it gives its last vector alone to the layer behind it")
+            raise _unsupported(layer, "it gives its last vector alone to the layer behind it")
     last_only = recurrent[-1].config.get("return_sequences") is not True
     return StackConfig(embedding, tuple(map(_recurrent, recurrent)), output, last_only)
 
 
 def _embedding(layer: _Layer) -> str:
     if layer.config.get("mask_zero"):
-        raise _refused(layer, "it masks id 0 (mask_zero=True), and every character counts here")
+        raise _unsupported(layer, "it masks id 0 (mask_zero=True), and every character counts here")
     return layer.name
 
 
 def _recurrent(layer: _Layer) -> RecurrentConfig:
     config = layer.config
-    gates = _name(config.get("recurrent_activation", config.get("inner_activation", "sigmoid")))
-    activation = _name(config.get("activation", "tanh"))
+    gates = _activation_name(config.get("recurrent_activation", config.get("inner_activation", "sigmoid")))
+    activation = _activation_name(config.get("activation", "tanh"))
     if activation != "tanh" or gates != "sigmoid":
-        raise _refused(layer, f"its activations are {quoted(activation)} and {quoted(gates)}, not 'tanh' and 'sigmoid'")
+        raise _unsupported(
+            layer, f"its activations are {quoted(activation)} and {quoted(gates)}, not 'tanh' and 'sigmoid'"
+        )
     for flag in ("go_backwards", "time_major"):
         if config.get(flag):
-            raise _refused(layer, f"it has {flag}=True")
+            raise _unsupported(layer, f"it has {flag}=True")
     return RecurrentConfig(
         layer.name, _CELLS[layer.kind], config.get("units", config.get("output_dim")),
         config.get("use_bias", True), config.get("reset_after"),
@@ -188,18 +191,20 @@ def _recurrent(layer: _Layer) -> RecurrentConfig:
 
 
 def _output(layer: _Layer) -> str:
-    if _name(layer.config.get("activation", "linear")) not in ("linear", "softmax"):
-        raise _refused(layer, f"its activation is {quoted(_name(layer.config['activation']))}, not linear or softmax")
+    if _activation_name(layer.config.get("activation", "linear")) not in ("linear", "softmax"):
+        raise _unsupported(
+            layer, f"its activation is {quoted(_activation_name(layer.config['activation']))}, not linear or softmax"
+        )
     return layer.name
 
 
 def _is_softmax(config: Mapping[str, Any]) -> bool:
-    return _name(config.get("activation")) in ("softmax", "linear")
+    return _activation_name(config.get("activation")) in ("softmax", "linear")
 
 
-def _name(activation: Any) -> Any:
-    """Return the name of an activation, which may be described as an object; None is linear."""
+def _activation_name(activation: Any) -> Any:
+    """Return the name of an activation, which may be an object; None means linear."""
     if isinstance(activation, dict):
         inner = activation.get("config")
-        return _name(inner) if isinstance(inner, str) else str(activation.get("class_name", "")).lower()
+        return _activation_name(inner) if isinstance(inner, str) else str(activation.get("class_name", "")).lower()
     return "linear" if activation is None else activation

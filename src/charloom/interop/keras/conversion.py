@@ -1,4 +1,4 @@
-"""Keras' layers as charloom's model: the same numbers, transposed and in another order.
+"""Convert the weights of Keras layers to those of a charloom model: the same numbers, transposed and reordered.
 
 Keras multiplies rows by matrices (inputs, G*H) and has a GRU's gates in the order z, r, h; charloom's matrices are
 (G*H, inputs) with r, z, n, as PyTorch's. An LSTM's i, f, c, o are i, f, g, o. A GRU with ``reset_after`` has
@@ -26,12 +26,12 @@ _CELLS = {gates: cell for cell, gates in GATES.items()}
 
 @dataclass(frozen=True)
 class KerasStack:
-    """Layers with weights, told apart and in order.
+    """The layers of a model with their weights.
 
     Attributes:
         embedding: (V, E).
-        recurrent: From the lowest.
-        output: The dense layer's matrix (H, V), and its bias (V,) if it has one.
+        recurrent: The recurrent layers, from the lowest.
+        output: The matrix (H, V) of the dense layer, and its bias (V,) if it has one.
     """
 
     embedding: Floats = field(repr=False)
@@ -39,15 +39,15 @@ class KerasStack:
     output: LayerWeights
 
 
-def sort_out(layers: Sequence[LayerWeights], config: StackConfig | None) -> KerasStack:
-    """Tell layers apart by the shapes of their weights, and put them in order.
+def identify_layers(layers: Sequence[LayerWeights], config: StackConfig | None) -> KerasStack:
+    """Identify layers by the shapes of their weights, and order them.
 
     Args:
-        layers: In their order in the model, or by name.
-        config: What the file says of its model; None if it says nothing.
+        layers: In the order of the model, or by name.
+        config: The configuration of the model; None if the file has none.
 
     Raises:
-        ModelFileError: If they are not an embedding, recurrent layers and a dense one, or not what the file says.
+        ModelFileError: If they are not an embedding, recurrent layers and a dense layer, or not those configured.
     """
     for layer in layers:
         if not all(np.isfinite(array).all() for array in layer.arrays):
@@ -55,12 +55,12 @@ def sort_out(layers: Sequence[LayerWeights], config: StackConfig | None) -> Kera
                 f"the weights of its layer {quoted(layer.name)} hold a number that is NaN or infinite."
             )
     recurrent = [layer for layer in layers if _is_recurrent(layer)]
-    others = [layer for layer in layers if not _is_recurrent(layer)]
-    for layer in others:
+    rest = [layer for layer in layers if not _is_recurrent(layer)]
+    for layer in rest:
         shapes = [array.shape for array in layer.arrays]
         if not (len(shapes[0]) == 2 and (shapes[1:] == [] or shapes[1:] == [shapes[0][1:]])):
             raise ModelFileError(f"its layer {quoted(layer.name)} is none that charloom has: its weights are {shapes}.")
-    embedding, output = _ends(others, recurrent, config)
+    embedding, output = _embedding_and_output(rest, recurrent, config)
     if config is not None:
         _check_recurrent(recurrent, config.recurrent)
     width = recurrent[0].arrays[0].shape[0]
@@ -77,20 +77,20 @@ def _is_recurrent(layer: LayerWeights) -> bool:
     return bool(rows == columns and columns in (hidden * gates for gates in _CELLS))
 
 
-def _ends(
-    others: list[LayerWeights], recurrent: list[LayerWeights], config: StackConfig | None
+def _embedding_and_output(
+    rest: list[LayerWeights], recurrent: list[LayerWeights], config: StackConfig | None
 ) -> tuple[LayerWeights | None, LayerWeights]:
-    """Return the embedding, None where there is none, and the dense layer, whichever comes first in the file."""
-    if not recurrent or not 1 <= len(others) <= 2:
-        names = ", ".join(quoted(layer.name) for layer in [*others, *recurrent][:6])
+    """Return the embedding or None, and the dense layer, whichever comes first in the file."""
+    if not recurrent or not 1 <= len(rest) <= 2:
+        names = ", ".join(quoted(layer.name) for layer in [*rest, *recurrent][:6])
         raise ModelFileError(
             f"its layers with weights are {names}; accepted are an embedding, one or more GRU or LSTM, and one Dense."
         )
-    if config is not None and (len(others) == 2) != (config.embedding is not None):
+    if config is not None and (len(rest) == 2) != (config.embedding is not None):
         raise ModelFileError("its weights are not those of the layers that its configuration names.")
-    if len(others) == 1:
-        return None, others[0]
-    first, second = sorted(others, key=lambda layer: (len(layer.arrays), "embed" not in layer.name.lower()))
+    if len(rest) == 1:
+        return None, rest[0]
+    first, second = sorted(rest, key=lambda layer: (len(layer.arrays), "embed" not in layer.name.lower()))
     if len(first.arrays) != 1:
         raise ModelFileError(
             f"its layers {quoted(first.name)} and {quoted(second.name)} are both Dense; accepted is one."
@@ -98,10 +98,10 @@ def _ends(
     return first, second
 
 
-def _check_recurrent(found: list[LayerWeights], said: Sequence[RecurrentConfig]) -> None:
-    if len(found) != len(said):
-        raise ModelFileError(f"its configuration has {len(said)} recurrent layers, its weights {len(found)}.")
-    for layer, config in zip(found, said, strict=True):
+def _check_recurrent(layers: list[LayerWeights], configs: Sequence[RecurrentConfig]) -> None:
+    if len(layers) != len(configs):
+        raise ModelFileError(f"its configuration has {len(configs)} recurrent layers, its weights {len(layers)}.")
+    for layer, config in zip(layers, configs, strict=True):
         hidden, rows = layer.arrays[1].shape
         same = GATES[config.cell] * hidden == rows and config.units in (None, hidden)
         if not same or bool(config.use_bias) != (len(layer.arrays) == 3):
@@ -130,11 +130,11 @@ def _check_sizes(table: Floats, recurrent: Sequence[LayerWeights], output: Layer
 
 
 def architecture_and_weights(stack: KerasStack, config: StackConfig | None) -> tuple[Architecture, dict[str, Floats]]:
-    """Return charloom's model of the same numbers.
+    """Return the architecture and weights of the charloom model.
 
     Raises:
-        SettingsError: If it is larger than charloom's models are.
-        ModelFileError: If a bias has a shape that is neither of a GRU's, or layers differ in ``reset_after``.
+        SettingsError: If it is larger than charloom supports.
+        ModelFileError: If the shape of a bias is not supported, or layers differ in ``reset_after``.
     """
     hidden, rows = stack.recurrent[0].arrays[1].shape
     cell = _CELLS[rows // hidden]
@@ -154,7 +154,7 @@ def architecture_and_weights(stack: KerasStack, config: StackConfig | None) -> t
 
 
 def _reset_after(layer: LayerWeights, cell: str, config: RecurrentConfig | None) -> bool:
-    """Return the form of a GRU, which the shape of its bias tells; True for an LSTM."""
+    """Return ``reset_after`` of a GRU, which follows from the shape of its bias; True for an LSTM."""
     rows = layer.arrays[1].shape[1]
     bias = layer.arrays[2].shape if len(layer.arrays) == 3 else None
     if bias not in ((rows,), (2, rows), None) or (cell == "lstm" and bias == (2, rows)):
@@ -189,7 +189,7 @@ def _layer(layer: LayerWeights, architecture: Architecture) -> dict[str, Floats]
 
 
 def swap_gates(value: Floats, cell: str) -> Floats:
-    """Return a GRU's rows in the other order, z, r, h for r, z, n and back; an LSTM's are in the same."""
+    """Swap the first two gates of a GRU, z and r, which converts either order to the other; an LSTM's stay."""
     if cell == "lstm":
         return value.copy()
     first, second, third = np.split(value, 3)

@@ -1,11 +1,13 @@
-"""What runs in a process of its own: taking the numbers out of a file that libraries in C read, and nothing else.
+"""The worker process that extracts the numbers from a file that C libraries read, and nothing else.
 
-A damaged or hostile file can crash the library that reads it, or make it ask for any amount of memory. Here that ends
-one small process; ``keras_file`` starts it and tells the person. HDF5 can also point outside a file, into other files
-or to plug-ins that it would load: nothing of that is followed.
+``python -m charloom.interop.keras.hdf5_worker SOURCE FOLDER`` writes the result to FOLDER. A damaged or hostile file
+can crash the library that reads it, or make it ask for any amount of memory: that ends one small process, and
+``keras.reader``, which starts it, reports it. HDF5 can also point outside a file, to other files or to plug-ins that
+it would load: none of that is followed.
 """
 
 import json
+import sys
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -18,36 +20,36 @@ from numpy.typing import NDArray
 
 from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
-from charloom.interop.keras.reader import ERROR, WEIGHTS
+from charloom.interop.keras.reader import ERROR, METADATA, WEIGHTS
 
-MOST_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
 """Of all weights that are read from a file."""
 
 _MEMBERS = {"config.json": 16 << 20, "metadata.json": 1 << 20, "charloom.json": 16 << 20}
-"""What is read of a ``.keras`` file besides its weights, and how many bytes at most."""
+"""What is read of a ``.keras`` file in addition to its weights, and how many bytes at most."""
 
 _WEIGHTS_MEMBER = "model.weights.h5"
 _AGAIN = "In Keras write the model with model.save('model.keras'), and import that."
 _KEPT = ("name", "layer_names", "weight_names", "model_config", "keras_version")  # attributes; long lists are numbered
-_LONGEST_ATTRIBUTE = 16 << 20  # characters
-_MOST_OBJECTS = 20_000
+_MAX_ATTRIBUTE = 16 << 20  # characters
+_MAX_OBJECTS = 20_000
 _KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum: built in, where others are plug-ins
-_PASSED_OVER = ("optimizer", "optimizer_weights", "_optimizer", "metrics", "_metrics", "seed_generator")
+_SKIPPED_GROUPS = ("optimizer", "optimizer_weights", "_optimizer", "metrics", "_metrics", "seed_generator")
 """Groups of a training's numbers, which are no part of what a model says."""
 
-_MARGIN = 4 << 30  # bytes of address space beside the weights: libraries reserve much of it for every core
+_MARGIN = 4 << 30  # bytes of address space in addition to the weights: libraries reserve much of it for every core
 
 
-def read_apart(path: str, folder: str) -> None:
-    """Write to ``folder`` what a file holds, as safetensors with all else in the metadata, or the reason it cannot."""
+def extract(path: str, folder: str) -> None:
+    """Write the weights of a file to ``folder``, as safetensors with all else in the metadata, or an error message."""
     try:
-        tensors, beside = _content(Path(path))
+        tensors, metadata = _content(Path(path))
     except ModelFileError as error:
         (Path(folder) / ERROR).write_text(str(error), encoding="utf-8")
         return
     from safetensors.numpy import save_file
 
-    save_file(tensors, Path(folder) / WEIGHTS, {"beside": json.dumps(beside)})
+    save_file(tensors, Path(folder) / WEIGHTS, {METADATA: json.dumps(metadata)})
 
 
 def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
@@ -75,27 +77,33 @@ def _limit_memory(size: int) -> None:
         import resource
     except ImportError:
         return
-    most = _MARGIN + 3 * min(MOST_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
+    max_bytes = _MARGIN + 3 * min(MAX_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard), hard)
+    )
 
 
 def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if _WEIGHTS_MEMBER not in archive.namelist():
             raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
-        texts = {name: _member(archive, name, most) for name, most in _MEMBERS.items() if name in archive.namelist()}
-        tensors, beside = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MOST_BYTES)))
+        texts = {
+            name: _member(archive, name, max_bytes)
+            for name, max_bytes in _MEMBERS.items()
+            if name in archive.namelist()
+        }
+        tensors, metadata = _hdf5(BytesIO(_member(archive, _WEIGHTS_MEMBER, MAX_BYTES)))
     members = {name: text.decode("utf-8", "strict") for name, text in texts.items()}
-    return tensors, {**beside, "format": ".keras", "members": members}
+    return tensors, {**metadata, "format": ".keras", "members": members}
 
 
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     """Return what a member holds, of which its directory may lie."""
     with archive.open(name) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ModelFileError(f"its {name} is longer than {most:,} bytes.")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ModelFileError(f"its {name} is longer than {max_bytes:,} bytes.")
     return data
 
 
@@ -103,8 +111,8 @@ def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with h5py.File(file, "r") as opened:
         groups, datasets = _objects(opened)
         total = sum(dataset.size for _, dataset in datasets) * 4
-        if total > MOST_BYTES:
-            raise ModelFileError(f"its weights would take {total:,} bytes; at most {MOST_BYTES:,} are read.")
+        if total > MAX_BYTES:
+            raise ModelFileError(f"its weights would take {total:,} bytes; at most {MAX_BYTES:,} are read.")
         tensors = {name: _values(name, dataset) for name, dataset in datasets}
         attributes = {name: dict(_attributes(group)) for name, group in groups}
     return tensors, {"format": "HDF5", "attributes": {name: kept for name, kept in attributes.items() if kept}}
@@ -114,17 +122,17 @@ def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]
     """Return groups and arrays that lie in the file itself: links that lead elsewhere are not followed."""
     groups, datasets, count = [("", opened)], [], 0
 
-    def visit(name: str, found: Any) -> None:
+    def visit(name: str, item: Any) -> None:
         nonlocal count
         count += 1
-        if count > _MOST_OBJECTS:
-            raise ModelFileError(f"it holds more than {_MOST_OBJECTS:,} groups and arrays.")
-        if set(name.split("/")) & set(_PASSED_OVER):
+        if count > _MAX_OBJECTS:
+            raise ModelFileError(f"it holds more than {_MAX_OBJECTS:,} groups and arrays.")
+        if set(name.split("/")) & set(_SKIPPED_GROUPS):
             return
-        if isinstance(found, h5py.Dataset):
-            datasets.append((name, found))
+        if isinstance(item, h5py.Dataset):
+            datasets.append((name, item))
         else:
-            groups.append((name, found))
+            groups.append((name, item))
 
     opened.visititems(visit)
     return groups, datasets
@@ -150,10 +158,14 @@ def _attributes(group: Any) -> Iterator[tuple[str, str | list[str]]]:
         if key.rstrip("0123456789") in _KEPT:
             value = group.attrs[key]
             text = [_text(one) for one in value] if isinstance(value, np.ndarray) else _text(value)
-            if sum(map(len, text)) > _LONGEST_ATTRIBUTE:
-                raise ModelFileError(f"its {key} is longer than {_LONGEST_ATTRIBUTE:,} characters.")
+            if sum(map(len, text)) > _MAX_ATTRIBUTE:
+                raise ModelFileError(f"its {key} is longer than {_MAX_ATTRIBUTE:,} characters.")
             yield key, text
 
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "strict") if isinstance(value, bytes) else str(value)
+
+
+if __name__ == "__main__":
+    extract(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A model of Keras as a charloom model: what the tutorial saves, and others of its kind."""
+"""Import a Keras model, such as the tutorial's, as a charloom model."""
 
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -9,28 +9,28 @@ from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.errors import CharloomError, ModelFileError
 from charloom.inference.model import Model
-from charloom.interop.foreign_vocabulary import ForeignVocabulary, foreign_vocabulary
-from charloom.interop.keras.config import StackConfig, stack_of
-from charloom.interop.keras.conversion import architecture_and_weights, sort_out
+from charloom.interop.foreign_vocabulary import ForeignVocabulary, resolve_vocabulary
+from charloom.interop.keras.config import StackConfig, parse_stack
+from charloom.interop.keras.conversion import architecture_and_weights, identify_layers
 from charloom.interop.keras.reader import KerasFile, read_keras_file
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.schema import check_facts
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A foreign model as charloom's.
+class ImportedModel:
+    """An imported model.
 
     Attributes:
         saved: The model, its weights as float32.
-        notices: What was assumed or left out, one sentence each, for the user to see.
+        notices: What was assumed or left out, one sentence each, to be shown to the user.
     """
 
     saved: SavedModel
     notices: tuple[str, ...]
 
 
-def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> Imported:
+def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> ImportedModel:
     """Return the model that a file of Keras holds: embedding, one or more GRU or LSTM, dense logits.
 
     Nothing that the file names is executed. What a training needs besides weights (the optimizer) is not taken over.
@@ -48,13 +48,13 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
     """
     file = read_keras_file(Path(path))
     try:
-        config = None if file.config is None else stack_of(file.config)
-        stack = sort_out(file.layers, config)
+        config = None if file.config is None else parse_stack(file.config)
+        stack = identify_layers(file.layers, config)
         architecture, weights = architecture_and_weights(stack, config)
     except CharloomError as error:
         raise ModelFileError(f"{path} cannot be imported: {error}") from None
     source = None if vocabulary is None else str(vocabulary)
-    known = foreign_vocabulary(source, architecture.vocabulary_size, file.description)
+    known = resolve_vocabulary(source, architecture.vocabulary_size, file.description)
     kept = list(known.kept)
     for name in ("embedding.weight", "output.weight", "output.bias"):
         weights[name] = weights[name][kept]
@@ -62,7 +62,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
         replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), lines=known.lines
     )
     names = [layer.name for layer in stack.recurrent]
-    return Imported(saved, (*_assumed(config, names), *known.notices, *_doubts(saved, known)))
+    return ImportedModel(saved, (*_assumptions(config, names), *known.notices, *_vocabulary_warnings(saved, known)))
 
 
 def _facts(file: KerasFile) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def _facts(file: KerasFile) -> dict[str, Any]:
     return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": __version__}
 
 
-def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
+def _assumptions(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
     if config is None:
         return (
             "The file tells nothing of its layers but their weights. Taken are the activations that Keras gives them "
@@ -83,8 +83,8 @@ def _assumed(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
     return ()
 
 
-def _doubts(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
-    """Say so if the model reads the text worse than one that only counts characters: then ids are others."""
+def _vocabulary_warnings(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
+    """Warn if the model is no better on the text than the unigram baseline: then its ids stand for other characters."""
     sample = known.sample
     if len(sample) < 100:
         return ()

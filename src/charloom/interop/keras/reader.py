@@ -6,6 +6,7 @@ that a file names is looked up: configurations are data.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,10 +25,13 @@ from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
 WEIGHTS, ERROR = "weights.safetensors", "error.txt"
-"""What the process that reads a file leaves: the tensors, or why there are none."""
+"""The files that the worker process leaves: the tensors, or the reason why there are none."""
 
-_LONGEST = 300  # seconds: 4 GB from a slow disk
-_DEEPEST = 40  # of a configuration: layers within layers
+METADATA = "metadata"
+"""The key of the metadata of ``WEIGHTS`` under which everything else is stored that was read, as JSON."""
+
+_MAX_SECONDS = 300  # seconds: 4 GB from a slow disk
+_MAX_DEPTH = 40  # of a configuration: layers within layers
 _CELL = re.compile(r"/(cell|vars)(/|$)")
 _BOTH_WAYS = re.compile(r"/(forward|backward)_layer/")
 _ROLES = ("embeddings", "kernel", "recurrent_kernel", "bias")  # in the order in which Keras lists a layer's weights
@@ -77,8 +81,8 @@ def read_keras_file(path: Path) -> KerasFile:
     """
     _check_path(path)
     try:
-        tensors, beside = _read_apart(path)
-        return _understood(tensors, beside)
+        tensors, metadata = _read_in_worker(path)
+        return _interpret(tensors, metadata)
     except ModelFileError as error:
         raise ModelFileError(f"{path} cannot be imported: {error}") from None
 
@@ -98,35 +102,43 @@ def _check_path(path: Path) -> None:
         )
 
 
-def _read_apart(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    """Let a process of its own read the file; see ``keras_child``."""
+def _read_in_worker(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    """Read the file in a separate process, which may crash or run out of memory; see ``hdf5_worker``."""
     with TemporaryDirectory(prefix="charloom-") as folder:
         source = str(path.with_suffix("") if path.suffix == ".index" else path)
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}\n"
-            f"from charloom.interop.keras.hdf5_worker import read_apart; read_apart({source!r}, {folder!r})"
-        )
+        # -P: the current folder, where the untrusted file may lie, is not searched for modules. PYTHONPATH: the same
+        # charloom and libraries as here, wherever they come from.
+        command = [sys.executable, "-P", "-m", "charloom.interop.keras.hdf5_worker", source, folder]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         try:
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=_LONGEST, check=False)
+            done = subprocess.run(
+                command,
+                env=environment,
+                capture_output=True,
+                timeout=_MAX_SECONDS,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
         except subprocess.TimeoutExpired:
-            raise ModelFileError(f"it was not read within {_LONGEST} seconds; it is damaged.") from None
+            raise ModelFileError(f"it was not read within {_MAX_SECONDS} seconds; it is damaged.") from None
         if (reason := Path(folder) / ERROR).is_file():
             raise ModelFileError(reason.read_text(encoding="utf-8"))
         if done.returncode or not (Path(folder) / WEIGHTS).is_file():
             raise ModelFileError("it is damaged: what reads it broke down over it.")
-        return _left_by_it(Path(folder) / WEIGHTS)
+        return _load_result(Path(folder) / WEIGHTS)
 
 
-def _left_by_it(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+def _load_result(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
+    """Return the tensors that the worker left, and the file's metadata."""
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-        return tensors, json.loads(file.metadata()["beside"])
+        return tensors, json.loads(file.metadata()[METADATA])
 
 
-def _understood(tensors: Mapping[str, NDArray[np.float32]], beside: Mapping[str, Any]) -> KerasFile:
-    attributes, members = beside.get("attributes", {}), beside.get("members", {})
+def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]) -> KerasFile:
+    attributes, members = metadata.get("attributes", {}), metadata.get("members", {})
     version = _object(members.get("metadata.json")).get("keras_version")
     config, description = _object(members.get("config.json")), _object(members.get("charloom.json"))
     for place in ("", "model_weights"):
@@ -141,7 +153,7 @@ def _understood(tensors: Mapping[str, NDArray[np.float32]], beside: Mapping[str,
     if not layers:
         raise ModelFileError("it holds no weights of layers. Write the model with model.save('model.keras').")
     return KerasFile(
-        str(beside["format"]),
+        str(metadata["format"]),
         layers,
         config or None,
         version if isinstance(version, str) else None,
@@ -150,10 +162,10 @@ def _understood(tensors: Mapping[str, NDArray[np.float32]], beside: Mapping[str,
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    found = {} if text is None else strict_json(text, "its configuration", _DEEPEST)
-    if not isinstance(found, dict):
+    value = {} if text is None else strict_json(text, "its configuration", _MAX_DEPTH)
+    if not isinstance(value, dict):
         raise ModelFileError("its configuration is no JSON object.")
-    return found
+    return value
 
 
 def _as_listed(
@@ -189,8 +201,8 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
                 f"its layer {quoted(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
                 "what is to come is not there while a text is written."
             )
-        found = _CELL.search(name)
-        groups.setdefault(name[: found.start()] if found else name.rpartition("/")[0], []).append(name)
+        match = _CELL.search(name)
+        groups.setdefault(name[: match.start()] if match else name.rpartition("/")[0], []).append(name)
     return tuple(
         LayerWeights(_name_of(group, attributes), tuple(tensors[name] for name in sorted(names, key=_role)))
         for group, names in sorted(groups.items(), key=lambda item: _natural(item[0]))

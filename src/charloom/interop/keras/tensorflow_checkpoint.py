@@ -1,6 +1,6 @@
 """TensorFlow's checkpoints: what the tutorial's callback leaves in ``training_checkpoints``.
 
-Their format is TensorFlow's own, so that TensorFlow reads them. It runs in the process of ``keras_child``.
+Their format is TensorFlow's own, so that TensorFlow reads them. It runs in the worker process, ``hdf5_worker``.
 """
 
 import os
@@ -16,7 +16,7 @@ from charloom.errors import ModelFileError
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _SLOT = "/.OPTIMIZER_SLOT"
 _NO_PART = ("optimizer", "save_counter", "_optimizer", "keras_api", "seed_generator")
-_MOST_NUMBERS = 1 << 30
+_MAX_NUMBERS = 1 << 30
 
 
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -57,8 +57,8 @@ def _weights(reader: Any) -> dict[str, NDArray[np.float32]]:
         for name, shape in reader.get_variable_to_shape_map().items()
         if name.endswith(_VALUE) and _SLOT not in name and not set(name.split("/")) & set(_NO_PART)
     }
-    if sum(int(np.prod(shape)) for shape in shapes.values()) > _MOST_NUMBERS:
-        raise ModelFileError(f"it holds more than {_MOST_NUMBERS:,} numbers.")
+    if sum(int(np.prod(shape)) for shape in shapes.values()) > _MAX_NUMBERS:
+        raise ModelFileError(f"it holds more than {_MAX_NUMBERS:,} numbers.")
     arrays = {name: np.asarray(reader.get_tensor(name)) for name in sorted(shapes)}
     return {
         name.removesuffix(_VALUE): np.ascontiguousarray(array, np.float32)

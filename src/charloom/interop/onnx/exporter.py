@@ -23,8 +23,8 @@ from charloom.interop.onnx.graph import Graph
 from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import check_new_file
 
-MOST_BYTES = 2_000_000_000
-"""A message of protobuf, which a file of ONNX is, holds less than 2 GiB."""
+MAX_BYTES = 2_000_000_000
+"""Maximum size of an ONNX file, which is a protobuf message, in bytes."""
 
 _ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX' gates, z, r, h and i, o, f, c, in r, z, n and i, f, g, o
 _ENTRY = "charloom"  # of the metadata
@@ -55,9 +55,9 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
     check_new_file(window_path)
     a = saved.architecture
     table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
-    if (needed := 4 * a.num_parameters + table) > MOST_BYTES:
+    if (needed := 4 * a.num_parameters + table) > MAX_BYTES:
         raise ModelFileError(
-            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MOST_BYTES:,} bytes. "
+            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MAX_BYTES:,} bytes. "
             "Export it --to keras instead."
         )
     written = {path: _step(saved), window_path: _window(saved)}
@@ -79,7 +79,7 @@ def _description(saved: SavedModel) -> dict[str, str]:
 
 
 def _step(saved: SavedModel) -> bytes:
-    """Return the graph that reads one character of each text."""
+    """Build the graph of one step: one character of each text."""
     a = saved.architecture
     network = fold(a, saved.weights, "float32")
     graph = Graph("step", ("B",), a, logits=("B", a.vocabulary_size))
@@ -92,10 +92,10 @@ def _step(saved: SavedModel) -> bytes:
             rows = graph.linear(hidden, f"layers.{i}.input", layer.input, layer.input_bias)
         parts = _cell(graph, network, layer, f"layers.{i}", rows, parts)
         hidden = parts[0]
-        after.append(graph.stacked(parts))
+        after.append(graph.stack(parts))
     graph.add("Concat", *after, output="next_state", axis=0)
     graph.linear(hidden, "output", network.output, network.output_bias, output="logits")
-    return graph.encoded(_description(saved))
+    return graph.serialize(_description(saved))
 
 
 def _cell(
@@ -130,7 +130,7 @@ def _lstm_cell(graph: Graph, gates: str, cell: str) -> list[str]:
 
 
 def _window(saved: SavedModel) -> bytes:
-    """Return the graph that reads T characters of each text."""
+    """Build the graph of a window: T characters of each text."""
     a, weights = saved.architecture, saved.weights
     graph = Graph("window", ("B", "T"), a, logits=("B", "T", a.vocabulary_size))
     by_time = graph.add("Transpose", "ids", perm=[1, 0])
@@ -141,12 +141,12 @@ def _window(saved: SavedModel) -> bytes:
         states = [graph.squeeze(part, axis=0) for part in parts]  # (1, B, H): one direction
         outputs = _recurrent(graph, saved, i, inputs, states)
         inputs = graph.squeeze(outputs[0], axis=1)  # (T, 1, B, H): without the direction
-        after.append(graph.add("Unsqueeze", graph.joined(outputs[1:]), graph.constant_ints(0)))
+        after.append(graph.add("Unsqueeze", graph.concatenate(outputs[1:]), graph.constant_ints(0)))
     graph.add("Concat", *after, output="next_state", axis=0)
     logits = graph.add("MatMul", inputs, graph.constant("output", weights["output.weight"].T))
     biased = graph.add("Add", logits, graph.constant("output.bias", weights["output.bias"]))
     graph.add("Transpose", biased, output="logits", perm=[1, 0, 2])
-    return graph.encoded(_description(saved))
+    return graph.serialize(_description(saved))
 
 
 def _recurrent(graph: Graph, saved: SavedModel, index: int, inputs: str, states: Sequence[str]) -> list[str]:
@@ -154,9 +154,9 @@ def _recurrent(graph: Graph, saved: SavedModel, index: int, inputs: str, states:
     a, layer = saved.architecture, f"layers.{index}."
     first = saved.weights[layer + "bias_ih"]
     second = saved.weights.get(layer + "bias_hh", np.zeros_like(first))
-    both = np.concatenate([_in_their_order(first, a.cell), _in_their_order(second, a.cell)])
+    both = np.concatenate([_reorder_gates(first, a.cell), _reorder_gates(second, a.cell)])
     matrices = [
-        graph.constant(layer + kind, _in_their_order(saved.weights[layer + kind], a.cell)[None])
+        graph.constant(layer + kind, _reorder_gates(saved.weights[layer + kind], a.cell)[None])
         for kind in ("weight_ih", "weight_hh")
     ]
     form: dict[str, Any] = {"linear_before_reset": int(a.reset_after)} if a.cell == "gru" else {}
@@ -164,6 +164,6 @@ def _recurrent(graph: Graph, saved: SavedModel, index: int, inputs: str, states:
     return graph.add_many(a.cell.upper(), names, 1 + a.state_parts, hidden_size=a.hidden_size, **form)
 
 
-def _in_their_order(value: NDArray[np.float32], cell: str) -> NDArray[np.float32]:
+def _reorder_gates(value: NDArray[np.float32], cell: str) -> NDArray[np.float32]:
     parts: list[Any] = np.split(value, len(_ORDERS[cell]))
     return np.concatenate([parts[i] for i in _ORDERS[cell]])

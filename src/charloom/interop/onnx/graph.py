@@ -1,4 +1,4 @@
-"""A graph of ONNX, built operator by operator."""
+"""Build an ONNX graph operator by operator."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -89,17 +89,17 @@ class Graph:
         """Take axes of size 1 away: (1, 1, B, H) → (B, H), or the axis named."""
         return self.add("Squeeze", value, self.constant_ints(*((0, 1) if axis is None else (axis,))))
 
-    def stacked(self, parts: Sequence[str]) -> str:
-        """Put parts (B, H) together: (1, S, B, H)."""
-        apart = [self.add("Unsqueeze", part, self.constant_ints(0, 1)) for part in parts]
-        return apart[0] if len(apart) == 1 else self.add("Concat", *apart, axis=1)
+    def stack(self, parts: Sequence[str]) -> str:
+        """Stack S parts (B, H) to (1, S, B, H)."""
+        unsqueezed = [self.add("Unsqueeze", part, self.constant_ints(0, 1)) for part in parts]
+        return unsqueezed[0] if len(unsqueezed) == 1 else self.add("Concat", *unsqueezed, axis=1)
 
-    def joined(self, parts: Sequence[str]) -> str:
-        """Put parts (1, B, H) together: (S, B, H)."""
+    def concatenate(self, parts: Sequence[str]) -> str:
+        """Concatenate S parts (1, B, H) to (S, B, H)."""
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=0)
 
-    def encoded(self, metadata: Mapping[str, str]) -> bytes:
-        """Return the file, checked by ONNX' own checker."""
+    def serialize(self, metadata: Mapping[str, str]) -> bytes:
+        """Serialize the model after running ONNX' checker."""
         import onnx
 
         graph = self._helper.make_graph(

@@ -42,12 +42,12 @@ from charloom.model.file.schema import (
     read_model_header,
     signed,
 )
-from charloom.model.quantization import LARGEST, Quantized, dequantize, quantize
+from charloom.model.quantization import MAX_INT8, Quantized, dequantize, quantize
 
 SUFFIX = ".safetensors"
 
 _MIN_BYTES_FOR_THREADS = 4 << 20  # bytes
-_LARGEST_SCALE = float(np.finfo(np.float32).max) / (LARGEST + 1)
+_MAX_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)
 
 
 @dataclass(frozen=True)
@@ -266,13 +266,13 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
     """Raise ``ModelFileError`` for NaN and infinity, and for numbers that no int8 weight or scale can be."""
     for name, value in tensors.items():
         if value.dtype.kind == "i":
-            if value.min() < -LARGEST:
-                raise ModelFileError(f"the weights {name!r} hold a number below {-LARGEST}.")
+            if value.min() < -MAX_INT8:
+                raise ModelFileError(f"the weights {name!r} hold a number below {-MAX_INT8}.")
             continue
         if not np.isfinite(value).all():
             stored = "" if name.startswith(SECTION_PREFIX) else f" as {stored_as}"
             raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite{stored}.")
-        if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _LARGEST_SCALE):
+        if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _MAX_SCALE):
             raise ModelFileError(f"the scales {name!r} hold a number that no scale can be.")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from charloom.inference.batching import Token, Written
+from charloom.inference.batching import SequenceOutput, Token
 from charloom.serve.completions.prompts import Cost, Prompt
 
 
@@ -26,7 +26,7 @@ class Choices:
         prompt = self._prompts[index // self._count]
         return self._choice(index, prompt.text, prompt.costs, None) if self._echo else self._choice(index, "", (), None)
 
-    def take(self, part: Written) -> dict[str, Any]:
+    def take(self, part: SequenceOutput) -> dict[str, Any]:
         """Return what was written of a text."""
         costs = [_cost(token) for token in part.tokens or ()]
         return self._choice(part.key, part.text, costs, part.finish_reason)
@@ -49,7 +49,7 @@ class Choices:
 
 
 def _cost(token: Token) -> Cost:
-    likeliest = dict(token.likeliest)
+    likeliest = dict(token.top_logprobs)
     return Cost(token.text, likeliest.setdefault(token.text, token.log_prob), likeliest)
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.serve.models import Served
-from charloom.serve.scheduler import Reading
+from charloom.serve.models import ServedModel
+from charloom.serve.scheduler import TextScores
 from charloom.serve.schema import CompletionRequest
 
 
@@ -44,11 +44,11 @@ class Prompt:
     costs: tuple[Cost, ...] = ()
 
 
-async def make_prompts(served: Served, asked: CompletionRequest) -> list[Prompt]:
+async def make_prompts(served: ServedModel, asked: CompletionRequest) -> list[Prompt]:
     """Return what a request's texts go on from.
 
     Raises:
-        Problem: If one holds a character or an id that the model does not know.
+        ApiError: If one holds a character or an id that the model does not know.
     """
     vocabulary = served.model.vocabulary
     prompts = []
@@ -66,7 +66,7 @@ async def make_prompts(served: Served, asked: CompletionRequest) -> list[Prompt]
     return [await _with_costs(served, prompt, asked.logprobs) for prompt in prompts]
 
 
-async def _with_costs(served: Served, prompt: Prompt, guesses: int) -> Prompt:
+async def _with_costs(served: ServedModel, prompt: Prompt, guesses: int) -> Prompt:
     if not prompt.size:
         return prompt
     reading = await served.scheduler.read(prompt.read, guesses)
@@ -86,7 +86,7 @@ def _starts(sizes: NDArray[np.intp] | None, count: int) -> list[bool]:
     return starts.tolist()
 
 
-def _cost(reading: Reading, names: list[str], place: int, id_: int) -> Cost:
+def _cost(reading: TextScores, names: list[str], place: int, id_: int) -> Cost:
     """Return what the id after a place costs."""
     likeliest = {
         names[other]: log_prob

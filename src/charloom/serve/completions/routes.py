@@ -12,39 +12,39 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charloom.errors import CharloomError
-from charloom.inference.batching import Writing, Written
+from charloom.inference.batching import SequenceOutput, SequenceRequest
 from charloom.inference.generation import random_seed
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.sampling import sample_seeds
 from charloom.serve.completions.choices import Choices
 from charloom.serve.completions.prompts import Prompt, make_prompts
-from charloom.serve.errors import Problem, problem_of
-from charloom.serve.models import Models, Served
-from charloom.serve.responses import DONE, EventStream, JsonAnswer, event
+from charloom.serve.errors import ApiError, to_api_error
+from charloom.serve.models import ModelRegistry, ServedModel
+from charloom.serve.responses import DONE, EventStreamResponse, JsonResponse, server_sent_event
 from charloom.serve.scheduler import Job
 from charloom.serve.schema import CompletionRequest
 from charloom.serve.security.limits import Limits
-from charloom.serve.security.request_body import asked_for
+from charloom.serve.security.request_body import parse_request
 
 
-async def complete(models: Models, limits: Limits, request: Request) -> Response:
+async def complete(models: ModelRegistry, limits: Limits, request: Request) -> Response:
     """Answer a request for continuations."""
-    asked = await asked_for(request, CompletionRequest)
+    asked = await parse_request(request, CompletionRequest)
     _check_together(asked, limits)
     served = models.find(asked.model)
     prompts = await make_prompts(served, asked)
     task = _Task(served, asked, prompts, random_seed() if asked.seed is None else asked.seed)
     job = served.scheduler.submit(task.writings())
     if asked.stream:
-        return EventStream(_events(task, job, limits.event_seconds), job.cancel)
+        return EventStreamResponse(_events(task, job, limits.event_seconds), job.cancel)
     try:
-        return JsonAnswer(await _whole(task, job))
+        return JsonResponse(await _whole(task, job))
     finally:
         job.cancel()
 
 
 def _check_together(asked: CompletionRequest, limits: Limits) -> None:
-    """Raise ``Problem`` if fields that are right by themselves do not go together."""
+    """Raise ``ApiError`` if fields that are right by themselves do not go together."""
     tried = asked.n if asked.best_of is None else asked.best_of
     texts = len(asked.prompt) * tried
     if tried < asked.n:
@@ -63,8 +63,8 @@ def _check_together(asked: CompletionRequest, limits: Limits) -> None:
         raise _wrong("max_tokens", message)
 
 
-def _wrong(param: str, message: str) -> Problem:
-    return Problem(400, message, param=param, code="invalid_value")
+def _wrong(param: str, message: str) -> ApiError:
+    return ApiError(400, message, param=param, code="invalid_value")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Task:
         seed: Of the first text of each prompt.
     """
 
-    served: Served
+    served: ServedModel
     asked: CompletionRequest
     prompts: Sequence[Prompt]
     seed: int
@@ -88,7 +88,7 @@ class _Task:
         """How many texts are written for each prompt."""
         return self.asked.n if self.asked.best_of is None else self.asked.best_of
 
-    def writings(self) -> list[Writing]:
+    def writings(self) -> list[SequenceRequest]:
         """Return the texts to be written: those of the first prompt, then those of the next.
 
         Raises:
@@ -108,7 +108,7 @@ class _Task:
         ending, bias, guesses = Ending(asked.stop), dict(asked.logit_bias) or None, self._guesses()
         seeds = sample_seeds(self.seed, self.tried)
         return [
-            Writing(
+            SequenceRequest(
                 # where nothing is written, nothing needs to be read
                 prompt.read if asked.max_tokens else prompt.read[:1],
                 asked.max_tokens,
@@ -150,7 +150,7 @@ class _Task:
         return len(text) if sizes is None else int(sizes.sum())
 
 
-async def _parts(job: Job) -> AsyncIterator[list[Written]]:
+async def _parts(job: Job) -> AsyncIterator[list[SequenceOutput]]:
     """Yield what is written, as often as there is something."""
     while True:
         try:
@@ -199,17 +199,17 @@ async def _events(task: _Task, job: Job, seconds: float) -> AsyncIterator[bytes]
         head["usage"] = None
     choices = Choices(task.prompts, task.tried, asked.echo, asked.logprobs is not None)
     if asked.echo:
-        yield b"".join(event({**head, "choices": [choices.beginning(index)]}) for index in range(left))
+        yield b"".join(server_sent_event({**head, "choices": [choices.beginning(index)]}) for index in range(left))
     try:
         async for parts in _parts(job):
             written += sum(task.size(part.text) for part in parts)
-            yield b"".join(event({**head, "choices": [choices.take(part)]}) for part in parts)
+            yield b"".join(server_sent_event({**head, "choices": [choices.take(part)]}) for part in parts)
             left -= sum(part.finish_reason is not None for part in parts)
             if left:
                 await asyncio.sleep(seconds)
     except CharloomError as error:
-        yield event(problem_of(error).to_dict())
+        yield server_sent_event(to_api_error(error).to_dict())
         return
     if with_usage:
-        yield event({**head, "choices": [], "usage": task.usage(written)})
+        yield server_sent_event({**head, "choices": [], "usage": task.usage(written)})
     yield DONE

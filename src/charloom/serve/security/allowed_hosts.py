@@ -8,7 +8,7 @@ _PLAIN = 80  # the port that browsers leave out
 
 
 @dataclass(frozen=True)
-class Hosts:
+class AllowedHosts:
     """The values of ``Host`` that are answered.
 
     A site may have its own name point to this machine, and then its pages talk to this server as if it were theirs; but
@@ -36,7 +36,7 @@ class Hosts:
         return name in self.names or (self.any_address and (name == "localhost" or is_address(name)))
 
 
-def hosts_of(host: str, address: str, port: int, names: Iterable[str] = ()) -> Hosts:
+def allowed_hosts(host: str, address: str, port: int, names: Iterable[str] = ()) -> AllowedHosts:
     """Return the names of a server.
 
     Args:
@@ -48,11 +48,11 @@ def hosts_of(host: str, address: str, port: int, names: Iterable[str] = ()) -> H
     found = ip_address(address)
     known = frozenset(name.lower() for name in names)
     if found.is_unspecified:
-        return Hosts(frozenset(), known, any_address=True)
+        return AllowedHosts(frozenset(), known, any_address=True)
     own = {"127.0.0.1", "localhost", "[::1]"} if found.is_loopback else set()
     own |= {bracketed(address), bracketed(host.strip("[]").lower())}
     exact = {f"{name}:{port}" for name in own} | (own if port == _PLAIN else set())
-    return Hosts(frozenset(exact), known)
+    return AllowedHosts(frozenset(exact), known)
 
 
 def bracketed(address: str) -> str:

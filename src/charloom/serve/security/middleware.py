@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from charloom.serve.errors import Problem
-from charloom.serve.security.allowed_hosts import Hosts
+from charloom.serve.errors import ApiError
+from charloom.serve.security.allowed_hosts import AllowedHosts
 from charloom.serve.security.limits import Limits
-from charloom.serve.security.request_body import Gone, check_json_shape, discard_body, has_body, read_body
+from charloom.serve.security.request_body import ClientDisconnected, check_json_shape, discard_body, has_body, read_body
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -30,7 +30,7 @@ _HEADERS = tuple(
 _PAGE = "/"  # the one address that a link on another site may lead to
 
 
-class Guard:
+class SecurityMiddleware:
     """Lets requests through to an application, or answers them itself.
 
     Args:
@@ -46,7 +46,7 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Hosts, token: str | None, open_paths: Collection[str], limits: Limits
+        self, app: ASGIApp, *, hosts: AllowedHosts, token: str | None, open_paths: Collection[str], limits: Limits
     ) -> None:
         self._app, self._hosts, self._open_paths, self._limits = app, hosts, frozenset(open_paths), limits
         self._token = None if token is None else token.encode()
@@ -63,7 +63,7 @@ class Guard:
             self.under_way += 1
             try:
                 await self._answer(scope, receive, _Sender(send, self._limits.unread_seconds, self.answers))
-            except Gone:
+            except ClientDisconnected:
                 pass
             finally:
                 self.under_way -= 1
@@ -76,7 +76,7 @@ class Guard:
             body = await read_body(receive, headers, self._limits)
             unread = False
             _check_body(scope["method"], body, self._limits)
-        except Problem as problem:
+        except ApiError as problem:
             if unread:
                 await _refuse_unread(problem, self._limits, receive, send)
             else:
@@ -92,10 +92,10 @@ class Guard:
         except TimeoutError:
             if not send.started and not send.gone:
                 message = f"This took longer than {self._limits.request_seconds:g} seconds. Ask for less at once."
-                await Problem(503, message, code="too_slow").answer()(scope, receive, send)
+                await ApiError(503, message, code="too_slow").answer()(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raise ``Problem`` unless the request may be answered, whatever it carries."""
+        """Raise ``ApiError`` unless the request may be answered, whatever it carries."""
         headers: dict[bytes, list[bytes]] = {}
         size = len(scope["path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
@@ -103,10 +103,10 @@ class Guard:
             size += len(name) + len(value)
         if size > self._limits.header_bytes:
             message = f"The request's head is too large: at most {self._limits.header_bytes:,} bytes are read."
-            raise Problem(431, message, code="too_large")
+            raise ApiError(431, message, code="too_large")
         host = _only(headers, b"host")
         if host not in self._hosts:
-            raise Problem(421, "This server is not known by that name. Ask for it by the address that it says.")
+            raise ApiError(421, "This server is not known by that name. Ask for it by the address that it says.")
         self._check_origin(scope, headers, host)
         if self._token is not None and scope["path"] not in self._open_paths:
             self._check_token(headers.get(b"authorization", []))
@@ -114,7 +114,7 @@ class Guard:
             _check_type(headers)
 
     def _check_origin(self, scope: Scope, headers: dict[bytes, list[bytes]], host: str) -> None:
-        """Raise ``Problem`` if another site's page asks."""
+        """Raise ``ApiError`` if another site's page asks."""
         ours = {f"{scheme}://{host}".encode("latin-1") for scheme in ("http", "https")}
         foreign = any(origin.lower() not in ours for origin in headers.get(b"origin", []))
         sites = set(headers.get(b"sec-fetch-site", []))
@@ -122,14 +122,14 @@ class Guard:
             scope["method"] == "GET" and scope["path"] == _PAGE and headers.get(b"sec-fetch-mode") == [b"navigate"]
         )
         if foreign or not (sites <= {b"same-origin", b"none"} or follows_link):
-            raise Problem(403, "Pages of other sites are not answered.", code="foreign_origin")
+            raise ApiError(403, "Pages of other sites are not answered.", code="foreign_origin")
 
     def _check_token(self, given: list[bytes]) -> None:
         assert self._token is not None
         scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
         if not hmac.compare_digest(token, self._token) or scheme.lower() != b"bearer":
             message = "This server answers only those who have its token, sent as Authorization: Bearer TOKEN."
-            raise Problem(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+            raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
 def _only(headers: dict[bytes, list[bytes]], name: bytes) -> str:
@@ -139,22 +139,22 @@ def _only(headers: dict[bytes, list[bytes]], name: bytes) -> str:
 
 
 def _check_type(headers: dict[bytes, list[bytes]]) -> None:
-    """Raise ``Problem`` unless a body is said to be JSON: no form of another site can say that."""
+    """Raise ``ApiError`` unless a body is said to be JSON: no form of another site can say that."""
     kind = _only(headers, b"content-type").partition(";")[0].strip()
     if kind != "application/json":
-        raise Problem(415, f"Content-Type must be application/json; got {kind!r:.80}.", code="unsupported_type")
+        raise ApiError(415, f"Content-Type must be application/json; got {kind!r:.80}.", code="unsupported_type")
     if headers.get(b"content-encoding", [b"identity"]) != [b"identity"]:
-        raise Problem(415, "A body must not be compressed: leave Content-Encoding out.", code="unsupported_type")
+        raise ApiError(415, "A body must not be compressed: leave Content-Encoding out.", code="unsupported_type")
 
 
 def _check_body(method: str, body: bytes, limits: Limits) -> None:
     if method == "POST":
         check_json_shape(body, limits)
     elif body:
-        raise Problem(400, f"A {method} carries no body here. Use POST for what takes one.", code="unexpected_body")
+        raise ApiError(400, f"A {method} carries no body here. Use POST for what takes one.", code="unexpected_body")
 
 
-async def _refuse_unread(problem: Problem, limits: Limits, receive: Receive, send: Send) -> None:
+async def _refuse_unread(problem: ApiError, limits: Limits, receive: Receive, send: Send) -> None:
     """Refuse a request at once, though its body is still to come.
 
     Some of it is taken and thrown away, as a client that is cut off while it sends does not see the answer.

@@ -10,15 +10,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Receive
 
-from charloom.serve.errors import Problem, unknown_name
+from charloom.serve.errors import ApiError, unknown_name
 from charloom.serve.security.limits import Limits
 
-Asked = TypeVar("Asked", bound=BaseModel)
+RequestModel = TypeVar("RequestModel", bound=BaseModel)
 
 _PARTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The client has left."""
 
 
@@ -31,7 +31,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limit
         limits: What is accepted.
 
     Raises:
-        Problem: If it is too large, or does not arrive in time.
+        ApiError: If it is too large, or does not arrive in time.
         Gone: If the client leaves before that.
     """
     said = headers.get(b"content-length", b"0")
@@ -42,7 +42,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limit
             return await _read(receive, limits)
     except TimeoutError:
         seconds = f"{limits.body_seconds:g} seconds"
-        raise Problem(408, f"The body has not arrived within {seconds}.", code="too_slow") from None
+        raise ApiError(408, f"The body has not arrived within {seconds}.", code="too_slow") from None
 
 
 async def _read(receive: Receive, limits: Limits) -> bytes:
@@ -50,7 +50,7 @@ async def _read(receive: Receive, limits: Limits) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise Gone
+            raise ClientDisconnected
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limits.body_bytes:
@@ -76,12 +76,12 @@ async def discard_body(receive: Receive, limits: Limits) -> None:
                     return
 
 
-def _too_large(limits: Limits) -> Problem:
-    return Problem(413, f"The body is too large: at most {limits.body_bytes:,} bytes are read.", code="too_large")
+def _too_large(limits: Limits) -> ApiError:
+    return ApiError(413, f"The body is too large: at most {limits.body_bytes:,} bytes are read.", code="too_large")
 
 
 def check_json_shape(body: bytes, limits: Limits) -> None:
-    """Raise ``Problem`` if JSON lies too deep or has too many parts; whether it is JSON at all is not looked at.
+    """Raise ``ApiError`` if JSON lies too deep or has too many parts; whether it is JSON at all is not looked at.
 
     It stops where a limit is passed, so that no body costs much.
     """
@@ -90,13 +90,15 @@ def check_json_shape(body: bytes, limits: Limits) -> None:
         kind = body[part.start()]
         depth += (kind in b"[{") - (kind in b"]}")
         if depth > limits.json_depth:
-            raise Problem(400, f"The JSON is nested too deep: at most {limits.json_depth} levels.", code="invalid_json")
+            raise ApiError(
+                400, f"The JSON is nested too deep: at most {limits.json_depth} levels.", code="invalid_json"
+            )
         if number > limits.json_parts:
             message = f"The JSON has too many parts: at most {limits.json_parts:,} strings, lists and objects."
-            raise Problem(400, message, code="invalid_json")
+            raise ApiError(400, message, code="invalid_json")
 
 
-async def asked_for(request: Request, kind: type[Asked]) -> Asked:
+async def parse_request(request: Request, kind: type[RequestModel]) -> RequestModel:
     """Return what a request's body asks for; a field that is null is one that is not there.
 
     Args:
@@ -104,16 +106,16 @@ async def asked_for(request: Request, kind: type[Asked]) -> Asked:
         kind: What it must be.
 
     Raises:
-        Problem: If it is no JSON object, or has a field that is not known.
+        ApiError: If it is no JSON object, or has a field that is not known.
         ValidationError: If a field is wrong.
     """
     value = _parsed(await request.body())
     if not isinstance(value, dict):
-        raise Problem(400, f"The body must be a JSON object; got {type(value).__name__}.", code="invalid_json")
+        raise ApiError(400, f"The body must be a JSON object; got {type(value).__name__}.", code="invalid_json")
     for name in value:
         if name not in kind.model_fields:
             message = unknown_name("parameter", name, kind.model_fields)
-            raise Problem(400, message, param=name, code="unknown_parameter")
+            raise ApiError(400, message, param=name, code="unknown_parameter")
     return kind.model_validate({name: one for name, one in value.items() if one is not None})
 
 
@@ -121,7 +123,7 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"The body is no JSON: {error}.", code="invalid_json") from None
+        raise ApiError(400, f"The body is no JSON: {error}.", code="invalid_json") from None
 
 
 def _refuse_constant(name: str) -> None:

@@ -55,6 +55,33 @@ def train_steps(
         yield from TrainingSteps(backend, batches, settings, steps)
 
 
+class Updates(TrainingSteps):
+    """The steps of a network, with the arguments of earlier releases; use ``TrainingSteps`` of a ``TorchBackend``."""
+
+    def __init__(
+        self,
+        network: CharNetwork,
+        batches: Batches,
+        settings: Settings,
+        steps: int,
+        device: Device,
+        ranks: ProcessGroup = SINGLE_PROCESS,
+        ask: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+    ) -> None:
+        backend = TorchBackend(network, settings, device, ranks)
+        super().__init__(backend, batches, settings, steps, lambda: ControlFlags(*ask()))
+        self.network = network
+
+    @property
+    def asked(self) -> tuple[bool, bool]:
+        """What ``ask`` returned at the last update."""
+        return self.control_flags
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the state of the backend."""
+        return self.backend.state()
+
+
 class TorchBackend:
     """See ``charloom.training.backends.base.TrainingBackend``.
 

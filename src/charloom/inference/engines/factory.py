@@ -1,0 +1,46 @@
+"""The choice of an engine: compiled where that is installed, NumPy otherwise, or the one that the user names."""
+
+import os
+
+from charloom.errors import SettingsError
+from charloom.inference.engines.base import Engine
+from charloom.inference.engines.folding import fold
+from charloom.inference.engines.numpy import NumpyEngine
+from charloom.model.file.model_file import SavedModel
+from charloom.native import engine as compiled
+from charloom.native import missing
+
+ENGINE = "CHARLOOM_ENGINE"
+"""The environment variable that names the engine: native or numpy."""
+
+
+def make_engine(model: SavedModel, precision: str = "float32", threads: int | None = None) -> Engine:
+    """Return the fastest engine there is for this model on this machine.
+
+    Args:
+        model: The model.
+        precision: "float32", or "int8" for the fast path that gives the same text on every machine.
+        threads: How many the native engine takes at most; as many as there are cores if None.
+
+    Raises:
+        SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
+        ModelFileError: If the weights are so large that sums of them overflow.
+    """
+    network = fold(model.architecture, model.weights, precision)
+    if engine_name() == "native":
+        from charloom.inference.engines.native import NativeEngine  # fails to import where nothing was compiled
+
+        return NativeEngine(model.architecture, network, threads)
+    return NumpyEngine(model.architecture, network)
+
+
+def engine_name() -> str:
+    """Return the engine that is used: the one ``CHARLOOM_ENGINE`` names, else native where it is installed."""
+    requested = os.environ.get(ENGINE, "")
+    if requested not in ("", "native", "numpy"):
+        raise SettingsError(
+            f"{ENGINE} must be native or numpy; it is {requested!r}. Without it the faster one is used."
+        )
+    if requested == "native" and compiled is None:
+        raise SettingsError(f"{ENGINE} is native, but {missing}. Unset it to use NumPy.")
+    return requested or ("numpy" if compiled is None else "native")

@@ -1,0 +1,419 @@
+"""The stages from a text to a training: every way to start one enters this pipeline and shares the rest of it.
+
+A stage is a function with one input and one frozen result. Settings leave stage 4 complete but for the number of
+steps, and stage 6 complete. What has to be measured is a stage here and hands numbers to ``charloom.planning``, which
+is arithmetic only. Each stage adds what the user should know to ``TrainingRequest.notices``, in order.
+
+    stage                                        input -> result
+    1  Corpus.read                               paths, text format -> Corpus
+    2  build_vocabulary                          TrainingRequest -> TrainingText
+         settings of the recipe (sizes from --init), held-out split, vocabulary built or extended
+    3  encode_on_device                          TrainingText -> EncodedText
+         device and precision, ids, batching for lines
+    4  choose_settings                           EncodedText -> TrainingSetup
+         speed measured with a small network, sizes and regularization from planning.heuristics, initial weights
+    5  measure                                   TrainingSetup -> Measurements
+         seconds of an evaluation and of a step of this very network
+    6  complete_plan                             TrainingSetup, Measurements -> Plan
+         minutes or epochs become steps, by planning.schedule
+    7  Trainer (charloom.training.trainer)       TrainingSetup, Plan, RunFiles -> Trainer
+         backend, batches, run folder
+    8  Trainer.train                             -> records
+
+``prepare`` runs stages 2 to 4. Who enters where:
+
+    charloom train, charloom.train               1 to 8 (training.run); the run folder is made after stage 4
+    --init MODEL                                 the same; TrainingRequest.init makes stage 2 extend its vocabulary
+    --plan                                       1 to 6
+    --resume                                     1 with the sources of the run; 2 to 4 with the checkpoint's model and
+                                                 settings, which stay; its own plan instead of 5 and 6 (training.resume)
+    --resume --new-text                          the same; stage 2 extends the vocabulary, stage 4 may lower batch_size
+    charloom tune                                1 to 4 once, for the plan around which it searches; 1 to 5 to warm up;
+                                                 2 to 8 for every trial, all its settings fixed (tuning.search)
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom._version import __version__
+from charloom.data.baselines import Baselines, baselines, ngram_loss
+from charloom.data.corpus import Corpus
+from charloom.data.index.index import Ids
+from charloom.data.splits import CorpusSplit, LineIds, flatten_ids
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import CorpusError, SettingsError
+from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import SavedModel
+from charloom.model.initializers import Weights, initial_weights
+from charloom.planning.heuristics import Task, adapt_settings, calibration_settings, limit_held_out
+from charloom.planning.recipes import PLANNED, Recipe
+from charloom.planning.schedule import Measurements, Plan, check_window, plan_training, steps_per_epoch
+from charloom.planning.settings import Notices, Settings
+from charloom.training.backends import choose_device, make_backend
+from charloom.training.backends.base import Device, TrainingBackend
+from charloom.training.distributed.config_check import check_beginning
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from charloom.training.history import History
+from charloom.training.throughput import machine_speed, step_seconds
+from charloom.training.vocabulary_extension import (
+    MODEL_SIZES,
+    extend_vocabulary,
+    extend_weights,
+    settings_with_model_sizes,
+)
+
+_MAX_CALIBRATIONS = 3  # measurements of a GPU's speed, each with the size that the one before made planning choose
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a caller asks for: the input of the pipeline.
+
+    Attributes:
+        corpus: Text to learn from.
+        recipe: Settings as requested.
+        device: See ``charloom.training.backends.base.DEVICES``.
+        init: Model to begin with; None: random weights.
+        may_adapt: Whether settings of a recipe that is planned may change to suit the text and the machine.
+        ranks: Processes that train together, all of which make the same request.
+        notices: Collects what the user should know.
+        began: Start of the time budget, by ``time.perf_counter``.
+    """
+
+    corpus: Corpus
+    recipe: Recipe
+    device: str = "auto"
+    init: SavedModel | None = None
+    may_adapt: bool = True
+    ranks: ProcessGroup = SINGLE_PROCESS
+    notices: Notices = field(default_factory=Notices)
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the settings are fitted to the text and the machine."""
+        return self.may_adapt and self.recipe.name in PLANNED
+
+    @property
+    def fixed(self) -> frozenset[str]:
+        """Names of the settings that stay: those the user chose, and the sizes of a model to begin with."""
+        return self.recipe.fixed if self.init is None else self.recipe.fixed.union(MODEL_SIZES)
+
+
+@dataclass(frozen=True)
+class TrainingText:
+    """Result of stage 2: the text split and its vocabulary.
+
+    Attributes:
+        request: Input of the pipeline.
+        settings: Settings of the recipe, with the sizes of a model to begin with and the share to hold out.
+        parts: Training, validation and test part of the corpus.
+        vocabulary: Vocabulary of the corpus, or of the model to begin with, extended by new characters.
+    """
+
+    request: TrainingRequest
+    settings: Settings
+    parts: CorpusSplit
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Result of stage 3: ids, and the device that will read them.
+
+    Attributes:
+        request: Input of the pipeline.
+        settings: As before, with the batching that the text requires.
+        vocabulary: V characters.
+        device: Device and precision.
+        training: Ids of the training text, or of lines.
+        validation: Ids of the held-out text; empty if nothing is held out.
+    """
+
+    request: TrainingRequest
+    settings: Settings
+    vocabulary: Vocabulary
+    device: Device
+    training: Ids | LineIds
+    validation: Ids | LineIds
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Result of stage 4: a training with everything but its number of steps.
+
+    Attributes:
+        request: Input of the pipeline.
+        settings: Settings that suit the text and the machine; the device's precision is in them.
+        architecture: Shape of the network.
+        device: Device and precision.
+        training: Ids of the training text, or of lines.
+        validation: Ids of the held-out text; empty if nothing is held out.
+        baselines: Losses of the uniform, unigram and n-gram baselines.
+        vocabulary: V characters.
+        weights: Weights to begin with; None: random ones, by the seed.
+    """
+
+    request: TrainingRequest
+    settings: Settings
+    architecture: Architecture
+    device: Device
+    training: Ids | LineIds
+    validation: Ids | LineIds
+    baselines: Baselines
+    vocabulary: Vocabulary
+    weights: Weights | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        """Text to learn from."""
+        return self.request.corpus
+
+    @property
+    def recipe(self) -> Recipe:
+        """Settings as requested."""
+        return self.request.recipe
+
+    @property
+    def ranks(self) -> ProcessGroup:
+        """Processes that train together."""
+        return self.request.ranks
+
+    @property
+    def line_lengths(self) -> NDArray[np.int64] | None:
+        """Characters of each line to train on, (M,), if lines are separate texts."""
+        return _line_lengths(self.training)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in one pass over the training text."""
+        return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
+
+    def make_backend(self, settings: Settings | None = None) -> TrainingBackend:
+        """Return a new backend with the weights before the first step.
+
+        Args:
+            settings: Settings of the plan; by default those of this setup.
+        """
+        weights = initial_weights(self.architecture, self.settings.seed) if self.weights is None else self.weights
+        return make_backend(self.architecture, weights, settings or self.settings, self.device, self.ranks)
+
+
+def prepare(request: TrainingRequest) -> TrainingSetup:
+    """Run stages 2 to 4: everything that is settled before the run folder is made.
+
+    Raises:
+        CorpusError: If a part of the corpus is too short.
+        SettingsError: If the settings do not suit the corpus, the model or the processes, if there is no such device,
+            or if the processes did not make the same request.
+    """
+    return choose_settings(encode_on_device(build_vocabulary(request)))
+
+
+def build_vocabulary(request: TrainingRequest) -> TrainingText:
+    """Stage 2: split the corpus and build its vocabulary, or extend that of a model to begin with.
+
+    Raises:
+        CorpusError: If the held-out part is too short.
+        SettingsError: If the settings do not suit the model, or the processes did not make the same request.
+    """
+    corpus, recipe, init = request.corpus, request.recipe, request.init
+    check_beginning(request.ranks, corpus, recipe, init)
+    settings = recipe.settings if init is None else settings_with_model_sizes(init.architecture, recipe)
+    about_split = Notices()  # shown after what is said of the vocabulary
+    if request.is_adapted:
+        settings = limit_held_out(settings, len(corpus), len(corpus.vocabulary), recipe.fixed, about_split)
+    parts = corpus.parts(settings.val_fraction, settings.test_fraction)
+    if settings.val_fraction and len(parts.validation) < 2:
+        raise CorpusError(
+            f"Of {len(corpus)} characters, val_fraction {settings.val_fraction} holds out "
+            f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
+        )
+    vocabulary = corpus.vocabulary
+    if init is not None:
+        vocabulary = extend_vocabulary(init.vocabulary, corpus, request.notices)
+    request.notices.extend(about_split)
+    return TrainingText(request, settings, parts, vocabulary)
+
+
+def encode_on_device(text: TrainingText) -> EncodedText:
+    """Stage 3: choose device and precision, and encode the text as ids.
+
+    Raises:
+        SettingsError: If there is no such device, or batches of lines were requested for a text or the reverse.
+    """
+    device = _shared_device(text.request.device, text.settings.precision, text.request.ranks)
+    return EncodedText(
+        request=text.request,
+        vocabulary=text.vocabulary,
+        device=device,
+        training=text.parts.training.ids(text.vocabulary),
+        validation=text.parts.validation.ids(text.vocabulary),
+        settings=_with_batching(text.settings, text.request),
+    )
+
+
+def choose_settings(text: EncodedText) -> TrainingSetup:
+    """Stage 4: fit the settings to the text and the speed of this machine, and compute what follows from them.
+
+    Raises:
+        CorpusError: If the training text is shorter than one window.
+        SettingsError: If a batch is larger than the text, or smaller than the number of processes.
+    """
+    request, settings = text.request, text.settings
+    if request.is_adapted:
+        settings = _adapt_to_speed(text)
+    architecture = settings.architecture(len(text.vocabulary))
+    init = request.init
+    setup = TrainingSetup(
+        request=request,
+        settings=replace(settings, precision=text.device.precision),
+        architecture=architecture,
+        device=text.device,
+        training=text.training,
+        validation=text.validation,
+        baselines=_measure_baselines(text),
+        vocabulary=text.vocabulary,
+        weights=None if init is None else extend_weights(init.weights, architecture, settings.seed),
+    )
+    ranks = request.ranks
+    if settings.batch_size < ranks.size:
+        raise SettingsError(
+            f"batch_size {settings.batch_size} cannot be divided among {ranks.size} processes, each of which needs a "
+            f"row at least. Start fewer, or give more rows: --set batch_size={16 * ranks.size}."
+        )
+    _ = setup.steps_per_epoch  # raises if the text cannot be read in these batches
+    return setup
+
+
+def measure(setup: TrainingSetup) -> Measurements:
+    """Stage 5: measure what planning needs of this machine; steps are measured only if the length is a time."""
+    untrained_loss, evaluation_seconds = evaluate_untrained(setup)
+    available = setup.settings.minutes * 60
+    if not available:
+        return Measurements(untrained_loss, evaluation_seconds)
+    seconds = measure_step_seconds(setup, available)
+    elapsed = setup.ranks.broadcast(time.perf_counter() - setup.request.began)
+    return Measurements(untrained_loss, evaluation_seconds, seconds, elapsed)
+
+
+def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
+    """Stage 6: return the plan of a new training, in which minutes or epochs have become steps."""
+    return plan_training(
+        setup.settings,
+        Task(len(setup.training), len(setup.vocabulary), line_lengths=setup.line_lengths),
+        measured,
+        fixed=setup.recipe.fixed,
+        may_cap_steps=setup.recipe.name in PLANNED,
+        ngram_loss=setup.baselines.ngrams,
+        notices=setup.request.notices,
+    )
+
+
+def evaluate_untrained(setup: TrainingSetup) -> tuple[float | None, float]:
+    """Return the held-out loss before the first step and the seconds it took; None and 0 if nothing is held out."""
+    if len(setup.validation) == 0:
+        return None, 0.0
+    backend = setup.make_backend()
+    began = time.perf_counter()
+    loss = backend.evaluate(setup.validation)
+    return loss, setup.ranks.broadcast(time.perf_counter() - began)
+
+
+def measure_step_seconds(setup: TrainingSetup, available: float = math.inf) -> float:
+    """Return the mean seconds of a step of this training, measured in a small share of the seconds available."""
+    return step_seconds(setup.make_backend(), setup.training, setup.settings, available, setup.ranks)
+
+
+def model_facts(setup: TrainingSetup, plan: Plan, step: int, history: History) -> dict[str, Any]:
+    """Return the provenance that a model file holds; it does not depend on the clock and names no path.
+
+    Args:
+        setup: What was trained.
+        plan: How it was trained.
+        step: Updates so far.
+        history: Evaluations so far.
+    """
+    last = history.evaluation if history.evaluation and history.evaluation.step == step else None
+    return {
+        "corpus": setup.corpus.name,
+        "corpus_sha256": setup.corpus.sha256,
+        "corpus_characters": len(setup.corpus),
+        "recipe": setup.recipe.name,
+        "settings": plan.settings.to_dict(),
+        "step": step,
+        "epoch": step / plan.steps_per_epoch,
+        "train_loss": last.train_loss if last else None,
+        "val_loss": last.val_loss if last else None,
+        "best_val_loss": history.best.val_loss if history.best else None,
+        "charloom_version": __version__,
+    }
+
+
+def _line_lengths(ids: Ids | LineIds) -> NDArray[np.int64] | None:
+    return ids.lengths if isinstance(ids, LineIds) else None
+
+
+def _shared_device(name: str, precision: str, ranks: ProcessGroup) -> Device:
+    """Return the device of this process; all processes use the precision of the first."""
+    device = choose_device(name, ranks.broadcast(choose_device(name, precision).precision))
+    if ranks.size == 1:
+        return device
+    return replace(device, description=f"{ranks.size} processes, the first on: {device.description}")
+
+
+def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
+    """Return settings whose batching suits the corpus: lines, or one text.
+
+    Raises:
+        SettingsError: If the user chose the batching of the other.
+    """
+    corpus, recipe = request.corpus, request.recipe
+    if not corpus.format.lines:
+        if settings.batching == "lines":
+            raise SettingsError("batching lines reads every line as a text of its own. Say so with --lines.")
+        return settings
+    if settings.batching != "lines" and "batching" in recipe.fixed:
+        raise SettingsError(f"With --lines, batching is lines; {settings.batching} was asked for. Leave out one.")
+    lines, empty = corpus.lines
+    left_out = f"; {empty:,} empty ones are left out" if empty else ""
+    request.notices.add(f"{len(lines.starts):,} lines are texts of their own{left_out}.")
+    return settings.with_values({"batching": "lines"})
+
+
+def _adapt_to_speed(text: EncodedText) -> Settings:
+    """Return settings that suit the text and the machine, which is measured only if the length is a time.
+
+    A GPU takes about as long for a small network as for a medium one, so that the measured speed is that of the
+    measured size: it is measured again with the size that was chosen.
+    """
+    request, settings, alphabet = text.request, text.settings, len(text.vocabulary)
+    task = Task(len(text.training), alphabet, line_lengths=_line_lengths(text.training))
+    if task.line_lengths is None:
+        check_window(settings, task.characters)
+    if settings.steps or settings.epochs:
+        return adapt_settings(settings, task, request.fixed, request.notices)
+    available = settings.minutes * 60 if "minutes" in request.fixed else math.inf
+    measured = calibration_settings(settings, task)
+    for _ in range(1 if text.device.name == "cpu" else _MAX_CALIBRATIONS):
+        speed = machine_speed(flatten_ids(text.training), alphabet, measured, text.device, available, request.ranks)
+        notices = Notices()  # those of the last measurement count
+        adapted = adapt_settings(settings, replace(task, speed=speed), request.fixed, notices)
+        if adapted.architecture(alphabet) == measured.architecture(alphabet):
+            break
+        measured = adapted
+    request.notices.extend(notices)
+    return adapted
+
+
+def _measure_baselines(text: EncodedText) -> Baselines:
+    """Return the losses of the baselines on the held-out text; on the training text if nothing is held out."""
+    training, validation, alphabet = flatten_ids(text.training), flatten_ids(text.validation), len(text.vocabulary)
+    if len(validation) == 0:
+        return baselines(training, training, alphabet)
+    return replace(baselines(training, validation, alphabet), ngrams=ngram_loss(training, validation, alphabet))

@@ -1,0 +1,42 @@
+"""Import paths from before the packages were named by subject: they work, and say where each name is now."""
+
+import importlib
+
+import pytest
+
+from charloom import _deprecated
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [*_deprecated._NAMES.items(), *((f"{old}.*", f"{new}.*") for old, new in _deprecated._MODULES.items())],
+)
+def test_an_old_name_is_the_new_one_and_warns(old, new):
+    module, _, name = old.rpartition(".")
+    home, _, now = new.rpartition(".")
+    if name == "*":
+        name = now = next(n for n in vars(importlib.import_module(home)) if not n.startswith("_"))
+    old_module = importlib.import_module(module)
+    with pytest.warns(DeprecationWarning, match=module.replace(".", r"\.")) as caught:
+        value = getattr(old_module, name)
+    assert value is getattr(importlib.import_module(home), now)
+    assert caught[0].filename == __file__
+
+
+def test_an_import_statement_warns_at_its_line():
+    with pytest.warns(DeprecationWarning) as caught:
+        from charloom.text.vocabulary import Vocabulary
+    assert Vocabulary.__module__ == "charloom.data.vocabulary.characters"
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["charloom.text.nothing", "charloom.nothing"])
+def test_what_never_was_is_not_found(name):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
+def test_a_name_that_an_old_module_never_had_is_no_attribute():
+    module = importlib.import_module("charloom.runtime.options")
+    with pytest.raises(AttributeError):
+        _ = module.nothing
