@@ -156,7 +156,7 @@ class Model:
 
         Args:
             text: At least two characters.
-            progress: Told how many characters are scored, and how many there are.
+            progress: Called with the number of characters scored and their total.
             precision: "float32", which "auto" means, or "int8", which is faster.
 
         Raises:
@@ -172,7 +172,7 @@ class Model:
 
         Args:
             texts: In any order; one of fewer than two characters costs nothing.
-            progress: Told how many texts are scored, and how many there are.
+            progress: Called with the number of texts scored and their total.
             precision: See ``score``.
 
         Raises:
