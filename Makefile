@@ -9,6 +9,7 @@ CLIENTS := .venv-clients/.ready
 WASM := .venv-wasm/.ready
 MUTATION := .venv-mutation/.ready
 PAGE_ENGINE ?= src/charloom/web/assets/offline/engine.wasm
+NATIVE := $(shell find native -type f)
 BUNDLED := src/charloom/model/pretrained/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ help: ## show this list
 
 install: $(READY) ## make .venv with charloom and everything a developer needs
 
-$(READY): pyproject.toml constraints.txt plugins/llm-charloom/pyproject.toml $(wildcard native/*)
+$(READY): pyproject.toml constraints.txt plugins/llm-charloom/pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]' --editable plugins/llm-charloom
 	@touch $@
@@ -52,7 +53,7 @@ mutation: $(MUTATION) ## change sampling, scoring and checkpoints a little, a th
 	.venv-mutation/bin/mutmut results
 
 # not editable: what is tested are the changed copies in mutants, and an editable charloom would come before them
-$(MUTATION): pyproject.toml constraints.txt $(wildcard native/*)
+$(MUTATION): pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv .venv-mutation
 	.venv-mutation/bin/python -m pip install --quiet --constraint constraints.txt '.[train,dev]' mutmut==3.8.1
 	@touch $@
@@ -104,8 +105,8 @@ $(CLIENTS): tests/clients.txt
 wasm: $(WASM) ## compile the engine of web pages, which is in the repository, again: the same bytes everywhere
 	cd native && ../.venv-wasm/bin/python -m ziglang c++ -target wasm32-wasi -mexec-model=reactor -std=c++20 -O3 -s \
 	  -msimd128 -mbulk-memory -mnontrapping-fptoint -fno-exceptions -fno-rtti -fno-math-errno -ffp-contract=off \
-	  -Wall -Wextra -DCHARLOOM_ISA=wasm wasm.cpp network.cpp sampling.cpp pointwise.cpp products_int8.cpp \
-	  products_float32.cpp -o $(abspath $(PAGE_ENGINE))
+	  -Wall -Wextra -I. -DCHARLOOM_ISA=wasm wasm/page_engine.cpp engine/network.cpp engine/sampling.cpp \
+	  engine/pointwise.cpp engine/products_int8.cpp engine/products_float32.cpp -o $(abspath $(PAGE_ENGINE))
 	chmod 644 $(PAGE_ENGINE)
 
 # clang and what belongs to it; another version makes other bytes
@@ -114,7 +115,7 @@ $(WASM):
 	.venv-wasm/bin/python -m pip install --quiet ziglang==0.17.1
 	@touch $@
 
-$(BENCH): benchmarks/requirements.txt $(wildcard native/*)
+$(BENCH): benchmarks/requirements.txt $(NATIVE)
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
 	@touch $@

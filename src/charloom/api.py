@@ -1,4 +1,4 @@
-"""Train and resume from Python: one call each, from a text to a model."""
+"""Train and resume from Python."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike

@@ -21,7 +21,7 @@ def test_the_files_are_what_a_browser_takes():
         assert not re.search(
             r"https?://|innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|style=", text
         ), path
-        for asked in re.findall(r'(?:from|src=|href=) ?"(?:\./|playground/)([a-z.]+)"', text):
+        for asked in re.findall(r'(?:from|src=|href=) ?"(?:\./|playground/)([a-z_.]+)"', text):
             assert f"/playground/{asked}" in files
 
 

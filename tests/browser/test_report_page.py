@@ -9,7 +9,7 @@ import charloom
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.report.build import build_report
 from charloom.report.provenance import Provenance, find_provenance
-from charloom.web.html_template import page
+from charloom.web.report_page import report_page
 from support.browser import DESKTOP, HOSTILE, PHONE, PHONE_OPTIONS, check_for_everybody, opened
 from support.models import quiet, untrained
 
@@ -23,7 +23,7 @@ def made(run, text):
 @pytest.fixture(scope="module")
 def report(made, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page(made), encoding="utf-8")
+    path.write_text(report_page(made), encoding="utf-8")
     return path.as_uri()
 
 
@@ -144,7 +144,7 @@ def test_hostile_text_is_only_text(browser, tmp_path):
     data["written"][0]["text"] = HOSTILE
     samples, events = [{"step": 1, "text": HOSTILE}], [{"step": 1, "event": HOSTILE}]
     data["run"] = {"evaluations": [], "events": events, "samples": samples}
-    (tmp_path / "r.html").write_text(page(data), encoding="utf-8")
+    (tmp_path / "r.html").write_text(report_page(data), encoding="utf-8")
     with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         assert tab.evaluate("window.hacked") is None
         assert tab.locator("main img, main script").count() == 0
@@ -153,7 +153,7 @@ def test_hostile_text_is_only_text(browser, tmp_path):
 
 def test_fifty_thousand_characters_open_at_once_and_stay_smooth(browser, run, text, tmp_path):
     data, _ = build_report(find_provenance(str(run)), (text * 10)[:50_000], "Long.", quiet)
-    (tmp_path / "r.html").write_text(page(data), encoding="utf-8")
+    (tmp_path / "r.html").write_text(report_page(data), encoding="utf-8")
     with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         ready = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         assert ready < 1000
@@ -162,7 +162,7 @@ def test_fifty_thousand_characters_open_at_once_and_stay_smooth(browser, run, te
         assert max(tab.evaluate(recolour, n) for n in range(5)) < 100
         began = time.perf_counter()
         for _ in range(10):
-            tab.evaluate("$('text').scrollTop += 3000")
+            tab.evaluate("document.getElementById('text').scrollTop += 3000")
         assert time.perf_counter() - began < 2
 
 

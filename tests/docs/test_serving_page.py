@@ -112,8 +112,8 @@ def test_the_page_names_every_field_address_and_limit(port):
     for name in ("prompts", "prompt_characters", "choices", "texts", "characters", "stop_strings", "stop_characters",
                  "guesses", "next_guesses", "writings", "waiting", "request_seconds", "body_seconds"):  # fmt: skip
         assert re.search(rf"\b{getattr(limits, name):,g}\b", table), name
-    assert limits.body_bytes == 1 << 20 and f"{limits.unread:,} characters" in PAGE
-    assert f"{limits.unread_seconds:g} seconds" in PAGE
+    assert limits.max_body_bytes == 1 << 20 and f"{limits.max_unread_characters:,} characters" in PAGE
+    assert f"{limits.max_unread_seconds:g} seconds" in PAGE
 
 
 def serve_options():

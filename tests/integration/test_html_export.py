@@ -17,11 +17,11 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
 from charloom.web.playground import playground_files
-from charloom.web.single_page import MOST_PROMPTS, MOST_SAMPLES, make_page, write_page
-from charloom.web.wasm_model import packed
+from charloom.web.single_page import MAX_PROMPTS, MAX_SAMPLES, make_page, write_page
+from charloom.web.wasm_model import pack_model
 from support.models import tiny_saved, untrained
 
-HTML = files("charloom.interop").joinpath("html")
+HTML = files("charloom.web").joinpath("assets", "offline")
 MARKUP = "</script><script>window.hacked=1</script>"
 BUNDLED = 2_500_000  # bytes that the page of the bundled model has at most
 
@@ -109,7 +109,7 @@ def test_nothing_in_it_names_another_place(page):
 def test_engine_and_weights_are_in_it_as_they_are(page, bundled):
     elements = Elements(page)
     assert base64.b64decode(elements.data("engine"), validate=True) == HTML.joinpath("engine.wasm").read_bytes()
-    assert base64.b64decode(elements.data("model-0"), validate=True) == packed(bundled)
+    assert base64.b64decode(elements.data("model-0"), validate=True) == pack_model(bundled)
 
 
 def test_what_it_was_trained_on_is_told(page, bundled):
@@ -166,8 +166,8 @@ def test_what_html_cannot_hold_is_not_in_it():
         ({"title": "x" * 201}, "1 to 200"),
         ({"prompts": [""]}, "A prompt must be text"),
         ({"prompts": ["a\x1b[2J"]}, r"got 'a\\x1b\[2J'"),
-        ({"prompts": ["a"] * (MOST_PROMPTS + 1)}, f"at most {MOST_PROMPTS} prompts; got {MOST_PROMPTS + 1}"),
-        ({"samples": MOST_SAMPLES + 1}, f"from 0 to {MOST_SAMPLES}; got {MOST_SAMPLES + 1}"),
+        ({"prompts": ["a"] * (MAX_PROMPTS + 1)}, f"at most {MAX_PROMPTS} prompts; got {MAX_PROMPTS + 1}"),
+        ({"samples": MAX_SAMPLES + 1}, f"from 0 to {MAX_SAMPLES}; got {MAX_SAMPLES + 1}"),
         ({"samples": -1}, "got -1"),
     ],
 )
@@ -216,7 +216,8 @@ def test_the_page_has_every_module_of_the_playground(page):
     for path in playground_files():
         name = path.rpartition("/")[2]
         if name.endswith(".js"):
-            assert f'"{name}"() {{' in script
+            assert (f'"{name}"() {{' in script) == (name not in ("server.js", "storage.js"))
+    assert '"local_backend.js"() {' in script and '"page_storage.js"() {' in script
     assert "fetch(" not in script
 
 

@@ -69,7 +69,7 @@ def golden(request, tmp_path_factory):
 
 
 def written(network, architecture, precision, streams=STREAMS, length=LENGTH, sampling=SAMPLING):
-    """The file that the program reads; see native/golden.cpp."""
+    """The file that the program reads; see native/test_tools/golden.cpp."""
     sizes = (
         CELLS.index(network.cell),
         precision == "int8",

@@ -110,7 +110,7 @@ def test_the_version_is_from_one_place(dist):
     places = [name for name in tracked() if name.endswith((".py", ".toml", ".cff", ".txt", ".yml"))]
     named = [name for name in places if literal.search((ROOT / name).read_text(encoding="utf-8"))]
     assert set(named) <= {"plugins/llm-charloom/pyproject.toml"}  # a package of its own
-    assert f'__version__ = "{VERSION}"' in (ROOT / "src/charloom/__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{VERSION}"' in (ROOT / "src/charloom/_version.py").read_text(encoding="utf-8")
 
 
 def test_the_sdist_is_the_checkout(unpacked):

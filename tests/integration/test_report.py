@@ -16,7 +16,7 @@ from charloom.report.build import build_report
 from charloom.report.confusion import embedding_map, frequent_confusions
 from charloom.report.context_length import loss_by_context_length
 from charloom.report.provenance import find_provenance
-from charloom.web.html_template import page
+from charloom.web.report_page import report_page
 from support.models import quiet, tiny_saved
 
 
@@ -180,10 +180,10 @@ def test_what_a_report_refuses(cli, run):
 
 def test_a_page_is_complete_in_itself_and_nothing_in_its_data_is_markup():
     hostile = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\ud800 &amp; {data}'
-    found = page({"name": hostile, "text": {"text": hostile}})
+    found = report_page({"name": hostile, "text": {"text": hostile}})
     assert found.count("<script") == 2 and "<img" not in found
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', found, re.S)[1]
     assert json.loads(data)["name"] == hostile
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", found) and "@import" not in found
     assert "default-src 'none'" in found and "unsafe" not in found
-    assert len(page({"name": ""})) < 100_000
+    assert len(report_page({"name": ""})) < 100_000

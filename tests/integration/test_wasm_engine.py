@@ -20,11 +20,11 @@ from charloom.inference.generation_options import MAX_SEED, Sampling
 from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
-from charloom.web.wasm_model import packed
+from charloom.web.wasm_model import pack_model
 from support.models import tiny_weights
 from support.paths import ROOT, SUPPORT
 
-PAGE = files("charloom.interop").joinpath("html")
+PAGE = files("charloom.web").joinpath("assets", "offline")
 CELLS = {"gru": ("gru", True), "gru_reset_before": ("gru", False), "lstm": ("lstm", True)}
 LETTERS = "\n abcdefghijklmnopq"  # 19: no whole number of blocks of 16
 MOST = 4096  # characters that the compiled part does at once
@@ -58,7 +58,7 @@ def in_page(tmp_path):
         paths = []
         for number, model in enumerate(models):
             paths.append(tmp_path / f"{number}.model")
-            paths[-1].write_bytes(packed(model) if isinstance(model, SavedModel) else model)
+            paths[-1].write_bytes(pack_model(model) if isinstance(model, SavedModel) else model)
         task = {"engine": str(PAGE / "engine.js"), "program": str(program or PAGE / "engine.wasm")}
         task |= {"models": list(map(str, paths)), "calls": calls}
         done = subprocess.run(
@@ -166,7 +166,7 @@ def test_lines_start_anew(in_page):
     model = made(letters="\nabc", lines=True)
     starts = ["", "\n", "ab", "ab\nc"]
     calls = [call for start in starts for call in ([0, "begin", ids_of(model, start)], [0, "sample", 200, {"seed": 6}])]
-    calls += [[0, "begin", []], [0, "shares"], [0, "take", 1], [0, "take", 0], [0, "shares"]]
+    calls += [[0, "begin", []], [0, "probabilities"], [0, "read", 1], [0, "read", 0], [0, "probabilities"]]
     given = in_page([model], calls)["given"]
     for start, found in zip(starts, given[1:8:2], strict=True):
         ids, bits = expected(model, start, 200, 6, {})
@@ -178,27 +178,28 @@ def test_lines_start_anew(in_page):
 
 def test_guesses_are_the_models(in_page):
     model, text = made("lstm", 2), "hello goblin jack"
-    found = in_page([model], [[0, "begin", ids_of(model, text)], [0, "guesses", 5], [0, "shares"]])["given"]
+    calls = [[0, "begin", ids_of(model, text)], [0, "topPredictions", 5], [0, "probabilities"]]
+    found = in_page([model], calls)["given"]
     logits, _ = prefill(readable(model), model.vocabulary.encode(text))
     shares = np.exp(logits[0] - logits.max(), dtype=np.float64)
     shares /= shares.sum()
     np.testing.assert_allclose(found[2], shares, rtol=3e-6)
     best = np.argsort(-shares, kind="stable")[:5]
     assert [guess["id"] for guess in found[1]] == best.tolist()
-    np.testing.assert_allclose([guess["share"] for guess in found[1]], shares[best], rtol=3e-6)
+    np.testing.assert_allclose([guess["probability"] for guess in found[1]], shares[best], rtol=3e-6)
 
 
 def test_costs_are_those_of_score(in_page):
     model, text = made("gru", 2), "a man and a plan\nof bacon"
     score = Model(model).score(text, precision="int8")
     first, *others = ids_of(model, text)
-    found = in_page([model], [[0, "begin", [first]], *([0, "take", one] for one in others)])["given"]
+    found = in_page([model], [[0, "begin", [first]], *([0, "read", one] for one in others)])["given"]
     np.testing.assert_allclose(found[1:], score.surprisals, rtol=2e-6, atol=2e-6)
 
 
 def test_what_it_takes_it_has_read(in_page):
     model, ids = made(), ids_of(made(), "kneel")
-    taken = [[0, "begin", ids[:1]], *([0, "take", one] for one in ids[1:]), [0, "sample", 50, {"seed": 3}]]
+    taken = [[0, "begin", ids[:1]], *([0, "read", one] for one in ids[1:]), [0, "sample", 50, {"seed": 3}]]
     whole = [[0, "begin", ids], [0, "sample", 50, {"seed": 3}]]
     given = in_page([model], [*taken, *whole])["given"]
     assert given[len(taken) - 1] == given[-1]
@@ -212,10 +213,16 @@ def test_it_comes_back_to_a_place(in_page, cell):
             [0, "begin", [5, 6]],
             [0, "sample", 30, way | {"seed": 8}],
             [0, "keep"],
-            [0, "shares"],
+            [0, "probabilities"],
             [0, "sample", 90, way],
         ],
-        *[[0, "begin", [1]], [0, "sample", 20, way | {"seed": 7}], [0, "back"], [0, "shares"], [0, "sample", 90, way]],
+        *[
+            [0, "begin", [1]],
+            [0, "sample", 20, way | {"seed": 7}],
+            [0, "back"],
+            [0, "probabilities"],
+            [0, "sample", 90, way],
+        ],
     ]
     given = in_page([model], calls)["given"]
     assert given[8:] == given[3:5]
@@ -233,13 +240,13 @@ def test_a_model_of_bytes_is_one_of_256_ids(in_page):
 
 
 def test_stored_as_it_may_be_it_is_the_same_model(bundled):
-    assert packed(replace(bundled, stored_as="float32")) == packed(bundled)
-    assert len(packed(bundled)) < 1_100_000
+    assert pack_model(replace(bundled, stored_as="float32")) == pack_model(bundled)
+    assert len(pack_model(bundled)) < 1_100_000
 
 
 @pytest.mark.parametrize("harm", ["short", "long", "mark", "empty"])
 def test_what_is_no_whole_model_is_refused(in_page, harm):
-    whole = packed(made())
+    whole = pack_model(made())
     data = {"short": whole[:-4], "long": whole + bytes(4), "mark": b"NOPE" + whole[4:], "empty": b""}[harm]
     with pytest.raises(RuntimeError, match="no whole model"):
         in_page([data], [])

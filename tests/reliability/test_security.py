@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from charloom.inference.model import Model
-from charloom.serve.security.allowed_hosts import Hosts, hosts_of
+from charloom.serve.security.allowed_hosts import AllowedHosts, allowed_hosts
 from charloom.serve.security.limits import Limits
 from support.models import tiny_saved
 from support.server import serving
@@ -162,7 +162,7 @@ def test_every_answer_has_its_fences_up(server):
 
 
 def test_hosts_of_an_address_others_reach():
-    everywhere = hosts_of("0.0.0.0", "0.0.0.0", 8000, ["books.example"])
+    everywhere = allowed_hosts("0.0.0.0", "0.0.0.0", 8000, ["books.example"])
     for host in (
         "192.168.1.5:8000",
         "[fe80::1]:8000",
@@ -181,9 +181,9 @@ def test_hosts_of_an_address_others_reach():
         "1.2.3.4:x",
     ):
         assert host not in everywhere
-    one = hosts_of("mine.lan", "192.168.1.5", 8000)
-    assert one == Hosts(frozenset({"192.168.1.5:8000", "mine.lan:8000"}))
-    assert "localhost" in hosts_of("127.0.0.1", "127.0.0.1", 80) and "[::1]:80" in hosts_of("::1", "::1", 80)
+    one = allowed_hosts("mine.lan", "192.168.1.5", 8000)
+    assert one == AllowedHosts(frozenset({"192.168.1.5:8000", "mine.lan:8000"}))
+    assert "localhost" in allowed_hosts("127.0.0.1", "127.0.0.1", 80) and "[::1]:80" in allowed_hosts("::1", "::1", 80)
 
 
 def test_it_is_served_on_ipv6_too():
@@ -200,7 +200,7 @@ def test_it_is_served_on_ipv6_too():
 
 
 def test_no_wait_is_endless():
-    limits = Limits(body_seconds=0.3, header_seconds=0.3, idle_seconds=1, request_seconds=0.5)
+    limits = Limits(max_body_seconds=0.3, max_header_seconds=0.3, max_idle_seconds=1, max_request_seconds=0.5)
     with serving({"tiny": Model(tiny_saved())}, limits=limits) as found:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {found.host}\r\nContent-Type: application/json\r\n"
         for sent, ends in ((head, b""), (f"{head}Content-Length: 9\r\n\r\n{{", b" 408 ")):

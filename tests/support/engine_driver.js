@@ -23,7 +23,7 @@ function done(made, kept, [what, ...given]) {
   else if (what === "sample") {
     const { ids, bits } = made.sample(...given);
     return { ids: [...ids], bits: [...bits] };
-  } else if (what === "shares") return [...made.shares()];
+  } else if (what === "probabilities") return [...made.probabilities()];
   else return made[what](...given) ?? null;
   return null;
 }

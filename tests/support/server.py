@@ -20,7 +20,7 @@ pytest.importorskip("uvicorn", reason="needs charloom[serve]")
 
 from charloom.serve.app import App
 from charloom.serve.process.server import Server, listen
-from charloom.serve.security.allowed_hosts import hosts_of
+from charloom.serve.security.allowed_hosts import allowed_hosts
 from support.ports import free_port
 from support.waiting import wait_for
 
@@ -115,7 +115,7 @@ def serving(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
     """Serve models while this lasts."""
     listening = listen(host, 0)
     port = listening.getsockname()[1]
-    app = App(models, hosts=hosts_of(host, host, port, names), version="0", **options)
+    app = App(models, hosts=allowed_hosts(host, host, port, names), version="0", **options)
     server = Server(app)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

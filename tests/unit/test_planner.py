@@ -3,9 +3,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charloom.errors import CorpusError, SettingsError
+from charloom.planning.heuristics import MAX_EPOCHS, Task
 from charloom.planning.recipes import RECIPES
-from charloom.planning.schedule import check_window, make_plan, steps_in_time, steps_per_epoch
-from charloom.planning.settings import Settings
+from charloom.planning.schedule import (
+    Measurements,
+    check_window,
+    make_plan,
+    plan_training,
+    steps_in_time,
+    steps_per_epoch,
+)
+from charloom.planning.settings import Notices, Settings
 
 
 def test_the_tutorials_epoch_has_172_batches():
@@ -56,3 +64,31 @@ def test_a_time_holds_steps_and_evaluations():
     assert steps_in_time(60, 0.5, 0.0) == 120
     assert steps_in_time(1, 0.5, 1.0) == 1
     assert steps_in_time(60, 0.5, 10.0, eval_every=20) == 60  # each step costs a twentieth of an evaluation more
+
+
+def test_plan_training_turns_minutes_into_steps():
+    """60 s less 3 s; 12 evaluations of 0.1 s; steps of half a second."""
+    measured = Measurements(4.0, evaluation_seconds=0.1, step_seconds=0.5, elapsed_seconds=3.0)
+    plan = plan_training(Settings(minutes=1.0), Task(10**6, 65), measured, ngram_loss=1.6)
+    assert plan.steps == int((57 - 12 * 0.1) / 0.5) and plan.steps_per_epoch == steps_per_epoch(Settings(), 10**6)
+    assert plan.seconds == pytest.approx(3.0 + plan.steps * (0.5 + 0.1 / plan.settings.eval_every))
+    assert plan.expected_bits[0] < plan.expected_bits[1]
+    assert (plan.settings.minutes, plan.settings.steps) == (0, plan.steps)
+
+
+@pytest.mark.parametrize(("length", "steps"), [({"steps": 70}, 70), ({"epochs": 2}, 2 * (10**6 - 1) // 1024)])
+def test_plan_training_measures_nothing_where_no_time_is_given(length, steps):
+    plan = plan_training(Settings().with_values(length), Task(10**6, 65), Measurements())
+    assert plan.steps == pytest.approx(steps, abs=1) and plan.seconds is None and plan.expected_bits is None
+
+
+def test_plan_training_caps_the_epochs_of_a_short_text_only_where_it_may():
+    task, measured = Task(20_000, 65), Measurements(step_seconds=0.001)
+    capped = plan_training(Settings(minutes=5.0), task, measured, may_cap_steps=True)
+    assert capped.steps == MAX_EPOCHS * capped.steps_per_epoch and "learn it by heart" in capped.notices[0]
+    assert plan_training(Settings(minutes=5.0), task, measured).steps > capped.steps
+
+
+def test_notices_of_a_plan_follow_those_before():
+    plan = make_plan(Settings(), 10**6, 100, Notices(["first"]))
+    assert plan.notices == ("first", "The run is short: the learning rate rises over 10 steps.")

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.cli.commands.tune import command
 from charloom.errors import NonFiniteError
 from charloom.planning.settings import Settings
 from charloom.tuning.report import tuning_page, tuning_verdict
-from charloom.tuning.search import check, lags_behind, search
+from charloom.tuning.search import Search, check, lags_behind, run_search, search
 from charloom.tuning.search_space import axes_around, differences, neighbor, settings_at, start_point
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import Trial, outcome
+from charloom.tuning.workers import worker_arguments
 from support.tuning_stubs import PLAN, FakeTraining, bowl, make_task, never, searched
 
 
@@ -178,6 +180,42 @@ def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
 
     with pytest.raises(charloom.CharloomError, match="auto's plan itself could not be trained: it diverged"):
         searched(tmp_path / "u", 2, FakeTraining(bad))
+
+
+# --- the order of trials and checks
+
+
+@pytest.mark.parametrize(("reserved", "checked"), [(60.0, True), (0.0, False)])
+def test_run_search_tries_first_and_then_checks_the_best_and_the_plan(tmp_path, reserved, checked):
+    folder = searched(tmp_path / "t", 8)
+    best = outcome(folder.trials.trials(), ()).best
+    assert best.number != 0
+    until = time.time() + reserved  # no time for another trial, but for the checks
+    run = Search(folder, None, "cpu", until, reserved, 1, ("book.txt",))
+    seen = list(run_search(run, never, FakeTraining(seed_changes=0.1), warms_up=False))
+    assert [trial.number for trial in folder.checks.trials()] == ([0, 1] if checked else [])
+    assert [trial.checks for trial in folder.checks.trials()] == ([best.number, 0] if checked else [])
+    assert all(trial.checks is not None for trial in seen) and bool(seen) is checked
+    assert list(run_search(run, never, FakeTraining(), warms_up=False)) == [], "what was checked is not checked again"
+
+
+def test_run_search_checks_nothing_once_it_is_stopped(tmp_path):
+    folder = searched(tmp_path / "t", 8)
+    run = Search(folder, None, "cpu", time.time() + 60, 60.0, 1, ("book.txt",))
+    assert list(run_search(run, lambda: True, FakeTraining(), warms_up=False)) == []
+    assert folder.checks.trials() == []
+
+
+@pytest.mark.parametrize("checked", [None, 3])
+def test_a_worker_is_told_all_it_needs(tmp_path, checked):
+    text_format = charloom.TextFormat(lines=True, column="title", normalize="nfc")
+    arguments = worker_arguments(tmp_path, text_format, "cpu", ["-a.txt", "b.txt"], 1.5, checked)
+    options = command.make_context(arguments[0], arguments[1:]).params
+    assert options["sources"] == ("-a.txt", "b.txt") and options["as_worker"] == 1.5
+    assert (options["output"], options["device"], options["checked"]) == (str(tmp_path), "cpu", checked)
+    assert {name: options[name] for name in ("lines", "column", "normalize", "boundary")} == {
+        "lines": True, "column": "title", "normalize": "nfc", "boundary": "",
+    }  # fmt: skip
 
 
 # --- what it comes to

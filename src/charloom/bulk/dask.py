@@ -1,4 +1,4 @@
-"""Run bulk jobs on Dask: partitions distributed over processes and machines.
+"""Run bulk jobs on Dask, across processes and machines.
 
 Dask decides which worker does which partition, and has another one do it when a worker is lost. Between its processes
 go the folder's name, a digest, a number, and back a few more numbers. What Dask sends it sends as pickles, so that

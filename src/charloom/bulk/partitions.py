@@ -1,4 +1,4 @@
-r"""Partition text files into byte ranges that many workers read; each line is in exactly one of them.
+r"""Split text files into byte ranges so that each line belongs to exactly one partition.
 
 A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
 is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read

@@ -1,4 +1,4 @@
-"""Datasets that are available by name: their download, checksums and cache."""
+"""Named datasets such as ``shakespeare``: where they are downloaded from, and their checksums."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Inspect a model at each character of a text: top-k predictions, hidden states and gates."""
+"""What a model does at each character of a text: top-k predictions, hidden units, gates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What can be asked of generation, with ranges and defaults: the one place they are written. Needs no NumPy."""
+"""Options of generation with their ranges and defaults."""
 
 import math
 from dataclasses import dataclass

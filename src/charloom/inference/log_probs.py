@@ -1,4 +1,4 @@
-"""Log-probabilities from logits, in float64; every loss and surprisal is computed from them."""
+"""Log-probabilities from logits, in float64."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A trained model as a person uses it: load, generate, stream, score, save."""
+"""The ``Model`` class: load, generate, stream, score, save."""
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a page or a card tells of a model: facts in words, and texts that it writes."""
+"""Describe a model for a page or a model card: facts in words, and samples."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Scoring: the surprisal of each character of a text under a model, and their sum, the loss."""
+"""Score a text with a model: surprisal of each character, loss, perplexity."""
 
 import heapq
 import html

@@ -1,4 +1,4 @@
-"""Interactive sessions: a text that a person and a model extend in turn, with undo and alternatives."""
+"""An interactive session: a text that a person and a model extend in turns, with undo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

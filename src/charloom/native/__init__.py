@@ -1,4 +1,4 @@
-"""The compiled engine, or the reason why it is not there; everything else works without it.
+"""The compiled module, or the reason why it could not be loaded.
 
 Attributes:
     engine: The compiled module, or None.

@@ -1,4 +1,4 @@
-"""The compiled module; native/module.cpp."""
+"""The compiled module: native/bindings/."""
 
 from typing import Any
 
@@ -54,9 +54,9 @@ class Recurrence:
         bias: NDArray[np.float32] | None,
         hidden: NDArray[np.float32],
         cell: NDArray[np.float32] | None,
-        hiddens: NDArray[np.float32],
-        cells: NDArray[np.float32] | None,
-        active: NDArray[np.float32] | None,
+        hidden_seq: NDArray[np.float32],
+        cell_seq: NDArray[np.float32] | None,
+        saved_gates: NDArray[np.float32] | None,
         mask: NDArray[np.float32] | None,
         out: NDArray[np.float32] | None,
         threads: int,
@@ -65,15 +65,15 @@ class Recurrence:
         self,
         gradient: NDArray[np.float32],
         mask: NDArray[np.float32] | None,
-        hiddens: NDArray[np.float32],
-        cells: NDArray[np.float32] | None,
-        active: NDArray[np.float32],
+        hidden_seq: NDArray[np.float32],
+        cell_seq: NDArray[np.float32] | None,
+        saved_gates: NDArray[np.float32],
         last: NDArray[np.float32] | None,
-        carried: NDArray[np.float32],
+        grad_state: NDArray[np.float32],
         threads: int,
     ) -> None: ...
 
-class RecurrenceBfloat16(Recurrence): ...  # with the bits of bfloat16, as int16, where that has float32
+class RecurrenceBfloat16(Recurrence): ...  # takes the bits of bfloat16, as int16, instead of float32
 
 def multiplies_bfloat16() -> bool: ...
 def share_threads(library: str) -> bool: ...

@@ -1,4 +1,4 @@
-"""Build the data of a report as plain JSON: one key for each section of the page."""
+"""Build a report as JSON data: one part for each section of the page."""
 
 import base64
 import math
@@ -23,7 +23,7 @@ from charloom.report.features import features
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.provenance import Provenance
 from charloom.report.run_history import read_history
-from charloom.web.html_template import LEVELS
+from charloom.web.report_page import COLOUR_LEVELS
 
 MAX_CHARACTERS = 50_000
 """Maximum number of characters that a report shows."""
@@ -147,7 +147,7 @@ def _neurons(
     return {
         "count": count,
         "bytes_each": bytes_each,
-        "levels": LEVELS,
+        "levels": COLOUR_LEVELS,
         "list": [_neuron(analysis.neurons[n]) for n in kept],
         "named": [
             {**asdict(one), "neuron": place[one.neuron], "is_clear": one.is_clear}
@@ -171,8 +171,8 @@ def _levels(states: NDArray[np.float16]) -> NDArray[np.uint8]:
     packed = np.zeros((count, -(-length // 2)), np.uint8)
     for n in range(count):
         values = states[:, n].astype(np.float32)
-        scale = LEVELS / max(float(np.abs(values).max()), 1e-6)
-        levels = (np.rint(values * scale) + LEVELS + 1).astype(np.uint8)
+        scale = COLOUR_LEVELS / max(float(np.abs(values).max()), 1e-6)
+        levels = (np.rint(values * scale) + COLOUR_LEVELS + 1).astype(np.uint8)
         packed[n, : len(levels[0::2])] = levels[0::2]
         packed[n, : len(levels[1::2])] |= levels[1::2] << 4
     return packed

@@ -1,4 +1,4 @@
-"""What is known about a training at a moment, in figures and words; how it is drawn is the view's."""
+"""The status of a training as figures and words, for the views to show."""
 
 import math
 import shlex

@@ -1,4 +1,4 @@
-"""What a person sees of a training: a live view on a terminal, plain lines elsewhere."""
+"""Show a training: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Numbers to weights: the only wing that imports torch."""
+"""Ids to weights: how a run starts, trains, recovers, stops and resumes."""

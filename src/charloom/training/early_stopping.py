@@ -1,4 +1,4 @@
-"""Seeing from its evaluations that a training goes wrong or has nothing left to do, before its time is over."""
+"""Early stopping and divergence guard: decisions from the evaluations so far."""
 
 from charloom.training.history import History
 

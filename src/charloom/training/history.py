@@ -1,4 +1,4 @@
-"""What a training remembers of its past, and a checkpoint keeps: losses, evaluations, what went wrong."""
+"""The history of a run that a checkpoint keeps: losses, best model, skipped updates."""
 
 import math
 import statistics

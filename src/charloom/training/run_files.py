@@ -1,4 +1,4 @@
-"""The files of a run while it is trained: what cannot be written now waits, and is tried again."""
+"""Write the files of a run; a failed write is kept and retried."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The result of a search: recipe file, verdict in words, and a self-contained page with charts and no script."""
+"""Report of a search: recipe file, verdict, and a page with charts."""
 
 import html
 import math
@@ -15,7 +15,9 @@ from charloom.planning.recipes import write_recipe
 from charloom.tuning.search_space import Axis, differences
 from charloom.tuning.storage import PAGE, TuningFolder
 from charloom.tuning.trials import Outcome, Trial, TuningTask, counts, outcome
-from charloom.web.html_template import filled, part, policy, style_of_pages
+from charloom.web.content_security_policy import content_security_policy
+from charloom.web.html_template import fill_template, read_asset
+from charloom.web.report_page import report_style
 
 _STEPS_TOLERANCE = 1.25  # times as many steps in the same time still count as the same speed of the machine
 _BY_CHANCE = "The best of several is best partly by chance"
@@ -205,7 +207,7 @@ def tuning_page(
     drawn = sorted(judged, key=lambda trial: _DRAWING_ORDER[kind(trial)])
     complete = any(trial.loss is not None for trial in judged)
     parts = {
-        "policy": policy(None, style),
+        "policy": content_security_policy(None, style),
         "title": html.escape(f"{task.corpus}: tuning - charloom"),
         "style": style,
         "heading": html.escape(f"{task.corpus}: tuning"),
@@ -225,7 +227,7 @@ def tuning_page(
         ),
         "recipe": _recipe(task, result),
     }
-    return filled(part("tuning.html"), parts)
+    return fill_template(read_asset("report/tuning.html"), parts)
 
 
 def _facts(task: TuningTask, trials: Sequence[Trial], result: Outcome) -> Iterable[tuple[str, str]]:
@@ -303,10 +305,10 @@ def _loss(trial: Trial) -> str:
 
 def _style() -> str:
     """Return the style sheet of the report, with light or dark colours as the system prefers."""
-    style = style_of_pages()
+    style = report_style()
     dark = _DARK.search(style)
     assert dark is not None
-    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{part('tuning.css')}"
+    return f"{style}\n@media (prefers-color-scheme: dark) {{ :root {dark[1]} }}\n{read_asset('report/tuning.css')}"
 
 
 # --- Its charts

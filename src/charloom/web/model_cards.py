@@ -1,4 +1,4 @@
-"""What a page tells of its models, in plain HTML: readable without JavaScript, and inert whatever their texts hold."""
+"""Model descriptions in an exported page, as plain HTML that needs no JavaScript."""
 
 import html
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from charloom.model.file.model_file import SavedModel
 
 
 @dataclass(frozen=True)
-class Named:
-    """A model under the name that it has in the page.
+class NamedModel:
+    """A model and its name in the page.
 
     Attributes:
-        name: Unlike that of any other in the page.
+        name: Unique in the page.
         saved: The model.
     """
 
@@ -25,26 +25,26 @@ class Named:
     saved: SavedModel
 
     def entry(self) -> dict[str, Any]:
-        """Return the model as the page's script has it: as ``/v1/models`` of the server does, and ``lines``."""
+        """Return the model's entry for the page's script: that of the server's ``/v1/models``, and ``lines``."""
         return {"id": self.name, "lines": self.saved.lines, "charloom": self.saved.described()}
 
 
-def name_them(saved_models: Sequence[SavedModel]) -> list[Named]:
-    """Return models under the names of their corpora; of equal names the second has -2 behind it."""
-    named: dict[str, Named] = {}
+def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:
+    """Name models after their corpora; a second model with the same name gets the suffix -2."""
+    named: dict[str, NamedModel] = {}
     for saved in saved_models:
         name = unused_name(str(saved.facts.get("corpus") or "model"), named.__contains__)
-        named[name] = Named(name, saved)
+        named[name] = NamedModel(name, saved)
     return list(named.values())
 
 
-def card(model: Named, prompts: Sequence[str], samples: int) -> str:
-    """Return one model's part of the page: what it is, and texts that it writes now, with the seeds 1, 2, 3 ...
+def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int) -> str:
+    """Return a model's card: its properties, and samples generated now with the seeds 1, 2, 3, ...
 
     Args:
         model: The model.
-        prompts: What the texts begin with, in turn.
-        samples: How many texts.
+        prompts: The prompts of the samples, used in turn.
+        samples: The number of samples.
     """
     name, facts = html.escape(model.name), describe_facts(model.saved, "int8")
     rows = "".join(f"<div><dt>{html.escape(title)}</dt><dd>{html.escape(value)}</dd></div>" for title, value in facts)
@@ -60,9 +60,9 @@ def _samples(saved: SavedModel, prompts: Sequence[str], samples: int) -> str:
         return ""
     figures = []
     for sample in write_samples(saved, range(1, samples + 1), prompts):
-        begun = f", from “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
+        origin = f", from “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
         figures.append(
-            f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {DEFAULT_TEMPERATURE}{begun}'
+            f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {DEFAULT_TEMPERATURE}{origin}'
             '</span><button class="quiet" type="button" hidden>Go on with it</button></figcaption>\n'
             f"<pre>\n{html.escape(sample.text)}</pre></figure>"
         )

@@ -1,8 +1,8 @@
-"""Models as one web page: they write in the reader's browser, without a network, from a file or a server of files.
+"""Export models as one HTML file that generates text in the browser, offline.
 
-The page is the playground that ``charloom serve`` shows, with the engine, built to WebAssembly, in place of the server.
-Everything is in the one file: style, script, engine, and each model as int8. The page's own policy lets nothing else
-in: no script or style but those whose SHA-256 it names, and no address at all.
+The page is the playground of ``charloom serve``. In place of the server it contains the engine, compiled to
+WebAssembly, and each model as int8. Style, scripts, engine and models are in one file; the page's content security
+policy names the SHA-256 of its script and style, and allows no other source and no connection.
 """
 
 import base64
@@ -16,17 +16,19 @@ from charloom._util.atomic_io import write_atomically
 from charloom._version import __version__
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
-from charloom.web.html_template import filled, inert, policy
-from charloom.web.model_cards import card, name_them
-from charloom.web.script_bundle import one_script
-from charloom.web.wasm_model import packed
+from charloom.web.content_security_policy import content_security_policy
+from charloom.web.html_template import fill_template, json_for_script, read_asset, read_modules
+from charloom.web.model_cards import model_card_html, name_models
+from charloom.web.playground import editor_html
+from charloom.web.script_bundle import bundle_scripts
+from charloom.web.wasm_model import pack_model
 
-MOST_SAMPLES = 100
-MOST_PROMPTS = 20
-MOST_TITLE = 200  # characters
+MAX_SAMPLES = 100
+MAX_PROMPTS = 20
+MAX_TITLE = 200  # characters
 
-_PLAYGROUND = files(__package__).joinpath("assets", "playground")
-_OWN = ("alphabet.js", "reading.js", "desk.js", "server.js", "about.js")
+_MODULES = ("local_backend.js", "model_cards.js", "page_storage.js", "prefix_cache.js", "session.js", "vocabulary.js")
+_REPLACEMENTS = {"server.js": "local_backend.js", "storage.js": "page_storage.js"}
 _PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Begin with" hidden></div>\n'
 
 
@@ -38,24 +40,24 @@ def write_page(
     prompts: Sequence[str] = (),
     samples: int = 0,
 ) -> list[Path]:
-    """Write models as one page of HTML; several become a gallery, with a menu and a card for each.
+    """Write models as one HTML page; several become a gallery, with a menu and a card for each.
 
-    The same models and options give the same bytes. Weights of float32 are stored as int8, with which
-    ``charloom generate`` computes, too: the page writes the same text for the same seed.
+    The same models and options give the same bytes. Weights are stored as int8, which ``charloom generate`` uses
+    by default: the page generates the same text for the same seed.
 
     Args:
-        path: Where to.
-        saved_models: One at least.
-        title: The page's; None for the models' names.
-        prompts: What texts may begin with; the page begins with the first.
-        samples: How many texts of each model stand in the page, readable without JavaScript.
+        path: The file to write.
+        saved_models: At least one model.
+        title: The page's title, up to 200 printable characters; None for the models' names.
+        prompts: Up to 20 prompts that the page offers; it starts with the first.
+        samples: The number of samples of each model in the page, 0 to 100; they are readable without JavaScript.
 
     Returns:
-        The file.
+        The written file, in a list.
 
     Raises:
         SettingsError: If title, prompts or samples are out of range.
-        UnknownCharacterError: If a model does not know a character of a prompt.
+        UnknownCharacterError: If a model's vocabulary lacks a character of a prompt.
     """
     write_atomically(path, make_page(saved_models, title=title, prompts=prompts, samples=samples).encode("utf-8"))
     return [path]
@@ -64,86 +66,63 @@ def write_page(
 def make_page(
     saved_models: Sequence[SavedModel], *, title: str | None = None, prompts: Sequence[str] = (), samples: int = 0
 ) -> str:
-    """Return what ``write_page`` writes."""
-    named = name_them(saved_models)
+    """Return the HTML that ``write_page`` writes."""
+    named = name_models(saved_models)
     title = ", ".join(model.name for model in named) if title is None else title
     _check(title, prompts, samples)
     for model in named:
         for prompt in prompts:
             model.saved.vocabulary.encode(prompt)
-    weights = [packed(model.saved) for model in named]
-    script, style = _script(), _playground("playground.css") + _own("page.css")
-    contents = inert({"models": [model.entry() for model in named], "prompts": list(prompts)})
-    parts = {
-        "mark": _mark(contents, weights),
-        "policy": policy(script, style, runs="'wasm-unsafe-eval'"),
+    weights = [pack_model(model.saved) for model in named]
+    script, style = _script(), read_asset("playground/playground.css") + read_asset("offline/offline.css")
+    models_json = json_for_script({"models": [model.entry() for model in named], "prompts": list(prompts)})
+    slots = {
+        "page_id": _page_id(models_json, weights),
+        "policy": content_security_policy(script, style, script_sources="'wasm-unsafe-eval'"),
         "version": html.escape(__version__),
         "title": html.escape(title),
         "style": style,
-        "room": _room(title),
-        "below": " What it wrote before is below." if samples else "",
-        "cards": "\n".join(card(model, prompts, samples) for model in named),
-        "contents": contents,
+        "editor": editor_html(html.escape(title), _PROMPTS),
+        "samples_hint": " What it wrote before is below." if samples else "",
+        "cards": "\n".join(model_card_html(model, prompts, samples) for model in named),
+        "models_json": models_json,
         "engine": _base64(files(__package__).joinpath("assets", "offline", "engine.wasm").read_bytes()),
-        "models": "\n".join(_block(f"model-{at}", data) for at, data in enumerate(weights)),
+        "model_blocks": "\n".join(_model_block(f"model-{i}", data) for i, data in enumerate(weights)),
         "script": script,
     }
-    return filled(_own("page.html"), parts)
+    return fill_template(read_asset("offline/offline.html"), slots)
 
 
 def _check(title: str, prompts: Sequence[str], samples: int) -> None:
-    if not title.isprintable() or not 0 < len(title) <= MOST_TITLE:
-        raise SettingsError(f"title must be 1 to {MOST_TITLE} printable characters; got {title[:MOST_TITLE]!r}.")
-    if len(prompts) > MOST_PROMPTS:
-        raise SettingsError(f"A page has at most {MOST_PROMPTS} prompts; got {len(prompts)}.")
+    if not title.isprintable() or not 0 < len(title) <= MAX_TITLE:
+        raise SettingsError(f"title must be 1 to {MAX_TITLE} printable characters; got {title[:MAX_TITLE]!r}.")
+    if len(prompts) > MAX_PROMPTS:
+        raise SettingsError(f"A page has at most {MAX_PROMPTS} prompts; got {len(prompts)}.")
     for prompt in prompts:
         if not prompt or not prompt.replace("\n", "").replace("\t", "").isprintable():
             raise SettingsError(f"A prompt must be text, of printable characters, tabs and line feeds; got {prompt!r}.")
-    if isinstance(samples, bool) or not isinstance(samples, int) or not 0 <= samples <= MOST_SAMPLES:
-        raise SettingsError(f"samples must be a whole number from 0 to {MOST_SAMPLES}; got {samples!r}.")
-
-
-def _own(name: str) -> str:
-    return files(__package__).joinpath("assets", "offline", name).read_text(encoding="utf-8")
-
-
-def _playground(name: str) -> str:
-    return _PLAYGROUND.joinpath(name).read_text(encoding="utf-8")
+    if isinstance(samples, bool) or not isinstance(samples, int) or not 0 <= samples <= MAX_SAMPLES:
+        raise SettingsError(f"samples must be a whole number from 0 to {MAX_SAMPLES}; got {samples!r}.")
 
 
 def _script() -> str:
-    """Return the playground's scripts and the page's as one; of ``server.js`` it is the page's."""
-    names = sorted(file.name for file in _PLAYGROUND.iterdir() if file.name.endswith(".js"))
-    modules = {name: _playground(name) for name in names} | {name: _own(name) for name in _OWN}
-    return one_script(_own("kept.js") + _own("engine.js"), modules, _own("start.js"))
+    """Return the playground's scripts and the page's own as one."""
+    modules = read_modules("playground") | {name: read_asset(f"offline/{name}") for name in _MODULES}
+    engine, start = read_asset("offline/engine.js"), read_asset("offline/start.js")
+    return bundle_scripts(engine, modules, start, _REPLACEMENTS)
 
 
-def _room(title: str) -> str:
-    """Return the playground's body, as far as the dialogue that asks for a server's token."""
-    page = _playground("playground.html")
-    body = page[page.index("<header>") : page.index("<dialog")]
-    heading, paper = "<h1>charloom</h1>", '<div id="paper">'
-    before, between, after = _cut(body, heading, paper)
-    return f"{before}<h1>{html.escape(title)}</h1>{between}{_PROMPTS}{paper}{after}".rstrip()
-
-
-def _cut(text: str, first: str, second: str) -> tuple[str, str, str]:
-    before, _, rest = text.partition(first)
-    between, _, after = rest.partition(second)
-    return before, between, after
-
-
-def _mark(contents: str, weights: Sequence[bytes]) -> str:
-    """Return what tells this page from others in one browser."""
-    found = hashlib.sha256(contents.encode("utf-8"))
+def _page_id(models_json: str, weights: Sequence[bytes]) -> str:
+    """Return an identifier that distinguishes this page's stored data from that of other pages in the same browser."""
+    digest = hashlib.sha256(models_json.encode("utf-8"))
     for data in weights:
-        found.update(data)
-    return found.hexdigest()[:16]
+        digest.update(data)
+    return digest.hexdigest()[:16]
 
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _block(name: str, data: bytes) -> str:
+def _model_block(name: str, data: bytes) -> str:
     return f'<script type="text/plain" id="{name}">{_base64(data)}</script>'

@@ -1,12 +1,12 @@
-"""A model as the engine of a web page loads it: int8, in the order in which ``native/wasm.cpp`` takes its parts.
+"""Pack a model as the WebAssembly engine loads it: int8, in the order of ``native/wasm/``.
 
-Eight whole numbers of 32 bits come first: the mark "CLM1", the cell, V, the embedding's width, H, L, the id of the line
-feed where lines stand alone (else -1), and the id that a text without a prompt goes on from. Then come matrices and
-vectors, all little-endian, each padded with zeros to whole words. A matrix is the float32 scales of its rows, then its
-whole numbers row by row.
+The format starts with eight 32-bit integers: the magic number "CLM1", the cell, V, the embedding size, H, L, the id of
+the line feed for line models (else -1), and the id that starts a text without a prompt. Matrices and vectors follow,
+all little-endian, each padded with zeros to whole words. A matrix is one float32 scale per row, then its int8 values
+row by row.
 
-The first layer's table is not stored but made when the model is loaded: with many characters it is much larger than
-the two matrices that it is a product of.
+The first layer's table is not stored. The engine computes it when it loads the model: for large vocabularies the table
+is much larger than the two matrices whose product it is.
 """
 
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ from charloom.inference.generation import prompt_ids
 from charloom.model.file.model_file import SavedModel
 from charloom.model.quantization import Quantized, quantize
 
-_MARK = int.from_bytes(b"CLM1", "little")
-_CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # as `Cell` of native/network.h counts them
+_MAGIC = int.from_bytes(b"CLM1", "little")
+_CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # the values of `Cell` in native/engine/network.h
 _WORD = 4
 
 
-def packed(saved: SavedModel) -> bytes:
-    """Return a model in the form that the page's engine loads.
+def pack_model(saved: SavedModel) -> bytes:
+    """Return a model in the format that the page's engine loads.
 
     Args:
-        saved: Whatever its weights are stored as: they are rounded to int8, as ``charloom generate`` does.
+        saved: The model. Weights of any precision are quantized as ``charloom generate --precision int8`` does.
 
     Raises:
-        ModelFileError: If weights are so large that sums of them overflow.
+        ModelFileError: If weights are so large that their sums overflow.
     """
     return b"".join(part + bytes(-len(part) % _WORD) for part in _parts(saved))
 
@@ -40,9 +40,9 @@ def _parts(saved: SavedModel) -> Iterator[bytes]:
     architecture, weights, vocabulary = saved.architecture, saved.weights, saved.vocabulary
     network = fold(architecture, weights, "int8")
     newline = int(vocabulary.encode("\n")[0]) if saved.lines else -1
-    opening = int(prompt_ids(vocabulary, "")[0])
+    start_id = int(prompt_ids(vocabulary, "")[0])
     sizes = architecture.vocabulary_size, architecture.embedding_size, architecture.hidden_size
-    yield np.array([_MARK, _CELLS[network.cell], *sizes, len(network.layers), newline, opening], "<i4").tobytes()
+    yield np.array([_MAGIC, _CELLS[network.cell], *sizes, len(network.layers), newline, start_id], "<i4").tobytes()
     yield from _matrix(quantize(weights["embedding.weight"]))
     yield from _matrix(quantize(weights["layers.0.weight_ih"]))
     yield _floats(input_bias(architecture, weights, 0))
@@ -64,7 +64,7 @@ def _layer(layer: FoldedLayer) -> Iterator[bytes]:
 
 
 def _matrix(matrix: Quantized | NDArray[np.float32]) -> Iterator[bytes]:
-    assert isinstance(matrix, Quantized)  # a network folded for int8 has no others
+    assert isinstance(matrix, Quantized)  # a network folded for int8 has only quantized matrices
     yield _floats(matrix.scales)
     yield np.ascontiguousarray(matrix.values, "i1").tobytes()
 

@@ -1,4 +1,4 @@
-"""``charloom doctor``: what is installed, what is fast here, and what is not."""
+"""``charloom doctor``: report versions, devices, and what would be faster."""
 
 from __future__ import annotations
 

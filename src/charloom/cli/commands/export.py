@@ -1,4 +1,4 @@
-"""``charloom export``: a model in another form."""
+"""``charloom export``: write a model in another format."""
 
 from __future__ import annotations
 

@@ -1,24 +1,21 @@
-"""``charloom export --to html``: models as one web page, with options that the other forms have not."""
-
-from __future__ import annotations
+"""``charloom export --to html``: the options of an exported page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from charloom.errors import InputError
+from charloom.model.file.model_file import SavedModel
 from charloom.terminal.messages import Command, say, unescaped
-
-if TYPE_CHECKING:
-    from charloom.model.file.model_file import SavedModel
+from charloom.web.single_page import write_page
 
 FORM = "html"
 
-SAMPLES = 3
-"""Texts of each model that a page has when nothing is said of them."""
+DEFAULT_SAMPLES = 3
+"""Samples of each model in a page."""
 
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("--title",), {"help": "html: the page's title.  [default: the models' names]"}),
@@ -26,18 +23,18 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--prompt", "prompts"),
         {"multiple": True, "help": "html: what texts begin with, \\n being a line feed; may be given again."},
     ),
-    (("--samples",), {"type": int, "help": f"html: texts of each model in the page.  [default: {SAMPLES}]"}),
+    (("--samples",), {"type": int, "help": f"html: texts of each model in the page.  [default: {DEFAULT_SAMPLES}]"}),
 )
 
 
 @dataclass(frozen=True)
 class PageOptions:
-    """What was said of the page.
+    """The command-line options of the page.
 
     Attributes:
-        title: None if nothing was.
-        prompts: In their order.
-        samples: None if nothing was said.
+        title: ``--title``, or None.
+        prompts: ``--prompt``, in their order.
+        samples: ``--samples``, or None.
     """
 
     title: str | None
@@ -45,30 +42,28 @@ class PageOptions:
     samples: int | None
 
     def check(self, form: str, models: Sequence[str]) -> None:
-        """Raise ``InputError`` if a form other than a page was asked for, with more than that takes."""
+        """Raise ``InputError`` if the form is not html, but several models or options of the page are given."""
         if form == FORM:
             return
         if len(models) > 1:
             raise InputError(
                 f"{form} takes one model; got {len(models)}: {', '.join(models)}. Only html takes several."
             )
-        given = {"--title": self.title, "--prompt": self.prompts or None, "--samples": self.samples}
-        for option, value in given.items():
+        values = {"--title": self.title, "--prompt": self.prompts or None, "--samples": self.samples}
+        for option, value in values.items():
             if value is not None:
                 raise InputError(f"{option} is of html alone; got --to {form}. Leave it out, or write html.")
 
 
 def page_options(command: Command) -> Command:
-    """Add the options of a page; ``PageOptions`` takes their values."""
-    for name, said in reversed(_OPTIONS):
-        command = click.option(*name, **said)(command)
+    """Add the options of the page to a command; ``PageOptions`` holds their values."""
+    for names, settings in reversed(_OPTIONS):
+        command = click.option(*names, **settings)(command)
     return command
 
 
 def write_models(target: Path, saved_models: Sequence[SavedModel], options: PageOptions, quiet: bool) -> list[Path]:
-    """Write the page, and say what becomes of weights that are not int8."""
-    from charloom.web.single_page import write_page
-
+    """Write the page; print a note if weights are converted to int8."""
     if any(saved.stored_as != "int8" for saved in saved_models):
         say("note: the page holds the weights as int8, with which charloom generate computes anyway", quiet)
     return write_page(
@@ -76,5 +71,5 @@ def write_models(target: Path, saved_models: Sequence[SavedModel], options: Page
         saved_models,
         title=options.title,
         prompts=[unescaped(prompt) for prompt in options.prompts],
-        samples=SAMPLES if options.samples is None else options.samples,
+        samples=DEFAULT_SAMPLES if options.samples is None else options.samples,
     )

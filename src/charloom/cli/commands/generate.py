@@ -1,4 +1,4 @@
-"""``charloom generate``: write text with a trained model."""
+"""``charloom generate``: generate text with a trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``charloom info``: what a model is, how good it is and where it comes from; several side by side."""
+"""``charloom info``: describe and compare models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``charloom report``: what a model learned, as one page to look at."""
+"""``charloom report``: write a page that shows what a model learned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charloom.inference.memorization import LONG
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
-from charloom.web.html_template import page
+from charloom.web.report_page import report_page
 
 _MARK = '<meta name="generator" content="charloom">'
 
@@ -46,7 +46,7 @@ def command(
     shown, about = _text(provenance, text, text_format, quiet)
     with _steps(quiet) as step:
         data, reading = build_report(provenance, shown, about, step)
-    target.write_text(page(data), encoding="utf-8")
+    target.write_text(report_page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
 

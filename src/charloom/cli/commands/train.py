@@ -1,4 +1,4 @@
-"""``charloom train``: from a text file to a model, and ``--resume``, which continues a run."""
+"""``charloom train``: train a model on a text, or resume a run."""
 
 from __future__ import annotations
 

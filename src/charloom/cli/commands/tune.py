@@ -1,4 +1,4 @@
-"""``charloom tune``: a search for settings that are better than the plan's."""
+"""``charloom tune``: search for better settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One column of a table as lines: a field of CSV, TSV or JSON lines."""
+"""Read one column of a CSV, TSV or JSON Lines file as lines."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Decompress files; the format is recognized by their first bytes, not by their names."""
+"""Decompress files on the fly; the format is detected from the first bytes, not from the name."""
 
 import bz2
 import gzip

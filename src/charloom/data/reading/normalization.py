@@ -1,4 +1,4 @@
-"""Normalize newlines and Unicode composition of a text that comes in pieces."""
+"""Normalize newlines and Unicode forms in text that arrives in pieces."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Read sources as text in pieces: files of any size are decoded without being held in memory as a whole."""
+"""Read sources as pieces of text; files of any size need little memory."""
 
 import codecs
 import hashlib

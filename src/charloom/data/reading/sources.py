@@ -1,4 +1,4 @@
-"""Resolve the sources of a corpus as the user names them: paths, folders, globs, "-" and names of datasets."""
+"""Resolve corpus arguments to files: paths, folders, globs, "-" and dataset names."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""The vocabulary of bytes: any text and any file, and nothing is unknown."""
+"""The vocabulary of bytes: every text and every file can be encoded."""
 
 import codecs
 

@@ -1,4 +1,4 @@
-"""The vocabulary: the characters that a model knows and their ids, and look-alikes of those it does not know.
+"""The vocabulary of characters: encoding, decoding and unknown characters.
 
 Encoding is a table look-up over the code points of a text; no Python code runs per character.
 """

@@ -1,4 +1,4 @@
-"""The protocol of engines, which run a trained model, and the values that they exchange with their callers.
+"""The engine protocol, and the values that engines and their callers exchange.
 
 Every engine has the same signature, so that the readable one judges the fast one. Everything carried from
 one character to the next is explicit: a state can be copied, kept and branched. ``engines.factory`` picks an engine.

@@ -1,4 +1,4 @@
-"""The choice of an engine: compiled where that is installed, NumPy otherwise, or the one that the user names."""
+"""Choose an engine: native if compiled, otherwise NumPy, or the one named by the user."""
 
 import os
 

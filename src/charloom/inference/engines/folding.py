@@ -1,4 +1,4 @@
-"""A model as engines run it: what can be multiplied once is multiplied once.
+"""Fold weights for inference: products of constant matrices are computed once.
 
 The embedding, the first layer's input weights and its bias become one table (V, G*H), so that the first layer's
 input product is a look-up; second biases that only add to the first are added to it.

@@ -1,4 +1,4 @@
-"""An engine for models of lines: every line is a text of its own, so the state starts anew at each line feed."""
+"""An engine wrapper for models of lines: the state is reset at each line feed."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Upload models to the Hugging Face Hub and download them, with ``huggingface_hub`` for everything on the network.
+"""Push models to the Hugging Face Hub and pull them, with ``huggingface_hub``.
 
 A model is a repository there that holds ``model.safetensors``. What comes from there is hostile until it is checked:
 no more is read than was announced, and that may not be much; it never lies on the disk before it has been verified.

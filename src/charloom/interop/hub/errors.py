@@ -1,4 +1,4 @@
-"""Translate the errors of ``huggingface_hub`` to those of charloom, each with one clear message.
+"""Turn errors of ``huggingface_hub`` into clear messages.
 
 What a server says is quoted, shortened and stripped of control characters, as it goes to a terminal.
 """

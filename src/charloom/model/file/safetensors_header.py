@@ -1,4 +1,4 @@
-"""The beginning of a safetensors file, read strictly: what lies where, known before anything behind it is read.
+"""Strictly validate the header of a safetensors file before any tensor is read.
 
 The format leaves open what its readers disagree about; a model file may not. Refused are duplicate keys, NaN, depth,
 holes, overlaps, unknown types, and whatever is not exactly what ``docs/format.md`` says.

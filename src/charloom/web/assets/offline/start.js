@@ -1,6 +1,6 @@
-// Begins the page, where the browser can run the engine.
+// Starts the page if the browser can run the engine.
 if (Engine.supported()) {
   document.body.classList.add("able");
-  use("page.js");
-  use("about.js");
+  use("playground.js");
+  use("model_cards.js");
 } else document.getElementById("unable").hidden = false;

@@ -1,39 +1,33 @@
-// The switch that colours every letter by how much it surprised the model, and when the server is asked for that.
+// The switch that colours every character by its surprisal, and the requests for surprisals.
 
-import { $, whole } from "./elements.js";
-import { named } from "./letters.js";
-import { canColour } from "./paper.js";
-import { MOST, Surprise } from "./surprise.js";
+import { $, whole } from "./dom.js";
+import { describeCharacter } from "./code_points.js";
+import { canColour } from "./editor.js";
+import { storage } from "./storage.js";
+import { MAX_CHARACTERS, Surprisals } from "./surprisal.js";
+import { commonPrefixLength } from "./text.js";
 
-const KEPT = "charloom-colours";
-const AT_REST = 500; // milliseconds without a change before the text is read again
-
-// How many units two texts begin with alike.
-function agreement(one, other) {
-  if (one === other) return one.length;
-  let length = 0;
-  while (length < one.length && one[length] === other[length]) length++;
-  return length;
-}
+const STORAGE_KEY = "charloom-colours";
+const PAUSE = 500; // milliseconds without a change before the text is scored again
 
 export class Colours {
-  // ready() says whether the server may be asked now; told: {changed(), said(message), failed(error)}
-  constructor(server, manuscript, models, ready, told) {
-    Object.assign(this, { manuscript, models, ready, told, timer: null, abort: null });
-    this.surprise = new Surprise(server);
-    manuscript.whenChanged = (at) => this.surprise.changed(at);
+  // ready() returns whether the server may be asked now; callbacks: {changed(), status(message), failed(error)}
+  constructor(server, doc, models, ready, callbacks) {
+    Object.assign(this, { doc, models, ready, callbacks, timer: null, abort: null });
+    this.surprisals = new Surprisals(server);
+    doc.onChange = (at) => this.surprisals.changed(at);
     const box = $("surprise");
-    box.checked = canColour && sessionStorage.getItem(KEPT) === "on";
+    box.checked = canColour && storage.getItem(STORAGE_KEY) === "on";
     box.disabled = !canColour;
     if (!canColour) box.nextElementSibling.textContent = "This browser cannot colour letters";
     box.onchange = () => this.#switched();
-    this.#dress();
+    this.#update();
   }
 
-  // What the paper is to show: null while the switch is off.
-  get shown() { return $("surprise").checked ? this.surprise : null; }
+  // The surprisals that the editor shows; null while the switch is off.
+  get shown() { return $("surprise").checked ? this.surprisals : null; }
 
-  #dress() {
+  #update() {
     const on = this.shown !== null;
     document.body.classList.toggle("surprised", on);
     $("legend").hidden = !on;
@@ -41,54 +35,54 @@ export class Colours {
   }
 
   #switched() {
-    sessionStorage.setItem(KEPT, this.shown ? "on" : "");
-    this.#dress();
-    this.told.changed();
-    this.#read();
+    storage.setItem(STORAGE_KEY, this.shown ? "on" : "");
+    this.#update();
+    this.callbacks.changed();
+    this.#score();
   }
 
-  // Another model has other surprises.
-  forget() { this.surprise.forget(); }
+  // Drop all surprisals: another model was chosen.
+  reset() { this.surprisals.reset(); }
 
-  // Read the text again when it has been left alone for a moment.
-  soon() {
+  // Score the text again after a pause.
+  schedule() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#read(), AT_REST);
+    this.timer = setTimeout(() => this.#score(), PAUSE);
   }
 
-  // The text as far as the model knows its letters, and the first one that it does not know.
+  // The text up to the first character that the model does not know, and that character.
   #readable() {
-    const { text } = this.manuscript, { vocabulary } = this.models;
+    const { text } = this.doc, { vocabulary } = this.models;
     if (vocabulary === null) return [text, null];
     let end = 0;
-    for (const letter of text) {
-      if (!vocabulary.has(letter)) return [text.slice(0, end), letter];
-      end += letter.length;
+    for (const character of text) {
+      if (!vocabulary.has(character)) return [text.slice(0, end), character];
+      end += character.length;
     }
     return [text, null];
   }
 
-  async #read() {
+  async #score() {
     clearTimeout(this.timer);
     this.abort?.abort();
     if (!this.shown || !this.ready()) return;
-    const [text, strange] = this.#readable();
-    if (this.surprise.known >= Math.min(MOST, text.length)) return;
-    const { signal } = (this.abort = new AbortController()), { text: all } = this.manuscript;
+    const [text, unknown] = this.#readable();
+    if (this.surprisals.known >= Math.min(MAX_CHARACTERS, text.length)) return;
+    const { signal } = (this.abort = new AbortController()), { text: all } = this.doc;
     try {
-      const whollyRead = await this.surprise.ask(this.models.id, text, signal);
+      const complete = await this.surprisals.score(this.models.id, text, signal);
       if (signal.aborted) return;
-      this.surprise.changed(agreement(this.manuscript.text, all));
-      if (!whollyRead) this.told.said(`Only the first ${whole(MOST)} characters are coloured.`);
-      else if (strange !== null) this.told.said(`Coloured up to the first character the model does not know: ${named(strange)}.`);
-      this.told.changed();
-    } catch (error) { if (!signal.aborted) this.told.failed(error); }
+      this.surprisals.changed(commonPrefixLength(this.doc.text, all));
+      if (!complete) this.callbacks.status(`Only the first ${whole(MAX_CHARACTERS)} characters are coloured.`);
+      else if (unknown !== null) this.callbacks.status(`Coloured up to the first character the model does not know: ${describeCharacter(unknown)}.`);
+      this.callbacks.changed();
+    } catch (error) { if (!signal.aborted) this.callbacks.failed(error); }
   }
 
-  // What the text costs, in words; null while it is not known.
-  cost() {
-    if (!this.shown || !this.surprise.known) return null;
-    const { writer, model } = this.surprise.byAuthor(this.manuscript.authors), bits = (n) => n.toFixed(2);
+  // The mean surprisal as text; null while it is not known.
+  summary() {
+    if (!this.shown || !this.surprisals.known) return null;
+    const { writer, model } = this.surprisals.byAuthor(this.doc.authors), bits = (n) => n.toFixed(2);
     if (writer !== null && model !== null) return `bits: ${bits(writer)} yours, ${bits(model)} the model's`;
     return writer === null && model === null ? null : `${bits(writer ?? model)} bits per character`;
   }

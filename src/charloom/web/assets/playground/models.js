@@ -1,8 +1,9 @@
-// The menu of models, and what the chosen one knows.
+// The menu of models, and the chosen model's vocabulary.
 
-import { $, make } from "./elements.js";
+import { $, make } from "./dom.js";
+import { storage } from "./storage.js";
 
-const KEPT = "charloom-model";
+const STORAGE_KEY = "charloom-model";
 
 function describe({ charloom: facts = {} }) {
   const { parameters, corpus, bits_per_char: bits } = facts;
@@ -11,19 +12,19 @@ function describe({ charloom: facts = {} }) {
 }
 
 export class Models {
-  // whenChosen(other) is called after every choice; `other`: whether it is not the one that was chosen before
-  constructor(whenChosen) {
-    Object.assign(this, { whenChosen, chosen: null, vocabulary: null });
+  // onChosen(changed) is called after every choice; `changed`: whether it differs from the previous one
+  constructor(onChosen) {
+    Object.assign(this, { onChosen, chosen: null, vocabulary: null });
   }
 
   get id() { return this.chosen?.id ?? null; }
 
-  // Returns whether there is any.
+  // Returns whether there is at least one.
   show(models) {
-    const wanted = this.id ?? sessionStorage.getItem(KEPT), menu = $("model");
+    const previous = this.id ?? storage.getItem(STORAGE_KEY), menu = $("model");
     menu.replaceChildren(...models.map((one) => make("option", { value: one.id, text: [one.id, describe(one)].filter(Boolean).join(" · ") })));
     menu.onchange = () => this.#choose(models.find((one) => one.id === menu.value));
-    const chosen = models.find((one) => one.id === wanted) ?? models[0];
+    const chosen = models.find((one) => one.id === previous) ?? models[0];
     if (!chosen) return false;
     menu.value = chosen.id;
     this.#choose(chosen);
@@ -31,11 +32,11 @@ export class Models {
   }
 
   #choose(chosen) {
-    const other = chosen.id !== this.id, { unit, vocabulary } = chosen.charloom ?? {};
+    const changed = chosen.id !== this.id, { unit, vocabulary } = chosen.charloom ?? {};
     this.chosen = chosen;
-    this.vocabulary = unit === "char" && vocabulary ? new Set(vocabulary) : null; // null: it knows every character, or does not say
-    sessionStorage.setItem(KEPT, chosen.id);
-    $("facts").textContent = describe(chosen); // where the menu is too narrow to say it
-    this.whenChosen(other);
+    this.vocabulary = unit === "char" && vocabulary ? new Set(vocabulary) : null; // null: every character, or unknown
+    storage.setItem(STORAGE_KEY, chosen.id);
+    $("facts").textContent = describe(chosen); // shown where the menu is too narrow
+    this.onChosen(changed);
   }
 }

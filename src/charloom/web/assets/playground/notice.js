@@ -1,27 +1,27 @@
-// What has to be said aloud: one notice at a time, with what can be done about it; and the question for the token.
+// Notices, one at a time, with actions; and the dialog that asks for the token.
 
-import { $, make } from "./elements.js";
+import { $, make } from "./dom.js";
 
 export class Notice {
   constructor() { this.kind = null; }
 
-  // actions: [label, function] each; a notice can always be put away
+  // actions: [label, function] each; a notice can always be dismissed
   show(message, actions = [], kind = "error") {
     this.kind = kind;
-    const place = $("notice"), putAway = ["Dismiss", () => {}];
-    place.querySelector("p").textContent = message;
-    place.querySelector(".row").replaceChildren(...[...actions, putAway].map(([text, does]) =>
-      make("button", { type: "button", text, onclick: () => this.#done(does) })));
-    place.hidden = false;
+    const container = $("notice"), dismiss = ["Dismiss", () => {}];
+    container.querySelector("p").textContent = message;
+    container.querySelector(".row").replaceChildren(...[...actions, dismiss].map(([text, handler]) =>
+      make("button", { type: "button", text, onclick: () => this.#done(handler) })));
+    container.hidden = false;
   }
 
-  #done(does) {
-    if ($("notice").contains(document.activeElement)) $("text").focus(); // the button that had the focus goes
+  #done(handler) {
+    if ($("notice").contains(document.activeElement)) $("text").focus(); // the focused button disappears
     this.clear();
-    does();
+    handler();
   }
 
-  // Put the notice away, if it is of that kind.
+  // Dismiss the notice, if it is of that kind.
   clear(kind = this.kind) {
     if (kind !== this.kind) return;
     this.kind = null;
@@ -29,21 +29,21 @@ export class Notice {
   }
 }
 
-// Resolves with the token that was typed, or null.
+// Resolves with the token that was entered, or null.
 export function askForToken(again) {
-  const door = $("door"), field = $("token");
+  const dialog = $("door"), field = $("token");
   $("door-said").textContent = again ? "That token was not accepted. It is the one given with --token when the server was started."
     : "It was given with --token when the server was started. It is kept in this tab alone.";
   field.value = "";
-  door.showModal();
+  dialog.showModal();
   return new Promise((resolve) => {
     let typed = null;
-    door.querySelector("form").onsubmit = (event) => {
+    dialog.querySelector("form").onsubmit = (event) => {
       event.preventDefault();
       typed = field.value.trim() || null;
-      door.close();
+      dialog.close();
     };
-    $("door-close").onclick = () => door.close();
-    door.onclose = () => resolve(typed);
+    $("door-close").onclick = () => dialog.close();
+    dialog.onclose = () => resolve(typed);
   });
 }

@@ -1,35 +1,36 @@
-// How the model is to write: the fields beside the text, checked when they are used and kept for as long as the tab lives.
+// The generation settings: form fields, validated when used and stored while the tab lives.
 
-import { $, whole } from "./elements.js";
-import { count } from "./letters.js";
+import { $, whole } from "./dom.js";
+import { countCharacters } from "./code_points.js";
+import { storage } from "./storage.js";
 
-const KEPT = "charloom-settings";
+const STORAGE_KEY = "charloom-settings";
 const NAMES = ["temperature", "top_p", "length", "versions", "seed", "stop"];
-const MOST_LENGTH = 20_000, MOST_SEED = 2 ** 53 - 5, MOST_STOP = 64;
+const MAX_LENGTH = 20_000, MAX_SEED = 2 ** 53 - 5, MAX_STOP = 64;
 
 export const randomSeed = () => Math.floor(Math.random() * 1e6);
 
-export class Wrong extends Error { // a field that says something the server would not take
+export class InvalidSetting extends Error { // a field with a value that the server would reject
   constructor(field, message) {
     super(message);
     this.field = field;
   }
 }
 
-function wholeNumber(name, title, least, most) {
-  const written = $(name).value.trim(), number = Number(written);
-  if (!/^\d+$/.test(written) || number < least || number > most) {
-    throw new Wrong($(name), `${title} is “${written}”. It takes a whole number from ${whole(least)} to ${whole(most)}.`);
+function wholeNumber(name, title, min, max) {
+  const value = $(name).value.trim(), number = Number(value);
+  if (!/^\d+$/.test(value) || number < min || number > max) {
+    throw new InvalidSetting($(name), `${title} is “${value}”. It takes a whole number from ${whole(min)} to ${whole(max)}.`);
   }
   return number;
 }
 
 export class Settings {
   constructor() {
-    let kept = {};
-    try { kept = JSON.parse(sessionStorage.getItem(KEPT)) ?? {}; } catch { /* not written by this page */ }
+    let stored = {};
+    try { stored = JSON.parse(storage.getItem(STORAGE_KEY)) ?? {}; } catch { /* not written by this page */ }
     for (const name of NAMES) {
-      if (typeof kept[name] === "string") $(name).value = kept[name];
+      if (typeof stored[name] === "string") $(name).value = stored[name];
       $(name).addEventListener("input", () => this.#changed());
     }
     this.#changed();
@@ -38,20 +39,20 @@ export class Settings {
   #changed() {
     for (const name of ["temperature", "top_p"]) document.querySelector(`output[for=${name}]`).value = Number($(name).value).toFixed(2);
     for (const name of NAMES) $(name).removeAttribute("aria-invalid");
-    sessionStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(NAMES.map((name) => [name, $(name).value]))));
+    storage.setItem(STORAGE_KEY, JSON.stringify(Object.fromEntries(NAMES.map((name) => [name, $(name).value]))));
   }
 
-  // {request, seed (null: any), versions}; throws Wrong
+  // Returns {request, seed (null: random), versions}; throws InvalidSetting.
   read() {
-    const stop = $("stop").value.replace(/\\([nt\\])/g, (_, letter) => ({ n: "\n", t: "\t", "\\": "\\" })[letter]);
-    if (count(stop) > MOST_STOP) throw new Wrong($("stop"), `Stop at has ${count(stop)} characters. It takes up to ${MOST_STOP}.`);
+    const stop = $("stop").value.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]);
+    if (countCharacters(stop) > MAX_STOP) throw new InvalidSetting($("stop"), `Stop at has ${countCharacters(stop)} characters. It takes up to ${MAX_STOP}.`);
     const request = {
-      max_tokens: wholeNumber("length", "Length", 1, MOST_LENGTH),
+      max_tokens: wholeNumber("length", "Length", 1, MAX_LENGTH),
       temperature: Number($("temperature").value),
       top_p: Number($("top_p").value),
     };
     if (stop) request.stop = [stop];
-    const seed = $("seed").value.trim() ? wholeNumber("seed", "Seed", 0, MOST_SEED) : null;
+    const seed = $("seed").value.trim() ? wholeNumber("seed", "Seed", 0, MAX_SEED) : null;
     return { request, seed, versions: Number($("versions").value) };
   }
 

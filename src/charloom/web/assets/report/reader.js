@@ -1,54 +1,50 @@
-"use strict";
-// The text, coloured by surprisal or by a neuron, with what was expected at each character.
+// The text, coloured by surprisal or by a neuron, with the top predictions at each character.
 
-const PER_BLOCK = 500; // characters at least, up to the end of a line; colours are given to blocks that are seen
+import { make } from "./dom.js";
+import { decodeBase64, visible } from "./text.js";
 
-function bytes(base64) {
-  const raw = atob(base64), found = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) found[i] = raw.charCodeAt(i);
-  return found;
-}
+const MIN_BLOCK = 500; // minimum characters in a block, which ends at a line end; only visible blocks are coloured
 
-class Reader {
+export class Reader {
   constructor(data) {
     this.text = Array.from(data.text.text); // by code point
     this.vocabulary = data.model.vocabulary;
-    this.each = data.text.guesses_each;
-    this.surprisals = new Uint16Array(bytes(data.text.surprisals).buffer);
-    this.likeliest = new Uint16Array(bytes(data.text.guesses).buffer);
-    this.shares = new Uint16Array(bytes(data.text.probabilities).buffer);
+    this.predictionsEach = data.text.guesses_each;
+    this.surprisals = new Uint16Array(decodeBase64(data.text.surprisals).buffer);
+    this.topIds = new Uint16Array(decodeBase64(data.text.guesses).buffer);
+    this.probabilities = new Uint16Array(decodeBase64(data.text.probabilities).buffer);
     this.neurons = data.neurons;
-    this.levels = null; // of the neuron that is shown
+    this.levels = null; // of the selected neuron
     this.version = 0;
-    this.place = document.getElementById("text");
+    this.container = document.getElementById("text");
     this.side = document.getElementById("guesses");
-    this.cut();
+    this.splitIntoBlocks();
     this.listen();
     this.go(Math.min(1, this.text.length - 1), false);
   }
 
-  cut() {
+  splitIntoBlocks() {
     this.blocks = [];
     let start = 0;
     for (let i = 0; i < this.text.length; i++) {
-      const full = i - start >= PER_BLOCK - 1;
-      if (i === this.text.length - 1 || (full && this.text[i] === "\n") || i - start >= 8 * PER_BLOCK) {
+      const full = i - start >= MIN_BLOCK - 1;
+      if (i === this.text.length - 1 || (full && this.text[i] === "\n") || i - start >= 8 * MIN_BLOCK) {
         this.blocks.push({ start, end: i + 1, version: -1, seen: false });
         start = i + 1;
       }
     }
-    const watcher = new IntersectionObserver((entries) => {
+    const observer = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const block = this.blocks[entry.target.block];
         block.seen = entry.isIntersecting;
         if (block.seen) this.paint(block);
       }
-    }, { root: this.place, rootMargin: "300px" });
+    }, { root: this.container, rootMargin: "300px" });
     this.blocks.forEach((block, i) => {
       block.node = make("div", { text: this.text.slice(block.start, block.end).join("") });
       block.node.block = i;
-      this.place.append(block.node);
-      watcher.observe(block.node);
+      this.container.append(block.node);
+      observer.observe(block.node);
     });
   }
 
@@ -77,7 +73,7 @@ class Reader {
   repaint() {
     this.version++;
     for (const block of this.blocks) if (block.seen) this.paint(block);
-    this.tell();
+    this.showPredictions();
   }
 
   colour(i) {
@@ -93,21 +89,21 @@ class Reader {
   level(i) { return ((this.levels[i >> 1] >> (i % 2 ? 4 : 0)) & 15) - this.neurons.levels - 1; }
 
   show(neuron) {
-    // bytes of one neuron are cut out of the text of all of them: three bytes are four characters there
+    // slice one neuron's bytes out of the base64 text of all: three bytes are four characters
     if (neuron === null) this.levels = null;
     else {
       const from = neuron * this.neurons.bytes_each, to = from + this.neurons.bytes_each;
       const first = Math.floor(from / 3), last = Math.ceil(to / 3);
-      this.levels = bytes(this.neurons.states.slice(4 * first, 4 * last)).subarray(from - 3 * first, to - 3 * first);
+      this.levels = decodeBase64(this.neurons.states.slice(4 * first, 4 * last)).subarray(from - 3 * first, to - 3 * first);
     }
     this.repaint();
   }
 
   listen() {
     const point = (event) => { if (event.target.i !== undefined) this.go(event.target.i, false); };
-    this.place.addEventListener("pointerover", point);
-    this.place.addEventListener("pointerdown", point);
-    this.place.addEventListener("keydown", (event) => {
+    this.container.addEventListener("pointerover", point);
+    this.container.addEventListener("pointerdown", point);
+    this.container.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.line(-1), ArrowDown: this.line(1), PageUp: -500, PageDown: 500,
         Home: -Infinity, End: Infinity }[event.key];
       if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -117,7 +113,7 @@ class Reader {
   }
 
   line(direction) {
-    // how far the same column of the next line is, or of the one before
+    // the distance to the same column of the next or previous line
     const newline = (i, step) => { while (i >= 0 && i < this.text.length && this.text[i] !== "\n") i += step; return i; };
     const begin = newline(this.here - 1, -1) + 1, column = this.here - begin;
     if (direction > 0) {
@@ -140,22 +136,22 @@ class Reader {
     const span = this.span(i);
     span.classList.add("here");
     if (follow) span.scrollIntoView({ block: "nearest" });
-    this.tell();
+    this.showPredictions();
   }
 
-  tell() {
+  showPredictions() {
     const i = this.here, character = this.text[i];
-    const rows = [make("p", { text: `“${shown(character)}”, character ${(i + 1).toLocaleString("en")}` })];
+    const rows = [make("p", { text: `“${visible(character)}”, character ${(i + 1).toLocaleString("en")}` })];
     if (this.levels) rows.push(make("p", { text: `the neuron: ${this.level(i)} of ±${this.neurons.levels}` }));
     if (i === 0) rows.push(make("p", { text: "Nothing comes before the first character." }));
     else {
       const bits = this.surprisals[i - 1] / 100;
       rows.push(make("p", { text: `${bits.toFixed(2)} bits. Expected here were:` }));
-      rows.push(make("ol", {}, ...this.expected(i).map(([c, share, came]) => {
+      rows.push(make("ol", {}, ...this.expected(i).map(([c, share, actual]) => {
         const bar = make("i");
         bar.style.width = `${100 * share}%`;
         const percent = share >= 0.0995 ? (100 * share).toFixed(0) : share >= 0.001 ? (100 * share).toPrecision(2) : "< 0.1";
-        return make("li", came ? { class: "came" } : {}, make("kbd", { text: shown(c) + (came ? " came" : "") }), make("span", {}, bar),
+        return make("li", actual ? { class: "came" } : {}, make("kbd", { text: visible(c) + (actual ? " came" : "") }), make("span", {}, bar),
           make("b", { text: `${percent} %` }));
       })));
     }
@@ -164,9 +160,9 @@ class Reader {
 
   expected(i) {
     const rows = [];
-    for (let k = 0; k < this.each; k++) {
-      const at = (i - 1) * this.each + k, c = this.vocabulary[this.likeliest[at]];
-      rows.push([c, this.shares[at] / 65535, c === this.text[i]]);
+    for (let k = 0; k < this.predictionsEach; k++) {
+      const at = (i - 1) * this.predictionsEach + k, c = this.vocabulary[this.topIds[at]];
+      rows.push([c, this.probabilities[at] / 65535, c === this.text[i]]);
     }
     if (!rows.some((row) => row[2])) rows.push([this.text[i], 2 ** (-this.surprisals[i - 1] / 100), true]);
     return rows;

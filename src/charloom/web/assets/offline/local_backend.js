@@ -1,0 +1,66 @@
+// The exported page's replacement for server.js: the models and the engine that runs them are in the page.
+
+import { Session } from "./session.js";
+import { $ } from "./dom.js";
+import { decodeBase64 } from "./text.js";
+
+export class RequestRefused extends Error { // the request cannot be fulfilled
+  constructor(message, code = null) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class ServerUnreachable extends Error {} // never thrown: the models are in the page
+
+export const { models: MODELS, prompts: PROMPTS } = JSON.parse($("contents").textContent);
+
+const sessions = new Map();
+
+async function createSession(id) {
+  const at = MODELS.findIndex((one) => one.id === id);
+  try {
+    return new Session(await Engine.create(decodeBase64($("engine").textContent), decodeBase64($(`model-${at}`).textContent)), MODELS[at]);
+  } catch (error) {
+    sessions.delete(id); // allow another attempt
+    throw new RequestRefused(`The model cannot be started in this browser: ${error.message}`);
+  }
+}
+
+function sessionOf(id) {
+  if (!sessions.has(id)) sessions.set(id, createSession(id));
+  return sessions.get(id);
+}
+
+export class Server {
+  // Characters before the cursor that predictions depend on: all, as the session caches what it has read.
+  get predictionContext() { return Infinity; }
+
+  async models() { return MODELS; }
+
+  async #withSession(model, signal, work) {
+    const session = await sessionOf(model), release = await session.acquire();
+    try {
+      signal?.throwIfAborted();
+      return await work(session);
+    } finally { release(); }
+  }
+
+  async score(model, text, signal) {
+    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, signal) }));
+  }
+
+  async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal)); }
+
+  // Yields {text, finish_reason} as they are generated.
+  async *complete({ model, prompt, ...options }, signal) {
+    const session = await sessionOf(model), release = await session.acquire(), began = performance.now();
+    try {
+      signal?.throwIfAborted();
+      yield* session.write(prompt, options, signal);
+    } finally {
+      performance.measure("write", { start: began });
+      release();
+    }
+  }
+}

@@ -1,0 +1,119 @@
+// The editor: a textarea with transparent text, above a mirror element that shows the same text in colour.
+// The mirror has one plain text node per line. Colours are CSS highlights, which never change the layout.
+
+import { MODEL } from "./document_model.js";
+import { LEVELS } from "./surprisal.js";
+
+const MARGIN = 600; // pixels above and below the viewport that are painted too
+export const canColour = typeof Highlight === "function" && Boolean(CSS.highlights);
+
+export class Editor {
+  constructor(area, mirror) {
+    Object.assign(this, { area, mirror, lines: [], starts: [0], nodes: [], marks: new Map() });
+    if (canColour) {
+      for (const name of ["model", ...Array.from({ length: LEVELS }, (_, i) => `bits${i + 1}`)]) {
+        const marks = new Highlight();
+        this.marks.set(name, marks);
+        CSS.highlights.set(name, marks);
+      }
+    }
+    let scheduled = false;
+    const schedulePaint = () => {
+      if (scheduled) return;
+      scheduled = true;
+      requestAnimationFrame(() => { scheduled = false; this.#paint(); });
+    };
+    addEventListener("scroll", schedulePaint, { passive: true });
+    addEventListener("resize", schedulePaint);
+  }
+
+  get selection() { return [this.area.selectionStart, this.area.selectionEnd]; }
+
+  select(start, end = start) { this.area.setSelectionRange(start, end); }
+
+  // Show a document, and select a range; `surprisals` is null while colouring is off.
+  show(doc, surprisals, start = null, end = start) {
+    Object.assign(this, { doc, surprisals });
+    const selected = start === null ? this.selection : [start, end], other = this.area.value !== doc.text;
+    if (other) this.area.value = doc.text;
+    if (other || start !== null) this.select(...selected);
+    this.#updateMirror(doc.text);
+    this.#paint();
+  }
+
+  // Update the mirror's lines, touching only those that changed.
+  #updateMirror(text) {
+    const old = this.lines, lines = text.split("\n");
+    let head = 0, tail = 0;
+    const max = Math.min(old.length, lines.length);
+    while (head < max && old[head] === lines[head]) head++;
+    while (tail < max - head && old[old.length - 1 - tail] === lines[lines.length - 1 - tail]) tail++;
+    const changed = old.length - tail - head, needed = lines.length - tail - head;
+    for (let i = 0; i < Math.min(changed, needed); i++) this.nodes[head + i].firstChild.data = lines[head + i];
+    const gone = this.nodes.splice(head + needed, Math.max(0, changed - needed));
+    for (const node of gone) node.remove();
+    if (needed > changed) {
+      const fresh = lines.slice(head + changed, head + needed).map((line) => {
+        const node = document.createElement("div");
+        node.append(document.createTextNode(line));
+        return node;
+      });
+      const after = this.nodes[head + changed] ?? null;
+      for (const node of fresh) this.mirror.insertBefore(node, after);
+      this.nodes.splice(head + changed, 0, ...fresh);
+    }
+    this.lines = lines;
+    let start = 0;
+    this.starts = lines.map((line) => { const here = start; start += line.length + 1; return here; });
+  }
+
+  // The first line whose lower edge is below a vertical position in the viewport.
+  #lineAt(height) {
+    let low = 0, high = this.nodes.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.nodes[middle].getBoundingClientRect().bottom > height) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  #paint() {
+    if (!canColour || !this.doc) return;
+    for (const marks of this.marks.values()) marks.clear();
+    const last = this.#lineAt(innerHeight + MARGIN);
+    for (let i = this.#lineAt(-MARGIN); i <= last; i++) this.#paintLine(i);
+  }
+
+  #paintLine(i) {
+    const { authors } = this.doc, from = this.starts[i], length = this.lines[i].length, node = this.nodes[i].firstChild;
+    const runs = (what, name) => {
+      for (let start = 0; start < length;) {
+        const kind = what(from + start);
+        let end = start + 1;
+        while (end < length && what(from + end) === kind) end++;
+        if (kind) this.marks.get(name(kind)).add(new StaticRange({ startContainer: node, startOffset: start, endContainer: node, endOffset: end }));
+        start = end;
+      }
+    };
+    runs((unit) => authors[unit] === MODEL, () => "model");
+    if (this.surprisals) runs((unit) => this.surprisals.level(unit), (level) => `bits${level}`);
+  }
+
+  // The position of an offset in the viewport.
+  rectangleAt(offset) {
+    let i = this.starts.findLastIndex((start) => start <= offset);
+    if (i < 0) i = 0;
+    const node = this.nodes[i].firstChild, range = document.createRange();
+    range.setStart(node, Math.min(offset - this.starts[i], node.length));
+    const rectangle = range.getBoundingClientRect();
+    return rectangle.height ? rectangle : this.nodes[i].getBoundingClientRect();
+  }
+
+  // Scroll so that an offset is visible above a footer of a height.
+  scrollTo(offset, foot) {
+    const { top, bottom } = this.rectangleAt(offset), room = 24;
+    if (bottom > innerHeight - foot - room) scrollBy(0, bottom - (innerHeight - foot - room));
+    else if (top < room) scrollBy(0, top - room);
+  }
+}
