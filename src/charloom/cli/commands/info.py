@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,6 @@ _FACTS = (
 
 
 def _layers(architecture: Architecture) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
     return [asdict(layer) for layer in architecture.summary()]
 
 
