@@ -1,1 +1,1 @@
-"""Numbers to weights: the only wing that imports torch."""
+"""Training: from the ids of a text to weights. Only ``backends.torch`` and ``distributed`` import PyTorch."""
