@@ -1,18 +1,18 @@
-"""Early stopping and divergence guard: decisions from the evaluations so far."""
+"""Early stopping: recognizes from evaluations that a training over-fits, diverges, or has nothing left to learn."""
 
 from charloom.training.history import History
 
-OVERFITTING = 0.02  # nats above the best before the rise is called over-fitting: evaluations differ by less
-_RISING = 0.3  # nats by which the training loss is above its lowest: batches differ by less
-_LEARNED = 0.005  # nats: one character in two hundred is in doubt
+OVERFITTING = 0.02  # nats above the best loss that count as over-fitting: evaluations differ by less
+_RISING = 0.3  # nats above the lowest training loss that count as divergence: batches differ by less
+_LEARNED = 0.005  # nats: about one character in two hundred is not predicted with certainty
 
 
 def reason_to_end(history: History, patience: int) -> str | None:
-    """Return why more steps would be a waste of time, or None; to be asked after an evaluation.
+    """Return why more steps would not help, or None; call it after an evaluation.
 
     Args:
-        history: Of the training.
-        patience: Evaluations without a better one before over-fitting ends it; 0: never.
+        history: History of the training.
+        patience: Evaluations without improvement before over-fitting ends the training; 0: never.
     """
     last, best = history.evaluation, history.best
     if last is None or best is None or last.val_loss is None or best.val_loss is None or not patience:
@@ -31,7 +31,7 @@ def reason_to_end(history: History, patience: int) -> str | None:
 
 
 def reason_to_slow_down(history: History) -> str | None:
-    """Return that the training loss has left what it had reached, or None; to be asked after an evaluation."""
+    """Return that the training loss has risen, as a sentence, or None; call it after an evaluation."""
     last, lowest = history.evaluation, history.lowest
     if last is None or last.train_loss is None or lowest is None or last.train_loss <= lowest + _RISING:
         return None

@@ -29,23 +29,20 @@ class Action(NamedTuple):
 class Recovery:
     """Decides after each update and each evaluation whether the training has to change course, and changes it.
 
-    The states, each kept in the history, so that a resumed training is in the same one:
+    The state is ``history.skipped`` (consecutive updates left out), ``history.rollbacks`` and ``history.ended``; all
+    three are in every checkpoint, so that a resumed training is in the same state. The transitions are::
 
-    ==================  ===================================================  =======================================
-    state               leaves it when                                       then
-    ==================  ===================================================  =======================================
-    normal              an update is not finite                              it is left out; skipped = 1
-    skipped = n         the next update is finite                            normal
-    ..                  the next update is not finite, n + 1 < 3             skipped = n + 1
-    ..                  the next update is not finite, n + 1 = 3             roll back
-    any                 weights are not finite before an evaluation or save  roll back
-    roll back           fewer than 2 roll-backs so far                       newest checkpoint; skipped = 0; learning
-                                                                             rate times 0.5 ** rollbacks; normal
-    ..                  2 roll-backs so far                                  ``NonFiniteError``
-    any                 evaluation: early stopping (``reason_to_end``)       ended: a last checkpoint, then the end
-    any                 evaluation: training loss rose                       learning rate halved; the lowest loss is
-                        (``reason_to_slow_down``)                            measured from here
-    ==================  ===================================================  =======================================
+        state            event                                             next state
+        normal           an update is not finite                           skipped 1; the update is left out
+        skipped n        the next update is finite                         normal
+        skipped 1, 2     the next update is not finite                     skipped n + 1
+        skipped 3        -                                                 roll back
+        any              weights not finite before an evaluation or save   roll back
+        roll back        it is the 1st or 2nd one (n)                      normal, from the newest checkpoint, with the
+                                                                           learning rate times 0.5 ** n
+        roll back        it is the 3rd one                                 failed: NonFiniteError
+        any              evaluation: training loss has risen               same, with half the learning rate
+        any              evaluation: over-fitted, or nothing to learn      ended, after a last checkpoint
 
     Args:
         steps: The updates; its learning rate and position are changed.
