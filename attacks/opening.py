@@ -24,8 +24,9 @@ from charloom.cli.commands.info import look, page_of
 from charloom.errors import ModelFileError
 from charloom.inference.engines.factory import ENGINE
 from charloom.inference.model import Model
-from charloom.model.file.model_file import load_checkpoint, save_model
+from charloom.model.file.model_file import save_model
 from charloom.native import engine as compiled
+from charloom.training.checkpoint import load_checkpoint
 from draft import Draft
 from mutate import mutated
 

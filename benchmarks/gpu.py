@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import charloom
-from charloom.training.backends.device import choose_device
+from charloom.training.backends.torch.device import choose_device
 from machine import processor
 from training import CASES, measure_step
 from training_peers import charloom_peer, torch_peer

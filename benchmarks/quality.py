@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional as F
 
 import charloom
-from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.torch.network import CharNetwork
 from machine import processor
 
 CROPS, CROP_LENGTH, AT_ONCE = 2048, 256, 64

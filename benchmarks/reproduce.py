@@ -27,8 +27,8 @@ from charloom.inference.engines.folding import fold
 from charloom.inference.engines.numpy import NumpyEngine
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends.device import choose_device
-from charloom.training.batches.batches import make_batches
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.batches import make_batches
 from machine import processor
 from reproduction_page import write_page
 

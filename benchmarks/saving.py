@@ -17,15 +17,16 @@ import numpy as np
 import torch
 
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.model.file.model_file import SavedModel, SavedTraining, _digests, save_model
+from charloom.model.file.model_file import SavedModel, _digests
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends import updates as loop
-from charloom.training.backends.device import choose_device, kept_memory
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import Updates
-from charloom.training.batches.batches import make_batches
-from charloom.training.run_files import _LEAST_SECONDS
+from charloom.training.backends.torch import backend as loop
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
+from charloom.training.checkpoint import SavedTraining, save_checkpoint
+from charloom.training.run_files import _MIN_SECONDS
+from charloom.training.steps import TrainingSteps, kept_memory
 from machine import processor
 
 KNOWN = 65
@@ -37,7 +38,8 @@ def updates_of(recipe):
     architecture = settings.architecture(KNOWN)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
     ids = np.random.default_rng(0).integers(0, KNOWN, 10**6).astype(np.uint8)
-    return Updates(network, make_batches(ids, settings), settings, 10**6, choose_device("cpu"))
+    backend = loop.TorchBackend(network, settings, choose_device("cpu"))
+    return TrainingSteps(backend, make_batches(ids, settings), settings, 10**6)
 
 
 def seconds_of(action):
@@ -50,13 +52,13 @@ def saving(updates):
     """Return the median seconds of a save, of its checksums, and the bytes of the file."""
     vocabulary = Vocabulary("".join(map(chr, range(200, 200 + KNOWN))))
     facts = {"corpus": "none", "corpus_sha256": "", "corpus_characters": 0, "recipe": "auto", "settings": {}}
-    model = SavedModel(updates.network.architecture, vocabulary, updates.network.weights(), facts)
+    model = SavedModel(updates.backend.architecture, vocabulary, updates.backend.weights(), facts)
     past = {"step": updates.step, "position": [0, 0], "rate_factor": 1.0, "finished": False, "history": {}}
-    training = SavedTraining(past | {"files": {}, "seconds": 0.0, "device": "cpu"}, updates.tensors())
+    training = SavedTraining(past | {"files": {}, "seconds": 0.0, "device": "cpu"}, updates.backend.state())
     arrays = dict(enumerate([*model.weights.values(), *training.tensors.values()]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.safetensors"
-        saves = [seconds_of(lambda: save_model(path, model, training)) for _ in range(9)]
+        saves = [seconds_of(lambda: save_checkpoint(path, model, training)) for _ in range(9)]
         size = path.stat().st_size
     sums = [seconds_of(lambda: _digests(arrays)) for _ in range(9)]
     return statistics.median(saves), statistics.median(sums), size
@@ -89,7 +91,7 @@ def main():
             found[recipe] = {
                 "save_seconds": save,
                 "megabytes": size / 1e6,
-                "share_of_time": save / max(_LEAST_SECONDS, save * 50),
+                "share_of_time": save / max(_MIN_SECONDS, save * 50),
                 "checksums_of_a_save": checksums / save,
                 "step_seconds": step,
                 "guard_of_a_step": guard,

@@ -23,11 +23,11 @@ import torch
 
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
-from charloom.training.distributed.process_group import Ranks
+from charloom.training.backends.torch.backend import train_steps
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
+from charloom.training.distributed.process_group import ProcessGroup
 from machine import processor
 
 ALPHABET = 65
@@ -49,9 +49,9 @@ with joined() as ranks:
     for floats in map(int, sys.argv[1:]):
         numbers, seconds = torch.ones(floats), []
         for _ in range(40):
-            ranks.add_up(torch.zeros(1))  # both begin at the same time
+            ranks.all_reduce(torch.zeros(1))  # both begin at the same time
             began = time.perf_counter()
-            ranks.add_up(numbers)
+            ranks.all_reduce(numbers)
             seconds.append(time.perf_counter() - began)
             numbers.fill_(1)
         if ranks.is_first:
@@ -105,7 +105,7 @@ def batch_characters(case):
     return settings.batch_size * settings.seq_length
 
 
-class OneOf(Ranks):
+class OneOf(ProcessGroup):
     """The last of several processes, the others of which are not there: it does its share and waits for nobody."""
 
     def __init__(self, size):

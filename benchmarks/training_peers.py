@@ -110,21 +110,21 @@ def charloom_peer(precision, engine=True, device="cpu"):
     def make(case):
         from charloom.model.initializers import initial_weights
         from charloom.planning.recipes import RECIPES
-        from charloom.training.backends import network as networks
-        from charloom.training.backends.device import choose_device
-        from charloom.training.backends.updates import train_steps
-        from charloom.training.batches.batches import make_batches
-        from charloom.training.batches.device_ids import resident
+        from charloom.training.backends.torch import network as networks
+        from charloom.training.backends.torch.backend import train_steps
+        from charloom.training.backends.torch.device import choose_device
+        from charloom.training.backends.torch.device_ids import place_ids
+        from charloom.training.batches import make_batches
 
         if not engine:
-            networks.can_train = lambda tensor: False
+            networks.can_train = lambda: False
         cell, hidden, layers, batch, length, vocabulary = case
         choices = {"hidden_size": hidden, "num_layers": layers, "batch_size": batch, "seq_length": length}
         settings = RECIPES[f"tutorial-{cell}"].with_values(choices | {"reset_state": "never"}).settings
         architecture = settings.architecture(vocabulary)
         network = networks.CharNetwork(architecture, initial_weights(architecture, 0)).to(device)
         ids = np.random.default_rng(0).integers(0, vocabulary, 3 * batch * (length + 1) + 1).astype(np.uint16)
-        batches = make_batches(resident(ids, device), settings)
+        batches = make_batches(place_ids(ids, device), settings)
         records = train_steps(network, batches, settings, 10**6, choose_device(device, precision))
         return lambda: next(records)
 

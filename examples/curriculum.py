@@ -33,11 +33,14 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import load_recipe
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import flushed_denormals, kept_memory
-from charloom.training.backends.network import CharNetwork, NetworkState, detached
-from charloom.training.batches.batches import make_batches
-from charloom.training.evaluate import evaluate
-from charloom.training.optim.optimizer import learning_rate_at, make_optimizer, set_step
+from charloom.training.backends.torch.device import flushed_denormals
+from charloom.training.backends.torch.evaluate import evaluate
+from charloom.training.backends.torch.layers import NetworkState
+from charloom.training.backends.torch.network import CharNetwork, detached
+from charloom.training.backends.torch.optimizer import make_optimizer, set_step
+from charloom.training.batches import make_batches
+from charloom.training.optim.schedules import learning_rate_at
+from charloom.training.steps import kept_memory
 
 TEXTS, PROMPT, LENGTH = 40, 50, 500  # what each model writes to be judged, in characters
 STRETCH = 100  # characters; the cost is told for each such stretch from the beginning

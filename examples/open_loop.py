@@ -20,14 +20,21 @@ from charloom import CharloomError, Corpus
 from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import Recipe, load_recipe, parse_assignments
-from charloom.training.backends.device import Device, choose_device, flushed_denormals, kept_memory
-from charloom.training.backends.network import CharNetwork, NetworkState, detached
-from charloom.training.batches.batches import Batch, make_batches
-from charloom.training.optim.optimizer import make_optimizer, set_step
+from charloom.training.backends.torch.device import TorchDevice, choose_device, flushed_denormals
+from charloom.training.backends.torch.layers import NetworkState
+from charloom.training.backends.torch.network import CharNetwork, detached
+from charloom.training.backends.torch.optimizer import make_optimizer, set_step
+from charloom.training.batches import make_batches
+from charloom.training.batches.base import Batch
+from charloom.training.steps import kept_memory
 
 
 def train_step(
-    network: CharNetwork, optimizer: torch.optim.Optimizer, batch: Batch, state: NetworkState | None, device: Device
+    network: CharNetwork,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    state: NetworkState | None,
+    device: TorchDevice,
 ) -> tuple[float, NetworkState]:
     """Make one update; return the loss before it, in nats per character, and the state after the batch."""
     inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (batch.inputs, batch.targets))  # (B, T)

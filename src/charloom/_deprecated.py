@@ -38,19 +38,22 @@ _MODULES = {
     "charloom.text.corpus": "charloom.data.corpus",
     "charloom.text.files": "charloom._util.atomic_io",
     "charloom.text.vocabulary": "charloom.data.vocabulary.characters",
-    "charloom.training.device": "charloom.training.backends.device",
-    "charloom.training.evaluation": "charloom.training.evaluate",
-    "charloom.training.loop": "charloom.training.backends.updates",
-    "charloom.training.network": "charloom.training.backends.network",
-    "charloom.training.optimizer": "charloom.training.optim.optimizer",
+    "charloom.training.device": "charloom.training.backends.torch.device",
+    "charloom.training.evaluation": "charloom.training.backends.torch.evaluate",
+    "charloom.training.loop": "charloom.training.backends.torch.backend",
+    "charloom.training.network": "charloom.training.backends.torch.network",
+    "charloom.training.optimizer": "charloom.training.backends.torch.optimizer",
     "charloom.training.records": "charloom.training.events",
-    "charloom.training.streams": "charloom.training.batches.batches",
+    "charloom.training.streams": "charloom.training.batches",
 }
 """Each old module, and the module that has its names now."""
 
 _NAMES = {
     "charloom.errors.is_out_of_memory": "charloom._util.memory.is_out_of_memory",
     "charloom.errors.require_extra": "charloom._util.extras.require_extra",
+    "charloom.model.model_file.SavedTraining": "charloom.training.checkpoint.SavedTraining",
+    "charloom.model.model_file.load_checkpoint": "charloom.training.checkpoint.load_checkpoint",
+    "charloom.model.model_file.read_checkpoint": "charloom.training.checkpoint.read_checkpoint",
     "charloom.model.naming.free_name": "charloom._util.unused_names.unused_name",
     "charloom.runtime.bulk.run_here": "charloom.bulk.runner.run_in_process",
     "charloom.runtime.bulk_results.Kept": "charloom.bulk.results.FilterCounts",
@@ -74,6 +77,14 @@ _NAMES = {
     "charloom.runtime.novelty.novelty": "charloom.inference.memorization.measure_memorization",
     "charloom.text.corpus.Split": "charloom.data.splits.TextSplit",
     "charloom.text.files.write_whole": "charloom._util.atomic_io.write_atomically",
+    "charloom.training.device.Device": "charloom.training.backends.torch.device.TorchDevice",
+    "charloom.training.device.kept_memory": "charloom.training.steps.kept_memory",
+    "charloom.training.evaluation.EvaluationStopped": "charloom.training.evaluate.EvaluationStopped",
+    "charloom.training.network.NetworkState": "charloom.training.backends.torch.layers.NetworkState",
+    "charloom.training.optimizer.learning_rate_at": "charloom.training.optim.schedules.learning_rate_at",
+    "charloom.training.streams.Batch": "charloom.training.batches.base.Batch",
+    "charloom.training.streams.Position": "charloom.training.batches.base.Position",
+    "charloom.training.streams.shuffled_order": "charloom.training.batches.windows.shuffled_order",
 }
 """Names that were renamed, and names that moved out of a module that still exists."""
 

@@ -17,7 +17,7 @@ from charloom.model import architecture
 from charloom.model.file import safetensors_header
 from charloom.model.file.model_file import save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
-from charloom.model.file.tensor_schema import STORED_AS
+from charloom.model.file.schema import STORED_AS
 from charloom.planning.recipes import RECIPES
 from support.documents import README, blocks, run_command, run_python, shortened
 from support.models import tiny_architecture, tiny_saved
@@ -202,7 +202,7 @@ def test_the_page_on_the_formats_reader_reads_what_charloom_does(desk, run):
 
 def test_the_page_on_the_format_says_its_limits():
     page = FORMAT.read_text(encoding="utf-8")
-    for number in (safetensors_header.LONGEST_HEADER, safetensors_header.MOST_TENSORS, *safetensors_header.DTYPES):
+    for number in (safetensors_header.MAX_HEADER, safetensors_header.MAX_TENSORS, *safetensors_header.DTYPES):
         assert (f"{number:,}" if isinstance(number, int) else f"`{number}`") in page
     for _, most in architecture.LIMITS.values():
         assert f"to {most:,})" in page

@@ -12,10 +12,10 @@ import torch
 import charloom
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
+from charloom.training.backends.torch.backend import train_steps
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
 from support.paths import ROOT
 
 SIZES = {"hidden_size": 12, "embedding_size": 6, "seq_length": 20, "batch_size": 16}

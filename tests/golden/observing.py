@@ -43,7 +43,8 @@ from charloom.cli.main import group as command_group
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.native import chosen_isa, instruction_sets
-from charloom.training.batches.batches import Position, make_batches
+from charloom.training.batches import make_batches
+from charloom.training.batches.base import Position
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"

@@ -21,7 +21,9 @@ def history_of(*losses):
     for step, (train_loss, val_loss) in enumerate(losses):
         is_best = train_loss is not None and val_loss is not None and val_loss < best
         best = val_loss if is_best else best
-        history.evaluated(EvaluationRecord(step, step, train_loss, val_loss, None, None, is_best, None, 0.0, 0.0, None))
+        history.add_evaluation(
+            EvaluationRecord(step, step, train_loss, val_loss, None, None, is_best, None, 0.0, 0.0, None)
+        )
     return history
 
 

@@ -13,12 +13,12 @@ from charloom.planning.cost import step_operations
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
 from charloom.training import pipeline
-from charloom.training.backends.device import Device, choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import Updates
-from charloom.training.batches.batches import make_batches
-from charloom.training.batches.device_ids import ResidentIds, resident
-from charloom.training.evaluate import evaluate
+from charloom.training.backends.torch.device import TorchDevice, choose_device
+from charloom.training.backends.torch.device_ids import DeviceIds, place_ids
+from charloom.training.backends.torch.evaluate import evaluate
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
+from support.training_runs import training_steps
 
 GPUS = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")),
@@ -33,7 +33,7 @@ KINDS = [("gru", 1, "streams"), ("gru", 2, "windows"), ("lstm", 2, "streams"), (
 def test_batches_of_a_text_on_a_device_are_those_of_the_text(batching, distinct):
     ids = np.random.default_rng(1).integers(0, distinct, 3000).astype(np.uint8 if distinct < 256 else np.uint16)
     settings = replace(SETTINGS, batching=batching, seq_length=9)
-    lying_there = ResidentIds(ids, "cpu")
+    lying_there = DeviceIds(ids, "cpu")
     assert len(lying_there) == len(ids)
     for found, wanted in zip(make_batches(lying_there, settings), make_batches(ids, settings), strict=False):
         assert isinstance(found.inputs, torch.Tensor)
@@ -49,24 +49,24 @@ def test_a_training_on_such_batches_is_the_same_to_the_last_bit(text, batching):
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
     architecture = settings.architecture(len(corpus.vocabulary))
     found = []
-    for one in (ids, ResidentIds(ids, "cpu")):
+    for one in (ids, DeviceIds(ids, "cpu")):
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         device = choose_device("cpu", "float32")
-        found.append([r.loss for r in Updates(network, make_batches(one, settings), settings, 5, device)])
+        found.append([r.loss for r in training_steps(network, make_batches(one, settings), settings, 5, device)])
     assert found[0] == found[1] and len(found[0]) == 5
 
 
 def test_what_stays_where_it_is(monkeypatch, text):
     ids = np.zeros(100, np.uint8)
-    assert resident(ids, "cpu") is ids
+    assert place_ids(ids, "cpu") is ids
     lines = Corpus(text, text_format=charloom.TextFormat(lines=True)).parts(0.0, 0.0).training
     kept = lines.ids(Corpus(text).vocabulary)
-    assert resident(kept, "cuda") is kept
-    monkeypatch.setattr("charloom.training.batches.device_ids._LARGEST", 399)
-    assert resident(ids, "cuda") is ids
-    monkeypatch.setattr("charloom.training.batches.device_ids._LARGEST", 400)
-    monkeypatch.setattr("charloom.training.batches.device_ids.ResidentIds", lambda ids, device: (len(ids), device))
-    assert resident(ids, "cuda") == (100, "cuda")
+    assert place_ids(kept, "cuda") is kept
+    monkeypatch.setattr("charloom.training.backends.torch.device_ids._MAX_BYTES", 399)
+    assert place_ids(ids, "cuda") is ids
+    monkeypatch.setattr("charloom.training.backends.torch.device_ids._MAX_BYTES", 400)
+    monkeypatch.setattr("charloom.training.backends.torch.device_ids.DeviceIds", lambda ids, device: (len(ids), device))
+    assert place_ids(ids, "cuda") == (100, "cuda")
 
 
 @pytest.mark.parametrize(("device", "measured"), [("cpu", 1), ("cuda", 2)])
@@ -79,7 +79,7 @@ def test_the_size_that_was_chosen_is_measured_too_where_speed_depends_on_it(monk
         return step_operations(settings, alphabet) / 0.002
 
     monkeypatch.setattr(pipeline, "machine_speed", speed)
-    monkeypatch.setattr(pipeline, "choose_device", lambda *_: Device(device, "float32", "a device"))
+    monkeypatch.setattr(pipeline, "choose_device", lambda *_: TorchDevice(device, "float32", "a device"))
     setup = pipeline.prepare(pipeline.TrainingRequest(Corpus(text * 300), RECIPES["auto"].with_values({"minutes": 3})))
     sizes = setup.settings.num_layers, setup.settings.hidden_size
     assert looked_at[0] == (1, 384)
@@ -96,7 +96,7 @@ def trained(text, settings, device, steps=30):
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
     architecture = settings.architecture(len(corpus.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, 1)).to(device.name)
-    updates = Updates(network, make_batches(resident(ids, device.name), settings), settings, steps, device)
+    updates = training_steps(network, make_batches(place_ids(ids, device.name), settings), settings, steps, device)
     losses = [record.loss for record in updates]
     return losses, evaluate(network, ids, device.name)
 
@@ -131,13 +131,13 @@ def test_a_training_on_a_gpu_goes_on_where_it_was(text, gpu, optimizer):
     architecture = settings.architecture(len(corpus.vocabulary))
     begun = CharNetwork(architecture, initial_weights(architecture, 1)).to(gpu)
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
-    first = Updates(begun, make_batches(resident(ids, gpu), settings), settings, 20, device)
+    first = training_steps(begun, make_batches(place_ids(ids, gpu), settings), settings, 20, device)
     losses = [next(first).loss for _ in range(10)]
-    again = Updates(
-        CharNetwork(architecture, begun.weights()).to(gpu), make_batches(resident(ids, gpu), settings), settings, 20,
+    again = training_steps(
+        CharNetwork(architecture, begun.weights()).to(gpu), make_batches(place_ids(ids, gpu), settings), settings, 20,
         device,
     )  # fmt: skip
-    again.restore(first.tensors(), 10)
+    again.restore(first.backend.state(), 10)
     again.batches.position = first.batches.position
     assert losses + [record.loss for record in again] == pytest.approx(whole, rel=1e-4)
 

@@ -17,10 +17,10 @@ import torch
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
+from charloom.training.backends.torch.backend import train_steps
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])

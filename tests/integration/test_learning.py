@@ -11,11 +11,12 @@ import torch
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
-from charloom.training.optim.optimizer import learning_rate_at, make_optimizer
+from charloom.training.backends.torch.backend import train_steps
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.backends.torch.optimizer import make_optimizer
+from charloom.training.batches import make_batches
+from charloom.training.optim.schedules import learning_rate_at
 
 SMALL = Settings(
     hidden_size=48, embedding_size=16, seq_length=20, batch_size=4, learning_rate=1e-2, warmup_steps=5, minutes=0,

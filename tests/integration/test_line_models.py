@@ -18,9 +18,10 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.backends.network import CharNetwork
-from charloom.training.batches.batches import Position, make_batches
-from charloom.training.evaluate import evaluate
+from charloom.training.backends.torch.evaluate import evaluate
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
+from charloom.training.batches.base import Position
 
 LINES = TextFormat(lines=True)
 NAMES = [f"{a}{b}{c}" for a in ("an", "ber", "cor", "dor", "el") for b in ("", "a", "in", "ovar") for c in "aeiou"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from charloom.model.file.model_file import load_checkpoint
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps, read_metrics
+from charloom.training.checkpoint import load_checkpoint
 from support.ports import free_port
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow]

@@ -15,6 +15,7 @@ from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_steps
 from charloom.planning.recipes import RECIPES, load_recipe
 from charloom.training import pipeline
+from charloom.training.backends.torch.backend import TorchBackend
 from charloom.training.events import (
     CheckpointRecord,
     EvaluationRecord,
@@ -108,23 +109,23 @@ def test_the_same_recipe_leaves_the_same_model(corpus, tmp_path):
 
 
 def test_the_best_model_is_kept_when_a_later_one_is_worse(corpus, tmp_path, monkeypatch):
-    losses = iter([2.0, 1.5, 1.9, 1.8])
-    monkeypatch.setattr("charloom.training.trainer.evaluate", lambda *_: next(losses))
+    losses = iter([5.0, 2.0, 1.5, 1.9, 1.8])  # the first is that of the untrained model
+    monkeypatch.setattr(TorchBackend, "evaluate", lambda *_: next(losses))
     list(run_training(corpus, recipe(steps=40, eval_every=10), str(tmp_path / "run")))
     assert charloom.load(tmp_path / "run").facts["step"] == 20
     assert charloom.load(f"{tmp_path / 'run'}@last").facts["step"] == 40
 
 
 def test_a_training_that_only_gets_worse_still_leaves_a_model(corpus, tmp_path, monkeypatch):
-    losses = iter([9.0, 9.5])
-    monkeypatch.setattr("charloom.training.trainer.evaluate", lambda *_: next(losses))
+    losses = iter([5.0, 9.0, 9.5])  # the first is that of the untrained model
+    monkeypatch.setattr(TorchBackend, "evaluate", lambda *_: next(losses))
     told = list(run_training(corpus, recipe(steps=20, eval_every=10), str(tmp_path / "run")))
     assert charloom.load(tmp_path / "run").facts["step"] == 10 == told[-1].best_step
 
 
 def test_a_held_out_loss_that_is_no_number_is_never_the_best(corpus, tmp_path, monkeypatch):
-    losses = iter([float("nan"), 2.0, float("nan"), 2.5])
-    monkeypatch.setattr("charloom.training.trainer.evaluate", lambda *_: next(losses))
+    losses = iter([5.0, float("nan"), 2.0, float("nan"), 2.5])  # the first is that of the untrained model
+    monkeypatch.setattr(TorchBackend, "evaluate", lambda *_: next(losses))
     run = tmp_path / "run"
     told = list(run_training(corpus, recipe(steps=20, eval_every=5), str(run)))
     assert (told[-1].best_val_loss, told[-1].best_step) == (2.0, 10)

@@ -10,11 +10,11 @@ import pytest
 import charloom
 from charloom.data.corpus import Corpus
 from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
-from charloom.model.file.model_file import load_checkpoint, load_model, save_model
+from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import RECIPES, Recipe
 from charloom.training import run_files, trainer
-from charloom.training.checkpoint import checkpoint_bytes, remove_old_checkpoints
+from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from charloom.training.events import CheckpointRecord, EventRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
@@ -185,8 +185,8 @@ def test_a_checkpoint_can_be_asked_for(corpus, tmp_path):
 
 
 def test_a_checkpoint_is_saved_by_the_clock(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_files, "_LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(run_files, "_MOST_SHARE", 1e9)
+    monkeypatch.setattr(run_files, "_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(run_files, "_MAX_SAVE_SHARE", 1e9)
     told = train(corpus, tmp_path / "run", steps=5)
     assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [1, 2, 3, 4, 5]
 
@@ -238,14 +238,18 @@ def test_a_training_that_stays_not_finite_ends_clearly_and_keeps_what_was_good(c
 
 def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "_RETRY_SECONDS", 0.0)
-    real, full = run_files.save_model, []
+    full = []
 
-    def save(path, *parts):
-        if full:
-            raise OSError(28, "No space left on device")
-        real(path, *parts)
+    def failing(save):
+        def save_or_fail(path, *parts):
+            if full:
+                raise OSError(28, "No space left on device")
+            save(path, *parts)
 
-    monkeypatch.setattr(run_files, "save_model", save)
+        return save_or_fail
+
+    for name in ("save_model", "save_checkpoint"):
+        monkeypatch.setattr(run_files, name, failing(getattr(run_files, name)))
     training, told = run_training(corpus, recipe(sample_length=0), str(tmp_path / "run")), []
     for record in training:
         told.append(record)
@@ -274,6 +278,6 @@ def test_a_checkpoint_that_stands_beyond_its_text_is_refused(corpus, tmp_path):
     train(corpus, tmp_path / "run", steps=14)
     path = checkpoint_path(tmp_path / "run", checkpoint_steps(tmp_path / "run")[-1])
     saved, training = load_checkpoint(path)
-    save_model(path, saved, replace(training, facts={**training.facts, "position": [0, 10**9]}))
+    save_checkpoint(path, saved, replace(training, facts={**training.facts, "position": [0, 10**9]}))
     with pytest.raises(RunError, match="no batch 1000000000"):
         resume(corpus, tmp_path / "run", more={"steps": 5})

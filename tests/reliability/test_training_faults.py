@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from charloom.errors import ModelFileError
-from charloom.model.file.model_file import load_checkpoint, read_checkpoint
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
-from charloom.training.checkpoint import newest_checkpoint
+from charloom.training.checkpoint import load_checkpoint, newest_checkpoint, read_checkpoint
 from charloom.training.events import EventRecord, StepRecord
 from charloom.training.run import run_training
 from support.paths import SUPPORT
@@ -246,11 +245,11 @@ class started:
 @counts(16, 200)
 def test_numbers_that_are_none(corpus, tmp_path, promise, monkeypatch, count):
     random.seed(count)
-    real = Poison(monkeypatch, [], "", 0).update
+    real = Poison(monkeypatch, [], "", 0).step
     for i in range(count):
         where = ("loss", "gradient", "activation", "weight")[i % 4]
         value, at = random.choice([float("nan"), float("inf"), float("-inf")]), random.randint(2, 39)
-        monkeypatch.setattr("charloom.training.backends.updates.Updates._update", real)
+        monkeypatch.setattr("charloom.training.backends.torch.backend.TorchBackend.step", real)
         poison = Poison(monkeypatch, [at], where, value)
         told = []
         for record in run_training(corpus, recipe(), str(tmp_path / f"{i}")):

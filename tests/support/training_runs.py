@@ -5,13 +5,16 @@ import json
 
 import torch
 
-from charloom.model.file.model_file import load_checkpoint
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends import updates as loop
+from charloom.training.backends.base import ControlFlags
+from charloom.training.backends.torch.backend import TorchBackend
+from charloom.training.checkpoint import load_checkpoint
+from charloom.training.distributed.process_group import SINGLE_PROCESS
 from charloom.training.events import StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
+from charloom.training.steps import TrainingSteps
 
 SMALL = {"hidden_size": 16, "embedding_size": 4, "seq_length": 25, "batch_size": 8, "sample_length": 30}
 CLOCK = ("seconds", "chars_per_second")
@@ -66,18 +69,23 @@ def samples(folder):
     return path.read_text() if path.exists() else ""
 
 
+def training_steps(network, batches, settings, steps, device, process_group=SINGLE_PROCESS, poll=ControlFlags):
+    """The updates of a network that is on a device."""
+    return TrainingSteps(TorchBackend(network, settings, device, process_group), batches, settings, steps, poll)
+
+
 class Poison:
     """Makes the numbers of some updates not finite, somewhere in them."""
 
     def __init__(self, monkeypatch, steps, where, value):
         self.steps, self.where, self.value = set(steps), where, value
-        self.update = loop.Updates._update
-        monkeypatch.setattr(loop.Updates, "_update", lambda updates, batch: self(updates, batch))
+        self.step = TorchBackend.step
+        monkeypatch.setattr(TorchBackend, "step", lambda backend, *arguments: self(backend, *arguments))
 
-    def __call__(self, updates, batch):
-        if updates.step + 1 not in self.steps:
-            return self.update(updates, batch)
-        network, value = updates.network, self.value
+    def __call__(self, backend, batch, step, *rest):
+        if step + 1 not in self.steps:
+            return self.step(backend, batch, step, *rest)
+        network, value = backend.network, self.value
         if self.where == "loss":
             original = network.loss
             network.loss = lambda *a: (lambda loss, state: (loss * value, state))(*original(*a))
@@ -96,9 +104,9 @@ class Poison:
         elif self.where == "weight":
             with torch.no_grad():
                 network.output.weight[0, 0] = value
-        found = self.update(updates, batch)
+        stats = self.step(backend, batch, step, *rest)
         if self.where == "gradient":
             hook.remove()
         elif self.where in ("loss", "activation"):
             del network.loss
-        return found
+        return stats

@@ -186,7 +186,7 @@ def test_the_environment_chooses(monkeypatch):
 def test_float32_agrees_with_pytorch_over_a_thousand_steps(isa, cell, num_layers):
     torch = pytest.importorskip("torch")
     from charloom.inference.engines.native import NativeEngine
-    from charloom.training.backends.network import CharNetwork
+    from charloom.training.backends.torch.network import CharNetwork
 
     architecture = Architecture(65, cell, 32, 128, num_layers)
     weights = initial_weights(architecture, 4)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from charloom.model import reference as cells
-from charloom.training.backends.network import CharNetwork
-from charloom.training.evaluate import evaluate
+from charloom.training.backends.torch.evaluate import evaluate
+from charloom.training.backends.torch.network import CharNetwork
 from support.models import tiny_architecture, tiny_weights
 
 

@@ -8,13 +8,13 @@ import torch
 
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
-from charloom.training.distributed.process_group import Ranks
-from charloom.training.optim.muon import orthogonal
-from charloom.training.optim.optimizer import make_optimizer, set_step
+from charloom.training.backends.torch.backend import train_steps
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.muon import orthogonal
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.backends.torch.optimizer import make_optimizer, set_step
+from charloom.training.batches import make_batches
+from charloom.training.distributed.process_group import ProcessGroup
 
 SMALL = Settings(
     hidden_size=6, embedding_size=3, seq_length=5, batch_size=4, steps=50, minutes=0, learning_rate=0.01,
@@ -39,7 +39,7 @@ def test_products_of_bfloat16_make_nearly_the_same_matrix():
     assert float((made - exact).norm() / exact.norm()) < 2**-5  # some roundings of 2^-9 each, in five rounds
 
 
-class SecondOfTwo(Ranks):
+class SecondOfTwo(ProcessGroup):
     """One of two processes, whose other never answers."""
 
     rank, size = 1, 2
@@ -47,7 +47,7 @@ class SecondOfTwo(Ranks):
 
 def test_each_process_makes_its_share_of_the_matrices_alone():
     network = CharNetwork(architecture := SMALL.architecture(9), initial_weights(architecture, 0))
-    optimizers = [make_optimizer(network, SMALL, ranks=ranks) for ranks in (Ranks(), SecondOfTwo())]
+    optimizers = [make_optimizer(network, SMALL, process_group=ranks) for ranks in (ProcessGroup(), SecondOfTwo())]
     matrices = [network.parameter(f"layers.{name}") for name in ("0.weight_hh", "1.weight_ih", "1.weight_hh")]
     rng = np.random.default_rng(4)
     for matrix in matrices:

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 from charloom import native
 from charloom.model.architecture import Architecture
-from charloom.training.backends import native_module as compiled
-from charloom.training.backends.native_loss import linear_cross_entropy
-from charloom.training.backends.native_window import Recurrence
-from charloom.training.backends.network import CharNetwork
+from charloom.training.backends.torch import compiled_module as compiled
+from charloom.training.backends.torch.compiled_loss import linear_cross_entropy
+from charloom.training.backends.torch.compiled_window import CompiledRecurrence
+from charloom.training.backends.torch.network import CharNetwork
 from support.models import tiny_weights
 
-pytestmark = pytest.mark.skipif(not compiled.can_train(torch.zeros(1)), reason=native.missing or "it cannot train")
+pytestmark = pytest.mark.skipif(not compiled.can_train(), reason=native.missing or "it cannot train")
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
 precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 STEPS, STREAMS = 5, 11
@@ -30,24 +30,24 @@ def window_inputs(cell, size, streams=STREAMS, looked_up=True, seed=0):
 
     index = torch.randint(0, 7, (STEPS, streams), generator=generator) if looked_up else None
     return {
-        "rows": numbers(7 if looked_up else STEPS * streams, gates * size),
+        "input_proj": numbers(7 if looked_up else STEPS * streams, gates * size),
         "index": index,
         "state": tuple(numbers(streams, size) for _ in range(parts)),
         "weight_hh": numbers(gates * size, size, spread=size**-0.5),
-        "bias": numbers(size) if cell == "gru" else None,
+        "bias_hn": numbers(size) if cell == "gru" else None,
         "mask": (torch.rand(streams, size, generator=generator, dtype=torch.float64) > 0.3) / 0.7,
     }
 
 
-def by_pytorch(cell, rows, index, state, weight_hh, bias, mask):
+def by_pytorch(cell, input_proj, index, state, weight_hh, bias_hn, mask):
     """The same window by PyTorch's own layer, whose input product is made an identity."""
     size = weight_hh.shape[1]
     layer = (nn.GRU if cell == "gru" else nn.LSTM)(len(weight_hh), size, dtype=torch.float64)
-    x = rows[index] if index is not None else rows.view(STEPS, -1, len(weight_hh))
+    x = input_proj[index] if index is not None else input_proj.view(STEPS, -1, len(weight_hh))
     zeros = torch.zeros(len(weight_hh), dtype=torch.float64)
-    own = zeros if bias is None else torch.cat([zeros[: 2 * size], bias])
+    bias_hh = zeros if bias_hn is None else torch.cat([zeros[: 2 * size], bias_hn])
     parameters = {"weight_ih_l0": torch.eye(len(weight_hh), dtype=torch.float64), "weight_hh_l0": weight_hh}
-    parameters |= {"bias_ih_l0": zeros, "bias_hh_l0": own}
+    parameters |= {"bias_ih_l0": zeros, "bias_hh_l0": bias_hh}
     before = tuple(part[None] for part in state)
     out, after = torch.func.functional_call(layer, parameters, (x, before[0] if cell == "gru" else before))
     return out * mask, tuple(part[0] for part in (after if isinstance(after, tuple) else (after,)))
@@ -61,7 +61,7 @@ def leaves(inputs, dtype):
         if isinstance(value, tuple)
         else value
         if value is None or name == "index"
-        else value.to(dtype if name == "rows" else others).detach().requires_grad_(name != "mask")
+        else value.to(dtype if name == "input_proj" else others).detach().requires_grad_(name != "mask")
         for name, value in inputs.items()
     }
 
@@ -70,8 +70,8 @@ def gradients(inputs, out, after):
     """Of a sum in which every number counts differently."""
     total = sum((part * torch.arange(part.numel()).view_as(part).cos()).sum() for part in (out, *after))
     total.backward()
-    return [inputs["rows"].grad, inputs["weight_hh"].grad, *(part.grad for part in inputs["state"])] + (
-        [] if inputs["bias"] is None else [inputs["bias"].grad]
+    return [inputs["input_proj"].grad, inputs["weight_hh"].grad, *(part.grad for part in inputs["state"])] + (
+        [] if inputs["bias_hn"] is None else [inputs["bias_hn"].grad]
     )
 
 
@@ -82,7 +82,7 @@ def test_a_window_is_pytorchs_own_layer_forwards_and_backwards(isa, cell, size, 
     inputs = window_inputs(cell, size, looked_up=looked_up)
     exact, ours = leaves(inputs, torch.float64), leaves(inputs, torch.float32)
     out, after = by_pytorch(cell, **exact)
-    found, found_after = Recurrence(cell, size).window(**ours)
+    found, found_after = CompiledRecurrence(cell, size).window(**ours)
     np.testing.assert_allclose(found.detach(), out.detach(), atol=1e-5)
     for vector, expected in zip(found_after, after, strict=True):
         np.testing.assert_allclose(vector.detach(), expected.detach(), atol=1e-5)
@@ -97,10 +97,10 @@ def test_a_window_is_pytorchs_own_layer_forwards_and_backwards(isa, cell, size, 
 def test_a_window_in_bfloat16_is_nearly_pytorchs_layer_in_float64(isa, cell, size, looked_up):
     """A bfloat16 has 8 bits: each rounding moves a number by 1 in 512 of it at most."""
     inputs = window_inputs(cell, size, looked_up=looked_up)
-    inputs["rows"] = inputs["rows"].bfloat16().double()
+    inputs["input_proj"] = inputs["input_proj"].bfloat16().double()
     exact, ours = leaves(inputs, torch.float64), leaves(inputs, torch.bfloat16)
     out, after = by_pytorch(cell, **exact)
-    found, found_after = Recurrence(cell, size).window(**ours)
+    found, found_after = CompiledRecurrence(cell, size).window(**ours)
     assert found.dtype == torch.bfloat16 and all(part.dtype == torch.float32 for part in found_after)
     assert distance(found, out) < 0.005
     for vector, expected in zip(found_after, after, strict=True):
@@ -113,12 +113,12 @@ def test_a_window_in_bfloat16_is_nearly_pytorchs_layer_in_float64(isa, cell, siz
 def test_gates_near_one_keep_their_gradients_in_bfloat16(isa, cell):
     """What a gate lacks to 1 is a factor of its gradient: rounded to a bfloat16, hardly any of it would be left."""
     inputs = window_inputs(cell, 64, looked_up=False)
-    inputs["rows"][:, 64:128] += 4.0  # of an LSTM the forget gate, of a GRU the update gate
-    inputs["rows"] = inputs["rows"].bfloat16().double()
+    inputs["input_proj"][:, 64:128] += 4.0  # of an LSTM the forget gate, of a GRU the update gate
+    inputs["input_proj"] = inputs["input_proj"].bfloat16().double()
     exact, ours = leaves(inputs, torch.float32), leaves(inputs, torch.bfloat16)
     for leaf in (exact, ours):
-        gradients(leaf, *Recurrence(cell, 64).window(**leaf))
-    assert distance(ours["rows"].grad[:, 64:128], exact["rows"].grad[:, 64:128]) < 0.012
+        gradients(leaf, *CompiledRecurrence(cell, 64).window(**leaf))
+    assert distance(ours["input_proj"].grad[:, 64:128], exact["input_proj"].grad[:, 64:128]) < 0.012
 
 
 def distance(found, expected):
@@ -132,8 +132,8 @@ def test_bfloat16_is_rounded_as_pytorch_rounds_it(isa, cell):
     inputs = leaves(window_inputs(cell, 64, streams=40), torch.bfloat16)
     index, mask = inputs["index"][:1].contiguous(), torch.rand(40, 64).exp2() ** 40
     with torch.no_grad():
-        inputs["rows"][index[0, 3]] = torch.nan
-        found, after = Recurrence(cell, 64).window(**inputs | {"index": index, "mask": mask})
+        inputs["input_proj"][index[0, 3]] = torch.nan
+        found, after = CompiledRecurrence(cell, 64).window(**inputs | {"index": index, "mask": mask})
     expected = (after[0] * mask).bfloat16()
     assert expected[3].isnan().all() and expected.isfinite().any()
     np.testing.assert_array_equal(found[0].float(), expected.float())
@@ -141,7 +141,7 @@ def test_bfloat16_is_rounded_as_pytorch_rounds_it(isa, cell):
 
 def test_bfloat16_takes_an_even_number_of_units():
     with pytest.raises(ValueError, match="even"):
-        Recurrence("gru", 5).window(**leaves(window_inputs("gru", 5), torch.bfloat16))
+        CompiledRecurrence("gru", 5).window(**leaves(window_inputs("gru", 5), torch.bfloat16))
     architecture = Architecture(7, "gru", embedding_size=6, hidden_size=5)
     network = CharNetwork(architecture, tiny_weights(architecture))
     ids = torch.zeros(2, 4, dtype=torch.int64)
@@ -158,7 +158,7 @@ def test_bfloat16_takes_an_even_number_of_units():
 def test_a_stream_is_computed_as_it_would_be_alone(isa, cell, dtype, streams):
     """To the bit, whatever the tiles."""
     inputs = leaves(window_inputs(cell, 34, streams), dtype)
-    recurrence = Recurrence(cell, 34)
+    recurrence = CompiledRecurrence(cell, 34)
     with torch.no_grad():
         whole, _ = recurrence.window(**inputs)
         for i in range(streams):
@@ -176,7 +176,7 @@ def test_the_number_of_threads_changes_nothing_but_pytorchs_own_products(isa, ce
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
         inputs = leaves(window_inputs(cell, 100), dtype)
-        out, after = Recurrence(cell, 100).window(**inputs)
+        out, after = CompiledRecurrence(cell, 100).window(**inputs)
         results.append([out.detach(), *gradients(inputs, out, after)])
     torch.set_num_threads(before)
     for other in results[1:]:
@@ -189,7 +189,7 @@ def test_the_number_of_threads_changes_nothing_but_pytorchs_own_products(isa, ce
 
 def test_weights_that_change_before_the_gradient_is_asked_for_are_noticed():
     inputs = leaves(window_inputs("gru", 5), torch.float32)
-    out, _ = Recurrence("gru", 5).window(**inputs)
+    out, _ = CompiledRecurrence("gru", 5).window(**inputs)
     with torch.no_grad():
         inputs["weight_hh"].add_(1)
     with pytest.raises(RuntimeError, match="modified"):
@@ -197,13 +197,13 @@ def test_weights_that_change_before_the_gradient_is_asked_for_are_noticed():
 
 
 def test_what_does_not_fit_together_is_refused():
-    recurrence = Recurrence("gru", 5)
+    recurrence = CompiledRecurrence("gru", 5)
     good = leaves(window_inputs("gru", 5), torch.float32)
     for name, wrong in (
         ("weight_hh", torch.zeros(12, 5)),
-        ("rows", torch.zeros(7, 14)),
+        ("input_proj", torch.zeros(7, 14)),
         ("index", torch.full((STEPS, STREAMS), 7)),
-        ("bias", None),
+        ("bias_hn", None),
         ("mask", torch.ones(STREAMS, 4)),
     ):
         with pytest.raises((ValueError, TypeError)):
@@ -213,7 +213,7 @@ def test_what_does_not_fit_together_is_refused():
 @pytest.mark.parametrize("known", [1, 2, 15, 16, 65, 5387])
 def test_the_loss_and_its_gradients_are_pytorchs(isa, known, monkeypatch):
     """The logits of 5,387 characters are made in several parts."""
-    monkeypatch.setattr("charloom.training.backends.native_loss._BYTES_AT_ONCE", 100 * 5387 * 4)
+    monkeypatch.setattr("charloom.training.backends.torch.compiled_loss._BLOCK_BYTES", 100 * 5387 * 4)
     generator = torch.Generator().manual_seed(known)
     rows = 250
     hidden, weight, bias = (
@@ -247,24 +247,26 @@ def test_a_logit_that_is_no_number_shows_in_the_loss():
 @both
 @pytest.mark.parametrize("dropout", [(0.0, 0.0, 0.0), (0.2, 0.3, 0.4)])
 @pytest.mark.parametrize("known", [7, 1000])
-def test_a_network_trains_the_same_without_the_compiled_module(cell, dropout, known, monkeypatch):
-    """Of a large alphabet only the characters that occur are multiplied."""
+def test_all_implementations_of_the_layers_train_the_same(cell, dropout, known):
+    """Of a large vocabulary only the characters that occur are projected."""
     architecture = Architecture(known, cell, embedding_size=6, hidden_size=20, num_layers=2)
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, known, (9, 12)))
     results = []
-    for there in (True, False):
-        if not there:
-            monkeypatch.setattr("charloom.training.backends.network.can_train", lambda tensor: False)
-        network = CharNetwork(architecture, tiny_weights(architecture, spread=0.3), dropout).train()
+    names = ("compiled", "pytorch", *(["gru_autograd"] if cell == "gru" else []))
+    for name in names:
+        network = CharNetwork(
+            architecture, tiny_weights(architecture, spread=0.3), dropout, implementation=name
+        ).train()
         loss, state = network.loss(ids[:, :-1], ids[:, 1:], generator=torch.Generator().manual_seed(1))
         loss.backward()
         parts = [part.detach() for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
         results.append([loss.detach(), *parts, *(p.grad for p in network.parameters() if p.grad is not None)])
-    for one, another in zip(*results, strict=True):
-        np.testing.assert_allclose(one, another, atol=1e-6)
+    for expected, *others in zip(*results, strict=True):
+        for value in others:
+            np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
 def test_numbers_too_small_to_matter_are_left_alone_afterwards():
     inputs = leaves(window_inputs("gru", 5), torch.float32)
-    Recurrence("gru", 5).window(**inputs)
+    CompiledRecurrence("gru", 5).window(**inputs)
     assert np.float32(1e-40) * np.float32(1) > 0

@@ -8,12 +8,19 @@ from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
-from charloom.training.backends.gru_autograd import gru_window
-from charloom.training.backends.network import CharNetwork, detached
+from charloom.training.backends.torch.compiled_module import can_train
+from charloom.training.backends.torch.gru_autograd import gru_window
+from charloom.training.backends.torch.network import IMPLEMENTATIONS, CharNetwork, choose_implementation, detached
 from support.models import tiny_architecture, tiny_weights
 
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
 IDS = np.random.default_rng(0).integers(0, 7, (3, 11))
+
+
+def usable(cell):
+    """The implementations of the layers that can compute this cell here."""
+    names = {"pytorch"} | ({"gru_autograd"} if cell == "gru" else set())
+    return names | ({"compiled"} if can_train() else set())
 
 
 def make(cell, num_layers=2, dropout=(0.0, 0.0, 0.0)):
@@ -150,14 +157,14 @@ def test_each_dropout_acts_where_its_name_says_and_keeps_the_mean():
 
 
 @both
-@pytest.mark.parametrize("natively", [True, False])
-def test_dropconnect_drops_the_same_weights_through_a_window(cell, natively, monkeypatch):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_dropconnect_drops_the_same_weights_through_a_window(cell, implementation, monkeypatch):
     """It is the network whose ``weight_hh`` has the zeros; nothing is dropped outside training."""
-    if not natively:
-        monkeypatch.setattr("charloom.training.backends.network.can_train", lambda tensor: False)
+    if implementation not in usable(cell):
+        pytest.skip(f"{implementation} cannot compute this here")
     architecture = tiny_architecture(cell)
     weights = tiny_weights(architecture)
-    network = CharNetwork(architecture, weights, dropconnect=0.25)
+    network = CharNetwork(architecture, weights, dropconnect=0.25, implementation=implementation)
     ids, generator = torch.from_numpy(IDS), torch.Generator()
     dropped = [network._layer_weights(layer, generator.manual_seed(1)).weight_hh.detach() for layer in network.layers]
     share = torch.cat([(layer == 0).flatten() for layer in dropped]).float().mean().item()
@@ -188,3 +195,25 @@ def test_a_gru_of_the_other_form_cannot_be_trained():
     architecture = Architecture(7, "gru", 4, 5, 1, reset_after=False)
     with pytest.raises(NotImplementedError):
         CharNetwork(architecture, initial_weights(architecture, 0))
+
+
+@pytest.mark.parametrize(("cell", "device", "dtype", "precision", "there", "expected"), [
+    ("gru", "cpu", torch.float32, "float32", True, "compiled"),
+    ("lstm", "cpu", torch.float32, "bfloat16", True, "compiled"),
+    ("gru", "cpu", torch.float64, "float32", True, "gru_autograd"),
+    ("gru", "cpu", torch.float32, "float32", False, "gru_autograd"),
+    ("gru", "cpu", torch.float32, "bfloat16", False, "pytorch"),
+    ("lstm", "cpu", torch.float32, "float32", False, "pytorch"),
+    ("gru", "cuda", torch.float32, "float32", True, "pytorch"),
+    ("gru", "mps", torch.float32, "float32", True, "pytorch"),
+])  # fmt: skip
+def test_the_fastest_implementation_is_chosen(cell, device, dtype, precision, there, expected, monkeypatch):
+    monkeypatch.setattr("charloom.training.backends.torch.network.can_train", lambda: there)
+    assert choose_implementation(tiny_architecture(cell), device, dtype, precision) == expected
+
+
+def test_the_implementation_is_chosen_once(monkeypatch):
+    _, _, network = make("gru")
+    chosen = network.implementation()
+    monkeypatch.setattr("charloom.training.backends.torch.network.can_train", lambda: False)
+    assert network.implementation() is chosen is network.implementation("bfloat16")

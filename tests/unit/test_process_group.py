@@ -15,15 +15,17 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import choose_device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import Updates
-from charloom.training.batches.batches import make_batches
+from charloom.training.backends.base import ControlFlags
+from charloom.training.backends.torch.device import choose_device
+from charloom.training.backends.torch.evaluate import evaluate
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.batches import make_batches
 from charloom.training.distributed.config_check import check_beginning
-from charloom.training.distributed.process_group import ALONE, Ranks, started_together
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
 from charloom.training.distributed.torchrun import joined
-from charloom.training.evaluate import EvaluationStopped, evaluate
+from charloom.training.evaluate import EvaluationStopped
 from charloom.training.pipeline import TrainingRequest, prepare
+from support.training_runs import training_steps
 
 SMALL = Settings(
     hidden_size=10,
@@ -56,20 +58,20 @@ class Meeting:
         return found
 
 
-class Threads(Ranks):
+class Threads(ProcessGroup):
     def __init__(self, meeting, rank):
         self.meeting, self.rank, self.size = meeting, rank, meeting.size
 
-    def add_up(self, tensor):
+    def all_reduce(self, tensor):
         all_of_them = self.meeting.exchange(self.rank, tensor.clone())
         tensor.copy_(sum(all_of_them[1:], all_of_them[0]))
 
-    def bytes_from_first(self, data):
+    def broadcast_bytes(self, data):
         return self.meeting.exchange(self.rank, data)[0]
 
 
 def together(size, work):
-    """Run the same work in so many threads, each with its ``Ranks``; return what each returns."""
+    """Run the same work in so many threads, each with its ``ProcessGroup``; return what each returns."""
     meeting = Meeting(size)
     with ThreadPoolExecutor(size) as pool:
         return [f.result() for f in [pool.submit(work, Threads(meeting, rank)) for rank in range(size)]]
@@ -79,15 +81,15 @@ def corpus(text, lines=False):
     return charloom.Corpus(text, "weaving", text_format=TextFormat(lines=lines))
 
 
-def train(given, settings, ranks=ALONE, ask=lambda: (False, False)):
+def train(given, settings, ranks=SINGLE_PROCESS, ask=ControlFlags):
     """Return records, weights and all else that a checkpoint keeps, after all steps."""
     ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
     architecture = settings.architecture(len(given.vocabulary))
     dropout = settings.dropout_input, settings.dropout_hidden, settings.dropout_output
     network = CharNetwork(architecture, initial_weights(architecture, 1), dropout, settings.dropconnect)
     device = choose_device("cpu", "float32")
-    updates = Updates(network, make_batches(ids, settings, ranks), settings, settings.steps, device, ranks, ask)
-    return list(updates), network.weights(), updates.tensors()
+    updates = training_steps(network, make_batches(ids, settings, ranks), settings, settings.steps, device, ranks, ask)
+    return list(updates), network.weights(), updates.backend.state()
 
 
 def close(found, wanted, optimizer):
@@ -147,9 +149,9 @@ def test_a_state_goes_to_another_number_of_processes(text):
             settings.architecture(len(given.vocabulary)), 1))  # fmt: skip
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         device = choose_device("cpu", "float32")
-        updates = Updates(network, make_batches(ids, settings, ranks), settings, 9, device, ranks)
+        updates = training_steps(network, make_batches(ids, settings, ranks), settings, 9, device, ranks)
         updates.restore(after_two, 8)
-        return updates.tensors()
+        return updates.backend.state()
 
     for size in (1, 3):
         for found in together(size, taken_up):
@@ -164,12 +166,12 @@ def test_what_one_process_is_asked_all_of_them_hear(text):
         heard, asked = [], iter([(False, False), (True, False), (False, True), (False, False)])
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         architecture = SMALL.architecture(len(given.vocabulary))
-        updates = Updates(
+        updates = training_steps(
             CharNetwork(architecture, initial_weights(architecture, 1)), make_batches(ids, SMALL, ranks), SMALL, 4,
             choose_device("cpu", "float32"), ranks, lambda: next(asked) if ranks.rank == 1 else (False, False),
         )  # fmt: skip
         for _ in updates:
-            heard.append(updates.asked)
+            heard.append(updates.control_flags)
         return heard
 
     wanted = [(False, False), (True, False), (False, True), (False, False)]
@@ -187,12 +189,12 @@ def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text)
             network.loss = lambda *_: (network.output.weight.sum() * np.inf, ())
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         device = choose_device("cpu", "float32")
-        record = next(Updates(network, make_batches(ids, SMALL, ranks), SMALL, 4, device, ranks))
+        record = next(training_steps(network, make_batches(ids, SMALL, ranks), SMALL, 4, device, ranks))
         after = network.weights()
         return record.loss, all(np.array_equal(before[name], after[name]) for name in before)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charloom.training.backends.updates.finite_state", lambda _: torch.tensor(True))
+        patch.setattr("charloom.training.backends.torch.backend.finite_state", lambda _: torch.tensor(True))
         assert together(2, work) == [(None, True)] * 2
 
 
@@ -206,7 +208,9 @@ def test_an_evaluation_shared_is_the_same(text, lines, characters):
     wanted = evaluate(network, ids)
     for size in (2, 3, 7):
         weights = network.weights()
-        found = together(size, lambda ranks, w=weights: evaluate(CharNetwork(architecture, w), ids, ranks=ranks))
+        found = together(
+            size, lambda ranks, w=weights: evaluate(CharNetwork(architecture, w), ids, process_group=ranks)
+        )
         assert found == pytest.approx([wanted] * size, rel=1e-6)
 
 
@@ -218,7 +222,7 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
     def work(ranks):
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         with pytest.raises(EvaluationStopped):
-            evaluate(network, ids, stop=lambda: ranks.rank == 1, ranks=ranks)
+            evaluate(network, ids, stop=lambda: ranks.rank == 1, process_group=ranks)
         return network.training
 
     assert together(2, work) == [True, True]
@@ -298,11 +302,18 @@ def test_torchrun_is_known_by_its_variables(monkeypatch, variables, wanted):
 
 def test_one_that_is_alone_tells_itself():
     value = torch.tensor([1.0, 2.0])
-    ALONE.add_up(value)
+    SINGLE_PROCESS.all_reduce(value)
     assert (
-        value.tolist() == [1.0, 2.0] and ALONE.from_first({"a": 1}) == {"a": 1} and ALONE.bytes_from_first(b"x") == b"x"
+        value.tolist() == [1.0, 2.0]
+        and SINGLE_PROCESS.broadcast({"a": 1}) == {"a": 1}
+        and SINGLE_PROCESS.broadcast_bytes(b"x") == b"x"
     )
-    assert ALONE.is_first and ALONE.rows(5) == slice(0, 5) and ALONE.whole(value, 2, 0) is value and ALONE.says("no")
+    assert (
+        SINGLE_PROCESS.is_first
+        and SINGLE_PROCESS.rows(5) == slice(0, 5)
+        and SINGLE_PROCESS.all_gather(value, 2, 0) is value
+        and SINGLE_PROCESS.should_report("no")
+    )
 
 
 def test_half_of_torchruns_variables_are_explained(monkeypatch):

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import Settings
-from charloom.training.batches.batches import Position, make_batches, shuffled_order
+from charloom.training.batches import make_batches
+from charloom.training.batches.base import Position
+from charloom.training.batches.windows import shuffled_order
 
 IDS = np.arange(1000, dtype=np.uint16)  # each character is its own position, so what was read can be seen
 

@@ -39,7 +39,7 @@ def run_on_dask(
         address: Or that of a scheduler, such as "tcp://10.0.0.1:8786"; its workers must see the job's folder and its
             texts at the same paths, and have one thread each.
         client: Or a ``distributed.Client``.
-        progress: Told how far it is.
+        progress: Called with the number of finished partitions and their total.
 
     Raises:
         CharloomError: If a partition cannot be done, or ends every worker that tries; what was done until then stays.

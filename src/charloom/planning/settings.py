@@ -9,7 +9,9 @@ from charloom._util.suggest import did_you_mean
 from charloom.errors import SettingsError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
-from charloom.model.file.tensor_schema import MOST_STREAMS
+
+MAX_STREAMS = 100_000
+"""Texts that are read in parallel at most: the largest ``batch_size``."""
 
 
 def _setting(
@@ -78,7 +80,7 @@ class Settings:
         choices=("streams", "windows", "lines"),
     )
     seq_length: int = _setting(32, "characters in a window, through which gradients flow back", 1, 100_000)
-    batch_size: int = _setting(32, "windows in a batch", 1, MOST_STREAMS)
+    batch_size: int = _setting(32, "windows in a batch", 1, MAX_STREAMS)
     shuffle_buffer: int = _setting(10_000, "windows only: how many wait, one of them drawn at random", 1, 10**9)
     shuffle: str = _setting(
         "epoch", "windows only: when they are shuffled, for every epoch or once", choices=("epoch", "once")

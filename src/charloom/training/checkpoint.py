@@ -1,20 +1,241 @@
-"""Checkpoints: finding the newest that is whole, and leaving no more of them than were asked for."""
+"""Checkpoints: their format, the writer and the validator, and finding the newest one of a run.
 
+A checkpoint is a model file (see ``charloom.model.file``) with a section ``training``, which holds all that a training
+needs to continue exactly where it was, except its text. This module is the only place that knows what is in it:
+
+- facts, plain JSON data: ``_TRAINING_FACTS``, of which ``_OPTIONAL_FACTS`` may be missing;
+- the optimizer's state of each parameter NAME, float32: ``optimizer.step.NAME`` (1,), and of the parameter's shape
+  either ``optimizer.exp_avg.NAME`` and ``optimizer.exp_avg_sq.NAME`` (Adam, AdamW) or ``optimizer.momentum.NAME`` and
+  ``optimizer.direction.NAME`` (Muon);
+- the carried state of each layer, float32 (1, B, H): ``state.hidden.LAYER`` and, of an LSTM, ``state.cell.LAYER``;
+- training losses, float64 (N,): ``losses.last_epoch`` and ``losses.since_evaluation``.
+"""
+
+import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from charloom._util.atomic_io import remove_parts
-from charloom.errors import ModelFileError, RunError
-from charloom.model.file.model_file import SUFFIX, SavedModel, SavedTraining, load_checkpoint
+from charloom._util.printable import quoted
+from charloom.data.text_format import TextFormat
+from charloom.errors import CharloomError, ModelFileError, RunError
+from charloom.model.architecture import Architecture
+from charloom.model.file.model_file import (
+    SUFFIX,
+    SavedModel,
+    Section,
+    load_with_section,
+    read_with_section,
+    save_model,
+)
 from charloom.model.file.run_folder import CHECKPOINTS, checkpoint_path, checkpoint_steps
-from charloom.training.distributed.process_group import Ranks
+from charloom.model.file.schema import (
+    FLAG,
+    FLOAT32,
+    FLOAT64,
+    NAME,
+    NUMBER,
+    OPTIONAL_NUMBER,
+    WHOLE,
+    Kind,
+    Sized,
+    check_facts,
+    check_object,
+    check_tensor,
+    is_whole,
+)
+from charloom.planning.settings import MAX_STREAMS
+from charloom.training.distributed.process_group import ProcessGroup
 
 _FLOATS = 3  # of each parameter: itself and the optimizer's two averages
-_BESIDE = 1 << 20  # bytes, for all else
+_HEADER_BYTES = 1 << 20  # about, with everything else that is small
+_MAX_PATH = 4_096  # characters
+_FILE_OF_LINES = re.compile(r"[a-z_-]{1,40}\.(jsonl|txt)")
+
+
+class SavedTraining(Section):
+    """The section ``training`` of a checkpoint.
+
+    Attributes:
+        facts: Plain JSON data; see ``_TRAINING_FACTS``.
+        tensors: The optimizer's state, the carried state and losses, all finite.
+    """
+
+
+def save_checkpoint(path: Path, model: SavedModel, training: SavedTraining) -> None:
+    """Write a checkpoint completely or not at all; see ``charloom.model.file.model_file.save_model``."""
+    save_model(path, model, training, check_training)
+
+
+def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
+    """Read and verify a checkpoint, or a model file, which has no training.
+
+    Raises:
+        ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
+            memory, or damaged; the message says which part is invalid.
+    """
+    return _with_training(*load_with_section(path, check_training))
+
+
+def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining | None]:
+    """Verify the content of a checkpoint or model file as ``load_checkpoint`` does.
+
+    Args:
+        data: The content.
+        name: What messages call it.
+
+    Raises:
+        ModelFileError: See ``load_checkpoint``.
+    """
+    return _with_training(*read_with_section(data, name, check_training))
+
+
+def _with_training(model: SavedModel, section: Section | None) -> tuple[SavedModel, SavedTraining | None]:
+    return model, None if section is None else SavedTraining(section.facts, section.tensors)
+
+
+# --- the validator
+
+
+def check_training(
+    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+) -> None:
+    """Raise ``ModelFileError`` unless a training can continue from a checkpoint's section ``training``.
+
+    Args:
+        training: The section's facts, a JSON value.
+        facts: Those of the model, which must have passed ``check_facts``.
+        tensors: The section's tensors, by their names without prefix.
+        architecture: What is trained.
+    """
+    check_facts(facts, _REQUIRED_MODEL_FACTS)
+    required = [name for name in _TRAINING_FACTS if name not in _OPTIONAL_FACTS]
+    check_object("training's facts", training, _TRAINING_FACTS, required)
+    _check_training_tensors(tensors, architecture, training["step"], facts["settings"].get("batch_size"))
+
+
+def _are_lengths(value: Any) -> bool:
+    """Return whether these are lengths of files of lines in the run folder itself, which resuming cuts to them."""
+    return isinstance(value, dict) and all(_FILE_OF_LINES.fullmatch(k) and is_whole(v) for k, v in value.items())
+
+
+def _is_position(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_whole, value))
+
+
+def _are_sources(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and bool(value) and all(map(_is_source, value)))
+
+
+def _is_source(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"name", "path"}:
+        return False
+    (place,) = value.values()  # a path may hold characters that are not printable
+    return isinstance(place, str) and 0 < len(place) <= _MAX_PATH and "\0" not in place and place != "-"
+
+
+def _is_text_format(value: Any) -> bool:
+    """Return whether this is a result of ``TextFormat.to_dict``."""
+    if not isinstance(value, dict):
+        return False
+    try:
+        return TextFormat.from_dict(value).to_dict() == value
+    except CharloomError:
+        return False
+
+
+def _record(**kinds: Kind) -> Kind:
+    def holds(value: Any) -> bool:
+        if value is None:
+            return True
+        return isinstance(value, dict) and all(kinds[k].holds(v) for k, v in value.items() if k in kinds)
+
+    return Kind("a record", holds)
+
+
+_REQUIRED_MODEL_FACTS = ("corpus", "corpus_sha256", "corpus_characters", "recipe", "settings")
+_STEP = _record(
+    step=WHOLE, epoch=NUMBER, loss=OPTIONAL_NUMBER, grad_norm=OPTIONAL_NUMBER, learning_rate=NUMBER, seconds=NUMBER
+)  # fmt: skip
+_EVALUATION = _record(
+    step=WHOLE, epoch=NUMBER, train_loss=OPTIONAL_NUMBER, val_loss=OPTIONAL_NUMBER, bits_per_char=OPTIONAL_NUMBER,
+    best_val_loss=OPTIONAL_NUMBER, is_best=FLAG, chars_per_second=OPTIONAL_NUMBER, seconds=NUMBER,
+    learning_rate=NUMBER, grad_norm=OPTIONAL_NUMBER,
+)  # fmt: skip
+_HISTORY = _record(
+    step=_STEP, evaluation=_EVALUATION, best=_EVALUATION, sampled=WHOLE, skipped=WHOLE, rollbacks=WHOLE,
+    waited=WHOLE, lowest=OPTIONAL_NUMBER, ended=FLAG, watched=WHOLE,
+)  # fmt: skip
+_TRAINING_FACTS = {
+    "step": WHOLE,
+    "position": Kind("two whole numbers", _is_position),
+    "rate_factor": NUMBER,
+    "finished": FLAG,
+    "history": Kind("what a training remembers", lambda value: isinstance(value, dict) and _HISTORY.holds(value)),
+    "files": Kind("lengths of files of lines by their names", _are_lengths),
+    "seconds": NUMBER,
+    "device": NAME,
+    "sources": Kind("a list of names and paths, or null", _are_sources),
+    "text_format": Kind("how a text is read", _is_text_format),
+}
+_OPTIONAL_FACTS = ("sources", "text_format")
+
+_OPTIMIZER_STATES = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum", "direction"})  # of Adam, of Muon
+_LOSSES = ("losses.last_epoch", "losses.since_evaluation")
+
+
+def _check_training_tensors(
+    tensors: Mapping[str, Sized], architecture: Architecture, steps: int, streams: int | None
+) -> None:
+    """Raise ``ModelFileError`` unless tensors are those of a training.
+
+    Args:
+        tensors: By their names without prefix.
+        architecture: What is trained.
+        steps: Updates so far: there cannot be more losses.
+        streams: B of the carried state; None if it is not known.
+    """
+    rest = dict(tensors)
+    for name, shape in architecture.parameter_shapes().items():
+        values = {kind: rest.pop(f"optimizer.{kind}.{name}", None) for kind in set().union(*_OPTIMIZER_STATES)}
+        present = {kind: value for kind, value in values.items() if value is not None}
+        if present and present.keys() not in _OPTIMIZER_STATES:
+            raise ModelFileError(f"its optimizer's averages of {name!r} are not all there.")
+        for kind, value in present.items():
+            check_tensor(f"optimizer.{kind}.{name}", value, (1,) if kind == "step" else shape, FLOAT32)
+    _check_carried_state(rest, architecture, streams)
+    for name in _LOSSES:
+        if name in rest:
+            value = rest.pop(name)
+            check_tensor(name, value, (min(math.prod(value.shape), steps),), FLOAT64)
+    if rest:
+        raise ModelFileError(f"it holds what no training leaves: {', '.join(map(quoted, sorted(rest)[:5]))}.")
+
+
+def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:
+    """Remove the carried state from ``rest`` and check it."""
+    parts = ("hidden", "cell")[: architecture.state_parts]
+    names = [f"state.{part}.{layer}" for layer in range(architecture.num_layers) for part in parts]
+    state = {name: rest.pop(name, None) for name in names}
+    present = [value for value in state.values() if value is not None]
+    if not present:
+        return
+    stored = present[0].shape[1] if len(present[0].shape) == 3 else 0
+    batch = streams if streams is not None else max(1, min(stored, MAX_STREAMS))
+    for name, value in state.items():
+        if value is None:
+            raise ModelFileError(f"its carried state lacks {name!r}.")
+        check_tensor(name, value, (1, batch, architecture.hidden_size), FLOAT32)
+
+
+# --- the checkpoints of a run
 
 
 def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
-    """Return the newest checkpoint of a run from which a training can go on, and a sentence about each that is damaged.
+    """Return the newest usable checkpoint of a run, and a sentence about each newer one that is damaged.
 
     Raises:
         RunError: If there is none.
@@ -22,23 +243,23 @@ def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, 
     return _newest(run)[1:]
 
 
-def shared_checkpoint(run: Path, ranks: Ranks) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
-    """Return what ``newest_checkpoint`` returns in every process: the first reads the file and tells it to the others.
+def shared_checkpoint(run: Path, process_group: ProcessGroup) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
+    """Return what ``newest_checkpoint`` returns in every process: the first reads the file and sends it to the rest.
 
     Raises:
         RunError: In the first process, if there is none.
     """
-    if ranks.is_first:
+    if process_group.is_first:
         path, model, training, notices = _newest(run)
-        if ranks.size > 1:
-            ranks.bytes_from_first(path.read_bytes())
+        if process_group.size > 1:
+            process_group.broadcast_bytes(path.read_bytes())
         return model, training, notices
     with TemporaryDirectory() as folder:
         copy = Path(folder) / f"checkpoint{SUFFIX}"
-        copy.write_bytes(ranks.bytes_from_first(b""))
-        model, told = load_checkpoint(copy)
-    assert told is not None, "the first process has looked"
-    return model, told, ()
+        copy.write_bytes(process_group.broadcast_bytes(b""))
+        model, received = load_checkpoint(copy)
+    assert received is not None, "the first process has checked"
+    return model, received, ()
 
 
 def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]]:
@@ -59,11 +280,11 @@ def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints, and that of the untrained model as soon as there is another.
+    """Remove all but the newest checkpoints, and that of the untrained model as soon as there is a newer one.
 
     Args:
         run: The run folder.
-        keep: How many stay; 0: all.
+        keep: Number of checkpoints to keep; 0: all.
     """
     steps = checkpoint_steps(run)
     for step in steps[:-1]:
@@ -72,11 +293,11 @@ def remove_old_checkpoints(run: Path, keep: int) -> None:
 
 
 def clean(run: Path) -> None:
-    """Remove what a killed training has left half-written."""
+    """Remove the half-written files of a killed training."""
     remove_parts(run)
     remove_parts(run / CHECKPOINTS)
 
 
 def checkpoint_bytes(parameters: int) -> int:
-    """Return about how large a checkpoint will be."""
-    return _FLOATS * 4 * parameters + _BESIDE
+    """Return the approximate size of a checkpoint in bytes."""
+    return _FLOATS * 4 * parameters + _HEADER_BYTES

@@ -17,7 +17,7 @@ is arithmetic only. Each stage adds what the user should know to ``TrainingReque
     6  complete_plan                             TrainingSetup, Measurements -> Plan
          minutes or epochs become steps, by planning.schedule
     7  Trainer (charloom.training.trainer)       TrainingSetup, Plan, RunFiles -> Trainer
-         network, batches, optimizer, run folder
+         backend, batches, run folder
     8  Trainer.train                             -> records
 
 ``prepare`` runs stages 2 to 4. Who enters where:
@@ -54,11 +54,10 @@ from charloom.planning.heuristics import Task, adapt_settings, calibration_setti
 from charloom.planning.recipes import PLANNED, Recipe
 from charloom.planning.schedule import Measurements, Plan, check_window, plan_training, steps_per_epoch
 from charloom.planning.settings import Notices, Settings
-from charloom.training.backends.device import Device, choose_device
-from charloom.training.backends.network import CharNetwork
+from charloom.training.backends import choose_device, make_backend
+from charloom.training.backends.base import Device, TrainingBackend
 from charloom.training.distributed.config_check import check_beginning
-from charloom.training.distributed.process_group import ALONE, Ranks
-from charloom.training.evaluate import evaluate
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.history import History
 from charloom.training.throughput import machine_speed, step_seconds
 from charloom.training.vocabulary_extension import (
@@ -78,7 +77,7 @@ class TrainingRequest:
     Attributes:
         corpus: Text to learn from.
         recipe: Settings as requested.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         init: Model to begin with; None: random weights.
         may_adapt: Whether settings of a recipe that is planned may change to suit the text and the machine.
         ranks: Processes that train together, all of which make the same request.
@@ -91,7 +90,7 @@ class TrainingRequest:
     device: str = "auto"
     init: SavedModel | None = None
     may_adapt: bool = True
-    ranks: Ranks = ALONE
+    ranks: ProcessGroup = SINGLE_PROCESS
     notices: Notices = field(default_factory=Notices)
     began: float = field(default_factory=time.perf_counter)
 
@@ -181,7 +180,7 @@ class TrainingSetup:
         return self.request.recipe
 
     @property
-    def ranks(self) -> Ranks:
+    def ranks(self) -> ProcessGroup:
         """Processes that train together."""
         return self.request.ranks
 
@@ -195,12 +194,14 @@ class TrainingSetup:
         """Updates in one pass over the training text."""
         return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
 
-    def make_network(self) -> CharNetwork:
-        """Return a new network as it is before the first step."""
-        s = self.settings
-        weights = initial_weights(self.architecture, s.seed) if self.weights is None else self.weights
-        dropout = (s.dropout_input, s.dropout_hidden, s.dropout_output)
-        return CharNetwork(self.architecture, weights, dropout, s.dropconnect).to(self.device.name)
+    def make_backend(self, settings: Settings | None = None) -> TrainingBackend:
+        """Return a new backend with the weights before the first step.
+
+        Args:
+            settings: Settings of the plan; by default those of this setup.
+        """
+        weights = initial_weights(self.architecture, self.settings.seed) if self.weights is None else self.weights
+        return make_backend(self.architecture, weights, settings or self.settings, self.device, self.ranks)
 
 
 def prepare(request: TrainingRequest) -> TrainingSetup:
@@ -297,7 +298,7 @@ def measure(setup: TrainingSetup) -> Measurements:
     if not available:
         return Measurements(untrained_loss, evaluation_seconds)
     seconds = measure_step_seconds(setup, available)
-    elapsed = setup.ranks.from_first(time.perf_counter() - setup.request.began)
+    elapsed = setup.ranks.broadcast(time.perf_counter() - setup.request.began)
     return Measurements(untrained_loss, evaluation_seconds, seconds, elapsed)
 
 
@@ -318,15 +319,15 @@ def evaluate_untrained(setup: TrainingSetup) -> tuple[float | None, float]:
     """Return the held-out loss before the first step and the seconds it took; None and 0 if nothing is held out."""
     if len(setup.validation) == 0:
         return None, 0.0
-    network = setup.make_network()
+    backend = setup.make_backend()
     began = time.perf_counter()
-    loss = evaluate(network, setup.validation, setup.device.name, ranks=setup.ranks)
-    return loss, setup.ranks.from_first(time.perf_counter() - began)
+    loss = backend.evaluate(setup.validation)
+    return loss, setup.ranks.broadcast(time.perf_counter() - began)
 
 
 def measure_step_seconds(setup: TrainingSetup, available: float = math.inf) -> float:
     """Return the mean seconds of a step of this training, measured in a small share of the seconds available."""
-    return step_seconds(setup.make_network(), setup.training, setup.settings, setup.device, available, setup.ranks)
+    return step_seconds(setup.make_backend(), setup.training, setup.settings, available, setup.ranks)
 
 
 def model_facts(setup: TrainingSetup, plan: Plan, step: int, history: History) -> dict[str, Any]:
@@ -358,9 +359,9 @@ def _line_lengths(ids: Ids | LineIds) -> NDArray[np.int64] | None:
     return ids.lengths if isinstance(ids, LineIds) else None
 
 
-def _shared_device(name: str, precision: str, ranks: Ranks) -> Device:
+def _shared_device(name: str, precision: str, ranks: ProcessGroup) -> Device:
     """Return the device of this process; all processes use the precision of the first."""
-    device = choose_device(name, ranks.from_first(choose_device(name, precision).precision))
+    device = choose_device(name, ranks.broadcast(choose_device(name, precision).precision))
     if ranks.size == 1:
         return device
     return replace(device, description=f"{ranks.size} processes, the first on: {device.description}")

@@ -9,17 +9,17 @@ from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
-from charloom.model.file.model_file import SavedModel, SavedTraining
+from charloom.model.file.model_file import SavedModel
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
 from charloom.planning.settings import Notices, Settings
-from charloom.training.checkpoint import checkpoint_bytes, clean, shared_checkpoint
+from charloom.training.checkpoint import SavedTraining, checkpoint_bytes, clean, shared_checkpoint
 from charloom.training.distributed.config_check import check_agreed
-from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.pipeline import TrainingRequest, TrainingSetup, measure_step_seconds, prepare
 from charloom.training.run_files import files_of
-from charloom.training.trainer import Trainer, never
+from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
 
 
@@ -67,7 +67,7 @@ class SavedRun:
             raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
 
-def open_run(folder: str, ranks: Ranks = ALONE) -> SavedRun:
+def open_run(folder: str, ranks: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
     """Open a run to resume it, and remove what a killed training left half-written.
 
     Args:
@@ -97,9 +97,9 @@ def resume_training(
     more: Mapping[str, float] | None = None,
     new_text: bool = False,
     device: str = "auto",
-    stop: Callable[[], bool] = never,
-    save_now: Callable[[], bool] = never,
-    ranks: Ranks = ALONE,
+    stop: Callable[[], bool] = lambda: False,
+    save_now: Callable[[], bool] = lambda: False,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
     """Resume a run as if it had never been stopped.
 
@@ -108,7 +108,7 @@ def resume_training(
         corpus: The text it was trained on, or with ``new_text`` another.
         more: One of "minutes", "epochs" and "steps": how much longer to train; None: to the end of the run's plan.
         new_text: Whether the text may be another; its new characters are added to the vocabulary.
-        device: See ``charloom.training.backends.device.DEVICES``; "auto" is the device of the run.
+        device: See ``charloom.training.backends.base.DEVICES``; "auto" is the device of the run.
         stop: See ``charloom.training.run.run_training``.
         save_now: See ``charloom.training.run.run_training``.
         ranks: Processes that train together; their number may differ from before.
@@ -144,7 +144,7 @@ def resume_training(
     plan = _resumed_plan(saved, setup, more or {})
     size = checkpoint_bytes(setup.architecture.num_parameters)
     files = files_of(ranks, saved.folder, plan.settings.keep_checkpoints, size)
-    trainer = Trainer(setup, plan, files, began)
+    trainer = Trainer(setup, plan, files, began, stop, save_now)
     model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
     try:
         trainer.restore(model, extend_optimizer_state(saved.training, setup.architecture), same_text)
@@ -153,7 +153,7 @@ def resume_training(
     trainer.history.ended = False
     if plan.settings != saved.settings or not same_text:
         trainer.write_change()
-    yield from trainer.train(stop, save_now)
+    yield from trainer.train()
 
 
 def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, float]) -> Plan:

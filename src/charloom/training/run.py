@@ -10,11 +10,11 @@ from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import new_run_folder
 from charloom.planning.recipes import Recipe
 from charloom.training.checkpoint import checkpoint_bytes
-from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.pipeline import TrainingRequest, complete_plan, measure, prepare
 from charloom.training.run_files import files_of
-from charloom.training.trainer import Trainer, never
+from charloom.training.trainer import Trainer
 
 
 def run_training(
@@ -22,10 +22,10 @@ def run_training(
     recipe: Recipe,
     folder: str | None = None,
     device: str = "auto",
-    stop: Callable[[], bool] = never,
-    save_now: Callable[[], bool] = never,
+    stop: Callable[[], bool] = lambda: False,
+    save_now: Callable[[], bool] = lambda: False,
     init: SavedModel | None = None,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
     """Train on a corpus into a new run folder, yielding everything that happens.
 
@@ -33,7 +33,7 @@ def run_training(
         corpus: Text to learn from.
         recipe: Settings, and which of them the user chose.
         folder: The run folder, which must not exist; None for ``runs/<corpus name>``, then ``-2``, ``-3`` ...
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         stop: Called after every step and often in between; once it returns true, all is saved and the training ends.
         save_now: Called after every step; whenever it returns true, a checkpoint is saved.
         init: Model to begin with; None: random weights.
@@ -55,14 +55,14 @@ def run_training(
         files.check_room()
         measured = measure(setup)
         plan = complete_plan(setup, measured)
-        trainer = Trainer(setup, plan, files, began)
+        trainer = Trainer(setup, plan, files, began, stop, save_now)
         trainer.write_beginning()
-    yield from trainer.train(stop, save_now, measured.untrained_loss)
+    yield from trainer.train(measured.untrained_loss)
 
 
 @contextmanager
-def _new_folder(requested: str | None, corpus: str, ranks: Ranks) -> Iterator[Path]:
+def _new_folder(requested: str | None, corpus: str, ranks: ProcessGroup) -> Iterator[Path]:
     """Make the run folder in the first process and send its path to the rest; see ``new_run_folder``."""
     with ExitStack() as stack:
         made = str(stack.enter_context(new_run_folder(requested, corpus))) if ranks.is_first else ""
-        yield Path(ranks.from_first(made))
+        yield Path(ranks.broadcast(made))

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
 from charloom.errors import RunError, SaveError
-from charloom.model.file.model_file import SavedModel, SavedTraining, save_model
+from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
-from charloom.training.checkpoint import remove_old_checkpoints
-from charloom.training.distributed.process_group import Ranks
+from charloom.training.checkpoint import SavedTraining, remove_old_checkpoints, save_checkpoint
+from charloom.training.distributed.process_group import ProcessGroup
 
 _RETRIES = 3
 _RETRY_SECONDS = 5.0  # before the first of them, twice that before the second
-_MOST_SHARE = 1 / 50  # of the time, for saving by the clock
-_LEAST_SECONDS = 60.0  # between two checkpoints by the clock
+_MAX_SAVE_SHARE = 1 / 50  # of the time, for saving by the clock
+_MIN_SECONDS = 60.0  # between two checkpoints by the clock
 _ROOM = 3  # checkpoints that must fit on the disk at the start
 
 
@@ -30,7 +30,7 @@ class RunFiles:
         checkpoint_bytes: About how large one is.
 
     Attributes:
-        failures: Attempts to write that failed, one after the other, until now.
+        failures: Number of consecutive failed attempts to write.
     """
 
     def __init__(self, run: Path, keep: int, checkpoint_bytes: int) -> None:
@@ -55,15 +55,15 @@ class RunFiles:
             )
 
     def append(self, name: str, text: str) -> None:
-        """Add to a file of lines: at the next ``write``."""
+        """Append to a file of lines at the next ``write``."""
         self._unwritten[name] += text.encode("utf-8", "surrogatepass")
 
     def keep_best(self, model: SavedModel) -> None:
-        """Put this model in the place of the best: at the next ``write``."""
+        """Replace the best model at the next ``write``."""
         self._best = model
 
     def lengths(self) -> dict[str, int]:
-        """Return how long each file of lines is, all that was appended counted."""
+        """Return the length of each file of lines in bytes, including what is not written yet."""
         return {name: length + len(self._unwritten[name]) for name, length in self._lengths.items()}
 
     def cut(self, lengths: Mapping[str, int]) -> None:
@@ -80,10 +80,10 @@ class RunFiles:
             os.truncate(path, self._lengths[name])
 
     def write(self) -> None:
-        """Write all that waits.
+        """Write everything that is not written yet.
 
         Raises:
-            OSError: If something cannot be written; it goes on waiting.
+            OSError: If something cannot be written; it is kept for the next ``write``.
         """
         for name, data in self._unwritten.items():
             if data:
@@ -103,7 +103,7 @@ class RunFiles:
         write_atomically(self.run / RECIPE, text.encode("utf-8"))
 
     def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> None:
-        """Write all that waits and then a checkpoint, and only then remove older ones.
+        """Write everything that is not written yet, then a checkpoint, and then remove older ones.
 
         Raises:
             OSError: If it cannot be written; the older ones stay.
@@ -111,21 +111,21 @@ class RunFiles:
         began = time.monotonic()
         self.write()
         self._check_free()
-        save_model(checkpoint_path(self.run, step), model, training)
+        save_checkpoint(checkpoint_path(self.run, step), model, training)
         remove_old_checkpoints(self.run, self._keep)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
 
     def due_by_clock(self) -> bool:
-        """Return whether so much time has gone by since the last checkpoint that another costs hardly anything."""
+        """Return whether a checkpoint is due: saving then takes at most ``_MAX_SAVE_SHARE`` of the time."""
         waited = time.monotonic() - self._saved_at
-        return waited >= max(_LEAST_SECONDS, self._save_seconds / _MOST_SHARE)
+        return waited >= max(_MIN_SECONDS, self._save_seconds / _MAX_SAVE_SHARE)
 
     def attempt(self, action: Callable[[], object], what: str) -> str | None:
-        """Do something that writes; return None, or where it failed a sentence about that.
+        """Perform an action that writes; return None, or a sentence about its failure.
 
         Raises:
-            SaveError: If it has failed too often.
+            SaveError: If it has failed more than ``_RETRIES`` times in a row.
         """
         try:
             action()
@@ -135,11 +135,11 @@ class RunFiles:
         return None
 
     def retry_due(self) -> bool:
-        """Return whether something failed and it is time to try it again."""
+        """Return whether a failed action is due to be tried again."""
         return self.failures > 0 and time.monotonic() >= self._retry_at
 
     def wait_for_retry(self, at_most: float) -> None:
-        """Sleep until then, or for so many seconds."""
+        """Sleep until the next attempt is due, or for ``at_most`` seconds."""
         time.sleep(max(0.0, min(at_most, self._retry_at - time.monotonic())))
 
     def _check_free(self) -> None:
@@ -158,24 +158,24 @@ class RunFiles:
 
 
 class NoFiles(RunFiles):
-    """The run folder as a process knows it that leaves all of it to the first one."""
+    """The run folder for every process but the first, which leaves all writing to the first."""
 
     def _leave(self, *_: object, **__: object) -> None: ...
 
     check_room = append = keep_best = cut = write = write_recipe = save_checkpoint = _leave
 
     def due_by_clock(self) -> bool:
-        """Return that it is not this process' to say."""
+        """Return false: the first process decides."""
         return False
 
 
-def files_of(ranks: Ranks, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
-    """Return what writes into a run folder: in the first process alone that which does; see ``RunFiles``."""
-    return (RunFiles if ranks.is_first else NoFiles)(run, keep, checkpoint_bytes)
+def files_of(process_group: ProcessGroup, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
+    """Return the files of a run for this process: only the first process writes them; see ``RunFiles``."""
+    return (RunFiles if process_group.is_first else NoFiles)(run, keep, checkpoint_bytes)
 
 
 def _write_at(path: Path, length: int, data: bytes) -> int:
-    """Write behind the first ``length`` bytes of a file, over what a failure may have left; return its length."""
+    """Write after the first ``length`` bytes of a file, over what a failure may have left; return its length."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.truncate(min(length, file.seek(0, os.SEEK_END)))
         at = file.seek(0, os.SEEK_END)

@@ -1,5 +1,6 @@
-"""A training as events for TensorBoard, in a folder of its run."""
+"""Writes the records of a training as events for TensorBoard, into a folder of its run."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +11,66 @@ FOLDER = "tensorboard"
 
 
 def require_tensorboard() -> None:
-    """Raise ``MissingExtraError``, saying how to get it, unless TensorBoard is installed."""
+    """Raise ``MissingExtraError``, with how to install it, unless TensorBoard is installed."""
     require_extra("--tensorboard", "tensorboard", "tensorboard")
 
 
 class TensorBoardLog:
-    """Writes the records of a training: losses, speed, samples; the training loss of every step."""
+    """Writes losses, speed and samples of a training, and the training loss of every step."""
 
     def __init__(self) -> None:
         self._writer: Any = None
 
     def take(self, record: Record) -> None:
-        """Write what has just happened."""
+        """Write what a record reports."""
         if isinstance(record, PlanRecord):
-            from torch.utils.tensorboard import SummaryWriter
-
-            folder = Path(record.run) / FOLDER
-            self._writer = SummaryWriter(folder, purge_step=record.step + 1)
+            self._open(Path(record.run) / FOLDER, record.step + 1)
         elif isinstance(record, StepRecord):
-            self._numbers(record.step, {"loss/step": record.loss, "gradient norm": record.grad_norm})
-            self._numbers(record.step, {"learning rate": record.learning_rate})
+            self._add_scalars(record.step, {"loss/step": record.loss, "gradient norm": record.grad_norm})
+            self._add_scalars(record.step, {"learning rate": record.learning_rate})
         elif isinstance(record, EvaluationRecord):
             losses = {"loss/held out": record.val_loss, "loss/training": record.train_loss}
-            self._numbers(record.step, {**losses, "characters a second": record.chars_per_second})
+            self._add_scalars(record.step, {**losses, "characters a second": record.chars_per_second})
             self._writer.flush()
         elif isinstance(record, SampleRecord):
-            self._writer.add_text("sample", "\n".join(f"    {line}" for line in record.text.split("\n")), record.step)
+            self._add_text(record.step, "sample", "\n".join(f"    {line}" for line in record.text.split("\n")))
         elif isinstance(record, FinishRecord):
             self._writer.close()
 
-    def _numbers(self, step: int, numbers: dict[str, float | None]) -> None:
-        for name, value in numbers.items():
+    def _open(self, folder: Path, step: int) -> None:
+        """Begin a file of events; TensorBoard hides events of earlier files from this step on."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog  # type: ignore[import-untyped]
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
+
+        self._writer = EventFileWriter(str(folder))
+        self._add(step, file_version="brain.Event:2")
+        self._add(step, session_log=SessionLog(status=SessionLog.START))
+
+    def _add_scalars(self, step: int, scalars: dict[str, float | None]) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        for tag, value in scalars.items():
             if value is not None:
-                self._writer.add_scalar(name, value, step)
+                self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+
+    def _add_text(self, step: int, tag: str, text: str) -> None:
+        """Add a text as TensorBoard's plugin for texts reads it: a string tensor of one element."""
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: ignore[import-untyped]
+        from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData  # type: ignore[import-untyped]
+
+        plugin = SummaryMetadata.PluginData(plugin_name="text", content=TextPluginData(version=0).SerializeToString())
+        tensor = TensorProto(
+            dtype="DT_STRING",
+            string_val=[text.encode("utf-8", "replace")],
+            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
+        )
+        metadata = SummaryMetadata(plugin_data=plugin)
+        value = Summary.Value(tag=f"{tag}/text_summary", metadata=metadata, tensor=tensor)
+        self._add(step, summary=Summary(value=[value]))
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._writer.add_event(Event(wall_time=time.time(), step=step, **content))

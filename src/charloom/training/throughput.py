@@ -10,12 +10,11 @@ from charloom.data.splits import LineIds
 from charloom.model.initializers import initial_weights
 from charloom.planning.cost import step_operations
 from charloom.planning.settings import Settings
-from charloom.training.backends.device import Device
-from charloom.training.backends.network import CharNetwork
-from charloom.training.backends.updates import train_steps
-from charloom.training.batches.batches import make_batches
-from charloom.training.batches.device_ids import resident
-from charloom.training.distributed.process_group import ALONE, Ranks
+from charloom.training.backends import make_backend
+from charloom.training.backends.base import Device, TrainingBackend
+from charloom.training.batches import make_batches
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from charloom.training.steps import TrainingSteps, kept_memory
 
 # Limits of a measurement: the first number of seconds, but at most this share of the time available.
 _STEP_SECONDS, _STEP_SHARE = 10.0, 0.04  # of the training's own steps
@@ -24,28 +23,26 @@ _WARM_UP_STEPS = 3  # steps that are not counted: the first ones allocate memory
 
 
 def step_seconds(
-    network: CharNetwork,
+    backend: TrainingBackend,
     ids: Ids | LineIds,
     settings: Settings,
-    device: Device,
     available: float = math.inf,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE_PROCESS,
 ) -> float:
     """Return the mean seconds of a step (the mean, as one in a few of Muon's steps takes longer).
 
     Args:
-        network: Network that is trained by the measurement and then discarded.
+        backend: Backend that is trained by the measurement and then discarded.
         ids: Training text.
         settings: Settings of the training.
-        device: Device and precision.
         available: Time budget of the training in seconds, of which a small share is used.
         ranks: Processes that train together.
     """
-    return _mean_seconds(network, ids, settings, device, min(_STEP_SECONDS, _STEP_SHARE * available), ranks)
+    return _mean_seconds(backend, ids, settings, min(_STEP_SECONDS, _STEP_SHARE * available), ranks)
 
 
 def machine_speed(
-    ids: Ids, alphabet: int, settings: Settings, device: Device, available: float, ranks: Ranks = ALONE
+    ids: Ids, alphabet: int, settings: Settings, device: Device, available: float, ranks: ProcessGroup = SINGLE_PROCESS
 ) -> float:
     """Return the operations of matrix products per second of this machine, or of all processes that train together.
 
@@ -61,21 +58,22 @@ def machine_speed(
     if len(ids) < needed:
         ids = np.resize(ids[:], needed)  # a short text is repeated: only the time counts
     architecture = settings.architecture(alphabet)
-    network = CharNetwork(architecture, initial_weights(architecture, 0)).to(device.name)
+    backend = make_backend(architecture, initial_weights(architecture, 0), settings, device, ranks)
     limit = min(_CALIBRATION_SECONDS, _CALIBRATION_SHARE * available)
-    return step_operations(settings, alphabet) / _mean_seconds(network, ids, settings, device, limit, ranks)
+    return step_operations(settings, alphabet) / _mean_seconds(backend, ids, settings, limit, ranks)
 
 
 def _mean_seconds(
-    network: CharNetwork, ids: Ids | LineIds, settings: Settings, device: Device, limit: float, ranks: Ranks
+    backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, ranks: ProcessGroup
 ) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
-    batches = make_batches(resident(ids, device.name), settings, ranks)
-    for record in train_steps(network, batches, settings, 10**6, device, ranks):
-        seconds.append(record.seconds)
-        counted = len(seconds) - _WARM_UP_STEPS
-        if counted > 0 and counted % round_of_steps == 0 and ranks.from_first(sum(seconds) >= limit):
-            break
-    mean: float = ranks.from_first(statistics.fmean(seconds[_WARM_UP_STEPS:]))
+    batches = make_batches(backend.place_ids(ids), settings, ranks)
+    with kept_memory():
+        for record in TrainingSteps(backend, batches, settings, 10**6):
+            seconds.append(record.seconds)
+            counted = len(seconds) - _WARM_UP_STEPS
+            if counted > 0 and counted % round_of_steps == 0 and ranks.broadcast(sum(seconds) >= limit):
+                break
+    mean: float = ranks.broadcast(statistics.fmean(seconds[_WARM_UP_STEPS:]))
     return mean

@@ -11,10 +11,10 @@ from charloom.data.corpus import Corpus
 from charloom.data.vocabulary.characters import Vocabulary, preview
 from charloom.errors import SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.file.model_file import SavedTraining
 from charloom.model.initializers import Weights, initial_weights
 from charloom.planning.recipes import Recipe
 from charloom.planning.settings import Notices, Settings
+from charloom.training.checkpoint import SavedTraining
 
 MODEL_SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
 """Settings that the model to begin with decides."""

@@ -55,7 +55,7 @@ class Search:
     Attributes:
         folder: Folder of the search.
         corpus: Text to learn from.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         until: End of the search, by ``time.time``.
         reserved: Seconds of that for checking the result; 0: no check.
         workers: Number of processes; 1: this one.
@@ -85,7 +85,7 @@ def plan_search(
         chosen: Settings that are not varied.
         hours: Time for the whole search.
         minutes: Time of each training; None: as long as the recipe takes, but at most a twelfth of ``hours``.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
 
     Raises:
         InputError: If the corpus or the settings cannot be used, or there is no time for two trainings.
@@ -233,7 +233,7 @@ def search(
         folder: Folder of the search.
         corpus: Text to learn from.
         until: When the search ends, by ``time.time``.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         stop: Called often; once it returns true, the search ends, and the trial under way is tried again later.
         train: Training function.
 
@@ -280,7 +280,7 @@ def check(
         folder: Folder of the search.
         corpus: Text to learn from.
         number: Number of the trial.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         stop: Called often; once it returns true, the training ends.
         train: Training function.
 

@@ -31,7 +31,7 @@ def worker_arguments(
     Args:
         folder: Folder of the search.
         text_format: How the text is read.
-        device: See ``charloom.training.backends.device.DEVICES``.
+        device: See ``charloom.training.backends.base.DEVICES``.
         sources: Paths of the text.
         until: When trials end, by ``time.time``.
         checked: Number of the trial to check; None: search.

@@ -19,9 +19,9 @@ from charloom._util.atomic_io import remove_parts
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError
 from charloom.model.architecture import Architecture
-from charloom.model.file.model_file import SavedModel, SavedTraining
+from charloom.model.file.model_file import SavedModel
 from charloom.model.file.run_folder import CHECKPOINTS, METRICS, checkpoint_steps
-from charloom.training.checkpoint import checkpoint_bytes, newest_checkpoint
+from charloom.training.checkpoint import SavedTraining, checkpoint_bytes, newest_checkpoint
 from charloom.training.run_files import RunFiles
 
 ARCHITECTURE = Architecture(5, "gru", embedding_size=16, hidden_size=128)

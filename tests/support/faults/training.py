@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from charloom.cli.main import main
 from charloom.model.file.run_folder import checkpoint_steps
 from charloom.training import run, run_files, trainer
-from charloom.training.backends import updates as loop
+from charloom.training.backends.torch.backend import TorchBackend
 from support.training_runs import remains
 
 PHASES = ("reading", "first step", "step", "evaluation", "sampling", "saving")
@@ -72,9 +72,9 @@ def disturbed(number, phase, occurrence, delay, arguments):
 
         owner, name = {
             "reading": (run, "prepare"),
-            "first step": (loop.Updates, "__next__"),
-            "step": (loop.Updates, "__next__"),
-            "evaluation": (trainer, "evaluate"),
+            "first step": (TorchBackend, "step"),
+            "step": (TorchBackend, "step"),
+            "evaluation": (TorchBackend, "evaluate"),
             "sampling": (trainer.Trainer, "_sample"),
             "saving": (run_files.RunFiles, "save_checkpoint"),
         }[phase]

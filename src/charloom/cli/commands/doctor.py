@@ -24,7 +24,7 @@ _TORCH_SECONDS = 120
 # Runs in a process of its own: this one never imports torch, and a broken torch cannot break the doctor.
 _ASK_TORCH = """
 import json
-from charloom.training.backends.device import DEVICES, choose_device
+from charloom.training.backends.torch.device import DEVICES, choose_device
 found = {}
 for name in DEVICES[1:]:
     try:

@@ -9,9 +9,9 @@ import click
 
 from charloom.data.vocabulary.characters import preview
 from charloom.model.architecture import Architecture
-from charloom.model.file.metadata_schema import bits_per_char
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import evaluations_beside, find_model
+from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 _ROWS = (  # what is compared when several models stand side by side

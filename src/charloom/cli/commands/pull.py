@@ -9,10 +9,11 @@ import click
 
 from charloom._util.atomic_io import write_atomically
 from charloom.interop.hub.client import pull, repo_name
-from charloom.model.file.metadata_schema import bits_per_char
-from charloom.model.file.model_file import SUFFIX, read_checkpoint
+from charloom.model.file.model_file import SUFFIX
 from charloom.model.file.run_folder import MODEL, check_new_file
+from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, quiet_option, say
+from charloom.training.checkpoint import read_checkpoint
 
 
 @click.command("pull")

@@ -33,7 +33,7 @@ from charloom.terminal.messages import (
     say_all,
     say_error,
 )
-from charloom.training.distributed.process_group import ALONE, Ranks, started_together
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
 from charloom.training.events import FinishRecord, Record
 from charloom.training.tensorboard import TensorBoardLog, require_tensorboard
 
@@ -189,7 +189,7 @@ def _resume(
     device: str,
     flag: StopFlag,
     quiet: bool,
-    ranks: Ranks,
+    ranks: ProcessGroup,
 ) -> Iterator[Record]:
     """Open a run, read its text or the one that was named, and return the records of its training."""
     from charloom.training.resume import open_run, resume_training
@@ -213,14 +213,14 @@ def _resumed_corpus(saved: SavedRun, sources: Sequence[str], text_format: TextFo
 
 
 @contextmanager
-def _joined_processes() -> Iterator[Ranks]:
+def _joined_processes() -> Iterator[ProcessGroup]:
     """Join the processes that ``torchrun`` started, if there are any; an error is reported by one of them.
 
     Raises:
         SystemExit: If an error occurred in several processes, and another one reports it.
     """
     if not started_together():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     require_torch()
     from charloom.training.distributed.torchrun import joined
@@ -229,9 +229,9 @@ def _joined_processes() -> Iterator[Ranks]:
         try:
             yield ranks
         except CharloomError as error:
-            if ranks.is_first and ranks.says(str(error)):
+            if ranks.is_first and ranks.should_report(str(error)):
                 raise
-            if not ranks.is_first and ranks.says(str(error)):
+            if not ranks.is_first and ranks.should_report(str(error)):
                 say_error(f"process {ranks.rank + 1} of {ranks.size}, on {node()}: {error}")
             raise SystemExit(error.exit_code) from None
 
@@ -289,7 +289,13 @@ def _show_training(
 
 
 def _print_plan(
-    corpus: Corpus, recipe: Recipe, device: str, init: SavedModel | None, as_json: bool, quiet: bool, ranks: Ranks
+    corpus: Corpus,
+    recipe: Recipe,
+    device: str,
+    init: SavedModel | None,
+    as_json: bool,
+    quiet: bool,
+    ranks: ProcessGroup,
 ) -> None:
     """Print what a training would do: the pipeline up to its plan."""
     from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare

@@ -11,8 +11,8 @@ from charloom.data.vocabulary.characters import preview
 from charloom.errors import SettingsError
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
 from charloom.inference.model_summary import Sample, describe_facts
-from charloom.model.file.metadata_schema import bits_per_char
 from charloom.model.file.model_file import SavedModel
+from charloom.model.file.schema import bits_per_char
 from charloom.planning.recipes import write_recipe
 from charloom.planning.settings import Settings
 

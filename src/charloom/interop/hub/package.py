@@ -8,8 +8,9 @@ from charloom._util.atomic_io import write_atomically
 from charloom.errors import InputError, ModelFileError
 from charloom.inference.model_summary import write_samples
 from charloom.interop.hub.model_card import check_license, model_card, recipe_text
-from charloom.model.file.model_file import SavedModel, model_bytes, read_checkpoint
+from charloom.model.file.model_file import SavedModel, model_bytes
 from charloom.model.file.run_folder import MODEL, RECIPE
+from charloom.training.checkpoint import read_checkpoint
 
 CARD = "README.md"
 

@@ -13,8 +13,8 @@ from charloom.interop.foreign_vocabulary import ForeignVocabulary, resolve_vocab
 from charloom.interop.keras.config import StackConfig, parse_stack
 from charloom.interop.keras.conversion import architecture_and_weights, identify_layers
 from charloom.interop.keras.reader import KerasFile, read_keras_file
-from charloom.model.file.metadata_schema import check_facts
 from charloom.model.file.model_file import SavedModel
+from charloom.model.file.schema import check_facts
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
 ``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
 (provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
-its own SHA-256 in hexadecimal and a space. A checkpoint is such a file, too: all else that a training needs to go on
-is in further tensors, their names with ``training.`` before them, and in the header's ``training``.
-``docs/format.md`` says it to the byte. Nothing is executed, and nothing is trusted before it is checked: what a file
-must hold follows from its architecture, and until its header says just that, no tensor is read.
+its own SHA-256 in hexadecimal and a space. A checkpoint is such a file with one more section, which
+``charloom.training.checkpoint`` defines: tensors whose names begin with ``training.``, and the header's ``training``.
+``docs/format.md`` specifies the format to the byte. Nothing is executed, and nothing is trusted before it is checked:
+what a file must hold follows from its architecture, and no tensor is read before its header has been checked.
 """
 
 import hashlib
@@ -27,22 +27,27 @@ from charloom._util.printable import printable
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
-from charloom.model.file.metadata_schema import bits_per_char
-from charloom.model.file.model_header import (
+from charloom.model.file.safetensors_header import DESCRIPTION, TensorSlot
+from charloom.model.file.schema import (
     FORMAT_VERSION,
+    SCALE,
+    SECTION_PREFIX,
+    STORED_AS,
     ModelHeader,
+    SectionCheck,
+    bits_per_char,
+    check_model_tensors,
+    check_unused_section,
     check_vocabulary_size,
     read_model_header,
     signed,
 )
-from charloom.model.file.safetensors_header import DESCRIPTION, Place
-from charloom.model.file.tensor_schema import SCALE, STORED_AS, TRAINING, check_model_tensors
 from charloom.model.quantization import MAX_INT8, Quantized, dequantize, quantize
 
 SUFFIX = ".safetensors"
 
-_WORTH_THREADS = 4 << 20  # bytes
-_LARGEST_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)
+_MIN_BYTES_FOR_THREADS = 4 << 20  # bytes
+_MAX_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class SavedModel:
         weights: Every parameter of the architecture as float32.
         facts: Provenance as plain JSON data: corpus, recipe, step, losses.
         stored_as: How the file stores, or will store, the weights: a key of ``STORED_AS``.
-        lines: Whether it was trained on lines that are texts of their own.
+        lines: Whether it was trained on lines that are separate texts.
 
     Raises:
         ModelFileError: If the vocabulary has not as many characters as the architecture says.
@@ -72,7 +77,7 @@ class SavedModel:
         check_vocabulary_size(self.vocabulary, self.architecture.vocabulary_size)
 
     def described(self) -> dict[str, Any]:
-        """Return what a page that lists models is told of this one, as plain JSON data."""
+        """Return what a list of models shows of this one, as plain JSON data."""
         return {
             "characters": len(self.vocabulary),
             "unit": self.vocabulary.unit,
@@ -96,44 +101,54 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
-class SavedTraining:
-    """What a checkpoint holds beside its model.
+class Section:
+    """The section of a model file that does not belong to the model; see ``charloom.model.file.schema``.
 
     Attributes:
         facts: Plain JSON data.
-        tensors: Numbers, all finite.
+        tensors: Numbers, all finite, by their names without prefix.
     """
 
     facts: Mapping[str, Any] = field(repr=False)
     tensors: Mapping[str, NDArray[Any]] = field(repr=False)
 
 
-def save_model(path: Path, model: SavedModel, training: SavedTraining | None = None) -> None:
-    """Write a model file whole or not at all; with ``training`` it is a checkpoint.
+def save_model(
+    path: Path, model: SavedModel, section: Section | None = None, check_section: SectionCheck = check_unused_section
+) -> None:
+    """Write a model file completely or not at all.
+
+    Args:
+        path: The file.
+        model: What it holds.
+        section: A further section.
+        check_section: Checks that section.
 
     Raises:
         SettingsError: See ``model_bytes``.
         ModelFileError: See ``model_bytes``.
         OSError: If the file cannot be written.
     """
-    write_atomically(path, model_bytes(model, training))
+    write_atomically(path, model_bytes(model, section, check_section))
 
 
-def model_bytes(model: SavedModel, training: SavedTraining | None = None) -> bytes:
-    """Return what a model file holds; equal models are equal bytes.
+def model_bytes(
+    model: SavedModel, section: Section | None = None, check_section: SectionCheck = check_unused_section
+) -> bytes:
+    """Return the content of a model file; equal models are equal bytes. See ``save_model``.
 
     Raises:
         SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
-        ModelFileError: If a weight is missing, has another shape, or is not finite as stored; or if anything else is
-            such that the file would be refused when it is read.
+        ModelFileError: If a weight is missing, has another shape, or is not finite as stored; or if the file would be
+            refused by its reader for any other reason.
     """
-    from safetensors import numpy as safetensors_numpy  # what only reads models need not wait for it
+    from safetensors import numpy as safetensors_numpy  # programs that only read models need not load it
 
     if model.stored_as not in STORED_AS:
         raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
     tensors = _stored(model.weights, model.stored_as)
     check_model_tensors(tensors, model.architecture, model.stored_as)
-    described = {
+    description = {
         "format_version": FORMAT_VERSION,
         "architecture": model.architecture.to_dict(),
         "vocabulary": model.vocabulary.characters,
@@ -142,50 +157,59 @@ def model_bytes(model: SavedModel, training: SavedTraining | None = None) -> byt
         **({"unit": model.vocabulary.unit} if model.vocabulary.unit != "char" else {}),
         **({"lines": True} if model.lines else {}),
     }
-    if training is not None:
-        described["training"] = dict(training.facts)
-        tensors |= {TRAINING + name: np.ascontiguousarray(value) for name, value in training.tensors.items()}
+    if section is not None:
+        description["training"] = dict(section.facts)
+        tensors |= {SECTION_PREFIX + name: np.ascontiguousarray(value) for name, value in section.tensors.items()}
     _check_values(tensors, model.stored_as)
-    described["tensor_sha256"] = _digests(tensors)
+    description["tensor_sha256"] = _digests(tensors)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
-    data: bytes = safetensors_numpy.save(tensors, {DESCRIPTION: signed(described)})
-    read_model_header(BytesIO(data), len(data))  # nothing is written that would be refused
+    data: bytes = safetensors_numpy.save(tensors, {DESCRIPTION: signed(description)})
+    read_model_header(BytesIO(data), len(data), check_section)  # nothing is written that would be refused
     return data
 
 
 def load_model(path: Path) -> SavedModel:
-    """Read a model file and verify all of it; see ``load_checkpoint``."""
-    return load_checkpoint(path)[0]
+    """Read a model file and verify all of it; see ``load_with_section``."""
+    return load_with_section(path)[0]
 
 
-def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
-    """Read a model file, and what it holds beside the model if it is a checkpoint, and verify all of it.
+def load_with_section(
+    path: Path, check_section: SectionCheck = check_unused_section
+) -> tuple[SavedModel, Section | None]:
+    """Read a model file and its further section, if it has one, and verify all of it.
+
+    Args:
+        path: The file.
+        check_section: Checks the section before any tensor is read.
 
     Raises:
         ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
-            memory, or damaged; the message says which part does not hold.
+            memory, or damaged; the message says which part is invalid.
     """
     with _named(path), _opened(path) as file:
-        return _read(file, os.fstat(file.fileno()).st_size)
+        return _read(file, os.fstat(file.fileno()).st_size, check_section)
 
 
-def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining | None]:
-    """Verify what is, or is to be, a model file, as ``load_checkpoint`` does.
+def read_with_section(
+    data: bytes, name: str, check_section: SectionCheck = check_unused_section
+) -> tuple[SavedModel, Section | None]:
+    """Verify the content of a model file as ``load_with_section`` does.
 
     Args:
-        data: All of it.
+        data: The content.
         name: What messages call it.
+        check_section: See ``load_with_section``.
 
     Raises:
-        ModelFileError: See ``load_checkpoint``.
+        ModelFileError: See ``load_with_section``.
     """
     with _named(name):
-        return _read(BytesIO(data), len(data))
+        return _read(BytesIO(data), len(data), check_section)
 
 
 @contextmanager
 def _named(name: str | Path) -> Iterator[None]:
-    """Make of whatever is wrong with a file a ``ModelFileError`` that names it."""
+    """Turn every error of reading a file into a ``ModelFileError`` that names it."""
     try:
         yield
     except (OSError, UnicodeError) as error:
@@ -197,7 +221,7 @@ def _named(name: str | Path) -> Iterator[None]:
 
 
 def _opened(path: Path) -> BufferedReader:
-    """Open a regular file to read; a pipe, which could make its reader wait, is not waited for."""
+    """Open a regular file for reading, without waiting if it is a pipe."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
@@ -216,51 +240,51 @@ def _cause(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, SavedTraining | None]:
-    header = read_model_header(file, size)
+def _read(file: BufferedReader | BytesIO, size: int, check_section: SectionCheck) -> tuple[SavedModel, Section | None]:
+    header = read_model_header(file, size, check_section)
     _check_memory(header)
-    tensors = {name: _tensor(file, name, place) for name, place in header.places.items()}
+    tensors = {name: _tensor(file, name, slot) for name, slot in header.slots.items()}
     _check_values(tensors, header.stored_as)
     for name, digest in _digests(tensors).items():
         if header.digests[name] != digest:
             raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
     weights = {name: _restored(tensors, name) for name in header.architecture.parameter_shapes()}
-    saved = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
-    if header.training is None:
-        return saved, None
-    beside = {name.removeprefix(TRAINING): tensors[name] for name in sorted(tensors) if name.startswith(TRAINING)}
-    return saved, SavedTraining(header.training, beside)
+    model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
+    if header.section is None:
+        return model, None
+    names = [name for name in sorted(tensors) if name.startswith(SECTION_PREFIX)]
+    return model, Section(header.section, {name.removeprefix(SECTION_PREFIX): tensors[name] for name in names})
 
 
 def _check_memory(header: ModelHeader) -> None:
-    """Refuse what this machine cannot hold before it tries to."""
+    """Refuse a model that is larger than the memory of this machine."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not told here
+    except (AttributeError, ValueError, OSError):  # unknown on this system
         return
-    needed = max(4 * header.architecture.num_parameters, *(place.end for place in header.places.values()))
+    needed = max(4 * header.architecture.num_parameters, *(slot.end for slot in header.slots.values()))
     if needed > memory:
         raise ModelFileError(f"it takes {needed / 1e9:,.1f} GB of memory, and this machine has {memory / 1e9:,.1f}.")
 
 
-def _tensor(file: BufferedReader | BytesIO, name: str, place: Place) -> NDArray[Any]:
-    value = np.empty(place.shape, place.dtype)
+def _tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
+    value = np.empty(slot.shape, slot.dtype)
     if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
         raise ModelFileError(f"the weights {name!r} end too early; the file became shorter while it was read.")
     return value
 
 
 def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
-    """Raise ``ModelFileError`` where a number is none, or none that a weight of 8 bits or its scale can be."""
+    """Raise ``ModelFileError`` for NaN and infinity, and for numbers that no int8 weight or scale can be."""
     for name, value in tensors.items():
         if value.dtype.kind == "i":
             if value.min() < -MAX_INT8:
                 raise ModelFileError(f"the weights {name!r} hold a number below {-MAX_INT8}.")
             continue
         if not np.isfinite(value).all():
-            stored = "" if name.startswith(TRAINING) else f" as {stored_as}"
+            stored = "" if name.startswith(SECTION_PREFIX) else f" as {stored_as}"
             raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite{stored}.")
-        if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _LARGEST_SCALE):
+        if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _MAX_SCALE):
             raise ModelFileError(f"the scales {name!r} hold a number that no scale can be.")
 
 
@@ -287,9 +311,9 @@ def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.floa
 def _digests(tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
     """Return the checksum of every tensor; where they are large, on two threads."""
     parts = [value.data for value in tensors.values()]
-    if sum(part.nbytes for part in parts) < _WORTH_THREADS:
+    if sum(part.nbytes for part in parts) < _MIN_BYTES_FOR_THREADS:
         return dict(zip(tensors, map(_digest, parts), strict=True))
-    from concurrent.futures import ThreadPoolExecutor  # what reads small models need not wait for it
+    from concurrent.futures import ThreadPoolExecutor  # programs that read small models need not load it
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(tensors, pool.map(_digest, parts), strict=True))

@@ -1,7 +1,8 @@
 """Strictly validate the header of a safetensors file before any tensor is read.
 
-The format leaves open what its readers disagree about; a model file may not. Refused are duplicate keys, NaN, depth,
-holes, overlaps, unknown types, and whatever is not exactly what ``docs/format.md`` says.
+Readers of the format disagree about what it leaves open; a model file must not depend on that. Duplicate keys,
+NaN, deep nesting, holes, overlaps and unknown types are refused, as is everything
+that differs from ``docs/format.md``.
 """
 
 import math
@@ -14,10 +15,10 @@ from charloom._util.printable import quoted
 from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
-LONGEST_HEADER = 2 << 20
+MAX_HEADER = 2 << 20
 """Bytes. The largest vocabulary takes 0.9 MB of them, the names and checksums of the most tensors 0.4 MB."""
 
-MOST_TENSORS = 1_280
+MAX_TENSORS = 1_280
 """A checkpoint of 64 layers has 1,232 tensors at most."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -35,14 +36,14 @@ _METADATA = "__metadata__"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor lies, and what it is.
+class TensorSlot:
+    """Type, shape and position of a tensor in a file.
 
     Attributes:
-        dtype: Of its numbers.
+        dtype: Type of its numbers.
         shape: At most three sizes.
-        begin: Its first byte, counted from the end of the header.
-        end: The byte behind its last.
+        begin: Offset of its first byte from the end of the header.
+        end: Offset of the byte after its last.
     """
 
     dtype: np.dtype[Any]
@@ -51,7 +52,7 @@ class Place:
     end: int
 
 
-def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
+def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
     """Read the first bytes of a safetensors file and leave it where the tensors begin.
 
     Args:
@@ -59,7 +60,7 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
         size: Of the whole file, in bytes.
 
     Returns:
-        The metadata's entry ``DESCRIPTION``, and the tensors' places in the order in which they lie.
+        The metadata's entry ``DESCRIPTION``, and the tensors' slots in the order of the file.
 
     Raises:
         ModelFileError: If that is not exactly what the file holds.
@@ -67,8 +68,8 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= size - 8:
         raise ModelFileError("it is not a safetensors file, or it was cut short.")
-    if length > LONGEST_HEADER:
-        raise ModelFileError(f"its header is {length:,} bytes long; at most {LONGEST_HEADER:,} are read.")
+    if length > MAX_HEADER:
+        raise ModelFileError(f"its header is {length:,} bytes long; at most {MAX_HEADER:,} are read.")
     data = file.read(length)
     if len(data) != length or data[:1] != b"{" or data.rstrip(b" ")[-1:] != b"}":
         raise ModelFileError("it is not a safetensors file, or it was cut short.")
@@ -79,26 +80,26 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, Place]]:
     metadata = header.pop(_METADATA, None)
     if not isinstance(metadata, dict) or metadata.keys() != {DESCRIPTION} or not isinstance(metadata[DESCRIPTION], str):
         raise ModelFileError("it is a safetensors file without charloom's description of a model.")
-    return metadata[DESCRIPTION], _places(header, size - 8 - length)
+    return metadata[DESCRIPTION], _slots(header, size - 8 - length)
 
 
-def _places(header: dict[str, Any], length: int) -> dict[str, Place]:
-    """Return where tensors lie; they must fill the file's last ``length`` bytes one behind the other."""
-    if len(header) > MOST_TENSORS:
-        raise ModelFileError(f"it holds {len(header):,} tensors; at most {MOST_TENSORS:,} are read.")
-    places = {name: _place(name, entry) for name, entry in header.items()}
-    found = dict(sorted(places.items(), key=lambda item: (item[1].begin, item[1].end)))
+def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
+    """Return the slots of all tensors, which must fill the file's last ``length`` bytes without gaps or overlaps."""
+    if len(header) > MAX_TENSORS:
+        raise ModelFileError(f"it holds {len(header):,} tensors; at most {MAX_TENSORS:,} are read.")
+    slots = {name: _slot(name, entry) for name, entry in header.items()}
+    ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
-    for name, place in found.items():
-        if place.begin != end:
+    for name, slot in ordered.items():
+        if slot.begin != end:
             raise ModelFileError(f"the tensor {quoted(name)} does not begin where the one before it ends.")
-        end = place.end
+        end = slot.end
     if end != length:
         raise ModelFileError(f"its tensors need {end:,} bytes, but {length:,} follow its header.")
-    return found
+    return ordered
 
 
-def _place(name: str, entry: Any) -> Place:
+def _slot(name: str, entry: Any) -> TensorSlot:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(f"the tensor {quoted(name)} is not described as tensors are.")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -110,7 +111,7 @@ def _place(name: str, entry: Any) -> Place:
     begin, end = offsets
     if end - begin != dtype.itemsize * math.prod(shape):
         raise ModelFileError(f"the tensor {quoted(name)} has another length than its shape says.")
-    return Place(dtype, tuple(shape), begin, end)
+    return TensorSlot(dtype, tuple(shape), begin, end)
 
 
 def _are_sizes(values: Any) -> bool:

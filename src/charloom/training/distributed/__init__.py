@@ -1,1 +1,1 @@
-"""Several processes that train one model."""
+"""Data-parallel training in several processes."""

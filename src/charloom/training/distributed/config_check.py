@@ -1,4 +1,4 @@
-"""Whether processes that train together were given the same: one that was not would train another model beside them."""
+"""Check that all processes of a training were given the same text, settings and model."""
 
 import hashlib
 import json
@@ -11,20 +11,20 @@ from charloom.data.corpus import Corpus
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
 from charloom.planning.recipes import Recipe
-from charloom.training.distributed.process_group import Ranks
+from charloom.training.distributed.process_group import ProcessGroup
 
 
-def check_agreed(ranks: Ranks, given: Mapping[str, Any]) -> None:
-    """Compare what this process was given with what the first one was.
+def check_agreed(process_group: ProcessGroup, given: Mapping[str, Any]) -> None:
+    """Compare this process' configuration with that of the first process.
 
     Args:
-        ranks: The processes, all of which have to ask.
-        given: Plain JSON data by what it is.
+        process_group: The processes of the training; all of them must call this.
+        given: Plain JSON data by its name in messages.
 
     Raises:
-        SettingsError: If this process was given something else.
+        SettingsError: If this process has another configuration.
     """
-    own, first = json.loads(json.dumps(given)), ranks.from_first(dict(given))
+    own, first = json.loads(json.dumps(given)), process_group.broadcast(dict(given))
     for name in {**first, **own}:
         if own.get(name) != first.get(name):
             raise SettingsError(
@@ -33,18 +33,18 @@ def check_agreed(ranks: Ranks, given: Mapping[str, Any]) -> None:
             )
 
 
-def check_beginning(ranks: Ranks, corpus: Corpus, recipe: Recipe, init: SavedModel | None) -> None:
-    """Compare all that a training begins with; see ``check_agreed``."""
-    if ranks.size == 1:
+def check_beginning(process_group: ProcessGroup, corpus: Corpus, recipe: Recipe, init: SavedModel | None) -> None:
+    """Compare text, recipe and initial model; see ``check_agreed``."""
+    if process_group.size == 1:
         return  # digests of large models take a moment
     text = f"{len(corpus):,} {corpus.format.unit}s{' in lines' if corpus.format.lines else ''}, {corpus.sha256[:16]}"
     chosen = {"recipe": recipe.name, "choice of settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
     model = None if init is None else _digest(init)
-    check_agreed(ranks, {"version of charloom": __version__, "text": text, **chosen, "model": model})
+    check_agreed(process_group, {"version of charloom": __version__, "text": text, **chosen, "model": model})
 
 
 def _digest(model: SavedModel) -> str:
-    found = hashlib.sha256(model.vocabulary.characters.encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(model.vocabulary.characters.encode("utf-8", "surrogatepass"))
     for name in sorted(model.weights):
-        found.update(model.weights[name].tobytes())
-    return found.hexdigest()[:16]
+        digest.update(model.weights[name].tobytes())
+    return digest.hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""The processes that train one model together, as all that takes part sees them; nothing here needs torch.
+"""The processes that train one model together. Nothing in this module needs PyTorch.
 
-All do the same: the same steps on the same weights, each with its own rows of every batch, their gradients added up.
-What depends on a clock, a disk or a signal is decided by the first of them, or by any, and told to the others, so that
-none waits for a step that the others do not make. The first alone writes.
+All processes make the same steps on the same weights. Each reads its own rows of every batch, and the gradients are
+summed (all-reduce). What depends on a clock, a disk or a signal is decided by the first process, or by any of them, and
+broadcast, so that no process waits for a step that another does not make. Only the first process writes files.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Ranks:
-    """The processes of a training; by itself it is one that is alone, and tells itself.
+class ProcessGroup:
+    """The processes of a training. This base class is a group of one, for which every operation is the identity.
 
     Attributes:
-        rank: Which of them this is, from 0; the first one writes.
-        size: How many there are.
+        rank: Index of this process, from 0; the first one writes.
+        size: Number of processes.
     """
 
     rank = 0
@@ -28,64 +28,64 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes and says what happens."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def rows(self, count: int) -> slice:
-        """Return which of some rows are this process' own: each has as many as the others, or one more."""
+        """Return this process' share of ``count`` rows; shares differ by one row at most."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def add_up(self, tensor: Tensor) -> None:
-        """Put the sum over all processes into a tensor that each of them has.
+    def all_reduce(self, tensor: Tensor) -> None:
+        """Replace a tensor in place by its sum over all processes.
 
         Raises:
-            LostProcessError: If one of them is gone.
+            LostProcessError: If one of them does not answer.
         """
 
-    def bytes_from_first(self, data: bytes) -> bytes:
-        """Return the first process' bytes; those of the others are not looked at.
+    def broadcast_bytes(self, data: bytes) -> bytes:
+        """Return the first process' bytes; those of the other processes are ignored.
 
         Raises:
-            LostProcessError: If one of them is gone.
+            LostProcessError: If one of them does not answer.
         """
         return data
 
-    def from_first(self, value: Any) -> Any:
-        """Return the first process' value, plain JSON data; see ``bytes_from_first``."""
-        return value if self.size == 1 else json.loads(self.bytes_from_first(json.dumps(value).encode()))
+    def broadcast(self, value: Any) -> Any:
+        """Return the first process' value, plain JSON data; see ``broadcast_bytes``."""
+        return value if self.size == 1 else json.loads(self.broadcast_bytes(json.dumps(value).encode()))
 
-    def says(self, message: str) -> bool:
-        """Return whether this process is the one to say what went wrong: of those that have the same to say, one is.
+    def should_report(self, message: str) -> bool:
+        """Return whether this process should report an error: one of those that have the same error does.
 
-        That another process is gone is said only if none has said why.
+        That another process does not answer is reported only if no process has reported why.
         """
         return True
 
-    def whole(self, own: Tensor, count: int, dim: int) -> Tensor:
-        """Return all rows, of which every process has its own.
+    def all_gather(self, own: Tensor, count: int, dim: int) -> Tensor:
+        """Return the rows of all processes.
 
         Args:
-            own: Those of this process.
-            count: How many there are in all.
-            dim: The dimension along which they lie.
+            own: Rows of this process.
+            count: Number of rows of all processes.
+            dim: Dimension of the rows.
 
         Raises:
-            LostProcessError: If one of them is gone.
+            LostProcessError: If one of them does not answer.
         """
         if self.size == 1:
             return own
         shape = list(own.shape)
         shape[dim] = count
-        found = own.new_zeros(shape)
-        found.movedim(dim, 0)[self.rows(count)] = own.movedim(dim, 0)
-        self.add_up(found)
-        return found
+        gathered = own.new_zeros(shape)
+        gathered.movedim(dim, 0)[self.rows(count)] = own.movedim(dim, 0)
+        self.all_reduce(gathered)
+        return gathered
 
 
-ALONE = Ranks()
-"""One process that trains by itself."""
+SINGLE_PROCESS = ProcessGroup()
+"""A training in one process."""
 
 
 def started_together() -> bool:
-    """Return whether ``torchrun``, or something that sets the same variables, has started more than one process."""
+    """Return whether ``torchrun``, or a program that sets the same variables, has started more than one process."""
     return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

@@ -1,1 +1,1 @@
-"""Optimizers and learning-rate schedules."""
+"""The part of optimization that is the same for every backend."""

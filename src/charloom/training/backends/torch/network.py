@@ -3,26 +3,44 @@
 Shapes: ids (B, T), logits (B, T, V), a layer's state: a GRU's hidden (1, B, H), an LSTM's pair of those.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional as F
 
 from charloom.model.architecture import Architecture
-from charloom.training.backends.gru_autograd import character_gates, gru_window
-from charloom.training.backends.native_layers import LayerState, LayerWeights, read_window
-from charloom.training.backends.native_loss import linear_cross_entropy
-from charloom.training.backends.native_module import can_train
-from charloom.training.backends.native_window import Recurrence
+from charloom.training.backends.torch.compiled_layers import CompiledLayers
+from charloom.training.backends.torch.compiled_module import can_train
+from charloom.training.backends.torch.gru_autograd import GruAutogradLayers
+from charloom.training.backends.torch.layers import LayerImplementation, LayerWeights, NetworkState
+from charloom.training.backends.torch.pytorch_layers import PyTorchLayers
 
-NetworkState = tuple[LayerState, ...]
-"""All that is carried from window to window: one entry per recurrent layer."""
+IMPLEMENTATIONS: dict[str, Callable[[Architecture], LayerImplementation]] = {
+    "compiled": CompiledLayers,
+    "gru_autograd": lambda _: GruAutogradLayers(),
+    "pytorch": lambda _: PyTorchLayers(),
+}
+"""How the recurrent layers can be computed, by name; see ``charloom.training.backends.torch.layers``."""
 
 _LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def choose_implementation(architecture: Architecture, device: str, dtype: torch.dtype, precision: str) -> str:
+    """Return the name of the fastest implementation for a network.
+
+    Args:
+        architecture: Its sizes.
+        device: Name of its device.
+        dtype: Type of its parameters.
+        precision: Of its products, "float32" or "bfloat16".
+    """
+    if device != "cpu":
+        return "pytorch"
+    if dtype == torch.float32 and can_train():
+        return "compiled"
+    return "gru_autograd" if architecture.cell == "gru" and precision == "float32" else "pytorch"
 
 
 class CharNetwork(nn.Module):
@@ -31,12 +49,14 @@ class CharNetwork(nn.Module):
     Args:
         architecture: The sizes; ``reset_after`` must be true, as PyTorch's GRU has no other form.
         weights: Every parameter of ``architecture.parameter_shapes()``.
-        dropout: Shares dropped from the embedding, between layers, and before the output, each in [0, 1).
-        dropconnect: Share dropped of every ``weight_hh``, in [0, 1).
+        dropout: Dropout rates of the embedding, between layers, and before the output, each in [0, 1).
+        dropconnect: DropConnect rate of every ``weight_hh``, in [0, 1).
+        implementation: A key of ``IMPLEMENTATIONS``; by default ``choose_implementation`` chooses at the first window,
+            when the network is on its device.
 
     Attributes:
-        rows: How many rows the batches have of which this network reads some, and which; None: it reads all. What is
-            dropped is drawn for the whole batch, so that it does not depend on how many processes share it.
+        rows: The number of rows of the whole batch, and which of them this network reads; None: it reads all rows.
+            Dropout masks are drawn for the whole batch, so that they do not depend on the number of processes.
     """
 
     def __init__(
@@ -45,6 +65,7 @@ class CharNetwork(nn.Module):
         weights: Mapping[str, NDArray[np.float32]],
         dropout: tuple[float, float, float] = (0.0, 0.0, 0.0),
         dropconnect: float = 0.0,
+        implementation: str | None = None,
     ) -> None:
         super().__init__()
         if not architecture.reset_after:
@@ -53,8 +74,8 @@ class CharNetwork(nn.Module):
         self.dropout = dropout
         self.dropconnect = dropconnect
         self.rows: tuple[int, slice] | None = None
-        self._recurrences: list[Recurrence] = []
-        with torch.random.fork_rng(devices=[]):  # PyTorch draws weights of its own, which are not used
+        self._implementation = None if implementation is None else IMPLEMENTATIONS[implementation](architecture)
+        with torch.random.fork_rng(devices=[]):  # PyTorch initializes its layers at random; those weights are replaced
             self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
             self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
             self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
@@ -68,7 +89,7 @@ class CharNetwork(nn.Module):
         Args:
             ids: int64 (B, T), each in [0, V).
             state: Before the first character; zeros if None.
-            generator: Draws what is dropped, on the network's device; PyTorch's own if None.
+            generator: Draws dropout masks, on the network's device; PyTorch's default generator if None.
         """
         hidden, state = self.read(ids, state, generator)
         return self.output(hidden), state
@@ -76,27 +97,10 @@ class CharNetwork(nn.Module):
     def read(
         self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """Do all of ``forward`` but the output layer: return the last layer's hidden vectors (B, T, H)."""
+        """Return the last layer's hidden states (B, T, H) and the state: ``forward`` without the output layer."""
         masks = self._dropout_masks(len(ids), generator)
         weights = [self._layer_weights(layer, generator) for layer in self.layers]
-        if can_train(self.embedding.weight):
-            return self._read_natively(weights, ids, state, masks)
-        on_cpu = ids.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        fast = on_cpu and self.architecture.cell == "gru"
-        looked_up = fast and masks[0] is None  # layer 1 finds the characters in a table
-        x = ids if looked_up else _masked(self.embedding(ids), masks[0])
-        states: list[LayerState] = []
-        for i, layer in enumerate(self.layers):
-            before = None if state is None else state[i]
-            if fast:
-                x, after = self._run_gru(weights[i], x, before)
-            elif self.training and self.dropconnect:
-                x, after = functional_call(layer, {"weight_hh_l0": weights[i].weight_hh}, (x, before))
-            else:
-                x, after = layer(x, before)
-            states.append(after)
-            x = _masked(x, masks[i + 1])
-        return x, tuple(states)
+        return self.implementation().read(self.embedding.weight, list(self.layers), weights, ids, state, masks)
 
     def loss(
         self,
@@ -110,23 +114,33 @@ class CharNetwork(nn.Module):
 
         Args:
             ids: See ``forward``.
-            targets: int64 (B, T), the ids that followed.
+            targets: int64 (B, T), the id that follows each.
             state: See ``forward``.
-            generator: Likewise.
-            gaps: Whether targets may be below zero, which do not count; if none counts the loss is 0. To look for them,
-                the processor waits for a GPU.
+            generator: See ``forward``.
+            gaps: Whether targets may be below zero, which are left out of the mean; if all are left out the loss is 0.
+                Finding them makes the processor wait for a GPU.
         """
         hidden, state = self.read(ids, state, generator)
-        weight, bias = self.output.weight, self.output.bias
-        steps_first, wanted = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # as the layers have left it
-        if gaps and bool((wanted < 0).any()):
-            counted = (wanted >= 0).nonzero()[:, 0]
+        steps_first, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # the order in memory
+        if gaps and bool((targets < 0).any()):
+            counted = (targets >= 0).nonzero()[:, 0]
             if not len(counted):
                 return steps_first.sum() * 0.0, state
-            steps_first, wanted = steps_first[counted], wanted[counted]
-        if can_train(weight):
-            return linear_cross_entropy(steps_first, weight, bias, wanted), state
-        return F.cross_entropy(self.output(steps_first).float(), wanted), state
+            steps_first, targets = steps_first[counted], targets[counted]
+        return self.implementation().cross_entropy(steps_first, self.output, targets), state
+
+    def implementation(self, precision: str | None = None) -> LayerImplementation:
+        """Return the implementation of the layers, which is chosen at the first call and kept.
+
+        Args:
+            precision: Of the products, "float32" or "bfloat16"; by default that of the current autocast context.
+        """
+        if self._implementation is None:
+            weight = self.embedding.weight
+            precision = precision or ("bfloat16" if torch.is_autocast_enabled("cpu") else "float32")
+            name = choose_implementation(self.architecture, weight.device.type, weight.dtype, precision)
+            self._implementation = IMPLEMENTATIONS[name](self.architecture)
+        return self._implementation
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Return a copy of every parameter under its name in a model file."""
@@ -135,20 +149,8 @@ class CharNetwork(nn.Module):
             for name in self.architecture.parameter_shapes()
         }
 
-    def _read_natively(
-        self,
-        weights: Sequence[LayerWeights],
-        ids: Tensor,
-        state: NetworkState | None,
-        masks: Sequence[Tensor | None],
-    ) -> tuple[Tensor, NetworkState]:
-        if not self._recurrences:
-            a = self.architecture
-            self._recurrences = [Recurrence(a.cell, a.hidden_size) for _ in self.layers]
-        return read_window(self._recurrences, self.embedding.weight, weights, ids, state, masks)
-
     def _layer_weights(self, layer: nn.Module, generator: torch.Generator | None) -> LayerWeights:
-        """Return a layer's parameters as a window uses them: DropConnect drops some of ``weight_hh``.
+        """Return a layer's parameters as a window uses them: DropConnect sets some of ``weight_hh`` to zero.
 
         Source: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; between states as in Merity et
         al. 2017, arXiv:1708.02182.
@@ -160,77 +162,61 @@ class CharNetwork(nn.Module):
             weight_hh = weight_hh * ((drawn >= self.dropconnect) / (1 - self.dropconnect))
         return LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh if self.architecture.cell == "gru" else None)
 
-    def _run_gru(self, weights: LayerWeights, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState]:
-        """Do what the layer itself does, faster; ``x`` are vectors (B, T, width), or the characters' ids (B, T)."""
-        if x.dim() == 2:
-            gates = character_gates(x, self.embedding.weight, weights.weight_ih, weights.bias_ih)
-        else:
-            gates = F.linear(x.transpose(0, 1), weights.weight_ih, weights.bias_ih)
-        hidden = gates.new_zeros(len(x), weights.weight_hh.shape[1]) if state is None else state[0]
-        assert weights.bias_hh is not None
-        hiddens = gru_window(gates, hidden, weights.weight_hh, weights.bias_hh)
-        return hiddens.transpose(0, 1), hiddens[-1:]
-
     def _make_layer(self, index: int) -> nn.RNNBase:
         a = self.architecture
         width = a.embedding_size if index == 0 else a.hidden_size
         if a.cell == "gru":
             return nn.GRU(width, a.hidden_size, batch_first=True)
         layer = nn.LSTM(width, a.hidden_size, batch_first=True)
-        # PyTorch gives an LSTM a second bias that only adds to the first: kept at zero, it is no parameter
+        # PyTorch's LSTM has a second bias that only adds to the first: it is kept at zero and not trained
         layer.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
         return layer
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Take every parameter from a model."""
+        """Replace every parameter by that of a model."""
         with torch.no_grad():
             for name in self.architecture.parameter_shapes():
                 self.parameter(name).copy_(torch.from_numpy(weights[name]))
 
     def parameter(self, name: str) -> Tensor:
-        """Return the tensor that a model file calls by this name: PyTorch puts ``_l0`` behind a layer's."""
+        """Return a parameter by its name in a model file; PyTorch appends ``_l0`` to the names of a layer's."""
         return self.get_parameter(f"{name}_l0" if name.startswith("layers.") else name)
 
     def _dropout_masks(self, streams: int, generator: torch.Generator | None) -> list[Tensor | None]:
-        """Return what the embedding, and each layer's hidden vectors, are multiplied with: (B, width), or None.
+        """Draw dropout masks of the embedding and of each layer's hidden states: factors (B, width), or None.
 
-        The same numbers are dropped at every step of a window, and the rest grows so that the mean stays.
+        A mask is the same at every step of a window. What is not dropped is scaled by ``1 / (1 - rate)``.
 
         Args:
             streams: B.
-            generator: Draws what is dropped.
+            generator: Draws the masks.
 
         Source: Gal & Ghahramani 2016, arXiv:1512.05287; "locked" as in Merity et al. 2017, arXiv:1708.02182.
         """
         at_input, between, at_output = self.dropout
-        size, above = self.architecture.hidden_size, self.architecture.num_layers - 1
-        shares = [(at_input, self.architecture.embedding_size), *[(between, size)] * above, (at_output, size)]
+        size, num_between = self.architecture.hidden_size, self.architecture.num_layers - 1
+        rates = [(at_input, self.architecture.embedding_size), *[(between, size)] * num_between, (at_output, size)]
         device = self.output.weight.device
         drawn, own = (streams, slice(streams)) if self.rows is None else self.rows
         return [
-            (torch.rand(drawn, width, device=device, generator=generator)[own] >= share) / (1 - share)
-            if self.training and share
+            (torch.rand(drawn, width, device=device, generator=generator)[own] >= rate) / (1 - rate)
+            if self.training and rate
             else None
-            for share, width in shares
+            for rate, width in rates
         ]
 
 
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return vectors (B, T, width) times a mask (B, width), if there is one."""
-    return x if mask is None else x * mask[:, None].to(x.dtype)
-
-
 def detached(state: NetworkState) -> NetworkState:
-    """Return the state without its history: gradients stop at the window's edge."""
+    """Return the state detached from its graph: gradients stop at the window's edge."""
     return map_state(Tensor.detach, state)
 
 
 def finite_state(state: NetworkState) -> Tensor:
-    """Return a flag: whether all numbers of a state are finite."""
+    """Return whether all numbers of a state are finite, as a tensor of one boolean."""
     parts = [part for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
     return torch.stack([part.isfinite().all() for part in parts]).all()
 
 
 def map_state(change: Callable[[Tensor], Tensor], state: NetworkState) -> NetworkState:
-    """Return the state with every vector (1, B, H) of it changed."""
+    """Return the state with a function applied to every part (1, B, H)."""
     return tuple((change(s[0]), change(s[1])) if isinstance(s, tuple) else change(s) for s in state)

@@ -1,0 +1,330 @@
+"""What a model file may hold, checked before any of its tensors is read.
+
+Names, shapes and types of the tensors follow from the architecture. The description in the header is JSON, with its
+SHA-256 in hexadecimal and a space before it: ``_KEYS`` and, in some files, ``_OPTIONAL_KEYS``. Facts that are not known
+here are kept unchanged.
+
+A file may have one further section, ``training``: an entry of the description, and tensors whose names begin with
+``training.``. What must be in it is defined by whoever wrote it (see ``charloom.training.checkpoint``), who passes a
+``SectionCheck``. Whoever only needs the model passes none: then the section must be well-formed, and is not used.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from charloom._util.printable import quoted
+from charloom._util.strict_json import strict_json
+from charloom.data.vocabulary.bytes import make_vocabulary
+from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import ModelFileError
+from charloom.model.architecture import Architecture
+from charloom.model.file.safetensors_header import TensorSlot, read_header
+
+FORMAT_VERSION = 1
+
+STORED_AS: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "int8": np.dtype("i1"),
+}
+"""How a model file may store its weights. Stored as int8, matrices have a float32 scale for each row, ``NAME.scale``,
+and biases stay float32."""
+
+SCALE = ".scale"
+SECTION_PREFIX = "training."
+"""Prefix of the names of tensors that belong to the section ``training`` and not to the model."""
+
+FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
+
+_KEYS = ("format_version", "architecture", "vocabulary", "facts", "weights", "tensor_sha256")
+_OPTIONAL_KEYS = ("training", "unit", "lines")
+_SIZES = {item.name for item in fields(Architecture)}
+_MAX_NAME = 1_000  # characters
+_MAX_NUMBER = 1e300  # divided by log(2) it is still finite
+_MAX_WHOLE = 2**53  # whole numbers up to it are exact in JSON
+
+
+class Sized(Protocol):
+    """An array, or the slot of a file from which one will be read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers."""
+        ...
+
+
+SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, Sized], Architecture], None]
+"""Raises ``ModelFileError`` unless a file's section ``training`` is valid.
+
+Its arguments are the section's facts (a JSON value), those of the model (checked by ``check_facts``), the section's
+tensors by their names without ``SECTION_PREFIX``, and the model's architecture.
+"""
+
+
+# --- JSON values
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a JSON value must be.
+
+    Attributes:
+        words: In the words of an error message.
+        holds: Returns whether a value is that.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a JSON value is a whole number of 0 or more that JSON represents exactly."""
+    return type(value) is int and 0 <= value <= _MAX_WHOLE
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a JSON value is a finite number."""
+    return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
+
+
+def is_name(value: Any) -> bool:
+    """Return whether a JSON value is printable text of limited length."""
+    return isinstance(value, str) and len(value) <= _MAX_NAME and value.isprintable()
+
+
+NAME = Kind(f"printable text of at most {_MAX_NAME:,} characters", is_name)
+WHOLE = Kind("a whole number of 0 or more", is_whole)
+NUMBER = Kind("a finite number", is_number)
+OPTIONAL_NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+
+
+def check_object(
+    what: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
+) -> None:
+    """Raise ``ModelFileError`` unless a JSON value is an object with values of these kinds.
+
+    Args:
+        what: What messages call it.
+        value: A JSON value.
+        kinds: The kind of each known value; others are accepted.
+        required: Names that must be there and not be null.
+        optional: Whether null is accepted in place of every other value.
+    """
+    if not isinstance(value, dict):
+        raise ModelFileError(f"its {what} are no JSON object.")
+    for name in required:
+        if value.get(name) is None:
+            raise ModelFileError(f"its {what} lack {name!r}.")
+    for name, kind in kinds.items():
+        if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
+            raise ModelFileError(f"its {what} cannot be right: {name!r} must be {kind.words}.")
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, bool) or is_number(value) or is_name(value)
+
+
+def _are_settings(value: Any) -> bool:
+    fractions = ("val_fraction", "test_fraction")
+    return (
+        isinstance(value, dict)
+        and all(map(_is_setting, value.values()))
+        and all(is_number(value.get(name, 0)) and 0 <= value.get(name, 0) < 1 for name in fractions)
+    )
+
+
+_FACTS = {
+    "corpus": NAME,
+    "corpus_sha256": NAME,
+    "corpus_characters": WHOLE,
+    "recipe": NAME,
+    "settings": Kind("settings, each a number or text", _are_settings),
+    "step": WHOLE,
+    "epoch": NUMBER,
+    "train_loss": NUMBER,
+    "val_loss": NUMBER,
+    "best_val_loss": NUMBER,
+    "charloom_version": NAME,
+}
+
+
+def check_facts(facts: Any, required: Iterable[str] = ()) -> None:
+    """Raise ``ModelFileError`` if the provenance in a model file is invalid.
+
+    Args:
+        facts: A JSON value.
+        required: Facts that must be there.
+    """
+    check_object("facts", facts, _FACTS, required, optional=True)
+
+
+def bits_per_char(facts: Mapping[str, Any]) -> float | None:
+    """Return the model's bits per character: of held-out text, else of the training; None if unknown."""
+    loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
+    return None if loss is None else loss / math.log(2)
+
+
+# --- tensors
+
+
+def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture, stored_as: str) -> None:
+    """Raise ``ModelFileError`` if these are not exactly the tensors of a model."""
+    expected = _model_tensors(architecture, stored_as)
+    if tensors.keys() != expected.keys():
+        wrong = sorted(tensors.keys() ^ expected.keys())
+        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(map(quoted, wrong[:5]))}.")
+    for name, (shape, dtype) in expected.items():
+        check_tensor(name, tensors[name], shape, dtype)
+
+
+def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ModelFileError`` if a tensor has another shape or type."""
+    if value.shape != shape or value.dtype != dtype:
+        raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+
+
+def check_unused_section(
+    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+) -> None:
+    """Raise ``ModelFileError`` unless a section is well-formed: an object, and tensors of float32 or float64.
+
+    This is the ``SectionCheck`` of readers that need the model only.
+    """
+    check_object("training's facts", section, {})
+    for name, value in tensors.items():
+        if value.dtype not in (FLOAT32, FLOAT64):
+            raise ModelFileError(f"the tensor {quoted(name)} is {value.dtype}, but must be {FLOAT32} or {FLOAT64}.")
+
+
+def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Return the shape and type of every tensor of a model."""
+    dtype = STORED_AS[stored_as]
+    expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+    for name, shape in architecture.parameter_shapes().items():
+        quantized = stored_as == "int8" and len(shape) == 2
+        expected[name] = (shape, dtype if quantized or stored_as != "int8" else FLOAT32)
+        if quantized:
+            expected[name + SCALE] = (shape[:1], FLOAT32)
+    return expected
+
+
+# --- the header
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """The header of a model file, all of it checked.
+
+    Attributes:
+        architecture: The sizes.
+        vocabulary: The characters, V of them.
+        facts: Provenance.
+        stored_as: How the weights are stored: a key of ``STORED_AS``.
+        section: The facts of the section ``training``; None in files without one.
+        digests: The SHA-256 that each tensor should have, in hexadecimal.
+        slots: Where each tensor is in the file, in that order.
+        lines: Whether it was trained on lines that are separate texts.
+    """
+
+    architecture: Architecture
+    vocabulary: Vocabulary
+    facts: dict[str, Any]
+    stored_as: str
+    section: dict[str, Any] | None
+    digests: dict[str, str]
+    slots: dict[str, TensorSlot]
+    lines: bool = False
+
+
+def signed(description: Mapping[str, Any]) -> str:
+    """Return the description of a model as its file holds it: its checksum, a space, and JSON."""
+    text = json.dumps(description, sort_keys=True, allow_nan=False)
+    return f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
+
+
+def read_model_header(file: BinaryIO, size: int, check_section: SectionCheck = check_unused_section) -> ModelHeader:
+    """Read a model file up to its tensors, and check that it holds what follows from its architecture.
+
+    Args:
+        file: At its beginning; it is left where the tensors begin.
+        size: Of the whole file, in bytes.
+        check_section: Checks the section ``training`` if there is one.
+
+    Raises:
+        CharloomError: If a part of the header is invalid, or does not fit the rest.
+    """
+    text, slots = read_header(file, size)
+    description = _parse_description(text)
+    architecture = _parse_architecture(description["architecture"])
+    unit, lines = description.get("unit", "char"), description.get("lines", False)
+    if unit not in ("char", "byte") or not isinstance(lines, bool):
+        raise ModelFileError("its header does not say in a known way what it reads ('unit' and 'lines').")
+    vocabulary = _parse_vocabulary(description["vocabulary"], unit, architecture.vocabulary_size)
+    if lines and "\n" not in vocabulary:
+        raise ModelFileError("it is a model of lines, and its vocabulary has no line feed.")
+    stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
+    if not isinstance(stored_as, str) or stored_as not in STORED_AS:
+        raise ModelFileError("its header does not say in a known way how the weights are stored.")
+    has_section = "training" in description
+    of_section = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
+    check_facts(facts)
+    check_model_tensors({name: slots[name] for name in slots.keys() - of_section}, architecture, stored_as)
+    if has_section:
+        tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in of_section}
+        check_section(description["training"], facts, tensors, architecture)
+    if not isinstance(digests, dict) or digests.keys() != slots.keys():
+        raise ModelFileError("its header does not have a checksum for each of its tensors.")
+    section = description.get("training")
+    return ModelHeader(architecture, vocabulary, facts, stored_as, section, digests, slots, lines)
+
+
+def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
+    """Raise ``ModelFileError`` if a vocabulary has not as many characters as its model's architecture says."""
+    if len(vocabulary) != size:
+        raise ModelFileError(f"The vocabulary has {len(vocabulary)} characters, but the architecture says {size}.")
+
+
+def _parse_description(signed_text: str) -> dict[str, Any]:
+    digest, _, text = signed_text.partition(" ")
+    try:
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            raise ModelFileError("its header does not match its checksum; the file is damaged.")
+    except UnicodeEncodeError:
+        raise ModelFileError("its header holds half a character.") from None
+    description = strict_json(text)
+    if not isinstance(description, dict):
+        raise ModelFileError("its header does not describe a model.")
+    version = description.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        shown = version if type(version) is int else quoted(version)
+        raise ModelFileError(f"it has format version {shown}; this charloom reads version {FORMAT_VERSION}.")
+    wrong = sorted({*_KEYS} - description.keys()) + sorted(description.keys() - {*_KEYS, *_OPTIONAL_KEYS})
+    if wrong:
+        raise ModelFileError(f"its header does not describe a model ({', '.join(map(quoted, wrong[:5]))}).")
+    return description
+
+
+def _parse_architecture(sizes: Any) -> Architecture:
+    if not isinstance(sizes, dict) or sizes.keys() != _SIZES or not isinstance(sizes["cell"], str):
+        raise ModelFileError("its header does not describe a model (its architecture).")
+    return Architecture(**sizes)
+
+
+def _parse_vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
+    vocabulary = make_vocabulary(characters, unit)
+    check_vocabulary_size(vocabulary, size)
+    if any("\ud800" <= character <= "\udfff" for character in characters):
+        raise ModelFileError("its vocabulary holds half a character (a lone surrogate).")
+    return vocabulary

@@ -1,0 +1,73 @@
+"""Where PyTorch trains and how precisely it multiplies, chosen from what the machine has."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from charloom.errors import SettingsError
+from charloom.training.backends.base import DEVICES, Device
+
+
+class TorchDevice(Device):
+    """A device of PyTorch; see ``charloom.training.backends.base.Device``."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the forward pass runs."""
+        return torch.autocast(self.name, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero: products of denormal numbers are ten times as slow.
+
+    Adam's averages and saturated states decay into them. Use it for one step at a time, so that the rest of the process
+    computes as before.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def choose_device(name: str = "auto", precision: str = "auto") -> TorchDevice:
+    """Return the device to train on.
+
+    Args:
+        name: One of ``charloom.training.backends.base.DEVICES``.
+        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware multiplies it faster.
+
+    Raises:
+        SettingsError: If this machine has no such device.
+    """
+    if name not in DEVICES:
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}; got {name!r}.")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = next(device for device, usable in available.items() if usable) if name == "auto" else name
+    if not available[chosen]:
+        usable = ", ".join(device for device, is_usable in available.items() if is_usable)
+        raise SettingsError(f"There is no {chosen} device that this PyTorch can use. Usable here: {usable}.")
+    fast = _has_fast_bfloat16(chosen)
+    picked = ("bfloat16" if fast else "float32") if precision == "auto" else precision
+    reason = "" if fast else " (it has no fast bfloat16)"
+    return TorchDevice(chosen, picked, f"{_describe(chosen)}, {picked}{reason}")
+
+
+def _has_fast_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # PyTorch has no public name for these
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _describe(device: str) -> str:
+    if device == "cuda":
+        return f"GPU {torch.cuda.get_device_name()}"
+    if device == "mps":
+        return "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"CPU with {threads} {'thread' if threads == 1 else 'threads'}"

@@ -1,0 +1,75 @@
+"""The optimizers as PyTorch runs them: Adam, AdamW, and Muon for the square matrices with AdamW for the rest."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from charloom.planning.settings import Settings
+from charloom.training.backends.torch.muon import Muon
+from charloom.training.backends.torch.network import CharNetwork
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+
+
+def make_optimizer(
+    network: CharNetwork, settings: Settings, precision: str = "float32", process_group: ProcessGroup = SINGLE_PROCESS
+) -> torch.optim.Optimizer:
+    """Return the optimizer of the settings; weight decay acts on matrices only, not on biases.
+
+    Args:
+        network: The network whose parameters it updates.
+        settings: Name and hyperparameters of the optimizer.
+        precision: "float32" or "bfloat16", of Muon's matrix products.
+        process_group: The processes that train together.
+
+    Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    betas, epsilon = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
+    fused = parameters[0].device.type != "mps"  # one pass over each parameter; on Apple's GPUs some calls for all
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
+    square = _square_matrices(network) if settings.optimizer == "muon" else []
+    rest = [p for p in parameters if all(p is not matrix for matrix in square)]
+    groups = [
+        {"params": [p for p in rest if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
+    if not square:
+        return adamw
+    size, decay = network.architecture.hidden_size, settings.weight_decay
+    muon_precision = getattr(torch, precision)
+    return Muon(square, size, adamw, settings.muon_momentum, decay, settings.muon_every, muon_precision, process_group)
+
+
+def _square_matrices(network: CharNetwork) -> list[Tensor]:
+    """Return every ``weight_hh``, and ``weight_ih`` of all layers but the first."""
+    names = [
+        f"layers.{layer}.{name}"
+        for layer in range(network.architecture.num_layers)
+        for name in ("weight_ih", "weight_hh")
+        if layer or name == "weight_hh"
+    ]
+    return [p for name in names if (p := network.parameter(name)).requires_grad]
+
+
+def set_step(optimizer: torch.optim.Optimizer, step: int, learning_rate: float, settings: Settings) -> None:
+    """Set an optimizer's learning rate and epsilon for the next update.
+
+    Adam's epsilon is added to the square root of the second moment before bias correction, as in the last form of
+    section 2 of Kingma & Ba and in TensorFlow. PyTorch adds epsilon after the correction; dividing epsilon by the
+    correction makes both equal.
+
+    Args:
+        optimizer: What ``make_optimizer`` returned.
+        step: Number of updates before this one.
+        learning_rate: Learning rate of this update.
+        settings: ``muon_ratio``, ``adam_epsilon``, ``adam_beta2``.
+    """
+    correction = math.sqrt(1 - settings.adam_beta2 ** (step + 1))
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+        group["eps"] = settings.adam_epsilon / correction
+        if group.get("orthogonal"):
+            group["lr"] *= settings.muon_ratio

@@ -1,0 +1,52 @@
+"""Batches of lines, each of which is a separate text."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charloom.data.splits import LineIds
+from charloom.planning.schedule import windows_per_group
+from charloom.planning.settings import Settings
+from charloom.training.batches.base import CountedBatches, Position, Rows
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+
+
+class LineGroups(CountedBatches):
+    """Groups of lines, each read from the zero state; a line longer than a window continues in the next one.
+
+    Lines of similar length form a group, so that little padding is needed. Which lines of one length form a group, and
+    the order of the groups, are drawn for each epoch; a group's first window resets the state.
+    """
+
+    def __init__(self, lines: LineIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
+        per_group = windows_per_group(settings, lines.lengths)
+        super().__init__(settings, int(per_group.sum()), process_group)
+        self._lines, self._per_group = lines, per_group
+        self._drawn: tuple[int, NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]] | None = None
+        self._group: tuple[tuple[int, int], tuple[NDArray[np.integer], NDArray[np.integer]]] | None = None
+
+    def _read(self, at: Position) -> Rows:
+        number, window = self._place(at)
+        if self._group is None or self._group[0] != (at.epoch, number):
+            assert self._drawn is not None
+            rows = self._settings.batch_size
+            group = int(self._drawn[2][number])
+            lines = self._drawn[1][group * rows : (group + 1) * rows]
+            self._group = (at.epoch, number), self._lines.windows(lines, rows)
+        width = self._settings.seq_length
+        inputs, targets = (part[:, window * width : (window + 1) * width] for part in self._group[1])
+        own = targets[self._rows]
+        return inputs[self._rows], own, float((own >= 0).sum() / (targets >= 0).sum())
+
+    def _resets(self, at: Position) -> bool:
+        return self._place(at)[1] == 0
+
+    def _place(self, at: Position) -> tuple[int, int]:
+        """Return the index of a batch's group in the epoch, and of its window in the group."""
+        if self._drawn is None or self._drawn[0] != at.epoch:
+            rng = self._rng(at.epoch)
+            order = np.lexsort((rng.random(len(self._lines.lengths)), self._lines.lengths))
+            groups = rng.permutation(len(self._per_group))
+            self._drawn = at.epoch, order, groups, np.cumsum(self._per_group[groups])
+        ends = self._drawn[3]
+        number = int(np.searchsorted(ends, at.index, side="right"))
+        return number, at.index - int(ends[number] - self._per_group[self._drawn[2][number]])

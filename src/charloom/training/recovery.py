@@ -1,0 +1,116 @@
+"""What a training does when its numbers go wrong: skip updates, roll back, halve the learning rate, end."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from charloom.errors import NonFiniteError
+from charloom.training.early_stopping import reason_to_end, reason_to_slow_down
+from charloom.training.history import History
+from charloom.training.steps import TrainingSteps
+
+_MAX_SKIPPED = 3  # consecutive updates left out before the training rolls back
+_MAX_ROLLBACKS = 2
+
+
+class Action(NamedTuple):
+    """What was done, to be recorded.
+
+    Attributes:
+        event: See ``charloom.training.events.EventRecord``.
+        message: For people.
+    """
+
+    event: str
+    message: str
+
+
+class Recovery:
+    """Decides after each update and each evaluation whether the training has to change course, and changes it.
+
+    The states, each kept in the history, so that a resumed training is in the same one:
+
+    ==================  ===================================================  =======================================
+    state               leaves it when                                       then
+    ==================  ===================================================  =======================================
+    normal              an update is not finite                              it is left out; skipped = 1
+    skipped = n         the next update is finite                            normal
+    ..                  the next update is not finite, n + 1 < 3             skipped = n + 1
+    ..                  the next update is not finite, n + 1 = 3             roll back
+    any                 weights are not finite before an evaluation or save  roll back
+    roll back           fewer than 2 roll-backs so far                       newest checkpoint; skipped = 0; learning
+                                                                             rate times 0.5 ** rollbacks; normal
+    ..                  2 roll-backs so far                                  ``NonFiniteError``
+    any                 evaluation: early stopping (``reason_to_end``)       ended: a last checkpoint, then the end
+    any                 evaluation: training loss rose                       learning rate halved; the lowest loss is
+                        (``reason_to_slow_down``)                            measured from here
+    ==================  ===================================================  =======================================
+
+    Args:
+        steps: The updates; its learning rate and position are changed.
+        history: What has happened so far; its counts are changed.
+        patience: Evaluations without improvement before over-fitting ends the training; 0: never.
+        folder: The run folder, for messages.
+    """
+
+    def __init__(self, steps: TrainingSteps, history: History, patience: int, folder: object) -> None:
+        self._steps = steps
+        self._history = history
+        self._patience = patience
+        self._folder = folder
+
+    @property
+    def has_skipped_too_many(self) -> bool:
+        """Whether so many updates in a row were left out that the training must roll back."""
+        return self._history.skipped >= _MAX_SKIPPED
+
+    def weights_are_finite(self) -> bool:
+        """Return whether no weight is NaN or infinite; only then may the model be evaluated or saved."""
+        return all(bool(np.isfinite(weight).all()) for weight in self._steps.backend.weights().values())
+
+    def roll_back(self, restore_newest_checkpoint: Callable[[], None]) -> Action:
+        """Return to the newest checkpoint with half the learning rate.
+
+        Args:
+            restore_newest_checkpoint: Restores steps, history and files.
+
+        Raises:
+            NonFiniteError: If the training has rolled back too often already.
+        """
+        at, rollbacks = self._steps.step, self._history.rollbacks + 1
+        if rollbacks > _MAX_ROLLBACKS:
+            raise NonFiniteError(
+                f"At step {at:,} the numbers were not finite again, with a learning rate that had been halved "
+                f"{_MAX_ROLLBACKS} times: the training has diverged. {self._what_is_kept()} Try a lower learning rate "
+                "(--set learning_rate=...), or shorten gradients (--set max_grad_norm=1)."
+            )
+        restore_newest_checkpoint()
+        self._history.rollbacks, self._history.skipped = rollbacks, 0
+        self._steps.rate_factor = 0.5**rollbacks
+        return Action(
+            "rolled back",
+            f"At step {at:,} the numbers were still not finite: back to step {self._steps.step:,}, with "
+            f"half the learning rate ({rollbacks} of {_MAX_ROLLBACKS}).",
+        )
+
+    def after_evaluation(self) -> Action | None:
+        """End the training or halve its learning rate if the last evaluation says so; once for each evaluation."""
+        step = self._steps.step
+        if self._history.watched == step:
+            return None
+        self._history.watched = step
+        reason = reason_to_end(self._history, self._patience)
+        if reason and step < self._steps.steps:
+            self._history.ended = True
+            return Action("ended", reason)
+        if reason := reason_to_slow_down(self._history):
+            self._steps.rate_factor /= 2
+            self._history.reset_lowest()
+            return Action("halved", reason)
+        return None
+
+    def _what_is_kept(self) -> str:
+        if self._history.best is None:
+            return "It happened before the first evaluation, so that no model was kept."
+        return f"The best model so far, of step {self._history.best.step}, is in {self._folder}."
