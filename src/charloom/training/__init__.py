@@ -1,1 +1,1 @@
-"""Training: from the ids of a text to weights. Only ``backends.torch`` and ``distributed`` import PyTorch."""
+"""Ids to weights: how a run starts, trains, recovers, stops and resumes."""

@@ -1,4 +1,4 @@
-"""Early stopping: recognizes from evaluations that a training over-fits, diverges, or has nothing left to learn."""
+"""Early stopping and divergence guard: decisions from the evaluations so far."""
 
 from charloom.training.history import History
 
