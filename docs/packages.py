@@ -54,7 +54,8 @@ def _line(path, depth):
     code = path / "__init__.py" if path.is_dir() else path
     about = ast.get_docstring(ast.parse(code.read_text(encoding="utf-8"))).splitlines()[0]
     name = f"{'  ' * depth}{path.name}{'/' if path.is_dir() else ''}"
-    return f"{name:<32} {about}\n"
+    plain = about.replace("``", "")
+    return f"{name:<32} {plain}\n"
 
 
 if __name__ == "__main__":

@@ -138,8 +138,8 @@ def _value(value):
 
 
 def _accepted(item):
-    choices, least, most = (item.metadata[key] for key in ("choices", "least", "most"))
-    return f" ({', '.join(choices)})" if choices else f" ({_value(least)} to {_value(most)})"
+    choices, minimum, maximum = (item.metadata[key] for key in ("choices", "minimum", "maximum"))
+    return f" ({', '.join(choices)})" if choices else f" ({_value(minimum)} to {_value(maximum)})"
 
 
 def for_keys_and_readers(app, page, template, context, tree):

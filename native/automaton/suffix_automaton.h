@@ -17,7 +17,8 @@ public:
     // Begin a new text: matches do not continue across the boundary.
     void restart() { state_ = run_ = 0; }
 
-    // For each symbol of the indexed text: the length of the longest substring ending there that also occurs in what was read.
+    // For each symbol of the indexed text: the length of the longest substring ending there that also occurs in what
+    // was read.
     void lengths(int32_t* result) const;
 
     int64_t size() const { return int64_t(ends_.size()); }

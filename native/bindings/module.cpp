@@ -87,8 +87,8 @@ Cell cell_named(const std::string& name) {
     return Cell::lstm;
 }
 
-// The options of one text: inverse temperature, top_k, top_p, min_p, repetition penalty and its window, presence penalty,
-// frequency penalty.
+// The options of one text: inverse temperature, top_k, top_p, min_p, repetition penalty and its window, presence
+// penalty, frequency penalty.
 using SamplingOptions = std::tuple<float, int, double, double, float, int, float, float>;
 
 class Engine {
@@ -122,8 +122,14 @@ public:
                 "logits of a wrong shape");
         check_trace(gates, batch, length, network_.gates());
         check_trace(states, batch, length, network_.state_parts());
-        const ForwardRequest request{ids.data(), batch, length, state.data(), logits ? logits->data() : nullptr, last,
-                              gates ? gates->data() : nullptr, states ? states->data() : nullptr};
+        const ForwardRequest request{ids.data(),
+                                     batch,
+                                     length,
+                                     state.data(),
+                                     logits ? logits->data() : nullptr,
+                                     last,
+                                     gates ? gates->data() : nullptr,
+                                     states ? states->data() : nullptr};
         nb::gil_scoped_release unlocked;
         charloom::forward(network_, request, threads);
     }
@@ -149,9 +155,18 @@ public:
                     (int(log_probabilities->shape(0)) == batch && int(log_probabilities->shape(1)) == length),
                 "log_probabilities of a wrong shape");
         const std::vector<Sampling> each = samplings_of(samplings, batch, int(recent.shape(1)), bias);
-        const GenerationRequest request{ids.data(), batch, length, state.data(), logits.data(), seeds.data(), positions.data(),
-                              recent.data(), int(recent.shape(1)), counts ? counts->data() : nullptr,
-                              log_probabilities ? log_probabilities->data() : nullptr, each.data()};
+        const GenerationRequest request{ids.data(),
+                                        batch,
+                                        length,
+                                        state.data(),
+                                        logits.data(),
+                                        seeds.data(),
+                                        positions.data(),
+                                        recent.data(),
+                                        int(recent.shape(1)),
+                                        counts ? counts->data() : nullptr,
+                                        log_probabilities ? log_probabilities->data() : nullptr,
+                                        each.data()};
         nb::gil_scoped_release unlocked;
         charloom::generate(network_, request, threads);
     }

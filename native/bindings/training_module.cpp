@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "training/recurrence.h"
 #include "common/team.h"
+#include "training/recurrence.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -108,9 +108,8 @@ public:
         w.cell = data_of(cell);
         w.out = as_real(data_of(out));
         nb::gil_scoped_release unlocked;
-        in_steps(threads, w.steps, [&](int step, int part, int parts) {
-            kernels_.forward(weights_, w, step, part, parts);
-        });
+        in_steps(threads, w.steps,
+                 [&](int step, int part, int parts) { kernels_.forward(weights_, w, step, part, parts); });
     }
 
     void backward(Array<const N, 3> gradient, std::optional<Array<const float, 2>> mask, Array<N, 3> hidden_seq,
@@ -126,14 +125,13 @@ public:
         w.grad_last_hidden = data_of(last);
         w.grad_state = grad_state.data();
         nb::gil_scoped_release unlocked;
-        in_steps(threads, w.steps, [&](int t, int part, int parts) {
-            kernels_.backward(weights_, w, w.steps - 1 - t, part, parts);
-        });
+        in_steps(threads, w.steps,
+                 [&](int t, int part, int parts) { kernels_.backward(weights_, w, w.steps - 1 - t, part, parts); });
     }
 
 private:
     TrainingWindow<Real> window(const Array<N, 3>& hidden_seq, const Out<3>& cell_seq, const Out<3>& saved_gates,
-                        const std::optional<Array<const float, 2>>& mask) const {
+                                const std::optional<Array<const float, 2>>& mask) const {
         const int64_t T = int64_t(hidden_seq.shape(0)) - 1, B = int64_t(hidden_seq.shape(1)), H = weights_.hidden;
         if (saved_gates) {
             require(int64_t(saved_gates->shape(2)) >= 4 * H, "saved_gates too narrow");
@@ -189,8 +187,8 @@ void add_rows(nb::ndarray<const N, nb::ndim<2>, nb::device::cpu> rows, Array<con
     nb::gil_scoped_release unlocked;
     in_team(threads, [&](int part, int parts) {
         const auto width = int64_t(table.shape(1));
-        kernels.add_rows(as_real(rows.data()), rows.stride(0), ids.data(), int64_t(ids.shape(0)), table.data(), int(width),
-                         int(width * part / parts), int(width * (part + 1) / parts));
+        kernels.add_rows(as_real(rows.data()), rows.stride(0), ids.data(), int64_t(ids.shape(0)), table.data(),
+                         int(width), int(width * part / parts), int(width * (part + 1) / parts));
     });
 }
 
@@ -205,11 +203,12 @@ void bind_windows(nb::module_& m, const char* name) {
     nb::class_<R>(m, name)
         .def(nb::init<const std::string&, int, const std::string&>(), "cell"_a, "hidden"_a, "isa"_a)
         .def("pack", &R::pack, array_arg("weight_hh"), "threads"_a)
-        .def("forward", &R::forward, array_arg("input"), array_arg("index").none(), array_arg("bias").none(), array_arg("hidden"),
-             array_arg("cell").none(), array_arg("hidden_seq"), array_arg("cell_seq").none(), array_arg("saved_gates").none(),
-             array_arg("mask").none(), array_arg("out").none(), "threads"_a)
+        .def("forward", &R::forward, array_arg("input"), array_arg("index").none(), array_arg("bias").none(),
+             array_arg("hidden"), array_arg("cell").none(), array_arg("hidden_seq"), array_arg("cell_seq").none(),
+             array_arg("saved_gates").none(), array_arg("mask").none(), array_arg("out").none(), "threads"_a)
         .def("backward", &R::backward, array_arg("gradient"), array_arg("mask").none(), array_arg("hidden_seq"),
-             array_arg("cell_seq").none(), array_arg("saved_gates"), array_arg("last").none(), array_arg("grad_state"), "threads"_a);
+             array_arg("cell_seq").none(), array_arg("saved_gates"), array_arg("last").none(), array_arg("grad_state"),
+             "threads"_a);
     m.def("add_rows", &add_rows<N>, array_arg("rows"), array_arg("ids"), array_arg("table"), "isa"_a, "threads"_a,
           "table[ids[i]] += rows[i].");
     m.def("cross_entropy", &cross_entropy<N>, array_arg("logits"), array_arg("bias"), array_arg("targets"), "scale"_a,
@@ -219,7 +218,8 @@ void bind_windows(nb::module_& m, const char* name) {
 }
 
 void bind(nb::module_& m) {
-    if (!training_kernels_named("portable")) return;  // not compiled with this compiler: Python sees that the class is missing
+    if (!training_kernels_named("portable"))
+        return;  // not compiled with this compiler: Python sees that the class is missing
     bind_windows<float>(m, "Recurrence");
     bind_windows<Bits>(m, "RecurrenceBfloat16");
     m.def("multiplies_bfloat16", multiplies_bfloat16, "Whether the processor has instructions for it.");

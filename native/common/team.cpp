@@ -47,8 +47,8 @@ bool share_threads([[maybe_unused]] const char* library) {
     void* loaded = dlopen(library, RTLD_NOW | RTLD_NOLOAD);
     if (!loaded) return false;
     const OpenMp library_functions{reinterpret_cast<Parallel>(dlsym(loaded, "GOMP_parallel")),
-                       reinterpret_cast<Number>(dlsym(loaded, "omp_get_thread_num")),
-                       reinterpret_cast<Number>(dlsym(loaded, "omp_get_num_threads"))};
+                                   reinterpret_cast<Number>(dlsym(loaded, "omp_get_thread_num")),
+                                   reinterpret_cast<Number>(dlsym(loaded, "omp_get_num_threads"))};
     if (library_functions.parallel && library_functions.thread_number && library_functions.thread_count) {
         open_mp = library_functions;
         return true;

@@ -6,9 +6,9 @@
 
 namespace charloom {
 
-// Use the thread pool of an OpenMP library that is already loaded (GNU's, by its path). PyTorch's OpenMP threads spin while
-// they wait for work, so additional threads would compete with them for the cores. Returns whether the library could be
-// used; otherwise a team starts its own threads.
+// Use the thread pool of an OpenMP library that is already loaded (GNU's, by its path). PyTorch's OpenMP threads spin
+// while they wait for work, so additional threads would compete with them for the cores. Returns whether the library
+// could be used; otherwise a team starts its own threads.
 bool share_threads(const char* library);
 
 // Call run(data, part, parts) on `threads` threads, or on fewer if not so many are available.

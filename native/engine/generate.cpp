@@ -76,13 +76,11 @@ static void in_groups(int batch, int threads, const Work& work) {
 }
 
 void forward(const Network& network, const ForwardRequest& request, int threads) {
-    in_groups(request.batch, threads,
-              [&](int first, int count) { forward_group(network, request, first, count); });
+    in_groups(request.batch, threads, [&](int first, int count) { forward_group(network, request, first, count); });
 }
 
 void generate(const Network& network, const GenerationRequest& request, int threads) {
-    in_groups(request.batch, threads,
-              [&](int first, int count) { generate_group(network, request, first, count); });
+    in_groups(request.batch, threads, [&](int first, int count) { generate_group(network, request, first, count); });
 }
 
 }  // namespace charloom

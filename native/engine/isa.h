@@ -1,5 +1,5 @@
-// For the source files that are compiled once for every instruction set, each time with another CHARLOOM_ISA: the name of
-// the set, and of the namespace that separates the copies.
+// For the source files that are compiled once for every instruction set, each time with another CHARLOOM_ISA: the name
+// of the set, and of the namespace that separates the copies.
 #pragma once
 
 #include "engine/kernels.h"
@@ -19,8 +19,8 @@ constexpr int kByteOffset = 0;
 void product_int8(const Matrix&, const Vector* x, int streams, float* y, int64_t stride, bool backwards);
 void product_float32(const Matrix&, const Vector* x, int streams, float* y, int64_t stride, bool backwards);
 
-// Multiply in tiles of some blocks of a group and some vectors. Groups are the outer loop, so that weights are read from
-// memory once for all vectors.
+// Multiply in tiles of some blocks of a group and some vectors. Groups are the outer loop, so that weights are read
+// from memory once for all vectors.
 template <class Tile, int kBlocks, int kStreams>
 static void multiply_group(const Matrix& m, int block, int width, const Vector* x, float* y, int64_t stride) {
     for (int b = 0; b < width; b += kBlocks)

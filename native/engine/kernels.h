@@ -8,15 +8,15 @@ namespace charloom {
 constexpr int kRows = 16;  // rows of a block, adjacent in memory
 constexpr int kGroup = 4;  // blocks whose columns are interleaved, so that a product reads memory as one stream
 
-// A matrix in the order in which a product reads it. Rows are padded with zeros to a multiple of kRows, int8 columns to a
-// multiple of 4. The last group has the remaining blocks.
+// A matrix in the order in which a product reads it. Rows are padded with zeros to a multiple of kRows, int8 columns to
+// a multiple of 4. The last group has the remaining blocks.
 struct Matrix {
-    int rows = 0, depth = 0;          // without padding
-    int blocks = 0, quads = 0;        // of kRows rows; of 4 columns (int8 only)
-    const int8_t* bytes = nullptr;    // (groups, quads, kGroup, kRows, 4), or null for float32
-    const float* floats = nullptr;    // (groups, depth, kGroup, kRows), or null for int8
-    const float* scales = nullptr;    // one per row, int8 only
-    const int32_t* sums = nullptr;    // one per row: the sum of its int8 weights
+    int rows = 0, depth = 0;        // without padding
+    int blocks = 0, quads = 0;      // of kRows rows; of 4 columns (int8 only)
+    const int8_t* bytes = nullptr;  // (groups, quads, kGroup, kRows, 4), or null for float32
+    const float* floats = nullptr;  // (groups, depth, kGroup, kRows), or null for int8
+    const float* scales = nullptr;  // one per row, int8 only
+    const int32_t* sums = nullptr;  // one per row: the sum of its int8 weights
 };
 
 // The vector of a product: its floats, and for int8 products its bytes: floats / scale, rounded.
@@ -49,8 +49,8 @@ struct Kernels {
     void (*powers)(const float* logits, float highest, float inverse_temperature, float* y, int length);
 };
 
-// Store the kernels that are compiled into this library and that this processor can run, the fastest first; return their
-// number.
+// Store the kernels that are compiled into this library and that this processor can run, the fastest first; return
+// their number.
 int available_kernels(const Kernels* kernels[4]);
 
 }  // namespace charloom

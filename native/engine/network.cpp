@@ -23,8 +23,7 @@ static size_t packed_offset(const Matrix& m, int row, int depth, int column) {
 PackedMatrix::PackedMatrix(const float* weights, int rows, int depth)
     : view_(matrix_shape(rows, depth)), floats_(size_t(view_.blocks) * kRows * depth) {
     for (int row = 0; row < rows; ++row)
-        for (int k = 0; k < depth; ++k)
-            floats_[packed_offset(view_, row, depth, k)] = weights[size_t(row) * depth + k];
+        for (int k = 0; k < depth; ++k) floats_[packed_offset(view_, row, depth, k)] = weights[size_t(row) * depth + k];
     view_.floats = floats_.data();
 }
 
@@ -139,16 +138,14 @@ void Streams::layer_step(int layer, const int32_t* ids, float* gates, int64_t ga
 void Streams::reset_candidates(int layer, const int32_t* ids, float* gates, int64_t gates_stride) {
     multiply(network_.layers[layer].candidate, reset_.data(), products_.data(), stride_);
     for (int s = 0; s < count_; ++s)
-        network_.kernels->gru_candidate(input_of(layer, s, ids), products_.data() + s * stride_,
-                                        update_.data() + int64_t{s} * network_.hidden,
-                                        hidden_[size_t(layer) * count_ + s].floats,
-                                        gates ? gates + s * gates_stride : nullptr, network_.hidden);
+        network_.kernels->gru_candidate(
+            input_of(layer, s, ids), products_.data() + s * stride_, update_.data() + int64_t{s} * network_.hidden,
+            hidden_[size_t(layer) * count_ + s].floats, gates ? gates + s * gates_stride : nullptr, network_.hidden);
 }
 
 void Streams::predict() {
     multiply(network_.output, &hidden_[hidden_.size() - count_], logits_.data(), logits_stride_);
-    for (int s = 0; s < count_; ++s)
-        network_.kernels->add(logits(s), network_.output_bias.data(), network_.vocabulary);
+    for (int s = 0; s < count_; ++s) network_.kernels->add(logits(s), network_.output_bias.data(), network_.vocabulary);
 }
 
 }  // namespace charloom

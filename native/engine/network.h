@@ -53,7 +53,8 @@ class Streams {
 public:
     Streams(const Network& network, float* state, int batch, int first, int count);
 
-    // Process one character of each stream. If `gates` is given, stores those of stream s, (L, G, H), at gates + s * gates_stride.
+    // Process one character of each stream. If `gates` is given, stores those of stream s, (L, G, H), at gates + s *
+    // gates_stride.
     void step(const int32_t* ids, float* gates = nullptr, int64_t gates_stride = 0);
     // Compute the logits of the next character.
     void predict();
@@ -73,9 +74,9 @@ private:
     float* state_;
     int batch_, first_, count_;
     bool backwards_ = true;
-    int64_t stride_, logits_stride_;       // length of a stream's row, padded
-    std::vector<Vector> hidden_;           // (L, count)
-    std::vector<Vector> reset_;            // (count): r * h
+    int64_t stride_, logits_stride_;  // length of a stream's row, padded
+    std::vector<Vector> hidden_;      // (L, count)
+    std::vector<Vector> reset_;       // (count): r * h
     Buffer<int8_t> bytes_;
     Buffer<float> inputs_, products_, logits_, update_, reset_floats_;
 };

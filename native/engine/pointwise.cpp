@@ -1,7 +1,7 @@
-// Elementwise maths. Plain loops, which the compiler vectorizes; every instruction set gives the same bits, because nothing
-// here may be reordered or contracted.
-#include "engine/isa.h"
+// Elementwise maths. Plain loops, which the compiler vectorizes; every instruction set gives the same bits, because
+// nothing here may be reordered or contracted.
 #include "common/maths.h"
+#include "engine/isa.h"
 
 namespace charloom::CHARLOOM_ISA {
 
@@ -83,8 +83,7 @@ void lstm(const float* input, const float* product, float* h, float* c, float* g
           : lstm_step<false>(input, product, h, c, nullptr, hidden);
 }
 
-void powers(const float* __restrict logits, float highest, float inverse_temperature, float* __restrict y,
-            int length) {
+void powers(const float* __restrict logits, float highest, float inverse_temperature, float* __restrict y, int length) {
     for (int i = 0; i < length; ++i) {
         const float x = (logits[i] - highest) * inverse_temperature;
         y[i] = power_of_two(x < -126.0f ? -126.0f : x);
@@ -92,7 +91,7 @@ void powers(const float* __restrict logits, float highest, float inverse_tempera
 }
 
 extern const Kernels kernels;
-const Kernels kernels = {CHARLOOM_ISA_NAME, product_int8, product_float32, quantize, add,   gru,
-                         gru_reset,         gru_candidate, lstm,           powers};
+const Kernels kernels = {CHARLOOM_ISA_NAME, product_int8, product_float32, quantize, add, gru, gru_reset,
+                         gru_candidate,     lstm,         powers};
 
 }  // namespace charloom::CHARLOOM_ISA

@@ -1,6 +1,6 @@
-// Products of float32 weights with float32 vectors. A row's sum runs over the columns in order, in one accumulator, whatever
-// the tile, so a vector's product does not depend on the other vectors of the batch. Only this file may be contracted to
-// FMA: here instruction sets differ by rounding.
+// Products of float32 weights with float32 vectors. A row's sum runs over the columns in order, in one accumulator,
+// whatever the tile, so a vector's product does not depend on the other vectors of the batch. Only this file may be
+// contracted to FMA: here instruction sets differ by rounding.
 #include "engine/isa.h"
 
 #if defined(__AVX2__)

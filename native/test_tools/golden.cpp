@@ -1,5 +1,5 @@
-// For the tests: reads a network and sampling options from a file that Python wrote, generates, and prints the result. So
-// other processors' instructions and sanitizers can be tested without Python.
+// For the tests: reads a network and sampling options from a file that Python wrote, generates, and prints the result.
+// So other processors' instructions and sanitizers can be tested without Python.
 //
 //     golden FILE [ISA]     prints each stream's ids, then the bits of its last logits
 #include <cstdio>
@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
     std::FILE* file = argc > 1 ? std::fopen(argv[1], "rb") : nullptr;
     if (!file || !kernels) return 2;
     const Network net = network(file, kernels);
-    const auto task = read_values<int32_t>(file, 4);  // streams, length, threads, top_k
+    const auto task = read_values<int32_t>(file, 4);   // streams, length, threads, top_k
     const auto numbers = read_values<float>(file, 4);  // inverse temperature, top_p, min_p, repetition penalty
     const int batch = task[0], length = task[1], window = 16;
     std::vector<float> state(net.layers.size() * net.state_parts() * batch * net.hidden);
@@ -69,9 +69,9 @@ int main(int argc, char** argv) {
         batch, {numbers[0], task[3], numbers[1], numbers[2], numbers[3], window, 0.0f, 0.0f, nullptr});
     const std::vector<uint64_t> positions(batch);
     generate(net,
-          {ids.data(), batch, length, state.data(), logits.data(), seeds.data(), positions.data(), recent.data(), window,
-           nullptr, nullptr, samplings.data()},
-          task[2]);
+             {ids.data(), batch, length, state.data(), logits.data(), seeds.data(), positions.data(), recent.data(),
+              window, nullptr, nullptr, samplings.data()},
+             task[2]);
     for (int s = 0; s < batch; ++s) {
         for (int t = 0; t < length; ++t) std::printf("%d ", ids[size_t(s) * length + t]);
         for (int v = 0; v < net.vocabulary; ++v) {

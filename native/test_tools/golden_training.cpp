@@ -1,5 +1,5 @@
-// For the tests: runs the training kernels on generated numbers in buffers of exactly the right size, on two threads, so
-// that a sanitizer can check them. Prints sums of the results, which hardly depend on the instruction set.
+// For the tests: runs the training kernels on generated numbers in buffers of exactly the right size, on two threads,
+// so that a sanitizer can check them. Prints sums of the results, which hardly depend on the instruction set.
 //
 //     golden_training [ISA]
 #include <bit>
@@ -7,9 +7,9 @@
 #include <cstdio>
 #include <vector>
 
+#include "common/team.h"
 #include "engine/kernels.h"
 #include "training/recurrence.h"
-#include "common/team.h"
 
 using namespace charloom;
 
@@ -72,8 +72,8 @@ static void window(const WindowKernels<Real>& kernels, bool lstm, int hidden, bo
         kernels.add_rows(saved_gates.data(), width, index.data(), T * B, table.data(), G * hidden,
                          G * hidden * part / parts, G * hidden * (part + 1) / parts);
     });
-    std::printf("%.9g %.9g %.9g %.9g %.9g %.9g %.9g\n", sum_of(h), sum_of(hidden_seq), sum_of(cell_seq), sum_of(saved_gates),
-                sum_of(out), sum_of(grad_state), sum_of(table));
+    std::printf("%.9g %.9g %.9g %.9g %.9g %.9g %.9g\n", sum_of(h), sum_of(hidden_seq), sum_of(cell_seq),
+                sum_of(saved_gates), sum_of(out), sum_of(grad_state), sum_of(table));
 }
 
 template <class Real>

@@ -5,10 +5,10 @@
 
 namespace charloom {
 
-#define CHARLOOM_DECLARE(isa)                                  \
-    namespace isa {                                            \
-    extern const WindowKernels<float> float32_windows;         \
-    extern const WindowKernels<Bfloat16> bfloat16_windows;     \
+#define CHARLOOM_DECLARE(isa)                              \
+    namespace isa {                                        \
+    extern const WindowKernels<float> float32_windows;     \
+    extern const WindowKernels<Bfloat16> bfloat16_windows; \
     }
 
 CHARLOOM_DECLARE(portable)

@@ -49,8 +49,8 @@ inline float exponentials(float* row, float highest, int length) {
 }
 
 template <class Real>
-double cross_entropy(Real* logits, const float* bias, const int64_t* targets, int from, int to, int length,
-                     float scale, float* grad_bias) {
+double cross_entropy(Real* logits, const float* bias, const int64_t* targets, int from, int to, int length, float scale,
+                     float* grad_bias) {
     const FlushDenormals flush;
     Buffer<float> row(whole_vectors(length));
     for (int i = length; i < whole_vectors(length); ++i) row[i] = kPadding;

@@ -9,7 +9,8 @@
 namespace charloom::CHARLOOM_ISA {
 namespace {
 
-constexpr int kBackwardVectors = 2;  // vectors of units in a tile of the backward pass; the forward pass has one for each gate
+constexpr int kBackwardVectors =
+    2;  // vectors of units in a tile of the backward pass; the forward pass has one for each gate
 constexpr int kBackwardUnits = kBackwardVectors * kWidth;
 
 // Numbers in one lane of a multiplication: one float, or two Bfloat16.
@@ -41,7 +42,9 @@ inline Words factors(const Bfloat16* weights) {
 }
 
 // Broadcast one factor to all lanes.
-inline Floats spread(const float* x) { return *x - Floats{}; }  // x - 0 is x, so this compiles to a plain broadcast load
+inline Floats spread(const float* x) {
+    return *x - Floats{};
+}  // x - 0 is x, so this compiles to a plain broadcast load
 inline Words spread(const Bfloat16* x) {
     uint32_t pair;
     std::memcpy(&pair, x, sizeof(pair));
@@ -51,8 +54,8 @@ inline Words spread(const Bfloat16* x) {
 inline Floats add_product(Floats sums, Floats x, Floats weights) { return sums + x * weights; }
 inline Floats add_product(Floats sums, Words x, Words weights) {
 #if defined(__AVX512BF16__)
-    return std::bit_cast<Floats>(_mm512_dpbf16_ps(std::bit_cast<__m512>(sums), std::bit_cast<__m512bh>(x),
-                                                  std::bit_cast<__m512bh>(weights)));
+    return std::bit_cast<Floats>(
+        _mm512_dpbf16_ps(std::bit_cast<__m512>(sums), std::bit_cast<__m512bh>(x), std::bit_cast<__m512bh>(weights)));
 #else
     const auto low = [](Words pairs) { return std::bit_cast<Floats>(pairs << 16); };
     const auto high = [](Words pairs) { return std::bit_cast<Floats>(pairs & 0xffff0000); };
@@ -94,7 +97,8 @@ struct Factor {
     Real numbers[kDepth<Real>];
 };
 
-// Pack the weights into a panel's units, from each element of the state, gate by gate: rows of `weight_hh` become columns.
+// Pack the weights into a panel's units, from each element of the state, gate by gate: rows of `weight_hh` become
+// columns.
 template <class Real>
 void pack_forward(PackedWeights<Real>& r, const float* weight_hh, int unit) {
     const int H = r.hidden, G = r.gates(), units = std::min(kWidth, H - unit);
@@ -130,7 +134,8 @@ void pack_backward(PackedWeights<Real>& r, const float* weight_hh, int unit) {
 template <class Real>
 void pack(PackedWeights<Real>& r, const float* weight_hh, int part, int parts) {
     some_panels(panels(r.hidden, kWidth), part, parts, false, [&](int i) { pack_forward(r, weight_hh, i * kWidth); });
-    some_panels(panels(r.hidden, kBackwardUnits), part, parts, false, [&](int i) { pack_backward(r, weight_hh, i * kBackwardUnits); });
+    some_panels(panels(r.hidden, kBackwardUnits), part, parts, false,
+                [&](int i) { pack_backward(r, weight_hh, i * kBackwardUnits); });
 }
 
 }  // namespace

@@ -25,22 +25,22 @@ struct Bfloat16 {
 template <class Real>
 struct TrainingWindow {
     int steps = 0, streams = 0;
-    const Real* input = nullptr;              // (R, G*H): input projections x @ W_ih.T, with all biases but `bias`
-    const int64_t* index = nullptr;           // (T, B): the row of `input` for each step and stream; null: row t*B + b
-    const float* bias = nullptr;              // (H), GRU: b_hn, the candidate's recurrent bias, scaled by the reset gate
-    const float* mask = nullptr;              // (B, H): dropout mask for the layer's output, or null
-    float* hidden = nullptr;                  // (B, H): the hidden state, updated in place
-    float* cell = nullptr;                    // (B, H), LSTM: the cell state, updated in place
-    Real* hidden_seq = nullptr;               // (T+1, B, H): hidden states; row 0 is the state before the window
-    Real* cell_seq = nullptr;                 // (T+1, B, H), LSTM: cell states, in the same way; null if there is no backward
-    Real* saved_gates = nullptr;              // (T, B, W): see above; null if there is no backward
-    int64_t saved_width = 0;                  // W
-    Real* out = nullptr;                      // (T, B, H): hidden states times the mask; null without a mask
-    const Real* grad_out = nullptr;           // (T, B, H), backward: gradient w.r.t. the layer's output
+    const Real* input = nullptr;     // (R, G*H): input projections x @ W_ih.T, with all biases but `bias`
+    const int64_t* index = nullptr;  // (T, B): the row of `input` for each step and stream; null: row t*B + b
+    const float* bias = nullptr;     // (H), GRU: b_hn, the candidate's recurrent bias, scaled by the reset gate
+    const float* mask = nullptr;     // (B, H): dropout mask for the layer's output, or null
+    float* hidden = nullptr;         // (B, H): the hidden state, updated in place
+    float* cell = nullptr;           // (B, H), LSTM: the cell state, updated in place
+    Real* hidden_seq = nullptr;      // (T+1, B, H): hidden states; row 0 is the state before the window
+    Real* cell_seq = nullptr;        // (T+1, B, H), LSTM: cell states, in the same way; null if there is no backward
+    Real* saved_gates = nullptr;     // (T, B, W): see above; null if there is no backward
+    int64_t saved_width = 0;         // W
+    Real* out = nullptr;             // (T, B, H): hidden states times the mask; null without a mask
+    const Real* grad_out = nullptr;  // (T, B, H), backward: gradient w.r.t. the layer's output
     const float* grad_last_hidden = nullptr;  // (B, H), backward: extra gradient w.r.t. the final hidden state, or null
-    float* grad_state = nullptr;              // (B, H), backward: the gradient that reaches the previous state directly,
-                                              // not through a product. Initially that of an LSTM's final cell state, or
-                                              // zeros; finally that of the state before the window
+    float* grad_state = nullptr;  // (B, H), backward: the gradient that reaches the previous state directly,
+                                  // not through a product. Initially that of an LSTM's final cell state, or
+                                  // zeros; finally that of the state before the window
 };
 
 // `weight_hh` (G*H, H) in the two orders in which forward and backward read it, packed for one instruction set. For
@@ -61,14 +61,17 @@ struct WindowKernels {
     void (*pack)(PackedWeights<Real>& weights, const float* weight_hh, int part, int parts);
     // Compute one step for one part of the units, all streams; all parts of the previous step must be complete. Each
     // thread multiplies with its own part of the weights, which its cache may hold.
-    void (*forward)(const PackedWeights<Real>& weights, const TrainingWindow<Real>& window, int step, int part, int parts);
-    void (*backward)(const PackedWeights<Real>& weights, const TrainingWindow<Real>& window, int step, int part, int parts);
+    void (*forward)(const PackedWeights<Real>& weights, const TrainingWindow<Real>& window, int step, int part,
+                    int parts);
+    void (*backward)(const PackedWeights<Real>& weights, const TrainingWindow<Real>& window, int step, int part,
+                     int parts);
     // table[ids[i]] += rows[i] for all i < count, columns from <= j < to. Both have `width` columns; rows lie
     // `stride` apart.
     void (*add_rows)(const Real* rows, int64_t stride, const int64_t* ids, int64_t count, float* table, int width,
                      int from, int to);
-    // Replace rows from <= i < to of logits (N, V), which lack their bias (V), by the gradient of the loss times `scale`,
-    // and add the rows' sum to `grad_bias` (V). Return the sum of those rows' losses, -log softmax(logits + bias)[target].
+    // Replace rows from <= i < to of logits (N, V), which lack their bias (V), by the gradient of the loss times
+    // `scale`, and add the rows' sum to `grad_bias` (V). Return the sum of those rows' losses, -log softmax(logits +
+    // bias)[target].
     double (*cross_entropy)(Real* logits, const float* bias, const int64_t* targets, int from, int to, int length,
                             float scale, float* grad_bias);
 };

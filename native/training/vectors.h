@@ -60,7 +60,7 @@ inline void store(float* to, Floats vector, int count = kWidth) {
 inline Floats load(const Bfloat16* from, int count = kWidth) {
 #if defined(__AVX512F__)  // gcc 12 makes five instructions of the conversion below, and a call of an odd count
     const __m256i halves = count < kWidth ? _mm256_maskz_loadu_epi16(first(count), from)
-                                         : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+                                          : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return std::bit_cast<Floats>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 #else
     Halves halves{};
@@ -94,8 +94,8 @@ inline void store(Bfloat16* to, Floats vector, int count = kWidth) {
         for (int i = 0; i < count; ++i) to[i].bits = halves[i];
 }
 
-// A gate, in [-1, 1], stored in the space of a Real. For bfloat16 that is 16-bit fixed point, in units of 1/32767: bfloat16
-// itself would lose almost all of 1 - gate for a gate near 1, a factor of its gradient.
+// A gate, in [-1, 1], stored in the space of a Real. For bfloat16 that is 16-bit fixed point, in units of 1/32767:
+// bfloat16 itself would lose almost all of 1 - gate for a gate near 1, a factor of its gradient.
 constexpr float kGateScale = 32767.0f;
 typedef int16_t Shorts __attribute__((vector_size(kWidth * sizeof(int16_t))));
 typedef int32_t Longs __attribute__((vector_size(kWidth * sizeof(int32_t))));
@@ -106,7 +106,7 @@ inline void store_gate(float* to, Floats gate, int count) { store(to, gate, coun
 inline Floats load_gate(const Bfloat16* from, int count) {
 #if defined(__AVX512F__)
     const __m256i shorts = count < kWidth ? _mm256_maskz_loadu_epi16(first(count), from)
-                                         : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+                                          : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return std::bit_cast<Floats>(_mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(shorts))) * (1.0f / kGateScale);
 #else
     Shorts shorts{};

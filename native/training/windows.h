@@ -1,5 +1,6 @@
-// Forward and backward pass of a recurrent layer over a window. The product of a tile of streams with the weights of some
-// units stays in registers, and the gates of those units are computed from it there: no product is written to memory.
+// Forward and backward pass of a recurrent layer over a window. The product of a tile of streams with the weights of
+// some units stays in registers, and the gates of those units are computed from it there: no product is written to
+// memory.
 #pragma once
 
 #include <array>
@@ -7,8 +8,8 @@
 #include <utility>
 
 #include "common/denormals.h"
-#include "training/loss.h"
 #include "common/maths.h"
+#include "training/loss.h"
 #include "training/panels.h"
 
 namespace charloom::CHARLOOM_ISA {
@@ -67,7 +68,8 @@ Floats saved_gate(const TrainingWindow<Real>& w, int64_t row, int H, int unit, i
 
 // Overwrite the saved gates with the gradients of their pre-activations.
 template <class Real>
-void store_gate_gradients(const TrainingWindow<Real>& w, int64_t row, int H, int unit, std::initializer_list<Floats> gradients) {
+void store_gate_gradients(const TrainingWindow<Real>& w, int64_t row, int H, int unit,
+                          std::initializer_list<Floats> gradients) {
     Real* part = w.saved_gates + row * w.saved_width + unit;
     for (const Floats gradient : gradients) store(part, gradient, H - unit), part += H;
 }
@@ -127,7 +129,8 @@ void lstm_tile(const PackedWeights<Real>& r, const TrainingWindow<Real>& w, cons
     }
 }
 
-// The gradient w.r.t. the hidden state after a step: from the layer's output, plus `product`, from the next step's gates.
+// The gradient w.r.t. the hidden state after a step: from the layer's output, plus `product`, from the next step's
+// gates.
 template <class Real>
 Floats grad_hidden(const TrainingWindow<Real>& w, int64_t row, int stream, int H, int unit, int count, Floats product) {
     Floats grad = load(w.grad_out + row * H + unit, count);
@@ -140,11 +143,13 @@ void gru_gradients(const TrainingWindow<Real>& w, int64_t row, int stream, int H
     const int count = H - unit;
     float* grad_state = w.grad_state + int64_t{stream} * H + unit;
     const Floats r = saved_gate(w, row, H, unit, 0), z = saved_gate(w, row, H, unit, 1);
-    const Floats n = saved_gate(w, row, H, unit, 2), recurrent_n = load(w.saved_gates + row * w.saved_width + 3 * H + unit, count);
+    const Floats n = saved_gate(w, row, H, unit, 2),
+                 recurrent_n = load(w.saved_gates + row * w.saved_width + 3 * H + unit, count);
     const Floats previous = load(w.hidden_seq + row * H + unit, count);
     const Floats dh = grad_hidden(w, row, stream, H, unit, count, product) + load(grad_state, count);
     const Floats dn = dh * (1.0f - z) * (1.0f - n * n);
-    store_gate_gradients(w, row, H, unit, {dn * recurrent_n * r * (1.0f - r), dh * (previous - n) * z * (1.0f - z), dn, dn * r});
+    store_gate_gradients(w, row, H, unit,
+                         {dn * recurrent_n * r * (1.0f - r), dh * (previous - n) * z * (1.0f - z), dn, dn * r});
     store(grad_state, dh * z, count);
 }
 
@@ -175,7 +180,8 @@ void backward_tile(const PackedWeights<Real>& r, const TrainingWindow<Real>& w, 
                 sums[i][v] = load(w.grad_last_hidden + int64_t{p.stream + i} * H + unit, H - unit);
             }
     } else {
-        const Real* gates = w.saved_gates + (p.row(w, 0) + w.streams) * w.saved_width;  // of the next step, by now gradients
+        const Real* gates =
+            w.saved_gates + (p.row(w, 0) + w.streams) * w.saved_width;  // of the next step, by now gradients
         if (r.lstm) {
             multiply(panel, gates, w.saved_width, 4 * H, sums);
         } else {  // r and z; then, after n, the recurrent part of n
@@ -215,12 +221,13 @@ constexpr auto kGruTiles = gru_tiles<Real>(std::make_integer_sequence<int, tile_
 template <class Real>
 constexpr auto kLstmTiles = lstm_tiles<Real>(std::make_integer_sequence<int, tile_streams<Real>(4)>{});
 template <class Real>
-constexpr auto kBackwardTiles = backward_tiles<Real>(std::make_integer_sequence<int, tile_streams<Real>(kBackwardVectors)>{});
+constexpr auto kBackwardTiles =
+    backward_tiles<Real>(std::make_integer_sequence<int, tile_streams<Real>(kBackwardVectors)>{});
 
 // Process all streams in as few tiles as possible, of nearly equal sizes.
 template <class Real, size_t kMaxStreams>
-void all_tiles(const std::array<Tile<Real>, kMaxStreams>& tiles, const PackedWeights<Real>& r, const TrainingWindow<Real>& w,
-               const Real* panel, TilePosition p) {
+void all_tiles(const std::array<Tile<Real>, kMaxStreams>& tiles, const PackedWeights<Real>& r,
+               const TrainingWindow<Real>& w, const Real* panel, TilePosition p) {
     for (int remaining = (w.streams + int(kMaxStreams) - 1) / int(kMaxStreams); remaining > 0; --remaining) {
         const int streams = (w.streams - p.stream + remaining - 1) / remaining;
         tiles[streams - 1](r, w, panel, p);
@@ -254,14 +261,13 @@ void add_rows(const Real* rows, int64_t stride, const int64_t* ids, int64_t coun
     for (int64_t i = 0; i < count; ++i) {
         const Real* row = rows + i * stride;
         float* sum = table + ids[i] * width;
-        for (int j = from; j < to; j += kWidth)
-            store(sum + j, load(sum + j, to - j) + load(row + j, to - j), to - j);
+        for (int j = from; j < to; j += kWidth) store(sum + j, load(sum + j, to - j) + load(row + j, to - j), to - j);
     }
 }
 
 template <class Real>
 constexpr WindowKernels<Real> kWindowKernels = {allocate<Real>, pack<Real>,     forward<Real>,
-                                         backward<Real>, add_rows<Real>, cross_entropy<Real>};
+                                                backward<Real>, add_rows<Real>, cross_entropy<Real>};
 
 }  // namespace
 }  // namespace charloom::CHARLOOM_ISA

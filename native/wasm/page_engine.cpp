@@ -1,6 +1,6 @@
 // The engine of the exported web page (WebAssembly): one network that scores and generates one text. The page calls the
-// functions exported here; src/charloom/web/wasm_model.py defines the layout of the model's bytes. Exported names are part
-// of the committed engine.wasm.
+// functions exported here; src/charloom/web/wasm_model.py defines the layout of the model's bytes. Exported names are
+// part of the committed engine.wasm.
 #include <algorithm>
 #include <cstdint>
 #include <new>
@@ -20,8 +20,8 @@ extern const Kernels kernels;
 
 namespace {
 
-constexpr int kRepetitionWindow = 64;  // as the default of Sampling.repetition_window in Python
-constexpr int kMaxCount = 4096;  // characters in one call
+constexpr int kRepetitionWindow = 64;    // as the default of Sampling.repetition_window in Python
+constexpr int kMaxCount = 4096;          // characters in one call
 constexpr uint32_t kMagic = 0x314D4C43;  // "CLM1"
 
 // A position in a text. The state (L, S, 1, H) follows it in memory.
@@ -264,7 +264,8 @@ EXPORTED(seed) void seed(uint64_t seed) {
 }
 EXPORTED(write)
 void write(int count, float inverse_temperature, int top_k, double top_p, double min_p, float repetition_penalty) {
-    const Sampling sampling{inverse_temperature, top_k, top_p, min_p, repetition_penalty, kRepetitionWindow, 0.0f, 0.0f, nullptr};
+    const Sampling sampling{inverse_temperature, top_k, top_p, min_p,  repetition_penalty,
+                            kRepetitionWindow,   0.0f,  0.0f,  nullptr};
     engine()->write(count, sampling);
 }
 
@@ -286,7 +287,9 @@ static void* bump_allocate(size_t size) {
 }
 
 void* operator new(size_t size) { return bump_allocate(size); }
-void* operator new(size_t size, std::align_val_t) { return bump_allocate(size); }  // at most kLine, which all allocations have
+void* operator new(size_t size, std::align_val_t) {
+    return bump_allocate(size);
+}  // at most kLine, which all allocations have
 void operator delete(void*) noexcept {}
 void operator delete(void*, size_t) noexcept {}
 void operator delete(void*, std::align_val_t) noexcept {}

@@ -1,3 +1,3 @@
-"""The version of charloom: the only place where it is written."""
+"""The version of charloom, written only here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Train and resume from Python: one call each, from a text to a model."""
+"""Train and resume from Python."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -11,6 +11,8 @@ from charloom.planning.recipes import Recipe, load_recipe
 from charloom.planning.settings import check_lengths
 from charloom.terminal.messages import say_all
 from charloom.training.events import FinishRecord, Record
+from charloom.training.resume import open_run, resume_training
+from charloom.training.run import run_training
 
 
 def train(
@@ -42,7 +44,6 @@ def train(
         NonFiniteError: If the training diverges.
     """
     require_torch()
-    from charloom.training.run import run_training
 
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     chosen = chosen.with_values(settings)
@@ -81,7 +82,6 @@ def resume(
     """
     check_lengths(more)
     require_torch()
-    from charloom.training.resume import open_run, resume_training
 
     saved = open_run(str(run))
     text = saved.read_corpus() if corpus is None else corpus

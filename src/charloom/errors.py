@@ -1,4 +1,4 @@
-"""Everything charloom raises on purpose, drawn once.
+"""All exceptions that charloom raises on purpose, with their exit codes.
 
 CharloomError
 ├── InputError                   what was given cannot be used (the command line exits with 2)

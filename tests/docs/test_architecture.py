@@ -1,6 +1,7 @@
 """docs/architecture.md lists the packages as they are, and names functions that exist."""
 
 import importlib.util
+import re
 
 from support.paths import ROOT
 
@@ -13,3 +14,20 @@ def test_the_list_of_packages_is_the_codes():
     spec.loader.exec_module(packages)
     page = PAGE.read_text(encoding="utf-8")
     assert packages.with_packages(page) == page, "run: python docs/packages.py"
+
+
+def test_every_function_and_file_it_names_exists():
+    page = PAGE.read_text(encoding="utf-8")
+    sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "native").rglob("*.*")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    prose = re.sub(r"```.*?```", "", page, flags=re.S)
+    functions = set(re.findall(r"`(?:\w+\.)*(\w+)\(\)`", prose))
+    assert len(functions) > 15
+    for function in functions - {"backward"}:  # PyTorch's
+        assert f"def {function}(" in code, function
+    files = set(re.findall(r"`([\w/.]+(?:\.(?:py|h|cpp|md)|/))`", prose))
+    assert len(files) > 40
+    names = {path.name for path in sources}
+    for file in files:
+        roots = (ROOT, ROOT / "src" / "charloom", ROOT / "native")
+        assert file in names or any((root / file).exists() for root in roots), file

@@ -109,11 +109,12 @@ def test_the_page_names_every_field_address_and_limit(port):
         assert set(json.load(answer)["paths"]) <= addresses
     limits = Limits()
     table = PAGE[PAGE.index("| limit | value |") :].split("\n\n")[0]
-    for name in ("prompts", "prompt_characters", "choices", "texts", "characters", "stop_strings", "stop_characters",
-                 "guesses", "next_guesses", "writings", "waiting", "request_seconds", "body_seconds"):  # fmt: skip
+    for name in ("max_prompts", "max_prompt_characters", "max_choices", "max_texts", "max_characters",
+                 "max_stop_strings", "max_stop_characters", "max_logprobs", "max_next_guesses", "max_active_texts",
+                 "max_waiting_texts", "max_request_seconds", "max_body_seconds"):  # fmt: skip
         assert re.search(rf"\b{getattr(limits, name):,g}\b", table), name
-    assert limits.body_bytes == 1 << 20 and f"{limits.unread:,} characters" in PAGE
-    assert f"{limits.unread_seconds:g} seconds" in PAGE
+    assert limits.max_body_bytes == 1 << 20 and f"{limits.max_unread_characters:,} characters" in PAGE
+    assert f"{limits.max_unread_seconds:g} seconds" in PAGE
 
 
 def serve_options():

@@ -932,8 +932,8 @@ def settings():
     return {
         one.name: {
             "default": one.default,
-            "least": one.metadata["least"],
-            "most": "infinity" if one.metadata["most"] == float("inf") else one.metadata["most"],
+            "least": one.metadata["minimum"],
+            "most": "infinity" if one.metadata["maximum"] == float("inf") else one.metadata["maximum"],
             "choices": list(one.metadata["choices"]),
         }
         for one in dataclasses.fields(charloom.Settings)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 
 from charloom.inference.model import Model
-from charloom.serve.openapi import describe
+from charloom.serve.openapi import openapi_document
 from charloom.serve.security.limits import Limits
 from support.models import bytes_model, tiny_saved
 from support.promises import counts
@@ -19,13 +19,13 @@ from support.server import serving
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
 
-DESCRIPTION = describe("0", False)
+DESCRIPTION = openapi_document("0", False)
 SHARES = {"/v1/completions": 8}  # how much more often than other addresses
 
 
 @pytest.fixture(scope="module")
 def server():
-    limits = Limits(characters=2000)
+    limits = Limits(max_characters=2000)
     with serving({"bytes": bytes_model(), "tiny": Model(tiny_saved())}, limits=limits) as found:
         yield found
 

@@ -200,7 +200,7 @@ def test_it_is_served_on_ipv6_too():
 
 
 def test_no_wait_is_endless():
-    limits = Limits(body_seconds=0.3, header_seconds=0.3, idle_seconds=1, request_seconds=0.5)
+    limits = Limits(max_body_seconds=0.3, max_header_seconds=0.3, max_idle_seconds=1, max_request_seconds=0.5)
     with serving({"tiny": Model(tiny_saved())}, limits=limits) as found:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: {found.host}\r\nContent-Type: application/json\r\n"
         for sent, ends in ((head, b""), (f"{head}Content-Length: 9\r\n\r\n{{", b" 408 ")):

@@ -190,7 +190,7 @@ def test_the_shape_of_json_is_checked_without_reading_it():
 
 
 def test_too_many_writers_are_asked_to_wait():
-    limits = Limits(writings=2, waiting=2)
+    limits = Limits(max_active_texts=2, max_waiting_texts=2)
     with serving({"tiny": Model(tiny_saved())}, limits=limits) as found:
         open_ones = [open_stream(found, max_tokens=200_000) for _ in range(4)]
         answer = found.complete("a")
@@ -228,7 +228,7 @@ def test_a_stream_that_nobody_reads_stops(server):
 
 
 def test_whoever_reads_nothing_for_long_is_left():
-    with serving({"tiny": Model(tiny_saved())}, limits=Limits(unread_seconds=0.3)) as found:
+    with serving({"tiny": Model(tiny_saved())}, limits=Limits(max_unread_seconds=0.3)) as found:
         connection = open_stream(found, max_tokens=200_000)
         wait_for(lambda: found.tasks == 0)
         connection.close()

@@ -239,7 +239,7 @@ def test_a_scheduler_says_when_too_much_waits():
         job.cancel()
         return await texts_of(scheduler.submit([writing("ab", 1)] * 4))
 
-    assert len(run(work)(most_writings=2, most_waiting=2)) == 4
+    assert len(run(work)(max_sequences=2, max_waiting=2)) == 4
 
 
 def test_a_job_that_is_cancelled_is_written_no_further():
@@ -263,14 +263,14 @@ def test_a_job_that_nobody_reads_pauses_and_goes_on():
         assert scheduler.stats.characters < 10_000
         return await texts_of(job)
 
-    assert run(work)(most_unread=2000)[0] == alone(MODEL, "ab", 30_000, Sampling(), 4, Ending())
+    assert run(work)(max_unread=2000)[0] == alone(MODEL, "ab", 30_000, Sampling(), 4, Ending())
 
 
 def test_closing_a_scheduler_ends_its_jobs():
     async def work(scheduler):
         job = scheduler.submit([writing("ab", 10**7)])
         await job.next()
-        reading = asyncio.create_task(scheduler.read(MODEL.vocabulary.encode("ab" * 200_000)))
+        reading = asyncio.create_task(scheduler.score(MODEL.vocabulary.encode("ab" * 200_000)))
         await asyncio.sleep(0)
         just_now = scheduler.submit([writing("ab", 10**7)])
         scheduler.close()
@@ -296,15 +296,15 @@ def test_a_text_is_read_as_the_score_reads_it():
 
     async def work(scheduler):
         job = scheduler.submit([writing("ab", 20_000)])
-        reading = await scheduler.read(MODEL.vocabulary.encode(text), 4)
+        reading = await scheduler.score(MODEL.vocabulary.encode(text), 4)
         job.cancel()
         return reading
 
     reading = run(work)()
     assert np.allclose(-reading.log_probs / math.log(2), MODEL.score(text).surprisals, atol=1e-9)
-    assert reading.likeliest_ids.shape == reading.likeliest_log_probs.shape == (len(text), 4)
+    assert reading.top_ids.shape == reading.top_log_probs.shape == (len(text), 4)
     guesses = MODEL.top_guesses(text, 4)
-    assert np.allclose(np.exp(reading.likeliest_log_probs), guesses.probabilities)
+    assert np.allclose(np.exp(reading.top_log_probs), guesses.probabilities)
 
 
 def test_a_defect_leaves_nobody_waiting(monkeypatch):

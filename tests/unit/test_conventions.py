@@ -19,7 +19,10 @@ MAY_USE_THEM = ("cli", "serve", "terminal", "__main__")  # packages and modules 
 def test_only_the_outer_packages_print_read_arguments_and_open_sockets(path):
     if path.relative_to(SOURCE).parts[0].removesuffix(".py") in MAY_USE_THEM:
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    # a module that is run as a program of its own may read its arguments, where it is only that
+    tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if __name__ == '__main__'")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
             assert ast.unparse(node) not in OUTSIDE
         elif isinstance(node, ast.Import):

@@ -331,3 +331,15 @@ def test_a_training_of_the_most_layers_and_the_largest_alphabet_can_be_saved():
     assert round(len(text) / 1e6, 1) == 1.2  # as docs/format.md says
     assert len(text) < 0.75 * safetensors_header.MAX_HEADER
     assert strict_json(text) == header
+
+
+def test_the_content_digest_is_of_vocabulary_weights_and_context():
+    model = tiny_saved()
+    hashed = model.vocabulary.characters.encode() + b"".join(
+        model.weights[name].tobytes() for name in sorted(model.weights)
+    )
+    assert model.content_digest() == hashlib.sha256(hashed).hexdigest()
+    assert model.content_digest(b"context") == hashlib.sha256(b"context" + hashed).hexdigest()
+    changed = {name: weight + (name == "output.bias") for name, weight in model.weights.items()}
+    assert replace(model, weights=changed).content_digest() != model.content_digest()
+    assert replace(model, facts={"corpus": "another"}, stored_as="int8").content_digest() == model.content_digest()

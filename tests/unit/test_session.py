@@ -48,7 +48,7 @@ def test_a_stop_string_leaves_the_model_where_the_text_ends():
     list(s.continue_text())
     fresh = session(s.text)
     assert s.text == whole[: whole.index(whole[50:53])]
-    assert (s._moments[-1].logits == fresh._moments[-1].logits).all()
+    assert (s._snapshots[-1].logits == fresh._snapshots[-1].logits).all()
 
 
 def test_choices_are_different_and_one_can_be_taken():

@@ -10,7 +10,7 @@ from charloom.planning.settings import Settings, describe_setting, parse_value, 
 def test_every_setting_says_what_it_means_and_what_it_accepts():
     for item in setting_fields():
         assert len(item.metadata["help"]) > 10
-        assert item.metadata["choices"] or item.metadata["least"] is not None or item.type == "str"
+        assert item.metadata["choices"] or item.metadata["minimum"] is not None or item.type == "str"
         assert describe_setting(item).endswith(f"[{item.default}]")
 
 
@@ -26,7 +26,7 @@ def test_values_out_of_range_are_refused_by_name(name, value):
 
 def test_the_ends_of_each_range_are_accepted_and_what_lies_beyond_is_not():
     for item in fields(Settings):
-        least, most = item.metadata["least"], item.metadata["most"]
+        least, most = item.metadata["minimum"], item.metadata["maximum"]
         if item.metadata["choices"] or item.name in ("steps", "epochs", "minutes"):
             continue
         kind = type(item.default)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charloom.data.corpus import Corpus
-from charloom.data.reading.normalization import composed, with_line_feeds
+from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
 
@@ -36,21 +36,21 @@ places = st.lists(st.integers(0, 100), max_size=6)
 
 @given(newlines, places)
 def test_line_ends_become_line_feeds_however_the_text_is_cut(text, places):
-    assert "".join(with_line_feeds(cut(text, places))) == text.replace("\r\n", "\n").replace("\r", "\n")
+    assert "".join(normalize_newlines(cut(text, places))) == text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @given(accents, places)
 def test_the_normal_form_is_the_same_however_the_text_is_cut(text, places):
-    assert "".join(composed(cut(text, places))) == unicodedata.normalize("NFC", text)
+    assert "".join(normalize_nfc(cut(text, places))) == unicodedata.normalize("NFC", text)
 
 
 @given(st.text(max_size=30), places)
 def test_any_text_is_composed_as_unicodedata_does_it(text, places):
-    assert "".join(composed(cut(text, places))) == unicodedata.normalize("NFC", text)
+    assert "".join(normalize_nfc(cut(text, places))) == unicodedata.normalize("NFC", text)
 
 
 def test_a_long_run_of_accents_does_not_fill_the_memory():
-    pieces = list(composed("a" if i == 0 else "\u0300" * 10_000 for i in range(30)))
+    pieces = list(normalize_nfc("a" if i == 0 else "\u0300" * 10_000 for i in range(30)))
     assert len("".join(pieces)) == 290_000  # one accent joins the letter before it
 
 

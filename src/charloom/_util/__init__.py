@@ -1,1 +1,1 @@
-"""Small helpers that any package may use; nothing here knows about text or models."""
+"""Small helpers that know nothing about texts or models."""

@@ -1,4 +1,4 @@
-"""Writing a file so that it is there whole or not at all."""
+"""Write a file atomically and durably: afterwards it is complete or unchanged."""
 
 import errno
 import os

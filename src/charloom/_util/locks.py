@@ -1,4 +1,4 @@
-"""Locks on files that only one process can hold."""
+"""File locks that only one process can hold."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Names for things of which the first is called as it should be, and others the same with a number; needs no NumPy."""
+"""Pick an unused name by appending -2, -3, ..."""
 
 from collections.abc import Callable
 from itertools import count

@@ -1,1 +1,1 @@
-"""Bulk jobs: score or generate a large number of texts in restartable partitions."""
+"""Bulk jobs: score or generate many texts in restartable partitions."""

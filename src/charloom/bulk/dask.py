@@ -1,4 +1,4 @@
-"""Run bulk jobs on Dask: partitions distributed over processes and machines.
+"""Run bulk jobs on Dask, across processes and machines.
 
 Dask decides which worker does which partition, and has another one do it when a worker is lost. Between its processes
 go the folder's name, a digest, a number, and back a few more numbers. What Dask sends it sends as pickles, so that
@@ -39,7 +39,7 @@ def run_on_dask(
         address: Or that of a scheduler, such as "tcp://10.0.0.1:8786"; its workers must see the job's folder and its
             texts at the same paths, and have one thread each.
         client: Or a ``distributed.Client``.
-        progress: Told how far it is.
+        progress: Called with the number of finished partitions and their total.
 
     Raises:
         CharloomError: If a partition cannot be done, or ends every worker that tries; what was done until then stays.

@@ -1,4 +1,4 @@
-"""Bulk generation: a synthetic dataset of many texts, one partition at a time, each reproducible by its number."""
+"""Generate in bulk: a synthetic dataset, partition by partition."""
 
 import os
 from collections.abc import Mapping

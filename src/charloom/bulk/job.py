@@ -1,4 +1,4 @@
-"""The folder of a bulk job: a manifest, the model, and one result file ("part") for each finished partition.
+"""The folder of a bulk job: its description, and the partitions that are done.
 
 JOB/manifest.json           the task, its files or number of texts, its options, the digest of its model
 JOB/model.safetensors       the model, a copy of the file that was named

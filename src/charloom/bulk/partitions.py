@@ -1,4 +1,4 @@
-r"""Partition text files into byte ranges that many workers read; each line is in exactly one of them.
+r"""Split text files into byte ranges so that each line belongs to exactly one partition.
 
 A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
 is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, detect_compression
 from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
@@ -121,7 +121,7 @@ def check_plain_text(path: Path) -> int:
             size = file.seek(0, 2)
     except OSError as error:
         raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
-    if (packed := compression_of(start[:MAX_MAGIC_BYTES])) is not None:
+    if (packed := detect_compression(start[:MAX_MAGIC_BYTES])) is not None:
         raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
     if (encoding := marked_encoding(start)) not in (None, "utf-8"):
         raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")

@@ -1,4 +1,4 @@
-"""The results of a bulk job: all rows in one file, and a corpus filtered by perplexity."""
+"""Collect the results of a bulk job: all rows in one file, or lines filtered by score."""
 
 import hashlib
 import json

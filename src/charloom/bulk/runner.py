@@ -1,4 +1,4 @@
-"""Run the partitions of a bulk job: a single one by its number, or all that are missing in this process.
+"""Run the partitions of a bulk job in this process.
 
 ``run_partition`` takes and returns plain data, and is all that a framework such as Dask needs to distribute a job over
 processes and machines; see ``charloom.bulk.dask``.

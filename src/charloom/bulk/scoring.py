@@ -1,4 +1,4 @@
-"""Bulk scoring: every line of text files of any size, one partition at a time."""
+"""Score in bulk: every line of text files of any size, partition by partition."""
 
 import hashlib
 import os

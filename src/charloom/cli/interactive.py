@@ -1,4 +1,4 @@
-"""``charloom generate -i``: write, let the model continue, take back, try again."""
+"""``charloom generate -i``: write in turns with a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``charloom``: its subcommands, and what becomes of errors."""
+"""The command ``charloom``: finds subcommands, and turns errors into exit codes."""
 
 import os
 import signal

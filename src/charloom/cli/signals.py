@@ -1,4 +1,4 @@
-"""Signals that stop or save a training: a signal only sets a flag, and the work ends where it can be saved."""
+"""Signals that stop or save a training: they set a flag, and the work ends at a point where it can be saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options that say how files are read as text, the same for every command that reads one."""
+"""Options for reading files as text, shared by all commands that read a corpus."""
 
 from __future__ import annotations
 

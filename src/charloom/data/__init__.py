@@ -1,1 +1,1 @@
-"""Text to numbers: corpora, how they are read, and the vocabulary."""
+"""Text to ids: corpora, reading, vocabularies and indexes."""

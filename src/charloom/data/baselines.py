@@ -1,4 +1,4 @@
-"""Baselines: losses of models without training, which a model must beat to have learned anything."""
+"""Baseline losses that a model must beat: uniform, unigram and n-gram."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Corpora known by name: where their bytes come from, and how they are checked."""
+"""Named datasets such as ``shakespeare``: where they are downloaded from, and their checksums."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Download:
-    """A corpus that is loaded once from public addresses and checked against its digest.
+    """A dataset that is downloaded once and verified by its digest.
 
     Attributes:
-        file_name: Of the file that is kept.
-        addresses: Tried in this order.
-        size_bytes: Of the file; an answer twice as long is not read on.
-        sha256: Of the file, in hexadecimal.
+        file_name: Name of the cached file.
+        addresses: URLs, tried in this order.
+        size_bytes: Size of the file; a response of more than twice that is aborted.
+        sha256: Digest of the file, in hexadecimal.
     """
 
     file_name: str
@@ -43,18 +43,18 @@ SHAKESPEARE = Download(
 )
 
 NAMES = ("python-docs", "shakespeare")
-"""The names a corpus may be called by instead of a path."""
+"""The names of datasets, accepted in place of a path."""
 
 
 def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
-    """Return the UTF-8 bytes of a named corpus.
+    """Return the UTF-8 bytes of a dataset.
 
     Args:
         name: One of ``NAMES``.
-        progress: Told how a download proceeds.
+        progress: Called with the bytes downloaded so far and their total.
 
     Raises:
-        CorpusError: If the corpus cannot be had: no network, or bytes with another digest.
+        CorpusError: If it cannot be downloaded, or has another digest.
     """
     if name == "shakespeare":
         return _read_download(SHAKESPEARE, progress)
@@ -62,25 +62,25 @@ def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
 
 
 def is_available_offline(name: str) -> bool:
-    """Return whether a corpus of this name can be read without a download; what is no name of one can."""
-    return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _known_places(SHAKESPEARE))
+    """Return whether a source can be read without a download; any source that is not a dataset can."""
+    return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _local_paths(SHAKESPEARE))
 
 
 def _python_docs() -> str:
-    """Return the language reference that every CPython carries, topic after topic."""
+    """Return the language reference that CPython ships for ``help()``, topic by topic."""
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
 
 
 def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes:
-    for path in _known_places(corpus):
+    for path in _local_paths(corpus):
         if path.is_file():
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() == corpus.sha256:
                 return data
     data = _download(corpus, progress)
-    cache = _corpora() / corpus.file_name
+    cache = _download_folder() / corpus.file_name
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, data)
@@ -89,20 +89,20 @@ def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes
     return data
 
 
-def _known_places(corpus: Download) -> list[Path]:
+def _local_paths(corpus: Download) -> list[Path]:
     folder = os.environ.get("CHARLOOM_CORPORA")
-    return [*([Path(folder) / corpus.file_name] if folder else []), _corpora() / corpus.file_name]
+    return [*([Path(folder) / corpus.file_name] if folder else []), _download_folder() / corpus.file_name]
 
 
 def cache_folder() -> Path:
-    """Return the folder in which what was loaded or indexed is kept for next time; CHARLOOM_CACHE may name it."""
+    """Return the cache folder for downloads and indexes: ``CHARLOOM_CACHE``, or the user's cache folder."""
     from platformdirs import user_cache_path
 
     named = os.environ.get("CHARLOOM_CACHE")
     return Path(named) if named else user_cache_path("charloom", appauthor=False)
 
 
-def _corpora() -> Path:
+def _download_folder() -> Path:
     return cache_folder() / "corpora"
 
 
@@ -120,7 +120,7 @@ def _download(corpus: Download, progress: ProgressCallback | None) -> bytes:
     raise CorpusError(
         f"The corpus {corpus.file_name} could not be loaded:\n  "
         + "\n  ".join(failures)
-        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {_corpora()}."
+        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {_download_folder()}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Splitting a corpus into parts: contiguous spans, or lines sampled from the whole text.
+"""Parts of an indexed text: a contiguous stretch, or lines from all over it.
 
 A part is a view of an ``Index``: it is read in pieces and never held in memory as a whole unless that is asked for.
 """

@@ -1,4 +1,4 @@
-"""How files are read as text: encoding, newlines, normal form, characters or bytes, one text or many lines."""
+"""Options for reading files as text: encoding, newlines, normal form, unit, whole text or lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields

@@ -1,1 +1,1 @@
-"""Weights to text: engines, sampling, generation and scoring. Nothing here needs torch."""
+"""Weights to text: engines, sampling, generation and scoring, without PyTorch."""

@@ -1,4 +1,4 @@
-"""What a model does at each character of a text: its guesses, its neurons, its gates."""
+"""What a model does at each character of a text: top-k predictions, hidden units, gates."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from charloom.inference.engines.base import Engine, Trace
 from charloom.inference.generation_options import check_whole
 from charloom.inference.log_probs import log_softmax
 
-_BLOCK = 512  # characters whose trace is held at once
+_BLOCK = 512  # characters per trace
 GATE_NAMES = {"gru": ("reset", "update", "candidate"), "lstm": ("input", "forget", "candidate", "output")}
 
 
 @dataclass(frozen=True)
 class Activations:
-    """A model's neurons and gates over a text, from the zero state.
+    """Hidden states and gates of a model over a text, from the zero state.
 
     Attributes:
         text: T characters.
-        hidden: After each, float32 (T, L, H), in [-1, 1].
-        cell: Likewise an LSTM's cell state, of any size; None in a GRU.
-        gates: At each, float32 (T, L, G, H): reset, update, candidate in a GRU; input, forget, candidate, output in an
-            LSTM. Candidates are in [-1, 1], the others in [0, 1].
+        hidden: Hidden state after each character, float32 (T, L, H), in [-1, 1].
+        cell: Cell state of an LSTM after each character, float32 (T, L, H), unbounded; None for a GRU.
+        gates: Gates at each character, float32 (T, L, G, H): reset, update, candidate of a GRU; input, forget,
+            candidate, output of an LSTM. Candidates are in [-1, 1], the rest in [0, 1].
     """
 
     text: str
@@ -36,12 +36,12 @@ class Activations:
 
 @dataclass(frozen=True)
 class TopPredictions:
-    """What a model expects after each character of a text, from the zero state.
+    """Top-k predictions of a model after each character of a text, from the zero state.
 
     Attributes:
         text: T characters.
-        characters: The k likeliest to come after each, the likeliest first: T strings of k characters.
-        probabilities: Of these, float64 (T, k).
+        characters: The k most probable next characters in descending order: T strings of k characters.
+        probabilities: Their probabilities, float64 (T, k).
     """
 
     text: str
@@ -50,7 +50,7 @@ class TopPredictions:
 
 
 def activations(engine: Engine, vocabulary: Vocabulary, text: str) -> Activations:
-    """Return what every neuron and gate does over a text; 4 (G + S) L H bytes a character.
+    """Record every hidden state and gate over a text; takes 4 (G + S) L H bytes per character.
 
     Raises:
         CorpusError: If the text is empty.
@@ -65,11 +65,11 @@ def activations(engine: Engine, vocabulary: Vocabulary, text: str) -> Activation
 
 
 def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 5) -> TopPredictions:
-    """Return the likeliest characters after each character of a text.
+    """Return the top-k predictions after each character of a text.
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         text: At least one character.
         k: From 1 to V.
 
@@ -83,8 +83,8 @@ def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 
     predictions, shares = [], []
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.forward(ids[None, start : start + _BLOCK], state)
-        likeliest, probabilities = top_k(logits[0], k)
-        predictions.append(likeliest)
+        top_ids, probabilities = top_k(logits[0], k)
+        predictions.append(top_ids)
         shares.append(probabilities)
     characters = vocabulary.symbols(np.concatenate(predictions).reshape(-1))
     rows = tuple(characters[i : i + k] for i in range(0, len(characters), k))
@@ -92,17 +92,17 @@ def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 
 
 
 def top_k(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return ids (T, k) and probabilities (T, k) of the likeliest characters under logits (T, V), the likeliest first.
+    """Return ids (T, k) and probabilities (T, k) of the most probable characters under logits (T, V), in order.
 
-    Of equals the one with the lower id comes first.
+    Of equally probable characters the one with the lower id comes first.
     """
     probabilities = np.exp(log_softmax(logits))
-    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return likeliest, np.take_along_axis(probabilities, likeliest, axis=1)
+    top_ids = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return top_ids, np.take_along_axis(probabilities, top_ids, axis=1)
 
 
 def iter_traces(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
-    """Yield what a model does over a text (T,), block by block, from the zero state."""
+    """Yield traces of a model over a text (T,), block by block, from the zero state."""
     state = engine.initial_state(1)
     for start in range(0, len(ids), _BLOCK):
         trace = engine.trace(ids[None, start : start + _BLOCK], state)

@@ -156,7 +156,7 @@ def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterat
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         request: What to write.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What can be asked of generation, with ranges and defaults: the one place they are written. Needs no NumPy."""
+"""Options of generation with their ranges and defaults."""
 
 import math
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ MAX_SEED = 2**53 - 1  # every seed is exact in JSON, whose numbers are doubles
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next character is drawn: from the logits, in this order.
+    """Sampling options, applied to the logits in this order.
 
     Attributes:
-        allow: If given, only these characters are drawn.
-        forbid: These are not.
+        allow: If given, only these characters are sampled.
+        forbid: These characters are never sampled.
         repetition_penalty: Characters among the last ``repetition_window`` become less likely: a positive logit is
             divided by it, a negative one multiplied; 1 leaves them, below 1 they become likelier. In [0.01, 100].
         repetition_window: In [1, 4096].
@@ -75,18 +75,18 @@ class Sampling:
 
     @property
     def window(self) -> int:
-        """How many of the last characters a draw depends on, beyond the state: 0 without a penalty."""
+        """Number of recent characters that sampling depends on, besides the state: 0 without a repetition penalty."""
         return self.repetition_window if self.repetition_penalty != 1 else 0
 
     @property
     def counts(self) -> bool:
-        """Whether a draw depends on how often each character was drawn before."""
+        """Whether sampling depends on how often each character was sampled before."""
         return bool(self.presence_penalty or self.frequency_penalty)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """When a text ends before its length is reached.
+    """Stop conditions: when a text ends before its length is reached.
 
     Attributes:
         stop: A text ends before the first of these strings that becomes complete after the prompt.
@@ -113,7 +113,7 @@ def _check_number(name: str, value: float, minimum: float, maximum: float, hint:
 
 
 def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
-    """Return a number if it is a whole one, NumPy's among them, and in this range.
+    """Return an integer, which may be NumPy's, if it is in range.
 
     Raises:
         SettingsError: If it is not; the message calls it ``name``.

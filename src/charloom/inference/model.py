@@ -1,4 +1,4 @@
-"""A trained model as a person uses it: load, generate, stream, score, save."""
+"""The ``Model`` class: load, generate, stream, score, save."""
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,11 +26,11 @@ from charloom.model.file.run_folder import find_model
 
 
 class Model:
-    """A trained model, ready to write and to judge text.
+    """A trained model, which generates and scores text.
 
     Args:
         saved: Architecture, vocabulary, weights and facts.
-        threads: How many the native engine takes at most; as many as there are cores if None.
+        threads: Maximum number of threads of the native engine; the number of cores if None.
     """
 
     def __init__(self, saved: SavedModel, threads: int | None = None) -> None:
@@ -53,7 +53,7 @@ class Model:
         return f"Model({a.in_words}, {len(self.vocabulary)} characters)"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: sizes, and where it comes from."""
+        """Return a table of the architecture and provenance for notebooks."""
         shown = {**self.architecture.to_dict(), "parameters": self.architecture.num_parameters}
         known = ("corpus", "recipe", "step", "train_loss", "val_loss")
         shown |= {key: self.facts[key] for key in known if self.facts.get(key) is not None}
@@ -64,24 +64,24 @@ class Model:
 
     @property
     def architecture(self) -> Architecture:
-        """The model's sizes."""
+        """The architecture of the model."""
         return self.saved.architecture
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The characters it knows."""
+        """The vocabulary of the model."""
         return self.saved.vocabulary
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Where it comes from: corpus, recipe, step, losses."""
+        """Provenance: corpus, recipe, step, losses."""
         return self.saved.facts
 
     def engine(self, precision: str = "float32") -> Engine:
-        """Return what runs it.
+        """Return the engine that runs the model; it is created on first use.
 
         Args:
-            precision: "float32", or "int8": several times as fast, with the same text on every machine.
+            precision: "float32", or "int8": several times as fast, and the same text on every machine.
 
         Raises:
             SettingsError: If it is neither.
@@ -97,7 +97,7 @@ class Model:
 
     @property
     def reading_errors(self) -> str:
-        """How files that it reads are decoded: "surrogateescape" for a model of bytes, which reads any; "strict"."""
+        """How files are decoded for this model: "surrogateescape" for a model of bytes, else "strict"."""
         return "surrogateescape" if self.vocabulary.unit == "byte" else "strict"
 
     def generate(
@@ -108,13 +108,13 @@ class Model:
         seed: int | None = None,
         **options: Unpack[WritingOptions],
     ) -> str:
-        """Return the prompt and ``length`` characters after it.
+        """Generate text: return the prompt and up to ``length`` characters after it.
 
         Args:
-            prompt: What the text begins with.
-            length: Characters to draw, 0 or more.
-            temperature: 0 takes the likeliest character each time; 1 draws as the model predicts; at most 100.
-            seed: The same seed gives the same text; drawn at random if None.
+            prompt: The beginning of the text.
+            length: Maximum number of characters to generate, 0 or more.
+            temperature: 0 always takes the most probable character, 1 samples as the model predicts; at most 100.
+            seed: The same seed gives the same text; random if None.
             **options: See ``WritingOptions``.
 
         Raises:
@@ -131,7 +131,7 @@ class Model:
         seed: int | None = None,
         **options: Unpack[WritingOptions],
     ) -> Iterator[str]:
-        """Yield the text of ``generate`` piece by piece, as it is written."""
+        """Yield the text of ``generate`` in pieces, as it is generated."""
         request, precision = make_request(prompt, length, temperature, seed, options)
         return (piece.text for piece in self.pieces(request, precision))
 
@@ -139,55 +139,55 @@ class Model:
         """Yield the pieces of several samples; see ``charloom.inference.generation``.
 
         Args:
-            request: What to write.
-            precision: "int8", which "auto" means, or "float32".
+            request: What to generate.
+            precision: "auto" (int8), "int8" or "float32".
         """
         return generate(self.engine_for(precision), self.vocabulary, request)
 
     def engine_for(self, precision: str) -> Engine:
-        """Return what writes: the engine of a precision, "auto" being "int8"."""
+        """Return the engine that generates text with a precision; "auto" is int8."""
         return self.engine("int8" if precision == "auto" else precision)
 
     def score(self, text: str, progress: ProgressCallback | None = None, precision: str = "auto") -> Score:
-        """Return what a text costs: every character but the first, given all before it.
+        """Score a text: every character but the first, given all before it.
 
-        A model of lines is asked for every character of every line, and the line feed that ends it: the text that was
-        scored has one before it, and one behind it.
+        A model of lines scores every character of every line and the line feed that ends it: the scored text has a line
+        feed added before it, and after it if there is none.
 
         Args:
             text: At least two characters.
-            progress: Told how many characters are scored, and how many there are.
-            precision: "float32", which "auto" means, or "int8", which is faster.
+            progress: Called with the number of characters scored and their total.
+            precision: "auto" (float32), "float32", or "int8", which is faster.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If it holds a character that the model does not know.
         """
-        return score(self._judge(precision), self.vocabulary, self.as_scored(text), progress)
+        return score(self._scoring_engine(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
         self, texts: Sequence[str], progress: ProgressCallback | None = None, precision: str = "auto"
     ) -> list[Score]:
-        """Return what each of many texts costs, as ``score`` would; many are read at a time, which is faster.
+        """Score many texts as ``score`` does; they are batched, which is faster.
 
         Args:
-            texts: In any order; one of fewer than two characters costs nothing.
-            progress: Told how many texts are scored, and how many there are.
+            texts: Texts in any order; one of fewer than two characters has a loss of 0.
+            progress: Called with the number of texts scored and their total.
             precision: See ``score``.
 
         Raises:
             UnknownCharacterError: If one holds a character that the model does not know.
         """
         whole = [self.as_scored(text) for text in texts]
-        return score_many(self._judge(precision), self.vocabulary, whole, progress)
+        return score_many(self._scoring_engine(precision), self.vocabulary, whole, progress)
 
     def surprisal_blocks(
         self, pieces: Iterable[str], precision: str = "auto"
     ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yield the characters of a text of any size but the first, with the bits that each costs, block by block.
+        """Yield the characters of a text of any size but the first with their surprisals in bits, block by block.
 
         Args:
-            pieces: The text in its order.
+            pieces: The text, in order.
             precision: See ``score``.
 
         Raises:
@@ -195,10 +195,10 @@ class Model:
             UnknownCharacterError: If it holds a character that the model does not know.
         """
         pieces = _with_ends(pieces) if self.saved.lines else pieces
-        return surprisal_blocks(self._judge(precision), self.vocabulary, pieces)
+        return surprisal_blocks(self._scoring_engine(precision), self.vocabulary, pieces)
 
     def top_guesses(self, text: str, k: int = 5) -> TopPredictions:
-        """Return the k likeliest characters after each character of a text, with their probabilities.
+        """Return the top-k predictions after each character of a text, with their probabilities.
 
         Args:
             text: At least one character.
@@ -212,7 +212,7 @@ class Model:
         return top_predictions(self.engine(), self.vocabulary, text, k)
 
     def activations(self, text: str) -> Activations:
-        """Return what every neuron and gate does over a text: arrays (T, L, H) and (T, L, G, H).
+        """Return all hidden states and gates over a text: arrays (T, L, H) and (T, L, G, H).
 
         Raises:
             CorpusError: If the text is empty.
@@ -221,24 +221,24 @@ class Model:
         return activations(self.engine(), self.vocabulary, text)
 
     def as_scored(self, text: str) -> str:
-        """Return a text as it is scored: by a model of lines, behind a line feed and with the one that ends it."""
+        """Return a text as it is scored: for a model of lines, with a line feed before it and one at its end."""
         return "".join(_with_ends([text])) if self.saved.lines else text
 
-    def _judge(self, precision: str) -> Engine:
+    def _scoring_engine(self, precision: str) -> Engine:
         return self.engine("float32" if precision == "auto" else precision)
 
     def save(self, path: str | PathLike[str], stored_as: str = "float32") -> None:
         """Write the model as one file.
 
         Args:
-            path: Where to.
+            path: Path of the file.
             stored_as: "float32"; "float16" for half the size; "int8" for a quarter, with what int8 engines compute.
         """
         save_model(Path(path), replace(self.saved, stored_as=stored_as))
 
 
 def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a text with a line feed before its first line, and one behind its last."""
+    """Yield a text with a line feed before its first line and one after its last."""
     yield "\n"
     last = ""
     for piece in pieces:

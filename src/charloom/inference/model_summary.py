@@ -1,4 +1,4 @@
-"""What a page or a card tells of a model: facts in words, and texts that it writes."""
+"""Describe a model for a page or a model card: facts in words, and samples."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
 
 SAMPLE_LENGTH = 400
-"""Characters of a sample, the prompt not counted."""
+"""Length of a sample in characters, without the prompt."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A text that a model wrote.
+    """A sample text of a model.
 
     Attributes:
-        seed: The same seed writes it again.
-        prompt: What it was asked to go on from; empty for none.
-        text: Prompt and all, as it can be shown.
+        seed: Its seed.
+        prompt: Its prompt; may be empty.
+        text: The text with its prompt, safe for markup.
     """
 
     seed: int
@@ -29,11 +29,11 @@ class Sample:
 
 
 def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
-    """Return what is known of a model, as titles and values; what is not known is left out.
+    """Describe a model as pairs of label and value; unknown facts are left out.
 
     Args:
         saved: The model.
-        stored_as: How its weights are stored where this is told.
+        stored_as: The number format of its stored weights.
     """
     facts, architecture = saved.facts, saved.architecture
     characters = facts.get("corpus_characters")
@@ -52,12 +52,12 @@ def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
 
 
 def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:
-    """Yield a text for each seed, of ``SAMPLE_LENGTH`` characters after the prompt, at the default temperature.
+    """Generate a text for each seed: ``SAMPLE_LENGTH`` characters after the prompt, at the default temperature.
 
     Args:
-        saved: The model; it writes with int8, the same text on every machine.
-        seeds: One for each text.
-        prompts: What the texts begin with, in turn; none begins from nothing.
+        saved: The model; it runs in int8, which gives the same text on every machine.
+        seeds: Seeds of the texts.
+        prompts: Prompts, used in turn; without any, the texts have no prompt.
 
     Raises:
         UnknownCharacterError: If the model does not know a character of a prompt.

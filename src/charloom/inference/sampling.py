@@ -1,4 +1,4 @@
-"""Logits to the next character: pure functions, one for each filter, in a fixed order; the judge of the native engine.
+"""Logits to the next character: filters as pure functions in a fixed order. Reference of the native engine.
 
 Bias, repetition penalty, presence and frequency penalty, temperature, top-k, top-p, min-p, draw. From the temperature
 on a distribution is a row of whole numbers, the weights, the largest of which is 2^40: their sums do not depend on any

@@ -1,4 +1,4 @@
-"""What a text costs under a model: the surprisal of each of its characters, and their sum."""
+"""Score a text with a model: surprisal of each character, loss, perplexity."""
 
 import heapq
 import html
@@ -18,17 +18,17 @@ from charloom.inference.log_probs import log_probs_of, nats_to_bits
 
 _MAX_EXPONENT = 709.0  # exp of more does not fit into a double
 _BLOCK = 512  # characters whose logits are held at once
-_TOGETHER = 64  # texts read at once: more are hardly faster
+_BATCH_SIZE = 64  # texts scored at once: more are hardly faster
 _PASSAGE = 48  # characters of a surprising passage
-_SHOWN = 5_000  # characters that a notebook shows
+_MAX_HTML = 5_000  # characters that a notebook shows
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A part of a text.
+    """A passage of a text.
 
     Attributes:
-        start: Its first character's place in the text, from 0.
+        start: Position of its first character in the text, from 0.
         text: Its characters.
         bits_per_char: Their mean surprisal.
     """
@@ -39,12 +39,12 @@ class Passage:
 
 
 def perplexity(nats_per_char: float) -> float:
-    """Return the number of equally likely characters that would be as hard to guess; infinity if it is too large."""
+    """Compute exp(nats per character), the perplexity; infinity if it overflows."""
     return math.exp(nats_per_char) if nats_per_char < _MAX_EXPONENT else math.inf
 
 
-class _Figures:
-    """What follows from how many characters were scored and what they cost."""
+class _LossMetrics:
+    """Metrics that follow from the number of scored characters and their total loss."""
 
     characters: int
     total_nats: float
@@ -61,19 +61,19 @@ class _Figures:
 
     @property
     def perplexity(self) -> float:
-        """The number of equally likely characters that would be as hard to guess: exp(nats per character)."""
+        """Perplexity per character: exp(nats per character)."""
         return perplexity(self.nats_per_char)
 
 
-class Tally(_Figures):
-    """Sums up the cost of a text that comes in blocks; memory does not grow with it.
+class Tally(_LossMetrics):
+    """Accumulates the loss of a text that comes in blocks, in constant memory.
 
     Args:
-        passages: How many of the most surprising passages are kept, each of 48 characters.
+        passages: Number of the most surprising passages to keep, each of 48 characters.
 
     Attributes:
-        characters: Scored so far.
-        total_nats: Minus their log-probability.
+        characters: Characters scored so far.
+        total_nats: Their total loss, in nats.
     """
 
     def __init__(self, passages: int = 0) -> None:
@@ -84,14 +84,14 @@ class Tally(_Figures):
         self._text, self._bits = "", np.empty(0)
 
     def add(self, text: str, surprisals: NDArray[np.float64]) -> None:
-        """Take the next characters, with the bits that each costs."""
+        """Add the next characters with their surprisals in bits."""
         self.total_nats += float(surprisals.sum()) * math.log(2)
         if self._kept:
-            self._look_at(self._text + text, np.concatenate([self._bits, surprisals]))
+            self._keep_passages(self._text + text, np.concatenate([self._bits, surprisals]))
         self.characters += len(text)
 
-    def _look_at(self, text: str, bits: NDArray[np.float64]) -> None:
-        """Keep the most surprising of consecutive passages; what is left over waits for the next block."""
+    def _keep_passages(self, text: str, bits: NDArray[np.float64]) -> None:
+        """Keep the most surprising passages of a block; an incomplete passage waits for the next block."""
         whole = len(text) // _PASSAGE
         first = 1 + self.characters - len(self._text)  # the first character of the text is not scored
         means = bits[: whole * _PASSAGE].reshape(whole, _PASSAGE).mean(axis=1)
@@ -104,16 +104,16 @@ class Tally(_Figures):
 
     @property
     def passages(self) -> list[Passage]:
-        """The most surprising passages, the worst first."""
+        """The most surprising passages in descending order."""
         return [Passage(-start, text, bits) for bits, start, text in sorted(self._passages, reverse=True)]
 
 
 @dataclass(frozen=True)
-class Score(_Figures):
-    """The cost of a text: of every character but the first, given all before it, from the zero state.
+class Score(_LossMetrics):
+    """The score of a text: the surprisal of every character but the first, given all before it, from the zero state.
 
     Attributes:
-        surprisals: Bits for each character but the first, float64 (T - 1,).
+        surprisals: Surprisal of each character but the first, in bits, float64 (T - 1,).
         text: The text, T characters.
     """
 
@@ -122,19 +122,19 @@ class Score(_Figures):
 
     @property
     def characters(self) -> int:  # type: ignore[override]  # follows from the rest
-        """How many characters were scored: all but the first."""
+        """Number of scored characters: all but the first."""
         return len(self.surprisals)
 
     @cached_property
     def total_nats(self) -> float:  # type: ignore[override]
-        """Minus the log-probability of the text after its first character, in nats."""
+        """Total loss of the text after its first character, in nats."""
         return float(self.surprisals.sum()) * math.log(2)
 
     def passages(self, count: int = 5) -> list[Passage]:
-        """Return the most surprising passages, the worst first.
+        """Return the most surprising passages in descending order.
 
         Args:
-            count: At most so many; fewer in a short text.
+            count: Maximum number of passages.
         """
         tally = Tally(count)
         tally.add(self.text[1:], self.surprisals)
@@ -142,14 +142,16 @@ class Score(_Figures):
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the text on the colours of its surprisals, the beginning of a long one."""
-        bits = np.append(0.0, self.surprisals[: _SHOWN - 1])
+        bits = np.append(0.0, self.surprisals[: _MAX_HTML - 1])
         spans = (
             f'<span title="{one:.2f} bits" style="background:rgba(232,93,35,{min(one / 10, 0.7):.2f})">'
             f"{html.escape(character)}</span>"
             for one, character in zip(bits, self.text, strict=False)
         )
-        said = f"{self.bits_per_char:.4f} bits per character, {self.characters:,} characters" if self.characters else ""
-        return f'<p>{said}</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
+        summary = (
+            f"{self.bits_per_char:.4f} bits per character, {self.characters:,} characters" if self.characters else ""
+        )
+        return f'<p>{summary}</p><pre style="white-space:pre-wrap">{"".join(spans)}</pre>'
 
 
 def score(engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None) -> Score:
@@ -157,15 +159,15 @@ def score(engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressC
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         text: At least two characters.
-        progress: Told how many characters are scored, and how many there are.
+        progress: Called with the number of characters scored and their total.
 
     Raises:
         CorpusError: If the text is shorter than that.
         UnknownCharacterError: If it holds a character that the model does not know.
     """
-    vocabulary.encode(text)  # what is unknown is refused before the work, not in its midst
+    vocabulary.encode(text)  # unknown characters are an error before the work starts
     surprisals = np.empty(max(len(text) - 1, 0))
     done = 0
     for characters, bits in surprisal_blocks(engine, vocabulary, [text]):
@@ -179,11 +181,11 @@ def score(engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressC
 def surprisal_blocks(
     engine: Engine, vocabulary: Vocabulary, pieces: Iterable[str]
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield the characters of a text but the first, block by block, with the bits that each costs.
+    """Yield the characters of a text but the first with their surprisals in bits, block by block.
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         pieces: The text in its order; together at least two characters. No more than one of them is held.
 
     Raises:
@@ -206,7 +208,7 @@ def surprisal_blocks(
 
 
 def too_short(characters: int) -> CorpusError:
-    """Return the error of a text of which nothing can be scored."""
+    """Return the error for a text that is too short to score."""
     return CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {characters}.")
 
 
@@ -216,16 +218,16 @@ def score_many(
     texts: Sequence[str],
     progress: ProgressCallback | None = None,
 ) -> list[Score]:
-    """Score many texts, each by itself, many at a time.
+    """Score many texts independently, in batches.
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
-        texts: One of fewer than two characters costs nothing.
-        progress: Told how many texts are scored, and how many there are.
+        vocabulary: The model's vocabulary.
+        texts: A text of fewer than two characters has a loss of 0.
+        progress: Called with the number of texts scored and their total.
 
     Returns:
-        A score for each, in their order, to the last bit what ``score`` gives.
+        The score of each text, in order, equal to that of ``score`` to the last bit.
 
     Raises:
         UnknownCharacterError: If one holds a character that the model does not know.
@@ -234,8 +236,8 @@ def score_many(
     surprisals = [np.empty(max(len(one) - 1, 0)) for one in ids]
     order = sorted((i for i, one in enumerate(ids) if len(one) > 1), key=lambda i: len(ids[i]))
     done = len(texts) - len(order)
-    for first in range(0, len(order), _TOGETHER):
-        rows = order[first : first + _TOGETHER]  # of about the same length
+    for first in range(0, len(order), _BATCH_SIZE):
+        rows = order[first : first + _BATCH_SIZE]  # of about the same length
         _score_rows(engine, [ids[i] for i in rows], [surprisals[i] for i in rows])
         done += len(rows)
         if progress is not None:
@@ -245,12 +247,12 @@ def score_many(
 
 
 def bits_of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what each character costs: all of its bytes, where the ids are bytes.
+    """Sum the surprisals of ids to those of characters, which may consist of several bytes.
 
     Args:
-        vocabulary: The model's.
+        vocabulary: The model's vocabulary.
         text: The characters.
-        bits: Of their ids; what is before them belongs to a character that is not scored.
+        bits: Surprisals of the ids; any before those of ``text`` belong to a character that is not scored.
     """
     sizes = vocabulary.sizes(text)
     if sizes is None:
@@ -260,9 +262,9 @@ def bits_of_characters(vocabulary: Vocabulary, text: str, bits: NDArray[np.float
 
 
 def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], surprisals: list[NDArray[np.float64]]) -> None:
-    """Read texts side by side, the shortest first, and write what each of their characters costs."""
+    """Score a batch of texts in ascending order of length, writing into ``surprisals``."""
     longest = len(rows[-1]) - 1
-    ids = np.zeros((len(rows), longest), np.intp)  # what follows the end of a shorter one is read for nothing
+    ids = np.zeros((len(rows), longest), np.intp)  # shorter texts are padded
     for row, one in zip(ids, rows, strict=True):
         row[: len(one) - 1], row[len(one) - 1 :] = one[:-1], one[-2]
     state = engine.initial_state(len(rows))
@@ -275,5 +277,5 @@ def _score_rows(engine: Engine, rows: list[NDArray[np.intp]], surprisals: list[N
 
 
 def surprisals_of(logits: NDArray[np.float32], targets: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the bits that each target (T,) costs under its logits (T, V)."""
+    """Compute the surprisal of each target (T,) under its logits (T, V), in bits."""
     return nats_to_bits(log_probs_of(logits, targets))

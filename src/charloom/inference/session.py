@@ -1,4 +1,4 @@
-"""Writing together: a text that a person and a model continue in turn, and can take back."""
+"""An interactive session: a text that a person and a model extend in turns, with undo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from charloom.inference.sampling import allowed_bias, sample_seeds
 
 
 @dataclass(frozen=True)
-class _Moment:
-    """The text at one time, and what the model makes of it: going back is as quick as looking it up."""
+class _Snapshot:
+    """The text at one point of the session and the model's state after it, so that undo needs no computation."""
 
     text: str
     state: State
@@ -24,12 +24,13 @@ class _Moment:
 
 
 class Session:
-    """A text in the making.
+    """An interactive session.
 
     Args:
         engine: Runs the model.
-        vocabulary: The model's.
-        request: How to continue: its length, sampling and ending, its prompt as the beginning, and the first seed.
+        vocabulary: The model's vocabulary.
+        request: Length, sampling and stop conditions of continuations; the prompt begins the text, and the seed is that
+            of the first continuation.
 
     Attributes:
         request: May be replaced at any time.
@@ -39,7 +40,7 @@ class Session:
         self.request = request
         self._engine, self._vocabulary = engine, vocabulary
         logits, state = prefill(engine, vocabulary.encode(start_character(vocabulary)))
-        self._moments = [_Moment("", state, logits)]
+        self._snapshots = [_Snapshot("", state, logits)]
         self._seed: int | None = request.seed
         self._choices: list[str] = []
         self.add(request.prompt)
@@ -47,25 +48,25 @@ class Session:
     @property
     def text(self) -> str:
         """The text so far."""
-        return self._moments[-1].text
+        return self._snapshots[-1].text
 
     def add(self, text: str) -> None:
-        """Put text behind the text.
+        """Append text.
 
         Raises:
             UnknownCharacterError: If it holds a character that the model does not know; nothing changes.
         """
         if not text:
             return
-        now = self._moments[-1]
+        current = self._snapshots[-1]
         # a text's first characters are read from the zero state, as `generate` reads a prompt
-        before = now.state if now.text else None
+        before = current.state if current.text else None
         logits, state = prefill(self._engine, self._vocabulary.encode(text), before)
-        self._moments.append(_Moment(now.text + text, state, logits))
+        self._snapshots.append(_Snapshot(current.text + text, state, logits))
         self._choices = []
 
     def continue_text(self) -> Iterator[str]:
-        """Yield a continuation piece by piece; what was yielded is part of the text, however the iteration ends."""
+        """Generate a continuation in pieces; whatever was yielded is appended, even if the iteration is abandoned."""
         seeds = [random_seed() if self._seed is None else self._seed]
         self._seed = None
         shown: list[str] = []
@@ -77,19 +78,19 @@ class Session:
             self.add("".join(shown))
 
     def undo(self) -> str:
-        """Take back what was added last, by whomever, and return it.
+        """Remove what was appended last, and return it.
 
         Raises:
             InputError: If there is nothing.
         """
-        if len(self._moments) == 1:
+        if len(self._snapshots) == 1:
             raise InputError("There is nothing to undo.")
-        last = self._moments.pop()
+        last = self._snapshots.pop()
         self._choices = []
         return last.text[len(self.text) :]
 
     def choices(self, count: int) -> list[str]:
-        """Return several continuations, of which ``pick`` adds one.
+        """Generate several alternatives, of which ``pick`` appends one.
 
         Raises:
             SettingsError: If the number is out of range.
@@ -102,7 +103,7 @@ class Session:
         return texts
 
     def pick(self, number: int) -> str:
-        """Add one of the last choices and return it.
+        """Append one of the last choices and return it.
 
         Args:
             number: From 1.
@@ -117,13 +118,13 @@ class Session:
         return text
 
     def set_sampling(self, **values: float) -> None:
-        """Change how characters are drawn; ``SettingsError`` if a value is out of range."""
+        """Change sampling options; ``SettingsError`` if a value is out of range."""
         self.request = replace(self.request, sampling=replace(self.request.sampling, **values))  # type: ignore[arg-type]
 
     def _cursor(self, seeds: list[int]) -> Cursor:
-        now, window = self._moments[-1], self.request.sampling.window
-        last = self._vocabulary.encode(now.text[len(now.text) - min(window, len(now.text)) :])
-        return cursor_after(last, now.logits, now.state, self.request.sampling, np.array(seeds, np.uint64))
+        current, window = self._snapshots[-1], self.request.sampling.window
+        last = self._vocabulary.encode(current.text[len(current.text) - min(window, len(current.text)) :])
+        return cursor_after(last, current.logits, current.state, self.request.sampling, np.array(seeds, np.uint64))
 
     def _bias(self) -> NDArray[np.float32] | None:
         return allowed_bias(self._vocabulary, self.request.sampling)

@@ -1,4 +1,4 @@
-"""All substrings of a text in one small graph: with it, what another text has in common is found in one pass over that.
+"""A suffix automaton: find the longest common substrings of two texts in linear time.
 
 Source: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text".
 ``native/automaton/suffix_automaton.cpp`` is the compiled version.

@@ -1,1 +1,1 @@
-"""To and from other worlds: Keras, ONNX, web pages, the Hugging Face Hub, Dask."""
+"""Exchange with other tools: Keras, ONNX, Hugging Face Hub."""

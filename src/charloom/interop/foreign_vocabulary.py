@@ -1,4 +1,4 @@
-"""The vocabulary of an imported model: which character each id stands for, from a text, a list, or a charloom model.
+"""Find the character for each id of an imported model: from a text, a list, or a charloom model.
 
 Keras' ``StringLookup`` counts from 1 and keeps id 0 for unknown characters, ``[UNK]``. charloom's models have no such
 id: they refuse what they do not know. It is left out, with its row of the embedding and its logit.

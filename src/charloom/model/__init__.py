@@ -1,1 +1,1 @@
-"""What a model is: its architecture, its equations, its weights and its file."""
+"""What a model is: architecture, reference equations, quantization and file."""

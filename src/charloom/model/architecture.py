@@ -1,4 +1,4 @@
-"""What a model is, as numbers: the cell, the sizes, and every parameter's shape.
+"""The architecture: cell, sizes, and the shape of every parameter.
 
 Dimensions: V characters known, E embedding width, H hidden width, L recurrent layers, G gates (3 in a
 GRU, 4 in an LSTM). Weights are packed gate under gate as PyTorch does it: r, z, n in a GRU and

@@ -1,4 +1,4 @@
-"""How weights begin: the tutorial's initialisers, drawn by NumPy so that every device starts alike."""
+"""Initial weights, drawn with NumPy so that they are the same on every device."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Weights as whole numbers of 8 bits with one scale for each row, and back.
+"""Quantize weights to int8 with one scale per row, and back.
 
 A scale has only 16 significant bits, so that scale x whole number is exact in float32: quantising what was
 quantised changes nothing, and a model stored as int8 writes the same text as the float32 model it came from.

@@ -1,4 +1,4 @@
-"""The equations of the cells and of the whole model, in NumPy float64: the judge of every fast path.
+"""Reference equations of the cells and the whole model in float64, against which fast code is tested.
 
 One step and its unrolling over time are separate functions. Nothing here is fast; everything is meant to
 be read beside the papers.

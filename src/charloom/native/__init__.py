@@ -1,8 +1,8 @@
-"""The compiled engine, or the reason why it is not there; everything else works without it.
+"""The compiled module, or the reason why it could not be loaded.
 
 Attributes:
     engine: The compiled module, or None.
-    missing: Why it is None, as part of a sentence.
+    missing: Why it is None, as part of a sentence; empty otherwise.
 """
 
 import os
@@ -11,7 +11,7 @@ from types import ModuleType
 from charloom.errors import SettingsError
 
 ISA = "CHARLOOM_ISA"
-"""The environment variable that names the instruction set; without it the fastest that the processor has."""
+"""Environment variable that selects the instruction set; the default is the fastest that the processor has."""
 
 engine: ModuleType | None
 missing = ""
@@ -23,19 +23,19 @@ except ImportError as error:
 
 
 def instruction_sets() -> list[str]:
-    """Return the names of those that the engine has and this processor can run, the fastest first."""
+    """Return the instruction sets that the module has and this processor can run, the fastest first."""
     return [] if engine is None else list(engine.isas())
 
 
 def chosen_isa() -> str:
-    """Return the instruction set that the engine, which must be there, uses: ``CHARLOOM_ISA``'s, else the fastest.
+    """Return the instruction set to use: that of ``CHARLOOM_ISA``, else the fastest. The module must be available.
 
     Raises:
-        SettingsError: If it names one that cannot be used here.
+        SettingsError: If ``CHARLOOM_ISA`` names one that is not available.
     """
-    found = instruction_sets()
-    asked = os.environ.get(ISA) or found[0]
-    if asked not in found:
-        known = ", ".join(found)
-        raise SettingsError(f"{ISA} must be one of {known} on this processor, or unset; it is {asked!r}.")
-    return asked
+    available = instruction_sets()
+    isa = os.environ.get(ISA) or available[0]
+    if isa not in available:
+        known = ", ".join(available)
+        raise SettingsError(f"{ISA} must be one of {known} on this processor, or unset; it is {isa!r}.")
+    return isa

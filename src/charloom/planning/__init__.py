@@ -1,1 +1,1 @@
-"""Settings, recipes and the arithmetic that fits them to a corpus and a time; nothing is measured here."""
+"""Settings, recipes, and the arithmetic that fits them to a corpus and a time. Nothing is measured here."""

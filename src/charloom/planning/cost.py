@@ -1,4 +1,4 @@
-"""Cost of a training: arithmetic operations and memory, counted from its settings."""
+"""Cost of a training: arithmetic operations and memory."""
 
 from charloom.model.architecture import GATES
 from charloom.planning.settings import Settings

@@ -1,4 +1,4 @@
-"""Rules of the recipe ``auto``: size, batches, regularization and length that suit a text, a time and a machine.
+"""Rules of the recipe ``auto``: size, batches, regularization and length for a text, a time and a machine.
 
 Every rule is arithmetic on the settings, the text and a measured speed; nothing is measured here.
 

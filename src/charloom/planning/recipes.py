@@ -1,4 +1,4 @@
-"""Recipes: named, complete sets of choices, and their files."""
+"""Recipes: named, complete sets of settings, and their files."""
 
 import json
 import tomllib
@@ -47,10 +47,10 @@ class Recipe:
     """A named set of settings.
 
     Attributes:
-        name: As it is called on the command line, or the file's name.
-        about: One line for people.
-        settings: All of them.
-        fixed: Names of those that the user chose: charloom does not change them to suit a corpus.
+        name: Name on the command line, or the name in a recipe file.
+        about: Description in one line.
+        settings: All settings.
+        fixed: Names of the settings that the user chose; they are never changed to suit a corpus.
     """
 
     name: str
@@ -153,12 +153,12 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | float]) -> str:
-    """Return the text of a recipe file, every setting with its meaning beside it.
+    """Return the text of a recipe file, with the meaning of every setting as a comment.
 
     Args:
-        name: The recipe it came from.
-        settings: Every choice.
-        facts: What was found out besides, for people; written as comments.
+        name: Name of the recipe it is based on.
+        settings: All settings.
+        facts: Further facts about the run, written as comments at the top.
     """
     lines = [f"# {key}: {value}" for key, value in facts.items()]
     lines += [f"recipe = {json.dumps(name)}", ""]

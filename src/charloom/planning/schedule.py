@@ -1,4 +1,4 @@
-"""The plan of a training: how many steps, when to evaluate and to save. Arithmetic only, nothing is measured here."""
+"""The plan of a training: number of steps, evaluations and checkpoints."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -43,8 +43,8 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
 
     Args:
         settings: Batching, window and batch size.
-        characters: Of the training text.
-        line_lengths: Characters of each line, where they are texts of their own.
+        characters: Length of the training text.
+        line_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
 
     Raises:
         CorpusError: If the text is shorter than one window, or has no line.
@@ -68,14 +68,14 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
 
 
 def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many windows each group of lines takes that are read side by side.
+    """Return the number of windows of each group of lines that is read in parallel.
 
-    Groups are ``batch_size`` lines, the shortest first, so that lines of like length are together; a window is
-    ``seq_length`` characters, and a line of n characters has n + 1 to be learned, its end among them.
+    A group is ``batch_size`` lines, the shortest first, so that lines of similar length are together. A window is
+    ``seq_length`` characters, and a line of n characters has n + 1 targets, its end included.
 
     Args:
         settings: Window and batch size.
-        line_lengths: Of all lines, in any order, (M,).
+        line_lengths: Characters of each line, in any order, (M,).
 
     Raises:
         CorpusError: If there is no line.
@@ -194,22 +194,22 @@ def plan_training(
 
 
 def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:
-    """Return how many evaluations a time is worth: a dozen, or fewer where they would take a tenth of it."""
+    """Return the number of evaluations: a dozen, or fewer if they would take more than a tenth of the time."""
     affordable = int(_MAX_EVALUATION_SHARE * seconds / evaluation_seconds) if evaluation_seconds > 0 else _EVALUATIONS
     return max(_MIN_EVALUATIONS, min(_EVALUATIONS, affordable))
 
 
 def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float, eval_every: int = 0) -> int:
-    """Return how many steps fit into a time, with the evaluations between them.
+    """Return the number of steps that fit into a time, with the evaluations between them.
 
     Args:
-        seconds: The time there is.
-        step_seconds: What one step takes.
-        evaluation_seconds: What one evaluation takes, its sample included.
-        eval_every: Steps between evaluations, where the settings say.
+        seconds: Time available.
+        step_seconds: Duration of a step.
+        evaluation_seconds: Duration of an evaluation, its sample included.
+        eval_every: Steps between evaluations, if the settings give an interval; otherwise 0.
 
     Returns:
-        At least 1: a training that was asked for does something.
+        At least 1.
     """
     if eval_every:
         return max(1, int(seconds / (step_seconds + evaluation_seconds / eval_every)))

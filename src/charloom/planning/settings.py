@@ -1,4 +1,4 @@
-"""Every setting of a training, with its range and its meaning: the command line's help is made of this."""
+"""All settings of a training, with range, default and help text."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,12 +17,12 @@ MAX_STREAMS = 100_000
 def _setting(
     default: Any,
     help: str,
-    least: float | None = None,
-    most: float = math.inf,
+    minimum: float | None = None,
+    maximum: float = math.inf,
     choices: tuple[str, ...] = (),
 ) -> Any:
     """Declare a setting: its default, what it means, and what it accepts."""
-    return field(default=default, metadata={"help": help, "least": least, "most": most, "choices": choices})
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "choices": choices})
 
 
 LENGTHS = ("minutes", "epochs", "steps")
@@ -205,7 +205,7 @@ def setting_fields() -> Iterator[Field[Any]]:
 
 
 def describe_setting(item: Field[Any]) -> str:
-    """Return one line: what a setting means, what it accepts and its default."""
+    """Return the meaning, the accepted values and the default of a setting in one line."""
     choices = item.metadata["choices"]
     accepted = f" ({'|'.join(choices)})" if choices else ""
     return f"{item.metadata['help']}{accepted} [{item.default}]"
@@ -238,9 +238,9 @@ def _check(item: Field[Any], value: Any) -> None:
         if value not in choices:
             raise SettingsError(f"{item.name} must be one of {', '.join(choices)}; got {value!r}.")
         return
-    least, most = item.metadata["least"], item.metadata["most"]
-    if not least <= value <= most:  # NaN fails this too
-        limit = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+    minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
+    if not minimum <= value <= maximum:  # NaN fails this too
+        limit = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
         raise SettingsError(f"{item.name} must be {limit}; got {value}.")
 
 

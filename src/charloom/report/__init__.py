@@ -1,1 +1,1 @@
-"""What came out of a training, in words and pictures."""
+"""Reports on a training and on what a model learned."""

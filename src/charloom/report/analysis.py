@@ -1,4 +1,4 @@
-"""Analyze a text with a model in one pass: surprisal, predictions, neurons, gates, confusions."""
+"""One pass over a text with a model, which collects everything that the report shows."""
 
 from collections import Counter
 from dataclasses import dataclass

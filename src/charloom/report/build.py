@@ -1,4 +1,4 @@
-"""Build the data of a report as plain JSON: one key for each section of the page."""
+"""Build a report as JSON data: one part for each section of the page."""
 
 import base64
 import math

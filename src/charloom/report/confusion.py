@@ -1,4 +1,4 @@
-"""The confusion matrix of a model, as its most frequent errors, and a map of its character embeddings."""
+"""The confusion matrix of characters, and a map of similar embeddings."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Effective context length: how the loss of a model falls with the number of characters it has read."""
+"""Effective context length: loss by the number of preceding characters."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a neuron may follow in a text: quotes, lines, words, capitals, brackets, as one number a character."""
+"""Features of a text that a neuron may follow: quotes, lines, words, capitals, brackets."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""The report's pictures for a paper: each as PNG and SVG."""
+"""The report's figures as PNG and SVG files."""
 
 import warnings
 from collections.abc import Callable

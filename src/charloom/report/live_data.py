@@ -1,4 +1,4 @@
-"""The data of the report page for a training that is still running."""
+"""The data of the page that follows a running training."""
 
 from dataclasses import asdict
 from pathlib import Path

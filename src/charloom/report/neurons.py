@@ -1,4 +1,4 @@
-"""Neurons that follow something a person can name, found in one half of a text and proved on the other."""
+"""Find neurons that follow a named feature: searched on one half of a text, verified on the other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

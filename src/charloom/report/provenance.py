@@ -1,4 +1,4 @@
-"""The provenance of a model: its run folder, and its training text if that can still be found."""
+"""Find the run folder of a model and the text on which it was trained."""
 
 from dataclasses import dataclass
 from pathlib import Path

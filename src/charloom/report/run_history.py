@@ -1,4 +1,4 @@
-"""The history of a training, read from its run folder: evaluations, events and samples."""
+"""Read the history of a run from its folder: metrics, samples, events."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a training went, in plain words: facts from its losses, and what to do about them."""
+"""Judge a training in words: facts from its losses, and advice."""
 
 import math
 from collections.abc import Sequence

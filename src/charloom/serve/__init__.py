@@ -1,1 +1,1 @@
-"""What answers browsers and other programs."""
+"""The server: OpenAI-compatible API and playground."""

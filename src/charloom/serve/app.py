@@ -1,4 +1,4 @@
-"""The server as one ASGI application: its routes, and what stands before them."""
+"""The ASGI application: routes, behind the security middleware."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,12 +11,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from charloom.inference.model import Model
-from charloom.serve import text_routes as texts
+from charloom.serve import text_routes
 from charloom.serve.completions.routes import complete
 from charloom.serve.errors import ERRORS, ApiError, error_response
 from charloom.serve.metrics import MEDIA_TYPE, metrics_text
 from charloom.serve.models import ModelRegistry
-from charloom.serve.openapi import describe
+from charloom.serve.openapi import openapi_document
 from charloom.serve.responses import JsonResponse
 from charloom.serve.security.allowed_hosts import AllowedHosts
 from charloom.serve.security.limits import Limits
@@ -25,19 +25,19 @@ from charloom.web.playground import playground_files
 
 
 class App:
-    """Answers requests with some models.
+    """The ASGI application.
 
     Args:
-        models: By the name that requests call them, one at least.
-        hosts: Under which names the server may be asked for.
-        version: charloom's.
-        token: What every request must bear, but those for the page; None if none must.
-        limits: How much may be asked for; the defaults if None.
-        precision: In which the models write; see ``Model.pieces``.
+        models: Models by the name that requests use, at least one.
+        hosts: Accepted values of the Host header.
+        version: The version of charloom.
+        token: Bearer token that requests need, except those for the page; None for no authentication.
+        limits: Request limits; the defaults if None.
+        precision: Precision of generation; see ``Model.pieces``.
 
     Attributes:
         models: The models.
-        limits: How much may be asked for.
+        limits: The request limits.
     """
 
     def __init__(
@@ -53,20 +53,20 @@ class App:
         self.limits = limits or Limits()
         self.models = ModelRegistry(models, precision, self.limits)
         files = playground_files()
-        self._description = describe(version, token is not None)
+        self._openapi_document = openapi_document(version, token is not None)
         routes = [*self._routes(), *(Route(path, partial(_file, *file)) for path, file in files.items())]
-        inner = Starlette(
+        routed = Starlette(
             routes=routes, exception_handlers=dict.fromkeys(ERRORS, error_response), lifespan=self._lifespan
         )
-        inner.router.redirect_slashes = False
-        self._guard = SecurityMiddleware(inner, hosts=hosts, token=token, open_paths=files, limits=self.limits)
+        routed.router.redirect_slashes = False
+        self._middleware = SecurityMiddleware(routed, hosts=hosts, token=token, open_paths=files, limits=self.limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        await self._guard(scope, receive, send)
+        """Handle a request."""
+        await self._middleware(scope, receive, send)
 
     def close(self) -> None:
-        """End all that is written; streams tell it to their clients, and end."""
+        """Abort all generations; streams send their clients an error and end."""
         self.models.close()
 
     @asynccontextmanager
@@ -84,12 +84,12 @@ class App:
             Route("/v1/models", self._models),
             Route("/v1/models/{id}", self._model),
             Route("/v1/chat/completions", _chat, methods=["GET", "POST"]),
-            Route("/tokenizer_info", partial(texts.tokenizer_info, models)),
-            Route("/tokenize", partial(texts.tokenize, models, limits), methods=["POST"]),
-            Route("/detokenize", partial(texts.detokenize, models), methods=["POST"]),
-            Route("/score", partial(texts.score, models), methods=["POST"]),
-            Route("/guesses", partial(texts.guesses, models), methods=["POST"]),
-            Route("/generate", partial(texts.sentences, models, limits)),
+            Route("/tokenizer_info", partial(text_routes.tokenizer_info, models)),
+            Route("/tokenize", partial(text_routes.tokenize, models, limits), methods=["POST"]),
+            Route("/detokenize", partial(text_routes.detokenize, models), methods=["POST"]),
+            Route("/score", partial(text_routes.score, models), methods=["POST"]),
+            Route("/guesses", partial(text_routes.guesses, models), methods=["POST"]),
+            Route("/generate", partial(text_routes.sentences, models, limits)),
             Route("/healthz", _health),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
@@ -102,10 +102,10 @@ class App:
         return JsonResponse(self.models.find(request.path_params["id"]).entry())
 
     async def _metrics(self, _request: Request) -> Response:
-        return Response(metrics_text(self.models, self._guard), media_type=MEDIA_TYPE)
+        return Response(metrics_text(self.models, self._middleware), media_type=MEDIA_TYPE)
 
     async def _openapi(self, _request: Request) -> Response:
-        return JsonResponse(self._description)
+        return JsonResponse(self._openapi_document)
 
 
 async def _health(_request: Request) -> Response:

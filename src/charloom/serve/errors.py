@@ -1,4 +1,4 @@
-"""What goes wrong, in the shape of OpenAI's API: {"error": {"message", "type", "param", "code"}}."""
+"""Errors in the shape of OpenAI's API."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -13,18 +13,18 @@ from charloom.errors import CharloomError, InputError, UnknownCharacterError
 from charloom.serve.responses import JsonResponse
 from charloom.serve.scheduler import Overloaded, ShuttingDown
 
-_SHOWN = 60  # characters of a wrong value that a message quotes
+_MAX_QUOTED = 60  # characters of a wrong value that a message quotes
 
 
 class ApiError(Exception):
-    """A request that is answered with an error.
+    """An error response.
 
     Args:
         status: The HTTP status.
-        message: What is wrong, the value, what is accepted, what to do.
-        param: The field it is about, if it is about one.
-        code: A word that programs can look at.
-        headers: To be sent with it.
+        message: What is wrong, the value, what is accepted, and what to do.
+        param: The field that is wrong, if any.
+        code: A stable code for programs.
+        headers: Additional response headers.
     """
 
     def __init__(
@@ -41,31 +41,31 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the body of the answer."""
+        """Return the response body."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         if self.status == 429:
             kind = "rate_limit_error"
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
-    def answer(self) -> JsonResponse:
-        """Return the answer."""
+    def response(self) -> JsonResponse:
+        """Return the response."""
         return JsonResponse(self.to_dict(), self.status, self.headers)
 
 
 def to_api_error(error: Exception, param: str | None = None) -> ApiError:
-    """Return what is answered when this error was raised; one that is a defect of ours tells nothing of itself.
+    """Convert an exception to an error response. An unexpected exception reveals no details.
 
     Args:
-        error: What was raised.
-        param: The field whose value raised it, if that is known.
+        error: The exception.
+        param: The field whose value caused it, if known.
     """
     match error:
         case ApiError():
             return error
         case ValidationError():
-            return _of_validation(error)
+            return _validation_error(error)
         case HTTPException():
-            return _of_http(error)
+            return _http_error(error)
         case Overloaded():
             return ApiError(429, str(error), code="too_many_requests", headers={"Retry-After": "1"})
         case ShuttingDown():
@@ -80,22 +80,22 @@ def to_api_error(error: Exception, param: str | None = None) -> ApiError:
 
 
 async def error_response(request: Request, error: Exception) -> JsonResponse:
-    """Answer a request that raised one of ``ERRORS``."""
-    return to_api_error(error).answer()
+    """Return the response for a request that raised one of ``ERRORS``."""
+    return to_api_error(error).response()
 
 
 ERRORS: tuple[type[Exception], ...] = (ApiError, ValidationError, HTTPException, CharloomError, Exception)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return a message on a name that nothing has, with the nearest of those that there are."""
+def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name, with suggestions."""
     known = list(known)
-    hint = did_you_mean(name[:_SHOWN], known)
+    hint = did_you_mean(name[:_MAX_QUOTED], known)
     return f"There is no {kind} {_quoted(name)}.{hint} Known are {', '.join(known)}."
 
 
-def _of_http(error: HTTPException) -> ApiError:
-    """Return what is wrong with an address, or how it was asked for."""
+def _http_error(error: HTTPException) -> ApiError:
+    """Convert an error of the routing: unknown path or method."""
     if error.status_code == 405 and error.headers:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
         headers = {"Allow": allowed}
@@ -105,8 +105,8 @@ def _of_http(error: HTTPException) -> ApiError:
     return ApiError(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
 
 
-def _of_validation(error: ValidationError) -> ApiError:
-    """Return the first thing that is wrong with a body; there may be more."""
+def _validation_error(error: ValidationError) -> ApiError:
+    """Convert the first error of a body's validation."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
@@ -118,6 +118,6 @@ def _of_validation(error: ValidationError) -> ApiError:
 
 
 def _quoted(value: object) -> str:
-    """Return a value as a message shows it: the beginning of a long one."""
-    text = repr(value[: _SHOWN + 1] if isinstance(value, str | list) else value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    """Return the repr of a value, shortened."""
+    text = repr(value[: _MAX_QUOTED + 1] if isinstance(value, str | list) else value)
+    return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"

@@ -1,4 +1,4 @@
-"""A training as a page that follows it, served to this machine alone; it can be looked at and nothing else."""
+"""The server of the page that follows a training (``train --live``)."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from charloom.web.report_page import report_page
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"
-_SECONDS = 2  # between two questions of the page
+_SECONDS = 2  # between two requests of the page
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -27,52 +27,52 @@ _HEADERS = {
 
 
 class LivePage:
-    """A training's page while it runs.
+    """The page of a running training.
 
     Attributes:
-        address: Where a browser finds it.
+        address: URL of the page.
     """
 
     def __init__(self, port: int = 0) -> None:
         self._progress = LiveReport()
         self._lock = threading.Lock()
-        self._asked = threading.Event()
-        self._last_asked = -math.inf
+        self._requested = threading.Event()
+        self._last_request = -math.inf
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
         self._server.daemon_threads = True
         self.address = f"http://{HOST}:{self._server.server_address[1]}/"
 
     def take(self, record: Record) -> None:
-        """Remember what has just happened."""
+        """Record an event of the training."""
         with self._lock:
             self._progress.take(record)
 
     def data(self) -> bytes:
-        """Return what the page asks for: JSON."""
+        """Return the data that the page requests, as JSON."""
         with self._lock:
             found = replace_non_finite(self._progress.data())
-            self._last_asked = time.monotonic()
-            self._asked.set()
+            self._last_request = time.monotonic()
+            self._requested.set()
         return json.dumps(found, allow_nan=False).encode("ascii")
 
     @contextmanager
     def served(self) -> Iterator["LivePage"]:
-        """Answer for as long as this lasts."""
+        """Serve the page while the context lasts."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
             yield self
         finally:
-            self._wait_for_last_look()
+            self._wait_for_last_request()
             self._server.shutdown()
             self._server.server_close()
             thread.join()
 
-    def _wait_for_last_look(self) -> None:
-        """Wait for an open page to see how it ended, if there is one."""
-        self._asked.clear()
-        if time.monotonic() - self._last_asked < 2 * _SECONDS:
-            self._asked.wait(_SECONDS + 1)
+    def _wait_for_last_request(self) -> None:
+        """Wait until an open page, if there is one, has fetched the final state."""
+        self._requested.clear()
+        if time.monotonic() - self._last_request < 2 * _SECONDS:
+            self._requested.wait(_SECONDS + 1)
 
 
 def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
@@ -93,7 +93,7 @@ def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
                 self._answer(404, "text/plain", b"There is nothing here. The page is at /.\n")
 
         def _is_local(self) -> bool:
-            """Return whether it was asked for by this machine's name: another's may have been pointed here."""
+            """Return whether the Host header is a name of this machine; a foreign name may have been pointed here."""
             host, _, port = self.headers.get("Host", "").partition(":")
             return host in (HOST, "localhost") and port == live.address.rsplit(":", 1)[1].strip("/")
 

@@ -1,4 +1,4 @@
-"""What a server has done since it was started, as Prometheus reads it."""
+"""Metrics in the format of Prometheus."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from charloom.serve.security.middleware import SecurityMiddleware
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_OF_A_MODEL = (
+_MODEL_METRICS = (
     ("requests", "counter", "Requests to write."),
     ("characters", "counter", "Characters written."),
     ("prompt_characters", "counter", "Characters of prompts that were read."),
@@ -23,15 +23,17 @@ _OF_A_MODEL = (
 _Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
-def metrics_text(models: ModelRegistry, guard: SecurityMiddleware) -> str:
-    """Return the numbers of a server in Prometheus's text format."""
+def metrics_text(models: ModelRegistry, middleware: SecurityMiddleware) -> str:
+    """Return the metrics of a server."""
     lines: list[str] = []
-    for name, kind, help_ in _OF_A_MODEL:
+    for name, kind, help_ in _MODEL_METRICS:
         samples = [({"model": one.name}, getattr(one.scheduler.stats, name)) for one in models]
         lines += _family(name, kind, help_, samples)
-    answers = [({"status": str(status)}, count) for status, count in sorted(guard.answers.items())]
-    lines += _family("answers", "counter", "Requests answered, by status.", answers)
-    lines += _family("requests_under_way", "gauge", "Requests that are answered now.", [({}, guard.under_way)])
+    responses = [({"status": str(status)}, count) for status, count in sorted(middleware.response_counts.items())]
+    lines += _family("answers", "counter", "Requests answered, by status.", responses)
+    lines += _family(
+        "requests_under_way", "gauge", "Requests that are answered now.", [({}, middleware.active_requests)]
+    )
     memory = _resident_bytes()
     if memory is not None:
         lines += _family("resident_memory_bytes", "gauge", "Memory that this process uses.", [({}, memory)])
@@ -52,7 +54,7 @@ def _escaped(text: str) -> str:
 
 
 def _resident_bytes() -> int | None:
-    """Return how much memory this process uses; None where the system does not say it in Linux's way."""
+    """Return the resident memory of this process; None on systems other than Linux."""
     if sys.platform != "linux":
         return None
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")

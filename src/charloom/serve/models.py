@@ -1,6 +1,5 @@
-"""The models that a server has, each with the thread that writes with it."""
+"""The models that a server has loaded, each with its scheduler."""
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -13,21 +12,21 @@ from numpy.typing import NDArray
 from charloom.errors import UnknownCharacterError
 from charloom.inference.generation import prompt_ids
 from charloom.inference.model import Model
-from charloom.serve.errors import ApiError, to_api_error, unknown_name
+from charloom.serve.errors import ApiError, to_api_error, unknown_name_message
 from charloom.serve.scheduler import Scheduler
 from charloom.serve.security.limits import Limits
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One of them.
+    """A model that is served.
 
     Attributes:
-        name: What requests call it.
+        name: The name that requests use.
         model: The model.
-        scheduler: Writes with it, and reads.
-        fingerprint: Of what decides its answers: sizes, vocabulary, weights, precision.
-        created: When it was loaded, in seconds since 1970.
+        scheduler: Generates and scores with it.
+        fingerprint: Identifies what determines its output: sizes, vocabulary, weights, precision.
+        created: Time of loading, in seconds since 1970.
     """
 
     name: str
@@ -37,10 +36,10 @@ class ServedModel:
     created: int
 
     def ids(self, text: str, param: str) -> NDArray[np.integer]:
-        """Return what is read of a text: its ids, or what stands for the beginning of one if it is empty.
+        """Encode a text; an empty one becomes the id that starts a text.
 
         Raises:
-            ApiError: If it holds a character that the model does not know.
+            ApiError: If the vocabulary lacks a character.
         """
         try:
             return prompt_ids(self.model.vocabulary, text)
@@ -48,7 +47,7 @@ class ServedModel:
             raise to_api_error(error, param) from None
 
     def check_ids(self, ids: list[int], param: str) -> NDArray[np.integer]:
-        """Return ids as an array.
+        """Check ids, and return them as an array.
 
         Raises:
             ApiError: If one is not an id of this model.
@@ -72,23 +71,23 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """All of them, in the order in which they were named.
+    """The served models, in the given order.
 
     Args:
-        models: By name, one at least.
-        precision: In which they write.
-        limits: How much they write at once.
+        models: Models by name, at least one.
+        precision: Precision of generation.
+        limits: Limits of their schedulers.
     """
 
     def __init__(self, models: Mapping[str, Model], precision: str, limits: Limits) -> None:
-        self._served = {name: _served(name, model, precision, limits) for name, model in models.items()}
-        self._ended = False
+        self._served = {name: _serve_model(name, model, precision, limits) for name, model in models.items()}
+        self._closed = False
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())
 
     def find(self, name: str | None) -> ServedModel:
-        """Return the model of a name, or the first one for None.
+        """Return the model with a name, or the first one for None.
 
         Raises:
             ApiError: If there is none.
@@ -96,36 +95,35 @@ class ModelRegistry:
         if name is None:
             return next(iter(self))
         if name not in self._served:
-            raise ApiError(404, unknown_name("model", name, self._served), param="model", code="model_not_found")
+            raise ApiError(
+                404, unknown_name_message("model", name, self._served), param="model", code="model_not_found"
+            )
         return self._served[name]
 
     def start(self) -> None:
-        """Start the threads; on the event loop that will ask them."""
+        """Start the schedulers. Call it on the event loop that will use them."""
         for one in self:
             one.scheduler.start()
 
     def close(self) -> None:
-        """End all writing and reading; whoever waits for it is told so."""
-        if not self._ended:
-            self._ended = True
+        """Stop the schedulers; whatever waits for them fails."""
+        if not self._closed:
+            self._closed = True
             for one in self:
                 one.scheduler.close()
 
 
-def _served(name: str, model: Model, precision: str, limits: Limits) -> ServedModel:
+def _serve_model(name: str, model: Model, precision: str, limits: Limits) -> ServedModel:
     scheduler = Scheduler(
         model,
         precision=precision,
-        most_writings=limits.writings,
-        most_waiting=limits.waiting,
-        most_unread=limits.unread,
+        max_sequences=limits.max_active_texts,
+        max_waiting=limits.max_waiting_texts,
+        max_unread=limits.max_unread_characters,
     )
     return ServedModel(name, model, scheduler, _fingerprint(model, precision), int(time.time()))
 
 
 def _fingerprint(model: Model, precision: str) -> str:
-    digest = hashlib.sha256(json.dumps([model.architecture.to_dict(), precision]).encode())
-    digest.update(model.vocabulary.characters.encode("utf-8", "surrogatepass"))
-    for name in sorted(model.saved.weights):
-        digest.update(np.ascontiguousarray(model.saved.weights[name]).data)
-    return f"fp_{digest.hexdigest()[:12]}"
+    context = json.dumps([model.architecture.to_dict(), precision]).encode()
+    return f"fp_{model.saved.content_digest(context)[:12]}"

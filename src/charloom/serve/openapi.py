@@ -1,4 +1,4 @@
-"""The server's own description, at /openapi.json: made of ``schema``, so that it cannot differ from it."""
+"""The OpenAPI document, generated from ``schema``."""
 
 from typing import Any
 
@@ -29,52 +29,52 @@ _GETS: tuple[tuple[str, str, _Kind], ...] = (
 )
 
 
-def describe(version: str, with_token: bool) -> dict[str, Any]:
+def openapi_document(version: str, with_token: bool) -> dict[str, Any]:
     """Return the OpenAPI document of a server.
 
     Args:
-        version: charloom's.
-        with_token: Whether requests need one.
+        version: The version of charloom.
+        with_token: Whether requests need a token.
     """
     kinds: list[tuple[_Kind, JsonSchemaMode]] = [(kind, "validation") for _, _, kind, _ in _POSTS]
     kinds += [(one[-1], "serialization") for one in _POSTS]
     kinds += [(kind, "serialization") for _, _, kind in _GETS]
     kinds.append((schema.Failure, "serialization"))
-    _, defined = models_json_schema(kinds, ref_template=_REF)
-    described: dict[str, Any] = {
+    _, definitions = models_json_schema(kinds, ref_template=_REF)
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "charloom", "version": version},
         "paths": _paths(),
-        "components": {"schemas": defined["$defs"]},
+        "components": {"schemas": definitions["$defs"]},
     }
     if with_token:
-        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"token": []}]
-    return described
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"token": []}]
+    return document
 
 
 def _paths() -> dict[str, Any]:
     paths: dict[str, Any] = {}
-    for path, summary, asked, answered in _POSTS:
-        body = {"required": True, "content": {_JSON: {"schema": _ref(asked)}}}
-        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": _responses(answered)}}
-    for path, summary, answered in _GETS:
-        paths[path] = {"get": {"summary": summary, "responses": _responses(answered)}}
+    for path, summary, request, response in _POSTS:
+        body = {"required": True, "content": {_JSON: {"schema": _ref(request)}}}
+        paths[path] = {"post": {"summary": summary, "requestBody": body, "responses": _responses(response)}}
+    for path, summary, response in _GETS:
+        paths[path] = {"get": {"summary": summary, "responses": _responses(response)}}
     events = {"schema": {"type": "string"}}
     paths["/v1/completions"]["post"]["responses"]["200"]["content"]["text/event-stream"] = events
     paths["/v1/models/{id}"]["get"]["parameters"] = [_parameter("id", "path", {"type": "string"})]
     paths["/tokenizer_info"]["get"]["parameters"] = [_parameter("model", "query", {"type": "string"})]
     paths["/generate"]["get"]["parameters"] = [
-        _parameter("start_text", "query", {"type": "string", "maxLength": Limits.prompt_characters}),
-        _parameter("n", "query", {"type": "integer", "minimum": 1, "maximum": Limits.choices}),
+        _parameter("start_text", "query", {"type": "string", "maxLength": Limits.max_prompt_characters}),
+        _parameter("n", "query", {"type": "integer", "minimum": 1, "maximum": Limits.max_choices}),
         _parameter("model", "query", {"type": "string"}),
     ]
     paths["/metrics"] = {"get": {"summary": "Numbers for Prometheus", "responses": _plain("text/plain")}}
     return paths
 
 
-def _parameter(name: str, place: str, kind: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": kind}
+def _parameter(name: str, location: str, kind: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": location, "required": location == "path", "schema": kind}
 
 
 def _responses(kind: _Kind) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How answers are written: JSON, and streams of events."""
+"""JSON responses and server-sent events."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def json_bytes(value: object) -> bytes:
-    """Return JSON as UTF-8; a half of a character, which UTF-8 has no bytes for, makes it all ASCII with escapes."""
+    """Encode JSON as UTF-8, or as ASCII with escapes if it contains a lone surrogate, which UTF-8 cannot encode."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     try:
         return text.encode("utf-8")
@@ -20,12 +20,12 @@ def json_bytes(value: object) -> bytes:
 
 
 def server_sent_event(value: object) -> bytes:
-    """Return a server-sent event that carries JSON."""
+    """Encode a JSON value as a server-sent event."""
     return b"data: %b\n\n" % json_bytes(value)
 
 
 class JsonResponse(Response):
-    """A JSON value as an answer."""
+    """A response with a JSON value."""
 
     media_type = "application/json"
 
@@ -35,11 +35,11 @@ class JsonResponse(Response):
 
 
 class EventStreamResponse(Response):
-    """Events as an answer, sent as they come.
+    """A stream of server-sent events.
 
     Args:
-        events: Yields their bytes.
-        on_end: Called once, however the stream ends.
+        events: Yields encoded events.
+        on_end: Called once when the stream ends, for whatever reason.
     """
 
     media_type = "text/event-stream"
@@ -47,14 +47,14 @@ class EventStreamResponse(Response):
     def __init__(self, events: AsyncIterator[bytes], on_end: Callable[[], object]) -> None:
         self._events, self._on_end = events, on_end
         self.status_code, self.background = 200, None
-        self.init_headers({"X-Accel-Buffering": "no"})  # a proxy must not collect them
+        self.init_headers({"X-Accel-Buffering": "no"})  # proxies must not buffer them
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for found in self._events:
-                await send({"type": "http.response.body", "body": found, "more_body": True})
+            async for data in self._events:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._on_end()

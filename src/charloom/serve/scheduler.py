@@ -1,4 +1,19 @@
-"""One model's thread: it draws for all requests together; the event loop hands what was written to those who wait."""
+"""Continuous batching for a server: one thread per model generates for all requests together.
+
+Two threads share the work. Each attribute belongs to one of them, or is guarded by ``_wake``::
+
+    event loop (asyncio)                                worker thread, one per model
+    --------------------------------------------        -----------------------------------------------
+    submit() --- _post_to_worker(start) -------------->  _run(): run the posted commands,
+    score()  --- append to _score_queue ------------->           one step of the batch,
+    Job.cancel() --- _post_to_worker(remove) -------->           one block of one text to score
+    Job.next() --- _post_to_worker(job._resume) ----->
+    job._deliver() <-------- _post_to_loop(_deliver) ---  _publish(): the new characters of each job
+    future.set_result() <----------- _post_to_loop ----  _score_next_block(): the scores of a whole text
+
+A job whose client does not read pauses: the worker stops its sequences once ``max_unread`` characters wait, and
+``Job.next`` resumes them.
+"""
 
 import asyncio
 import threading
@@ -14,35 +29,35 @@ from charloom.inference.batching import ContinuousBatch, SequenceOutput, Sequenc
 from charloom.inference.log_probs import log_softmax
 from charloom.inference.model import Model
 
-_BLOCK = 256  # characters of a text that are read between two steps of the writers
+_BLOCK = 256  # characters of a text that are scored between two steps of the batch
 
 
 class Overloaded(CharloomError):
-    """Too much is waiting already."""
+    """Too many texts are being generated or waiting."""
 
 
 class ShuttingDown(CharloomError):
-    """The server ends."""
+    """The server is shutting down."""
 
 
 @dataclass(frozen=True)
 class TextScores:
-    """What a model makes of a text.
+    """Log-probabilities of a text's ids, and the most likely ids at each position.
 
     Attributes:
-        log_probs: Of every id but the first, given all before it, from the zero state: natural logarithms, (T - 1,).
-        likeliest_ids: The likeliest ids after each, the likeliest first, (T, k).
-        likeliest_log_probs: Theirs, (T, k).
+        log_probs: Natural logarithm of the probability of each id but the first, given all before it, (T - 1,).
+        top_ids: The k most likely next ids after each id, in descending order, (T, k).
+        top_log_probs: Their log-probabilities, (T, k).
     """
 
     log_probs: NDArray[np.float64]
-    likeliest_ids: NDArray[np.intp]
-    likeliest_log_probs: NDArray[np.float64]
+    top_ids: NDArray[np.intp]
+    top_log_probs: NDArray[np.float64]
 
 
 @dataclass
 class Stats:
-    """Numbers of one model since it was started; ``active``, ``waiting`` and ``cached_states`` are of this moment."""
+    """Counters of one model since the start; ``active``, ``waiting`` and ``cached_states`` are current values."""
 
     requests: int = 0
     characters: int = 0
@@ -54,63 +69,63 @@ class Stats:
 
 
 class Job:
-    """The texts of one request; of its methods only those without an underscore are for others.
+    """The texts of one request while they are generated.
 
     Args:
-        scheduler: Whose thread writes them.
-        count: How many texts.
-        most_unread: How many characters may wait to be taken before the texts pause.
+        scheduler: The scheduler that generates them.
+        count: Number of texts.
+        max_unread: Number of characters that may wait for ``next`` before the texts pause.
     """
 
-    def __init__(self, scheduler: "Scheduler", count: int, most_unread: int) -> None:
-        self._scheduler, self._most_unread = scheduler, most_unread
-        self._open = count
-        self._written = self._taken = 0  # characters: the thread adds to the first alone, the event loop to the second
+    def __init__(self, scheduler: "Scheduler", count: int, max_unread: int) -> None:
+        self._scheduler, self._max_unread = scheduler, max_unread
+        self._num_open = count  # texts that have not ended
+        self._num_generated = self._num_read = 0  # characters; the worker writes the first, the event loop the second
         self._paused = self._cancelled = False
         self._parts: dict[int, list[SequenceOutput]] = {}
         self._error: CharloomError | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self.keys: list[int] = []
 
     async def next(self) -> list[SequenceOutput]:
-        """Return all that was written since the last call, one part for each text of which there is any.
+        """Wait for new characters, and return them: one output for each text that has any.
 
-        ``Written.key`` is the text's place among the job's writings.
+        ``SequenceOutput.key`` is the text's index in the job.
 
         Raises:
             StopAsyncIteration: If all texts have ended.
-            CharloomError: If they cannot be written to their end.
+            CharloomError: If generation failed, or the server is shutting down.
         """
         while not self._parts:
             if self._error is not None:
                 raise self._error
-            if not self._open:
+            if not self._num_open:
                 raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
         parts, self._parts = self._parts, {}
-        self._taken += sum(len(one.text) for part in parts.values() for one in part)
+        self._num_read += sum(len(one.text) for part in parts.values() for one in part)
         if self._paused:
             self._paused = False
-            self._scheduler._tell(self._resume)
-        return [_joined(place, part) for place, part in sorted(parts.items())]
+            self._scheduler._post_to_worker(self._resume)
+        return [_join(index, part) for index, part in sorted(parts.items())]
 
     def cancel(self) -> None:
-        """Write no more of it."""
+        """Stop generating; the rest is discarded."""
         if not self._cancelled:
             self._cancelled = True
-            self._scheduler._leave(self)
+            self._scheduler._remove(self)
 
-    def _take(self, place: int, part: SequenceOutput) -> None:
-        """Take what was written of a text; called on the event loop."""
-        self._parts.setdefault(place, []).append(part)
-        self._open -= part.finish_reason is not None
-        self._news.set()
+    def _deliver(self, index: int, part: SequenceOutput) -> None:
+        """Store new characters of a text for ``next``; runs on the event loop."""
+        self._parts.setdefault(index, []).append(part)
+        self._num_open -= part.finish_reason is not None
+        self._changed.set()
 
-    def _wrote(self, part: SequenceOutput, batch: ContinuousBatch) -> None:
-        """Count what was written; called on the thread, so that a slow event loop stops it, too."""
-        self._written += len(part.text)
-        if self._written - self._taken > self._most_unread and not self._paused:
+    def _pause_if_unread(self, part: SequenceOutput, batch: ContinuousBatch) -> None:
+        """Pause if too many characters are unread; runs on the worker, so that a slow event loop pauses it, too."""
+        self._num_generated += len(part.text)
+        if self._num_generated - self._num_read > self._max_unread and not self._paused:
             self._paused = True
             for key in self.keys:
                 batch.pause(key)
@@ -121,24 +136,24 @@ class Job:
 
     def _fail(self, error: CharloomError) -> None:
         self._error = error
-        self._news.set()
+        self._changed.set()
 
 
-def _joined(place: int, parts: Sequence[SequenceOutput]) -> SequenceOutput:
-    """Return several parts of one text as one."""
+def _join(index: int, parts: Sequence[SequenceOutput]) -> SequenceOutput:
+    """Join consecutive outputs of one text."""
     tokens = None if parts[0].tokens is None else tuple(token for part in parts for token in part.tokens or ())
-    return SequenceOutput(place, "".join(part.text for part in parts), parts[-1].finish_reason, tokens)
+    return SequenceOutput(index, "".join(part.text for part in parts), parts[-1].finish_reason, tokens)
 
 
 class Scheduler:
-    """Writes for many requests with one model, on a thread of its own; everything else is called on the event loop.
+    """Generates for many requests with one model, on a worker thread. All public methods run on the event loop.
 
     Args:
         model: The model.
-        precision: See ``Model.pieces``.
-        most_writings: How many texts are written at once.
-        most_waiting: How many more may wait.
-        most_unread: How many characters of a job may wait to be taken before it pauses.
+        precision: Precision of generation; see ``Model.stream``.
+        max_sequences: Maximum number of texts generated at once.
+        max_waiting: Maximum number of further texts that wait.
+        max_unread: Number of characters of a job that may wait for its client before the job pauses.
     """
 
     def __init__(
@@ -146,186 +161,187 @@ class Scheduler:
         model: Model,
         *,
         precision: str = "auto",
-        most_writings: int = 64,
-        most_waiting: int = 64,
-        most_unread: int = 16_384,
+        max_sequences: int = 64,
+        max_waiting: int = 64,
+        max_unread: int = 16_384,
     ) -> None:
         self.model = model
         self.stats = Stats()
-        self._most, self._most_unread = most_writings + most_waiting, most_unread
-        self._batch = ContinuousBatch(model.engine_for(precision), model.vocabulary, most_writings)
-        self._judge = model.engine("float32")
-        self._places: dict[int, tuple[Job, int]] = {}  # by key: whose text it is, and which of them; the thread's alone
-        self._jobs: set[Job] = set()  # those that have not ended; the event loop's, as is the number of their texts
-        self._texts = 0
-        self._readings: deque[tuple[Iterator[TextScores | None], asyncio.Future[TextScores]]] = deque()
-        self._commands: list[Callable[[ContinuousBatch], object]] = []
-        self._news = threading.Condition()
+        self._max_texts, self._max_unread = max_sequences + max_waiting, max_unread
+        self._batch = ContinuousBatch(model.engine_for(precision), model.vocabulary, max_sequences)
+        self._scoring_engine = model.engine("float32")
+        self._owners: dict[int, tuple[Job, int]] = {}  # job and index of each sequence, by key; worker only
+        self._jobs: set[Job] = set()  # unfinished; event loop only, like _texts
+        self._texts = 0  # of all unfinished jobs
+        self._score_queue: deque[tuple[Iterator[TextScores | None], asyncio.Future[TextScores]]] = deque()
+        self._commands: list[Callable[[ContinuousBatch], object]] = []  # guarded by _wake, like _score_queue
+        self._wake = threading.Condition()
         self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="charloom writers", daemon=True)
 
     def start(self) -> None:
-        """Begin; on the event loop that will be asked."""
+        """Start the worker. Call it on the event loop that will use the scheduler."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     def close(self) -> None:
-        """End all jobs, and the thread."""
-        with self._news:
+        """Fail all jobs, and stop the worker."""
+        with self._wake:
             self._closing = True
-            self._news.notify()
+            self._wake.notify()
         self._thread.join()
         self._fail_all(ShuttingDown("The server ends."))
 
-    def submit(self, writings: Sequence[SequenceRequest]) -> Job:
-        """Begin to write texts.
+    def submit(self, requests: Sequence[SequenceRequest]) -> Job:
+        """Start to generate texts.
 
         Raises:
-            Overloaded: If too many are under way.
-            SettingsError: If a writing is not possible.
-            UnknownCharacterError: If a character that is allowed or forbidden is not known.
+            Overloaded: If too many texts are being generated or waiting.
+            ShuttingDown: If the server is shutting down.
+            SettingsError: If a request is invalid.
+            UnknownCharacterError: If the sampling options name a character that the vocabulary lacks.
         """
         if self._closing:
             raise ShuttingDown("The server ends.")
-        for writing in writings:
-            self._batch.check(writing)
-        if self._texts + len(writings) > self._most:
+        for request in requests:
+            self._batch.check(request)
+        if self._texts + len(requests) > self._max_texts:
             raise Overloaded(
-                f"{self._texts} texts are written or wait already; at most {self._most} may. Try again soon."
+                f"{self._texts} texts are written or wait already; at most {self._max_texts} may. Try again soon."
             )
-        job = Job(self, len(writings), self._most_unread)
+        job = Job(self, len(requests), self._max_unread)
         self._jobs.add(job)
-        self._texts += len(writings)
+        self._texts += len(requests)
         self.stats.requests += 1
 
-        def begin(batch: ContinuousBatch) -> None:
-            for place, writing in enumerate(writings):
-                key = batch.add(writing)
+        def start(batch: ContinuousBatch) -> None:
+            for index, request in enumerate(requests):
+                key = batch.add(request)
                 job.keys.append(key)
-                self._places[key] = job, place
+                self._owners[key] = job, index
 
-        self._tell(begin)
+        self._post_to_worker(start)
         return job
 
-    async def read(self, ids: NDArray[np.integer], guesses: int = 0) -> TextScores:
-        """Return what the model makes of a text, in float32; it is read a block at a time, between the writers' steps.
+    async def score(self, ids: NDArray[np.integer], top_k: int = 0) -> TextScores:
+        """Score a text in float32, a block at a time between the steps of the batch.
 
         Args:
             ids: (T,), T >= 1.
-            guesses: k: how many of the likeliest to tell after each.
+            top_k: Number of most likely ids to return after each id.
         """
         if self._closing:
             raise ShuttingDown("The server ends.")
         future: asyncio.Future[TextScores] = asyncio.get_running_loop().create_future()
-        with self._news:
-            self._readings.append((self._read(ids, guesses), future))
-            self._news.notify()
+        with self._wake:
+            self._score_queue.append((self._score_in_blocks(ids, top_k), future))
+            self._wake.notify()
         return await future
 
-    def _read(self, ids: NDArray[np.integer], guesses: int) -> Iterator[TextScores | None]:
-        """Yield None after each block of a text, and at its end what was made of it."""
-        state = self._judge.initial_state(1)
-        log_probs, likeliest, costs = np.empty(len(ids)), [], []
+    def _score_in_blocks(self, ids: NDArray[np.integer], top_k: int) -> Iterator[TextScores | None]:
+        """Yield None after each block of a text, and finally its scores."""
+        state = self._scoring_engine.initial_state(1)
+        log_probs, top_ids, top_log_probs = np.empty(len(ids)), [], []
         for start in range(0, len(ids), _BLOCK):
             block = ids[start : start + _BLOCK]
-            logits, state = self._judge.forward(block[None], state)
+            logits, state = self._scoring_engine.forward(block[None], state)
             exact = log_softmax(logits[0])
             targets = ids[start + 1 : start + 1 + _BLOCK].astype(np.intp)
             log_probs[start : start + len(targets)] = exact[np.arange(len(targets)), targets]
-            likeliest.append(np.argsort(-exact if guesses else exact[:, :0], axis=1, kind="stable")[:, :guesses])
-            costs.append(np.take_along_axis(exact, likeliest[-1], axis=1))
+            top_ids.append(np.argsort(-exact if top_k else exact[:, :0], axis=1, kind="stable")[:, :top_k])
+            top_log_probs.append(np.take_along_axis(exact, top_ids[-1], axis=1))
             yield None
-        yield TextScores(log_probs[: len(ids) - 1], np.concatenate(likeliest), np.concatenate(costs))
+        yield TextScores(log_probs[: len(ids) - 1], np.concatenate(top_ids), np.concatenate(top_log_probs))
 
-    def _tell(self, command: Callable[[ContinuousBatch], object]) -> None:
-        """Have the thread do something with its batch before its next step."""
-        with self._news:
+    def _post_to_worker(self, command: Callable[[ContinuousBatch], object]) -> None:
+        """Have the worker run a function on its batch before the next step."""
+        with self._wake:
             self._commands.append(command)
-            self._news.notify()
+            self._wake.notify()
 
-    def _leave(self, job: Job) -> None:
+    def _remove(self, job: Job) -> None:
         def remove(batch: ContinuousBatch) -> None:
             for key in job.keys:
                 batch.remove(key)
-                self._places.pop(key, None)
+                self._owners.pop(key, None)
 
         self._jobs.discard(job)
-        self._texts -= job._open
-        job._open = 0
-        self._tell(remove)
+        self._texts -= job._num_open
+        job._num_open = 0
+        self._post_to_worker(remove)
 
     def _run(self) -> None:
         while True:
-            with self._news:
-                while not (self._commands or self._readings or self._closing) and self._batch.idle:
-                    self._news.wait()
+            with self._wake:
+                while not (self._commands or self._score_queue or self._closing) and self._batch.idle:
+                    self._wake.wait()
                 if self._closing:
                     return
                 commands, self._commands = self._commands, []
             for command in commands:
                 command(self._batch)
             try:
-                written = self._batch.step()
-                self._read_on()
-            except Exception as error:  # a defect of ours must not leave everybody waiting
-                self._call(self._give_up, error)
+                outputs = self._batch.step()
+                self._score_next_block()
+            except Exception as error:  # a bug must not leave clients waiting
+                self._post_to_loop(self._abort, error)
                 raise
-            self._count()
-            if written:
-                self._hand_over(written)
+            self._update_stats()
+            if outputs:
+                self._publish(outputs)
 
-    def _hand_over(self, written: Sequence[SequenceOutput]) -> None:
-        parts = [(*self._places[part.key], part) for part in written]
+    def _publish(self, outputs: Sequence[SequenceOutput]) -> None:
+        parts = [(*self._owners[part.key], part) for part in outputs]
         for job, _, part in parts:
-            job._wrote(part, self._batch)
+            job._pause_if_unread(part, self._batch)
             if part.finish_reason is not None:
-                del self._places[part.key]
-        self._call(self._deliver, parts)
+                del self._owners[part.key]
+        self._post_to_loop(self._deliver, parts)
 
-    def _read_on(self) -> None:
-        """Read a block of the texts that are read, in turn."""
-        with self._news:
-            if not self._readings:
+    def _score_next_block(self) -> None:
+        """Score one block of one text; texts take turns."""
+        with self._wake:
+            if not self._score_queue:
                 return
-            blocks, future = self._readings[0]
-        found = None if future.cancelled() else next(blocks)
-        with self._news:
-            self._readings.popleft()
-            if found is None and not future.cancelled():
-                self._readings.append((blocks, future))
-        if found is not None:
-            self._call(lambda: None if future.done() else future.set_result(found))
+            blocks, future = self._score_queue[0]
+        scores = None if future.cancelled() else next(blocks)
+        with self._wake:
+            self._score_queue.popleft()
+            if scores is None and not future.cancelled():
+                self._score_queue.append((blocks, future))
+        if scores is not None:
+            self._post_to_loop(lambda: None if future.done() else future.set_result(scores))
 
-    def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call something on the event loop, which may have ended."""
+    def _post_to_loop(self, function: Callable[..., object], *arguments: object) -> None:
+        """Have the event loop call a function; does nothing if the loop is closed."""
         assert self._loop is not None
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
 
     def _deliver(self, parts: Sequence[tuple[Job, int, SequenceOutput]]) -> None:
-        for job, place, part in parts:
+        for job, index, part in parts:
             if not job._cancelled:
                 self._texts -= part.finish_reason is not None
-                job._take(place, replace(part, key=place))
-                if not job._open:
+                job._deliver(index, replace(part, key=index))
+                if not job._num_open:
                     self._jobs.discard(job)
 
-    def _give_up(self, error: Exception) -> None:
+    def _abort(self, error: Exception) -> None:
         self._closing = True
         self._fail_all(CharloomError(f"Writing failed: {error}"))
 
     def _fail_all(self, error: CharloomError) -> None:
-        """Tell all who wait that nothing will come; called on the event loop when the thread has ended."""
+        """Fail everything that waits; runs on the event loop when the worker has ended."""
         for job in self._jobs:
             job._fail(error)
         self._jobs.clear()
-        for _, future in self._readings:
+        for _, future in self._score_queue:
             if not future.done():
                 future.set_exception(error)
-        self._readings.clear()
+        self._score_queue.clear()
 
-    def _count(self) -> None:
+    def _update_stats(self) -> None:
         batch, stats = self._batch, self.stats
         stats.characters, stats.prompt_characters = batch.characters, batch.prompt_characters
         stats.active, stats.waiting = batch.active, len(batch) - batch.active

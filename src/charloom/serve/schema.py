@@ -1,4 +1,4 @@
-"""What requests may hold, and what answers do: pydantic models, of which the published API is made."""
+"""Request and response bodies as pydantic models."""
 
 import math
 from typing import Annotated, Any, Literal, TypeAlias
@@ -8,25 +8,25 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchem
 from charloom.inference.generation_options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
 from charloom.serve.security.limits import Limits
 
-_MOST = Limits()
+_LIMITS = Limits()
 
 Prompts: TypeAlias = list[str | list[int]]
 
 
-def _prompts(value: Any) -> Prompts:
-    """Return the prompts that a prompt, a list of them, ids, or a list of lists of ids are."""
+def _parse_prompts(value: Any) -> Prompts:
+    """Normalize a text, a list of texts, a list of ids or a list of lists of ids to a list of prompts."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
         raise ValueError("must be a text, a list of texts, a list of ids, or a list of lists of ids, not empty")
     if all(type(one) is int for one in value):
         value = [value]
-    if len(value) > _MOST.prompts:
-        raise ValueError(f"may hold at most {_MOST.prompts} prompts")
+    if len(value) > _LIMITS.max_prompts:
+        raise ValueError(f"may hold at most {_LIMITS.max_prompts} prompts")
     if not all(isinstance(one, str) for one in value) and not all(_are_ids(one) for one in value):
         raise ValueError("must be a text, a list of texts, a list of ids, or a list of lists of ids, unmixed")
-    if any(len(one) > _MOST.prompt_characters for one in value):
-        raise ValueError(f"may have at most {_MOST.prompt_characters:,} characters")
+    if any(len(one) > _LIMITS.max_prompt_characters for one in value):
+        raise ValueError(f"may have at most {_LIMITS.max_prompt_characters:,} characters")
     return list(value)
 
 
@@ -34,18 +34,20 @@ def _are_ids(value: Any) -> bool:
     return isinstance(value, list) and all(type(one) is int for one in value)
 
 
-def _stops(value: Any) -> tuple[str, ...]:
+def _parse_stops(value: Any) -> tuple[str, ...]:
     strings = [value] if isinstance(value, str) else value
     if not isinstance(strings, list) or not all(isinstance(one, str) and one for one in strings):
         raise ValueError("must be a string or a list of strings, none of them empty")
-    if len(strings) > _MOST.stop_strings or any(len(one) > _MOST.stop_characters for one in strings):
-        raise ValueError(f"may hold {_MOST.stop_strings} strings of {_MOST.stop_characters} characters at most")
+    if len(strings) > _LIMITS.max_stop_strings or any(len(one) > _LIMITS.max_stop_characters for one in strings):
+        raise ValueError(
+            f"may hold {_LIMITS.max_stop_strings} strings of {_LIMITS.max_stop_characters} characters at most"
+        )
     return tuple(strings)
 
 
-def _biases(value: Any) -> dict[int, float]:
-    if not isinstance(value, dict) or len(value) > _MOST.biases:
-        raise ValueError(f"must be an object of at most {_MOST.biases:,} numbers, each by the id of a character")
+def _parse_biases(value: Any) -> dict[int, float]:
+    if not isinstance(value, dict) or len(value) > _LIMITS.max_biases:
+        raise ValueError(f"must be an object of at most {_LIMITS.max_biases:,} numbers, each by the id of a character")
     if not all(key.isascii() and key.isdigit() and len(key) < 8 for key in value):
         raise ValueError('must name characters by their ids, such as "42"')
     if not all(type(one) in (int, float) and -100 <= one <= 100 and math.isfinite(one) for one in value.values()):
@@ -53,49 +55,51 @@ def _biases(value: Any) -> dict[int, float]:
     return {int(key): float(one) for key, one in value.items()}
 
 
-def _nothing(value: Any) -> None:
+def _reject_suffix(value: Any) -> None:
     raise ValueError("is not supported, as the model reads what is before a text alone; leave it out")
 
 
-_TEXT = {"type": "string", "maxLength": _MOST.prompt_characters}
-_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": _MOST.prompt_characters}
+_TEXT = {"type": "string", "maxLength": _LIMITS.max_prompt_characters}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": _LIMITS.max_prompt_characters}
 _PROMPTS_JSON = {
     "anyOf": [
         _TEXT,
-        {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _MOST.prompts},
+        {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _LIMITS.max_prompts},
         {**_IDS, "minItems": 1},
-        {"type": "array", "items": _IDS, "minItems": 1, "maxItems": _MOST.prompts},
+        {"type": "array", "items": _IDS, "minItems": 1, "maxItems": _LIMITS.max_prompts},
     ]
 }
-_STOP = {"type": "string", "minLength": 1, "maxLength": _MOST.stop_characters}
-_STOPS_JSON = {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": _MOST.stop_strings}]}
+_STOP = {"type": "string", "minLength": 1, "maxLength": _LIMITS.max_stop_characters}
+_STOPS_JSON = {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": _LIMITS.max_stop_strings}]}
 _BIASES_JSON = {
     "type": "object",
-    "maxProperties": _MOST.biases,
+    "maxProperties": _LIMITS.max_biases,
     "propertyNames": {"pattern": "^[0-9]{1,7}$"},
     "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
 }
 
-ModelName = Annotated[str | None, Field(max_length=_MOST.label_characters, description="The first one, if not named.")]
-Text = Annotated[str, Field(max_length=_MOST.prompt_characters)]
+ModelName = Annotated[
+    str | None, Field(max_length=_LIMITS.max_label_characters, description="The first one, if not named.")
+]
+Text = Annotated[str, Field(max_length=_LIMITS.max_prompt_characters)]
 
 
-class _Asked(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-class StreamOptions(_Asked):
+class StreamOptions(_RequestBody):
     """How a stream is written."""
 
     include_usage: bool = False
 
 
-class CompletionRequest(_Asked):
+class CompletionRequest(_RequestBody):
     """A text to go on from, and how; what OpenAI's API calls a token is a character, or a byte in a model of bytes."""
 
     model: ModelName = None
-    prompt: Annotated[Prompts, PlainValidator(_prompts), WithJsonSchema(_PROMPTS_JSON)] = [""]
-    max_tokens: Annotated[int, Field(ge=0, le=_MOST.characters)] = 16
+    prompt: Annotated[Prompts, PlainValidator(_parse_prompts), WithJsonSchema(_PROMPTS_JSON)] = [""]
+    max_tokens: Annotated[int, Field(ge=0, le=_LIMITS.max_characters)] = 16
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int | None, Field(ge=1, le=MAX_TOP_K)] = None
@@ -103,20 +107,22 @@ class CompletionRequest(_Asked):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    logit_bias: Annotated[dict[int, float], PlainValidator(_biases), WithJsonSchema(_BIASES_JSON)] = {}
-    stop: Annotated[tuple[str, ...], PlainValidator(_stops), WithJsonSchema(_STOPS_JSON)] = ()
-    n: Annotated[int, Field(ge=1, le=_MOST.choices)] = 1
-    best_of: Annotated[int | None, Field(ge=1, le=_MOST.choices, description="The n likeliest of so many.")] = None
+    logit_bias: Annotated[dict[int, float], PlainValidator(_parse_biases), WithJsonSchema(_BIASES_JSON)] = {}
+    stop: Annotated[tuple[str, ...], PlainValidator(_parse_stops), WithJsonSchema(_STOPS_JSON)] = ()
+    n: Annotated[int, Field(ge=1, le=_LIMITS.max_choices)] = 1
+    best_of: Annotated[int | None, Field(ge=1, le=_LIMITS.max_choices, description="The n likeliest of so many.")] = (
+        None
+    )
     seed: Annotated[int | None, Field(ge=0, le=MAX_SEED, description="Drawn and told, if not given.")] = None
-    logprobs: Annotated[int | None, Field(ge=0, le=_MOST.guesses)] = None
+    logprobs: Annotated[int | None, Field(ge=0, le=_LIMITS.max_logprobs)] = None
     echo: bool = False
     stream: bool = False
     stream_options: StreamOptions | None = None
-    user: Annotated[str | None, Field(max_length=_MOST.label_characters, description="A label of yours.")] = None
-    suffix: Annotated[None, PlainValidator(_nothing), WithJsonSchema({"type": "null"})] = None
+    user: Annotated[str | None, Field(max_length=_LIMITS.max_label_characters, description="A label of yours.")] = None
+    suffix: Annotated[None, PlainValidator(_reject_suffix), WithJsonSchema({"type": "null"})] = None
 
 
-class TokenizeRequest(_Asked):
+class TokenizeRequest(_RequestBody):
     """A text whose ids are wanted; there are no special ones that could be added."""
 
     model: ModelName = None
@@ -124,26 +130,26 @@ class TokenizeRequest(_Asked):
     add_special_tokens: bool = False
 
 
-class DetokenizeRequest(_Asked):
+class DetokenizeRequest(_RequestBody):
     """Ids whose text is wanted."""
 
     model: ModelName = None
-    tokens: Annotated[list[int], Field(max_length=_MOST.prompt_characters)]
+    tokens: Annotated[list[int], Field(max_length=_LIMITS.max_prompt_characters)]
 
 
-class ScoreRequest(_Asked):
+class ScoreRequest(_RequestBody):
     """A text whose cost is wanted, of 2 characters at least."""
 
     model: ModelName = None
     text: Text
 
 
-class GuessesRequest(_Asked):
+class GuessesRequest(_RequestBody):
     """A text of which the next character is wanted, and how many guesses."""
 
     model: ModelName = None
     text: Text
-    k: Annotated[int, Field(ge=1, le=_MOST.next_guesses)] = 5
+    k: Annotated[int, Field(ge=1, le=_LIMITS.max_next_guesses)] = 5
 
 
 class LogProbs(BaseModel):

@@ -1,1 +1,1 @@
-"""What is written to a terminal: messages, progress bars and live views. The library and the command line share it."""
+"""Output on a terminal: messages, progress bars, live views. Shared by the library and the command line."""

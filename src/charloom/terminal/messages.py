@@ -1,4 +1,4 @@
-"""Talking to the person: notices and errors on stderr, the product alone on stdout."""
+"""Messages on stderr, and the product on stdout."""
 
 import json
 import re

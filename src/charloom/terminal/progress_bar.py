@@ -1,4 +1,4 @@
-"""A bar for work that takes longer than a moment; it is gone when the work is done."""
+"""A progress bar that disappears when the work is done."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

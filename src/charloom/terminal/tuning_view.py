@@ -1,4 +1,4 @@
-"""The view of a search: a line for each trial that has ended, and on a terminal the trials under way."""
+"""Show a search: a line per finished trial, and a live view on a terminal."""
 
 from __future__ import annotations
 

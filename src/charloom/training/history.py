@@ -1,4 +1,4 @@
-"""The history of a training, which checkpoints keep: losses, evaluations, and counts for recovery."""
+"""The history of a run that a checkpoint keeps: losses, best model, skipped updates."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""The files of a run during its training; what cannot be written is kept and tried again."""
+"""Write the files of a run; a failed write is kept and retried."""
 
 import errno
 import os

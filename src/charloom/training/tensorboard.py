@@ -4,15 +4,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from charloom._util.extras import require_extra
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata  # type: ignore[import-untyped]
+from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[import-untyped]
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: ignore[import-untyped]
+from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData  # type: ignore[import-untyped]
+from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
+
 from charloom.training.events import EvaluationRecord, FinishRecord, PlanRecord, Record, SampleRecord, StepRecord
 
 FOLDER = "tensorboard"
-
-
-def require_tensorboard() -> None:
-    """Raise ``MissingExtraError``, with how to install it, unless TensorBoard is installed."""
-    require_extra("--tensorboard", "tensorboard", "tensorboard")
 
 
 class TensorBoardLog:
@@ -39,27 +40,17 @@ class TensorBoardLog:
 
     def _open(self, folder: Path, step: int) -> None:
         """Begin a file of events; TensorBoard hides events of earlier files from this step on."""
-        from tensorboard.compat.proto.event_pb2 import SessionLog  # type: ignore[import-untyped]
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter  # type: ignore[import-untyped]
-
         self._writer = EventFileWriter(str(folder))
         self._add(step, file_version="brain.Event:2")
         self._add(step, session_log=SessionLog(status=SessionLog.START))
 
     def _add_scalars(self, step: int, scalars: dict[str, float | None]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-
         for tag, value in scalars.items():
             if value is not None:
                 self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
 
     def _add_text(self, step: int, tag: str, text: str) -> None:
         """Add a text as TensorBoard's plugin for texts reads it: a string tensor of one element."""
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto  # type: ignore[import-untyped]
-        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto  # type: ignore[import-untyped]
-        from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData  # type: ignore[import-untyped]
-
         plugin = SummaryMetadata.PluginData(plugin_name="text", content=TextPluginData(version=0).SerializeToString())
         tensor = TensorProto(
             dtype="DT_STRING",
@@ -71,6 +62,4 @@ class TensorBoardLog:
         self._add(step, summary=Summary(value=[value]))
 
     def _add(self, step: int, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
         self._writer.add_event(Event(wall_time=time.time(), step=step, **content))

@@ -1,1 +1,1 @@
-"""The search for better settings: `charloom tune`."""
+"""The search for better settings: ``charloom tune``."""

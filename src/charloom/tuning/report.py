@@ -1,4 +1,4 @@
-"""The result of a search: recipe file, verdict in words, and a self-contained page with charts and no script."""
+"""Report of a search: recipe file, verdict, and a page with charts."""
 
 import html
 import math

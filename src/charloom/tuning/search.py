@@ -1,4 +1,4 @@
-"""The search of ``charloom tune``: what it begins with, which points it tries in which order, and its checks.
+"""The search: its starting point, the order of trials, and the final checks.
 
 ``plan_search`` turns a corpus and a recipe into a task. ``run_search`` yields the trials of one search: trials until
 the time is used, in this process or in several, then the checks of the result. ``search`` and ``check`` are the work

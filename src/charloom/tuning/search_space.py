@@ -1,4 +1,4 @@
-"""The search space: which settings a search varies around a plan, and how far. Arithmetic only."""
+"""The search space: which settings are varied around a plan, and how far."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The folder of a search, in which several processes may work at once and any may be killed.
+"""The folder of a search, shared by several processes, any of which may be killed.
 
 FOLDER/journal.log     task and trials, a line of JSON for each change (Optuna's journal)
 FOLDER/trials/         003 ...: the run folder of a trial; the best one keeps its model

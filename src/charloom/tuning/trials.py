@@ -1,4 +1,4 @@
-"""Data of a search: its task, its trials and their outcome. Needs neither PyTorch nor Optuna."""
+"""Data of a search: task, trials, outcome."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""Worker processes of a search: started, observed by what they record in its folder, and ended."""
+"""Worker processes of a search."""
 
 import os
 import signal

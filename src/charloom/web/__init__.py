@@ -1,1 +1,1 @@
-"""Everything that a browser loads: pages, scripts, and the single-file export."""
+"""Everything that a browser loads: assets, content security policy, single-file export."""

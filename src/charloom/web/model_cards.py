@@ -1,4 +1,4 @@
-"""The cards that describe models in the exported page: plain HTML, readable without JavaScript, all text escaped."""
+"""Model descriptions in an exported page, as plain HTML that needs no JavaScript."""
 
 import html
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The playground's files as the server sends them: read once, served from memory."""
+"""The files of the playground, which the server and the exported page share."""
 
 from importlib.resources import files
 

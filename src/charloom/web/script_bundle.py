@@ -1,4 +1,4 @@
-"""Bundle JavaScript modules into one script, because a page that is opened from a file may not load modules.
+"""Bundle JavaScript modules into one script, since a page opened from disk cannot load modules.
 
 Only the form of import and export that charloom's own modules use is supported: ``import { a, b } from "./c.js";`` on
 its own line, and ``export`` before a declaration.

@@ -1,4 +1,4 @@
-"""Export models as one self-contained web page that generates in the reader's browser, offline.
+"""Export models as one HTML file that generates text in the browser, offline.
 
 The page is the playground of ``charloom serve``. In place of the server it contains the engine, compiled to
 WebAssembly, and each model as int8. Style, scripts, engine and models are in one file; the page's content security

@@ -1,4 +1,4 @@
-"""Pack a model for the WebAssembly engine of web pages, ``native/wasm/page_engine.cpp``; weights are int8.
+"""Pack a model as the WebAssembly engine loads it: int8, in the order of ``native/wasm/``.
 
 The format starts with eight 32-bit integers: the magic number "CLM1", the cell, V, the embedding size, H, L, the id of
 the line feed for line models (else -1), and the id that starts a text without a prompt. Matrices and vectors follow,

@@ -1,4 +1,4 @@
-"""``charloom corpus``: look at a text before training on it."""
+"""``charloom corpus``: inspect a text before training on it."""
 
 from __future__ import annotations
 

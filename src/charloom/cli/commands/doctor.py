@@ -1,4 +1,4 @@
-"""``charloom doctor``: what is installed, what is fast here, and what is not."""
+"""``charloom doctor``: report versions, devices, and what would be faster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
+import numpy as np
 
 from charloom import native
 from charloom._version import __version__
@@ -83,8 +84,6 @@ def _version(package: str) -> str | None:
 
 def _instructions() -> list[str]:
     """Return the instruction sets beyond the baseline that NumPy found on this processor."""
-    import numpy as np
-
     found: list[str] = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
     return found
 

@@ -1,4 +1,4 @@
-"""``charloom generate``: write text with a trained model."""
+"""``charloom generate``: generate text with a trained model."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPER
 from charloom.inference.memorization import LONG, copied_lines, measure_memorization
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
+from charloom.inference.session import Session
 from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
 
 
@@ -99,7 +100,6 @@ def command(
     if interactive:
         _check_interactive(prompt_file, samples, novelty, as_json)
         from charloom.cli.interactive import write_together
-        from charloom.inference.session import Session
 
         write_together(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
         return

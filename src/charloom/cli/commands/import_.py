@@ -1,4 +1,4 @@
-"""``charloom import``: a model that another program trained."""
+"""``charloom import``: convert a Keras model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""``charloom info``: what a model is, how good it is and where it comes from; several side by side."""
+"""``charloom info``: describe and compare models."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,6 @@ _FACTS = (
 
 
 def _layers(architecture: Architecture) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
     return [asdict(layer) for layer in architecture.summary()]
 
 

@@ -1,4 +1,4 @@
-"""``charloom pull``: a model from the Hugging Face Hub."""
+"""``charloom pull``: fetch a model from the Hugging Face Hub."""
 
 from __future__ import annotations
 

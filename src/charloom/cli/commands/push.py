@@ -1,4 +1,4 @@
-"""``charloom push``: a model to the Hugging Face Hub."""
+"""``charloom push``: upload a model to the Hugging Face Hub."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""``charloom report``: what a model learned, as one page to look at."""
+"""``charloom report``: write a page that shows what a model learned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,6 @@ def _text(provenance: Provenance, named: str | None, text_format: TextFormat, qu
 @contextmanager
 def _steps(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     """Show one bar after the other."""
-    from contextlib import ExitStack
-
     from charloom.terminal.progress_bar import progress_bar
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""``charloom score``: what a text costs under a model."""
+"""``charloom score``: measure how well a model predicts a text."""
 
 from __future__ import annotations
 

@@ -1,24 +1,21 @@
-"""``charloom serve``: models for other programs, and a page to write with them."""
-
-from __future__ import annotations
+"""``charloom serve``: start the server."""
 
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import click
 
 from charloom._util.extras import require_extra
+from charloom._util.unused_names import unused_name
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
 from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
+from charloom.inference.model import Model
+from charloom.model.file.model_file import SUFFIX
 from charloom.terminal.messages import quiet_option, say
-
-if TYPE_CHECKING:
-    from charloom.inference.model import Model
 
 
 @click.command("serve")
@@ -67,8 +64,10 @@ def command(
     charloom serve runs/my_book shakespeare --port 8080
     """
     require_extra("Serving", "serve", "pydantic", "starlette", "uvicorn")
+    # these need the extra
     from charloom.serve.app import App
     from charloom.serve.process.server import is_loopback, listen, resolve, serve, url_of
+    from charloom.serve.process.workers import run_workers
     from charloom.serve.security.allowed_hosts import allowed_hosts
 
     address = resolve(host)
@@ -82,17 +81,15 @@ def command(
         app = App(loaded, hosts=hosts, version=__version__, token=token, precision=precision)
         return serve(app, listening)
 
-    _heed_signals()
+    _install_signal_handlers()
     say(f"serving {', '.join(loaded)} at {url_of(listening)}", quiet)
     if workers == 1:
         raise Stopped(run())
-    from charloom.serve.process.workers import run_workers
-
     raise Stopped(run_workers(workers, run))
 
 
-def _heed_signals() -> None:
-    """Let a signal end what is begun before the server takes it."""
+def _install_signal_handlers() -> None:
+    """Handle signals that arrive before the server handles them itself."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -103,10 +100,10 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _check_token(token: str | None, host: str, is_open: bool) -> None:
-    """Raise ``InputError`` if a token cannot be one, or is needed and not there."""
+def _check_token(token: str | None, host: str, is_public: bool) -> None:
+    """Raise ``InputError`` if the token is invalid, or missing for a server that other machines can reach."""
     if token is None:
-        if is_open:
+        if is_public:
             raise InputError(
                 f"--host {host} lets other machines in, so a token is needed: give one with --token or CHARLOOM_TOKEN, "
                 "which every request must bear. Without --host only this machine is answered, and none is needed."
@@ -116,11 +113,7 @@ def _check_token(token: str | None, host: str, is_open: bool) -> None:
 
 
 def _load(models: Sequence[str]) -> dict[str, Model]:
-    """Return models by the names under which they are served."""
-    from charloom._util.unused_names import unused_name
-    from charloom.inference.model import Model
-    from charloom.model.file.model_file import SUFFIX
-
+    """Load models, by the names under which they are served."""
     loaded: dict[str, Model] = {}
     for argument in models:
         model = Model.load(argument)

@@ -1,4 +1,4 @@
-"""``charloom train``: from a text file to a model, and ``--resume``, which continues a run."""
+"""``charloom train``: train a model on a text, or resume a run."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from platform import node
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from charloom._util.extras import require_torch
+from charloom._util.extras import require_extra, require_torch
 from charloom.cli.signals import StopFlag, Stopped, handle_signals
 from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line, read_corpus, text_options
 from charloom.data.corpus import Corpus
@@ -35,10 +35,8 @@ from charloom.terminal.messages import (
 )
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
 from charloom.training.events import FinishRecord, Record
-from charloom.training.tensorboard import TensorBoardLog, require_tensorboard
-
-if TYPE_CHECKING:
-    from charloom.training.resume import SavedRun  # imports PyTorch
+from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
+from charloom.training.resume import SavedRun, open_run, resume_training
 
 Observer = Callable[[Record], object]
 """Receives every record of a training."""
@@ -192,8 +190,6 @@ def _resume(
     ranks: ProcessGroup,
 ) -> Iterator[Record]:
     """Open a run, read its text or the one that was named, and return the records of its training."""
-    from charloom.training.resume import open_run, resume_training
-
     more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
     check_lengths(more)
     saved = open_run(run, ranks)
@@ -246,7 +242,9 @@ def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Obse
     observers: list[Observer] = []
     with ExitStack() as stack:
         if tensorboard:
-            require_tensorboard()
+            require_extra("--tensorboard", "tensorboard", "tensorboard")
+            from charloom.training.tensorboard import TensorBoardLog  # imports TensorBoard, an extra
+
             observers.append(TensorBoardLog().take)
         if live:
             from charloom.serve.live import LivePage  # imports the report, which few trainings need
@@ -298,8 +296,6 @@ def _print_plan(
     ranks: ProcessGroup,
 ) -> None:
     """Print what a training would do: the pipeline up to its plan."""
-    from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
-
     began = time.perf_counter()
     setup = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
     plan = complete_plan(setup, measure(setup))

@@ -1,11 +1,11 @@
-"""``charloom tune``: a search for settings that are better than the plan's."""
+"""``charloom tune``: search for better settings."""
 
 from __future__ import annotations
 
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,6 +20,17 @@ from charloom.planning.recipes import Recipe, choose_recipe, parse_assignments
 from charloom.planning.settings import LENGTHS, parse_value
 from charloom.terminal.messages import clock, json_option, print_json, quiet_option, say
 from charloom.tuning.report import write_result
+from charloom.tuning.search import (
+    Search,
+    check,
+    check_same_search,
+    has_candidate,
+    plan_search,
+    run_search,
+    search,
+    seconds_to_check,
+    warm_up,
+)
 from charloom.tuning.storage import (
     TuningFolder,
     new_tuning_folder,
@@ -27,9 +38,6 @@ from charloom.tuning.storage import (
     require_optuna,
     unused_folder,
 )
-
-if TYPE_CHECKING:
-    from charloom.tuning.search import Search  # imports PyTorch
 
 _MAX_WORKERS = 256
 _MAX_HOURS = 24 * 365.0
@@ -97,7 +105,6 @@ def command(
     if as_worker is not None:
         _run_worker(corpus, output or "", device, as_worker, checked)
         return
-    from charloom.tuning.search import Search, has_candidate, seconds_to_check
 
     folder = _folder(corpus, recipe, chosen, hours, minutes, output, device, quiet)
     reserved = seconds_to_check(folder.task, workers, hours, has_candidate(folder))
@@ -146,8 +153,6 @@ def _folder(
     Raises:
         RunError: If it is the folder of another search, or of something else.
     """
-    from charloom.tuning.search import check_same_search, plan_search
-
     if output is None or not Path(output).exists():
         task = plan_search(corpus, recipe, chosen, hours, minutes, device)
         return new_tuning_folder(unused_folder(corpus.name) if output is None else Path(output), task)
@@ -165,8 +170,6 @@ def _run_worker(corpus: Corpus, output: str, device: str, until: float, checked:
     Raises:
         Stopped: If a signal ended it.
     """
-    from charloom.tuning.search import check, search, warm_up
-
     end_with_parent(lifeline=0)  # standard input, through which nothing is sent
     folder = open_tuning_folder(Path(output))
     warm_up(folder.task, corpus, device)
@@ -190,7 +193,6 @@ def _run_search(search: Search, as_json: bool, quiet: bool) -> None:
         Stopped: If a signal ended it.
     """
     from charloom.terminal.tuning_view import make_tuning_view  # imports rich
-    from charloom.tuning.search import run_search
 
     began = time.time()
     flag = StopFlag()

@@ -1,4 +1,4 @@
-"""The cache of indexes on disk: built while a long text is read, resumed after a crash, found again by content.
+"""Cache of indexes on disk: built while a long text is read, resumed after a crash, looked up by content.
 
 Folder layout, below the cache folder (``CHARLOOM_CACHE``)::
 

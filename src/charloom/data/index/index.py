@@ -1,4 +1,4 @@
-"""A text as integer codes, in memory or on disk: built piece by piece, with as few bytes per code as possible.
+"""A text as integer codes, in memory or memory-mapped, with as few bytes per code as possible.
 
 The numbers ("codes") count characters in the order of their first appearance, so that one reading is enough; what
 number a vocabulary gives each of them is looked up where they are read.

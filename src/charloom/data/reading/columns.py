@@ -1,4 +1,4 @@
-"""One column of a table as lines: a field of CSV, TSV or JSON lines."""
+"""Read one column of a CSV, TSV or JSON Lines file as lines."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ _FORMATS = {".csv": ",", ".tsv": "\t", ".jsonl": "", ".ndjson": ""}
 _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 
 
-def column_pieces(pieces: Iterable[str], name: str, column: str, notices: list[str]) -> Iterator[str]:
+def read_column(pieces: Iterable[str], name: str, column: str, notices: list[str]) -> Iterator[str]:
     """Yield the values of a column, each with a line feed behind it.
 
     Args:

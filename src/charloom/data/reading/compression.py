@@ -1,4 +1,4 @@
-"""Compressed files, read as what is in them. What they are is told by their first bytes, not by their names."""
+"""Decompress files on the fly; the format is detected from the first bytes, not from the name."""
 
 import bz2
 import gzip
@@ -15,13 +15,13 @@ _CHUNK = 1 << 18  # bytes read at once
 _STEP = 1 << 12  # compressed bytes of zstd taken at once, so that what they hold is not large
 
 
-def compression_of(start: bytes) -> str | None:
-    """Return how a file that starts with these bytes is compressed: gzip, xz, bzip2 or zstd; None if it is not."""
+def detect_compression(start: bytes) -> str | None:
+    """Return the compression of a file with these first bytes: gzip, xz, bzip2 or zstd; None if there is none."""
     return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
 
 
-def decompressed(file: BinaryIO, compression: str) -> Iterator[bytes]:
-    """Yield what is in a compressed file, piece by piece; the file is read to its end.
+def decompress(file: BinaryIO, compression: str) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a file in pieces; the file is read to its end.
 
     Args:
         file: Open at its beginning.
@@ -41,27 +41,27 @@ def decompressed(file: BinaryIO, compression: str) -> Iterator[bytes]:
         pass  # what a decompressor leaves unread belongs to the file all the same
 
 
-def damage() -> tuple[type[Exception], ...]:
-    """Return what reading a damaged file may raise, a disk's own errors among it."""
+def decompression_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that reading a damaged file may raise, which include those of a failing disk."""
     return (OSError, EOFError, zlib.error, lzma.LZMAError, _zstd_error())
 
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what is in a file of one or several frames; a frame that does not end is an error, which readers miss."""
-    left = file.read(_CHUNK)
-    while left:
+    """Yield the content of zstd frames; an incomplete last frame is an error, which libraries do not report."""
+    pending = file.read(_CHUNK)
+    while pending:
         frame = _zstd_frame()
         while not frame.eof:
-            if not left and not (left := file.read(_CHUNK)):
+            if not pending and not (pending := file.read(_CHUNK)):
                 raise EOFError("the last frame does not end")
-            for start in range(0, len(left), _STEP):
-                yield frame.decompress(left[start : start + _STEP])
+            for start in range(0, len(pending), _STEP):
+                yield frame.decompress(pending[start : start + _STEP])
                 if frame.eof:
-                    left = frame.unused_data + left[start + _STEP :]
+                    pending = frame.unused_data + pending[start + _STEP :]
                     break
             else:
-                left = b""
-        left = left or file.read(_CHUNK)
+                pending = b""
+        pending = pending or file.read(_CHUNK)
 
 
 def _zstd_frame() -> Any:

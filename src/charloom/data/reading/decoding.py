@@ -1,4 +1,4 @@
-"""Bytes to text, strictly: what cannot be decoded is explained, never replaced."""
+"""Decode bytes to text strictly: undecodable bytes are explained, never replaced."""
 
 import codecs
 import unicodedata

@@ -1,4 +1,4 @@
-"""Sources to text, piece by piece: files of any size are decoded without ever being held whole."""
+"""Read sources as pieces of text; files of any size need little memory."""
 
 import codecs
 import hashlib
@@ -10,10 +10,10 @@ from typing import BinaryIO, cast
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
-from charloom.data.reading.columns import column_pieces
-from charloom.data.reading.compression import MAX_MAGIC_BYTES, compression_of, damage, decompressed
+from charloom.data.reading.columns import read_column
+from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
 from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
-from charloom.data.reading.normalization import composed, with_line_feeds
+from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError
@@ -23,23 +23,23 @@ _HASHED = 1 << 20  # bytes hashed at once
 
 
 class SourceDigest:
-    """Sums up the bytes of sources, one after the other."""
+    """Digest of the unchanged bytes of several sources, by which a text is recognized."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
         self._one = hashlib.sha256()
 
     def update(self, data: bytes) -> None:
-        """Take the next bytes of a source."""
+        """Add the next bytes of the current source."""
         self._one.update(data)
 
-    def ends(self, source: Source) -> None:
-        """Take that a source ends here; where it does, and how it was found, counts too."""
+    def end_source(self, source: Source) -> None:
+        """End the current source; the boundaries and kinds of sources are part of the digest."""
         self._whole.update(f"{source.kind} {source.from_folder} {self._one.hexdigest()}\n".encode())
         self._one = hashlib.sha256()
 
     def hexdigest(self) -> str:
-        """Return the digest of the sources that have ended."""
+        """Return the digest of all sources that have ended."""
         return self._whole.hexdigest()
 
 
@@ -51,30 +51,30 @@ def text_pieces(
     errors: str = "strict",
     raw: SourceDigest | None = None,
 ) -> Iterator[str]:
-    """Yield a text in its order, none of it before it is asked for.
+    """Yield a text in pieces, in order; nothing is read before it is needed.
 
-    Several files are joined in their order: with the format's boundary between them, or where one does not end with a
-    newline, that. In a folder, hidden files are left alone and files that are no text are passed over. Compressed files
-    are read as what is in them. With ``unit="byte"`` each character stands for the byte of its code point.
+    Several files are joined in order, with the boundary of the format between them, or else with a newline where one
+    does not end with it. In a folder, hidden files are ignored and binary files are skipped. Compressed files are
+    decompressed. With ``unit="byte"`` each character stands for the byte of its code point.
 
     Args:
-        arguments: What was named; see ``resolve_sources``.
-        text_format: How it is read.
-        notices: What was done to the text on the way in is appended, one sentence each; complete after the last piece.
-        progress: Told the bytes that are read, and how many there are (0 if unknown).
-        errors: "strict", or "surrogateescape" for what reads bytes and can write them again.
-        raw: Told every byte of every source as it is read.
+        arguments: The sources as the user named them; see ``resolve_sources``.
+        text_format: How to read them.
+        notices: A sentence is appended for each thing that was done to the text; complete after the last piece.
+        progress: Called with the bytes read so far and their total (0 if unknown).
+        errors: "strict", or "surrogateescape" for readers that can restore undecodable bytes.
+        raw: Updated with every byte of every source as it is read.
 
     Raises:
         CorpusError: If a source is missing, unreadable, not text in that encoding, or none of them is text.
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _Reading(text_format, errors, notices, progress, raw or SourceDigest()).joined(sources, arguments)
+    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest()).read_all(sources, arguments)
     if text_format.newlines == "lf" or text_format.lines:
-        pieces = with_line_feeds(pieces)
+        pieces = normalize_newlines(pieces)
     if text_format.normalize == "nfc":
-        pieces = composed(pieces)
+        pieces = normalize_nfc(pieces)
     return pieces
 
 
@@ -90,13 +90,13 @@ def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None 
                     done += len(chunk)
                     if progress is not None:
                         progress(done, total)
-        digest.ends(source)
+        digest.end_source(source)
     return digest.hexdigest()
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """One reading of some sources; the fields are the arguments of ``text_pieces``."""
+class _SourceReader:
+    """Reads sources once; the fields are the arguments of ``text_pieces``."""
 
     format: TextFormat
     errors: str
@@ -104,8 +104,8 @@ class _Reading:
     progress: ProgressCallback | None
     raw: SourceDigest
 
-    def joined(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
-        """Yield the pieces of all of them."""
+    def read_all(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
+        """Yield the pieces of all sources."""
         sizes = [source.path.stat().st_size if source.path and source.path.is_file() else 0 for source in sources]
         before, last, texts, unfinished = 0, "", 0, 0
         for source, size in zip(sources, sizes, strict=True):
@@ -125,7 +125,7 @@ class _Reading:
                 if piece:
                     last = piece[-1]
                     yield piece
-            self.raw.ends(source)
+            self.raw.end_source(source)
             before += size
         if not texts:
             raise CorpusError(f"{', '.join(named)} holds no text file: every file there is binary.")
@@ -133,11 +133,11 @@ class _Reading:
             self.notices.append(f"Put a newline after {unfinished} of {texts} files, which did not end with one.")
 
     def _symbols(self, text: str) -> str:
-        """Return a text as the unit has it."""
+        """Return a text in the unit: unchanged, or one character for each byte."""
         return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
 
     def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
-        """Yield the pieces of one source, the first of which may be empty; nothing for what is no text."""
+        """Yield the pieces of one source, the first of which may be empty; nothing for a skipped file."""
         if source.kind == "run":
             self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
         elif source.kind == "named":
@@ -159,24 +159,24 @@ class _Reading:
             self.raw.update(data)
             report(done)
 
-        chunks = self._chunks(_Seen(file, seen), source.name)
+        chunks = self._chunks(_ObservedFile(file, seen), source.name)
         if self.format.unit == "byte":
             yield from (chunk.decode("latin-1") for chunk in chunks)
         elif self.format.column is None:
             yield from self._characters(chunks, source)
         else:
-            yield from column_pieces(self._characters(chunks, source), source.name, self.format.column, self.notices)
+            yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
 
-    def _chunks(self, file: "_Seen", name: str) -> Iterator[bytes]:
-        """Yield the bytes of a file, or of what is compressed in it; the last of them are empty."""
-        compression = compression_of(file.look())
+    def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
+        """Yield the decompressed bytes of a file in chunks; the last chunk is empty."""
+        compression = detect_compression(file.peek())
         reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
         if compression is None:
             while chunk := reader.read(_CHUNK):
                 yield chunk
         else:
             self.notices.append(f"Decompressed {name} ({compression}).")
-            yield from _inside(reader, compression, name)
+            yield from _decompress(reader, compression, name)
         yield b""
 
     def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
@@ -187,7 +187,7 @@ class _Reading:
             if read == 0:
                 marked = marked_encoding(chunk) is not None
                 if self._is_binary(chunk):
-                    self._pass_over(source)
+                    self._skip_binary(source)
                     return
             try:
                 text = decoder.decode(chunk, final=not chunk)
@@ -208,11 +208,11 @@ class _Reading:
                 yield text
 
     def _lines_before(self, source: Source, place: int) -> int:
-        """Return the line feeds before a place of a file: counted when they are asked for, as counting takes time."""
+        """Count the line feeds before a position of a file; only done for an error message, as it takes time."""
         assert source.path is not None
         with source.path.open("rb") as file:
-            chunks = _Reading(self.format, self.errors, [], None, SourceDigest())._chunks(
-                _Seen(file, lambda *_: None), source.name
+            chunks = _SourceReader(self.format, self.errors, [], None, SourceDigest())._chunks(
+                _ObservedFile(file, lambda *_: None), source.name
             )
             lines = 0
             for chunk in chunks:
@@ -226,7 +226,7 @@ class _Reading:
         wide = self.format.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
         return self.errors == "strict" and not wide and looks_binary(start)
 
-    def _pass_over(self, source: Source) -> None:
+    def _skip_binary(self, source: Source) -> None:
         if not source.from_folder:
             raise CorpusError(
                 f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file, or take "
@@ -235,38 +235,38 @@ class _Reading:
         self.notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
 
 
-def _inside(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
-    """Yield what is compressed in a file."""
+def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a file."""
     try:
-        yield from decompressed(file, compression)
-    except damage() as error:
+        yield from decompress(file, compression)
+    except decompression_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not the format's
         raise CorpusError(f"{name} is {compression}, but damaged or cut short: {error}.") from None
 
 
-class _Seen(io.RawIOBase):
-    """A file whose bytes somebody sees as they are read, and whose beginning can be looked at.
+class _ObservedFile(io.RawIOBase):
+    """A file whose reads are observed, and whose first bytes can be peeked at.
 
     Args:
-        file: Open at its beginning.
-        seen: Told the bytes, and how many they are so far.
+        file: A file that is open at its beginning.
+        observe: Called with the bytes of each read, and the number of bytes read so far.
     """
 
-    def __init__(self, file: BinaryIO, seen: Callable[[bytes, int], None]) -> None:
-        self._file, self._seen, self._done, self._start = file, seen, 0, b""
+    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None]) -> None:
+        self._file, self._observe, self._done, self._start = file, observe, 0, b""
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
-    def look(self) -> bytes:
-        """Return the first bytes, which will be read once more."""
+    def peek(self) -> bytes:
+        """Return the first bytes, which the next read returns again."""
         self._start = self._next(MAX_MAGIC_BYTES)
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        """Read into a buffer, and return how much."""
+        """Read into a buffer, and return the number of bytes."""
         data, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
         data = data or self._next(len(buffer))
         buffer[: len(data)] = data
@@ -275,5 +275,5 @@ class _Seen(io.RawIOBase):
     def _next(self, size: int) -> bytes:
         data = self._file.read(size)
         self._done += len(data)
-        self._seen(data, self._done)
+        self._observe(data, self._done)
         return data

@@ -1,4 +1,4 @@
-"""What the user named as a corpus, resolved to files: paths, folders, globs, "-" and names."""
+"""Resolve corpus arguments to files: paths, folders, globs, "-" and dataset names."""
 
 import glob
 import os
@@ -32,7 +32,7 @@ class Source:
 
 
 def resolve_sources(arguments: list[str]) -> list[Source]:
-    """Return everything that the arguments name, in their order; the files of a folder sorted by path.
+    """Resolve arguments to sources, in order; the files of a folder are sorted by path.
 
     Raises:
         CorpusError: If an argument names nothing, or nothing is named.
@@ -58,7 +58,7 @@ def corpus_name(argument: str) -> str:
 
 
 def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, str]] | None:
-    """Return where a corpus was read from, as seen from a folder, so that no absolute path is told.
+    """Return the sources of a corpus relative to a folder, so that no absolute path is recorded.
 
     Returns:
         A name or a path for each argument; None if one was standard input, or has nothing but the root in common with
@@ -79,7 +79,7 @@ def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, s
 
 
 def located_sources(recorded: object, folder: Path) -> list[str] | None:
-    """Return arguments that name what ``relative_sources`` recorded; None if it recorded nothing."""
+    """Convert the result of ``relative_sources`` back to arguments; None if there is none."""
     if not isinstance(recorded, list):
         return None
     return [source["name"] if "name" in source else os.path.normpath(folder / source["path"]) for source in recorded]

@@ -1,1 +1,1 @@
-"""Which characters or bytes a model knows, and their ids."""
+"""Vocabularies: which characters or bytes a model knows, and their ids."""

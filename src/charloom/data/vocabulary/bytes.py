@@ -1,4 +1,4 @@
-"""The vocabulary of bytes: any text and any file, and nothing is unknown."""
+"""The vocabulary of bytes: every text and every file can be encoded."""
 
 import codecs
 
@@ -79,7 +79,7 @@ class ByteVocabulary(Vocabulary):
         return self._as_bytes(ids).decode("latin-1")
 
     def displayed(self, text: str) -> str:
-        """Return one character for each byte: a letter for its first, a dot for its others, U+FFFD for no letter."""
+        """Return one character for each byte: the character itself, then a dot per further byte; U+FFFD if invalid."""
         sizes = self.sizes(text)
         if sizes is None:
             return text
@@ -87,15 +87,15 @@ class ByteVocabulary(Vocabulary):
         return "".join(c + "·" * (size - 1) for c, size in zip(shown, sizes.tolist(), strict=True))
 
     def names(self) -> list[str]:
-        """Return each byte as ASCII has it, or as a number."""
+        """Return each byte as its ASCII character, or as an escape."""
         return [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
 
     def decoder(self) -> "Decoder":
-        """Return what decodes bytes that come in pieces, and holds half a character back."""
+        """Return a decoder for bytes that come in pieces, which holds back incomplete characters."""
         return _ByteDecoder(self)
 
     def sizes(self, text: str) -> NDArray[np.intp] | None:
-        """Return how many bytes each character of a text has."""
+        """Return the number of bytes of each character of a text; None if that is 1 for all."""
         if text.isascii():
             return None
         return np.fromiter((len(c.encode("utf-8", "surrogateescape")) for c in text), np.intp, len(text))

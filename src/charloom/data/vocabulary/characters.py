@@ -1,6 +1,6 @@
-"""The vocabulary: which characters a model knows, and the number of each.
+"""The vocabulary of characters: encoding, decoding and unknown characters.
 
-Encoding is a table look-up over the text's code points; no Python code runs per character.
+Encoding is a table look-up over the code points of a text; no Python code runs per character.
 """
 
 import unicodedata
@@ -15,8 +15,8 @@ from charloom.errors import CorpusError, UnknownCharacterError
 
 _BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'"}
-_LIKE = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # by category
-_SHOWN = 8  # unknown characters named in one message
+_BY_CATEGORY = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # by Unicode category
+_MAX_LISTED = 8  # unknown characters listed in one message
 
 
 class Vocabulary:
@@ -45,8 +45,10 @@ class Vocabulary:
             got = "none" if isinstance(characters, str) else f"a value of type {type(characters).__name__}"
             raise CorpusError(f"A vocabulary is text of at least one character; got {got}.")
         if len(set(characters)) != len(characters):
-            ((most, _),) = Counter(characters).most_common(1)
-            raise CorpusError(f"A vocabulary cannot hold the same character twice; this one does: {describe(most)}.")
+            ((duplicate, _),) = Counter(characters).most_common(1)
+            raise CorpusError(
+                f"A vocabulary cannot hold the same character twice; this one does: {describe(duplicate)}."
+            )
         self.characters = characters
 
     @classmethod
@@ -120,19 +122,19 @@ class Vocabulary:
         return self.decode(ids)
 
     def displayed(self, text: str) -> str:
-        """Return one character to be looked at for each id of a text."""
+        """Return one displayable character for each id of a text."""
         return text
 
     def names(self) -> list[str]:
-        """Return what each id is called where it is shown alone."""
+        """Return a display name for each id."""
         return list(self.characters)
 
     def decoder(self) -> "Decoder":
-        """Return what decodes ids that come in pieces."""
+        """Return a decoder for ids that come in pieces."""
         return Decoder(self)
 
     def sizes(self, text: str) -> NDArray[np.intp] | None:
-        """Return how many ids each character of a text has; None where each has one."""
+        """Return the number of ids of each character of a text; None if that is 1 for all."""
         return None
 
     def look_up(self, text: str) -> NDArray[np.unsignedinteger]:
@@ -156,22 +158,24 @@ class Vocabulary:
     def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
         unknown = self.unknown(text)
         total = int((ids == len(self)).sum())
-        lines = [f"  {describe(c)}, first at position {text.index(c)}{self._near(c)}" for c in unknown[:_SHOWN]]
-        if len(unknown) > _SHOWN:
-            lines.append(f"  and {len(unknown) - _SHOWN} more")
+        lines = [
+            f"  {describe(c)}, first at position {text.index(c)}{self._suggestion(c)}" for c in unknown[:_MAX_LISTED]
+        ]
+        if len(unknown) > _MAX_LISTED:
+            lines.append(f"  and {len(unknown) - _MAX_LISTED} more")
         return (
             f"The text holds {_count(len(unknown), 'character')} that the model has never seen "
             f"({total} of {len(text)} in the text):\n"
             + "\n".join(lines)
             + f"\nIt knows {_count(len(self), 'character')}: {preview(self.characters)}. "
-            f"{self._way_out(text)}Leave the others out, or train on a text that has them."
+            f"{self._normalization_hint(text)}Leave the others out, or train on a text that has them."
         )
 
-    def _near(self, character: str) -> str:
-        near = similar_character(character, self._set)
-        return f"; it knows {describe(near)}" if near else ""
+    def _suggestion(self, character: str) -> str:
+        similar = similar_character(character, self._set)
+        return f"; it knows {describe(similar)}" if similar else ""
 
-    def _way_out(self, text: str) -> str:
+    def _normalization_hint(self, text: str) -> str:
         composed = unicodedata.normalize("NFC", text)
         if composed != text and not self.unknown(composed):
             return "All of them are known in normal form C (NFC): write the text in it. "
@@ -203,17 +207,17 @@ class Vocabulary:
 
 
 class Decoder:
-    """Turns ids that come in pieces into text.
+    """Decodes ids that come in pieces.
 
     Args:
-        vocabulary: Whose ids.
+        vocabulary: The vocabulary of the ids.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of the next ids, as far as whole characters are there."""
+        """Return the text of the next ids, up to the last complete character."""
         return self._vocabulary.decode(ids)
 
 
@@ -245,15 +249,15 @@ def text_from_code_points(codes: NDArray[np.integer]) -> str:
 
 
 def describe(character: str) -> str:
-    """Return a character as people can look it up: itself, its code point and its Unicode name."""
+    """Describe a character by itself, its code point and its Unicode name."""
     name = unicodedata.name(character, "no name")
     return f"{character!r} (U+{ord(character):04X}, {name})"
 
 
-def preview(characters: Iterable[str], most: int = 80) -> str:
-    """Return characters as one printable line, shortened past ``most`` characters."""
+def preview(characters: Iterable[str], max_length: int = 80) -> str:
+    """Return characters as one printable line of at most ``max_length`` characters."""
     text = "".join(characters)
-    return repr(text[:most])[1:-1] + ("…" if len(text) > most else "")
+    return repr(text[:max_length])[1:-1] + ("…" if len(text) > max_length else "")
 
 
 def _count(number: int, noun: str) -> str:
@@ -261,7 +265,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def similar_character(character: str, known: Container[str]) -> str | None:
-    """Return a character that is known and looks or means much the same; None if there is none.
+    """Return a known character that looks or means nearly the same; None if there is none.
 
     Args:
         character: One that is not known.
@@ -274,7 +278,7 @@ def _candidates(character: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", character)[:1]
     candidates = [
         _QUOTES.get(character, ""),
-        _LIKE.get(unicodedata.category(character), ""),
+        _BY_CATEGORY.get(unicodedata.category(character), ""),
         unicodedata.normalize("NFKC", character),
         character.swapcase(),
         plain,

@@ -1,4 +1,4 @@
-"""The protocol of engines, which run a trained model, and the values that they exchange with their callers.
+"""The engine protocol, and the values that engines and their callers exchange.
 
 Every engine has the same signature, so that the readable one judges the fast one. Everything carried from
 one character to the next is explicit: a state can be copied, kept and branched. ``engines.factory`` picks an engine.
@@ -15,7 +15,7 @@ from charloom.inference.generation_options import Sampling
 from charloom.model.architecture import Architecture
 
 State = NDArray[np.float32]
-"""All that is carried: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
+"""The recurrent state: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
 
 
 @dataclass
@@ -23,12 +23,12 @@ class Cursor:
     """The position of B texts that are being generated: everything needed to continue each of them exactly.
 
     Attributes:
-        state: After every character so far, (L, S, B, H).
-        logits: Of the next character, (B, V).
-        seeds: The seed of each text, (B,).
-        positions: How many characters have been drawn for each, (B,); 0 where none are given.
-        recent: The last ids of each, oldest first, (B, W), W the largest ``Sampling.window``; -1 before a text.
-        counts: How often each character was drawn for each, (B, V), where a text's ``Sampling.counts``; else (B, 0).
+        state: State after all characters so far, (L, S, B, H).
+        logits: Logits of the next character, (B, V).
+        seeds: Seed of each text, (B,).
+        positions: Number of characters sampled for each text, (B,); zeros by default.
+        recent: The last ids of each text, oldest first, (B, W), W the largest ``Sampling.window``; -1 before a text.
+        counts: How often each character was sampled for each text, (B, V) if any ``Sampling.counts``; else (B, 0).
     """
 
     state: State
@@ -69,7 +69,7 @@ class Cursor:
 
     @classmethod
     def joined(cls, cursors: Sequence["Cursor"]) -> "Cursor":
-        """Return a cursor of the texts of several; shorter memories are filled up, missing counts are 0."""
+        """Concatenate the texts of several cursors; shorter ``recent`` are padded with -1, missing counts with 0."""
         window = max(c.recent.shape[1] for c in cursors)
         known = max(c.counts.shape[1] for c in cursors)
         recent = np.full((sum(len(c.seeds) for c in cursors), window), -1, np.int32)
@@ -98,12 +98,12 @@ def zero_state(architecture: Architecture, batch_size: int) -> State:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Characters that were drawn.
+    """Sampled characters.
 
     Attributes:
         ids: (B, T).
-        log_probs: The natural logarithm of the probability that the model gives each, whatever the temperature and
-            the filters: float64 (B, T), or None if not asked for.
+        log_probs: Natural logarithm of their probabilities under the model, before temperature and filters, float64
+            (B, T); None if not requested.
     """
 
     ids: NDArray[np.int32]
@@ -112,13 +112,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a model did at each character.
+    """Everything that was computed at each character.
 
     Attributes:
-        logits: (B, T, V).
-        states: After each character, (B, T, L, S, H).
-        gates: At each character, (B, T, L, G, H): r, z, n in a GRU; i, f, g, o in an LSTM.
-        state: After the last, (L, S, B, H).
+        logits: Logits of the next character, (B, T, V).
+        states: States after each character, (B, T, L, S, H).
+        gates: Gates at each character, (B, T, L, G, H): r, z, n of a GRU; i, f, g, o of an LSTM.
+        state: State after the last character, (L, S, B, H).
     """
 
     logits: NDArray[np.float32]
@@ -128,14 +128,14 @@ class Trace:
 
 
 class Engine(Protocol):
-    """Runs one model over ids; a row of a batch is computed exactly as it would be alone.
+    """Runs one model. Each row of a batch is computed exactly as it would be alone.
 
     Attributes:
-        architecture: The sizes.
+        architecture: The architecture of the model.
         name: "native" or "numpy".
         precision: "float32" or "int8".
-        instructions: Which instruction set it uses, as ``charloom doctor`` says it.
-        chunk: How many characters it draws in a small part of a second.
+        instructions: The instruction set that it uses, as ``charloom doctor`` reports it.
+        chunk: Number of characters per call of ``sample`` that takes a fraction of a second.
     """
 
     architecture: Architecture
@@ -145,16 +145,16 @@ class Engine(Protocol):
     chunk: int
 
     def initial_state(self, batch_size: int) -> State:
-        """Return the state before any character: zeros (L, S, B, H)."""
+        """Return the initial state, zeros (L, S, B, H)."""
         ...
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
-        """Read texts.
+        """Run the model over texts.
 
         Args:
             ids: (B, T), each in [0, V), T >= 1.
-            state: Before the first, (L, S, B, H); left as it is.
-            last: Whether the logits after the last character are enough.
+            state: State before the first character, (L, S, B, H); not modified.
+            last: Whether to return only the logits after the last character.
 
         Returns:
             Logits (B, T, V) of the character after each, or (B, 1, V), and the state after the last.
@@ -162,7 +162,7 @@ class Engine(Protocol):
         ...
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
-        """Read texts (B, T) and return everything that was computed; ``state`` is left as it is."""
+        """Run the model over texts (B, T) and return everything that was computed; ``state`` is not modified."""
         ...
 
     def sample(
@@ -173,14 +173,13 @@ class Engine(Protocol):
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Draw ``count`` characters for each text, feed each back, and move the cursor on.
+        """Sample ``count`` characters for each text, feed each back to the model, and advance the cursor.
 
         Args:
-            cursor: Where the texts stand; its ``recent`` has as many columns as the largest ``Sampling.window``.
+            cursor: Position of the texts; its ``recent`` has as many columns as the largest ``Sampling.window``.
             count: 0 or more.
-            sampling: How to draw, for all texts or for each; ``allow`` and ``forbid`` are not looked at.
-            bias: What is added to the logits, (V,), or for each text, (B, V): minus infinity where a character may not
-                be drawn. None: nothing.
-            log_probs: Whether to return log-probabilities too.
+            sampling: Sampling options for all texts or for each; ``allow`` and ``forbid`` are ignored.
+            bias: Added to the logits, (V,), or (B, V) for each text; minus infinity excludes a character.
+            log_probs: Whether to return log-probabilities.
         """
         ...

@@ -1,4 +1,4 @@
-"""The choice of an engine: compiled where that is installed, NumPy otherwise, or the one that the user names."""
+"""Choose an engine: native if compiled, otherwise NumPy, or the one named by the user."""
 
 import os
 
@@ -15,12 +15,12 @@ ENGINE = "CHARLOOM_ENGINE"
 
 
 def make_engine(model: SavedModel, precision: str = "float32", threads: int | None = None) -> Engine:
-    """Return the fastest engine there is for this model on this machine.
+    """Create the fastest available engine for a model.
 
     Args:
         model: The model.
         precision: "float32", or "int8" for the fast path that gives the same text on every machine.
-        threads: How many the native engine takes at most; as many as there are cores if None.
+        threads: Maximum number of threads of the native engine; the number of cores if None.
 
     Raises:
         SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
@@ -35,7 +35,7 @@ def make_engine(model: SavedModel, precision: str = "float32", threads: int | No
 
 
 def engine_name() -> str:
-    """Return the engine that is used: the one ``CHARLOOM_ENGINE`` names, else native where it is installed."""
+    """Return the name of the engine to use: that of ``CHARLOOM_ENGINE``, else native if installed, else numpy."""
     requested = os.environ.get(ENGINE, "")
     if requested not in ("", "native", "numpy"):
         raise SettingsError(

@@ -1,7 +1,7 @@
-"""A model as engines run it: what can be multiplied once is multiplied once.
+"""Fold weights for inference: products of constant matrices are computed once.
 
 The embedding, the first layer's input weights and its bias become one table (V, G*H), so that the first layer's
-input product is a look-up; second biases that only add to the first are added to it.
+input product is a look-up; second biases that only add to the first are merged into it.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from charloom.model.quantization import Quantized, quantize
 Floats = NDArray[np.float32]
 Matrix = Floats | Quantized
 
-_MAX_SUM = 1e35  # two of them, divided by the least repetition penalty, 0.01, stay below the largest float32
+_MAX_SUM = 1e35  # two of them, divided by the minimum repetition penalty, 0.01, stay below the maximum of float32
 
 
 @dataclass(frozen=True)
 class FoldedLayer:
-    """One recurrent layer.
+    """A folded recurrent layer.
 
     Attributes:
         input: (G*H, H); None in the first layer, which has the table instead.
@@ -42,12 +42,12 @@ class FoldedLayer:
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """A whole model.
+    """A folded model.
 
     Attributes:
         cell: "gru", "gru_reset_before" or "lstm".
-        table: The first layer's gates for each character before the state is looked at, (V, G*H).
-        layers: From the lowest.
+        table: Input projections of the first layer for each character, with bias, (V, G*H).
+        layers: The recurrent layers, from the lowest.
         output: (V, H).
         output_bias: (V,).
     """
@@ -60,7 +60,7 @@ class FoldedNetwork:
 
 
 def fold(architecture: Architecture, weights: Mapping[str, Floats], precision: str) -> FoldedNetwork:
-    """Return a model as engines run it.
+    """Fold the weights of a model.
 
     Args:
         architecture: The sizes.
@@ -101,12 +101,12 @@ def _layer(
 
 
 def input_bias(architecture: Architecture, weights: Mapping[str, Floats], index: int) -> Floats:
-    """Return a layer's bias (G*H,), with the second one where that is added to the same sum: not in n.
+    """Return the bias of a layer (G*H,), merged with the second bias except in a GRU's candidate gate n.
 
     Args:
         architecture: The sizes.
         weights: Every parameter of ``architecture.parameter_shapes()``.
-        index: Which layer, from the lowest.
+        index: Number of the layer, from 0, the lowest.
     """
     bias = weights[f"layers.{index}.bias_ih"].copy()
     if architecture.has_bias_hh:
@@ -125,10 +125,10 @@ def _table(weights: Mapping[str, Floats], bias: Floats, precision: str) -> Float
 
 
 def _check_sums(weights: Mapping[str, Floats]) -> None:
-    """Refuse weights whose sums could overflow: no real model has them, and engines rely on finite numbers."""
+    """Raise an error for weights whose sums could overflow: engines rely on finite numbers."""
     with np.errstate(over="ignore"):
-        reach = {name: float(np.abs(value).sum(axis=-1).max()) for name, value in weights.items()}
-        largest = max(*reach.values(), reach["embedding.weight"] * reach["layers.0.weight_ih"])
+        bounds = {name: float(np.abs(value).sum(axis=-1).max()) for name, value in weights.items()}
+        largest = max(*bounds.values(), bounds["embedding.weight"] * bounds["layers.0.weight_ih"])
     if not largest < _MAX_SUM:
-        name = max(reach, key=lambda name: reach[name])
+        name = max(bounds, key=lambda name: bounds[name])
         raise ModelFileError(f"its weights, {name!r} foremost, are so large that sums of them overflow.")

@@ -1,4 +1,4 @@
-"""The functions that int8 generation is defined by, operation for operation: the judge of the native engine.
+"""The functions that define int8 generation bit by bit. Reference of the native engine.
 
 Only additions, multiplications, divisions and roundings of float32 in a fixed order, and sums of whole numbers,
 whose order does not matter: so every processor gives the same bits. ``docs/engine.md`` has the definition in

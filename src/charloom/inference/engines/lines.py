@@ -1,4 +1,4 @@
-"""An engine for models of lines: every line is a text of its own, so the state starts anew at each line feed."""
+"""An engine wrapper for models of lines: the state is reset at each line feed."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State, Trace
 from charloom.inference.generation_options import Sampling
 
-_AHEAD = 16  # characters drawn before it is seen whether a line ended
+_AHEAD = 16  # characters sampled before checking whether a line ended
 
 
 class LineEngine:
-    """Runs a model of lines as any other engine does; before a line feed is read, the state is zero.
+    """Wraps the engine of a model whose lines are separate texts: the state is reset to zero before each line feed.
 
-    Its initial state is the one behind a line feed: that is where every line begins.
+    Its initial state is the state after a line feed, where every line begins.
 
     Args:
         engine: Runs the model.
-        newline: The id of the line feed.
+        newline: Id of the line feed.
     """
 
     def __init__(self, engine: Engine, newline: int) -> None:
@@ -30,7 +30,7 @@ class LineEngine:
 
     @cached_property
     def _beginning(self) -> tuple[NDArray[np.float32], State]:
-        """Logits (V,) of a line's first character, and the state there, (L, S, 1, H)."""
+        """Logits (V,) of the first character of a line, and the state before it, (L, S, 1, H)."""
         logits, state = self._engine.forward(np.array([[self._newline]]), self._engine.initial_state(1))
         return logits[0, 0], state
 
@@ -60,7 +60,7 @@ class LineEngine:
         )
 
     def _parts(self, ids: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.integer], NDArray[np.bool_]]]:
-        """Yield stretches (B, T) that begin where some row has a line feed, and which rows have."""
+        """Yield spans (B, T) that begin where some row has a line feed, and a mask of those rows."""
         begins = ids == self._newline
         edges = [0, *(1 + np.flatnonzero(begins[:, 1:].any(axis=0))).tolist(), ids.shape[1]]
         for first, last in pairwise(edges):
@@ -74,7 +74,7 @@ class LineEngine:
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Draw characters; see ``Engine``. Behind a line feed that was drawn, a new line begins."""
+        """Sample characters; see ``Engine``. A new line begins after each sampled line feed."""
         parts: list[Drawn] = []
         while count:
             ahead = min(count, _AHEAD)
@@ -82,7 +82,7 @@ class LineEngine:
             drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
             ends = (drawn.ids == self._newline).any(axis=0)
             if ends.any():
-                ahead = 1 + int(ends.argmax())  # drawn once more as far as the first line end: the same characters
+                ahead = 1 + int(ends.argmax())  # sample again up to the first line end: the same characters
                 cursor.restore(before)
                 drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
                 ended = drawn.ids[:, -1] == self._newline
@@ -97,7 +97,7 @@ class LineEngine:
 
 
 def _reset(state: State, begins: NDArray[np.bool_]) -> State:
-    """Return a state with zeros for the rows that begin a line."""
+    """Return the state with zeros in the rows that begin a line."""
     if not begins.any():
         return state
     state = state.copy()

@@ -1,4 +1,4 @@
-"""The engine that is compiled: loops over characters that run without Python; see ``native/``."""
+"""The compiled engine; its C++ is in ``native/engine/``."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The engine that needs nothing but NumPy: the judge of the native one, and what is used where that is missing.
+"""The NumPy engine: reference of the native one, and its fallback.
 
 Its int8 path gives the native engine's numbers to the bit; its float32 path differs from the native one by rounding.
 """

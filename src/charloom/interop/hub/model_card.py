@@ -1,4 +1,4 @@
-"""The card of a model on the Hugging Face Hub: what it is, how good, how it was trained, and texts that it writes.
+"""The model card on the Hugging Face Hub.
 
 It is Markdown behind a block of YAML. Names and texts that come out of a model file are text to both, never markup.
 """

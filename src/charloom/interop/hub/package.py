@@ -1,4 +1,4 @@
-"""Build the files of a model repository on the Hugging Face Hub: the model, its card, its recipe."""
+"""The files of a model repository on the Hugging Face Hub: model, card, recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -1,1 +1,1 @@
-"""Keras models to charloom models and back."""
+"""Import Keras models, and export charloom models to Keras."""

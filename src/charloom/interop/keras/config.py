@@ -1,4 +1,4 @@
-"""Parse the configuration of a Keras model into a stack of layers that charloom supports.
+"""Parse a Keras configuration: a chain of supported layers.
 
 Configurations are data: no class that one names is looked up. An unsupported layer is an error that names it.
 """

@@ -1,4 +1,4 @@
-"""Convert the weights of Keras layers to those of a charloom model: the same numbers, transposed and reordered.
+"""Convert the weights of Keras layers to charloom's layout, and back.
 
 Keras multiplies rows by matrices (inputs, G*H) and has a GRU's gates in the order z, r, h; charloom's matrices are
 (G*H, inputs) with r, z, n, as PyTorch's. An LSTM's i, f, c, o are i, f, g, o. A GRU with ``reset_after`` has

@@ -1,4 +1,4 @@
-"""A charloom model as a ``.keras`` file, which Keras 3 opens with any of its backends and goes on training.
+"""Export a model as a ``.keras`` file for Keras 3.
 
 It is written without Keras: a zip archive with a configuration and the weights as HDF5, as Keras 3 lays them out. A
 further member, ``charloom.json``, which Keras does not look at, says what the ids stand for.

@@ -1,4 +1,4 @@
-"""The worker process that extracts the numbers from a file that C libraries read, and nothing else.
+"""The worker process that extracts weights from HDF5 and TensorFlow files in isolation.
 
 ``python -m charloom.interop.keras.hdf5_worker SOURCE FOLDER`` writes the result to FOLDER. A damaged or hostile file
 can crash the library that reads it, or make it ask for any amount of memory: that ends one small process, and

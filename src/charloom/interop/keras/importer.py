@@ -1,4 +1,4 @@
-"""Import a Keras model, such as the tutorial's, as a charloom model."""
+"""Import a Keras model: read, convert, and attach a vocabulary."""
 
 from dataclasses import dataclass, replace
 from os import PathLike

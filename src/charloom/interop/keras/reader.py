@@ -1,4 +1,4 @@
-"""A Keras file as it is: each layer's weights in their order, and what the file says of its layers.
+"""Read Keras files: the weights of each layer in order, and the configuration.
 
 Read are ``.keras`` (a zip archive: a configuration and weights as HDF5), ``.weights.h5`` and older weights (no
 configuration), whole models as ``.h5`` (Keras 1, 2 and 3), and TensorFlow's checkpoints. No class, function or code

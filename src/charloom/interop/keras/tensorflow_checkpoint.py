@@ -1,4 +1,4 @@
-"""TensorFlow's checkpoints: what the tutorial's callback leaves in ``training_checkpoints``.
+"""Read TensorFlow checkpoints, which the tutorial saves.
 
 Their format is TensorFlow's own, so that TensorFlow reads them. It runs in the worker process, ``hdf5_worker``.
 """

@@ -1,1 +1,1 @@
-"""charloom models as ONNX graphs."""
+"""Export models to ONNX."""

@@ -1,4 +1,4 @@
-"""A model as ONNX: a graph of one step, and one of a whole window.
+"""Export a model as ONNX graphs: one of a step, one of a window.
 
 The step has plain operators only (a look-up, products, sigmoid, tanh), so that every runtime runs it; the window has
 ONNX' own GRU and LSTM. Both carry the state in and out, and say in their metadata what the ids stand for.

@@ -1,4 +1,4 @@
-"""Build an ONNX graph operator by operator."""
+"""Build an ONNX graph node by node."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,1 +1,1 @@
-"""The model file and the run folder: reading, checking and writing them."""
+"""The model file and the run folder: reading, validating and writing them."""

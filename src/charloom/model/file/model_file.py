@@ -1,4 +1,4 @@
-"""The model file: one safetensors file with weights, vocabulary, architecture and provenance, all checked.
+"""Read and write the model file: one safetensors file with weights, vocabulary, architecture and provenance.
 
 The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
 ``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
@@ -86,6 +86,18 @@ class SavedModel:
             "vocabulary": self.vocabulary.characters,
             "corpus": self.facts.get("corpus"),
         }
+
+    def content_digest(self, context: bytes = b"") -> str:
+        """Return the SHA-256, in hexadecimal, of the vocabulary and the weights, in the order of their names.
+
+        Args:
+            context: Bytes that are hashed first, such as settings that the digest should depend on.
+        """
+        digest = hashlib.sha256(context)
+        digest.update(self.vocabulary.characters.encode("utf-8", "surrogatepass"))
+        for name in sorted(self.weights):
+            digest.update(np.ascontiguousarray(self.weights[name]).data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)

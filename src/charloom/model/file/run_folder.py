@@ -1,4 +1,4 @@
-"""The run folder that one training leaves, and how a MODEL argument finds a file in it.
+"""The run folder of a training, and how a MODEL argument finds a file in it.
 
 RUN/model.safetensors      the best model so far; the last where nothing was held out
 RUN/checkpoints/           step-000172.safetensors ...: the model after that step, and all else to go on from it

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, read strictly: the position of every tensor, before any tensor is read.
+"""Strictly validate the header of a safetensors file before any tensor is read.
 
 Readers of the format disagree about what it leaves open; a model file must not depend on that. Duplicate keys,
 NaN, deep nesting, holes, overlaps and unknown types are refused, as is everything

@@ -1,1 +1,1 @@
-"""The models that come with charloom."""
+"""The models that ship with charloom."""

@@ -1,1 +1,1 @@
-"""The OpenAI-compatible completions endpoint."""
+"""The route ``/v1/completions``."""

@@ -1,4 +1,4 @@
-"""What texts go on from: prompts as they are asked for, and what each of their characters costs if that is wanted."""
+"""Encode prompts, and compute their log-probabilities for ``echo``."""
 
 from dataclasses import dataclass, replace
 
@@ -11,88 +11,88 @@ from charloom.serve.schema import CompletionRequest
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What one place of a text costs.
+class TokenLogprob:
+    """The log-probability of one character or byte of a text.
 
     Attributes:
-        text: What stands there.
-        log_prob: The natural logarithm of its probability; None for the first, which is not guessed.
-        likeliest: The likeliest there and theirs, with what stands there among them; None for the first.
-        starts: Whether a character begins there: not at a byte that goes on with one.
+        text: The character, or the name of the byte.
+        log_prob: Natural logarithm of its probability; None for the first of a text.
+        top: Log-probabilities of the most likely ones and of this one, by their texts; None for the first of a text.
+        starts: Whether a character starts here; False for continuation bytes.
     """
 
     text: str
     log_prob: float | None
-    likeliest: dict[str, float] | None
+    top: dict[str, float] | None
     starts: bool = True
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a text goes on from.
+    """A prompt of a completion request.
 
     Attributes:
-        text: As it is shown.
-        size: How many ids it has.
-        read: What is read of it: its ids, or what stands for the beginning of a text.
-        costs: Of each of its ids, where that is wanted.
+        text: The prompt as text.
+        size: Number of ids.
+        ids: The ids to read; for an empty prompt, the id that starts a text.
+        logprobs: Those of its ids, if requested.
     """
 
     text: str
     size: int
-    read: NDArray[np.integer]
-    costs: tuple[Cost, ...] = ()
+    ids: NDArray[np.integer]
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
-async def make_prompts(served: ServedModel, asked: CompletionRequest) -> list[Prompt]:
-    """Return what a request's texts go on from.
+async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[Prompt]:
+    """Return the prompts of a request.
 
     Raises:
-        ApiError: If one holds a character or an id that the model does not know.
+        ApiError: If a prompt contains an unknown character or id.
     """
     vocabulary = served.model.vocabulary
     prompts = []
-    for given in asked.prompt:
-        if isinstance(given, str):
-            text, read = given, served.ids(given, "prompt")
-            size = len(read) if given else 0
+    for value in request.prompt:
+        if isinstance(value, str):
+            text, to_read = value, served.ids(value, "prompt")
+            size = len(to_read) if value else 0
         else:
-            ids = served.check_ids(given, "prompt")
+            ids = served.check_ids(value, "prompt")
             text, size = vocabulary.decode(ids), len(ids)
-            read = ids if size else served.ids("", "prompt")
-        prompts.append(Prompt(text, size, read))
-    if not asked.echo or asked.logprobs is None:
+            to_read = ids if size else served.ids("", "prompt")
+        prompts.append(Prompt(text, size, to_read))
+    if not request.echo or request.logprobs is None:
         return prompts
-    return [await _with_costs(served, prompt, asked.logprobs) for prompt in prompts]
+    return [await _with_logprobs(served, prompt, request.logprobs) for prompt in prompts]
 
 
-async def _with_costs(served: ServedModel, prompt: Prompt, guesses: int) -> Prompt:
+async def _with_logprobs(served: ServedModel, prompt: Prompt, top_k: int) -> Prompt:
     if not prompt.size:
         return prompt
-    reading = await served.scheduler.read(prompt.read, guesses)
+    scores = await served.scheduler.score(prompt.ids, top_k)
     names = served.model.vocabulary.names()
     starts = _starts(served.model.vocabulary.sizes(prompt.text), prompt.size)
-    costs = [Cost(names[int(prompt.read[0])], None, None)]
-    for place, id_ in enumerate(prompt.read[1:].tolist()):
-        costs.append(replace(_cost(reading, names, place, id_), starts=starts[place + 1]))
-    return Prompt(prompt.text, prompt.size, prompt.read, tuple(costs))
+    logprobs = [TokenLogprob(names[int(prompt.ids[0])], None, None)]
+    for position, id_ in enumerate(prompt.ids[1:].tolist()):
+        logprobs.append(replace(_token_logprob(scores, names, position, id_), starts=starts[position + 1]))
+    return Prompt(prompt.text, prompt.size, prompt.ids, tuple(logprobs))
 
 
 def _starts(sizes: NDArray[np.intp] | None, count: int) -> list[bool]:
-    """Return whether a character begins at each of so many ids."""
+    """Return for each of ``count`` ids whether a character starts there."""
     starts = np.full(count, sizes is None)
     if sizes is not None:
         starts[np.cumsum(sizes) - sizes] = True
     return starts.tolist()
 
 
-def _cost(reading: TextScores, names: list[str], place: int, id_: int) -> Cost:
-    """Return what the id after a place costs."""
-    likeliest = {
-        names[other]: log_prob
-        for other, log_prob in zip(
-            reading.likeliest_ids[place].tolist(), reading.likeliest_log_probs[place].tolist(), strict=True
+def _token_logprob(scores: TextScores, names: list[str], position: int, id_: int) -> TokenLogprob:
+    """Return the log-probability of the id after a position."""
+    top = {
+        names[top_id]: log_prob
+        for top_id, log_prob in zip(
+            scores.top_ids[position].tolist(), scores.top_log_probs[position].tolist(), strict=True
         )
     }
-    log_prob = likeliest.setdefault(names[id_], float(reading.log_probs[place]))
-    return Cost(names[id_], log_prob, likeliest)
+    log_prob = top.setdefault(names[id_], float(scores.log_probs[position]))
+    return TokenLogprob(names[id_], log_prob, top)

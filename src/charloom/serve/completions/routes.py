@@ -1,4 +1,4 @@
-"""``/v1/completions``: from a request to texts that are written, and from their parts to OpenAI's JSON and events."""
+"""The handler of ``/v1/completions``: from a request to JSON or a stream of events."""
 
 import asyncio
 import secrets
@@ -28,108 +28,110 @@ from charloom.serve.security.request_body import parse_request
 
 
 async def complete(models: ModelRegistry, limits: Limits, request: Request) -> Response:
-    """Answer a request for continuations."""
-    asked = await parse_request(request, CompletionRequest)
-    _check_together(asked, limits)
-    served = models.find(asked.model)
-    prompts = await make_prompts(served, asked)
-    task = _Task(served, asked, prompts, random_seed() if asked.seed is None else asked.seed)
-    job = served.scheduler.submit(task.writings())
-    if asked.stream:
-        return EventStreamResponse(_events(task, job, limits.event_seconds), job.cancel)
+    """Handle a completion request."""
+    body = await parse_request(request, CompletionRequest)
+    _check_combinations(body, limits)
+    served = models.find(body.model)
+    prompts = await make_prompts(served, body)
+    completion = _Completion(served, body, prompts, random_seed() if body.seed is None else body.seed)
+    job = served.scheduler.submit(completion.sequences())
+    if body.stream:
+        return EventStreamResponse(_events(completion, job, limits.min_event_seconds), job.cancel)
     try:
-        return JsonResponse(await _whole(task, job))
+        return JsonResponse(await _response(completion, job))
     finally:
         job.cancel()
 
 
-def _check_together(asked: CompletionRequest, limits: Limits) -> None:
-    """Raise ``ApiError`` if fields that are right by themselves do not go together."""
-    tried = asked.n if asked.best_of is None else asked.best_of
-    texts = len(asked.prompt) * tried
-    if tried < asked.n:
-        raise _wrong("best_of", f"best_of must be n or more, {asked.n} here; got {tried}.")
-    if asked.stream and tried > asked.n:
-        raise _wrong("best_of", "best_of above n cannot be streamed: which texts are the best is known at their end.")
-    if asked.stream_options is not None and not asked.stream:
-        raise _wrong("stream_options", "stream_options are of a stream alone: add stream, or leave them out.")
-    if texts > limits.texts:
-        raise _wrong("n", f"One request may ask for {limits.texts} texts, prompts times n or best_of; got {texts}.")
-    if texts * asked.max_tokens > limits.characters:
-        message = (
-            f"One request may ask for {limits.characters:,} characters, prompts times n or best_of times max_tokens; "
-            f"got {texts * asked.max_tokens:,}."
+def _check_combinations(body: CompletionRequest, limits: Limits) -> None:
+    """Raise ``ApiError`` if fields are invalid in combination."""
+    candidates = body.n if body.best_of is None else body.best_of
+    texts = len(body.prompt) * candidates
+    if candidates < body.n:
+        raise _invalid("best_of", f"best_of must be n or more, {body.n} here; got {candidates}.")
+    if body.stream and candidates > body.n:
+        raise _invalid("best_of", "best_of above n cannot be streamed: which texts are the best is known at their end.")
+    if body.stream_options is not None and not body.stream:
+        raise _invalid("stream_options", "stream_options are of a stream alone: add stream, or leave them out.")
+    if texts > limits.max_texts:
+        raise _invalid(
+            "n", f"One request may ask for {limits.max_texts} texts, prompts times n or best_of; got {texts}."
         )
-        raise _wrong("max_tokens", message)
+    if texts * body.max_tokens > limits.max_characters:
+        message = (
+            f"One request may ask for {limits.max_characters:,} characters, prompts times n or best_of times "
+            f"max_tokens; got {texts * body.max_tokens:,}."
+        )
+        raise _invalid("max_tokens", message)
 
 
-def _wrong(param: str, message: str) -> ApiError:
+def _invalid(param: str, message: str) -> ApiError:
     return ApiError(400, message, param=param, code="invalid_value")
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A request as it is carried out.
+class _Completion:
+    """A completion request in progress.
 
     Attributes:
-        served: With which model.
-        asked: What was asked for.
-        prompts: What each text goes on from.
-        seed: Of the first text of each prompt.
+        served: The model.
+        body: The request body.
+        prompts: Its prompts.
+        seed: Seed of the first text of each prompt.
     """
 
     served: ServedModel
-    asked: CompletionRequest
+    body: CompletionRequest
     prompts: Sequence[Prompt]
     seed: int
 
     @property
-    def tried(self) -> int:
-        """How many texts are written for each prompt."""
-        return self.asked.n if self.asked.best_of is None else self.asked.best_of
+    def candidates(self) -> int:
+        """Number of texts that are generated per prompt: ``best_of`` or ``n``."""
+        return self.body.n if self.body.best_of is None else self.body.best_of
 
-    def writings(self) -> list[SequenceRequest]:
-        """Return the texts to be written: those of the first prompt, then those of the next.
+    def sequences(self) -> list[SequenceRequest]:
+        """Return the texts to generate: all of the first prompt, then all of the next.
 
         Raises:
             SettingsError: If a number is out of range.
         """
-        asked = self.asked
-        self.served.check_ids(list(asked.logit_bias), "logit_bias")
+        body = self.body
+        self.served.check_ids(list(body.logit_bias), "logit_bias")
         sampling = Sampling(
-            asked.temperature,
-            asked.top_k,
-            asked.top_p,
-            asked.min_p,
-            asked.repetition_penalty,
-            presence_penalty=asked.presence_penalty,
-            frequency_penalty=asked.frequency_penalty,
+            body.temperature,
+            body.top_k,
+            body.top_p,
+            body.min_p,
+            body.repetition_penalty,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
         )
-        ending, bias, guesses = Ending(asked.stop), dict(asked.logit_bias) or None, self._guesses()
-        seeds = sample_seeds(self.seed, self.tried)
+        ending, bias, top_logprobs = Ending(body.stop), dict(body.logit_bias) or None, self._top_logprobs()
+        seeds = sample_seeds(self.seed, self.candidates)
         return [
             SequenceRequest(
-                # where nothing is written, nothing needs to be read
-                prompt.read if asked.max_tokens else prompt.read[:1],
-                asked.max_tokens,
+                # without anything to generate, the prompt need not be read
+                prompt.ids if body.max_tokens else prompt.ids[:1],
+                body.max_tokens,
                 sampling,
                 ending,
                 seed,
                 bias,
-                guesses,
+                top_logprobs,
             )
             for prompt in self.prompts
             for seed in seeds
         ]
 
-    def _guesses(self) -> int | None:
-        """Return how many guesses the writing must tell, or None if not even what its characters cost is needed."""
-        if self.asked.max_tokens == 0 or (self.asked.logprobs is None and self.tried == self.asked.n):
+    def _top_logprobs(self) -> int | None:
+        """Return the number of top log-probabilities to compute, or None if no log-probabilities are needed."""
+        if self.body.max_tokens == 0 or (self.body.logprobs is None and self.candidates == self.body.n):
             return None
-        return min(self.asked.logprobs or 0, len(self.served.model.vocabulary))
+        return min(self.body.logprobs or 0, len(self.served.model.vocabulary))
 
     def head(self) -> dict[str, Any]:
-        """Return what all parts of an answer have in common."""
+        """Return the fields that all parts of the response share."""
         return {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -139,19 +141,19 @@ class _Task:
             "seed": self.seed,
         }
 
-    def usage(self, written: int) -> dict[str, int]:
-        """Return how much was read and written."""
+    def usage(self, generated: int) -> dict[str, int]:
+        """Return the numbers of ids read and generated."""
         read = sum(prompt.size for prompt in self.prompts)
-        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
 
     def size(self, text: str) -> int:
-        """Return how many ids a text has."""
+        """Return the number of ids of a text."""
         sizes = self.served.model.vocabulary.sizes(text)
         return len(text) if sizes is None else int(sizes.sum())
 
 
-async def _parts(job: Job) -> AsyncIterator[list[SequenceOutput]]:
-    """Yield what is written, as often as there is something."""
+async def _outputs(job: Job) -> AsyncIterator[list[SequenceOutput]]:
+    """Yield new output of the job until all texts have ended."""
     while True:
         try:
             parts = await job.next()
@@ -160,56 +162,56 @@ async def _parts(job: Job) -> AsyncIterator[list[SequenceOutput]]:
         yield parts
 
 
-async def _whole(task: _Task, job: Job) -> dict[str, Any]:
-    """Return the answer when all texts have ended."""
-    asked, tried = task.asked, task.tried
-    choices = Choices(task.prompts, tried, asked.echo, asked.logprobs is not None)
-    costs = np.zeros(len(task.prompts) * tried)
-    counts = np.zeros(len(costs))
-    texts: list[list[dict[str, Any]]] = [[choices.beginning(index)] for index in range(len(costs))]
-    written = 0
-    async for parts in _parts(job):
+async def _response(completion: _Completion, job: Job) -> dict[str, Any]:
+    """Return the response body once all texts have ended."""
+    body, candidates = completion.body, completion.candidates
+    choices = Choices(completion.prompts, candidates, body.echo, body.logprobs is not None)
+    log_probs = np.zeros(len(completion.prompts) * candidates)
+    counts = np.zeros(len(log_probs))
+    texts: list[list[dict[str, Any]]] = [[choices.initial(index)] for index in range(len(log_probs))]
+    generated = 0
+    async for parts in _outputs(job):
         for part in parts:
-            texts[part.key].append(choices.take(part))
-            written += task.size(part.text)
-            costs[part.key] += sum(token.log_prob for token in part.tokens or ())
+            texts[part.key].append(choices.format(part))
+            generated += completion.size(part.text)
+            log_probs[part.key] += sum(token.log_prob for token in part.tokens or ())
             counts[part.key] += len(part.tokens or ())
-    found = [choices.joined(parts) for parts in texts]
-    means = np.where(counts, costs / np.maximum(counts, 1), -np.inf)  # an empty text is the last choice
-    kept = [found[i] for i in _best(means, asked.n, tried)]
-    for index, choice in enumerate(kept):
+    joined = [choices.join(parts) for parts in texts]
+    means = np.where(counts, log_probs / np.maximum(counts, 1), -np.inf)  # empty texts rank last
+    selected = [joined[i] for i in _best_indices(means, body.n, candidates)]
+    for index, choice in enumerate(selected):
         choice["index"] = index
-    return {**task.head(), "choices": kept, "usage": task.usage(written)}
+    return {**completion.head(), "choices": selected, "usage": completion.usage(generated)}
 
 
-def _best(means: Any, kept: int, tried: int) -> list[int]:
-    """Return the places of the texts that are answered: of each prompt the likeliest a character, the best first."""
-    if kept == tried:
+def _best_indices(means: Any, n: int, candidates: int) -> list[int]:
+    """Return the indices of the n texts per prompt with the highest mean log-probability, in descending order."""
+    if n == candidates:
         return list(range(len(means)))
-    rows = np.argsort(-means.reshape(-1, tried), axis=1, kind="stable")[:, :kept]
-    return [int(place) + tried * row for row, places in enumerate(rows) for place in places]
+    rows = np.argsort(-means.reshape(-1, candidates), axis=1, kind="stable")[:, :n]
+    return [int(index) + candidates * row for row, indices in enumerate(rows) for index in indices]
 
 
-async def _events(task: _Task, job: Job, seconds: float) -> AsyncIterator[bytes]:
-    """Yield the events of a stream; an error that ends it is the last."""
-    asked, head, written = task.asked, task.head(), 0
-    left = len(task.prompts) * asked.n
-    with_usage = asked.stream_options is not None and asked.stream_options.include_usage
+async def _events(completion: _Completion, job: Job, min_seconds: float) -> AsyncIterator[bytes]:
+    """Yield the events of a stream; if an error ends it, that is the last event."""
+    body, head, generated = completion.body, completion.head(), 0
+    remaining = len(completion.prompts) * body.n
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
     if with_usage:
         head["usage"] = None
-    choices = Choices(task.prompts, task.tried, asked.echo, asked.logprobs is not None)
-    if asked.echo:
-        yield b"".join(server_sent_event({**head, "choices": [choices.beginning(index)]}) for index in range(left))
+    choices = Choices(completion.prompts, completion.candidates, body.echo, body.logprobs is not None)
+    if body.echo:
+        yield b"".join(server_sent_event({**head, "choices": [choices.initial(index)]}) for index in range(remaining))
     try:
-        async for parts in _parts(job):
-            written += sum(task.size(part.text) for part in parts)
-            yield b"".join(server_sent_event({**head, "choices": [choices.take(part)]}) for part in parts)
-            left -= sum(part.finish_reason is not None for part in parts)
-            if left:
-                await asyncio.sleep(seconds)
+        async for parts in _outputs(job):
+            generated += sum(completion.size(part.text) for part in parts)
+            yield b"".join(server_sent_event({**head, "choices": [choices.format(part)]}) for part in parts)
+            remaining -= sum(part.finish_reason is not None for part in parts)
+            if remaining:
+                await asyncio.sleep(min_seconds)
     except CharloomError as error:
         yield server_sent_event(to_api_error(error).to_dict())
         return
     if with_usage:
-        yield server_sent_event({**head, "choices": [], "usage": task.usage(written)})
+        yield server_sent_event({**head, "choices": [], "usage": completion.usage(generated)})
     yield DONE

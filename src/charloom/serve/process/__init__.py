@@ -1,1 +1,1 @@
-"""The running server: its socket, its connections and its worker processes."""
+"""The server as processes: socket, connections, workers."""

@@ -1,4 +1,4 @@
-"""From an application to a running server: its socket, its connections, its end."""
+"""Run the application: socket, connections, shutdown."""
 
 import asyncio
 import signal
@@ -19,14 +19,14 @@ from charloom.serve.security.allowed_hosts import bracketed
 from charloom.serve.security.limits import Limits
 
 _BACKLOG = 1024
-_SEND_BUFFER = 16 << 10  # bytes of an answer that the system takes before the client has read them; so does asyncio
+_SEND_BUFFER = 16 << 10  # bytes of a response that the kernel buffers for a client, and as many that asyncio buffers
 
 
 def resolve(host: str) -> str:
-    """Return the address of a host as a number; of several the first of IPv4.
+    """Resolve a host to a numeric address, preferring IPv4.
 
     Raises:
-        InputError: If it has none.
+        InputError: If the host cannot be resolved.
     """
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -37,21 +37,21 @@ def resolve(host: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether only this machine can reach an address."""
+    """Return whether an address can only be reached from this machine."""
     found = ip_address(address)
     inner = getattr(found, "ipv4_mapped", None)
     return (inner or found).is_loopback
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket that listens there.
+    """Open a listening socket.
 
     Args:
-        address: A number.
-        port: 0 for any that is free.
+        address: Numeric address.
+        port: The port; 0 for any free one.
 
     Raises:
-        InputError: If the port cannot be had.
+        InputError: If the port is not available.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -66,7 +66,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Return the address at which a browser finds what listens there."""
+    """Return the URL of a listening socket for a browser."""
     address, port = listening.getsockname()[:2]
     if ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
@@ -74,10 +74,10 @@ def url_of(listening: socket.socket) -> str:
 
 
 def serve(app: App, listening: socket.socket) -> int:
-    """Answer requests until a signal ends it, and return that signal.
+    """Serve requests until a signal arrives, and return its number.
 
     Raises:
-        CharloomError: If it cannot begin.
+        CharloomError: If the server cannot start.
     """
     server = Server(app)
     server.run([listening])
@@ -87,13 +87,13 @@ def serve(app: App, listening: socket.socket) -> int:
 
 
 class Server(uvicorn.Server):
-    """Runs an application on a socket until a signal ends it, within 3 seconds.
+    """Runs an application until a signal arrives; shuts down within 3 seconds.
 
     Args:
         app: The application.
 
     Attributes:
-        signal_number: The signal that ended it, or None.
+        signal_number: The signal that ended the server, or None.
     """
 
     def __init__(self, app: App) -> None:
@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
             log_level="error",
             access_log=False,
             server_header=False,
-            timeout_keep_alive=app.limits.idle_seconds,
+            timeout_keep_alive=app.limits.max_idle_seconds,
             timeout_graceful_shutdown=1,
         )
         super().__init__(config)
@@ -115,68 +115,68 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End: first the streams, so that each can say so, then the connections."""
+        """Shut down: first end the streams, so that each sends an error event, then close the connections."""
         self._app.close()
-        deadline = asyncio.get_running_loop().time() + self._app.limits.closing_seconds
+        deadline = asyncio.get_running_loop().time() + self._app.limits.max_closing_seconds
         while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let signals end the server; the one that did is kept, not raised again."""
+        """Handle signals: shut down, and store the signal instead of raising it again."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        before = {n: signal.signal(n, self._end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+        previous = {n: signal.signal(n, self._end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _end(self, number: int, _frame: Any) -> None:
-        self.force_exit = self.should_exit  # a second signal does not wait
+        self.force_exit = self.should_exit  # a second signal shuts down at once
         self.should_exit = True
         self.signal_number = self.signal_number or number
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """Return how connections are served: as uvicorn does, but a request's head must arrive in time."""
+    """Return uvicorn's protocol class with a timeout for request heads, which uvicorn lacks."""
 
     class Protocol(H11Protocol):
-        _late: asyncio.TimerHandle | None = None
+        _head_timeout: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an answer is small, and wanted now
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # responses are small and must not wait
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             transport.set_write_buffer_limits(high=_SEND_BUFFER)
             super().connection_made(transport)
-            self._mind_head()
+            self._update_head_timeout()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            self._mind_head()
+            self._update_head_timeout()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._forget()
+            self._cancel_head_timeout()
             super().connection_lost(exc)
 
-        def _mind_head(self) -> None:
+        def _update_head_timeout(self) -> None:
             if self.conn.their_state is not h11.IDLE:
-                self._forget()
-            elif self._late is None:
-                self._late = self.loop.call_later(limits.header_seconds, self._drop)
+                self._cancel_head_timeout()
+            elif self._head_timeout is None:
+                self._head_timeout = self.loop.call_later(limits.max_header_seconds, self._abort_if_idle)
 
-        def _drop(self) -> None:
+        def _abort_if_idle(self) -> None:
             if self.conn.their_state is h11.IDLE:
                 self.transport.abort()
 
-        def _forget(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
+        def _cancel_head_timeout(self) -> None:
+            if self._head_timeout is not None:
+                self._head_timeout.cancel()
+                self._head_timeout = None
 
     return Protocol

@@ -1,4 +1,4 @@
-"""Several processes that serve one socket, each with models of its own."""
+"""Worker processes that share a socket."""
 
 import os
 import signal
@@ -10,53 +10,53 @@ from types import FrameType
 from charloom._util.processes import end_with_parent
 from charloom.errors import CharloomError, InputError
 
-_AT_ONCE = 2.0  # seconds: a worker that ends sooner would only end again
-_PATIENCE = 3.0  # seconds that workers have to end
+_MIN_LIFETIME = 2.0  # seconds: a worker that dies sooner is not restarted
+_SHUTDOWN_TIMEOUT = 3.0  # seconds that workers have to exit
 
 
 class _Stop(Exception):
-    """A signal asks for the end."""
+    """A signal requests the shutdown."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def run_workers(count: int, work: Callable[[], object]) -> int:
-    """Run so many processes, and replace one that dies, until a signal ends them all.
+    """Run worker processes, and replace those that die, until a signal ends them all.
 
     Args:
-        count: 1 or more.
-        work: What each does, until SIGTERM.
+        count: Number of workers, 1 or more.
+        work: Function that each worker runs until SIGTERM.
 
     Returns:
-        The signal.
+        The number of the signal.
 
     Raises:
         InputError: On a system without ``fork``.
-        CharloomError: If a worker dies as soon as it is started.
+        CharloomError: If a worker dies immediately after its start.
     """
     if not hasattr(os, "fork"):
         raise InputError(
             "--workers needs fork, which this system lacks. Leave it out: one process serves many at once."
         )
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {n: signal.signal(n, _stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
-    lifeline = os.pipe()  # what a worker reads of it ends when this process does
+    previous = {n: signal.signal(n, _stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    lifeline = os.pipe()  # a worker's end of it is closed when this process exits
     workers: dict[int, float] = {}
     try:
         while True:
             while len(workers) < count:
                 workers[_start(work, lifeline)] = time.monotonic()
             pid, _ = os.waitpid(-1, 0)
-            if time.monotonic() - workers.pop(pid, 0.0) < _AT_ONCE:
+            if time.monotonic() - workers.pop(pid, 0.0) < _MIN_LIFETIME:
                 raise CharloomError("A worker has died as soon as it was started; what it said stands above.")
     except _Stop as stop:
         return stop.number
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, signal.SIG_IGN if number in (signal.SIGINT, signal.SIGTERM) else handler)
-        _end(set(workers))
-        for number, handler in before.items():
+        _terminate(set(workers))
+        for number, handler in previous.items():
             signal.signal(number, handler)
         for end in lifeline:
             os.close(end)
@@ -67,7 +67,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
-    """Start a worker and return its number."""
+    """Start a worker and return its process id."""
     sys.stderr.flush()
     pid = os.fork()
     if pid:
@@ -88,11 +88,11 @@ def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
         os._exit(code)
 
 
-def _end(workers: set[int]) -> None:
-    """Ask workers to end, and end those that do not."""
+def _terminate(workers: set[int]) -> None:
+    """Terminate workers, and kill those that do not exit in time."""
     for pid in workers:
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _SHUTDOWN_TIMEOUT
     while workers and time.monotonic() < deadline:
         pid, _ = os.waitpid(-1, os.WNOHANG)
         workers.discard(pid)

@@ -1,1 +1,1 @@
-"""What protects the server: host checks, request limits, body limits."""
+"""Protection of the server: allowed hosts, tokens, limits."""

@@ -1,23 +1,23 @@
-"""Under which names a server may be asked for: what keeps other sites' pages away from it."""
+"""Allowed host names, against DNS rebinding and cross-site requests."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-_PLAIN = 80  # the port that browsers leave out
+_HTTP_PORT = 80  # browsers omit it
 
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """The values of ``Host`` that are answered.
+    """The accepted values of the Host header.
 
-    A site may have its own name point to this machine, and then its pages talk to this server as if it were theirs; but
-    their requests bear that site's name. A number is no name that anyone else can have.
+    A malicious site can point its own name to this machine (DNS rebinding), so that its pages may talk to this server
+    as to their own. Their requests still have the site's name as Host. A numeric address cannot belong to another site.
 
     Attributes:
-        exact: Names or addresses with their port.
-        names: Those that may come with any port, or none: of a proxy before this server.
-        any_address: Whether any address is answered, on any port, as the server listens at all of this machine's.
+        exact: Names and addresses, with their port.
+        names: Names that are accepted with any port, or none: those of a proxy in front of this server.
+        any_address: Whether any numeric address is accepted, on any port: the server listens on all interfaces.
     """
 
     exact: frozenset[str]
@@ -25,43 +25,43 @@ class AllowedHosts:
     any_address: bool = False
 
     def __contains__(self, host: object) -> bool:
-        """Return whether a value of ``Host``, in lower case, is one of ours."""
+        """Return whether a Host header, in lower case, is accepted."""
         if not isinstance(host, str):
             return False
         if host in self.exact:
             return True
-        name, port = _parts(host)
+        name, port = _split_port(host)
         if port and not (port.isascii() and port.isdigit()):
             return False
         return name in self.names or (self.any_address and (name == "localhost" or is_address(name)))
 
 
 def allowed_hosts(host: str, address: str, port: int, names: Iterable[str] = ()) -> AllowedHosts:
-    """Return the names of a server.
+    """Return the accepted hosts of a server.
 
     Args:
-        host: Where it listens, as it was asked for.
-        address: Likewise, as a number.
-        port: Likewise.
-        names: Further names, under which a proxy passes requests on.
+        host: The address to listen on, as given by the user.
+        address: The same, as a numeric address.
+        port: The port it listens on.
+        names: Further names, which a proxy in front of the server has.
     """
-    found = ip_address(address)
-    known = frozenset(name.lower() for name in names)
-    if found.is_unspecified:
-        return AllowedHosts(frozenset(), known, any_address=True)
-    own = {"127.0.0.1", "localhost", "[::1]"} if found.is_loopback else set()
+    ip = ip_address(address)
+    further = frozenset(name.lower() for name in names)
+    if ip.is_unspecified:
+        return AllowedHosts(frozenset(), further, any_address=True)
+    own = {"127.0.0.1", "localhost", "[::1]"} if ip.is_loopback else set()
     own |= {bracketed(address), bracketed(host.strip("[]").lower())}
-    exact = {f"{name}:{port}" for name in own} | (own if port == _PLAIN else set())
-    return AllowedHosts(frozenset(exact), known)
+    exact = {f"{name}:{port}" for name in own} | (own if port == _HTTP_PORT else set())
+    return AllowedHosts(frozenset(exact), further)
 
 
 def bracketed(address: str) -> str:
-    """Return an address as it stands in a URL."""
+    """Return an address as written in a URL: IPv6 in brackets."""
     return f"[{address}]" if ":" in address else address
 
 
 def is_address(text: str) -> bool:
-    """Return whether this is an address as it stands in a URL: numbers, those of IPv6 in brackets."""
+    """Return whether a text is a numeric address as written in a URL."""
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return (ip_address(inner).version == 6) == (inner != text)
@@ -69,8 +69,8 @@ def is_address(text: str) -> bool:
         return False
 
 
-def _parts(host: str) -> tuple[str, str]:
-    """Return a host's name and port; "" for a port that is not there."""
+def _split_port(host: str) -> tuple[str, str]:
+    """Split a host into name and port; the port is "" if there is none."""
     if host.endswith("]"):
         return host, ""
     name, colon, port = host.rpartition(":")

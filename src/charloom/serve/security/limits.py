@@ -1,69 +1,69 @@
-"""How much one request, and all of them together, may ask for: the one place these numbers are written."""
+"""Limits per request and per server."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is served; more is refused with a message that names the limit.
+    """Limits of the server. A request beyond one is rejected with a message that names it.
 
-    Those of single fields are part of the published API and are taken from the defaults; the others may differ from
-    server to server.
+    Limits of single fields are part of the published API and always have their defaults; the rest may differ between
+    servers.
 
     Attributes:
-        body_bytes: Of a request's body.
-        body_seconds: In which it must have arrived.
-        discarded_bytes: Of a body that is refused unread, so that its client comes to see the answer.
-        discarded_seconds: For which it is taken.
-        header_bytes: Of a request's head.
-        header_seconds: In which a request's head must have arrived.
-        json_depth: How deep lists and objects of a body may lie in one another.
-        json_parts: How many strings, lists and objects it may have.
-        prompts: In one request.
-        prompt_characters: Of one prompt, or of any other text.
-        choices: Texts that go on from one prompt: ``n``, ``best_of``.
-        texts: Texts of one request: prompts times choices.
-        characters: Written for one request: prompts times choices times ``max_tokens``.
-        stop_strings: In one request.
-        stop_characters: Of each.
-        biases: Characters that ``logit_bias`` may name.
-        guesses: The likeliest characters told at each place: ``logprobs``.
-        next_guesses: The same, of ``/guesses``, which tells those of one place alone.
-        label_characters: Of ``user``, and of a model's name.
-        writings: Texts that one model writes at once.
-        waiting: Texts that may wait for their turn.
-        unread: Characters of a request that may wait to be sent before its writing pauses.
-        unread_seconds: How long a client may read nothing of what is sent to it.
-        request_seconds: How long one request may take in all.
-        event_seconds: Between two events of a stream, at least: what is written meanwhile goes into one.
-        idle_seconds: How long a connection without a request stays open.
-        closing_seconds: How long streams that end with the server may take to say so.
+        max_body_bytes: Size of a request body.
+        max_body_seconds: Time in which a body must arrive.
+        max_discarded_bytes: Bytes read of a rejected body, so that its client receives the response.
+        max_discarded_seconds: Time for which such a body is read.
+        max_header_bytes: Size of a request head.
+        max_header_seconds: Time in which a request head must arrive.
+        max_json_depth: Nesting depth of lists and objects in a body.
+        max_json_parts: Number of strings, lists and objects in a body.
+        max_prompts: Prompts in one request.
+        max_prompt_characters: Characters of a prompt, or of any other text.
+        max_choices: Texts per prompt: ``n``, ``best_of``.
+        max_texts: Texts in one request: prompts times choices.
+        max_characters: Characters generated for one request: prompts times choices times ``max_tokens``.
+        max_stop_strings: Stop strings in one request.
+        max_stop_characters: Characters of a stop string.
+        max_biases: Characters that ``logit_bias`` may name.
+        max_logprobs: Most likely characters at each position: ``logprobs``.
+        max_next_guesses: Most likely characters that ``/guesses`` returns.
+        max_label_characters: Characters of ``user`` and of a model's name.
+        max_active_texts: Texts that one model generates at once.
+        max_waiting_texts: Texts that may wait for their turn.
+        max_unread_characters: Characters of a request that may wait for the client before its generation pauses.
+        max_unread_seconds: Time for which a client may read nothing.
+        max_request_seconds: Time for one request.
+        min_event_seconds: Time between two events of a stream; characters generated meanwhile share one event.
+        max_idle_seconds: Time for which a connection without a request stays open.
+        max_closing_seconds: Time that streams have for their last event when the server shuts down.
     """
 
-    body_bytes: int = 1 << 20
-    body_seconds: float = 10.0
-    discarded_bytes: int = 16 << 20
-    discarded_seconds: float = 2.0
-    header_bytes: int = 16 << 10
-    header_seconds: float = 10.0
-    json_depth: int = 16
-    json_parts: int = 4096
-    prompts: int = 32
-    prompt_characters: int = 100_000
-    choices: int = 16
-    texts: int = 64
-    characters: int = 200_000
-    stop_strings: int = 4
-    stop_characters: int = 64
-    biases: int = 1024
-    guesses: int = 5
-    next_guesses: int = 10
-    label_characters: int = 256
-    writings: int = 64
-    waiting: int = 64
-    unread: int = 16_384
-    unread_seconds: float = 30.0
-    request_seconds: float = 600.0
-    event_seconds: float = 0.01
-    idle_seconds: int = 10
-    closing_seconds: float = 1.0
+    max_body_bytes: int = 1 << 20
+    max_body_seconds: float = 10.0
+    max_discarded_bytes: int = 16 << 20
+    max_discarded_seconds: float = 2.0
+    max_header_bytes: int = 16 << 10
+    max_header_seconds: float = 10.0
+    max_json_depth: int = 16
+    max_json_parts: int = 4096
+    max_prompts: int = 32
+    max_prompt_characters: int = 100_000
+    max_choices: int = 16
+    max_texts: int = 64
+    max_characters: int = 200_000
+    max_stop_strings: int = 4
+    max_stop_characters: int = 64
+    max_biases: int = 1024
+    max_logprobs: int = 5
+    max_next_guesses: int = 10
+    max_label_characters: int = 256
+    max_active_texts: int = 64
+    max_waiting_texts: int = 64
+    max_unread_characters: int = 16_384
+    max_unread_seconds: float = 30.0
+    max_request_seconds: float = 600.0
+    min_event_seconds: float = 0.01
+    max_idle_seconds: int = 10
+    max_closing_seconds: float = 1.0

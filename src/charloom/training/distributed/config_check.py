@@ -1,6 +1,5 @@
 """Check that all processes of a training were given the same text, settings and model."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from platform import node
@@ -39,12 +38,5 @@ def check_beginning(process_group: ProcessGroup, corpus: Corpus, recipe: Recipe,
         return  # digests of large models take a moment
     text = f"{len(corpus):,} {corpus.format.unit}s{' in lines' if corpus.format.lines else ''}, {corpus.sha256[:16]}"
     chosen = {"recipe": recipe.name, "choice of settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
-    model = None if init is None else _digest(init)
+    model = None if init is None else init.content_digest()[:16]
     check_agreed(process_group, {"version of charloom": __version__, "text": text, **chosen, "model": model})
-
-
-def _digest(model: SavedModel) -> str:
-    digest = hashlib.sha256(model.vocabulary.characters.encode("utf-8", "surrogatepass"))
-    for name in sorted(model.weights):
-        digest.update(model.weights[name].tobytes())
-    return digest.hexdigest()[:16]
