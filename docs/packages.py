@@ -1,9 +1,11 @@
-"""Write the list of packages in docs/architecture.md: `python docs/packages.py`.
+"""Write the lists of packages and files in docs/architecture.md: `python docs/packages.py`.
 
-The order is that of the contract `layers` in pyproject.toml; each line is the first line of a module's docstring.
+The order of the packages is that of the contract `layers` in pyproject.toml. A line is the first line of a module's
+docstring, or the first sentence of the comment that a file of C++ or JavaScript starts with.
 """
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "charloom"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- packages: begin, written by docs/packages.py -->\n", "<!-- packages: end -->\n"
+BEGIN_FILES, END_FILES = "<!-- files: begin, written by docs/packages.py -->\n", "<!-- files: end -->\n"
 
 
 def layers():
@@ -27,10 +30,18 @@ def packages():
     return "```text\nsrc/charloom/\n" + "".join(_lines()) + "```\n"
 
 
+def other_files():
+    """Return the trees of C++ and of what browsers load as Markdown."""
+    trees = (ROOT / "native", SOURCE / "web" / "assets")
+    return "".join(f"```text\n{tree.relative_to(ROOT)}/\n{''.join(_commented(tree, 1))}```\n" for tree in trees)
+
+
 def with_packages(page):
     """Return the text of docs/architecture.md with its list of packages as the code has it."""
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}{packages()}{END}{rest.split(END)[1]}"
+    for begin, end, tree in ((BEGIN, END, packages()), (BEGIN_FILES, END_FILES, other_files())):
+        before, rest = page.split(begin)
+        page = f"{before}{begin}{tree}{end}{rest.split(end)[1]}"
+    return page
 
 
 def _lines():
@@ -48,6 +59,19 @@ def _tree(folder, depth):
             yield _line(path, depth + 1)
     for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
         yield from _tree(inner, depth + 1)
+
+
+def _commented(folder, depth):
+    for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+        if path.is_dir():
+            yield f"{'  ' * depth}{path.name}/\n"
+            yield from _commented(path, depth + 1)
+        elif path.suffix in (".cpp", ".h", ".js"):
+            comment = re.match(r"(?:\"use strict\";\n)?((?://.*\n)*)", path.read_text(encoding="utf-8"))[1]
+            sentence = re.split(r"(?<=[.])\s", " ".join(re.findall(r"// ?(.*)", comment)) + " ")[0].rstrip(".")
+            name = f"{'  ' * depth}{path.name}"
+            sentence = "" if sentence.startswith("Source:") else sentence
+            yield f"{name:<32} {sentence}".rstrip() + "\n"
 
 
 def _line(path, depth):
