@@ -74,7 +74,7 @@ def test_the_size_that_was_chosen_is_measured_too_where_speed_depends_on_it(monk
     """A GPU of which every step takes 2 ms, whatever its size: its speed is as many operations as are done in that."""
     looked_at = []
 
-    def speed(ids, alphabet, settings, device, available, ranks):
+    def speed(ids, alphabet, settings, device, available, group):
         looked_at.append((settings.num_layers, settings.hidden_size))
         return step_operations(settings, alphabet) / 0.002
 

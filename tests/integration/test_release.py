@@ -1,7 +1,7 @@
 """The release as people get it: sdist and wheel, each in an environment that holds nothing else.
 
 Everything here builds or installs, which takes minutes. `smoke.py` is what runs in the environments; the package's own
-tests are run from the unpacked sdist, those of the wings that need no PyTorch.
+tests are run from the unpacked sdist, those that need no PyTorch.
 """
 
 import os

@@ -47,7 +47,7 @@ class SecondOfTwo(ProcessGroup):
 
 def test_each_process_makes_its_share_of_the_matrices_alone():
     network = CharNetwork(architecture := SMALL.architecture(9), initial_weights(architecture, 0))
-    optimizers = [make_optimizer(network, SMALL, process_group=ranks) for ranks in (ProcessGroup(), SecondOfTwo())]
+    optimizers = [make_optimizer(network, SMALL, process_group=group) for group in (ProcessGroup(), SecondOfTwo())]
     matrices = [network.parameter(f"layers.{name}") for name in ("0.weight_hh", "1.weight_ih", "1.weight_hh")]
     rng = np.random.default_rng(4)
     for matrix in matrices:

@@ -81,14 +81,14 @@ def corpus(text, lines=False):
     return charloom.Corpus(text, "weaving", text_format=TextFormat(lines=lines))
 
 
-def train(given, settings, ranks=SINGLE_PROCESS, ask=ControlFlags):
+def train(given, settings, group=SINGLE_PROCESS, ask=ControlFlags):
     """Return records, weights and all else that a checkpoint keeps, after all steps."""
     ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
     architecture = settings.architecture(len(given.vocabulary))
     dropout = settings.dropout_input, settings.dropout_hidden, settings.dropout_output
     network = CharNetwork(architecture, initial_weights(architecture, 1), dropout, settings.dropconnect)
     device = choose_device("cpu", "float32")
-    updates = training_steps(network, make_batches(ids, settings, ranks), settings, settings.steps, device, ranks, ask)
+    updates = training_steps(network, make_batches(ids, settings, group), settings, settings.steps, device, group, ask)
     return list(updates), network.weights(), updates.backend.state()
 
 
@@ -111,7 +111,7 @@ def test_processes_that_share_every_batch_are_one(text, batching, cell, optimize
     settings = replace(SMALL, batching=batching, cell=cell, optimizer=optimizer)
     given = corpus(text, lines=batching == "lines")
     records, weights, tensors = train(given, settings)
-    found = together(size, lambda ranks: train(given, settings, ranks))
+    found = together(size, lambda group: train(given, settings, group))
     for theirs, same_weights, same_tensors in found:
         np.testing.assert_allclose([r.loss for r in theirs], [r.loss for r in records], rtol=1e-5)
         np.testing.assert_allclose([r.grad_norm for r in theirs], [r.grad_norm for r in records], rtol=1e-4)
@@ -142,14 +142,14 @@ def test_the_rows_of_all_processes_are_the_batch(text, batching, size):
 
 def test_a_state_goes_to_another_number_of_processes(text):
     given, settings = corpus(text), SMALL
-    _, _, after_two = together(2, lambda ranks: train(given, settings, ranks))[0]
+    _, _, after_two = together(2, lambda group: train(given, settings, group))[0]
 
-    def taken_up(ranks):
+    def taken_up(group):
         network = CharNetwork(settings.architecture(len(given.vocabulary)), initial_weights(
             settings.architecture(len(given.vocabulary)), 1))  # fmt: skip
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         device = choose_device("cpu", "float32")
-        updates = training_steps(network, make_batches(ids, settings, ranks), settings, 9, device, ranks)
+        updates = training_steps(network, make_batches(ids, settings, group), settings, 9, device, group)
         updates.restore(after_two, 8)
         return updates.backend.state()
 
@@ -162,13 +162,13 @@ def test_a_state_goes_to_another_number_of_processes(text):
 def test_what_one_process_is_asked_all_of_them_hear(text):
     given = corpus(text)
 
-    def work(ranks):
+    def work(group):
         heard, asked = [], iter([(False, False), (True, False), (False, True), (False, False)])
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         architecture = SMALL.architecture(len(given.vocabulary))
         updates = training_steps(
-            CharNetwork(architecture, initial_weights(architecture, 1)), make_batches(ids, SMALL, ranks), SMALL, 4,
-            choose_device("cpu", "float32"), ranks, lambda: next(asked) if ranks.rank == 1 else (False, False),
+            CharNetwork(architecture, initial_weights(architecture, 1)), make_batches(ids, SMALL, group), SMALL, 4,
+            choose_device("cpu", "float32"), group, lambda: next(asked) if group.rank == 1 else (False, False),
         )  # fmt: skip
         for _ in updates:
             heard.append(updates.control_flags)
@@ -181,15 +181,15 @@ def test_what_one_process_is_asked_all_of_them_hear(text):
 def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text):
     given = corpus(text)
 
-    def work(ranks):
+    def work(group):
         architecture = SMALL.architecture(len(given.vocabulary))
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         before = network.weights()
-        if ranks.rank == 1:
+        if group.rank == 1:
             network.loss = lambda *_: (network.output.weight.sum() * np.inf, ())
         ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
         device = choose_device("cpu", "float32")
-        record = next(training_steps(network, make_batches(ids, SMALL, ranks), SMALL, 4, device, ranks))
+        record = next(training_steps(network, make_batches(ids, SMALL, group), SMALL, 4, device, group))
         after = network.weights()
         return record.loss, all(np.array_equal(before[name], after[name]) for name in before)
 
@@ -209,7 +209,8 @@ def test_an_evaluation_shared_is_the_same(text, lines, characters):
     for size in (2, 3, 7):
         weights = network.weights()
         found = together(
-            size, lambda ranks, w=weights: evaluate(CharNetwork(architecture, w), ids, process_group=ranks)
+            size,
+            lambda group, w=weights: evaluate(CharNetwork(architecture, w), ids, process_group=group),
         )
         assert found == pytest.approx([wanted] * size, rel=1e-6)
 
@@ -219,10 +220,10 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
     ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
     architecture = SMALL.architecture(len(given.vocabulary))
 
-    def work(ranks):
+    def work(group):
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         with pytest.raises(EvaluationStopped):
-            evaluate(network, ids, stop=lambda: ranks.rank == 1, process_group=ranks)
+            evaluate(network, ids, stop=lambda: group.rank == 1, process_group=group)
         return network.training
 
     assert together(2, work) == [True, True]
@@ -231,9 +232,9 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
 def refused(work):
     """Run work in two threads, of which the second is given something else; return what each of them raised."""
 
-    def told(ranks):
+    def told(group):
         try:
-            work(ranks)
+            work(group)
         except SettingsError as error:
             return str(error)
 
@@ -256,13 +257,13 @@ RECIPE = RECIPES["auto"].with_values(SMALL.to_dict())
     ("model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
 ])  # fmt: skip
 def test_what_another_process_was_not_given_is_named(text, what, given):
-    def work(ranks):
-        data, recipe, init = given(text, ranks.rank)
-        check_beginning(ranks, data, recipe, init)
+    def work(group):
+        data, recipe, init = given(text, group.rank)
+        check_beginning(group, data, recipe, init)
 
     first, second = refused(work)
     assert first is None and f"not given the same {what}: the first has " in second
-    assert refused(lambda ranks: check_beginning(ranks, *given(text, 0))) == [None, None]
+    assert refused(lambda group: check_beginning(group, *given(text, 0))) == [None, None]
 
 
 def saved(text, seed):
@@ -273,7 +274,7 @@ def saved(text, seed):
 
 def test_a_preparation_compares(text):
     first, second = refused(
-        lambda ranks: prepare(TrainingRequest(corpus(text + "!" * ranks.rank), RECIPE, ranks=ranks))
+        lambda group: prepare(TrainingRequest(corpus(text + "!" * group.rank), RECIPE, process_group=group))
     )
     assert first is None and f"{len(text):,} chars" in second and f"{len(text) + 1:,} chars" in second
 
@@ -281,9 +282,9 @@ def test_a_preparation_compares(text):
 def test_more_processes_than_rows_are_refused(text):
     recipe = RECIPES["auto"].with_values(SMALL.to_dict())
 
-    def work(ranks):
+    def work(group):
         with pytest.raises(SettingsError, match=r"batch_size 5 cannot be divided among 6 processes.*batch_size=96"):
-            prepare(TrainingRequest(corpus(text), recipe, ranks=ranks))
+            prepare(TrainingRequest(corpus(text), recipe, process_group=group))
 
     together(6, work)
 

@@ -80,7 +80,7 @@ class TrainingRequest:
         device: See ``charloom.training.backends.base.DEVICES``.
         init: Model to begin with; None: random weights.
         may_adapt: Whether settings of a recipe that is planned may change to suit the text and the machine.
-        ranks: Processes that train together, all of which make the same request.
+        process_group: Processes that train together, all of which make the same request.
         notices: Collects what the user should know.
         began: Start of the time budget, by ``time.perf_counter``.
     """
@@ -90,7 +90,7 @@ class TrainingRequest:
     device: str = "auto"
     init: SavedModel | None = None
     may_adapt: bool = True
-    ranks: ProcessGroup = SINGLE_PROCESS
+    process_group: ProcessGroup = SINGLE_PROCESS
     notices: Notices = field(default_factory=Notices)
     began: float = field(default_factory=time.perf_counter)
 
@@ -180,9 +180,9 @@ class TrainingSetup:
         return self.request.recipe
 
     @property
-    def ranks(self) -> ProcessGroup:
+    def process_group(self) -> ProcessGroup:
         """Processes that train together."""
-        return self.request.ranks
+        return self.request.process_group
 
     @property
     def line_lengths(self) -> NDArray[np.int64] | None:
@@ -201,7 +201,7 @@ class TrainingSetup:
             settings: Settings of the plan; by default those of this setup.
         """
         weights = initial_weights(self.architecture, self.settings.seed) if self.weights is None else self.weights
-        return make_backend(self.architecture, weights, settings or self.settings, self.device, self.ranks)
+        return make_backend(self.architecture, weights, settings or self.settings, self.device, self.process_group)
 
 
 def prepare(request: TrainingRequest) -> TrainingSetup:
@@ -223,7 +223,7 @@ def build_vocabulary(request: TrainingRequest) -> TrainingText:
         SettingsError: If the settings do not suit the model, or the processes did not make the same request.
     """
     corpus, recipe, init = request.corpus, request.recipe, request.init
-    check_beginning(request.ranks, corpus, recipe, init)
+    check_beginning(request.process_group, corpus, recipe, init)
     settings = recipe.settings if init is None else settings_with_model_sizes(init.architecture, recipe)
     about_split = Notices()  # shown after what is said of the vocabulary
     if request.is_adapted:
@@ -247,7 +247,7 @@ def encode_on_device(text: TrainingText) -> EncodedText:
     Raises:
         SettingsError: If there is no such device, or batches of lines were requested for a text or the reverse.
     """
-    device = _shared_device(text.request.device, text.settings.precision, text.request.ranks)
+    device = _shared_device(text.request.device, text.settings.precision, text.request.process_group)
     return EncodedText(
         request=text.request,
         vocabulary=text.vocabulary,
@@ -281,11 +281,11 @@ def choose_settings(text: EncodedText) -> TrainingSetup:
         vocabulary=text.vocabulary,
         weights=None if init is None else extend_weights(init.weights, architecture, settings.seed),
     )
-    ranks = request.ranks
-    if settings.batch_size < ranks.size:
+    process_group = request.process_group
+    if settings.batch_size < process_group.size:
         raise SettingsError(
-            f"batch_size {settings.batch_size} cannot be divided among {ranks.size} processes, each of which needs a "
-            f"row at least. Start fewer, or give more rows: --set batch_size={16 * ranks.size}."
+            f"batch_size {settings.batch_size} cannot be divided among {process_group.size} processes, each of which "
+            f"needs a row at least. Start fewer, or give more rows: --set batch_size={16 * process_group.size}."
         )
     _ = setup.steps_per_epoch  # raises if the text cannot be read in these batches
     return setup
@@ -298,7 +298,7 @@ def measure(setup: TrainingSetup) -> Measurements:
     if not available:
         return Measurements(untrained_loss, evaluation_seconds)
     seconds = measure_step_seconds(setup, available)
-    elapsed = setup.ranks.broadcast(time.perf_counter() - setup.request.began)
+    elapsed = setup.process_group.broadcast(time.perf_counter() - setup.request.began)
     return Measurements(untrained_loss, evaluation_seconds, seconds, elapsed)
 
 
@@ -322,12 +322,12 @@ def evaluate_untrained(setup: TrainingSetup) -> tuple[float | None, float]:
     backend = setup.make_backend()
     began = time.perf_counter()
     loss = backend.evaluate(setup.validation)
-    return loss, setup.ranks.broadcast(time.perf_counter() - began)
+    return loss, setup.process_group.broadcast(time.perf_counter() - began)
 
 
 def measure_step_seconds(setup: TrainingSetup, available: float = math.inf) -> float:
     """Return the mean seconds of a step of this training, measured in a small share of the seconds available."""
-    return step_seconds(setup.make_backend(), setup.training, setup.settings, available, setup.ranks)
+    return step_seconds(setup.make_backend(), setup.training, setup.settings, available, setup.process_group)
 
 
 def model_facts(setup: TrainingSetup, plan: Plan, step: int, history: History) -> dict[str, Any]:
@@ -359,12 +359,12 @@ def _line_lengths(ids: Ids | LineIds) -> NDArray[np.int64] | None:
     return ids.lengths if isinstance(ids, LineIds) else None
 
 
-def _shared_device(name: str, precision: str, ranks: ProcessGroup) -> Device:
+def _shared_device(name: str, precision: str, process_group: ProcessGroup) -> Device:
     """Return the device of this process; all processes use the precision of the first."""
-    device = choose_device(name, ranks.broadcast(choose_device(name, precision).precision))
-    if ranks.size == 1:
+    device = choose_device(name, process_group.broadcast(choose_device(name, precision).precision))
+    if process_group.size == 1:
         return device
-    return replace(device, description=f"{ranks.size} processes, the first on: {device.description}")
+    return replace(device, description=f"{process_group.size} processes, the first on: {device.description}")
 
 
 def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
@@ -401,7 +401,9 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
     available = settings.minutes * 60 if "minutes" in request.fixed else math.inf
     measured = calibration_settings(settings, task)
     for _ in range(1 if text.device.name == "cpu" else _MAX_CALIBRATIONS):
-        speed = machine_speed(flatten_ids(text.training), alphabet, measured, text.device, available, request.ranks)
+        speed = machine_speed(
+            flatten_ids(text.training), alphabet, measured, text.device, available, request.process_group
+        )
         notices = Notices()  # those of the last measurement count
         adapted = adapt_settings(settings, replace(task, speed=speed), request.fixed, notices)
         if adapted.architecture(alphabet) == measured.architecture(alphabet):

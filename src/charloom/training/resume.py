@@ -67,19 +67,19 @@ class SavedRun:
             raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
 
 
-def open_run(folder: str, ranks: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
+def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
     """Open a run to resume it, and remove what a killed training left half-written.
 
     Args:
         folder: The run folder; of several processes only the first needs to have it.
-        ranks: Processes that will train together.
+        process_group: Processes that will train together.
 
     Raises:
         RunError: If it is not a run folder, or holds no usable checkpoint.
     """
     path = Path(folder)
-    model, training, notices = shared_checkpoint(path, ranks)
-    if ranks.is_first:
+    model, training, notices = shared_checkpoint(path, process_group)
+    if process_group.is_first:
         clean(path)
     try:
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
@@ -99,7 +99,7 @@ def resume_training(
     device: str = "auto",
     stop: Callable[[], bool] = lambda: False,
     save_now: Callable[[], bool] = lambda: False,
-    ranks: ProcessGroup = SINGLE_PROCESS,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
     """Resume a run as if it had never been stopped.
 
@@ -111,7 +111,7 @@ def resume_training(
         device: See ``charloom.training.backends.base.DEVICES``; "auto" is the device of the run.
         stop: See ``charloom.training.run.run_training``.
         save_now: See ``charloom.training.run.run_training``.
-        ranks: Processes that train together; their number may differ from before.
+        process_group: Processes that train together; their number may differ from before.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -120,7 +120,7 @@ def resume_training(
         RunError: If the text is another, or the run is finished and no more was requested.
     """
     began = time.perf_counter()
-    check_agreed(ranks, {"length (--minutes, --epochs, --steps)": more or {}, "--new-text": new_text})
+    check_agreed(process_group, {"length (--minutes, --epochs, --steps)": more or {}, "--new-text": new_text})
     same_text = corpus.sha256 == saved.model.facts["corpus_sha256"]
     if not same_text and not new_text:
         raise RunError(
@@ -136,14 +136,14 @@ def resume_training(
         str(saved.training.facts["device"]) if device == "auto" else device,
         init=saved.model,
         may_adapt=not same_text,
-        ranks=ranks,
+        process_group=process_group,
         notices=Notices(saved.notices),
         began=began,
     )
     setup = prepare(request)
     plan = _resumed_plan(saved, setup, more or {})
     size = checkpoint_bytes(setup.architecture.num_parameters)
-    files = files_of(ranks, saved.folder, plan.settings.keep_checkpoints, size)
+    files = files_of(process_group, saved.folder, plan.settings.keep_checkpoints, size)
     trainer = Trainer(setup, plan, files, began, stop, save_now)
     model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
     try:

@@ -25,7 +25,7 @@ def run_training(
     stop: Callable[[], bool] = lambda: False,
     save_now: Callable[[], bool] = lambda: False,
     init: SavedModel | None = None,
-    ranks: ProcessGroup = SINGLE_PROCESS,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
     """Train on a corpus into a new run folder, yielding everything that happens.
 
@@ -37,7 +37,7 @@ def run_training(
         stop: Called after every step and often in between; once it returns true, all is saved and the training ends.
         save_now: Called after every step; whenever it returns true, a checkpoint is saved.
         init: Model to begin with; None: random weights.
-        ranks: Processes that train together, all of which have to be given the same.
+        process_group: Processes that train together, all of which have to be given the same.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
@@ -48,10 +48,12 @@ def run_training(
         SaveError: If it cannot be saved after several attempts.
     """
     began = time.perf_counter()
-    setup = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
-    with _new_folder(folder, corpus.name, ranks) as path:  # removed again if something fails before the first step
+    setup = prepare(TrainingRequest(corpus, recipe, device, init, process_group=process_group, began=began))
+    with _new_folder(
+        folder, corpus.name, process_group
+    ) as path:  # removed again if something fails before the first step
         size = checkpoint_bytes(setup.architecture.num_parameters)
-        files = files_of(ranks, path, setup.settings.keep_checkpoints, size)
+        files = files_of(process_group, path, setup.settings.keep_checkpoints, size)
         files.check_room()
         measured = measure(setup)
         plan = complete_plan(setup, measured)
@@ -61,8 +63,8 @@ def run_training(
 
 
 @contextmanager
-def _new_folder(requested: str | None, corpus: str, ranks: ProcessGroup) -> Iterator[Path]:
+def _new_folder(requested: str | None, corpus: str, process_group: ProcessGroup) -> Iterator[Path]:
     """Make the run folder in the first process and send its path to the rest; see ``new_run_folder``."""
     with ExitStack() as stack:
-        made = str(stack.enter_context(new_run_folder(requested, corpus))) if ranks.is_first else ""
-        yield Path(ranks.broadcast(made))
+        made = str(stack.enter_context(new_run_folder(requested, corpus))) if process_group.is_first else ""
+        yield Path(process_group.broadcast(made))

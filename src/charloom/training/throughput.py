@@ -27,7 +27,7 @@ def step_seconds(
     ids: Ids | LineIds,
     settings: Settings,
     available: float = math.inf,
-    ranks: ProcessGroup = SINGLE_PROCESS,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> float:
     """Return the mean seconds of a step (the mean, as one in a few of Muon's steps takes longer).
 
@@ -36,13 +36,18 @@ def step_seconds(
         ids: Training text.
         settings: Settings of the training.
         available: Time budget of the training in seconds, of which a small share is used.
-        ranks: Processes that train together.
+        process_group: Processes that train together.
     """
-    return _mean_seconds(backend, ids, settings, min(_STEP_SECONDS, _STEP_SHARE * available), ranks)
+    return _mean_seconds(backend, ids, settings, min(_STEP_SECONDS, _STEP_SHARE * available), process_group)
 
 
 def machine_speed(
-    ids: Ids, alphabet: int, settings: Settings, device: Device, available: float, ranks: ProcessGroup = SINGLE_PROCESS
+    ids: Ids,
+    alphabet: int,
+    settings: Settings,
+    device: Device,
+    available: float,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> float:
     """Return the operations of matrix products per second of this machine, or of all processes that train together.
 
@@ -52,28 +57,28 @@ def machine_speed(
         settings: Settings of the network and the batches that are used for the measurement.
         device: Device and precision.
         available: Time budget of the training in seconds, of which a small share is used.
-        ranks: Processes that train together.
+        process_group: Processes that train together.
     """
     needed = settings.batch_size * settings.seq_length + 1
     if len(ids) < needed:
         ids = np.resize(ids[:], needed)  # a short text is repeated: only the time counts
     architecture = settings.architecture(alphabet)
-    backend = make_backend(architecture, initial_weights(architecture, 0), settings, device, ranks)
+    backend = make_backend(architecture, initial_weights(architecture, 0), settings, device, process_group)
     limit = min(_CALIBRATION_SECONDS, _CALIBRATION_SHARE * available)
-    return step_operations(settings, alphabet) / _mean_seconds(backend, ids, settings, limit, ranks)
+    return step_operations(settings, alphabet) / _mean_seconds(backend, ids, settings, limit, process_group)
 
 
 def _mean_seconds(
-    backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, ranks: ProcessGroup
+    backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, process_group: ProcessGroup
 ) -> float:
     seconds: list[float] = []
     round_of_steps = settings.muon_every if settings.optimizer == "muon" else 1
-    batches = make_batches(backend.place_ids(ids), settings, ranks)
+    batches = make_batches(backend.place_ids(ids), settings, process_group)
     with kept_memory():
         for record in TrainingSteps(backend, batches, settings, 10**6):
             seconds.append(record.seconds)
             counted = len(seconds) - _WARM_UP_STEPS
-            if counted > 0 and counted % round_of_steps == 0 and ranks.broadcast(sum(seconds) >= limit):
+            if counted > 0 and counted % round_of_steps == 0 and process_group.broadcast(sum(seconds) >= limit):
                 break
-    mean: float = ranks.broadcast(statistics.fmean(seconds[_WARM_UP_STEPS:]))
+    mean: float = process_group.broadcast(statistics.fmean(seconds[_WARM_UP_STEPS:]))
     return mean

@@ -51,9 +51,9 @@ class Trainer:
         self.plan = plan
         self.files = files
         self.history = History(plan.steps_per_epoch)
-        self.process_group = setup.ranks
+        self.process_group = setup.process_group
         self.backend = setup.make_backend(plan.settings)
-        batches = make_batches(self.backend.place_ids(setup.training), plan.settings, setup.ranks)
+        batches = make_batches(self.backend.place_ids(setup.training), plan.settings, setup.process_group)
         self.steps = TrainingSteps(self.backend, batches, plan.settings, plan.steps, self._poll)
         self._recorder = Recorder(setup, plan, files, self.history, began)
         self._recovery = Recovery(self.steps, self.history, plan.settings.patience, files.run)

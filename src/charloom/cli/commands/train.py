@@ -128,28 +128,28 @@ def command(
     charloom train --resume runs/my_book
     torchrun --nproc-per-node 2 -m charloom train my_book.txt
     """
-    with _joined_processes() as ranks:
-        quiet = quiet or not ranks.is_first
+    with _joined_processes() as process_group:
+        quiet = quiet or not process_group.is_first
         flag = StopFlag()
         _check_options(click.get_current_context())
         if resumed is not None:
             require_torch()
-            records = _resume(resumed, sources, text_format, named, new_text, device, flag, quiet, ranks)
+            records = _resume(resumed, sources, text_format, named, new_text, device, flag, quiet, process_group)
         else:
             recipe = choose_recipe(recipe_name, assignments, named)
-            if ranks.is_first:
+            if process_group.is_first:
                 check_new_run_folder(output)
             init = None if init_model is None else load_model(find_model(init_model))
             require_torch()
             corpus = read_corpus(sources, text_format, quiet)
             if only_plan:
-                _print_plan(corpus, recipe, device, init, as_json, quiet, ranks)
+                _print_plan(corpus, recipe, device, init, as_json, quiet, process_group)
                 return
             from charloom.training.run import run_training
 
-            records = run_training(corpus, recipe, output, device, flag, flag.take_save, init, ranks)
-        with _observers(live and ranks.is_first, tensorboard and ranks.is_first, quiet) as observers:
-            _show_training(records, flag, as_json and ranks.is_first, quiet, observers)
+            records = run_training(corpus, recipe, output, device, flag, flag.take_save, init, process_group)
+        with _observers(live and process_group.is_first, tensorboard and process_group.is_first, quiet) as observers:
+            _show_training(records, flag, as_json and process_group.is_first, quiet, observers)
 
 
 def _check_options(context: click.Context) -> None:
@@ -187,16 +187,16 @@ def _resume(
     device: str,
     flag: StopFlag,
     quiet: bool,
-    ranks: ProcessGroup,
+    process_group: ProcessGroup,
 ) -> Iterator[Record]:
     """Open a run, read its text or the one that was named, and return the records of its training."""
     more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
     check_lengths(more)
-    saved = open_run(run, ranks)
+    saved = open_run(run, process_group)
     if new_text and not sources:
         raise SettingsError("--new-text needs the text: charloom train TEXT --resume RUN --new-text")
     corpus = _resumed_corpus(saved, sources, text_format, quiet)
-    return resume_training(saved, corpus, more, new_text, device, flag, flag.take_save, ranks)
+    return resume_training(saved, corpus, more, new_text, device, flag, flag.take_save, process_group)
 
 
 def _resumed_corpus(saved: SavedRun, sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
@@ -221,14 +221,14 @@ def _joined_processes() -> Iterator[ProcessGroup]:
     require_torch()
     from charloom.training.distributed.torchrun import joined
 
-    with joined() as ranks:
+    with joined() as process_group:
         try:
-            yield ranks
+            yield process_group
         except CharloomError as error:
-            if ranks.is_first and ranks.should_report(str(error)):
+            if process_group.is_first and process_group.should_report(str(error)):
                 raise
-            if not ranks.is_first and ranks.should_report(str(error)):
-                say_error(f"process {ranks.rank + 1} of {ranks.size}, on {node()}: {error}")
+            if not process_group.is_first and process_group.should_report(str(error)):
+                say_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
             raise SystemExit(error.exit_code) from None
 
 
@@ -293,11 +293,11 @@ def _print_plan(
     init: SavedModel | None,
     as_json: bool,
     quiet: bool,
-    ranks: ProcessGroup,
+    process_group: ProcessGroup,
 ) -> None:
     """Print what a training would do: the pipeline up to its plan."""
     began = time.perf_counter()
-    setup = prepare(TrainingRequest(corpus, recipe, device, init, ranks=ranks, began=began))
+    setup = prepare(TrainingRequest(corpus, recipe, device, init, process_group=process_group, began=began))
     plan = complete_plan(setup, measure(setup))
     say_all(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(setup, 60)
@@ -314,7 +314,7 @@ def _print_plan(
         "device": setup.device.description,
         "settings": plan.settings.to_dict(),
     }
-    if not ranks.is_first:
+    if not process_group.is_first:
         return
     if as_json:
         print_json(result)

@@ -65,10 +65,10 @@ class Updates(TrainingSteps):
         settings: Settings,
         steps: int,
         device: Device,
-        ranks: ProcessGroup = SINGLE_PROCESS,
+        process_group: ProcessGroup = SINGLE_PROCESS,
         ask: Callable[[], tuple[bool, bool]] = lambda: (False, False),
     ) -> None:
-        backend = TorchBackend(network, settings, device, ranks)
+        backend = TorchBackend(network, settings, device, process_group)
         super().__init__(backend, batches, settings, steps, lambda: ControlFlags(*ask()))
         self.network = network
 
