@@ -29,7 +29,7 @@ GUESSES = [("e", 0.412), (" ", 0.2), ("\n", 0.1), ("<", 0.0123), ("😀", 0.0004
 
 def woven(seed, length):
     """What the stub writes of itself: it depends on the seed alone."""
-    return "".join(LETTERS[11 + (seed * 31 + i * i) % 52] if i % 6 else " " for i in range(length))
+    return "".join(LETTERS[11 + (seed * 31 + seed // 52 * i + i * i) % 52] if i % 6 else " " for i in range(length))
 
 
 def bits(text):
