@@ -29,5 +29,5 @@ def test_every_function_and_file_it_names_exists():
     assert len(files) > 40
     names = {path.name for path in sources}
     for file in files:
-        roots = (ROOT, ROOT / "src" / "charloom", ROOT / "native")
+        roots = (ROOT, ROOT / "src" / "charloom", ROOT / "src" / "charloom" / "web" / "assets", ROOT / "native")
         assert file in names or any((root / file).exists() for root in roots), file
