@@ -36,7 +36,7 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [  # what others document, which is not looked up; and parts of ours that no page shows
     ("py:.*", r"(numpy|np|torch|collections|os|pathlib|typing|click)\..*"),
-    ("py:class", r"charloom\.(data|training\.(backends|batches|distributed))\..*"),
+    ("py:class", r"charloom\.(data|model\.file|training\.(backends|batches|distributed))\..*"),
     ("py:class", "Record|PathLike"),
 ]
 
