@@ -13,7 +13,7 @@ NATIVE := $(shell find native -type f)
 BUNDLED := src/charloom/model/pretrained/shakespeare.safetensors
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test test-full coverage mutation test-tools browser check format lint types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
+.PHONY: help install demo quick test test-full coverage mutation test-tools browser check format lint complexity types bench bench-training bench-serving record clients wasm reproduce pretrained lesson docs dist bench-bulk clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -66,6 +66,9 @@ format: install
 lint: install ## ruff, and the layers of packages: pyproject.toml, tool.importlinter
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+complexity: install ## functions that ruff finds complex: a hint, it never fails
+	$(BIN)/ruff check --select C901,PLR0912,PLR0915 --exit-zero src
 
 types: install
 	$(BIN)/mypy
