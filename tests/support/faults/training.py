@@ -74,7 +74,7 @@ def disturbed(number, phase, occurrence, delay, arguments):
             "reading": (run, "prepare"),
             "first step": (TorchBackend, "step"),
             "step": (TorchBackend, "step"),
-            "evaluation": (TorchBackend, "evaluate"),
+            "evaluation": (trainer.Trainer, "_evaluate"),  # not the one before the first step
             "sampling": (trainer.Trainer, "_sample"),
             "saving": (run_files.RunFiles, "save_checkpoint"),
         }[phase]
