@@ -1,6 +1,8 @@
 """Models of bytes: any text and any file come back as they were, and half a character is never shown."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,3 +175,14 @@ def test_writing_in_turns(model):
         == model.generate("né 長い ", 40, 1.0, 1, repetition_penalty=1.2, repetition_window=4)
     )
     assert session.undo() == written
+
+
+def test_a_text_of_bytes_that_are_no_utf8_is_saved_in_turns(model, tmp_path):
+    save_model(tmp_path / "bytes.safetensors", model.saved)
+    command = [sys.executable, "-m", "charloom", "generate", "bytes.safetensors", "-i", "-n", "40", "--seed", "3"]
+    done = subprocess.run(command, input=b"a\n/save t.bin\n/quit\n", capture_output=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = (tmp_path / "t.bin").read_bytes()
+    assert len(data) >= 41 and data.startswith(b"a")
+    with pytest.raises(UnicodeDecodeError):  # an untrained model of bytes writes what no text is
+        data.decode("utf-8")

@@ -11,7 +11,7 @@ from charloom._util.suggest import did_you_mean
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session
-from charloom.terminal.messages import print_text, say, say_error, unescaped
+from charloom.terminal.messages import encode_text, print_text, say, say_error, unescaped
 
 _HELP = """\
 Type text and press Enter: it is added, and the model goes on. Enter alone lets it go on. \\n is a line feed.
@@ -113,8 +113,8 @@ def _save(session: Session, argument: str) -> None:
     if not argument:
         raise InputError("/save takes the name of a file.")
     try:
-        with Path(argument).open("x", encoding="utf-8") as file:
-            file.write(session.text)
+        with Path(argument).open("xb") as file:
+            file.write(encode_text(session.text))
     except FileExistsError:
         raise InputError(f"{argument} exists already. Name another file.") from None
     say(f"saved {argument}")

@@ -78,17 +78,18 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def print_text(text: str) -> None:
-    """Write a part of the product to stdout at once, as UTF-8 whatever the terminal's settings say.
-
-    Lone surrogates that stand for bytes become those bytes again.
-    """
-    try:
-        data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        data = text.encode("utf-8", "surrogatepass")
+    """Write a part of the product to stdout at once, as UTF-8 whatever the terminal's settings say."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.write(encode_text(text))
     sys.stdout.buffer.flush()
+
+
+def encode_text(text: str) -> bytes:
+    """Encode generated text as UTF-8. Lone surrogates that stand for bytes become those bytes again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def shown(text: str) -> str:
