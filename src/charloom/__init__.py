@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from charloom import _deprecated
 from charloom._version import __version__
+from charloom.model.file.section import register_section_check
 
 if TYPE_CHECKING:
     from charloom.api import resume, train
@@ -66,6 +67,13 @@ __all__ = [
 ]
 
 
+def _check_training(*section: Any) -> None:
+    from charloom.training.checkpoint import check_training  # start-up: only checkpoints have this section
+
+    check_training(*section)
+
+
+register_section_check(_check_training)
 _deprecated.install()
 
 

@@ -67,7 +67,7 @@ class SavedTraining(Section):
 
 def save_checkpoint(path: Path, model: SavedModel, training: SavedTraining) -> None:
     """Write a checkpoint completely or not at all; see ``charloom.model.file.model_file.save_model``."""
-    save_model(path, model, training, check_training)
+    save_model(path, model, training)
 
 
 def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
         ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
             memory, or damaged; the message says which part is invalid.
     """
-    return _with_training(*load_with_section(path, check_training))
+    return _with_training(*load_with_section(path))
 
 
 def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining | None]:
@@ -90,7 +90,7 @@ def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining |
     Raises:
         ModelFileError: See ``load_checkpoint``.
     """
-    return _with_training(*read_with_section(data, name, check_training))
+    return _with_training(*read_with_section(data, name))
 
 
 def _with_training(model: SavedModel, section: Section | None) -> tuple[SavedModel, SavedTraining | None]:

@@ -34,10 +34,8 @@ from charloom.model.file.schema import (
     SECTION_PREFIX,
     STORED_AS,
     ModelHeader,
-    SectionCheck,
     bits_per_char,
     check_model_tensors,
-    check_unused_section,
     check_vocabulary_size,
     read_model_header,
     signed,
@@ -113,28 +111,23 @@ class Section:
     tensors: Mapping[str, NDArray[Any]] = field(repr=False)
 
 
-def save_model(
-    path: Path, model: SavedModel, section: Section | None = None, check_section: SectionCheck = check_unused_section
-) -> None:
+def save_model(path: Path, model: SavedModel, section: Section | None = None) -> None:
     """Write a model file completely or not at all.
 
     Args:
         path: The file.
         model: What it holds.
         section: A further section.
-        check_section: Checks that section.
 
     Raises:
         SettingsError: See ``model_bytes``.
         ModelFileError: See ``model_bytes``.
         OSError: If the file cannot be written.
     """
-    write_atomically(path, model_bytes(model, section, check_section))
+    write_atomically(path, model_bytes(model, section))
 
 
-def model_bytes(
-    model: SavedModel, section: Section | None = None, check_section: SectionCheck = check_unused_section
-) -> bytes:
+def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
     """Return the content of a model file; equal models are equal bytes. See ``save_model``.
 
     Raises:
@@ -164,7 +157,7 @@ def model_bytes(
     description["tensor_sha256"] = _digests(tensors)
     # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
     data: bytes = safetensors_numpy.save(tensors, {DESCRIPTION: signed(description)})
-    read_model_header(BytesIO(data), len(data), check_section)  # nothing is written that would be refused
+    read_model_header(BytesIO(data), len(data))  # nothing is written that would be refused
     return data
 
 
@@ -173,38 +166,32 @@ def load_model(path: Path) -> SavedModel:
     return load_with_section(path)[0]
 
 
-def load_with_section(
-    path: Path, check_section: SectionCheck = check_unused_section
-) -> tuple[SavedModel, Section | None]:
+def load_with_section(path: Path) -> tuple[SavedModel, Section | None]:
     """Read a model file and its further section, if it has one, and verify all of it.
 
     Args:
         path: The file.
-        check_section: Checks the section before any tensor is read.
 
     Raises:
         ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
             memory, or damaged; the message says which part is invalid.
     """
     with _named(path), _opened(path) as file:
-        return _read(file, os.fstat(file.fileno()).st_size, check_section)
+        return _read(file, os.fstat(file.fileno()).st_size)
 
 
-def read_with_section(
-    data: bytes, name: str, check_section: SectionCheck = check_unused_section
-) -> tuple[SavedModel, Section | None]:
+def read_with_section(data: bytes, name: str) -> tuple[SavedModel, Section | None]:
     """Verify the content of a model file as ``load_with_section`` does.
 
     Args:
         data: The content.
         name: What messages call it.
-        check_section: See ``load_with_section``.
 
     Raises:
         ModelFileError: See ``load_with_section``.
     """
     with _named(name):
-        return _read(BytesIO(data), len(data), check_section)
+        return _read(BytesIO(data), len(data))
 
 
 @contextmanager
@@ -240,8 +227,8 @@ def _cause(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _read(file: BufferedReader | BytesIO, size: int, check_section: SectionCheck) -> tuple[SavedModel, Section | None]:
-    header = read_model_header(file, size, check_section)
+def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
+    header = read_model_header(file, size)
     _check_memory(header)
     tensors = {name: _tensor(file, name, slot) for name, slot in header.slots.items()}
     _check_values(tensors, header.stored_as)

@@ -5,8 +5,8 @@ SHA-256 in hexadecimal and a space before it: ``_KEYS`` and, in some files, ``_O
 here are kept unchanged.
 
 A file may have one further section, ``training``: an entry of the description, and tensors whose names begin with
-``training.``. What must be in it is defined by whoever wrote it (see ``charloom.training.checkpoint``), who passes a
-``SectionCheck``. Whoever only needs the model passes none: then the section must be well-formed, and is not used.
+``training.``. ``charloom.training.checkpoint`` defines what is in it, and checks it through the hook of ``section.py``,
+whoever reads the file.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
 from charloom.model.architecture import Architecture
 from charloom.model.file.safetensors_header import TensorSlot, read_header
+from charloom.model.file.section import check_section
 
 FORMAT_VERSION = 1
 
@@ -62,14 +63,6 @@ class Sized(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """The type of its numbers."""
         ...
-
-
-SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, Sized], Architecture], None]
-"""Raises ``ModelFileError`` unless a file's section ``training`` is valid.
-
-Its arguments are the section's facts (a JSON value), those of the model (checked by ``check_facts``), the section's
-tensors by their names without ``SECTION_PREFIX``, and the model's architecture.
-"""
 
 
 # --- JSON values
@@ -195,19 +188,6 @@ def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtyp
         raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")
 
 
-def check_unused_section(
-    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
-) -> None:
-    """Raise ``ModelFileError`` unless a section is well-formed: an object, and tensors of float32 or float64.
-
-    This is the ``SectionCheck`` of readers that need the model only.
-    """
-    check_object("training's facts", section, {})
-    for name, value in tensors.items():
-        if value.dtype not in (FLOAT32, FLOAT64):
-            raise ModelFileError(f"the tensor {quoted(name)} is {value.dtype}, but must be {FLOAT32} or {FLOAT64}.")
-
-
 def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Return the shape and type of every tensor of a model."""
     dtype = STORED_AS[stored_as]
@@ -254,13 +234,12 @@ def signed(description: Mapping[str, Any]) -> str:
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
 
 
-def read_model_header(file: BinaryIO, size: int, check_section: SectionCheck = check_unused_section) -> ModelHeader:
+def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     """Read a model file up to its tensors, and check that it holds what follows from its architecture.
 
     Args:
         file: At its beginning; it is left where the tensors begin.
         size: Of the whole file, in bytes.
-        check_section: Checks the section ``training`` if there is one.
 
     Raises:
         CharloomError: If a part of the header is invalid, or does not fit the rest.

@@ -1,0 +1,80 @@
+"""A checkpoint whose training section is wrong is refused by every reader, also by those that need the model only."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import charloom
+from charloom.errors import ModelFileError
+from charloom.model.file.model_file import load_model
+from charloom.model.file.safetensors_header import DESCRIPTION
+from charloom.model.file.schema import signed
+from charloom.training.checkpoint import load_checkpoint, read_checkpoint
+from support.paths import ROOT
+
+CHECKPOINT = ROOT / "tests" / "golden" / "data" / "runs" / "gru" / "checkpoints" / "step-000020.safetensors"
+
+
+def edited(change):
+    """Return the checkpoint's bytes with its header changed, and signed again so that the checksum fits."""
+    data = CHECKPOINT.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    description = json.loads(header["__metadata__"][DESCRIPTION].partition(" ")[2])
+    change(description, header)
+    header["__metadata__"][DESCRIPTION] = signed(description)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def renamed(description, header, old, new):
+    header[new] = header.pop(old)
+    description["tensor_sha256"][new] = description["tensor_sha256"].pop(old)
+
+
+DAMAGES = {
+    "a fact is missing": lambda d, _h: d["training"].pop("finished"),
+    "a number is out of range": lambda d, _h: d["training"].update(step=-1),
+    "a position is none": lambda d, _h: d["training"].update(position=[0, -1]),
+    "a file is outside the run": lambda d, _h: d["training"]["files"].update({"../x.txt": 3}),
+    "the history is none": lambda d, _h: d["training"].update(history=[]),
+    "provenance is missing": lambda d, _h: d["facts"].pop("settings"),
+    "a state is unknown": lambda d, h: renamed(d, h, "training.state.hidden.0", "training.state.hidden.9"),
+    "an average is missing": lambda d, h: renamed(
+        d, h, "training.optimizer.exp_avg.output.bias", "training.optimizer.exp_avg.output.bias2"
+    ),
+}
+
+
+def test_the_checkpoint_itself_is_accepted(tmp_path):
+    path = tmp_path / "whole.safetensors"
+    path.write_bytes(edited(lambda *_: None))
+    assert load_checkpoint(path)[1] is not None
+    assert charloom.load(path).saved.weights.keys() == load_model(path).weights.keys()
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_every_reader_refuses_it_alike(tmp_path, change):
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(edited(change))
+    messages = set()
+    for read in (load_checkpoint, load_model, charloom.load, lambda p: read_checkpoint(p.read_bytes(), str(p))):
+        with pytest.raises(ModelFileError) as refused:
+            read(path)
+        messages.add(str(refused.value))
+    assert len(messages) == 1
+
+
+def test_a_program_that_only_loads_models_is_as_strict(tmp_path):
+    """Nothing that trains has been imported there before."""
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(edited(DAMAGES["a fact is missing"]))
+    code = (
+        "import sys; from charloom.model.file.model_file import load_model; from pathlib import Path\n"
+        "assert not [m for m in sys.modules if m.startswith('charloom.training')]\n"
+        "load_model(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.returncode == 1 and "ModelFileError" in done.stderr
