@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.utils import validate_repo_id
 
 from charloom._util import extras
 from charloom.errors import HubError, InputError, MissingExtraError
@@ -36,7 +36,7 @@ def test_a_name_that_cannot_be_is_refused_with_the_form_that_can(there, quick_cl
 
 def test_names_that_can_be_are_those_of_huggingface_hub():
     for name in ("ada/my-book", "a/b", "A_1/x.y-z_", "ada/_x", "ada/" + "x" * 96):
-        huggingface_hub.utils.validate_repo_id(name)
+        validate_repo_id(name)
         assert hub.repo_name(name) == name.partition("/")[2]
 
 
