@@ -1,4 +1,4 @@
-"""How a held-out text is cut into windows for an evaluation, as it is read from beginning to end.
+"""Cut a held-out text into the windows of an evaluation, in reading order.
 
 Reading a text character by character as one stream is slow, so it is cut into stretches that are read in parallel. Each
 stretch but the first is preceded by the characters before it: these bring the recurrent state to where it would be and

@@ -1,4 +1,4 @@
-"""The records that a training yields: one frozen dataclass for each kind. Nothing here needs PyTorch."""
+"""The events of a training as frozen records: plan, step, evaluation, sample, checkpoint, finish."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The stages from a text to a training: every way to start one enters this pipeline and shares the rest of it.
+"""The stages from a text to a running training; every way to start one enters here.
 
 A stage is a function with one input and one frozen result. Settings leave stage 4 complete but for the number of
 steps, and stage 6 complete. What has to be measured is a stage here and hands numbers to ``charloom.planning``, which

@@ -1,4 +1,4 @@
-"""Makes the records of a training, and writes those that a run folder keeps into its files."""
+"""Create the records of a training, and write those that the run folder keeps."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What a training does when its numbers go wrong: skip updates, roll back, halve the learning rate, end."""
+"""Recovery from non-finite numbers: skip updates, roll back, halve the learning rate, or end."""
 
 from collections.abc import Callable
 from typing import NamedTuple

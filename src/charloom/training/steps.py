@@ -1,4 +1,4 @@
-"""The loop of updates: an iterator that makes one update at a time and yields a record of it. It prints nothing."""
+"""The loop of updates: an iterator that makes one update and yields its record."""
 
 import ctypes
 import sys

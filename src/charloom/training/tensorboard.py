@@ -1,4 +1,4 @@
-"""Writes the records of a training as events for TensorBoard, into a folder of its run."""
+"""Write the records of a training as TensorBoard events."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a model file may hold, checked before any of its tensors is read.
+"""What a model file may contain, checked before any tensor is read.
 
 Names, shapes and types of the tensors follow from the architecture. The description in the header is JSON, with its
 SHA-256 in hexadecimal and a space before it: ``_KEYS`` and, in some files, ``_OPTIONAL_KEYS``. Facts that are not known

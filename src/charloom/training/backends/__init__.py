@@ -1,4 +1,4 @@
-"""Training backends: what computes a training step, behind the interface of ``charloom.training.backends.base``.
+"""Training backends, which compute training steps behind the protocol in ``base``.
 
 This module chooses the backend and its device, and is the only one that knows which backends there are. Importing it
 loads none of them. A further backend is a module beside ``torch`` and a case in ``make_backend``.

@@ -1,4 +1,4 @@
-"""The interface between the training loop and what computes its steps. Nothing in this module needs PyTorch.
+"""The protocol between the training loop and the backend that computes its steps. Needs no PyTorch.
 
 A backend holds the weights, the optimizer's state and the recurrent state that is carried from batch to batch. The loop
 (``charloom.training.steps``) decides which batch comes next and at which learning rate; ``charloom.training.backends``

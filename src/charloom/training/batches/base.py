@@ -1,4 +1,4 @@
-"""What all kinds of batches have in common.
+"""The base class of all kinds of batches.
 
 Everything random is drawn for each epoch from (seed, epoch), so that the position, two numbers, is all that has to be
 saved.

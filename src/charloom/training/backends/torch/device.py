@@ -1,4 +1,4 @@
-"""Where PyTorch trains and how precisely it multiplies, chosen from what the machine has."""
+"""Choose PyTorch's device and the precision of matrix products."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""What the implementations of the recurrent layers have in common: their interface and types.
+"""The interface that all implementations of the recurrent layers share.
 
 There are three: ``compiled_layers`` (the compiled module), ``gru_autograd`` (a GRU's window as one autograd node) and
 ``pytorch_layers`` (``nn.GRU`` and ``nn.LSTM``). ``CharNetwork`` chooses one and keeps it.
