@@ -1,4 +1,4 @@
-// From logits to the next character; docs/engine.md defines it to the bit.
+// From logits to the next character; docs/reference/engine.md defines it to the bit.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-"""docs/coming_from.md is executed, and the settings and options in its tables are charloom's own."""
+"""docs/migrating.md is executed, and the settings and options in its tables are charloom's own."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from charloom.planning.settings import Settings
 from support.documents import run_command, run_python, shortened
 from support.paths import ROOT
 
-PAGE = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 ROWS = [line.split("|")[2] for line in PAGE.splitlines() if re.match(r"\| [^|]+\| [^|]+\|$", line)]
 
 

@@ -86,7 +86,7 @@ def test_the_page_for_those_who_come_from_the_tutorial_runs(desk):
 
 
 def test_the_engines_page_runs(desk):
-    commands = blocks("bash", (ROOT / "docs" / "engine.md").read_text(encoding="utf-8"))
+    commands = blocks("bash", (ROOT / "docs" / "reference" / "engine.md").read_text(encoding="utf-8"))
     assert commands
     for block in commands:
         done = subprocess.run(["bash", "-ec", block], capture_output=True, text=True, timeout=200)
@@ -94,7 +94,7 @@ def test_the_engines_page_runs(desk):
 
 
 def test_the_page_on_texts_runs(desk):
-    page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "texts.md").read_text(encoding="utf-8")
     Path("chapters").mkdir()
     Path("chapters/one.txt").write_text("It was a dark night.\r\n" * 20)
     people = Path("names.txt").read_text().split()
@@ -108,7 +108,7 @@ def test_the_page_on_texts_runs(desk):
 
 
 def test_the_page_on_reports_runs(desk):
-    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "report.md").read_text(encoding="utf-8")
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
     commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
     assert commands and blocks("python", page)
@@ -120,7 +120,7 @@ def test_the_page_on_reports_runs(desk):
 
 @pytest.mark.slow
 def test_the_page_on_tuning_runs(desk):
-    page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "tuning.md").read_text(encoding="utf-8")
     times = (r"--hours [\d.]+", "--hours 0.015"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
     for command in re.findall(r"^\$ charloom (.+)$", page, re.M):
         for long, short in times:
@@ -132,7 +132,7 @@ def test_the_page_on_tuning_runs(desk):
 
 
 def test_the_page_on_web_pages_runs(desk):
-    page = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "page.md").read_text(encoding="utf-8")
     commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
     for command in ("train my_book.txt --steps 3 --set hidden_size=16", *commands):
         run_command(f"charloom {command}")
@@ -144,7 +144,7 @@ def test_the_page_on_web_pages_runs(desk):
 
 @pytest.mark.slow
 def test_the_page_on_bulk_work_runs(desk, text):
-    page = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "bulk.md").read_text(encoding="utf-8")
     Path("examples").symlink_to(ROOT / "examples")
     Path("corpus").mkdir()
     Path("corpus/one.txt").write_text(text)
@@ -166,7 +166,7 @@ def test_the_page_on_bulk_work_runs(desk, text):
         assert run_python(code)
 
 
-FORMAT = ROOT / "docs" / "format.md"
+FORMAT = ROOT / "docs" / "reference" / "format.md"
 SAME = """
 import sys
 import numpy as np

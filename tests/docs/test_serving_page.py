@@ -1,4 +1,4 @@
-"""docs/serving.md is executed against a server, and what is in deploy/ is held against it."""
+"""docs/guides/serving.md is executed against a server, and what is in deploy/ is held against it."""
 
 import configparser
 import json
@@ -23,7 +23,7 @@ from support.paths import ROOT
 from support.server import served
 
 pytestmark = pytest.mark.alone
-PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
 DEPLOY = ROOT / "deploy"
 HEAVY = ("langchain_openai", "lm_eval")  # clients that not everybody has
 

@@ -135,7 +135,7 @@ def test_a_process_of_its_own_asks_the_hub_for_nothing_but_this(cli, model, tmp_
         assert not any("torch" in seen.agent for seen in stub.seen)
 
 
-DOCS = ROOT / "docs" / "hub.md"
+DOCS = ROOT / "docs" / "guides" / "interop.md"
 
 
 def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):

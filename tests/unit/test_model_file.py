@@ -253,7 +253,7 @@ def exponent(weight):
 
 
 def golden_bytes(stored_as):
-    """The whole file as docs/format.md says it, made of nothing but struct, json and hashlib."""
+    """The whole file as docs/reference/format.md says it, made of nothing but struct, json and hashlib."""
     header, payload, sums = {}, b"", {}
     for name, kind, shape, data in golden_tensors(stored_as):
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [len(payload), len(payload) + len(data)]}
@@ -328,7 +328,7 @@ def test_a_training_of_the_most_layers_and_the_largest_alphabet_can_be_saved():
     }
     header = {"__metadata__": {"charloom": json.dumps(described)}} | dict.fromkeys(names, entry)
     text = json.dumps(header, separators=(",", ":"))
-    assert round(len(text) / 1e6, 1) == 1.2  # as docs/format.md says
+    assert round(len(text) / 1e6, 1) == 1.2  # as docs/reference/format.md says
     assert len(text) < 0.75 * safetensors_header.MAX_HEADER
     assert strict_json(text) == header
 

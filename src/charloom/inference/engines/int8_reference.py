@@ -1,7 +1,7 @@
 """The functions that define int8 generation bit by bit. Reference of the native engine.
 
 Only additions, multiplications, divisions and roundings of float32 in a fixed order, and sums of whole numbers,
-whose order does not matter: so every processor gives the same bits. ``docs/engine.md`` has the definition in
+whose order does not matter: so every processor gives the same bits. ``docs/reference/engine.md`` has the definition in
 words; ``native/common/maths.h`` says the same in C++.
 """
 

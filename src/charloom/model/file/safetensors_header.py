@@ -2,7 +2,7 @@
 
 Readers of the format disagree about what it leaves open; a model file must not depend on that. Duplicate keys,
 NaN, deep nesting, holes, overlaps and unknown types are refused, as is everything
-that differs from ``docs/format.md``.
+that differs from ``docs/reference/format.md``.
 """
 
 import math
