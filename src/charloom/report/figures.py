@@ -39,7 +39,10 @@ def draw(data: dict[str, Any], reading: TextAnalysis, folder: Path) -> list[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from None
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"Cannot create the folder {folder}: {reason}.", code="unusable_folder", path=str(folder), reason=reason
+        ) from None
     evaluations = (data.get("run") or {}).get("evaluations") or []
     paths: list[Path] = []
     if len(evaluations) > 1:
