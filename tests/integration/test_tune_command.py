@@ -125,7 +125,7 @@ def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
     done = cli("tune", *options, "--hours", "0.025", "--workers", 2, "--json")
     assert done.code == 0, done.err
     trials = open_tuning_folder(book / "t").trials.trials()
-    assert trials[begun - 1].reason == "its process was killed" and not [t for t in trials if t.state == "running"]
+    assert trials[begun - 1].reason == "its process died" and not [t for t in trials if t.state == "running"]
     assert len(trials) > begun and done.json["failed"] == 1
     assert "checked" in done.json and done.json["recipe"] == str(Path("t", "recipe.toml"))
     recipe = load_recipe(str(book / "t" / "recipe.toml"))

@@ -12,6 +12,7 @@ from charloom.errors import InputError
 from charloom.inference.model import Model
 from charloom.inference.model_summary import Sample, write_samples
 from charloom.interop.hub.model_card import check_license, model_card, recipe_text
+from charloom.interop.hub.package import build_package
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings

@@ -132,7 +132,7 @@ def test_what_is_stopped_is_tried_again(tmp_path):
     asked = iter([False, False, True, True, True])  # the search begins, one evaluation is made
     list(search(folder, None, time.time() + 3600, "cpu", lambda: next(asked), FakeTraining()))
     first, second = folder.trials.trials()
-    assert (first.state, first.reason) == ("failed", "it was stopped")
+    assert (first.state, first.reason) == ("failed", "interrupted")
     assert second.state == "waiting" and second.point == first.point
     folder = searched(None, 1, folder=folder)
     assert outcome(folder.trials.trials(), ()).plan.number == 1
@@ -147,7 +147,7 @@ def test_a_training_whose_process_is_gone_is_tried_again_once(tmp_path):
         trial.set_user_attr("process", [gone.pid, os.uname().nodename])
         assert folder.trials.fail_dead() == [trial.number]
     states = [(trial.state, trial.reason) for trial in folder.trials.trials()]
-    assert states == [("failed", "its process was killed")] * 2, "its settings may be what kills"
+    assert states == [("failed", "its process died")] * 2, "its settings may be what kills"
     living = folder.trials.study.ask()
     folder.trials.begin(living)
     assert folder.trials.fail_dead() == []
