@@ -86,7 +86,7 @@ def test_token_is_sent_to_the_hub_only(there, quick_cli, model, monkeypatch):
     done = pushed(quick_cli, model)
     fetched = quick_cli("pull", "ada/letters", "-o", "back.safetensors")
     assert {seen.token for seen in there.seen if seen.host == "hub"} == {TOKEN}
-    assert [seen.token for seen in there.asked("GET", "store")] == [None]  # it was sent on to another host
+    assert [seen.token for seen in there.requests("GET", "store")] == [None]  # it was sent on to another host
     assert {seen.token for seen in there.seen if seen.host == "store"} == {None}
     assert TOKEN not in done.err + done.out + fetched.err + fetched.out
 

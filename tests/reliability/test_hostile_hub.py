@@ -108,7 +108,9 @@ def test_requests_time_out(quick_cli, there, monkeypatch, model):
 @pytest.mark.parametrize("status", [400, 403, 409, 413, 429, 500, 503])
 def test_refused_upload_has_one_message(quick_cli, there, model, status):
     there.repos["ada/letters"] = Repo()
-    there.faults["POST", "/api/models/ada/letters/commit"] = lambda handler: handler.refuse(status, said="no\x1b[2Jway")
+    there.faults["POST", "/api/models/ada/letters/commit"] = lambda handler: handler.refuse(
+        status, message="no\x1b[2Jway"
+    )
     done = quick_cli("push", "ada/letters", model, "-q", "--samples", 0)
     assert done.code in (1, 2) and done.err.count("\n") == 1 and "\x1b" not in done.err and "no\\x1b[2Jway" in done.err
     assert not there.repos["ada/letters"].commits
@@ -177,7 +179,7 @@ def test_invalid_sizes_are_refused_before_the_download(quick_cli, there, model):
         there.faults["HEAD", "/ada"] = lambda handler: handler.send(302, Location=there.store, **headers)  # noqa: B023
         done = quick_cli("pull", "ada/letters", "-o", "got.safetensors", "--json")
         cli_error(done, "hub_file_size", maximum=2_000_000_000)
-    assert not there.asked("GET") and not Path("got.safetensors").exists()
+    assert not there.requests("GET") and not Path("got.safetensors").exists()
 
 
 def endless(handler):

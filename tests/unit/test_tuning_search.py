@@ -99,7 +99,7 @@ def test_the_plan_comes_first_and_is_beaten(made):
     pruned = [trial for trial in trials if trial.state == "pruned"]
     assert pruned and all(trial.curve[-1][0] < 1 and trial.reason == "loss above the median" for trial in pruned)
     assert len({tuple(sorted(trial.point.items())) for trial in trials[:6]}) == 6, "nothing is tried twice"
-    assert train.went_on == 0, "nobody waits for what follows the last checkpoint"
+    assert train.continued == 0, "the training continued after its last checkpoint"
 
 
 def test_only_the_best_trial_keeps_its_model(made):
