@@ -60,7 +60,7 @@ def test_to_converts_the_weights(there, quick_cli, model):
     pushed(quick_cli, model, "--to", "int8")
     assert quick_cli("pull", "ada/letters", "-o", "small.safetensors").code == 0
     original, small = load_model(model), load_model(Path("small.safetensors"))
-    assert small.stored_as == "int8" and "as int8" in there.repos["ada/letters"].files["README.md"].decode()
+    assert small.stored_as == "int8" and "int8" in there.repos["ada/letters"].files["README.md"].decode()
     for name, value in original.weights.items():
         np.testing.assert_allclose(small.weights[name], value, atol=np.abs(value).max() / 254 + 1e-7)
 

@@ -50,7 +50,7 @@ def resume(corpus, folder, **options):
 
 
 def remains(folder):
-    """Return everything a run leaves, except for times: digests of the newest checkpoint, the model, metrics, samples."""
+    """Return everything that a run leaves except for times: digests of the checkpoint, the model, metrics, samples."""
     saved, training = load_checkpoint(checkpoint_path(folder, checkpoint_steps(folder)[-1]))
     facts = dict(training.facts) | {"seconds": None}
     for record in filter(None, (facts["history"][key] for key in ("step", "evaluation", "best"))):
