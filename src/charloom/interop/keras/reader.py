@@ -162,7 +162,7 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    value = {} if text is None else strict_json(text, "its configuration", _MAX_DEPTH)
+    value = {} if text is None else strict_json(text, "The configuration", _MAX_DEPTH)
     if not isinstance(value, dict):
         raise ModelFileError("its configuration is no JSON object.")
     return value
