@@ -36,9 +36,10 @@ quick: install ## the unit tests that are fast: under a minute on two cores
 test: install ## the fast tests
 	$(BIN)/python -m pytest $(WORKERS) -m 'not slow'
 
-# one after another: docs/promises.md says how long things took
-test-full: install ## every test, the slow ones too, and docs/promises.md
-	$(BIN)/python -m pytest --promises=docs/promises.md
+# sequential: the recorded times must not be disturbed by other tests
+test-full: install ## all tests, including the slow ones; writes docs/reliability.md
+	$(BIN)/python -m pytest --reliability=benchmarks/results/reliability.jsonl
+	$(BIN)/python benchmarks/pages.py
 
 coverage: install ## the fast tests, and how much of the package they ran: at least 95 % of its lines
 	$(BIN)/python -m coverage erase

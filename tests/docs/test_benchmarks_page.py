@@ -22,7 +22,7 @@ RUN = {
     "versions": {"python": "3.11.7"},
 }
 RATES = {"charloom, int8": 1000.0, "a peer": 250.0}
-STEPS = {"charloom, as it chooses": {"seconds": 0.2, "megabytes": 100}, "a peer": {"seconds": 0.8, "megabytes": 300}}
+STEPS = {"charloom, default precision": {"seconds": 0.2, "megabytes": 100}, "a peer": {"seconds": 0.8, "megabytes": 300}}
 LINES = {  # what a benchmark prints in the end, and what the page must make of it
     "generation": (
         {"cases": [{"cell": "gru", "hidden": 512, "vocabulary": 65, "streams": 1, "threads": 1}
@@ -53,7 +53,7 @@ LINES = {  # what a benchmark prints in the end, and what the page must make of 
         ["| score, characters a second | 50,000 |", "| charloom report, s | 12.0 |"],
     ),
     "serving": (
-        {"model": "m", "streams": {"characters_a_second": 190000.0, "p99": None}, "share_of_the_engine": 0.57},
+        {"model": "m", "streams": {"characters_per_second": 190000.0, "p99": None}, "share_of_engine_rate": 0.57},
         ["- streams: characters a second 190,000\n", "- share of the engine: 0.57"],
     ),
     "startup": (
