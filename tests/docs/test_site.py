@@ -128,7 +128,7 @@ def test_what_loads_is_seen():
 
 
 def test_the_references_have_all_there_is(pages):
-    python, commands = pages["python.html"].anchors, pages["commands.html"].anchors
+    python, commands = pages["reference/python.html"].anchors, pages["reference/commands.html"].anchors
     for name in set(charloom.__all__) - {"__version__"}:
         assert {f"charloom.{name}", f"charloom.errors.{name}"} & python, name
     for name in COMMANDS:
