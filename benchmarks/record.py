@@ -18,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from machine import processor
-from page import DOCUMENT, RESULTS, TABLES, write_page
+from pages import PAGES, write_pages
+from recorded_tables import RESULTS, TABLES
 
 PACKAGES = ("charloom", "numpy", "torch", "tensorflow", "tensorflow-cpu", "keras", "jax")
 
@@ -31,8 +32,8 @@ def main():
         facts = about(name, arguments)
         look_for_quiet(facts)
         keep(name, {**last_line(name, arguments, facts), "run": facts})
-    write_page()
-    print(f"written: {DOCUMENT}", file=sys.stderr)
+    write_pages()
+    print(f"written: {', '.join(f'docs/{page}' for page in PAGES)}", file=sys.stderr)
 
 
 def about(name, arguments):

@@ -5,6 +5,7 @@ or a table in `columns` and `rows`. A fact that was not kept is "not recorded".
 """
 
 import json
+import math
 from functools import cache
 from pathlib import Path
 
@@ -55,12 +56,23 @@ def section(names):
     if "rows" in chosen[0]:
         (record,) = chosen
         return "\n".join([facts(record), "", *table(record["columns"], record["rows"])])
-    columns = list(dict.fromkeys(column for record in chosen for column in record["values"]))
+    values = [with_bits(record["values"]) for record in chosen]
+    columns = list(dict.fromkeys(column for row in values for column in row))
     rows = [
-        [record["what"], *(record["values"].get(c) for c in columns), machine_name(record), command(record)]
-        for record in chosen
+        [record["what"], *(row.get(column) for column in columns), machine_name(record), command(record)]
+        for record, row in zip(chosen, values, strict=True)
     ]
     return "\n".join(table(["what", *columns, "machine", "command"], rows))
+
+
+def with_bits(values):
+    """Add bits per character after the held-out loss, which is in nats per character."""
+    columns = {}
+    for column, content in values.items():
+        columns[column] = content
+        if column == "held-out loss":
+            columns["bits per character"] = f"{content / math.log(2):.2f}"
+    return columns
 
 
 def facts(record):

@@ -9,8 +9,6 @@ import statistics
 from functools import cache
 from pathlib import Path
 
-from matplotlib import pyplot
-
 REPRODUCTION = Path(__file__).parent / "results" / "reproduction.json"
 
 EDITIONS = {
@@ -209,6 +207,8 @@ def table(heads, rows):
 
 def draw(runs, path):
     """Draw the losses of both kinds of training and, below, their difference from the editions with the limits."""
+    from matplotlib import pyplot
+
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 6.4), sharex=True, height_ratios=(3, 2), layout="constrained")
     for column, (way, title) in enumerate({"simple": "fit, mean", "open": "custom loop, last batch"}.items()):
         losses, differences = axes[:, column]
