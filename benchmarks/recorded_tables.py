@@ -152,7 +152,7 @@ def newest(lines):
     return sorted(last.values(), key=lambda line: line["run"]["date"], reverse=True)
 
 
-def read(name, folder=RESULTS):
+def read(name, folder=None):
     """Return the newest lines of a benchmark; an empty list if it was never recorded.
 
     Raises:
@@ -160,7 +160,7 @@ def read(name, folder=RESULTS):
     """
     if name not in TABLES:
         raise SystemExit(f"Unknown benchmark {name!r}. Known benchmarks: {', '.join(sorted(TABLES))}.")
-    path = folder / f"{name}.jsonl"
+    path = (folder or RESULTS) / f"{name}.jsonl"
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     if strangers := {line["benchmark"] for line in lines} - {name}:
         raise SystemExit(f"{path} contains a line of the benchmark {min(strangers)!r}.")
@@ -173,7 +173,7 @@ def summary(name):
     return ast.get_docstring(tree).partition("\n\n")[0].replace("\n", " ")
 
 
-def section(name, folder=RESULTS):
+def section(name, folder=None):
     """Return the Markdown of a benchmark's recorded results; empty if there are none."""
     lines = []
     for result in read(name, folder):

@@ -17,14 +17,14 @@ EDITIONS = {
     "lstm-simple": [2.7052, 2.0039, 1.7375, 1.5772, 1.4772, 1.4087, 1.3556, 1.3095, 1.2671, 1.2276],
     "lstm-open": [2.0831, 1.7348, 1.5668, 1.4673, 1.3992, 1.3441, 1.2969, 1.2502, 1.2074, 1.1558],
 }
-"""Losses that the tutorial's editions publish: mean of the epoch with `fit` ("simple"), last batch with a custom loop ("open")."""
+"""Published losses of the tutorial's editions, per epoch: mean with `fit` (simple), last batch with a custom loop (open)."""
 
 UNTRAINED = {"gru": 4.1737, "lstm": 4.1742}
 RESET_EDITION = [2.7276, 1.9853, 1.7084, 1.5496, 1.4513, 1.3830, 1.3311, 1.2864, 1.2466, 1.2074]
 """Losses of a later GRU edition with a layer that is not stateful, as reported by one of its readers."""
 
 STATES = {"gru": ("gru-simple", "gru-reset"), "lstm": ("lstm-carried", "lstm-simple")}
-"""For each cell: the run that carries the hidden state across unrelated windows, and the run that resets it at every window."""
+"""For each cell: the run that carries the hidden state across windows, and the run that resets it at every window."""
 
 NAMES, EPOCHS = {"gru": "GRU", "lstm": "LSTM"}, 10
 EPOCH_NUMBERS = range(1, EPOCHS + 1)
@@ -93,7 +93,14 @@ def state(facts):
             largest = max(map(abs, differences[1:]))
             row = (NAMES[cell], how, f"{differences[1]:+.4f}", f"{differences[-1]:+.4f}", f"{largest:.4f}")
             rows.append((*row, f"`{facts['runs'][name]['command']}`"))
-    heads = ("cell", "hidden state", "difference, epoch 2", "difference, epoch 10", "largest, epochs 2 to 10", "command")
+    heads = (
+        "cell",
+        "hidden state",
+        "difference, epoch 2",
+        "difference, epoch 10",
+        "largest, epochs 2 to 10",
+        "command",
+    )
     yield table(heads, rows)
     later = [resetting - edition for resetting, edition in zip(RESET_EDITION, EDITIONS["gru-simple"], strict=True)]
     yield (
@@ -144,7 +151,13 @@ def loops(facts):
         for how, text in facts["greedy"][cell].items():
             loop = text["loop"]
             where = f"from character {loop[0]}, {loop[1]} characters long" if loop else "none"
-            rows.append((NAMES[cell], "greedy (temperature 0)" if how == "greedy" else how.replace("drawn at", "temperature"), where))
+            rows.append(
+                (
+                    NAMES[cell],
+                    "greedy (temperature 0)" if how == "greedy" else how.replace("drawn at", "temperature"),
+                    where,
+                )
+            )
     yield table(("model", "decoding", "loop in 1,000 characters"), rows)
 
 

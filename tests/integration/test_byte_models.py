@@ -57,9 +57,7 @@ def test_texts_come_back(report_trials, count):
             assert known.decode(known.encode(text)) == text
 
     check()
-    report_trials(
-        "unusual_texts", "texts to ids and back, character and byte vocabularies", count, "all unchanged"
-    )
+    report_trials("unusual_texts", "texts to ids and back, character and byte vocabularies", count, "all unchanged")
 
 
 def test_half_a_character_is_no_text():

@@ -74,9 +74,8 @@ def test_every_bad_file_is_refused_for_its_own_reason(bad_files, report_trials):
     assert not [*folder.rglob("OWNED")]
     assert len(found) >= 140
     slowest, most = max(one["seconds"] for one in found), max(one["memory"] for one in found)
-    result = (
-        f"each refused with the expected reason, within {slowest:.2f} s and {most / 1e6:.0f} MB of memory; no code executed"
-    )
+    limits = f"within {slowest:.2f} s and {most / 1e6:.0f} MB of memory"
+    result = f"each refused with the expected reason, {limits}; no code executed"
     report_trials("hostile_model_files", "hand-made bad files, each with a different fault", len(found), result)
 
 

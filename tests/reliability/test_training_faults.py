@@ -172,9 +172,7 @@ def test_signals(text, tmp_path, report_trials, name, count):
     (tmp_path / "book.txt").write_text(text)
     found = run_script("training.py", tmp_path, name, count, 0)
     phases = ", ".join(f"{phase} {number}" for phase, number in found["phases"].items())
-    result = (
-        f"0 steps lost, exact resume; stopped within {found['slowest']:.2f} s; trials per phase: {phases}"
-    )
+    result = f"0 steps lost, exact resume; stopped within {found['slowest']:.2f} s; trials per phase: {phases}"
     report_trials("signals", f"{name} in each phase of a training run", count, result)
 
 
@@ -194,9 +192,7 @@ def test_a_second_signal_leaves_at_once(text, tmp_path, report_trials, count):
             slowest = max(slowest, time.monotonic() - sent)
         newest_checkpoint(tmp_path / f"run{i}")
     assert slowest < 0.5
-    report_trials(
-        "signals", "a second SIGTERM", count, f"exited within {slowest:.2f} s; the last checkpoint loads"
-    )
+    report_trials("signals", "a second SIGTERM", count, f"exited within {slowest:.2f} s; the last checkpoint loads")
 
 
 def test_a_hang_up_and_a_request_to_save(text, tmp_path, report_trials):
@@ -209,9 +205,7 @@ def test_a_hang_up_and_a_request_to_save(text, tmp_path, report_trials):
         process.send_signal(signal.SIGHUP)  # as a terminal and its shell send it
         assert process.wait(timeout=10) == 129
     newest_checkpoint(tmp_path / "run")
-    report_trials(
-        "signals", "SIGUSR1, then SIGHUP twice", 1, "saved and continued; then saved and stopped"
-    )
+    report_trials("signals", "SIGUSR1, then SIGHUP twice", 1, "saved and continued; then saved and stopped")
 
 
 @pytest.mark.slow

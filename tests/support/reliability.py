@@ -1,7 +1,7 @@
-"""Records how often each reliability guarantee was tried: `--reliability=FILE` writes the trials of a test run as JSON lines.
+"""Records how often each reliability guarantee was tried.
 
-`make test-full` writes benchmarks/results/reliability.jsonl, from which benchmarks/pages.py assembles
-docs/reliability.md.
+`--reliability=FILE` writes the trials of a test run to a file of JSON lines. `make test-full` writes
+benchmarks/results/reliability.jsonl; benchmarks/pages.py assembles docs/reliability.md from it.
 """
 
 import datetime
@@ -35,7 +35,9 @@ def counts(fast, full):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--reliability", metavar="FILE", help="write the trials of each guarantee to this file (JSON lines)")
+    parser.addoption(
+        "--reliability", metavar="FILE", help="write the trials of each guarantee to this file (JSON lines)"
+    )
 
 
 def pytest_configure(config):
