@@ -17,7 +17,7 @@ EDITIONS = {
     "lstm-simple": [2.7052, 2.0039, 1.7375, 1.5772, 1.4772, 1.4087, 1.3556, 1.3095, 1.2671, 1.2276],
     "lstm-open": [2.0831, 1.7348, 1.5668, 1.4673, 1.3992, 1.3441, 1.2969, 1.2502, 1.2074, 1.1558],
 }
-"""Published losses of the tutorial's editions, per epoch: mean with `fit` (simple), last batch with a custom loop (open)."""
+"""Published losses of the editions per epoch: mean with `fit` (simple), last batch with a custom loop (open)."""
 
 UNTRAINED = {"gru": 4.1737, "lstm": 4.1742}
 RESET_EDITION = [2.7276, 1.9853, 1.7084, 1.5496, 1.4513, 1.3830, 1.3311, 1.2864, 1.2466, 1.2074]
