@@ -123,9 +123,12 @@ def indexing(result):
     yield from table({name: {"measured": value} for name, value in rows.items()})
 
 
-def looking(result):
+def analysis(result):
     rows = {f"{name}, characters per second": rate for name, rate in result["rates"].items()}
-    rows |= {"novelty of 100,000 characters, s": result["novelty"]["seconds"], "charloom report, s": result["report"]}
+    rows |= {
+        "memorization of 100,000 characters, s": result["novelty"]["seconds"],
+        "charloom report, s": result["report"],
+    }
     yield from table({name: {"measured": value} for name, value in rows.items()})
 
 
@@ -140,7 +143,7 @@ def serving(result):
 TABLES = {
     shown.__name__: shown
     for shown in (
-        generation, training, where_time_goes, time_to_loss, quality, int8_cost, saving, encoding, indexing, looking,
+        generation, training, where_time_goes, time_to_loss, quality, int8_cost, saving, encoding, indexing, analysis,
         serving, startup,
     )
 }  # fmt: skip

@@ -53,7 +53,7 @@ LINES = {  # the JSON line of a benchmark, and parts of the tables made from it
          "more_mib": -4.6},
         ["| write the index of 1,000,000,000 bytes, MB/s | 150 |", "MiB more than on the first megabyte | -4.60 |"],
     ),
-    "looking": (
+    "analysis": (
         {"rates": {"score": 5e4}, "novelty": {"seconds": 3.25}, "report": 12.0},
         ["| score, characters per second | 50,000 |", "| charloom report, s | 12.0 |"],
     ),
