@@ -84,6 +84,11 @@ def test_the_page_on_training_runs(desk):
     assert {"my_book", "deeper", "python"} <= {path.name for path in Path("runs").iterdir()}
 
 
+def test_the_page_on_training_shows_what_its_command_prints():
+    ((command, output),) = [(c, output) for c, output in console(PAGES["training.md"]) if output]
+    assert run_command(command).decode().startswith(output) and output.count("\n") == 5
+
+
 def test_the_recipe_file_on_the_page_is_one(tmp_path):
     (text,) = blocks("toml", PAGES["training.md"])
     (tmp_path / "mine.toml").write_text(text)
