@@ -127,28 +127,22 @@ def adapt_settings(
         fixed: Names of settings that the user chose; they stay as they are.
         notices: Receives a sentence about each change that a user may want to know of.
     """
-
-    def change(changes: Mapping[str, Any], reason: str = "") -> None:
-        nonlocal settings
-        applied = {k: value for k, value in changes.items() if k not in fixed and value != getattr(settings, k)}
-        settings = settings.with_values(applied)
-        if applied and reason and notices is not None:
-            notices.add(reason.format(" and ".join(f"{name} {value}" for name, value in applied.items())))
+    notices = Notices() if notices is None else notices
 
     # 1. batches
     if task.alphabet >= _LARGE_ALPHABET:
-        change(_LARGE_ALPHABET_BATCH, f"The alphabet is large ({task.alphabet:,} characters): using {{}}.")
+        settings = _use_large_alphabet_batch(settings, task, fixed, notices)
     if task.line_lengths is not None and len(task.line_lengths):
-        change(_line_batches(settings, task.line_lengths))
+        settings = _with_free_values(settings, _line_batches(settings, task.line_lengths), fixed)
         task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # read padded to the window
-    change(*_limit_streams(settings, task))
+    settings = _limit_streams(settings, task, fixed, notices)
     # 2. length
     if settings.minutes and "minutes" not in fixed:
-        change({"minutes": _default_seconds(task) / 60})
-    # 3. size, which depends on the length; and regularization, which depends on both
-    change(_choose_size(settings, task))
-    change(_choose_regularization(settings, task))
-    return settings
+        settings = settings.with_values({"minutes": _default_seconds(task) / 60})
+    # 3. size, which depends on the length
+    settings = _with_free_values(settings, _choose_size(settings, task), fixed)
+    # 4. regularization, which depends on length and size
+    return _with_free_values(settings, _choose_regularization(settings, task), fixed)
 
 
 def limit_held_out(
@@ -173,8 +167,11 @@ def limit_held_out(
     share = maximum / characters
     if notices is not None:
         notices.add(
-            f"The text is long: {maximum:,} characters of it are held out, {share:.2%} instead of "
-            f"{settings.val_fraction:.0%}."
+            f"The text is long: holding out {maximum:,} characters ({share:.2%} of the text instead of "
+            f"{settings.val_fraction:.0%}).",
+            code="held_out_text_limited",
+            held_out=maximum,
+            val_fraction=share,
         )
     return settings.with_values({"val_fraction": share})
 
@@ -193,9 +190,13 @@ def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int,
         return steps
     if notices is not None:
         notices.add(
-            f"The training text is short ({characters:,} characters): {MAX_EPOCHS} passes over it are enough, where "
-            f"there is time for {steps / steps_per_epoch:,.0f}; more would only learn it by heart. (--epochs N makes "
-            "as many as you like.)"
+            f"The training text is short ({characters:,} characters): training for {MAX_EPOCHS} epochs to limit "
+            f"overfitting, although there is time for {steps / steps_per_epoch:,.0f}. Pass --epochs N to choose the "
+            "number of epochs.",
+            code="epochs_limited",
+            characters=characters,
+            epochs=MAX_EPOCHS,
+            epochs_in_time=steps / steps_per_epoch,
         )
     return maximum
 
@@ -228,6 +229,28 @@ def expected_bits(ngram_loss: float, characters_read: float) -> tuple[float, flo
     return middle * (1 - _RATIO_SPREAD), middle * (1 + _RATIO_SPREAD)
 
 
+def _with_free_values(settings: Settings, values: Mapping[str, Any], fixed: Collection[str]) -> Settings:
+    """Return settings with new values for those that the user did not choose."""
+    return settings.with_values({name: value for name, value in values.items() if name not in fixed})
+
+
+def _use_large_alphabet_batch(settings: Settings, task: Task, fixed: Collection[str], notices: Notices) -> Settings:
+    changes = {
+        name: value
+        for name, value in _LARGE_ALPHABET_BATCH.items()
+        if name not in fixed and value != getattr(settings, name)
+    }
+    if changes:
+        notices.add(
+            f"The vocabulary is large ({task.alphabet:,} characters): using "
+            f"{', '.join(f'{name}={value}' for name, value in changes.items())}.",
+            code="large_vocabulary",
+            vocabulary_size=task.alphabet,
+            settings=changes,
+        )
+    return settings.with_values(changes)
+
+
 def _default_seconds(task: Task) -> float:
     seconds: float = _GOOD_OPERATIONS * (task.characters / 1e6) ** _GOOD_OPERATIONS_EXPONENT / task.speed
     return min(max(seconds, _MIN_SECONDS), _MAX_SECONDS)
@@ -241,15 +264,20 @@ def _line_batches(settings: Settings, lengths: NDArray[np.int64]) -> dict[str, i
     return {"seq_length": window, "batch_size": max(1, min(rows, len(lengths) // _MIN_LINE_BATCHES))}
 
 
-def _limit_streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
-    """Return a smaller batch, and the reason, if a short text has too few windows for each stream."""
+def _limit_streams(settings: Settings, task: Task, fixed: Collection[str], notices: Notices) -> Settings:
+    """Return settings with a smaller batch if a short text has too few windows for each stream."""
     maximum = max(1, (task.characters - 1) // (_MIN_WINDOWS_PER_STREAM * settings.seq_length))
-    if settings.batching != "streams" or settings.batch_size <= maximum:
-        return {}, ""
-    return {"batch_size": maximum}, (
-        f"The training text is short ({task.characters:,} characters): batch_size is {maximum} instead of "
-        f"{settings.batch_size} parallel streams."
+    if "batch_size" in fixed or settings.batching != "streams" or settings.batch_size <= maximum:
+        return settings
+    notices.add(
+        f"The training text is short ({task.characters:,} characters): reading it in {maximum} parallel streams "
+        f"(batch_size) instead of {settings.batch_size}.",
+        code="streams_limited",
+        characters=task.characters,
+        batch_size=maximum,
+        default=settings.batch_size,
     )
+    return settings.with_values({"batch_size": maximum})
 
 
 def _choose_size(settings: Settings, task: Task) -> dict[str, int]:
