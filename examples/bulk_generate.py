@@ -3,7 +3,7 @@
     python examples/bulk_generate.py shakespeare 10000 -o set --prompt "ROMEO:" --length 300 --workers 2
 
 Text number i is the same however many workers there are; `charloom generate` writes it alone with the seed of its row.
-The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/bulk.md.
+The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/scaling.md.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python examples/bulk_score.py shakespeare corpus/ -o scores --scheduler tcp://10.0.0.1:8786
     python examples/bulk_score.py shakespeare corpus/ -o scores --workers 2 --most 8 --keep kept.txt
 
-The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/bulk.md.
+The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/scaling.md.
 """
 
 import argparse
