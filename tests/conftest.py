@@ -88,6 +88,11 @@ class Result:
     def json(self):
         return json.loads(self.out)
 
+    @property
+    def error(self):
+        """The error of a command that failed with --json: its code, message and data."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
 
 @pytest.fixture
 def cli(tmp_path, monkeypatch):

@@ -1,33 +1,91 @@
-"""All exceptions that charloom raises on purpose, with their exit codes.
+"""The exceptions that charloom raises, with their error codes and exit codes.
 
 CharloomError
-├── InputError                   what was given cannot be used (the command line exits with 2)
+├── InputError                   the input is invalid (exit code 2)
 │   ├── CorpusError              a text cannot be found, read, decoded or split
-│   ├── UnknownCharacterError    a character that is not in a vocabulary
-│   ├── SettingsError            a setting, recipe or number outside what is accepted
-│   ├── ModelFileError           a model file that is damaged or not charloom's
-│   ├── RunError                 a run folder that cannot be made, or lacks what was asked of it
-│   └── JobError                 a folder of a bulk job that is another job's, damaged or incomplete
+│   ├── UnknownCharacterError    a text contains characters that are not in the vocabulary
+│   ├── SettingsError            a setting or an option is invalid or out of range
+│   ├── ModelFileError           a model file is damaged or has an unsupported format
+│   ├── RunError                 a run folder cannot be created, or lacks a required file
+│   └── JobError                 a bulk job's folder is damaged, incomplete or belongs to another job
 ├── MissingExtraError            an optional dependency is not installed
-├── LostProcessError             one of several processes that train together is gone
-├── HubError                     the Hugging Face Hub cannot be reached, or does not let something be done
-├── SaveError                    what was trained could not be written, however often it was tried
-└── NonFiniteError               the numbers of a training became NaN or infinite (exit code 4)
+├── LostProcessError             a process of a distributed training has exited
+├── HubError                     the Hugging Face Hub is unreachable or refuses the request
+├── SaveError                    a checkpoint or a metric could not be written, even after retries
+└── NonFiniteError               the loss or the weights became NaN or infinite (exit code 4)
 """
 
 from functools import partial
+from typing import Any, Self
 
 from charloom._deprecated import deprecated_name
 
+UNSPECIFIED = "unspecified"
+
 
 class CharloomError(Exception):
-    """Base of all errors charloom raises on purpose; its text is one message for the user."""
+    """Base class of every error that charloom raises on purpose.
+
+    Args:
+        message: What is wrong, the value, what is accepted and what to do. For people; its wording may change.
+        code: A stable identifier of the problem in snake_case, for programs. All codes are listed in the reference.
+        data: Details for programs, such as the invalid value; everything must be representable in JSON.
+
+    Attributes:
+        code: See above.
+        data: See above.
+        exit_code: The exit code of the command line.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: str, *, code: str = UNSPECIFIED, **data: Any) -> None:
+        super().__init__(message)
+        self.code, self.data = code, data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the code and the data, too: errors cross processes."""
+        return _restore, (type(self), str(self), self.code, self.data)
+
+    def prefixed(self, prefix: str) -> Self:
+        """Return the same error with a message that begins with ``prefix``."""
+        return type(self)(prefix + str(self), code=self.code, **self.data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as an object for JSON: ``code``, ``message``, then the data."""
+        return {"code": self.code, "message": str(self), **self.data}
+
+
+def _restore(kind: type[CharloomError], message: str, code: str, data: dict[str, Any]) -> CharloomError:
+    """Rebuild an unpickled error."""
+    return kind(message, code=code, **data)
+
+
+class Notice(str):
+    """A message about something that the user may want to know, with a code and data like an error's.
+
+    Args:
+        message: The message; one sentence, or two.
+        code: A stable identifier of what is reported, in snake_case.
+        data: Details for programs; everything must be representable in JSON.
+    """
+
+    code: str
+    data: dict[str, Any]
+
+    def __new__(cls, message: str, *, code: str = UNSPECIFIED, **data: Any) -> Self:
+        """Create the notice; a ``str`` takes its value here."""
+        notice = super().__new__(cls, message)
+        notice.code, notice.data = code, data
+        return notice
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the code and the data, too."""
+        return partial(type(self), code=self.code, **self.data), (str(self),)
+
 
 class InputError(CharloomError):
-    """What the user gave cannot be used."""
+    """The user's input is invalid."""
 
     exit_code = 2
 
@@ -37,23 +95,23 @@ class CorpusError(InputError):
 
 
 class UnknownCharacterError(InputError):
-    """A text holds characters that are not in the vocabulary."""
+    """A text contains characters that are not in the vocabulary."""
 
 
 class SettingsError(InputError):
-    """A setting, recipe or number is outside what is accepted."""
+    """A setting or an option is invalid or out of range."""
 
 
 class ModelFileError(InputError):
-    """A model file is missing, damaged or not charloom's."""
+    """A model file is missing, damaged or in an unsupported format."""
 
 
 class RunError(InputError):
-    """A run folder cannot be made, or lacks what was asked of it."""
+    """A run folder cannot be created, or lacks a required file."""
 
 
 class JobError(InputError):
-    """A folder of a bulk job is another job's, damaged or incomplete."""
+    """A bulk job's folder is damaged, incomplete or belongs to another job."""
 
 
 class MissingExtraError(CharloomError):
@@ -61,19 +119,19 @@ class MissingExtraError(CharloomError):
 
 
 class LostProcessError(CharloomError):
-    """One of several processes that train together is gone."""
+    """A process of a distributed training has exited."""
 
 
 class HubError(CharloomError):
-    """The Hugging Face Hub cannot be reached, or does not let something be done."""
+    """The Hugging Face Hub is unreachable or refuses the request."""
 
 
 class SaveError(CharloomError):
-    """What was trained could not be written, however often it was tried."""
+    """A checkpoint or a metric could not be written, even after retries."""
 
 
 class NonFiniteError(CharloomError):
-    """The numbers of a training became NaN or infinite."""
+    """The loss or the weights became NaN or infinite."""
 
     exit_code = 4
 

@@ -1,16 +1,23 @@
-"""Suggest the nearest known name for one that is unknown: "Did you mean ...?"."""
+"""Suggestions for a misspelled name: "Did you mean ...?"."""
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 
+def suggestions(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known name that is closest to ``name``, as a list of one; an empty list if none is close."""
+    return get_close_matches(name, list(known), 1)
+
+
 def did_you_mean(name: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
-    """Return " Did you mean ...?", to be put behind a sentence about a name that is not known; "" if none is near.
+    """Return " Did you mean ...?" with the closest known name, or "" if none is close.
+
+    Meant to be appended to a sentence that reports an unknown name.
 
     Args:
-        name: What was given.
-        known: Names that there are.
-        shown: From the nearest of them to how it is written there.
+        name: The unknown name.
+        known: All known names.
+        shown: Converts the closest known name to the form in which the user would write it.
     """
-    near = get_close_matches(name, list(known), 1)
-    return f" Did you mean {shown(near[0])}?" if near else ""
+    closest = suggestions(name, known)
+    return f" Did you mean {shown(closest[0])}?" if closest else ""

@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replac
 from typing import Any
 
 from charloom._util.suggest import did_you_mean
-from charloom.errors import SettingsError
+from charloom.errors import UNSPECIFIED, Notice, SettingsError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
 
@@ -30,23 +30,23 @@ LENGTHS = ("minutes", "epochs", "steps")
 
 
 class Notices:
-    """Collects what a user should know about a training before it starts, one sentence each, in order.
+    """Collects notices about a training before it starts, in order.
 
-    Everything that changes settings to suit a text or a machine adds a sentence to the same collection.
+    Every stage that adapts the settings to a text or a machine adds to the same collection.
 
     Args:
-        messages: Sentences to begin with.
+        messages: The first notices.
     """
 
     def __init__(self, messages: Iterable[str] = ()) -> None:
         self._messages = list(messages)
 
-    def add(self, message: str) -> None:
-        """Append a sentence."""
-        self._messages.append(message)
+    def add(self, message: str, *, code: str = UNSPECIFIED, **data: Any) -> None:
+        """Append a notice; see ``Notice`` for the arguments."""
+        self._messages.append(Notice(message, code=code, **data))
 
     def extend(self, messages: Iterable[str]) -> None:
-        """Append several sentences."""
+        """Append several notices."""
         self._messages.extend(messages)
 
     def __iter__(self) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 from typing import Any, TypeVar
 
@@ -64,6 +64,15 @@ def say_all(messages: Iterable[str], quiet: bool = False) -> None:
 def say_error(message: str) -> None:
     """Write an error to stderr."""
     click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
+
+
+def print_json_error(error: Mapping[str, Any]) -> None:
+    """Write the description of a failure to stderr as one line of JSON.
+
+    Args:
+        error: ``code``, ``message`` and the error's data.
+    """
+    click.echo(json_text({"error": dict(error)}), err=True)
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ The weights are the file's tensors. Its metadata has one entry, ``charloom``: a 
 (provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
 its own SHA-256 in hexadecimal and a space. A checkpoint is such a file with one more section, which
 ``charloom.training.checkpoint`` defines: tensors whose names begin with ``training.``, and the header's ``training``.
-``docs/reference/format.md`` specifies the format to the byte. Nothing is executed, and nothing is trusted before it is checked:
-what a file must hold follows from its architecture, and no tensor is read before its header has been checked.
+``docs/reference/format.md`` specifies the format to the byte. Nothing is executed, and nothing is trusted before it is
+checked: what a file must hold follows from its architecture, and no tensor is read before its header has been checked.
 """
 
 import hashlib
