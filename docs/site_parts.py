@@ -20,16 +20,6 @@ from charloom.planning.settings import Settings, setting_fields
 
 README = Path(__file__).parents[1] / "README.md"
 MAX_LEVEL = 7  # whole bits; a character with a higher surprisal has the same colour
-# rows of the README's table of measurements that the front page shows, by their first words
-MEASURED = (
-    "tiny Shakespeare, 3 minutes",
-    "the same 3 minutes",
-    "training speed",
-    "writing, GRU of 512",
-    "64 texts at once",
-    "`charloom generate",
-    "the bundled model",
-)
 TEXT_LENGTHS = (20_000, 100_000, 1_000_000, 5_000_000, 20_000_000)  # characters of the texts in the table of plans
 
 
@@ -65,12 +55,9 @@ def plans():
 
 
 def measured():
-    """Yield a table of the measurements in the README that ``MEASURED`` selects."""
-    table = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    yield from ("| what | measured | command |", "|---|---|---|")
-    for beginning in MEASURED:
-        (row,) = [line for line in table if line.startswith(f"| {beginning}")]
-        yield row
+    """Yield the README's table of results."""
+    section = README.read_text(encoding="utf-8").partition("\n## Results\n")[2].partition("\n## ")[0]
+    yield from (line for line in section.splitlines() if line.startswith("|"))
 
 
 def commands():
