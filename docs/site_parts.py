@@ -5,7 +5,7 @@ A page includes one with the directive ``made``, for example ```` ```{made} reci
 
 import html
 from functools import cache
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from docutils import nodes
@@ -18,7 +18,7 @@ from charloom.planning.heuristics import MAX_EPOCHS, NOMINAL_SPEED, Task, adapt_
 from charloom.planning.recipes import PLANNED, RECIPES
 from charloom.planning.settings import Settings, setting_fields
 
-README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parent / "results.md"
 MAX_LEVEL = 7  # whole bits; a character with a higher surprisal has the same colour
 TEXT_LENGTHS = (20_000, 100_000, 1_000_000, 5_000_000, 20_000_000)  # characters of the texts in the table of plans
 
@@ -55,9 +55,10 @@ def plans():
 
 
 def measured():
-    """Yield the README's table of results."""
-    section = README.read_text(encoding="utf-8").partition("\n## Results\n")[2].partition("\n## ")[0]
-    yield from (line for line in section.splitlines() if line.startswith("|"))
+    """Yield the first table of the results page: what to expect."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| "))
+    yield from takewhile(lambda line: line.startswith("|"), lines[first:])
 
 
 def commands():
