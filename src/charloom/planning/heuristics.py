@@ -3,11 +3,17 @@
 Every rule is arithmetic on the settings, the text and a measured speed; nothing is measured here.
 
 Every constant below has one line: unit; evidence; range in which it was measured. Outside that range it is an
-extrapolation. The evidence is in docs/decisions.md, under these titles:
+extrapolation. The evidence is in these decision records:
 
-    [auto]      "a default that plans itself"
-    [best]      "the recipe best, on one core"
-    [alphabet]  "smaller batches where the alphabet is large"
+    [auto]      docs/decisions/planning.md#auto-plans-its-settings-from-text-time-and-speed
+    [muon]      docs/decisions/planning.md#the-default-optimizer-is-muon-for-recurrent-matrices
+    [decay]     docs/decisions/planning.md#weight-decay-grows-with-epochs-and-falls-with-text-length
+    [dropout]   docs/decisions/planning.md#no-dropout-below-ten-epochs
+    [size]      docs/decisions/planning.md#the-model-grows-with-the-operations-of-the-whole-training
+    [best]      docs/decisions/planning.md#the-recipe-best-reaches-13510-on-one-core
+    [alphabet]  docs/decisions/planning.md#large-alphabets-use-small-batches
+    [held-out]  docs/decisions/planning.md#long-texts-hold-out-a-limited-part
+    [n-grams]   docs/decisions/planning.md#the-expected-loss-is-predicted-from-n-grams
     [guess]     chosen without a measurement
 """
 
@@ -26,7 +32,7 @@ NOMINAL_SPEED = 1e11
 """Operations per second, where no speed was measured; [auto], two cores of a laptop; CPUs with 1 to 4 cores."""
 
 MAX_EPOCHS = 25
-"""Epochs, where time limits the training; [auto], the loss rose from 23 to 45 epochs; 12,000 characters."""
+"""Epochs, where time limits the training; [decay], the loss rose from 23 to 45 epochs; 12,000 characters."""
 
 
 class _Size(NamedTuple):
@@ -41,39 +47,39 @@ class _Size(NamedTuple):
 _SIZE_LADDER = (
     _Size(1, 128, 0.0),  # operations; [guess]; not measured
     _Size(1, 256, 3e11),  # operations; [guess]; not measured
-    _Size(1, 384, 4e12),  # operations; [auto], best of three sizes at 80 s; texts of about 1 M characters
-    _Size(1, 512, 3.5e13),  # operations; [auto], equal to 384 units after 300 s; texts of about 1 M characters
-    _Size(2, 512, 7e13),  # operations; [auto], better than 2 x 384 after 1,200 s; tiny Shakespeare
+    _Size(1, 384, 4e12),  # operations; [muon], best of three sizes at 80 s; texts of about 1 M characters
+    _Size(1, 512, 3.5e13),  # operations; [size], equal to 384 units after 300 s; texts of about 1 M characters
+    _Size(2, 512, 7e13),  # operations; [size], better than 2 x 384 after 1,200 s; tiny Shakespeare
     _Size(2, 768, 4e14),  # operations; [best], 80 minutes of one core; tiny Shakespeare
     _Size(2, 1024, 1.5e15),  # operations; [guess]; not measured
 )
-_SHORT_TEXT_EPOCHS = 15  # epochs from which operations do not limit the size; [auto]; 12,000 to 97,000 characters
-_SHORT_TEXT_MAX_HIDDEN = 512  # units of one layer chosen by that rule; [auto]; measured up to 384
+_SHORT_TEXT_EPOCHS = 15  # epochs from which operations do not limit the size; [decay]; 12,000 to 97,000 characters
+_SHORT_TEXT_MAX_HIDDEN = 512  # units of one layer chosen by that rule; [decay]; measured up to 384
 
 # Dropout: (epochs from which on, share of the numbers dropped). The largest row that applies is used.
-_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # share; [auto]; one layer, 1 to 26 epochs, 10 to 20 guessed
-_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # share; [auto]; two layers, 7 to 18 epochs
+_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # share; [dropout]; one layer, 1 to 26 epochs, 10 to 20 guessed
+_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # share; [size]; two layers, 7 to 18 epochs
 
 # weight_decay = _DECAY * (epochs / _DECAY_EPOCHS) ** exponent * (_DECAY_CHARACTERS / characters) ** exponent, clipped
-_DECAY = 0.1  # as the setting; [auto], best of 0.05, 0.1 and 0.2; tiny Shakespeare
-_DECAY_EPOCHS = 9.0  # epochs of that measurement; [auto]; 1.6 to 26 epochs
-_DECAY_CHARACTERS = 9e5  # characters of that measurement; [auto]; 12,000 to 1.8 M characters
-_DECAY_EPOCHS_EXPONENT = 0.5  # no unit; [auto], fitted; 1.6 to 26 epochs
-_DECAY_CHARACTERS_EXPONENT = 0.4  # no unit; [auto], fitted; 12,000 to 1.8 M characters
-_MIN_DECAY, _MAX_DECAY = 0.01, 0.8  # as the setting; [auto]; 0.02 to 1 were tried
+_DECAY = 0.1  # as the setting; [decay], best of 0.05, 0.1 and 0.2; tiny Shakespeare
+_DECAY_EPOCHS = 9.0  # epochs of that measurement; [decay]; 1.6 to 26 epochs
+_DECAY_CHARACTERS = 9e5  # characters of that measurement; [decay]; 12,000 to 1.8 M characters
+_DECAY_EPOCHS_EXPONENT = 0.5  # no unit; [decay], fitted; 1.6 to 26 epochs
+_DECAY_CHARACTERS_EXPONENT = 0.4  # no unit; [decay], fitted; 12,000 to 1.8 M characters
+_MIN_DECAY, _MAX_DECAY = 0.01, 0.8  # as the setting; [decay]; 0.02 to 1 were tried
 
 # Length of a training whose length is left to charloom.
-_GOOD_OPERATIONS = 3e13  # operations for 1 M characters; [guess] from [auto], 300 s of two cores; tiny Shakespeare
+_GOOD_OPERATIONS = 3e13  # operations for 1 M characters; [guess] from [size], 300 s of two cores; tiny Shakespeare
 _GOOD_OPERATIONS_EXPONENT = 0.75  # power of the text's length; [guess]; not measured
 _MIN_SECONDS, _MAX_SECONDS = 20.0, 1200.0  # seconds; [guess]; longer trainings are asked for with --minutes
 
 # Held-out text: more would make every evaluation slower and would not make the loss more certain.
-_MAX_HELD_OUT = 300_000  # characters; [auto], an evaluation of a tenth of 60 MB took minutes; alphabets below 1,000
-_MAX_HELD_OUT_LARGE_ALPHABET = 100_000  # characters; [auto]; 3,290 distinct characters
+_MAX_HELD_OUT = 300_000  # characters; [held-out], an evaluation of a tenth of 60 MB took minutes; alphabets below 1,000
+_MAX_HELD_OUT_LARGE_ALPHABET = 100_000  # characters; [held-out]; 3,290 distinct characters
 
 # Large alphabets: the output layer takes most of a step and grows with the batch, so small batches train faster.
 _LARGE_ALPHABET = 1000  # distinct characters; [alphabet]; measured with 65 and 5,387
-_LARGE_ALPHABET_BATCH = {  # settings; [alphabet] for the batch, [auto] for the rest; Tang poems, 75 to 80 s
+_LARGE_ALPHABET_BATCH = {  # settings; [alphabet]; Tang poems, 75 to 80 s
     "batch_size": 16,
     "seq_length": 16,
     "learning_rate": 0.01,
@@ -86,11 +92,11 @@ _MIN_LINE_BATCHES = 4  # batches in one epoch over the lines; [guess]; not measu
 _MIN_WINDOWS_PER_STREAM = 4  # windows; [guess], with fewer a stream carries no state worth keeping; not measured
 
 # Expected loss, as a share of the loss of n-grams: _RATIO - _RATIO_FALL * log2(characters read / _RATIO_CHARACTERS).
-_RATIO = 0.83  # no unit; [auto], fitted to eight trainings; seven texts, 1 to 5 minutes
-_RATIO_CHARACTERS = 4.5e6  # characters read, repeats counted; [auto]; 0.28 M to 5.1 M
-_RATIO_FALL = 0.03  # per doubling of the characters read; [auto], fitted; 0.28 M to 5.1 M
-_MAX_RATIO, _MIN_RATIO = 1.0, 0.79  # no unit; [auto]; measured from 0.755 to 0.970
-_RATIO_SPREAD = 0.1  # share of the middle; [auto], all eight were within a tenth; the same eight
+_RATIO = 0.83  # no unit; [n-grams], fitted to eight trainings; seven texts, 1 to 5 minutes
+_RATIO_CHARACTERS = 4.5e6  # characters read, repeats counted; [n-grams]; 0.28 M to 5.1 M
+_RATIO_FALL = 0.03  # per doubling of the characters read; [n-grams], fitted; 0.28 M to 5.1 M
+_MAX_RATIO, _MIN_RATIO = 1.0, 0.79  # no unit; [n-grams]; measured from 0.755 to 0.970
+_RATIO_SPREAD = 0.1  # share of the middle; [n-grams], all eight were within a tenth; the same eight
 
 
 @dataclass(frozen=True)
