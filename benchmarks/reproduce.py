@@ -4,8 +4,7 @@
 
 Trains each recipe the simple way (`charloom train`) and the open way (`examples/open_loop.py`), and the GRU once
 more with its state reset at every window. Runs that are complete under runs/reproduce are kept, so what was stopped
-can go on. Then writes docs/reproduction.json, and from it docs/reproduction.md and docs/reproduction.png. The last
-line is JSON.
+can go on. Then writes results/reproduction.json, docs/reproduction.png and docs/results.md. The last line is JSON.
 """
 
 import argparse
@@ -30,7 +29,8 @@ from charloom.planning.recipes import RECIPES
 from charloom.training.backends.torch.device import choose_device
 from charloom.training.batches import make_batches
 from machine import processor
-from reproduction_page import write_page
+from pages import write_pages
+from reproduction_tables import REPRODUCTION, draw
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "reproduce"
@@ -65,8 +65,9 @@ def main():
         "samples": {cell: samples(cell) for cell in ("gru", "lstm")},
         "greedy": {cell: greedy(cell) for cell in ("gru", "lstm")},
     }
-    (DOCS / "reproduction.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(facts, DOCS)
+    REPRODUCTION.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draw(facts["runs"], DOCS / "reproduction.png")
+    write_pages()
     last = {name: run["epochs"][-1] for name, run in facts["runs"].items()}
     print(json.dumps({"benchmark": "reproduce", "last_epoch": last, "machine": facts["machine"]}))
 

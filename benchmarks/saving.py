@@ -92,9 +92,9 @@ def main():
                 "save_seconds": save,
                 "megabytes": size / 1e6,
                 "share_of_time": save / max(_MIN_SECONDS, save * 50),
-                "checksums_of_a_save": checksums / save,
+                "checksum_share_of_save": checksums / save,
                 "step_seconds": step,
-                "guard_of_a_step": guard,
+                "guard_share_of_step": guard,
             }
     print(f"| {'':24} | {' | '.join(found)} |\n|---|{'---:|' * len(found)}")
     for key in next(iter(found.values())):

@@ -96,11 +96,11 @@ def resident_megabytes(process):
 
 
 def one_round(source, port, length):
-    found = {"engine": {"characters_a_second": engine_rate_apart(source, length)}}
+    found = {"engine": {"characters_per_second": engine_rate_apart(source, length)}}
     found["streams"] = load(port, "streams", count=STREAMS, length=length)
     found["requests"] = load(port, "requests", connections=32, count=1000, length=500)
-    found["first character, alone"] = load(port, "first_characters")
-    found["first character, beside 31 streams"] = load(port, "first_characters", beside=STREAMS - 1)
+    found["first character, idle server"] = load(port, "first_characters")
+    found["first character, 31 other streams"] = load(port, "first_characters", beside=STREAMS - 1)
     found["1,000 over 64 connections"] = load(port, "requests", connections=64, count=1000, length=200)
     return found
 
@@ -110,10 +110,10 @@ def memory(process, port, requests):
     load(port, "requests", connections=16, count=FILLING, length=16)
     held, rates = [resident_megabytes(process)], []
     for _ in range(10):
-        rates.append(load(port, "requests", connections=16, count=requests // 10, length=16)["requests_a_second"])
+        rates.append(load(port, "requests", connections=16, count=requests // 10, length=16)["requests_per_second"])
         held.append(resident_megabytes(process))
     rate = statistics.median(rates)
-    return {"requests": requests, "requests_a_second": rate, "before": held[0], "after": held[-1]}, held
+    return {"requests": requests, "requests_per_second": rate, "before": held[0], "after": held[-1]}, held
 
 
 def table(found):
@@ -138,11 +138,11 @@ def main():
         load(port, "requests", connections=8, count=64, length=100)  # everything is loaded and warm
         rounds = [one_round(options.model, port, options.length) for _ in range(options.rounds)]
         found = {name: median_of([each[name] for each in rounds]) for name in rounds[0]}
-        share = found["streams"]["characters_a_second"] / found["engine"]["characters_a_second"]
+        share = found["streams"]["characters_per_second"] / found["engine"]["characters_per_second"]
         table({"streams, of the engine's rate": {"percent": 100 * share}, **found})
         found["memory"], held = memory(process, port, options.requests)
     table({"memory": found["memory"]})
-    found |= {"share_of_the_engine": share, "megabytes": held}
+    found |= {"share_of_engine_rate": share, "megabytes": held}
     print(json.dumps({"benchmark": "serving", "model": options.model, "processor": processor(), **found}))
 
 

@@ -77,8 +77,8 @@ async def streams(port, count=32, length=20_000):
     ends = [end for _, _, end in found]
     assert all(characters == length for characters, _, _ in found)
     return {
-        "characters_a_second": count * length / max(ends),
-        "characters_an_event": count * length / sum(events for _, events, _ in found),
+        "characters_per_second": count * length / max(ends),
+        "characters_per_event": count * length / sum(events for _, events, _ in found),
         "first_end": min(ends),
         "last_end": max(ends),
     }
@@ -100,10 +100,10 @@ async def requests(port, connections=64, count=1000, length=500):
     began = time.perf_counter()
     await asyncio.gather(*map(ask, range(connections)))
     return {
-        "requests_a_second": count / (time.perf_counter() - began),
+        "requests_per_second": count / (time.perf_counter() - began),
         **percentiles(latencies),
-        "fewest_a_connection": min(answered),
-        "most_a_connection": max(answered),
+        "min_per_connection": min(answered),
+        "max_per_connection": max(answered),
     }
 
 

@@ -49,7 +49,7 @@ def measure(peer, case):
 
 
 def table(name, rows):
-    ours = rows["charloom, as it chooses"]["seconds"]
+    ours = rows["charloom, default precision"]["seconds"]
     print(f"\n{name}\n\n| {'':32} | ms a step | MB | charloom takes so much of its time |\n|---|---:|---:|---:|")
     for peer, row in rows.items():
         print(f"| {peer:32} | {1000 * row['seconds']:,.0f} | {row['megabytes']:,.0f} | {ours / row['seconds']:.2f} |")

@@ -175,7 +175,7 @@ PEERS = {
     "JAX, one compiled step": jax_peer,
     "charloom, float32": charloom_peer("float32"),
     "charloom, float32, PyTorch alone": charloom_peer("float32", engine=False),
-    "charloom, as it chooses": charloom_peer("auto"),
+    "charloom, default precision": charloom_peer("auto"),
     "products alone, float32": floor("float32"),
     "products alone, bfloat16": floor("bfloat16"),
 }

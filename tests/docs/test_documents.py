@@ -79,9 +79,26 @@ def test_the_engines_page_runs(desk):
         assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
 
 
+def test_the_page_on_other_formats_runs(desk):
+    """Runs the sections on Keras and ONNX. tests/integration/test_hub.py runs the section on the Hub."""
+    for module in ("h5py", "onnx", "onnxruntime"):
+        pytest.importorskip(module)
+    page = (ROOT / "docs" / "guides" / "interop.md").read_text(encoding="utf-8")
+    page = page[: page.index("\n## Hugging Face Hub")]
+    commands = re.findall(r"^\$ (charloom .+)$", page, re.M)
+    assert {shlex.split(command)[1] for command in commands} == {"export", "import", "generate", "train"}
+    run_command("charloom train my_book.txt --steps 3 --set hidden_size=16")
+    for command in map(shortened, commands):
+        run_command(command)
+    keras, onnx = blocks("python", page)
+    assert "Architecture(" in run_python(keras)
+    assert {"ids", "state", "logits", "next_state"} <= set(re.findall(r"'(\w+)'", run_python(onnx)))
+    assert "my_book.window.onnx" in page and Path("my_book.window.onnx").exists()
+
+
 @pytest.mark.slow
-def test_the_page_on_bulk_work_runs(desk, text):
-    page = (ROOT / "docs" / "guides" / "bulk.md").read_text(encoding="utf-8")
+def test_the_page_on_large_jobs_runs(desk, text):
+    page = (ROOT / "docs" / "guides" / "scaling.md").read_text(encoding="utf-8")
     Path("examples").symlink_to(ROOT / "examples")
     Path("corpus").mkdir()
     Path("corpus/one.txt").write_text(text)

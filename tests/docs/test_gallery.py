@@ -15,7 +15,7 @@ import charloom
 from support.documents import blocks
 from support.paths import ROOT
 
-PAGE = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 SCRIPTS = ("names", "poems", "code_typos", "molecules", "music", "logs", "passwords")
 
 

@@ -10,7 +10,7 @@ from charloom.cli.interactive import _COMMANDS as INTERACTIVE_COMMANDS
 from charloom.cli.text_options import TEXT_OPTIONS
 from charloom.inference.generation_options import MAX_PENALTY, MAX_SAMPLES, MAX_TEMPERATURE, Sampling
 from charloom.planning.recipes import load_recipe
-from charloom.report.features import _MEASURES as FEATURES
+from charloom.report.features import _FEATURES as REPORT_FEATURES
 from support.documents import blocks, run_command, run_python, shortened
 from support.paths import ROOT
 
@@ -152,7 +152,7 @@ def test_the_page_on_reports_runs(desk):
     Path("letter.txt").write_text("To be, or not to be")
     assert run_page("report.md", ["charloom train my_book.txt --steps 3 --set hidden_size=16"])["python"] == 2
     assert Path("report.html").exists() and Path("letter.html").exists() and list(Path("figures").glob("*.svg"))
-    assert len(FEATURES) == 17 and "seventeen features" in PAGES["report.md"]
+    assert len(REPORT_FEATURES) == 17 and "seventeen features" in PAGES["report.md"]
 
 
 def test_the_page_on_web_pages_runs(desk):

@@ -19,7 +19,7 @@ from charloom.data.index.index import CodesFile, IndexBuilder, MappedIds
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
-from support.promises import counts
+from support.reliability import counts
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ print(corpus.sha256, len(corpus))
 
 
 @counts(3, 20)
-def test_kills_while_indexing(small, promise, count):
+def test_kills_while_indexing(small, report_trials, count):
     text = "".join(f"line {i} of a long text, with a word now and then: ñ\n" for i in range(600_000))
     path = write(small / "book.txt", text)
     expected = hashlib.sha256(text.encode()).hexdigest()
@@ -170,8 +170,8 @@ def test_kills_while_indexing(small, promise, count):
     found = Corpus.read(path)
     assert found.text == text and not list(cache.texts_folder().glob("part-*/"))
     assert resumed, "no kill left anything to go on with"
-    result = f"the same index; {resumed} times there was a part to go on with"
-    promise(12, "SIGKILL while a text is indexed", count, result)
+    result = f"the same index; {resumed} times indexing resumed from a partial index"
+    report_trials("corpus_sizes", "SIGKILL while a text is indexed", count, result)
 
 
 def _forget_texts():

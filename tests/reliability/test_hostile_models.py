@@ -21,7 +21,7 @@ from charloom.model.initializers import initial_weights
 from charloom.native import engine as compiled
 from support.models import tiny_saved
 from support.paths import ROOT
-from support.promises import counts
+from support.reliability import counts
 
 ATTACKS = ROOT / "attacks"
 pytestmark = [
@@ -63,7 +63,7 @@ def bad_files(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
-def test_every_bad_file_is_refused_for_its_own_reason(bad_files, promise):
+def test_every_bad_file_is_refused_for_its_own_reason(bad_files, report_trials):
     folder, known = bad_files
     found = run("opening.py", "files", folder)
     assert {one["file"] for one in found} == set(known)
@@ -74,12 +74,13 @@ def test_every_bad_file_is_refused_for_its_own_reason(bad_files, promise):
     assert not [*folder.rglob("OWNED")]
     assert len(found) >= 140
     slowest, most = max(one["seconds"] for one in found), max(one["memory"] for one in found)
-    result = f"each refused for its own reason, within {slowest:.2f} s and {most / 1e6:.0f} MB; nothing ran"
-    promise(7, "bad files by hand, each of another kind", len(found), result)
+    limits = f"within {slowest:.2f} s and {most / 1e6:.0f} MB of memory"
+    result = f"each refused with the expected reason, {limits}; no code executed"
+    report_trials("hostile_model_files", "hand-made bad files, each with a different fault", len(found), result)
 
 
 @counts(2_000, 100_000)
-def test_changed_files_are_refused_or_of_use(tmp_path, promise, count):
+def test_changed_files_are_refused_or_of_use(tmp_path, report_trials, count):
     found = run("opening.py", "mutated", tmp_path, 0, count)
     assert len(found) == count
     for one in found:
@@ -93,10 +94,12 @@ def test_changed_files_are_refused_or_of_use(tmp_path, promise, count):
     assert len(reasons) > 30, reasons
     slowest = max(one["seconds"] for one in found)
     result = (
-        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} open and are of use to every engine; "
-        f"of {overflow:,} engines say that sums overflow; nothing ran"
+        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} load and work in every engine; "
+        f"{overflow:,} are refused by the engines because sums overflow; no code executed"
     )
-    promise(7, "good files changed at random, signed again or not", count, result)
+    report_trials(
+        "hostile_model_files", "valid files with random changes, with and without new checksums", count, result
+    )
     assert [*tmp_path.iterdir()] == [tmp_path / "mutated.safetensors"]
 
 
