@@ -15,7 +15,7 @@ HEAD = """# Benchmarks
 Made by `benchmarks/page.py` of the lines in `benchmarks/results`; `make record BENCHMARK=encoding` measures one on
 your machine, where nothing else runs, and adds it. Each section says with which command, when and on what; "load" is
 how many processes wanted to run in the minute before. What the figures mean, and how they came to be, is told where
-they are used: [how fast training is](performance.md), [serving](serving.md), [decisions](decisions.md).
+they are used: [how fast training is](performance.md), [serving](serving.md), [decisions](decisions/index.md).
 """
 
 

@@ -23,6 +23,7 @@ NAMES, EPOCHS = {"gru": "GRU", "lstm": "LSTM"}, 10
 EPOCH_NUMBERS = range(1, EPOCHS + 1)
 COLOURS = {"gru": "tab:blue", "lstm": "tab:orange"}
 SIMPLE_LIMIT, LAST_LIMIT, OPEN_LIMIT = 0.03, 0.02, 0.1
+ORDER_RECORD = "decisions/training.md#the-tutorials-lstm-was-trained-without-carried-state-and-shuffled-once"
 
 
 def write_page(facts, folder):
@@ -136,7 +137,7 @@ def said_of_state(facts, shown):
         "does here with its state reset. Therefore the recipe `tutorial-gru` has "
         '`reset_state = "never"` and `tutorial-lstm` has `"window"`; each can be had the other way with `--set`. (The '
         "LSTM that carries is shuffled anew, as its code says; the order alone moves no epoch from the second on by "
-        "more than 0.003, see [decisions](decisions.md).)"
+        f"more than 0.003, see [the decision record]({ORDER_RECORD}).)"
     )
 
 
@@ -175,7 +176,8 @@ def said_of_order(facts):
     yield (
         "The LSTM learns here with an epsilon of 1e-8, that of TensorFlow's own Adam of the time, not with Keras' "
         "1e-7: in the first epoch, where nothing else differs, that is nearer to the edition. As its code says, with "
-        "1e-7 and shuffled anew, it misses the limit in the last two epochs ([decisions](decisions.md))."
+        "1e-7 and shuffled anew, it misses the limit in the last two epochs "
+        f"([the decision record]({ORDER_RECORD}))."
     )
 
 

@@ -57,7 +57,7 @@ def plans():
     yield "| characters to train on | minutes | the model | passes | of 20 minutes: the model | passes |"
     yield "|---:|---:|---|---:|---|---:|"
     for characters in LENGTHS:
-        task = Task(characters, alphabet=80, speed=NOMINAL_SPEED)
+        task = Task(characters, vocabulary_size=80, speed=NOMINAL_SPEED)
         own = adapt_settings(Settings(), task)
         long = adapt_settings(Settings(minutes=20.0), task, {"minutes"})
         cells = [f"{characters:,}", f"{own.minutes:.1f}", *_model(own, task), *_model(long, task)]

@@ -10,7 +10,8 @@ Two models begin with the same weights and read the same batches, one plainly, o
 that is neither of them says what their text costs: counts of which character follows which five before it.
 
 What came out, on two cores in two minutes: the plain model wrote better. The more was replaced, the less the model
-trusted what it read, and the flatter its guesses became; see docs/decisions.md.
+trusted what it read, and the flatter its guesses became; see
+docs/decisions/training.md#scheduled-sampling-made-the-generated-text-worse.
 
 Source: Bengio et al. 2015, arXiv:1506.03099; drawing all replacements in one pass beforehand as in Duckworth et al.
 2019, arXiv:1906.04331.

@@ -128,7 +128,7 @@ def test_every_benchmark_has_a_place_on_the_page(page):
     code = {path.stem: path.read_text(encoding="utf-8") for path in BENCHMARKS.glob("*.py")}
     names = {name for name, text in code.items() if re.search(rf'"benchmark": "{name}"', text)}
     own_pages = {"reproduce": "reproduction.md", "bulk": "bulk.md", "gpu": "scaling.md", "scaling": "scaling.md"}
-    own_pages |= {"tuning": "decisions.md", "gru_implementations": "decisions.md"}
+    own_pages |= {"tuning": "decisions/tuning.md", "gru_implementations": "decisions/training-kernels.md"}
     assert names - own_pages.keys() == set(page.TABLES) == set(LINES)
     for name, document in own_pages.items():
         told = (page.DOCUMENT.parent / document).read_text(encoding="utf-8")

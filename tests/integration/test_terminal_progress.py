@@ -48,11 +48,11 @@ def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tm
 
 
 def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
-    from charloom.terminal.training_view import PatientConsole, _Forgiving, _Lines
+    from charloom.terminal.training_view import RaisingConsole, _FaultTolerantView, _LineView
     from charloom.training.events import SampleRecord
 
     out = io.StringIO()
-    view = _Forgiving(_Lines(PatientConsole(file=out, highlight=False, markup=False, emoji=False)))
+    view = _FaultTolerantView(_LineView(RaisingConsole(file=out, highlight=False, markup=False, emoji=False)))
     view.show(SampleRecord(1, "KING:smile: [bold]"))
     assert "KING:smile: [bold]" in out.getvalue()
     out.write = lambda _: (_ for _ in ()).throw(BrokenPipeError())

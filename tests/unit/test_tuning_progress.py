@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from charloom.cli.commands.tune import say_result
+from charloom.cli.commands.tune import print_summary
 from charloom.planning.recipes import load_recipe
-from charloom.terminal.training_view import PatientConsole
+from charloom.terminal.training_view import RaisingConsole
 from charloom.terminal.tuning_view import TuningView
 from charloom.tuning.report import write_result
 from charloom.tuning.search import check, search
@@ -26,7 +26,7 @@ class Terminal(io.StringIO):
 
 
 def view_of(folder, out, minutes=60.0, reserved=0.0, quiet=False):
-    console = PatientConsole(file=out, force_terminal=out.isatty(), width=200, highlight=False, markup=False)
+    console = RaisingConsole(file=out, force_terminal=out.isatty(), width=200, highlight=False, markup=False)
     return TuningView(folder, time.time() + 60 * minutes, reserved, console, quiet)
 
 
@@ -113,7 +113,7 @@ def test_a_search_leaves_a_recipe_and_a_page_and_says_what_to_do(folder, capsys)
     assert {name: getattr(recipe.settings, name) for name in found["settings"]} == found["settings"]
     assert recipe.settings.learning_rate == settings.learning_rate
     assert found["commands"] == {"train": f"charloom train 'my book.txt' --recipe {found['recipe']}"}
-    say_result(found, quiet=False)
+    print_summary(found, quiet=False)
     said = capsys.readouterr().err
     assert f"Done after 1:05: {found['complete']} complete trials, {found['pruned']} given up early." in said
     assert found["verdict"] in said and found["page"] in said and found["commands"]["train"] in said
