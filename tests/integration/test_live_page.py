@@ -34,7 +34,7 @@ def live():
 
 
 def test_data_follows_the_training(live, text, tmp_path):
-    assert json.loads(request(live.address, "/data.json")[1])["status"] == "It begins."
+    assert json.loads(request(live.address, "/data.json")[1])["status"] == "Starting."
     seen = []
 
     def watch(record):

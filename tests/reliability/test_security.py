@@ -1,4 +1,4 @@
-"""Promise 9: a local server only accepts local requests. Hosts, origins, tokens, headers and timeouts."""
+"""The server is local: which hosts, origins and tokens are answered, and how all others are refused."""
 
 import itertools
 import socket
@@ -63,7 +63,7 @@ def closed():
         yield running
 
 
-def test_hosts_and_origins_on_every_route(server, promise):
+def test_hosts_and_origins_on_every_route(server, report_trials):
     tried = 0
     for (host, host_ok), (origin, origin_ok), route in itertools.product(HOSTS.items(), ORIGINS.items(), ROUTES):
         method, path, body, status = route
@@ -80,7 +80,12 @@ def test_hosts_and_origins_on_every_route(server, promise):
             assert server.stats.characters == generated and response.error["message"]
         tried += 1
     assert tried == 896
-    promise(9, "14 hosts x 8 origins x 8 routes", tried, "each answered as it must be; 0 characters for others")
+    report_trials(
+        "local_server",
+        "requests from 14 hosts and 8 origins to 8 routes",
+        tried,
+        "each answered or refused as specified; 0 characters generated for refused ones",
+    )
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -100,7 +105,7 @@ def test_duplicate_host_header_is_rejected(server):
         assert b" 400 " in connection.recv(1000)
 
 
-def test_token_protects_everything_except_the_page(closed, promise):
+def test_token_protects_everything_except_the_page(closed, report_trials):
     page = {"/", "/playground/server.js"}
     paths = [path for _, path, _, _ in ROUTES] + ["/v1/chat/completions", "/openapi.json", "/healthz", "/tokenize"]
     paths += ["/playground/", "/playground/../v1/models", "/playground/%2e%2e/metrics", "//", "/v1/models#/"]
@@ -120,7 +125,12 @@ def test_token_protects_everything_except_the_page(closed, promise):
         assert closed.request("GET", "/v1/models", headers={"Authorization": given}).status == 200
     response = closed.request("POST", "/v1/completions", {"prompt": "a"}, {"Authorization": f"Bearer {TOKEN}"})
     assert response.status == 200
-    promise(9, "wrong tokens at all routes", len(paths) * len(wrong), "0 answered but the page's own files")
+    report_trials(
+        "local_server",
+        "requests with a wrong token, to all routes",
+        len(paths) * len(wrong),
+        "0 answered, except for the page's static files",
+    )
 
 
 def test_host_is_checked_before_the_token(closed):

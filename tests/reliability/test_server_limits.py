@@ -1,4 +1,4 @@
-"""Promise 8: invalid requests are rejected immediately, and do not slow down valid requests."""
+"""Hostile requests are refused at once, with little time and memory, and do not slow down other clients."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from charloom.serve.errors import ApiError
 from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import check_json_shape
 from support.models import tiny_saved
-from support.promises import counts
+from support.reliability import counts
 from support.server import serve_models
 from support.waiting import wait_for
 
@@ -131,7 +131,7 @@ def send_invalid(server, requests):
 
 
 @counts(1, 20)
-def test_invalid_requests(server, promise, count):
+def test_invalid_requests(server, report_trials, count):
     requests = list(invalid_requests())
     assert len(requests) >= 300
     send_invalid(server, requests)  # warm up: lazy imports
@@ -142,8 +142,8 @@ def test_invalid_requests(server, promise, count):
     assert cpu_time <= 0.05 and grown <= 50 << 20
     assert wall_time <= 0.05 or count == 1  # the fast tests may run on a busy machine
     assert server.stats.characters == generated and server.get("/healthz").status == 200
-    result = f"0 answered by a failure, p99 {1000 * wall_time:.1f} ms, {grown / 2**20:.0f} MB more memory"
-    promise(8, "bad requests made by hand", len(seconds), result)
+    result = f"0 server errors, 99th percentile {1000 * wall_time:.1f} ms, memory grew by {grown / 2**20:.0f} MB"
+    report_trials("hostile_requests", "hand-made invalid requests", len(seconds), result)
 
 
 def raw(server, data, timeout=5.0):
@@ -235,7 +235,7 @@ def test_client_that_does_not_read_is_disconnected():
         connection.close()
 
 
-def test_slow_clients_do_not_block_others(server, promise):
+def test_slow_clients_do_not_block_others(server, report_trials):
     """200 connections send only a part of a request."""
     half = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 100\r\n".encode()
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
@@ -245,7 +245,12 @@ def test_slow_clients_do_not_block_others(server, promise):
     for connection in slow:
         connection.close()
     assert np.median(seconds) < 0.5 and max(seconds) < 10
-    promise(8, "connections that send a request byte by byte", 200, "others are answered meanwhile")
+    report_trials(
+        "hostile_requests",
+        "connections that send their request byte by byte",
+        200,
+        "other clients are answered meanwhile",
+    )
 
 
 def time_valid_request(server):
@@ -255,7 +260,7 @@ def time_valid_request(server):
 
 
 @pytest.mark.slow
-def test_health_check_under_load(server, promise):
+def test_health_check_under_load(server, report_trials):
     stop = threading.Event()
 
     def write():
@@ -276,5 +281,10 @@ def test_health_check_under_load(server, promise):
     for writer in writers:
         writer.join()
     milliseconds = 1000 * np.quantile(seconds, 0.99)
-    promise(8, "/healthz while 32 streams are written and read", len(seconds), f"p99 {milliseconds:.0f} ms")
+    report_trials(
+        "hostile_requests",
+        "requests to /healthz while 32 streams are generated",
+        len(seconds),
+        f"answered, 99th percentile {milliseconds:.0f} ms",
+    )
     assert milliseconds <= 100

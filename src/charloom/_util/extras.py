@@ -17,7 +17,10 @@ def require_extra(what: str, extra: str, *modules: str) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise MissingExtraError(
-            f"{what} needs {', '.join(missing)}, which {verb} not installed: pip install 'charloom[{extra}]'."
+            f"{what} requires {', '.join(missing)}, which {verb} not installed. Run: pip install 'charloom[{extra}]'",
+            code="missing_extra",
+            extra=extra,
+            modules=missing,
         )
 
 
@@ -25,6 +28,9 @@ def require_torch() -> None:
     """Raise ``MissingExtraError``, saying how to get it, unless PyTorch is installed."""
     if find_spec("torch") is None:
         raise MissingExtraError(
-            "Training needs PyTorch, which is not installed: pip install 'charloom[train]'. To have its small build "
-            "without GPU support, first run the command for CPU of https://pytorch.org/get-started/locally"
+            "Training requires PyTorch, which is not installed. Run: pip install 'charloom[train]'. For the smaller "
+            "CPU-only build, first install PyTorch as described at https://pytorch.org/get-started/locally",
+            code="missing_extra",
+            extra="train",
+            modules=["torch"],
         )

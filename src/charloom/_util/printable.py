@@ -11,10 +11,15 @@ _MARKUP = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe
 """Control characters and noncharacters: neither HTML nor Markdown can hold them."""
 
 
-def quoted(text: object) -> str:
-    """Return untrusted text as a message may contain it: quoted, shortened, without control characters."""
+def shortened(text: object) -> str:
+    """Return text from an untrusted source, limited to 60 characters."""
     whole = str(text)
-    return repr(whole if len(whole) <= _MAX_QUOTE else whole[:_MAX_QUOTE] + "…")
+    return whole if len(whole) <= _MAX_QUOTE else whole[:_MAX_QUOTE] + "…"
+
+
+def quoted(text: object) -> str:
+    """Return untrusted text for use in a message: quoted, limited to 60 characters, control characters escaped."""
+    return repr(shortened(text))
 
 
 def printable(message: str) -> str:

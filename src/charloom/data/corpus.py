@@ -1,5 +1,6 @@
 """The corpus: a text, its sources, and its split into training, validation and test parts."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -43,7 +44,11 @@ class Corpus:
         self.name, self.notices, self.sources, self.format = name, tuple(notices), tuple(sources), text_format
         self.index = _index_of(text, text_format) if isinstance(text, str) else text
         if not len(self.index):
-            raise CorpusError(f"The corpus {name!r} is empty. Give a text with at least a few thousand characters.")
+            raise CorpusError(
+                f"The corpus {name!r} is empty. Provide a text of at least a few thousand characters.",
+                code="empty_corpus",
+                name=name,
+            )
 
     def __repr__(self) -> str:
         return f"Corpus({self.name!r}, {len(self):,} {self.format.unit}s)"
@@ -147,11 +152,21 @@ class Corpus:
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:
     for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
         if not 0 <= value < 1:
-            raise SettingsError(f"{name} must be at least 0 and less than 1; got {value}.")
+            raise SettingsError(
+                f"{name} must be at least 0 and less than 1, got {value}.",
+                code="invalid_setting",
+                name=name,
+                value=value if math.isfinite(value) else str(value),
+                minimum=0,
+                below=1,
+            )
     if val_fraction + test_fraction >= 1:
         raise SettingsError(
-            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave nothing to train on; "
-            "together they must stay below 1."
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} leave no text for training. "
+            "Their sum must be less than 1.",
+            code="no_training_text",
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
         )
 
 

@@ -15,6 +15,10 @@ _TIMEOUT_SECONDS = 30
 _CHUNK = 1 << 16
 
 
+class _TooLargeError(Exception):
+    """A response is much longer than the dataset."""
+
+
 @dataclass(frozen=True)
 class Download:
     """A dataset that is downloaded once and verified by its digest.
@@ -107,20 +111,28 @@ def _download_folder() -> Path:
 
 
 def _download(corpus: Download, progress: ProgressCallback | None) -> bytes:
-    failures = []
+    failures: list[dict[str, str]] = []
     for address in corpus.addresses:
         try:
             data = _fetch(address, corpus.size_bytes, progress)
+        except _TooLargeError as error:
+            failures.append({"url": address, "problem": "too_large", "reason": str(error)})
+            continue
         except (OSError, ValueError, HTTPException) as error:
-            failures.append(f"{address}: {error}")
+            failures.append({"url": address, "problem": "unreachable", "reason": str(error)})
             continue
         if hashlib.sha256(data).hexdigest() == corpus.sha256:
             return data
-        failures.append(f"{address}: {len(data)} bytes with another SHA-256 than the corpus has")
+        reason = f"the SHA-256 of the {len(data):,} downloaded bytes is not the expected one"
+        failures.append({"url": address, "problem": "checksum_mismatch", "reason": reason})
     raise CorpusError(
-        f"The corpus {corpus.file_name} could not be loaded:\n  "
-        + "\n  ".join(failures)
-        + f"\nLoad it by hand into a folder and name that folder in CHARLOOM_CORPORA, or into {_download_folder()}."
+        f"Cannot download the corpus {corpus.file_name}:\n  "
+        + "\n  ".join(f"{failure['url']}: {failure['reason']}" for failure in failures)
+        + f"\nDownload it manually to {_download_folder()}, or to the folder that CHARLOOM_CORPORA names.",
+        code="download_failed",
+        file=corpus.file_name,
+        failures=failures,
+        folder=str(_download_folder()),
     )
 
 
@@ -130,7 +142,7 @@ def _fetch(address: str, size_bytes: int, progress: ProgressCallback | None) -> 
         while chunk := response.read(_CHUNK):
             data += chunk
             if len(data) > 2 * size_bytes:
-                raise ValueError("much larger than the corpus is")
+                raise _TooLargeError(f"the response is more than twice as long as the expected {size_bytes:,} bytes")
             if progress is not None:
                 progress(len(data), size_bytes)
     return bytes(data)

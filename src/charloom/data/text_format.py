@@ -42,22 +42,48 @@ class TextFormat:
         for item in fields(self):
             kinds = (str, type(None)) if item.name == "column" else (type(item.default),)
             if not isinstance(getattr(self, item.name), kinds):
-                raise CorpusError(f"{item.name} must be {_KINDS[kinds[0]]}; got {getattr(self, item.name)!r}.")
+                value = getattr(self, item.name)
+                raise CorpusError(
+                    f"{item.name} must be {_KINDS[kinds[0]]}, got {value!r}.",
+                    code="invalid_setting",
+                    name=item.name,
+                    value=str(value),
+                )
         for name, accepted in (("newlines", NEWLINES), ("normalize", NORMAL_FORMS), ("unit", UNITS)):
             if getattr(self, name) not in accepted:
-                raise CorpusError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}.")
+                value = getattr(self, name)
+                raise CorpusError(
+                    f"{name} must be one of {', '.join(accepted)}, got {value!r}.",
+                    code="invalid_setting",
+                    name=name,
+                    value=value,
+                    accepted=list(accepted),
+                )
         if self.unit == "byte":
             self._check_bytes()
         if self.column is not None and not self.lines:
-            raise CorpusError("--column reads every value as a text of its own, so it goes with --lines. Give both.")
+            raise CorpusError(
+                "--column requires --lines, because each value of the column is a separate text.",
+                code="missing_option",
+                option="--lines",
+                required_by="--column",
+            )
         if self.lines and self.boundary:
-            raise CorpusError("--boundary stands between texts that are joined; with --lines none are. Give one.")
+            raise CorpusError(
+                "--boundary cannot be combined with --lines: it separates joined files, and lines are separate texts.",
+                code="conflicting_options",
+                options=["--boundary", "--lines"],
+            )
 
     def _check_bytes(self) -> None:
         plain = TextFormat(unit="char")
         for name in ("encoding", "newlines", "normalize", "lines", "column"):
             if getattr(self, name) != getattr(plain, name):
-                raise CorpusError(f"--unit byte takes files as they are, so --{name} cannot be given with it.")
+                raise CorpusError(
+                    f"--{name} cannot be combined with --unit byte, which reads files unchanged.",
+                    code="conflicting_options",
+                    options=["--unit", f"--{name}"],
+                )
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "TextFormat":

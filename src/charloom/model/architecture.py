@@ -9,6 +9,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from charloom._util.printable import shortened
 from charloom.errors import SettingsError
 
 GATES = {"gru": 3, "lstm": 4}
@@ -66,13 +67,32 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.cell not in GATES:
-            raise SettingsError(f"cell must be one of {', '.join(GATES)}; got {self.cell!r}.")
+            raise SettingsError(
+                f"cell must be one of {', '.join(GATES)}, got {self.cell!r:.80}.",
+                code="invalid_setting",
+                name="cell",
+                value=shortened(self.cell),
+                accepted=list(GATES),
+            )
         for name, (minimum, maximum) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
-                raise SettingsError(f"{name} must be a whole number from {minimum} to {maximum}; got {value!r}.")
+                raise SettingsError(
+                    f"{name} must be an integer from {minimum} to {maximum}, got {value!r:.80}.",
+                    code="invalid_setting",
+                    name=name,
+                    value=value if isinstance(value, int) else shortened(value),
+                    minimum=minimum,
+                    maximum=maximum,
+                )
         if not isinstance(self.reset_after, bool):
-            raise SettingsError(f"reset_after must be true or false; got {self.reset_after!r}.")
+            raise SettingsError(
+                f"reset_after must be true or false, got {self.reset_after!r}.",
+                code="invalid_setting",
+                name="reset_after",
+                value=shortened(self.reset_after),
+                accepted=[True, False],
+            )
 
     @property
     def has_bias_hh(self) -> bool:

@@ -36,6 +36,11 @@ def chosen_isa() -> str:
     available = instruction_sets()
     isa = os.environ.get(ISA) or available[0]
     if isa not in available:
-        known = ", ".join(available)
-        raise SettingsError(f"{ISA} must be one of {known} on this processor, or unset; it is {isa!r}.")
+        raise SettingsError(
+            f"The environment variable {ISA} must be one of {', '.join(available)} on this processor, got {isa!r}.",
+            code="invalid_setting",
+            name=ISA,
+            value=isa,
+            accepted=available,
+        )
     return isa

@@ -46,7 +46,7 @@ from charloom.data.index.index import BLOCK, CodesFile, Index, IndexBuilder, cod
 from charloom.data.reading.reader import SourceDigest, digest_sources, text_pieces
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
-from charloom.errors import CorpusError
+from charloom.errors import CorpusError, Notice
 
 MAX_IN_MEMORY = 1 << 24
 """Characters of a text whose index is held in memory; that of a longer one is kept on disk."""
@@ -184,8 +184,15 @@ class _Indexer:
             itemsize = self._write(folder, builder, pieces, unfinished)
             metadata = self._metadata(builder, itemsize, raw.hexdigest(), notices)
             target = _publish(folder, metadata)
-        size = metadata.length * metadata.itemsize / 1e9
-        notices.append(f"The text is long: an index of it ({size:.1f} GB) is kept in {target}.")
+        size = metadata.length * metadata.itemsize
+        notices.append(
+            Notice(
+                f"The text is long: its index ({size / 1e9:.1f} GB) is cached in {target}.",
+                code="index_cached",
+                path=str(target),
+                bytes=size,
+            )
+        )
         return _map_codes(target, metadata), tuple(notices)
 
     def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], unfinished: _Metadata | None) -> int:
@@ -210,9 +217,13 @@ class _Indexer:
             checkpoints.wait()
             file.sync()
         except OSError as error:
+            reason = error.strerror or str(error)
             raise CorpusError(
-                f"The index of the text cannot be written to {folder}: {error.strerror or error}. "
-                "CHARLOOM_CACHE may name a folder with more room."
+                f"Cannot write the index of the text to {folder}: {reason}. "
+                "Set CHARLOOM_CACHE to a folder with enough free space.",
+                code="cache_not_writable",
+                path=str(folder),
+                reason=reason,
             ) from None
         finally:
             checkpoints.close()
@@ -223,8 +234,11 @@ class _Indexer:
         free = shutil.disk_usage(folder).free
         if free < _MIN_FREE + _CHECKPOINT_INTERVAL:
             raise CorpusError(
-                f"The text is long, and its index fills the disk: {free / 1e9:.1f} GB are free in {folder}. Make room, "
-                "or name a folder with more of it in CHARLOOM_CACHE."
+                f"The disk is too full for the index of the text: {free / 1e9:.1f} GB are free in {folder}. "
+                "Free some space, or set CHARLOOM_CACHE to a folder on another disk.",
+                code="disk_full",
+                path=str(folder),
+                free_bytes=free,
             )
 
     def _metadata(self, builder: IndexBuilder, itemsize: int, raw: str, notices: Sequence[str]) -> _Metadata:
@@ -320,9 +334,13 @@ def _build_folder(name: str) -> Iterator[tuple[Path, bool]]:
         texts.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(texts)
     except OSError as error:
+        reason = error.strerror or str(error)
         raise CorpusError(
-            f"The text is long, and its index cannot be kept in {texts}: {error.strerror or error}. "
-            "CHARLOOM_CACHE may name another folder."
+            f"Cannot create the cache folder {texts} for the index of the text: {reason}. "
+            "Set CHARLOOM_CACHE to a writable folder.",
+            code="cache_not_writable",
+            path=str(texts),
+            reason=reason,
         ) from None
     lock = try_lock(texts / f"{name}.lock")
     folder = texts / (name if lock is not None else f"{name}-{os.getpid()}")
@@ -370,7 +388,7 @@ def _map_codes(folder: Path, metadata: _Metadata) -> Index:
 
 
 def _encode_metadata(metadata: _Metadata) -> bytes:
-    text = json.dumps(asdict(metadata), sort_keys=True)
+    text = json.dumps({**asdict(metadata), "notices": list(map(_encode_notice, metadata.notices))}, sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}".encode()
 
 
@@ -381,7 +399,19 @@ def _read_metadata(folder: Path) -> _Metadata | None:
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             return None
         saved: dict[str, Any] = json.loads(text)
-        metadata = _Metadata(**{**saved, "notices": tuple(saved["notices"])})
+        metadata = _Metadata(**{**saved, "notices": tuple(map(_decode_notice, saved["notices"]))})
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return metadata if metadata.version == _VERSION else None
+
+
+def _encode_notice(notice: str) -> Any:
+    if not isinstance(notice, Notice):
+        return notice
+    return {"message": str(notice), "code": notice.code, "data": notice.data}
+
+
+def _decode_notice(saved: Any) -> str:
+    if isinstance(saved, str):  # written before notices had codes
+        return saved
+    return Notice(saved["message"], code=saved["code"], **saved["data"])

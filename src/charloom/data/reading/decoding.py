@@ -4,6 +4,7 @@ import codecs
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from charloom.errors import CorpusError
 
@@ -36,7 +37,7 @@ def decode_utf8(data: bytes, source: str) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise CorpusError(explain_undecodable(data, source, "utf-8", error, can_choose=False)) from None
+        raise undecodable_error(data, source, "utf-8", error, can_choose=False) from None
 
 
 def check_encoding(encoding: str) -> None:
@@ -45,8 +46,10 @@ def check_encoding(encoding: str) -> None:
         "".encode(encoding)
     except (LookupError, ValueError):
         raise CorpusError(
-            f"Unknown encoding {encoding!r}. Accepted is any encoding Python knows, such as utf-8, utf-16, "
-            "cp1252, latin-1, gb18030 or shift_jis."
+            f"Unknown encoding {encoding!r}. Use an encoding that Python supports, such as utf-8, utf-16, cp1252, "
+            "latin-1, gb18030 or shift_jis.",
+            code="unknown_encoding",
+            encoding=encoding,
         ) from None
 
 
@@ -60,15 +63,15 @@ def marked_encoding(data: bytes) -> str | None:
     return next((name for mark, name in _BOMS if data.startswith(mark)), None)
 
 
-def explain_undecodable(
+def undecodable_error(
     data: bytes,
     source: str,
     encoding: str,
     error: UnicodeError,
     before: tuple[int, int] = (0, 0),
     can_choose: bool = True,
-) -> str:
-    """Return what is wrong with bytes that are no text in an encoding, and what to do.
+) -> CorpusError:
+    """Return the error for bytes that cannot be decoded: where they are, which encoding may fit, and what to do.
 
     Args:
         data: The bytes that were given to the decoder.
@@ -84,19 +87,31 @@ def explain_undecodable(
         data, before = error.object, (before[0] - len(kept), before[1] - kept.count(b"\n"))
         offset = error.start
     line = before[1] + data.count(b"\n", 0, offset) + 1
-    byte = f"byte 0x{data[offset]:02X} " if offset < len(data) else ""
-    where = (
-        f"{source} is not {encoding.upper()} text: {byte}at offset {before[0] + offset} (line {line}) does not "
-        "belong there."
-    )
+    byte = data[offset] if offset < len(data) else None
+    position = before[0] + offset
+    invalid = "invalid data" if byte is None else f"invalid byte 0x{byte:02X}"
+    where = f"{source} is not {encoding.upper()} text: {invalid} at offset {position} (line {line})."
+    place: dict[str, Any] = {
+        "path": source,
+        "encoding": encoding,
+        "offset": position,
+        "line": line,
+        "byte": byte,
+    }
     if (isinstance(error, UnicodeDecodeError) and "end of data" in error.reason) or "truncated" in str(error):
-        return f"{where} The file ends in the middle of a character: it was cut short. Give the whole file."
+        return CorpusError(
+            f"{where} The file is incomplete: it ends in the middle of a character. Use the complete file.",
+            code="incomplete_text_file",
+            **place,
+        )
+    guess = _guess(data, offset) if can_choose else None
     if not can_choose:
-        return f"{where} Save it as UTF-8."
-    guess = _guess(data, offset)
-    if guess is None:
-        return f"{where} Save the file as UTF-8, or name its encoding with --encoding."
-    return f"{where} It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
+        advice = "Save it as UTF-8."
+    elif guess is None:
+        advice = "Save the file as UTF-8, or specify its encoding with --encoding."
+    else:
+        advice = f"It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
+    return CorpusError(f"{where} {advice}", code="undecodable_text", suggested_encoding=guess, **place)
 
 
 def _guess(data: bytes, offset: int) -> str | None:

@@ -12,11 +12,11 @@ from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
 from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
-from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
+from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
-from charloom.errors import CorpusError
+from charloom.errors import CorpusError, Notice
 
 _CHUNK = 1 << 18  # bytes decoded at once
 _HASHED = 1 << 20  # bytes hashed at once
@@ -128,9 +128,20 @@ class _SourceReader:
             self.raw.end_source(source)
             before += size
         if not texts:
-            raise CorpusError(f"{', '.join(named)} holds no text file: every file there is binary.")
+            raise CorpusError(
+                f"{', '.join(named)}: all files are binary. Provide a text file, or pass --unit byte to read bytes.",
+                code="no_text_files",
+                sources=list(named),
+            )
         if unfinished:
-            self.notices.append(f"Put a newline after {unfinished} of {texts} files, which did not end with one.")
+            self.notices.append(
+                Notice(
+                    f"Added a newline to {unfinished} of {texts} files, because they did not end with one.",
+                    code="newline_added",
+                    count=unfinished,
+                    files=texts,
+                )
+            )
 
     def _symbols(self, text: str) -> str:
         """Return a text in the unit: unchanged, or one character for each byte."""
@@ -139,12 +150,14 @@ class _SourceReader:
     def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
         """Yield the pieces of one source, the first of which may be empty; nothing for a skipped file."""
         if source.kind == "run":
-            self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
+            self.notices.append(
+                Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
+            )
         elif source.kind == "named":
             yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
-                raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
+                raise CorpusError("Cannot read from standard input (-): it is closed.", code="stdin_closed")
             yield from self._decode(sys.stdin.buffer, source, lambda done: report(done, 0))
         else:
             try:
@@ -152,7 +165,10 @@ class _SourceReader:
                     size = source.path.stat().st_size
                     yield from self._decode(file, source, lambda done: report(done, size))
             except OSError as error:
-                raise CorpusError(f"{source.name} cannot be read: {error.strerror or error}.") from None
+                reason = error.strerror or str(error)
+                raise CorpusError(
+                    f"Cannot read {source.name}: {reason}.", code="unreadable_file", path=source.name, reason=reason
+                ) from None
 
     def _decode(self, file: BinaryIO, source: Source, report: Callable[[int], None]) -> Iterator[str]:
         def seen(data: bytes, done: int) -> None:
@@ -175,7 +191,9 @@ class _SourceReader:
             while chunk := reader.read(_CHUNK):
                 yield chunk
         else:
-            self.notices.append(f"Decompressed {name} ({compression}).")
+            self.notices.append(
+                Notice(f"Decompressed {name} ({compression}).", code="decompressed", path=name, compression=compression)
+            )
             yield from _decompress(reader, compression, name)
         yield b""
 
@@ -194,7 +212,7 @@ class _SourceReader:
             except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
                 if source.path is not None:
                     lines = self._lines_before(source, read)
-                raise CorpusError(explain_undecodable(chunk, source.name, encoding, error, (read, lines))) from None
+                raise undecodable_error(chunk, source.name, encoding, error, (read, lines)) from None
             read += len(chunk)
             if source.path is None:
                 lines += chunk.count(b"\n")
@@ -202,7 +220,13 @@ class _SourceReader:
                 at_start = False
                 dropped = text.startswith("\ufeff")
                 if dropped or (marked and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
-                    self.notices.append(f"Dropped the byte order mark at the start of {source.name}.")
+                    self.notices.append(
+                        Notice(
+                            f"Removed the byte order mark at the start of {source.name}.",
+                            code="byte_order_mark_removed",
+                            path=source.name,
+                        )
+                    )
                 yield text[1:] if dropped else text
             elif text:
                 yield text
@@ -229,10 +253,18 @@ class _SourceReader:
     def _skip_binary(self, source: Source) -> None:
         if not source.from_folder:
             raise CorpusError(
-                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file, or take "
-                "it as it is with --unit byte."
+                f"{source.name} contains NUL bytes, so it is probably not a text file. Provide a text file, or pass "
+                "--unit byte to read the file as bytes.",
+                code="binary_file",
+                path=source.name,
             )
-        self.notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
+        self.notices.append(
+            Notice(
+                f"Skipped {source.name}: it contains NUL bytes, so it is not text.",
+                code="binary_file_skipped",
+                path=source.name,
+            )
+        )
 
 
 def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
@@ -242,7 +274,13 @@ def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
     except decompression_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's, not the format's
-        raise CorpusError(f"{name} is {compression}, but damaged or cut short: {error}.") from None
+        raise CorpusError(
+            f"{name} is damaged or incomplete ({compression} file: {error}).",
+            code="damaged_compressed_file",
+            path=name,
+            compression=compression,
+            reason=str(error),
+        ) from None
 
 
 class _ObservedFile(io.RawIOBase):

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import suggestions
 from charloom.data.datasets import NAMES
 from charloom.errors import CorpusError
 
 STANDARD_INPUT = "-"
+
+_ACCEPTED = f"a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})"
+_MAX_SHOWN = 40  # characters of an argument shown in an error message
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ def resolve_sources(arguments: list[str]) -> list[Source]:
         CorpusError: If an argument names nothing, or nothing is named.
     """
     if not arguments:
-        raise CorpusError("No corpus was named. Give a text file, a folder, a glob, - or a named corpus.")
+        raise CorpusError(f"No corpus given. Provide {_ACCEPTED}.", code="missing_corpus")
     if arguments.count(STANDARD_INPUT) > 1:
-        raise CorpusError("Standard input (-) can be read only once, but it was named twice.")
+        raise CorpusError(
+            "Standard input (-) is given more than once, but it can be read only once.", code="repeated_stdin"
+        )
     return [source for argument in arguments for source in _resolve(argument)]
 
 
@@ -96,8 +101,10 @@ def _resolve(argument: str) -> Iterator[Source]:
     path = Path(argument)
     if not argument or not _may_exist(path):
         raise CorpusError(
-            f"{argument[:40]!r} is no name of a file. Give a text file, a folder, a glob or a named corpus; a text "
-            'itself goes through standard input, as in: echo "some text" | charloom ... -'
+            f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. To pass the text itself, use "
+            'standard input: echo "some text" | charloom ... -',
+            code="invalid_path",
+            path=argument[:_MAX_SHOWN],
         )
     if path.is_dir():
         yield from _folder(path)
@@ -108,7 +115,7 @@ def _resolve(argument: str) -> Iterator[Source]:
     elif glob.has_magic(argument):
         yield from _glob(argument)
     else:
-        raise CorpusError(_not_found(argument, path))
+        raise _not_found_error(argument, path)
 
 
 def _may_exist(path: Path) -> bool:
@@ -131,7 +138,11 @@ def _folder(folder: Path) -> Iterator[Source]:
         and runs.isdisjoint(path.parents)
     ]
     if not files:
-        raise CorpusError(f"The folder {folder} holds no files. Put text files into it, or name another.")
+        raise CorpusError(
+            f"The folder {folder} contains no files. Add text files to it, or choose another folder.",
+            code="empty_folder",
+            path=str(folder),
+        )
     for path in files:
         yield Source("file", str(path), path, from_folder=True)
 
@@ -139,16 +150,23 @@ def _folder(folder: Path) -> Iterator[Source]:
 def _glob(pattern: str) -> Iterator[Source]:
     files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
     if not files:
-        raise CorpusError(f"No file matches {pattern!r}. Give a pattern that does, or a file or folder.")
+        raise CorpusError(
+            f"No file matches {pattern!r}. Provide another pattern, or the path of a file or folder.",
+            code="no_matching_files",
+            pattern=pattern,
+        )
     for path in files:
         yield Source("file", str(path), path)
 
 
-def _not_found(argument: str, path: Path) -> str:
+def _not_found_error(argument: str, path: Path) -> CorpusError:
     there = path.parent if path.parent.is_dir() else Path()
     names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
-    hint = did_you_mean(path.name, names) or did_you_mean(argument, NAMES)
-    return (
-        f"There is no file, folder or named corpus {argument!r}.{hint} "
-        f"Accepted are a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})."
+    similar = suggestions(path.name, names) or suggestions(argument, NAMES)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return CorpusError(
+        f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.",
+        code="file_not_found",
+        path=argument,
+        suggestions=similar,
     )

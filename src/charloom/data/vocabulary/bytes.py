@@ -57,9 +57,13 @@ class ByteVocabulary(Vocabulary):
         try:
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
         except UnicodeEncodeError as error:
+            character = text[error.start]
             raise UnknownCharacterError(
-                f"The text holds half a character, {describe(text[error.start])}, at position {error.start}: that is "
-                "no text in any encoding. Leave it out."
+                f"The text contains a lone surrogate, {describe(character)}, at position {error.start}. No encoding "
+                "can represent it. Remove it.",
+                code="lone_surrogate",
+                code_point=f"U+{ord(character):04X}",
+                position=error.start,
             ) from None
 
     def decode(self, ids: ArrayLike) -> str:
@@ -122,5 +126,7 @@ def make_vocabulary(characters: str, unit: str = "char") -> Vocabulary:
     if unit != "byte":
         return Vocabulary(characters)
     if characters != BYTES:
-        raise CorpusError("A vocabulary of bytes holds all 256 of them in their order.")
+        raise CorpusError(
+            "A byte vocabulary must contain all 256 bytes in ascending order.", code="invalid_byte_vocabulary"
+        )
     return ByteVocabulary()

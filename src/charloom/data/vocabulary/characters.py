@@ -42,12 +42,20 @@ class Vocabulary:
 
     def __init__(self, characters: str) -> None:
         if not isinstance(characters, str) or not characters:
-            got = "none" if isinstance(characters, str) else f"a value of type {type(characters).__name__}"
-            raise CorpusError(f"A vocabulary is text of at least one character; got {got}.")
+            kind = type(characters).__name__
+            got = "an empty string" if isinstance(characters, str) else f"a value of type {kind}"
+            raise CorpusError(
+                f"A vocabulary must be a string of at least one character, got {got}.",
+                code="invalid_vocabulary",
+                type=kind,
+            )
         if len(set(characters)) != len(characters):
             ((duplicate, _),) = Counter(characters).most_common(1)
             raise CorpusError(
-                f"A vocabulary cannot hold the same character twice; this one does: {describe(duplicate)}."
+                f"The characters of a vocabulary must be distinct, but {describe(duplicate)} occurs more than once.",
+                code="duplicate_character",
+                character=duplicate,
+                code_point=f"U+{ord(duplicate):04X}",
             )
         self.characters = characters
 
@@ -95,7 +103,7 @@ class Vocabulary:
         """
         ids = self.look_up(text)
         if ids.size and ids.max() == len(self):
-            raise UnknownCharacterError(self._explain(text, ids))
+            raise self._unknown_error(text, ids)
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
@@ -155,31 +163,41 @@ class Vocabulary:
             raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
         return array
 
-    def _explain(self, text: str, ids: NDArray[np.unsignedinteger]) -> str:
+    def _unknown_error(self, text: str, ids: NDArray[np.unsignedinteger]) -> UnknownCharacterError:
+        """Return the error that lists the unknown characters of a text, with similar known ones."""
         unknown = self.unknown(text)
         total = int((ids == len(self)).sum())
-        lines = [
-            f"  {describe(c)}, first at position {text.index(c)}{self._suggestion(c)}" for c in unknown[:_MAX_LISTED]
-        ]
+        listed, lines = [], []
+        for character in unknown[:_MAX_LISTED]:
+            similar, position = similar_character(character, self._set), text.index(character)
+            hint = f"; did you mean {describe(similar)}?" if similar else ""
+            lines.append(f"  {describe(character)}, first at position {position}{hint}")
+            listed.append(
+                {
+                    "character": character,
+                    "code_point": f"U+{ord(character):04X}",
+                    "name": unicodedata.name(character, None),
+                    "position": position,
+                    "suggestion": similar,
+                }
+            )
         if len(unknown) > _MAX_LISTED:
             lines.append(f"  and {len(unknown) - _MAX_LISTED} more")
-        return (
-            f"The text holds {_count(len(unknown), 'character')} that the model has never seen "
+        composed = unicodedata.normalize("NFC", text)
+        known_in_nfc = composed != text and not self.unknown(composed)
+        nfc_hint = "Unicode normalization (NFC) of the text makes all of them known. " if known_in_nfc else ""
+        return UnknownCharacterError(
+            f"The text contains {_count(len(unknown), 'character')} that the model does not know "
             f"({total} of {len(text)} in the text):\n"
             + "\n".join(lines)
-            + f"\nIt knows {_count(len(self), 'character')}: {preview(self.characters)}. "
-            f"{self._normalization_hint(text)}Leave the others out, or train on a text that has them."
+            + f"\nThe model knows {_count(len(self), 'character')}: {preview(self.characters)}. "
+            f"{nfc_hint}Remove the unknown characters, or train on a text that contains them.",
+            code="unknown_character",
+            count=len(unknown),
+            characters=listed,
+            vocabulary_size=len(self),
+            known_in_nfc=known_in_nfc,
         )
-
-    def _suggestion(self, character: str) -> str:
-        similar = similar_character(character, self._set)
-        return f"; it knows {describe(similar)}" if similar else ""
-
-    def _normalization_hint(self, text: str) -> str:
-        composed = unicodedata.normalize("NFC", text)
-        if composed != text and not self.unknown(composed):
-            return "All of them are known in normal form C (NFC): write the text in it. "
-        return ""
 
     @cached_property
     def _codes(self) -> NDArray[np.uint32]:

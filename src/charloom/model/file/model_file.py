@@ -138,7 +138,13 @@ def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
     from safetensors import numpy as safetensors_numpy  # programs that only read models need not load it
 
     if model.stored_as not in STORED_AS:
-        raise SettingsError(f"stored_as must be one of {', '.join(STORED_AS)}; got {model.stored_as!r}.")
+        raise SettingsError(
+            f"stored_as must be one of {', '.join(STORED_AS)}, got {model.stored_as!r}.",
+            code="invalid_setting",
+            name="stored_as",
+            value=model.stored_as,
+            accepted=list(STORED_AS),
+        )
     tensors = _stored(model.weights, model.stored_as)
     check_model_tensors(tensors, model.architecture, model.stored_as)
     description = {
@@ -200,11 +206,21 @@ def _named(name: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
-        raise ModelFileError(f"The model file {name} cannot be read: {_cause(error)}.") from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ModelFileError(
+            f"Cannot read the model file {name}: {reason}.", code="unreadable_file", path=str(name), reason=reason
+        ) from None
     except MemoryError:
-        raise ModelFileError(f"{name} is a model that is too large for the memory of this machine.") from None
+        raise ModelFileError(
+            f"Cannot load the model {name}. It is too large for the memory of this machine.",
+            code="model_too_large",
+            path=str(name),
+        ) from None
     except CharloomError as error:
-        raise ModelFileError(f"{name} is not a model that charloom can use: {printable(str(error))}") from None
+        data = {"path": str(name), **error.data}
+        raise ModelFileError(
+            f"Cannot load the model {name}. {printable(str(error))}", code=error.code, **data
+        ) from None
 
 
 def _opened(path: Path) -> BufferedReader:
@@ -212,19 +228,17 @@ def _opened(path: Path) -> BufferedReader:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
-    except ValueError as error:  # a NUL in its name
-        raise OSError(f"its name is none ({error})") from None
+    except ValueError as error:  # the path contains a NUL character
+        raise ModelFileError(f"The path is invalid: {error}.", code="invalid_path") from None
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ModelFileError("it is no regular file, but a folder, a pipe or a device.")
+            raise ModelFileError(
+                "The path is a folder, a pipe or a device, not a regular file.", code="not_a_regular_file"
+            )
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
@@ -234,7 +248,11 @@ def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Sectio
     _check_values(tensors, header.stored_as)
     for name, digest in _digests(tensors).items():
         if header.digests[name] != digest:
-            raise ModelFileError(f"the weights {name!r} do not match their checksum; the file is damaged.")
+            raise ModelFileError(
+                f"The tensor {name!r} does not match its checksum. The file is damaged.",
+                code="checksum_mismatch",
+                part=name,
+            )
     weights = {name: _restored(tensors, name) for name in header.architecture.parameter_shapes()}
     model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
     if header.section is None:
@@ -251,13 +269,22 @@ def _check_memory(header: ModelHeader) -> None:
         return
     needed = max(4 * header.architecture.num_parameters, *(slot.end for slot in header.slots.values()))
     if needed > memory:
-        raise ModelFileError(f"it takes {needed / 1e9:,.1f} GB of memory, and this machine has {memory / 1e9:,.1f}.")
+        raise ModelFileError(
+            f"It requires {needed / 1e9:,.1f} GB of memory, but this machine has {memory / 1e9:,.1f} GB.",
+            code="model_too_large",
+            required_bytes=needed,
+            available_bytes=memory,
+        )
 
 
 def _tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
     value = np.empty(slot.shape, slot.dtype)
     if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
-        raise ModelFileError(f"the weights {name!r} end too early; the file became shorter while it was read.")
+        raise ModelFileError(
+            f"The tensor {name!r} is incomplete. The file was truncated while it was read.",
+            code="truncated_while_reading",
+            tensor=name,
+        )
     return value
 
 
@@ -266,13 +293,30 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
     for name, value in tensors.items():
         if value.dtype.kind == "i":
             if value.min() < -MAX_INT8:
-                raise ModelFileError(f"the weights {name!r} hold a number below {-MAX_INT8}.")
+                raise ModelFileError(
+                    f"The tensor {name!r} contains a number below {-MAX_INT8}.",
+                    code="weight_out_of_range",
+                    tensor=name,
+                    minimum=-MAX_INT8,
+                )
             continue
         if not np.isfinite(value).all():
-            stored = "" if name.startswith(SECTION_PREFIX) else f" as {stored_as}"
-            raise ModelFileError(f"the weights {name!r} hold a number that is NaN or infinite{stored}.")
+            is_weight = not name.startswith(SECTION_PREFIX)
+            stored = f" when stored as {stored_as}" if is_weight else ""
+            raise ModelFileError(
+                f"The tensor {name!r} contains NaN or infinity{stored}.",
+                code="non_finite_tensor",
+                tensor=name,
+                stored_as=stored_as if is_weight else None,
+            )
         if name.endswith(SCALE) and not (value.min() >= 0 and value.max() <= _MAX_SCALE):
-            raise ModelFileError(f"the scales {name!r} hold a number that no scale can be.")
+            raise ModelFileError(
+                f"The tensor {name!r} contains a scale that is negative or so large that weights overflow.",
+                code="invalid_scale",
+                tensor=name,
+                minimum=0,
+                maximum=_MAX_SCALE,
+            )
 
 
 def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import suggestions
 from charloom._util.unused_names import unused_name
 from charloom.errors import InputError, ModelFileError, RunError
 from charloom.model.file.model_file import SUFFIX
@@ -62,10 +62,14 @@ def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
             (folder / METRICS).touch()
         except FileExistsError:
             is_ours = False
-            raise RunError(_exists(folder)) from None
+            raise _run_exists_error(folder) from None
         except OSError as error:
+            reason = error.strerror or str(error)
             raise RunError(
-                f"The run folder {folder} cannot be made: {error.strerror or error}. Name another with -o."
+                f"Cannot create the run folder {folder}: {reason}. Choose another folder with -o.",
+                code="unusable_folder",
+                path=str(folder),
+                reason=reason,
             ) from None
         yield folder
     except BaseException:
@@ -77,15 +81,23 @@ def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
 def check_new_run_folder(asked: str | None) -> None:
     """Raise ``RunError`` if the folder asked for a new run is already there."""
     if asked is not None and Path(asked).exists():
-        raise RunError(_exists(Path(asked)))
+        raise _run_exists_error(Path(asked))
 
 
 def check_new_file(path: Path) -> None:
     """Raise ``InputError`` if a file that is to be written exists already, or its folder does not."""
     if path.exists():
-        raise InputError(f"{path} exists already. Name another file with -o, or remove it first.")
+        raise InputError(
+            f"{path} already exists. Choose another file with -o, or remove it first.",
+            code="file_exists",
+            path=str(path),
+        )
     if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} to write {path.name} to. Make it first.")
+        raise InputError(
+            f"Cannot write {path.name}: the folder {path.parent} does not exist. Create it first.",
+            code="folder_not_found",
+            path=str(path.parent),
+        )
 
 
 def find_model(argument: str) -> Path:
@@ -109,7 +121,7 @@ def find_model(argument: str) -> Path:
     name, at, which = argument.rpartition("@")
     if at and Path(name).is_dir():
         return _checkpoint(Path(name), which)
-    raise ModelFileError(_not_found(argument))
+    raise _not_found_error(argument)
 
 
 def evaluations_beside(model: Path) -> list[dict[str, Any]]:
@@ -138,10 +150,13 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     try:
         lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
         if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
-            raise ValueError("a line has no step")
+            raise ValueError("a line has no integer 'step'")
     except (ValueError, OSError) as error:
         raise RunError(
-            f"{metrics} is damaged ({error}). Without it the model can still be used: move that file away."
+            f"{metrics} is damaged: {error}. The model is usable without this file: move the file to another folder.",
+            code="damaged_metrics",
+            path=str(metrics),
+            reason=str(error),
         ) from None
     return lines
 
@@ -150,14 +165,23 @@ def _free_folder(parent: Path, corpus: str) -> Path:
     return parent / unused_name(corpus, lambda name: (parent / name).exists())
 
 
-def _exists(folder: Path) -> str:
-    return f"{folder} exists already, and a run is never overwritten. Name another folder with -o, or remove it first."
+def _run_exists_error(folder: Path) -> RunError:
+    return RunError(
+        f"{folder} already exists, and charloom never overwrites a run. Choose another folder with -o, or remove this "
+        "one first.",
+        code="file_exists",
+        path=str(folder),
+    )
 
 
 def _best(run: Path) -> Path:
     path = run / MODEL
     if not path.is_file():
-        raise RunError(f"{run} holds no {MODEL}. Name a run folder that `charloom train` made, or a model file.")
+        raise RunError(
+            f"{run} contains no {MODEL}. Provide a run folder created by `charloom train`, or a model file.",
+            code="no_model_in_folder",
+            path=str(run),
+        )
     return path
 
 
@@ -167,15 +191,26 @@ def _checkpoint(run: Path, which: str) -> Path:
         return checkpoint_path(run, steps[-1])
     if which.isdecimal() and int(which) in steps:
         return checkpoint_path(run, int(which))
-    saved = f"Saved are the steps {', '.join(map(str, steps))}, and last." if steps else "It has no checkpoints."
-    raise RunError(f"{run} has no checkpoint {which!r}. {saved}")
+    saved = f"Available: {', '.join(map(str, steps))}, last." if steps else "The run has no checkpoints."
+    raise RunError(
+        f"{run} has no checkpoint {which!r}. {saved}",
+        code="checkpoint_not_found",
+        path=str(run),
+        checkpoint=which,
+        available=steps,
+    )
 
 
-def _not_found(argument: str) -> str:
+def _not_found_error(argument: str) -> ModelFileError:
     parent = Path(argument).parent
     entries = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    hint = did_you_mean(Path(argument).name, entries, lambda name: str(parent / name))
-    return (
-        f"There is no model {argument!r}.{hint} Accepted are a model file, a run folder, "
-        f"a run folder with @last or @STEP behind it, or a bundled model ({', '.join(BUNDLED)})."
+    similar = [str(parent / name) for name in suggestions(Path(argument).name, entries)]
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return ModelFileError(
+        f"The model {argument!r} does not exist.{hint} Provide a model file, a run folder, a run folder followed by "
+        f"@last or @STEP, or a bundled model ({', '.join(BUNDLED)}).",
+        code="model_not_found",
+        model=argument,
+        suggestions=similar,
+        bundled=list(BUNDLED),
     )

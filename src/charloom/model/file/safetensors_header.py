@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charloom._util.printable import quoted
+from charloom._util.printable import quoted, shortened
 from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
@@ -67,51 +67,95 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= size - 8:
-        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+        raise _not_safetensors_error()
     if length > MAX_HEADER:
-        raise ModelFileError(f"its header is {length:,} bytes long; at most {MAX_HEADER:,} are read.")
+        raise ModelFileError(
+            f"The header is {length:,} bytes long; the maximum is {MAX_HEADER:,}.",
+            code="header_too_large",
+            bytes=length,
+            maximum=MAX_HEADER,
+        )
     data = file.read(length)
     if len(data) != length or data[:1] != b"{" or data.rstrip(b" ")[-1:] != b"}":
-        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+        raise _not_safetensors_error()
     try:
         header = strict_json(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ModelFileError("its header is not UTF-8.") from None
+        raise ModelFileError("The header is not valid UTF-8.", code="header_not_utf8") from None
     metadata = header.pop(_METADATA, None)
     if not isinstance(metadata, dict) or metadata.keys() != {DESCRIPTION} or not isinstance(metadata[DESCRIPTION], str):
-        raise ModelFileError("it is a safetensors file without charloom's description of a model.")
+        raise ModelFileError(
+            "The safetensors file is not a charloom model: its metadata must have exactly one entry, 'charloom'.",
+            code="not_a_charloom_model",
+        )
     return metadata[DESCRIPTION], _slots(header, size - 8 - length)
 
 
 def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
     """Return the slots of all tensors, which must fill the file's last ``length`` bytes without gaps or overlaps."""
     if len(header) > MAX_TENSORS:
-        raise ModelFileError(f"it holds {len(header):,} tensors; at most {MAX_TENSORS:,} are read.")
+        raise ModelFileError(
+            f"The file contains {len(header):,} tensors; the maximum is {MAX_TENSORS:,}.",
+            code="too_many_tensors",
+            count=len(header),
+            maximum=MAX_TENSORS,
+        )
     slots = {name: _slot(name, entry) for name, entry in header.items()}
     ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
     for name, slot in ordered.items():
         if slot.begin != end:
-            raise ModelFileError(f"the tensor {quoted(name)} does not begin where the one before it ends.")
+            raise ModelFileError(
+                f"The tensor {quoted(name)} does not begin where the preceding tensor ends.",
+                code="tensors_not_contiguous",
+                tensor=shortened(name),
+            )
         end = slot.end
     if end != length:
-        raise ModelFileError(f"its tensors need {end:,} bytes, but {length:,} follow its header.")
+        raise ModelFileError(
+            f"The tensors occupy {end:,} bytes, but the header is followed by {length:,} bytes.",
+            code="file_size_mismatch",
+            expected_bytes=end,
+            bytes=length,
+        )
     return ordered
 
 
 def _slot(name: str, entry: Any) -> TensorSlot:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ModelFileError(f"the tensor {quoted(name)} is not described as tensors are.")
+        raise ModelFileError(
+            f"The header entry of the tensor {quoted(name)} must have exactly the keys dtype, shape and data_offsets.",
+            code="invalid_tensor_entry",
+            tensor=shortened(name),
+        )
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     dtype = DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise ModelFileError(f"the tensor {quoted(name)} is of the type {quoted(kind)}, which is not read.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has the unsupported type {quoted(kind)} (supported: {', '.join(DTYPES)}).",
+            code="unsupported_tensor_type",
+            tensor=shortened(name),
+            dtype=shortened(kind),
+            accepted=list(DTYPES),
+        )
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > 3 or len(offsets) != 2:
-        raise ModelFileError(f"the tensor {quoted(name)} has no shape or place that can be.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has an invalid shape or invalid offsets.",
+            code="invalid_tensor_shape",
+            tensor=shortened(name),
+        )
     begin, end = offsets
     if end - begin != dtype.itemsize * math.prod(shape):
-        raise ModelFileError(f"the tensor {quoted(name)} has another length than its shape says.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has offsets that do not fit its shape.",
+            code="tensor_size_mismatch",
+            tensor=shortened(name),
+        )
     return TensorSlot(dtype, tuple(shape), begin, end)
+
+
+def _not_safetensors_error() -> ModelFileError:
+    return ModelFileError("The file is not in safetensors format, or it is truncated.", code="not_safetensors")
 
 
 def _are_sizes(values: Any) -> bool:

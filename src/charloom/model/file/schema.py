@@ -18,8 +18,9 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from charloom._util.printable import quoted
+from charloom._util.printable import quoted, shortened
 from charloom._util.strict_json import strict_json
+from charloom.data.text_format import UNITS
 from charloom.data.vocabulary.bytes import make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
@@ -46,6 +47,7 @@ FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 _KEYS = ("format_version", "architecture", "vocabulary", "facts", "weights", "tensor_sha256")
 _OPTIONAL_KEYS = ("training", "unit", "lines")
 _SIZES = {item.name for item in fields(Architecture)}
+_MAX_LISTED = 5  # names shown in an error message
 _MAX_NAME = 1_000  # characters
 _MAX_NUMBER = 1e300  # divided by log(2) it is still finite
 _MAX_WHOLE = 2**53  # whole numbers up to it are exact in JSON
@@ -97,7 +99,7 @@ def is_name(value: Any) -> bool:
 
 
 NAME = Kind(f"printable text of at most {_MAX_NAME:,} characters", is_name)
-WHOLE = Kind("a whole number of 0 or more", is_whole)
+WHOLE = Kind("an integer of at least 0", is_whole)
 NUMBER = Kind("a finite number", is_number)
 OPTIONAL_NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
@@ -116,13 +118,15 @@ def check_object(
         optional: Whether null is accepted in place of every other value.
     """
     if not isinstance(value, dict):
-        raise ModelFileError(f"its {what} are no JSON object.")
+        raise ModelFileError(f"The {what} must be a JSON object.", code="not_an_object", part=what)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"its {what} lack {name!r}.")
+            raise ModelFileError(f"The {what} do not contain {name!r}.", code="missing_fact", part=what, name=name)
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
-            raise ModelFileError(f"its {what} cannot be right: {name!r} must be {kind.words}.")
+            raise ModelFileError(
+                f"The {what} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=what, name=name
+            )
 
 
 def _is_setting(value: Any) -> bool:
@@ -143,7 +147,7 @@ _FACTS = {
     "corpus_sha256": NAME,
     "corpus_characters": WHOLE,
     "recipe": NAME,
-    "settings": Kind("settings, each a number or text", _are_settings),
+    "settings": Kind("an object of numbers, strings and booleans", _are_settings),
     "step": WHOLE,
     "epoch": NUMBER,
     "train_loss": NUMBER,
@@ -177,7 +181,11 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
     expected = _model_tensors(architecture, stored_as)
     if tensors.keys() != expected.keys():
         wrong = sorted(tensors.keys() ^ expected.keys())
-        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(map(quoted, wrong[:5]))}.")
+        raise ModelFileError(
+            f"Missing or unexpected tensors for the architecture: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_tensors",
+            tensors=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
     for name, (shape, dtype) in expected.items():
         check_tensor(name, tensors[name], shape, dtype)
 
@@ -185,7 +193,15 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
 def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise ``ModelFileError`` if a tensor has another shape or type."""
     if value.shape != shape or value.dtype != dtype:
-        raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+        raise ModelFileError(
+            f"The tensor {name!r} must be {dtype} {shape}, got {value.dtype} {value.shape}.",
+            code="tensor_mismatch",
+            tensor=name,
+            dtype=str(value.dtype),
+            shape=list(value.shape),
+            expected_dtype=str(dtype),
+            expected_shape=list(shape),
+        )
 
 
 def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -248,14 +264,19 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     description = _parse_description(text)
     architecture = _parse_architecture(description["architecture"])
     unit, lines = description.get("unit", "char"), description.get("lines", False)
-    if unit not in ("char", "byte") or not isinstance(lines, bool):
-        raise ModelFileError("its header does not say in a known way what it reads ('unit' and 'lines').")
+    if unit not in UNITS:
+        raise _invalid_entry_error("unit", f"must be one of {', '.join(UNITS)}")
+    if not isinstance(lines, bool):
+        raise _invalid_entry_error("lines", "must be true or false")
     vocabulary = _parse_vocabulary(description["vocabulary"], unit, architecture.vocabulary_size)
     if lines and "\n" not in vocabulary:
-        raise ModelFileError("it is a model of lines, and its vocabulary has no line feed.")
+        raise ModelFileError(
+            "The model was trained on lines, but its vocabulary does not contain the line feed.",
+            code="no_line_feed_in_vocabulary",
+        )
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
-        raise ModelFileError("its header does not say in a known way how the weights are stored.")
+        raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
     has_section = "training" in description
     of_section = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
     check_facts(facts)
@@ -264,7 +285,7 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
         tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in of_section}
         check_section(description["training"], facts, tensors, architecture)
     if not isinstance(digests, dict) or digests.keys() != slots.keys():
-        raise ModelFileError("its header does not have a checksum for each of its tensors.")
+        raise _invalid_entry_error("tensor_sha256", "must contain the checksum of every tensor and nothing else")
     section = description.get("training")
     return ModelHeader(architecture, vocabulary, facts, stored_as, section, digests, slots, lines)
 
@@ -272,32 +293,66 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
 def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
     """Raise ``ModelFileError`` if a vocabulary has not as many characters as its model's architecture says."""
     if len(vocabulary) != size:
-        raise ModelFileError(f"The vocabulary has {len(vocabulary)} characters, but the architecture says {size}.")
+        raise ModelFileError(
+            f"The vocabulary has {len(vocabulary)} characters, but the architecture has a vocabulary_size of {size}.",
+            code="vocabulary_size_mismatch",
+            characters=len(vocabulary),
+            vocabulary_size=size,
+        )
+
+
+def _invalid_entry_error(name: str, rule: str) -> ModelFileError:
+    return ModelFileError(f"The header entry {name!r} {rule}.", code="invalid_header_entry", name=name)
 
 
 def _parse_description(signed_text: str) -> dict[str, Any]:
     digest, _, text = signed_text.partition(" ")
     try:
         if hashlib.sha256(text.encode()).hexdigest() != digest:
-            raise ModelFileError("its header does not match its checksum; the file is damaged.")
+            raise ModelFileError(
+                "The header does not match its checksum. The file is damaged.", code="checksum_mismatch", part="header"
+            )
     except UnicodeEncodeError:
-        raise ModelFileError("its header holds half a character.") from None
+        raise ModelFileError("The header contains a lone surrogate.", code="lone_surrogate", part="header") from None
     description = strict_json(text)
     if not isinstance(description, dict):
-        raise ModelFileError("its header does not describe a model.")
+        raise ModelFileError(
+            "The header does not describe a model: the description must be a JSON object.",
+            code="not_an_object",
+            part="description",
+        )
     version = description.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         shown = version if type(version) is int else quoted(version)
-        raise ModelFileError(f"it has format version {shown}; this charloom reads version {FORMAT_VERSION}.")
+        raise ModelFileError(
+            f"The file has format version {shown}; this version of charloom reads format version {FORMAT_VERSION}.",
+            code="unsupported_format_version",
+            version=version if type(version) is int else shortened(version),
+            supported=[FORMAT_VERSION],
+        )
     wrong = sorted({*_KEYS} - description.keys()) + sorted(description.keys() - {*_KEYS, *_OPTIONAL_KEYS})
     if wrong:
-        raise ModelFileError(f"its header does not describe a model ({', '.join(map(quoted, wrong[:5]))}).")
+        raise ModelFileError(
+            f"The description of the model has missing or unknown keys: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_keys",
+            part="description",
+            keys=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
     return description
 
 
 def _parse_architecture(sizes: Any) -> Architecture:
-    if not isinstance(sizes, dict) or sizes.keys() != _SIZES or not isinstance(sizes["cell"], str):
-        raise ModelFileError("its header does not describe a model (its architecture).")
+    if not isinstance(sizes, dict):
+        raise ModelFileError("The architecture must be a JSON object.", code="not_an_object", part="architecture")
+    if wrong := sorted(sizes.keys() ^ _SIZES):
+        raise ModelFileError(
+            f"The architecture has missing or unknown keys: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_keys",
+            part="architecture",
+            keys=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
+    if not isinstance(sizes["cell"], str):
+        raise _invalid_entry_error("architecture", "must have a string as its cell")
     return Architecture(**sizes)
 
 
@@ -305,5 +360,5 @@ def _parse_vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
     vocabulary = make_vocabulary(characters, unit)
     check_vocabulary_size(vocabulary, size)
     if any("\ud800" <= character <= "\udfff" for character in characters):
-        raise ModelFileError("its vocabulary holds half a character (a lone surrogate).")
+        raise ModelFileError("The vocabulary contains a lone surrogate.", code="lone_surrogate", part="vocabulary")
     return vocabulary

@@ -35,5 +35,9 @@ def check_section(
 ) -> None:
     """Raise ``ModelFileError`` unless a file's section is valid; see ``register_section_check``."""
     if not _checks:
-        raise ModelFileError("it has a section 'training', and no check of that section is registered.")
+        raise ModelFileError(
+            "The file has a section 'training', but no check of that section is registered. Run `import charloom` "
+            "first.",
+            code="no_section_check",
+        )
     _checks[0](section, facts, tensors, architecture)
