@@ -47,7 +47,7 @@ def plans():
     yield "| training characters | minutes | model | epochs | model for 20 minutes | epochs |"
     yield "|---:|---:|---|---:|---|---:|"
     for characters in TEXT_LENGTHS:
-        task = Task(characters, alphabet=80, speed=NOMINAL_SPEED)
+        task = Task(characters, vocabulary_size=80, speed=NOMINAL_SPEED)
         planned = adapt_settings(Settings(), task)
         long = adapt_settings(Settings(minutes=20.0), task, {"minutes"})
         cells = [f"{characters:,}", f"{planned.minutes:.1f}", *_model(planned, task), *_model(long, task)]
