@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
     parser.add_argument("--rows", type=Path, help="write all texts to this file as JSON lines")
     try:
-        generate(parser.parse_args())
+        work(parser.parse_args())
     except CharloomError as error:
         parser.exit(error.exit_code, f"\nError: {error}\n")
 

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.0, help="minimum perplexity per character")
     parser.add_argument("--most", type=float, default=math.inf, help="maximum perplexity per character")
     try:
-        score(parser.parse_args())
+        work(parser.parse_args())
     except CharloomError as error:
         parser.exit(error.exit_code, f"\nError: {error}\n")
 
