@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import charloom
+from support.errors import cli_error
 
 SMALL = ["--set", "hidden_size=16", "--set", "embedding_size=4", "--set", "seq_length=25", "--set", "batch_size=8"]
 
@@ -247,12 +248,13 @@ def test_a_training_goes_on_and_finds_its_text(quick_cli, text):
     longer = quick_cli("train", "--resume", "run", "--steps", 10, "--json")
     assert longer.code == 0 and longer.json["steps"] == 30 and "going on after step 20" in longer.err
     Path("texts").rename("moved")
-    lost = quick_cli("train", "--resume", "run", "--steps", 10)
-    assert lost.code == 2 and "Its text is wanted" in lost.err and "charloom train TEXT --resume run" in lost.err
+    lost = quick_cli("train", "--resume", "run", "--steps", 10, "--json")
+    cli_error(lost, "text_unreadable", run="run")
+    assert "charloom train TEXT --resume run" in lost.error["message"]
     assert quick_cli("train", "moved", "--resume", "run", "--steps", 10, "--json").json["steps"] == 40
     Path("other.txt").write_text(text + "Ωδή")
     other = quick_cli("train", "other.txt", "--resume", "run", "--new-text", "--steps", 5, "--json")
-    assert other.json["steps"] == 45 and "3 characters of other that the model does not know yet" in other.err
+    assert other.json["steps"] == 45 and "3 new characters of other" in other.err
     begun = quick_cli("train", "moved/book.txt", "--init", "run", "--steps", 1, "--json", "--set", "batch_size=4")
     assert begun.code == 0 and quick_cli("info", begun.json["run"], "--json").json["vocabulary"].endswith("Ωήδ")
 

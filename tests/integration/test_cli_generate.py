@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from charloom import load
+from support.errors import cli_error
 
 
 def test_filters_stop_strings_and_lines(cli, run):
@@ -81,13 +82,24 @@ def test_writing_together(cli, run):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "code", "data"),
+    [
+        (["--top-p", 0], "invalid_setting", {"name": "top_p", "value": 0}),
+        (["--top-k", 0], "invalid_setting", {"name": "top_k", "value": 0, "minimum": 1}),
+        (["--stop", ""], "invalid_setting", {"name": "stop", "value": [""]}),
+        (["--max-lines", 0], "invalid_setting", {"name": "max_lines", "value": 0, "minimum": 1}),
+        (["--allow", ""], "no_allowed_characters", {}),
+    ],
+)
+def test_invalid_options_are_rejected(cli, run, arguments, code, data):
+    result = cli("generate", run, *arguments, "--json")
+    assert result.out == ""
+    cli_error(result, code, **data)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--top-p", 0], "top_p must be above 0"),
-        (["--top-k", 0], "top_k must be a whole number from 1"),
-        (["--stop", ""], "stop must not be empty"),
-        (["--max-lines", 0], "max_lines must be"),
-        (["--allow", ""], "no character"),
         (["--forbid", "☃"], "SNOWMAN"),
         (["-i", "--json"], "cannot be used together"),
         (["--precision", "int4"], "int8"),

@@ -11,6 +11,7 @@ from charloom.training.events import EvaluationRecord, EventRecord, FinishRecord
 from charloom.training.history import History
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
+from support.errors import raises_code
 
 SMALL = {"hidden_size": 48, "embedding_size": 8, "seq_length": 16, "batch_size": 8, "sample_length": 0}
 
@@ -44,9 +45,13 @@ def test_a_training_ends_when_more_steps_would_be_a_waste(losses, patience, ends
     assert bool(reason_to_end(history_of(*losses), patience)) == ends
 
 
-def test_what_is_said_names_the_step_and_the_losses():
-    said = reason_to_end(history_of(*RISING), 3)
-    assert "from 1.6000 at step 1 to 1.7000" in said and "patience=0" in said
+def test_overfitting_notice_has_the_step_and_the_losses():
+    notice = reason_to_end(history_of(*RISING), 3)
+    assert notice.code == "overfitting"
+    assert notice.data == {"step": 4, "val_loss": 1.7, "best_step": 1, "best_val_loss": 1.6}
+    assert all(part in notice for part in ("1.6000", "1.7000", "patience=0"))
+    done = reason_to_end(history_of((None, 4.2), (0.3, 0.1), (0.003, 0.002)), 3)
+    assert done.code == "nothing_left_to_learn"
 
 
 @pytest.mark.parametrize(("losses", "slower"), [
@@ -67,10 +72,10 @@ def test_a_training_that_over_fits_ends_itself_and_can_be_taken_up_again(tmp_pat
     (ended,) = [r for r in told if isinstance(r, EventRecord)]
     finish = told[-1]
     assert isinstance(finish, FinishRecord) and not finish.interrupted
-    assert ended.event == "ended" and "over-fits" in ended.message
+    assert (ended.event, ended.message.code) == ("ended", "overfitting")
     assert finish.steps < 3000 and finish.best_step <= finish.steps - 3 * 50
     saved = open_run(str(tmp_path / "run"))
-    with pytest.raises(RunError, match=f"ended by itself after {finish.steps:,} steps"):
+    with raises_code("run_finished", RunError, steps=finish.steps, early_stopped=True):
         list(resume_training(saved, corpus))
     more = list(resume_training(saved, corpus, {"steps": 20}))
     assert sum(isinstance(r, StepRecord) for r in more) == 20
@@ -82,7 +87,7 @@ def test_a_learning_rate_that_is_too_high_is_halved_and_it_is_said(text, tmp_pat
     )
     told = list(run_training(Corpus(text, "weaving"), Recipe("mine", "", settings), str(tmp_path / "run")))
     halved = [r for r in told if isinstance(r, EventRecord) and r.event == "halved"]
-    assert halved and "learning rate is too high" in halved[0].message
+    assert halved and halved[0].message.code == "learning_rate_halved"
     rates = [r.learning_rate for r in told if isinstance(r, StepRecord) and r.step > halved[0].step]
     assert rates[0] == pytest.approx(0.3)
     assert sum(r.step < 200 for r in halved) <= 6  # each only if it rose from where the last one left it

@@ -31,7 +31,7 @@ def live():
 
 
 def test_it_tells_how_a_training_goes(live, text, tmp_path):
-    assert json.loads(ask(live.address, "/data.json")[1])["status"] == "It begins."
+    assert json.loads(ask(live.address, "/data.json")[1])["status"] == "Starting."
     seen = []
 
     def watch(record):

@@ -26,6 +26,7 @@ from charloom.training.events import (
 )
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
+from support.errors import raises_code
 
 SMALL = {"hidden_size": 16, "embedding_size": 4, "seq_length": 25, "batch_size": 8, "sample_length": 30}
 
@@ -141,7 +142,8 @@ def test_an_interrupted_training_does_not_report_the_untrained_loss_as_its_own(c
 
 def test_a_warm_up_longer_than_the_run_is_shortened_aloud_unless_it_was_asked_for(corpus, tmp_path):
     short = next(run_training(corpus, recipe(steps=30), str(tmp_path / "a"))).plan
-    assert short.settings.warmup_steps == 3 and "rises over 3 steps" in short.notices[-1]
+    assert short.settings.warmup_steps == 3
+    assert (short.notices[-1].code, short.notices[-1].data["warmup_steps"]) == ("warmup_shortened", 3)
     asked = next(run_training(corpus, recipe(steps=30).with_values({"warmup_steps": 50}), str(tmp_path / "b"))).plan
     assert asked.settings.warmup_steps == 50 and not asked.notices
 
@@ -151,7 +153,7 @@ def test_asked_to_stop_at_the_last_step_only_the_evaluation_is_left_to_do(corpus
     assert told[-1].interrupted and told[-1].steps == 1 and told[-1].best_step is None
     told = list(resume_training(open_run(str(tmp_path / "run")), corpus))
     assert not told[-1].interrupted and told[-1].best_step == 1
-    with pytest.raises(RunError, match="has made all its 1 steps"):
+    with raises_code("run_finished", RunError, steps=1, early_stopped=False):
         next(resume_training(open_run(str(tmp_path / "run")), corpus))
 
 
@@ -208,14 +210,15 @@ def test_a_run_is_never_overwritten(records, corpus):
         next(run_training(corpus, recipe(steps=5), str(records[0])))
 
 
-@pytest.mark.parametrize(("text", "values", "error", "message"), [
-    ("a" * 20, {}, CorpusError, "fewer than one window"),
-    ("ab" * 30, {"val_fraction": 0.01}, CorpusError, "too few to judge by"),
-    ("ab" * 300, {"val_fraction": 0.9, "test_fraction": 0.5}, SettingsError, "nothing to train on"),
+@pytest.mark.parametrize(("text", "values", "error", "code"), [
+    ("a" * 20, {}, CorpusError, "text_shorter_than_window"),
+    ("ab" * 30, {"val_fraction": 0.01}, CorpusError, "held_out_text_too_short"),
+    ("ab" * 300, {"val_fraction": 0.9, "test_fraction": 0.5}, SettingsError, None),
 ])  # fmt: skip
-def test_a_corpus_that_does_not_suit_leaves_no_folder(tmp_path, text, values, error, message):
-    with pytest.raises(error, match=message):
+def test_a_corpus_that_does_not_suit_leaves_no_folder(tmp_path, text, values, error, code):
+    with pytest.raises(error) as caught:
         next(run_training(Corpus(text), recipe(steps=5, **values), str(tmp_path / "run")))
+    assert code in (caught.value.code, None)
     assert not (tmp_path / "run").exists()
 
 
@@ -229,8 +232,8 @@ def test_a_short_text_is_trained_on_in_fewer_streams_unless_their_number_was_ask
     corpus = Corpus("the cat sat on the mat. " * 30)
     asked = RECIPES["auto"].with_values({k: v for k, v in SMALL.items() if k != "batch_size"} | {"steps": 5})
     told = list(run_training(corpus, asked, str(tmp_path / "r")))
-    assert told[0].plan.settings.batch_size < 32 and "parallel streams" in told[0].plan.notices[0]
-    with pytest.raises(SettingsError, match="fewer than batch_size 32"):
+    assert told[0].plan.settings.batch_size < 32 and told[0].plan.notices[0].code == "streams_limited"
+    with raises_code("text_shorter_than_batch", SettingsError, batch_size=32):
         next(run_training(corpus, recipe(steps=5).with_values({"batch_size": 32}), str(tmp_path / "s")))
 
 

@@ -18,6 +18,7 @@ from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remo
 from charloom.training.events import CheckpointRecord, EventRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
+from support.errors import codes, raises_code
 from support.training_runs import KINDS, Poison, recipe, remains, resume, train
 
 
@@ -73,13 +74,15 @@ def test_a_damaged_checkpoint_is_passed_over_aloud(corpus, tmp_path, whole):
     data[-100] ^= 1
     path.write_bytes(data)
     told = resume(corpus, tmp_path / "run")
-    assert told[0].step == before and f"step-{newest:06d}" in told[0].plan.notices[0]
+    skipped = told[0].plan.notices[0]
+    assert told[0].step == before and skipped.code == "damaged_checkpoint_skipped"
+    assert (skipped.data["step"], skipped.data["path"]) == (newest, str(path))
     assert remains(tmp_path / "run") == whole("gru")
 
 
 def test_a_run_can_be_trained_longer(corpus, tmp_path):
     train(corpus, tmp_path / "run")
-    with pytest.raises(RunError, match="has made all its 40 steps"):
+    with raises_code("run_finished", RunError, steps=40, early_stopped=False):
         resume(corpus, tmp_path / "run")
     assert resume(corpus, tmp_path / "run", more={"steps": 5})[-1].steps == 45
     epoch = open_run(str(tmp_path / "run")).model.facts["epoch"]
@@ -101,7 +104,7 @@ def test_a_run_that_ended_by_itself_goes_on_only_for_longer(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     saved = open_run(str(tmp_path / "run"))
     ended = replace(saved, training=replace(saved.training, facts={**saved.training.facts, "finished": True}))
-    with pytest.raises(RunError, match=r"run has ended by itself after 20 steps\. To train it longer, give --minutes"):
+    with raises_code("run_finished", RunError, run=str(tmp_path / "run"), steps=20, early_stopped=True):
         next(resume_training(ended, corpus))
     assert list(resume_training(ended, corpus, {"steps": 3}))[-1].steps == 23
 
@@ -110,7 +113,7 @@ def test_another_text_may_be_too_short_for_as_many_streams(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     told = resume(Corpus(corpus.text[:210], "short"), tmp_path / "run", more={"steps": 2}, new_text=True)
     assert 1 <= told[0].plan.settings.batch_size < 8 and told[-1].steps == 22
-    assert any("instead of 8" in notice for notice in told[0].plan.notices)
+    assert [n.data["default"] for n in told[0].plan.notices if n.code == "streams_limited"] == [8]
 
 
 def test_what_was_asked_for_in_addition_is_kept_when_it_is_stopped_again(corpus, tmp_path):
@@ -123,11 +126,14 @@ def test_what_was_asked_for_in_addition_is_kept_when_it_is_stopped_again(corpus,
 def test_another_text_is_refused_unless_it_is_asked_for(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     other = Corpus(corpus.text.replace("loom", "Œuvre") * 2, "other")
-    with pytest.raises(RunError, match=r"trained on another text: weaving, [\d,]+ characters; this is other"):
+    names = {"trained_on": "weaving", "corpus": "other"}
+    sizes = {"trained_on_characters": len(corpus), "corpus_characters": len(other)}
+    with raises_code("different_text", RunError, **names, **sizes):
         resume(other, tmp_path / "run")
     known = load_model(checkpoint_path(tmp_path / "run", 20)).vocabulary.characters
     told = resume(other, tmp_path / "run", new_text=True)
-    assert "2 characters of other that the model does not know yet" in told[0].plan.notices[0]
+    extended = told[0].plan.notices[0]
+    assert (extended.code, extended.data) == ("vocabulary_extended", {"corpus": "other", "characters": "uŒ"})
     model = charloom.load(f"{tmp_path / 'run'}@last")
     assert model.vocabulary.characters == known + "uŒ" and told[-1].steps == 40
     assert model.score("Œuvre").nats_per_char > 0
@@ -151,7 +157,7 @@ def test_a_new_run_can_begin_with_a_model(corpus, tmp_path):
     told = list(run_training(other, asked, str(tmp_path / "b"), init=model))
     assert told[0].architecture == replace(model.architecture, vocabulary_size=len(model.vocabulary) + 1)
     assert told[1].val_loss < told[0].baselines.uniform - 0.2  # it begins with what the other knew
-    with pytest.raises(SettingsError, match="hidden_size is 16 in the model"):
+    with raises_code("model_size_mismatch", SettingsError, name="hidden_size", value=17, model_value=16):
         next(run_training(other, asked.with_values({"hidden_size": 17}), str(tmp_path / "c"), init=model))
 
 
@@ -229,9 +235,9 @@ def test_weights_that_are_not_finite_send_it_back_with_half_the_learning_rate(co
 
 def test_a_training_that_stays_not_finite_ends_clearly_and_keeps_what_was_good(corpus, tmp_path, monkeypatch):
     Poison(monkeypatch, range(25, 100), "loss", float("inf"))
-    with pytest.raises(NonFiniteError, match=r"halved 2 times: the training has diverged\. The best model so far") as e:
+    with raises_code("diverged", NonFiniteError, rollbacks=2, best_step=20) as caught:
         train(corpus, tmp_path / "run")
-    assert e.value.exit_code == 4
+    assert caught.value.exit_code == 4
     assert charloom.load(tmp_path / "run").facts["step"] == 20
     assert open_run(str(tmp_path / "run")).training.facts["rate_factor"] == 0.25
 
@@ -256,9 +262,10 @@ def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_pa
         if isinstance(record, StepRecord):
             full[:] = [1] if record.step in (14, 15) else []
     events = [r for r in told if isinstance(r, EventRecord)]
-    assert [r.step for r in events] == [14, 15] and "No space left on device" in events[0].message
+    assert [r.step for r in events] == [14, 15] and codes(r.message for r in events) == ["save_retry"] * 2
+    assert events[0].message.data["reason"] == "No space left on device"
     assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [7, 16, 21, 28, 35, 40]
-    with pytest.raises(SaveError, match=r"tried 4 times; what was saved before is still there"):
+    with raises_code("save_failed", SaveError, attempts=4, reason="No space left on device"):
         for record in run_training(corpus, recipe(), str(tmp_path / "other")):
             if isinstance(record, StepRecord) and record.step > 14:
                 full[:] = [1]
@@ -269,8 +276,9 @@ def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_pa
 
 def test_a_disk_without_room_is_refused_at_the_start(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
-    with pytest.raises(RunError, match=r"1\.0 MB free, but 3 checkpoints of this model need 3\.\d MB"):
+    with raises_code("disk_space_low", RunError, free_bytes=10**6) as caught:
         next(run_training(corpus, recipe(), str(tmp_path / "run")))
+    assert 3 * 10**6 < caught.value.data["needed_bytes"] < 4 * 10**6
     assert not (tmp_path / "run").exists()
 
 
@@ -279,5 +287,6 @@ def test_a_checkpoint_that_stands_beyond_its_text_is_refused(corpus, tmp_path):
     path = checkpoint_path(tmp_path / "run", checkpoint_steps(tmp_path / "run")[-1])
     saved, training = load_checkpoint(path)
     save_checkpoint(path, saved, replace(training, facts={**training.facts, "position": [0, 10**9]}))
-    with pytest.raises(RunError, match="no batch 1000000000"):
+    with raises_code("incompatible_run", RunError, path=str(tmp_path / "run")) as caught:
         resume(corpus, tmp_path / "run", more={"steps": 5})
+    assert "1000000000" in caught.value.data["reason"]

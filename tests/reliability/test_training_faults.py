@@ -17,6 +17,7 @@ from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.training.checkpoint import load_checkpoint, newest_checkpoint, read_checkpoint
 from charloom.training.events import EventRecord, StepRecord
 from charloom.training.run import run_training
+from support.errors import check_error, codes
 from support.paths import SUPPORT
 from support.reliability import counts
 from support.training_runs import KINDS, Poison, recipe, remains, resume, train
@@ -140,7 +141,8 @@ def test_damage_is_survived(checkpoint, tmp_path, report_trials, count):
         damaged[random.randrange(len(data))] ^= 1 << random.randrange(8)
         checkpoint_path(run, newest).write_bytes(damaged)
         _, training, notices = newest_checkpoint(run)
-        assert training.facts["step"] == before and f"step-{newest:06d}" in notices[0]
+        assert training.facts["step"] == before and codes(notices) == ["damaged_checkpoint_skipped"]
+        assert notices[0].data["step"] == newest
     report_trials(
         "damaged_checkpoints",
         "resuming when the newest checkpoint is damaged",
@@ -221,8 +223,9 @@ def test_kills_of_a_training(text, tmp_path, report_trials, count):
         with started(tmp_path, f"run{i}", *options, steps=400) as process:
             time.sleep(random.uniform(0, 3))
             process.kill()
-        left = charloom_in(tmp_path, "train", "--resume", f"run{i}", "-q")
-        assert left.returncode == 0 or "has made all its 400 steps" in left.stderr, left.stderr
+        left = charloom_in(tmp_path, "train", "--resume", f"run{i}", "-q", "--json")
+        if left.returncode:
+            check_error(json.loads(left.stderr.splitlines()[-1])["error"], "run_finished", steps=400)
         assert remains(tmp_path / f"run{i}") == remains(tmp_path / "whole")
     report_trials(
         "exact_resume",
@@ -306,10 +309,11 @@ def test_a_file_that_may_not_grow_ends_with_one_line_and_the_old_checkpoint(text
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
 
-    command = ["train", "book.txt", "-o", "run", "--steps", "60", *SMALL[2:], "--set", "hidden_size=64"]
+    command = ["train", "book.txt", "-o", "run", "--steps", "60", *SMALL[2:], "--set", "hidden_size=64", "--json"]
     done = charloom_in(tmp_path, *command, preexec_fn=limited)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert "File too large" in done.stderr and "It was tried 4 times" in done.stderr.splitlines()[-1]
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    check_error(error, "save_failed", attempts=4, reason="File too large")
     assert newest_checkpoint(tmp_path / "run")[1].facts["step"] == 0
     report_trials(
         "disk_errors",

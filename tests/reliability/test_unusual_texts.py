@@ -145,6 +145,9 @@ _TINY += [("a\nb\n", "auto", {"batching": "lines"}), ("x" * 101, "tutorial-gru",
 _TINY += [("x" * 100, "tutorial-gru", {"batch_size": 1}), ("hello " * 500, "auto", {"val_fraction": 0.0001})]
 
 
+_TOO_SHORT = ("held_out_text_too_short", "text_shorter_than_window", "text_shorter_than_batch")
+
+
 @pytest.mark.parametrize(("text", "recipe", "values"), _TINY)
 def test_tiny_texts(tmp_path, text, recipe, values, report_trials):
     """It is learned, or it is said at once how much is wanted."""
@@ -159,7 +162,7 @@ def test_tiny_texts(tmp_path, text, recipe, values, report_trials):
         assert 1 <= told[-1].steps <= 2 and np.isfinite(told[-1].train_loss)
     except CharloomError as error:
         assert isinstance(error, (CorpusError, SettingsError)) and time.perf_counter() - began < 1
-        assert any(hint in str(error) for hint in ("Give", "Lower")), str(error)
+        assert error.code in _TOO_SHORT or not text, error.to_dict()
         assert not (tmp_path / "run").exists()
     report_trials(
         "corpus_sizes",

@@ -68,13 +68,15 @@ def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said()
     notices = Notices()
     assert cap_steps_for_overfitting(1000, 100, 50_000, notices) == 1000 and not len(notices)
     assert cap_steps_for_overfitting(10_000, 100, 50_000, notices) == MAX_EPOCHS * 100
-    (why,) = notices
-    assert "learn it by heart" in why and "time for 100;" in why
+    (notice,) = notices
+    assert notice.code == "epochs_limited"
+    assert notice.data == {"characters": 50_000, "epochs": MAX_EPOCHS, "epochs_in_time": 100.0}
 
 
 def test_a_short_text_is_read_in_fewer_streams_and_regularised_more():
     short, notices = adapted(Settings(minutes=20), Task(2_000, 49), {"minutes"})
-    assert short.batch_size < Settings().batch_size and any("parallel streams" in notice for notice in notices)
+    (limited,) = [notice for notice in notices if notice.code == "streams_limited"]
+    assert limited.data["batch_size"] == short.batch_size < Settings().batch_size == limited.data["default"]
     long, _ = adapted(Settings(minutes=20), Task(2_000_000, 49), {"minutes"})
     assert short.weight_decay > long.weight_decay and short.dropout_output > long.dropout_output
 
@@ -87,9 +89,11 @@ def test_a_long_text_is_not_read_often_and_needs_no_dropout():
 
 def test_a_large_alphabet_gets_smaller_batches_and_it_is_said():
     settings, notices = adapted(Settings(), Task(10**6, 5387))
-    assert (settings.batch_size, settings.seq_length) == (16, 16) and "5,387" in notices[0]
+    assert (settings.batch_size, settings.seq_length) == (16, 16)
+    assert notices[0].code == "large_vocabulary" and notices[0].data["vocabulary_size"] == 5387
     settings, notices = adapted(Settings(), Task(10**6, 5387), {"batch_size"})
-    assert (settings.batch_size, settings.seq_length) == (32, 16) and "batch_size" not in notices[0]
+    assert (settings.batch_size, settings.seq_length) == (32, 16)
+    assert "batch_size" not in notices[0].data["settings"] and "batch_size" not in notices[0]
     assert not adapted(Settings(), Task(10**6, 999))[1]
 
 
@@ -100,8 +104,10 @@ def test_of_a_long_text_no_more_is_held_out_than_tells_how_good_a_model_is():
     for characters, alphabet, maximum in ((60_000_000, 65, 300_000), (60_000_000, 3290, 100_000)):
         notices = Notices()
         settings = limit_held_out(base, characters, alphabet, (), notices)
-        (why,) = notices
-        assert settings.val_fraction * characters == pytest.approx(maximum) and f"{maximum:,}" in why
+        (notice,) = notices
+        assert settings.val_fraction * characters == pytest.approx(maximum)
+        assert notice.code == "held_out_text_limited"
+        assert notice.data == {"held_out": maximum, "val_fraction": settings.val_fraction}
         assert limit_held_out(base, characters, alphabet, {"val_fraction"}, unchanged) == base
     assert limit_held_out(Settings(val_fraction=0), 10**9, 65, (), unchanged) == Settings(val_fraction=0)
     assert not len(unchanged)

@@ -20,6 +20,7 @@ from charloom.training.pipeline import (
     measure,
     prepare,
 )
+from support.errors import codes, raises_code
 
 SMALL = {"hidden_size": 8, "num_layers": 1, "embedding_size": 4, "batch_size": 4, "steps": 30}
 
@@ -69,7 +70,8 @@ def test_a_model_to_begin_with_extends_its_vocabulary_and_keeps_its_sizes(corpus
     assert len(setup.vocabulary) == len(known.vocabulary) + 2
     assert (setup.settings.hidden_size, setup.settings.embedding_size) == (8, 4)
     first, *_ = setup.request.notices
-    assert first.startswith("2 characters of weaving that the model does not know yet")
+    new = corpus.vocabulary.characters[-2:]
+    assert (first.code, first.data) == ("vocabulary_extended", {"corpus": "weaving", "characters": new})
     rows = len(known.vocabulary)
     assert np.array_equal(setup.weights["output.weight"][:rows], known.weights["output.weight"])
     assert setup.weights["output.bias"][rows:] == pytest.approx(known.weights["output.bias"].min())
@@ -82,9 +84,8 @@ def test_notices_are_in_the_order_of_the_stages(corpus, monkeypatch):
     recipe = RECIPES["auto"].with_values({"steps": 30})
     setup = prepare(TrainingRequest(lines, recipe, "cpu", known))
     plan = complete_plan(setup, measure(setup))
-    expected = ("that the model does not know yet", "The text is long", "lines are texts of their own", "run is short")
-    assert len(plan.notices) == len(expected)
-    assert all(part in notice for part, notice in zip(expected, plan.notices, strict=True))
+    expected = ["vocabulary_extended", "held_out_text_limited", "lines_are_texts", "warmup_shortened"]
+    assert codes(plan.notices) == expected
 
 
 def test_steps_are_measured_only_if_the_length_is_a_time(corpus, monkeypatch):
@@ -97,10 +98,10 @@ def test_steps_are_measured_only_if_the_length_is_a_time(corpus, monkeypatch):
     assert measured.untrained_loss > 0 and measured.elapsed_seconds >= measured.evaluation_seconds > 0
 
 
-@pytest.mark.parametrize(("text", "values", "error"), [
-    ("abc" * 10, {"val_fraction": 0.01}, CorpusError),
-    ("abc" * 500, {"batching": "lines"}, SettingsError),
+@pytest.mark.parametrize(("text", "values", "error", "code"), [
+    ("abc" * 10, {"val_fraction": 0.01}, CorpusError, "held_out_text_too_short"),
+    ("abc" * 500, {"batching": "lines"}, SettingsError, "lines_option_missing"),
 ])  # fmt: skip
-def test_what_does_not_fit_is_refused(text, values, error):
-    with pytest.raises(error):
+def test_text_that_does_not_suit_the_settings_raises(text, values, error, code):
+    with raises_code(code, error):
         prepare(TrainingRequest(Corpus(text), RECIPES["auto"].with_values(SMALL | values), "cpu"))

@@ -14,6 +14,7 @@ from charloom.planning.schedule import (
     steps_per_epoch,
 )
 from charloom.planning.settings import Notices, Settings
+from support.errors import raises_code
 
 
 def test_the_tutorials_epoch_has_172_batches():
@@ -34,12 +35,12 @@ def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size
 
 
 def test_a_text_shorter_than_a_window_is_refused_with_what_is_needed():
-    with pytest.raises(CorpusError, match="32 characters, fewer than one window: seq_length 32"):
+    with raises_code("text_shorter_than_window", CorpusError, characters=32, seq_length=32):
         check_window(Settings(), 32)
 
 
 def test_asked_for_batches_that_do_not_fit_are_refused_not_shrunk():
-    with pytest.raises(SettingsError, match="fewer than batch_size 64"):
+    with raises_code("text_shorter_than_batch", SettingsError, windows=62, seq_length=32, batch_size=64):
         steps_per_epoch(Settings(batch_size=64), 2000)
 
 
@@ -85,10 +86,12 @@ def test_plan_training_measures_nothing_where_no_time_is_given(length, steps):
 def test_plan_training_caps_the_epochs_of_a_short_text_only_where_it_may():
     task, measured = Task(20_000, 65), Measurements(step_seconds=0.001)
     capped = plan_training(Settings(minutes=5.0), task, measured, may_cap_steps=True)
-    assert capped.steps == MAX_EPOCHS * capped.steps_per_epoch and "learn it by heart" in capped.notices[0]
+    assert capped.steps == MAX_EPOCHS * capped.steps_per_epoch and capped.notices[0].code == "epochs_limited"
     assert plan_training(Settings(minutes=5.0), task, measured).steps > capped.steps
 
 
 def test_notices_of_a_plan_follow_those_before():
     plan = make_plan(Settings(), 10**6, 100, Notices(["first"]))
-    assert plan.notices == ("first", "The run is short: the learning rate rises over 10 steps.")
+    first, second = plan.notices
+    assert first == "first"
+    assert (second.code, second.data) == ("warmup_shortened", {"warmup_steps": 10, "default": 50})

@@ -10,7 +10,7 @@ import torch
 
 import charloom
 from charloom.data.text_format import TextFormat
-from charloom.errors import SettingsError
+from charloom.errors import Notice, SettingsError
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.planning.recipes import RECIPES
@@ -25,6 +25,7 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 from charloom.training.distributed.torchrun import joined
 from charloom.training.evaluate import EvaluationStopped
 from charloom.training.pipeline import TrainingRequest, prepare
+from support.errors import check_error, raises_code
 from support.training_runs import training_steps
 
 SMALL = Settings(
@@ -232,15 +233,15 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
 def refused(work):
     """Run work in two threads, of which the second is given something else; return what each of them raised."""
 
-    def told(group):
+    def outcome(group):
         try:
             work(group)
         except SettingsError as error:
-            return str(error)
+            return error.to_dict()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charloom.training.pipeline._shared_device", lambda *_: choose_device("cpu", "float32"))
-        return together(2, told)
+        return together(2, outcome)
 
 
 RECIPE = RECIPES["auto"].with_values(SMALL.to_dict())
@@ -262,7 +263,9 @@ def test_what_another_process_was_not_given_is_named(text, what, given):
         check_beginning(group, data, recipe, init)
 
     first, second = refused(work)
-    assert first is None and f"not given the same {what}: the first has " in second
+    assert first is None
+    check_error(second, "processes_differ", name=what, process=2)
+    assert second["first"] != second["value"]
     assert refused(lambda group: check_beginning(group, *given(text, 0))) == [None, None]
 
 
@@ -276,14 +279,16 @@ def test_a_preparation_compares(text):
     first, second = refused(
         lambda group: prepare(TrainingRequest(corpus(text + "!" * group.rank), RECIPE, process_group=group))
     )
-    assert first is None and f"{len(text):,} chars" in second and f"{len(text) + 1:,} chars" in second
+    assert first is None
+    check_error(second, "processes_differ", name="text", process=2)
+    assert f"{len(text):,} chars" in second["first"] and f"{len(text) + 1:,} chars" in second["value"]
 
 
 def test_more_processes_than_rows_are_refused(text):
     recipe = RECIPES["auto"].with_values(SMALL.to_dict())
 
     def work(group):
-        with pytest.raises(SettingsError, match=r"batch_size 5 cannot be divided among 6 processes.*batch_size=96"):
+        with raises_code("batch_smaller_than_processes", SettingsError, batch_size=5, processes=6, suggestion=96):
             prepare(TrainingRequest(corpus(text), recipe, process_group=group))
 
     together(6, work)
@@ -313,13 +318,24 @@ def test_one_that_is_alone_tells_itself():
         SINGLE_PROCESS.is_first
         and SINGLE_PROCESS.rows(5) == slice(0, 5)
         and SINGLE_PROCESS.all_gather(value, 2, 0) is value
-        and SINGLE_PROCESS.should_report("no")
+        and SINGLE_PROCESS.should_report(SettingsError("no", code="invalid_setting"))
     )
+    notice = Notice("x", code="save_retry", attempt=1)
+    assert SINGLE_PROCESS.broadcast_notice(notice) is notice and SINGLE_PROCESS.broadcast_notice(None) is None
+
+
+def test_broadcast_notice_keeps_code_and_data():
+    def work(group):
+        own = Notice("The disk is full.", code="save_retry", attempt=2) if group.is_first else None
+        received = group.broadcast_notice(own)
+        return str(received), received.code, received.data, group.broadcast_notice(None)
+
+    assert together(2, work) == [("The disk is full.", "save_retry", {"attempt": 2}, None)] * 2
 
 
 def test_half_of_torchruns_variables_are_explained(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    with pytest.raises(SettingsError, match=r"but MASTER_PORT not. Start them with torchrun"), joined():
+    with raises_code("missing_environment_variables", SettingsError, missing=["MASTER_PORT"]), joined():
         pass

@@ -18,6 +18,7 @@ from charloom._util.progress import ProgressCallback
 from charloom.bulk.job import BulkJob
 from charloom.bulk.runner import raise_if_failed, run_partition
 from charloom.errors import CharloomError, SettingsError
+from charloom.inference.generation_options import json_value
 
 _AHEAD = 2  # partitions submitted per thread: one running, one waiting
 _RETRIES = 3  # of a partition whose disk failed; so often, too, it may take its worker with it
@@ -48,9 +49,15 @@ def run_on_dask(
         SettingsError: If not exactly one of workers, address and client is given.
     """
     if sum(given is not None for given in (workers, address, client)) != 1:
-        raise SettingsError("Give one of workers, address and client: where the work is to be done.")
+        raise SettingsError("Pass exactly one of workers, address and client.", code="conflicting_options")
     if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise SettingsError(f"workers must be 1 or more processes; got {workers!r}.")
+        raise SettingsError(
+            f"workers must be at least 1 process, got {workers!r}.",
+            code="invalid_setting",
+            name="workers",
+            value=json_value(workers),
+            minimum=1,
+        )
     require_extra("Spreading bulk work by Dask", "bulk", "distributed")
     with _connected(workers, address, client) as connected:
         _run_missing(job, connected, progress)
@@ -90,8 +97,10 @@ def _result(future: Any) -> dict[str, Any]:
     except _distributed().KilledWorker:
         number = future.key.rpartition("-")[2]
         raise CharloomError(
-            f"Partition {number} ended every worker that tried it. Has each enough memory for the model? Smaller "
-            "partitions need less; for them make the job anew in another folder."
+            f"Partition {number} crashed every worker that processed it. Check that each worker has enough memory for "
+            "the model and the partition, or create the job again in another folder with smaller partitions.",
+            code="worker_crashed",
+            partition=int(number),
         ) from None
     return result
 

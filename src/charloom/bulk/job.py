@@ -25,8 +25,8 @@ FORMAT_VERSION = 1
 
 _END = "end"  # the key of the summary row
 _MAX_SUMMARY = 1024  # bytes
-_AGAIN = "Run the job in another folder."
-_MORE = "Name another folder for this job, or ask for what that folder was made with."
+_AGAIN = "Create the job again in another folder."
+_OTHER_FOLDER = "Pass another folder, or the options that the folder was created with."
 
 
 class BulkJob:
@@ -104,11 +104,17 @@ class BulkJob:
         """
         end, path = self.summary(number), self.part_path(number)
         if end is None:
-            raise JobError(f"{path} is not there or not whole: the job is not done. Run it again, which adds the rest.")
+            raise JobError(
+                f"The job is incomplete: {path} is missing or truncated. Run the job again to finish it.",
+                code="incomplete_job",
+                path=str(path),
+            )
         data = path.read_bytes()[: end["bytes"]]
         if hashlib.sha256(data).hexdigest() != end["sha256"]:
             raise JobError(
-                f"{path} is damaged: its digest is not the one it was written with. Remove it, and run again."
+                f"{path} is damaged: its SHA-256 does not match. Delete it and run the job again.",
+                code="damaged_part",
+                path=str(path),
             )
         return data.split(b"\n")[:-1]
 
@@ -132,9 +138,19 @@ class BulkJob:
         try:
             digest = hashlib.sha256(self.model_path.read_bytes()).hexdigest()
         except OSError as error:
-            raise JobError(f"{self.model_path} cannot be read: {error.strerror or error}. {_AGAIN}") from None
+            reason = error.strerror or str(error)
+            raise JobError(
+                f"Cannot read {self.model_path}: {reason}. {_AGAIN}",
+                code="unreadable_file",
+                path=str(self.model_path),
+                reason=reason,
+            ) from None
         if digest != self.manifest["model_sha256"]:
-            raise JobError(f"{self.model_path} is not the model that this job was made with. {_AGAIN}")
+            raise JobError(
+                f"{self.model_path} is not the model that the job was created with. {_AGAIN}",
+                code="model_changed",
+                path=str(self.model_path),
+            )
 
     def finish(self) -> None:
         """Check that all parts exist, and remove what killed writers left.
@@ -144,8 +160,11 @@ class BulkJob:
         """
         if missing := self.missing():
             raise JobError(
-                f"{len(missing)} parts that were said to be written are not in {self.folder}. All workers must see the "
-                "same folder at the same path: put it on a file system that they share."
+                f"{len(missing)} parts that workers wrote are missing from {self.folder}. The folder must be on a file "
+                "system that all workers share, at the same path.",
+                code="folder_not_shared",
+                path=str(self.folder),
+                parts=len(missing),
             )
         remove_parts(self.folder / PARTS)
         remove_parts(self.folder)
@@ -175,7 +194,13 @@ def make_job(folder: Path, manifest: Mapping[str, Any], model: bytes) -> BulkJob
             write_atomically(job.model_path, model)
             write_atomically(folder / MANIFEST, _as_bytes(described))
     except OSError as error:
-        raise JobError(f"The folder {folder} cannot be used: {error.strerror or error}. Name another.") from None
+        reason = error.strerror or str(error)
+        raise JobError(
+            f"Cannot use the folder {folder}: {reason}. Pass another folder.",
+            code="unusable_folder",
+            path=str(folder),
+            reason=reason,
+        ) from None
     return job
 
 
@@ -189,11 +214,20 @@ def read_job(folder: Path) -> BulkJob:
     try:
         manifest = json.loads(path.read_bytes())
         if manifest["format_version"] != FORMAT_VERSION or not isinstance(manifest["partitions"], int):
-            raise ValueError("it is of another version")
+            raise ValueError("unsupported format version")
     except FileNotFoundError:
-        raise JobError(f"There is no bulk job in {folder}: it holds no {MANIFEST}. Name the folder of one.") from None
+        raise JobError(
+            f"{folder} is not the folder of a bulk job: it contains no {MANIFEST}.",
+            code="job_not_found",
+            path=str(folder),
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise JobError(f"{path} cannot be read ({error}). Move {folder} away, and run the job anew.") from None
+        raise JobError(
+            f"Cannot read the job description {path}: {error}. Move {folder} elsewhere and create the job again.",
+            code="damaged_job",
+            path=str(path),
+            reason=str(error),
+        ) from None
     return BulkJob(folder, manifest)
 
 
@@ -216,27 +250,41 @@ def _check_unused(folder: Path) -> None:
     begun = {PARTS, MODEL}
     foreign = [path.name for path in folder.iterdir() if path.name not in begun and not path.name.startswith(".")]
     if foreign or ((folder / PARTS).exists() and any((folder / PARTS).iterdir())):
+        files = foreign or [PARTS]
         raise JobError(
-            f"{folder} holds something that is not this job's ({', '.join(foreign) or PARTS}). Name another."
+            f"{folder} contains other files ({', '.join(files)}). Pass an empty or new folder.",
+            code="folder_not_empty",
+            path=str(folder),
+            files=files,
         )
 
 
 def _check_same(folder: Path, there: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     for key in {**requested, **there}:
         if there.get(key) != requested.get(key):
-            raise JobError(f"{folder} is the folder of another job: {_difference(key, there, requested)}. {_MORE}")
+            keys, existing, new = _difference(key, there, requested)
+            name = ".".join(keys)
+            raise JobError(
+                f"{folder} contains a different job: its {name} is {_short(existing)}, but {_short(new)} was "
+                f"requested. {_OTHER_FOLDER}",
+                code="job_mismatch",
+                path=str(folder),
+                name=name,
+                existing=existing,
+                requested=new,
+            )
 
 
-def _difference(key: str, there: Mapping[str, Any], requested: Mapping[str, Any]) -> str:
-    """Describe the innermost difference between two manifests."""
+def _difference(key: str, there: Mapping[str, Any], requested: Mapping[str, Any]) -> tuple[list[str], Any, Any]:
+    """Find the innermost difference between two manifests: its keys from the outside in, and both values."""
     old, new = there.get(key), requested.get(key)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        old, new = ({str(i): value for i, value in enumerate(values)} for values in (old, new))
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-        return f"{key}: {_difference(inner, old, new)}"
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        i = next(i for i in range(len(old)) if old[i] != new[i])
-        return f"{key}: {_difference(str(i), {str(i): old[i]}, {str(i): new[i]})}"
-    return f"{key} is {_short(old)} there, and {_short(new)} is asked for"
+        keys, old, new = _difference(inner, old, new)
+        return [key, *keys], old, new
+    return [key], old, new
 
 
 def _short(value: object) -> str:

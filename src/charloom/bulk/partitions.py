@@ -80,8 +80,12 @@ def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         while at < end and (line := file.readline(MAX_LINE_BYTES + 1)):
             if len(line) > MAX_LINE_BYTES:
                 raise CorpusError(
-                    f"{path}: the line at byte {at:,} has more than {MAX_LINE_BYTES:,} bytes, the most that one may. "
-                    "Score such a text alone, with charloom score, or put line ends into it."
+                    f"{path}: the line at byte {at:,} is longer than {MAX_LINE_BYTES:,} bytes. Break it into several "
+                    "lines, or score the text with charloom score.",
+                    code="line_too_long",
+                    path=str(path),
+                    offset=at,
+                    maximum=MAX_LINE_BYTES,
                 )
             yield at, line
             at += len(line)
@@ -120,11 +124,31 @@ def check_plain_text(path: Path) -> int:
             start = file.read(_START)
             size = file.seek(0, 2)
     except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
-    if (packed := detect_compression(start[:MAX_MAGIC_BYTES])) is not None:
-        raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
+        reason = error.strerror or str(error)
+        raise CorpusError(
+            f"Cannot read {path}: {reason}. Pass a plain text file.",
+            code="unreadable_file",
+            path=str(path),
+            reason=reason,
+        ) from None
+    if (compression := detect_compression(start[:MAX_MAGIC_BYTES])) is not None:
+        raise CorpusError(
+            f"{path} is compressed ({compression}). Bulk jobs read uncompressed files only: decompress it first.",
+            code="compressed_file",
+            path=str(path),
+            compression=compression,
+        )
     if (encoding := marked_encoding(start)) not in (None, "utf-8"):
-        raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")
+        raise CorpusError(
+            f"{path} is encoded as {str(encoding).upper()}. Bulk jobs read UTF-8 only: convert it first.",
+            code="unsupported_encoding",
+            path=str(path),
+            encoding=str(encoding),
+        )
     if looks_binary(start):
-        raise CorpusError(f"{path} holds NUL bytes, so it is probably not a text file. Give a plain text file.")
+        raise CorpusError(
+            f"{path} contains NUL bytes, so it is probably not a text file. Pass a plain text file.",
+            code="binary_file",
+            path=str(path),
+        )
     return size

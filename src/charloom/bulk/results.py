@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
-from charloom.bulk.scoring import partition_source
+from charloom.bulk.scoring import SCORE_AGAIN, partition_source
 from charloom.errors import JobError
 from charloom.inference.scoring import perplexity
 from charloom.model.file.run_folder import check_new_file
@@ -55,7 +55,9 @@ def filter_lines(
         lines = [line for _, line in lines_in(path, partition.start, partition.end)]
         end = job.summary(number)
         if end is None or hashlib.sha256(b"".join(lines)).hexdigest() != end["source_sha256"]:
-            raise JobError(f"{path} has changed since it was scored. Score it again in another folder.")
+            raise JobError(
+                f"{path} has changed since it was scored. {SCORE_AGAIN}", code="source_changed", path=str(path)
+            )
         for row, line in zip(rows, lines, strict=True):
             if row["nats"] is None:
                 counts.unscored += 1

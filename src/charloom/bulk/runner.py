@@ -18,7 +18,7 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 
 _TASKS = {"score": score_partition, "write": generate_partition}
-_ERROR = "refused"
+_ERROR = "error"
 
 
 def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
@@ -30,7 +30,8 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
         number: Number of the partition.
 
     Returns:
-        The amount of work done, as plain data; or, under "refused", the class and message of a ``CharloomError``.
+        The amount of work done, as plain data; or, under "error", the class, message, code and data of a
+        ``CharloomError``.
 
     Raises:
         OSError: If a disk fails; the partition may be retried.
@@ -41,14 +42,14 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
             return {}
         return _TASKS[job.manifest["work"]](job, model, number)
     except CharloomError as error:
-        return {_ERROR: [type(error).__name__, str(error)]}
+        return {_ERROR: [type(error).__name__, str(error), error.code, error.data]}
 
 
 def raise_if_failed(result: dict[str, Any]) -> None:
     """Raise the error that ``run_partition`` returned, if any."""
     if _ERROR in result:
-        kind, message = result[_ERROR]
-        raise getattr(errors, kind, CharloomError)(message)
+        kind, message, code, data = result[_ERROR]
+        raise getattr(errors, kind, CharloomError)(message, code=code, **data)
 
 
 def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> None:
@@ -74,7 +75,10 @@ def _load_job(folder: str, digest: str) -> tuple[BulkJob, Model]:
     job = read_job(Path(folder))
     if job.digest != digest:
         raise JobError(
-            f"The job in {folder} is another one here. All workers must see the same folder at the same path."
+            f"{folder} contains a different job on this worker. The folder must be on a file system that all workers "
+            "share, at the same path.",
+            code="folder_not_shared",
+            path=folder,
         )
     job.check_model()
     return job, Model(load_model(job.model_path), threads=1)

@@ -18,9 +18,9 @@ from charloom.bulk.partitions import (
     partition_count,
 )
 from charloom.data.reading.sources import resolve_sources
-from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
+from charloom.errors import CorpusError, JobError, UnknownCharacterError
 from charloom.inference.generation import replacement_character
-from charloom.inference.generation_options import PRECISIONS, check_whole
+from charloom.inference.generation_options import PRECISIONS, check_whole, invalid_choice
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score
 from charloom.model.file.run_folder import find_model
@@ -31,7 +31,7 @@ PARTITION_BYTES = 4 << 20
 UNKNOWN_LINES = ("mark", "replace", "error")
 
 _BATCH_LINES = 4096  # lines read before they are scored
-_ANEW = "Score it as it is now in another folder."
+SCORE_AGAIN = "Score it again in another folder."
 _MAX_BATCHED = 1 << 16  # characters of a line in a batch: longer ones, to which all would be padded, are scored alone
 
 
@@ -68,7 +68,7 @@ def scoring_job(
     partition_bytes = check_whole("partition_bytes", partition_bytes, 1, 1 << 40)
     for name, value, accepted in (("precision", precision, PRECISIONS), ("unknown", unknown, UNKNOWN_LINES)):
         if value not in accepted:
-            raise SettingsError(f"{name} must be one of {', '.join(accepted)}; got {value!r}.")
+            raise invalid_choice(name, value, accepted)
     home, source = Path(folder).resolve(), find_model(model)
     Model.load(str(source))  # a damaged one is refused before anything is made
     files = [_described(path, home) for path in _files(texts, home)]
@@ -120,12 +120,22 @@ def _files(texts: Sequence[str], home: Path) -> list[Path]:
     files: list[Path] = []
     for source in resolve_sources(list(texts)):
         if source.path is None or source.kind != "file":
-            raise CorpusError(f"Bulk scoring reads files of text, and {source.name} is none. Name files or folders.")
+            raise CorpusError(
+                f"{source.name} is not a file. Bulk scoring reads text files: pass files, folders or globs.",
+                code="not_a_file",
+                source=source.name,
+            )
         path = source.path.resolve()
         if path.is_relative_to(home) or any(home.is_relative_to(Path(text).resolve()) for text in texts):
-            raise CorpusError(f"The job's folder {home} would lie among its own texts. Put it beside them.")
+            raise CorpusError(
+                f"The job's folder {home} is inside a folder of texts to score. Choose a folder outside it.",
+                code="folder_inside_texts",
+                path=str(home),
+            )
         if path in files:
-            raise CorpusError(f"{source.name} is named twice, and every line is scored once. Name it once.")
+            raise CorpusError(
+                f"{source.name} is listed twice. Pass each text once.", code="duplicate_text", source=source.name
+            )
         files.append(path)
     return files
 
@@ -151,12 +161,23 @@ def partition_source(job: BulkJob, number: int) -> tuple[Path, Partition]:
     try:
         size = path.stat().st_size
     except OSError as error:
+        reason = error.strerror or str(error)
         raise JobError(
-            f"{path} cannot be read: {error.strerror or error}. All workers must see the same files, and the job's "
-            "folder, at the same paths."
+            f"Cannot read {path}: {reason}. The texts and the job's folder must be on a file system that all workers "
+            "share, at the same paths.",
+            code="unreadable_file",
+            path=str(path),
+            reason=reason,
         ) from None
     if size != described["bytes"]:
-        raise JobError(f"{path} has {size:,} bytes and had {described['bytes']:,} when the job was made. {_ANEW}")
+        raise JobError(
+            f"{path} has changed: {size:,} bytes now, {described['bytes']:,} bytes when the job was created. "
+            f"{SCORE_AGAIN}",
+            code="source_changed",
+            path=str(path),
+            bytes=size,
+            expected=described["bytes"],
+        )
     return path, partition
 
 
@@ -179,12 +200,14 @@ def _decode_lines(
 
 
 def _unknown_character_error(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
-    where = f"{path}, line {line_number(path, offset):,} (at byte {offset:,})"
+    line = line_number(path, offset)
     try:
         model.vocabulary.encode(text)
     except UnknownCharacterError as error:
-        return UnknownCharacterError(f'{where}: {error} Or have such lines marked: unknown="mark".')
-    raise AssertionError(where)
+        message = f'{path}, line {line:,} (byte {offset:,}): {error} With unknown="mark" such lines are not scored.'
+        data = {**error.data, "path": str(path), "line": line, "offset": offset}
+        return UnknownCharacterError(message, code=error.code, **data)
+    raise AssertionError(f"every character of line {line} is known")
 
 
 def _score_lines(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:

@@ -112,5 +112,7 @@ def iter_traces(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
 
 def _ids(vocabulary: Vocabulary, text: str) -> NDArray[np.integer]:
     if not text:
-        raise CorpusError("There is no text to read. Give at least one character.")
+        raise CorpusError(
+            "The text is empty. Pass at least one character.", code="text_too_short", characters=0, minimum=1
+        )
     return vocabulary.encode(text)

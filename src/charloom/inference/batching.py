@@ -176,7 +176,10 @@ class ContinuousBatch:
         check_length(request.length)
         check_seed(request.seed)
         if request.top_logprobs is not None and self._vocabulary.unit != "char":
-            raise SettingsError("A model of bytes tells no log-probabilities of characters while it writes.")
+            raise SettingsError(
+                "top_logprobs is not supported for byte models, only for character models.",
+                code="unsupported_logprobs",
+            )
         bias = allowed_bias(self._vocabulary, request.sampling)
         if request.bias:
             bias = np.zeros(len(self._vocabulary), np.float32) if bias is None else bias

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
@@ -20,6 +20,7 @@ from charloom.inference.generation_options import (
     Sampling,
     check_length,
     check_samples,
+    invalid_choice,
 )
 from charloom.inference.sampling import allowed_bias, sample_seeds
 from charloom.inference.stop_conditions import StopMatcher
@@ -133,10 +134,16 @@ def make_request(
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise SettingsError(f"There is no option {name!r} of writing.{hint} Known are {', '.join(known)}.")
+            raise SettingsError(
+                f"Unknown generation option {name!r}.{hint} Options: {', '.join(known)}.",
+                code="unknown_option",
+                name=name,
+                suggestions=suggestions(name, known),
+                accepted=list(known),
+            )
     precision = options.get("precision", "auto")
     if precision not in PRECISIONS:
-        raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+        raise invalid_choice("precision", precision, PRECISIONS)
     stop = options.get("stop", ())
     drawing = {field.name for field in fields(Sampling)}
     request = Request(
@@ -180,7 +187,7 @@ def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> N
         SettingsError: If ``unknown`` is not one of its three values.
     """
     if unknown not in UNKNOWN:
-        raise SettingsError(f"unknown must be one of {', '.join(UNKNOWN)}; got {unknown!r}.")
+        raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
         instead = replacement_character(vocabulary) if unknown == "replace" else ""
         prompt = prompt.translate({ord(c): instead for c in vocabulary.unknown(prompt)})

@@ -1,6 +1,7 @@
 """Options of generation with their ranges and defaults."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -60,18 +61,23 @@ class Sampling:
             self.temperature,
             0,
             MAX_TEMPERATURE,
-            "0 always takes the likeliest character, 1 draws as the model predicts.",
+            "0 always takes the most probable character; 1 samples the model's own distribution.",
         )
         if self.top_k is not None:
             check_whole("top_k", self.top_k, 1, MAX_TOP_K)
-        _check_number("top_p", self.top_p, 0, 1, "1 leaves all characters.")
+        _check_number("top_p", self.top_p, 0, 1, "1 keeps all characters.")
         if self.top_p == 0:
-            raise SettingsError("top_p must be above 0; got 0. With temperature 0 the likeliest character is taken.")
-        _check_number("min_p", self.min_p, 0, 1, "0 leaves all characters.")
-        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 leaves the logits as they are.")
+            raise SettingsError(
+                "top_p must be greater than 0, got 0. For the most probable character only, set temperature to 0.",
+                code="invalid_setting",
+                name="top_p",
+                value=0,
+            )
+        _check_number("min_p", self.min_p, 0, 1, "0 keeps all characters.")
+        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 turns it off.")
         check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
         for name in ("presence_penalty", "frequency_penalty"):
-            _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 leaves the logits as they are.")
+            _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 turns it off.")
 
     @property
     def window(self) -> int:
@@ -101,7 +107,12 @@ class Ending:
 
     def __post_init__(self) -> None:
         if not all(self.stop):
-            raise SettingsError("stop must not be empty: an empty string is found everywhere.")
+            raise SettingsError(
+                "stop must not contain an empty string: it would match everywhere.",
+                code="invalid_setting",
+                name="stop",
+                value=list(self.stop),
+            )
         if self.max_lines is not None:
             check_whole("max_lines", self.max_lines, 1, MAX_SEED)
 
@@ -109,7 +120,14 @@ class Ending:
 def _check_number(name: str, value: float, minimum: float, maximum: float, hint: str) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not minimum <= value <= maximum:
-        raise SettingsError(f"{name} must be a number from {minimum:g} to {maximum:g}; got {value!r}. {hint}")
+        raise SettingsError(
+            f"{name} must be a number from {minimum:g} to {maximum:g}, got {value!r}. {hint}",
+            code="invalid_setting",
+            name=name,
+            value=json_value(value),
+            minimum=minimum,
+            maximum=maximum,
+        )
 
 
 def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
@@ -119,7 +137,14 @@ def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
         SettingsError: If it is not; the message calls it ``name``.
     """
     if not _is_whole(value) or not minimum <= value <= maximum:
-        raise SettingsError(f"{name} must be a whole number from {minimum} to {maximum}; got {value!r}.")
+        raise SettingsError(
+            f"{name} must be an integer from {minimum} to {maximum}, got {value!r}.",
+            code="invalid_setting",
+            name=name,
+            value=json_value(value),
+            minimum=minimum,
+            maximum=maximum,
+        )
     return int(value)
 
 
@@ -131,13 +156,38 @@ def check_seed(seed: int) -> int:
 def check_length(length: int) -> int:
     """Return the number of characters to draw if it is one; ``SettingsError`` if it is negative or not whole."""
     if not _is_whole(length) or length < 0:
-        raise SettingsError(f"length must be 0 or more characters, a whole number; got {length!r}.")
+        raise SettingsError(
+            f"length must be an integer of at least 0, got {length!r}.",
+            code="invalid_setting",
+            name="length",
+            value=json_value(length),
+            minimum=0,
+        )
     return int(length)
 
 
 def check_samples(samples: int) -> int:
     """Return the number of texts if it is one; ``SettingsError`` if it is not from 1 to 1024."""
     return check_whole("samples", samples, 1, MAX_SAMPLES)
+
+
+def invalid_choice(name: str, value: object, accepted: Sequence[str]) -> SettingsError:
+    """Return the error for an option whose value is not one of the accepted strings."""
+    return SettingsError(
+        f"{name} must be one of {', '.join(accepted)}, got {value!r}.",
+        code="invalid_setting",
+        name=name,
+        value=json_value(value),
+        accepted=list(accepted),
+    )
+
+
+def json_value(value: object) -> bool | int | float | str | None:
+    """Return a rejected value for the data of an error: unchanged if JSON can represent it, else its ``repr``."""
+    is_plain = (
+        value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+    )
+    return value if is_plain else repr(value)  # type: ignore[return-value]
 
 
 def _is_whole(value: object) -> bool:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
 from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
-from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
+from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, invalid_choice
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
@@ -87,7 +86,7 @@ class Model:
             SettingsError: If it is neither.
         """
         if precision not in ("float32", "int8"):
-            raise SettingsError(f"precision must be float32 or int8; got {precision!r}.")
+            raise invalid_choice("precision", precision, ("float32", "int8"))
         if precision not in self._engines:
             engine: Engine = make_engine(self.saved, precision, self._threads)
             if self.saved.lines:

@@ -76,7 +76,10 @@ def allowed_bias(vocabulary: Vocabulary, sampling: Sampling) -> Logits | None:
     allowed[vocabulary.encode(sampling.allow or "")] = True
     allowed[vocabulary.encode(sampling.forbid or "")] = False
     if not allowed.any():
-        raise SettingsError("allow and forbid leave no character to draw. Allow at least one that is not forbidden.")
+        raise SettingsError(
+            "allow and forbid leave no character to sample. Allow at least one character that is not forbidden.",
+            code="no_allowed_characters",
+        )
     return np.where(allowed, np.float32(0), np.float32(-np.inf))
 
 

@@ -209,7 +209,12 @@ def surprisal_blocks(
 
 def too_short(characters: int) -> CorpusError:
     """Return the error for a text that is too short to score."""
-    return CorpusError(f"A text to score needs at least 2 characters, as the first is not scored; got {characters}.")
+    return CorpusError(
+        f"A text to score must have at least 2 characters, got {characters}. The first character is not scored.",
+        code="text_too_short",
+        characters=characters,
+        minimum=2,
+    )
 
 
 def score_many(

@@ -84,7 +84,7 @@ class Session:
             InputError: If there is nothing.
         """
         if len(self._snapshots) == 1:
-            raise InputError("There is nothing to undo.")
+            raise InputError("Nothing to undo.", code="nothing_to_undo")
         last = self._snapshots.pop()
         self._choices = []
         return last.text[len(self.text) :]
@@ -112,7 +112,12 @@ class Session:
             InputError: If there is no such choice.
         """
         if not 1 <= number <= len(self._choices):
-            raise InputError(f"There is no choice {number}; there are {len(self._choices)}. Ask for some first.")
+            raise InputError(
+                f"Invalid choice {number}: {len(self._choices)} choices are available. Generate choices first.",
+                code="invalid_choice",
+                number=number,
+                choices=len(self._choices),
+            )
         text = self._choices[number - 1]
         self.add(text)
         return text

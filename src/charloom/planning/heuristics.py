@@ -3,11 +3,17 @@
 Every rule is arithmetic on the settings, the text and a measured speed; nothing is measured here.
 
 Every constant below has one line: unit; evidence; range in which it was measured. Outside that range it is an
-extrapolation. The evidence is in docs/decisions.md, under these titles:
+extrapolation. The evidence is in these decision records:
 
-    [auto]      "a default that plans itself"
-    [best]      "the recipe best, on one core"
-    [alphabet]  "smaller batches where the alphabet is large"
+    [auto]      docs/decisions/planning.md#auto-plans-its-settings-from-text-time-and-speed
+    [muon]      docs/decisions/planning.md#the-default-optimizer-is-muon-for-recurrent-matrices
+    [decay]     docs/decisions/planning.md#weight-decay-grows-with-epochs-and-falls-with-text-length
+    [dropout]   docs/decisions/planning.md#no-dropout-below-ten-epochs
+    [size]      docs/decisions/planning.md#the-model-grows-with-the-operations-of-the-whole-training
+    [best]      docs/decisions/planning.md#the-recipe-best-reaches-13510-on-one-core
+    [alphabet]  docs/decisions/planning.md#large-alphabets-use-small-batches
+    [held-out]  docs/decisions/planning.md#long-texts-hold-out-a-limited-part
+    [n-grams]   docs/decisions/planning.md#the-expected-loss-is-predicted-from-n-grams
     [guess]     chosen without a measurement
 """
 
@@ -26,7 +32,7 @@ NOMINAL_SPEED = 1e11
 """Operations per second, where no speed was measured; [auto], two cores of a laptop; CPUs with 1 to 4 cores."""
 
 MAX_EPOCHS = 25
-"""Epochs, where time limits the training; [auto], the loss rose from 23 to 45 epochs; 12,000 characters."""
+"""Epochs, where time limits the training; [decay], the loss rose from 23 to 45 epochs; 12,000 characters."""
 
 
 class _Size(NamedTuple):
@@ -41,39 +47,39 @@ class _Size(NamedTuple):
 _SIZE_LADDER = (
     _Size(1, 128, 0.0),  # operations; [guess]; not measured
     _Size(1, 256, 3e11),  # operations; [guess]; not measured
-    _Size(1, 384, 4e12),  # operations; [auto], best of three sizes at 80 s; texts of about 1 M characters
-    _Size(1, 512, 3.5e13),  # operations; [auto], equal to 384 units after 300 s; texts of about 1 M characters
-    _Size(2, 512, 7e13),  # operations; [auto], better than 2 x 384 after 1,200 s; tiny Shakespeare
+    _Size(1, 384, 4e12),  # operations; [muon], best of three sizes at 80 s; texts of about 1 M characters
+    _Size(1, 512, 3.5e13),  # operations; [size], equal to 384 units after 300 s; texts of about 1 M characters
+    _Size(2, 512, 7e13),  # operations; [size], better than 2 x 384 after 1,200 s; tiny Shakespeare
     _Size(2, 768, 4e14),  # operations; [best], 80 minutes of one core; tiny Shakespeare
     _Size(2, 1024, 1.5e15),  # operations; [guess]; not measured
 )
-_SHORT_TEXT_EPOCHS = 15  # epochs from which operations do not limit the size; [auto]; 12,000 to 97,000 characters
-_SHORT_TEXT_MAX_HIDDEN = 512  # units of one layer chosen by that rule; [auto]; measured up to 384
+_SHORT_TEXT_EPOCHS = 15  # epochs from which operations do not limit the size; [decay]; 12,000 to 97,000 characters
+_SHORT_TEXT_MAX_HIDDEN = 512  # units of one layer chosen by that rule; [decay]; measured up to 384
 
 # Dropout: (epochs from which on, share of the numbers dropped). The largest row that applies is used.
-_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # share; [auto]; one layer, 1 to 26 epochs, 10 to 20 guessed
-_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # share; [auto]; two layers, 7 to 18 epochs
+_DROPOUT = ((0, 0.0), (10, 0.1), (14, 0.2), (20, 0.3))  # share; [dropout]; one layer, 1 to 26 epochs, 10 to 20 guessed
+_DROPOUT_DEEP = ((0, 0.0), (4, 0.1), (9, 0.2), (20, 0.3))  # share; [size]; two layers, 7 to 18 epochs
 
 # weight_decay = _DECAY * (epochs / _DECAY_EPOCHS) ** exponent * (_DECAY_CHARACTERS / characters) ** exponent, clipped
-_DECAY = 0.1  # as the setting; [auto], best of 0.05, 0.1 and 0.2; tiny Shakespeare
-_DECAY_EPOCHS = 9.0  # epochs of that measurement; [auto]; 1.6 to 26 epochs
-_DECAY_CHARACTERS = 9e5  # characters of that measurement; [auto]; 12,000 to 1.8 M characters
-_DECAY_EPOCHS_EXPONENT = 0.5  # no unit; [auto], fitted; 1.6 to 26 epochs
-_DECAY_CHARACTERS_EXPONENT = 0.4  # no unit; [auto], fitted; 12,000 to 1.8 M characters
-_MIN_DECAY, _MAX_DECAY = 0.01, 0.8  # as the setting; [auto]; 0.02 to 1 were tried
+_DECAY = 0.1  # as the setting; [decay], best of 0.05, 0.1 and 0.2; tiny Shakespeare
+_DECAY_EPOCHS = 9.0  # epochs of that measurement; [decay]; 1.6 to 26 epochs
+_DECAY_CHARACTERS = 9e5  # characters of that measurement; [decay]; 12,000 to 1.8 M characters
+_DECAY_EPOCHS_EXPONENT = 0.5  # no unit; [decay], fitted; 1.6 to 26 epochs
+_DECAY_CHARACTERS_EXPONENT = 0.4  # no unit; [decay], fitted; 12,000 to 1.8 M characters
+_MIN_DECAY, _MAX_DECAY = 0.01, 0.8  # as the setting; [decay]; 0.02 to 1 were tried
 
 # Length of a training whose length is left to charloom.
-_GOOD_OPERATIONS = 3e13  # operations for 1 M characters; [guess] from [auto], 300 s of two cores; tiny Shakespeare
+_GOOD_OPERATIONS = 3e13  # operations for 1 M characters; [guess] from [size], 300 s of two cores; tiny Shakespeare
 _GOOD_OPERATIONS_EXPONENT = 0.75  # power of the text's length; [guess]; not measured
 _MIN_SECONDS, _MAX_SECONDS = 20.0, 1200.0  # seconds; [guess]; longer trainings are asked for with --minutes
 
 # Held-out text: more would make every evaluation slower and would not make the loss more certain.
-_MAX_HELD_OUT = 300_000  # characters; [auto], an evaluation of a tenth of 60 MB took minutes; alphabets below 1,000
-_MAX_HELD_OUT_LARGE_ALPHABET = 100_000  # characters; [auto]; 3,290 distinct characters
+_MAX_HELD_OUT = 300_000  # characters; [held-out], an evaluation of a tenth of 60 MB took minutes; alphabets below 1,000
+_MAX_HELD_OUT_LARGE_ALPHABET = 100_000  # characters; [held-out]; 3,290 distinct characters
 
 # Large alphabets: the output layer takes most of a step and grows with the batch, so small batches train faster.
 _LARGE_ALPHABET = 1000  # distinct characters; [alphabet]; measured with 65 and 5,387
-_LARGE_ALPHABET_BATCH = {  # settings; [alphabet] for the batch, [auto] for the rest; Tang poems, 75 to 80 s
+_LARGE_ALPHABET_BATCH = {  # settings; [alphabet]; Tang poems, 75 to 80 s
     "batch_size": 16,
     "seq_length": 16,
     "learning_rate": 0.01,
@@ -86,11 +92,11 @@ _MIN_LINE_BATCHES = 4  # batches in one epoch over the lines; [guess]; not measu
 _MIN_WINDOWS_PER_STREAM = 4  # windows; [guess], with fewer a stream carries no state worth keeping; not measured
 
 # Expected loss, as a share of the loss of n-grams: _RATIO - _RATIO_FALL * log2(characters read / _RATIO_CHARACTERS).
-_RATIO = 0.83  # no unit; [auto], fitted to eight trainings; seven texts, 1 to 5 minutes
-_RATIO_CHARACTERS = 4.5e6  # characters read, repeats counted; [auto]; 0.28 M to 5.1 M
-_RATIO_FALL = 0.03  # per doubling of the characters read; [auto], fitted; 0.28 M to 5.1 M
-_MAX_RATIO, _MIN_RATIO = 1.0, 0.79  # no unit; [auto]; measured from 0.755 to 0.970
-_RATIO_SPREAD = 0.1  # share of the middle; [auto], all eight were within a tenth; the same eight
+_RATIO = 0.83  # no unit; [n-grams], fitted to eight trainings; seven texts, 1 to 5 minutes
+_RATIO_CHARACTERS = 4.5e6  # characters read, repeats counted; [n-grams]; 0.28 M to 5.1 M
+_RATIO_FALL = 0.03  # per doubling of the characters read; [n-grams], fitted; 0.28 M to 5.1 M
+_MAX_RATIO, _MIN_RATIO = 1.0, 0.79  # no unit; [n-grams]; measured from 0.755 to 0.970
+_RATIO_SPREAD = 0.1  # share of the middle; [n-grams], all eight were within a tenth; the same eight
 
 
 @dataclass(frozen=True)
@@ -121,28 +127,22 @@ def adapt_settings(
         fixed: Names of settings that the user chose; they stay as they are.
         notices: Receives a sentence about each change that a user may want to know of.
     """
-
-    def change(changes: Mapping[str, Any], reason: str = "") -> None:
-        nonlocal settings
-        applied = {k: value for k, value in changes.items() if k not in fixed and value != getattr(settings, k)}
-        settings = settings.with_values(applied)
-        if applied and reason and notices is not None:
-            notices.add(reason.format(" and ".join(f"{name} {value}" for name, value in applied.items())))
+    notices = Notices() if notices is None else notices
 
     # 1. batches
     if task.alphabet >= _LARGE_ALPHABET:
-        change(_LARGE_ALPHABET_BATCH, f"The alphabet is large ({task.alphabet:,} characters): using {{}}.")
+        settings = _use_large_alphabet_batch(settings, task, fixed, notices)
     if task.line_lengths is not None and len(task.line_lengths):
-        change(_line_batches(settings, task.line_lengths))
+        settings = _with_free_values(settings, _line_batches(settings, task.line_lengths), fixed)
         task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # read padded to the window
-    change(*_limit_streams(settings, task))
+    settings = _limit_streams(settings, task, fixed, notices)
     # 2. length
     if settings.minutes and "minutes" not in fixed:
-        change({"minutes": _default_seconds(task) / 60})
-    # 3. size, which depends on the length; and regularization, which depends on both
-    change(_choose_size(settings, task))
-    change(_choose_regularization(settings, task))
-    return settings
+        settings = settings.with_values({"minutes": _default_seconds(task) / 60})
+    # 3. size, which depends on the length
+    settings = _with_free_values(settings, _choose_size(settings, task), fixed)
+    # 4. regularization, which depends on length and size
+    return _with_free_values(settings, _choose_regularization(settings, task), fixed)
 
 
 def limit_held_out(
@@ -167,8 +167,11 @@ def limit_held_out(
     share = maximum / characters
     if notices is not None:
         notices.add(
-            f"The text is long: {maximum:,} characters of it are held out, {share:.2%} instead of "
-            f"{settings.val_fraction:.0%}."
+            f"The text is long: holding out {maximum:,} characters ({share:.2%} of the text instead of "
+            f"{settings.val_fraction:.0%}).",
+            code="held_out_text_limited",
+            held_out=maximum,
+            val_fraction=share,
         )
     return settings.with_values({"val_fraction": share})
 
@@ -187,9 +190,13 @@ def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int,
         return steps
     if notices is not None:
         notices.add(
-            f"The training text is short ({characters:,} characters): {MAX_EPOCHS} passes over it are enough, where "
-            f"there is time for {steps / steps_per_epoch:,.0f}; more would only learn it by heart. (--epochs N makes "
-            "as many as you like.)"
+            f"The training text is short ({characters:,} characters): training for {MAX_EPOCHS} epochs to limit "
+            f"overfitting, although there is time for {steps / steps_per_epoch:,.0f}. Pass --epochs N to choose the "
+            "number of epochs.",
+            code="epochs_limited",
+            characters=characters,
+            epochs=MAX_EPOCHS,
+            epochs_in_time=steps / steps_per_epoch,
         )
     return maximum
 
@@ -222,6 +229,28 @@ def expected_bits(ngram_loss: float, characters_read: float) -> tuple[float, flo
     return middle * (1 - _RATIO_SPREAD), middle * (1 + _RATIO_SPREAD)
 
 
+def _with_free_values(settings: Settings, values: Mapping[str, Any], fixed: Collection[str]) -> Settings:
+    """Return settings with new values for those that the user did not choose."""
+    return settings.with_values({name: value for name, value in values.items() if name not in fixed})
+
+
+def _use_large_alphabet_batch(settings: Settings, task: Task, fixed: Collection[str], notices: Notices) -> Settings:
+    changes = {
+        name: value
+        for name, value in _LARGE_ALPHABET_BATCH.items()
+        if name not in fixed and value != getattr(settings, name)
+    }
+    if changes:
+        notices.add(
+            f"The vocabulary is large ({task.alphabet:,} characters): using "
+            f"{', '.join(f'{name}={value}' for name, value in changes.items())}.",
+            code="large_vocabulary",
+            vocabulary_size=task.alphabet,
+            settings=changes,
+        )
+    return settings.with_values(changes)
+
+
 def _default_seconds(task: Task) -> float:
     seconds: float = _GOOD_OPERATIONS * (task.characters / 1e6) ** _GOOD_OPERATIONS_EXPONENT / task.speed
     return min(max(seconds, _MIN_SECONDS), _MAX_SECONDS)
@@ -235,15 +264,20 @@ def _line_batches(settings: Settings, lengths: NDArray[np.int64]) -> dict[str, i
     return {"seq_length": window, "batch_size": max(1, min(rows, len(lengths) // _MIN_LINE_BATCHES))}
 
 
-def _limit_streams(settings: Settings, task: Task) -> tuple[dict[str, int], str]:
-    """Return a smaller batch, and the reason, if a short text has too few windows for each stream."""
+def _limit_streams(settings: Settings, task: Task, fixed: Collection[str], notices: Notices) -> Settings:
+    """Return settings with a smaller batch if a short text has too few windows for each stream."""
     maximum = max(1, (task.characters - 1) // (_MIN_WINDOWS_PER_STREAM * settings.seq_length))
-    if settings.batching != "streams" or settings.batch_size <= maximum:
-        return {}, ""
-    return {"batch_size": maximum}, (
-        f"The training text is short ({task.characters:,} characters): batch_size is {maximum} instead of "
-        f"{settings.batch_size} parallel streams."
+    if "batch_size" in fixed or settings.batching != "streams" or settings.batch_size <= maximum:
+        return settings
+    notices.add(
+        f"The training text is short ({task.characters:,} characters): reading it in {maximum} parallel streams "
+        f"(batch_size) instead of {settings.batch_size}.",
+        code="streams_limited",
+        characters=task.characters,
+        batch_size=maximum,
+        default=settings.batch_size,
     )
+    return settings.with_values({"batch_size": maximum})
 
 
 def _choose_size(settings: Settings, task: Task) -> dict[str, int]:

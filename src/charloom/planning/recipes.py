@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import did_you_mean, suggestions
 from charloom.errors import SettingsError
 from charloom.planning.settings import Settings, check_lengths, describe_setting, setting_fields
 
@@ -107,9 +107,13 @@ def load_recipe(argument: str) -> Recipe:
     path = Path(argument)
     if path.suffix == ".toml" or path.is_file():
         return _read(path)
-    hint = did_you_mean(argument, RECIPES)
     raise SettingsError(
-        f"There is no recipe {argument!r}.{hint} Known are {', '.join(RECIPES)}; a file must end with .toml."
+        f"Unknown recipe {argument!r}.{did_you_mean(argument, RECIPES)} Pass one of {', '.join(RECIPES)}, or the path "
+        "of a .toml file.",
+        code="unknown_recipe",
+        name=argument,
+        suggestions=suggestions(argument, RECIPES),
+        accepted=list(RECIPES),
     )
 
 
@@ -129,7 +133,13 @@ def choose_recipe(name: str, assignments: Sequence[str], options: Mapping[str, f
     for key, number in options.items():
         if number is not None:
             if key in values:
-                raise SettingsError(f"{key} was given twice: as --{key.replace('_', '-')} and with --set.")
+                option = f"--{key.replace('_', '-')}"
+                raise SettingsError(
+                    f"{key} is set twice: with {option} and with --set. Pass only one of them.",
+                    code="duplicate_setting",
+                    name=key,
+                    options=[option, "--set"],
+                )
             values[key] = number
     check_lengths(values)
     return recipe.with_values(values)
@@ -145,9 +155,18 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise SettingsError(f"--set takes KEY=VALUE, such as --set hidden_size=512; got {assignment!r}.")
+            raise SettingsError(
+                f"Invalid --set {assignment!r}: expected KEY=VALUE, such as --set hidden_size=512.",
+                code="invalid_assignment",
+                value=assignment,
+            )
         if key in values:
-            raise SettingsError(f"--set {key} was given twice.")
+            raise SettingsError(
+                f"{key} is set twice with --set. Pass it only once.",
+                code="duplicate_setting",
+                name=key,
+                options=["--set", "--set"],
+            )
         values[key] = value
     return values
 
@@ -172,19 +191,34 @@ def _read(path: Path) -> Recipe:
     try:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"The recipe file {path} cannot be read: {error.strerror or error}.") from None
+        reason = str(error.strerror or error)
+        raise SettingsError(
+            f"Cannot read the recipe file {path}: {reason}.", code="unreadable_recipe", path=str(path), reason=reason
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"The recipe file {path} is not valid TOML: {error}.") from None
+        raise SettingsError(
+            f"The recipe file {path} is not valid TOML: {error}.",
+            code="invalid_toml",
+            path=str(path),
+            reason=str(error),
+        ) from None
     base = values.pop("recipe", "auto")
     known = RECIPES.get(base) if isinstance(base, str) else None
     if known is None and isinstance(base, str) and values.keys() >= {item.name for item in setting_fields()}:
         known = Recipe(base, f"from {path.name}", Settings())  # complete: it builds on nothing
     if known is None:
-        raise SettingsError(f"The recipe file {path} builds on {base!r}; known are {', '.join(RECIPES)}.")
+        raise SettingsError(
+            f"The recipe file {path} is based on the unknown recipe {base!r}. Set recipe to one of "
+            f"{', '.join(RECIPES)}.",
+            code="unknown_base_recipe",
+            path=str(path),
+            name=str(base),
+            accepted=list(RECIPES),
+        )
     try:
         return known.with_values(values)
     except SettingsError as error:
-        raise SettingsError(f"In the recipe file {path}: {error}") from None
+        raise error.prefixed(f"In the recipe file {path}: ") from None
 
 
 def _toml(value: str | float) -> str:

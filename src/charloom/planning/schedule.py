@@ -59,8 +59,13 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
         windows = (characters - 1) // settings.seq_length
     if windows < settings.batch_size:
         raise SettingsError(
-            f"The training text has {windows} windows of seq_length {settings.seq_length}, fewer than batch_size "
-            f"{settings.batch_size}. Lower one of them with --set, or give a longer text."
+            f"The training text is shorter than one batch: it has {windows} windows of seq_length "
+            f"{settings.seq_length}, and batch_size is {settings.batch_size}. Lower seq_length or batch_size with "
+            "--set, or pass a longer text.",
+            code="text_shorter_than_batch",
+            windows=windows,
+            seq_length=settings.seq_length,
+            batch_size=settings.batch_size,
         )
     if settings.batching == "windows":
         return windows // settings.batch_size
@@ -81,7 +86,9 @@ def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> ND
         CorpusError: If there is no line.
     """
     if not len(line_lengths):
-        raise CorpusError("The training text has no line that is not empty. Give a text with one.")
+        raise CorpusError(
+            "All lines of the training text are empty. Pass a text with at least one non-empty line.", code="no_lines"
+        )
     rows, count = settings.batch_size, len(line_lengths)
     last = np.minimum(np.arange(rows, count + rows, rows), count) - 1
     windows: NDArray[np.int64] = -(-(np.sort(line_lengths)[last] + 1) // settings.seq_length)
@@ -92,8 +99,12 @@ def check_window(settings: Settings, characters: int) -> None:
     """Raise ``CorpusError`` if a training text is shorter than one window and the character after it."""
     if characters <= settings.seq_length:
         raise CorpusError(
-            f"The training text has {characters} characters, fewer than one window: seq_length {settings.seq_length} "
-            "and the character after it. Give a longer text, or a shorter window with --set seq_length=N."
+            f"The training text is shorter than one window: it has {characters} characters, and a window needs "
+            f"seq_length + 1 = {settings.seq_length + 1}. Pass a longer text, or lower seq_length with --set "
+            "seq_length=N.",
+            code="text_shorter_than_window",
+            characters=characters,
+            seq_length=settings.seq_length,
         )
 
 
@@ -124,7 +135,13 @@ def make_plan(
     warmup_steps = settings.warmup_steps
     if warmup_steps > steps // 10 and "warmup_steps" not in fixed:
         warmup_steps = steps // 10
-        notices.add(f"The run is short: the learning rate rises over {warmup_steps} steps.")
+        notices.add(
+            f"The run is short: warming up the learning rate over {warmup_steps} steps instead of "
+            f"{settings.warmup_steps}.",
+            code="warmup_shortened",
+            warmup_steps=warmup_steps,
+            default=settings.warmup_steps,
+        )
     resolved = replace(
         settings,
         warmup_steps=warmup_steps,

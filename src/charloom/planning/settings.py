@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from types import NoneType
 from typing import Any
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import did_you_mean, suggestions
 from charloom.errors import UNSPECIFIED, Notice, SettingsError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
@@ -149,8 +150,12 @@ class Settings:
             _check(item, value)
         if sum(value > 0 for value in (self.steps, self.epochs, self.minutes)) != 1:
             raise SettingsError(
-                "Exactly one of steps, epochs and minutes must be above 0; got "
-                f"steps={self.steps}, epochs={self.epochs}, minutes={self.minutes:g}."
+                "Exactly one of steps, epochs and minutes must be greater than 0, got "
+                f"steps={self.steps}, epochs={self.epochs}, minutes={self.minutes:g}.",
+                code="ambiguous_length",
+                steps=self.steps,
+                epochs=self.epochs,
+                minutes=self.minutes,
             )
 
     @property
@@ -192,11 +197,17 @@ def check_lengths(values: Mapping[str, Any]) -> None:
     """Raise ``SettingsError`` if a length of training is not above 0, or there is more than one."""
     lengths = [f"--{key}" for key in LENGTHS if key in values]
     if len(lengths) > 1:
-        raise SettingsError(f"Give one of --minutes, --epochs and --steps, not {' and '.join(lengths)}.")
+        raise SettingsError(
+            f"Pass only one of --minutes, --epochs and --steps, got {' and '.join(lengths)}.",
+            code="conflicting_options",
+            options=lengths,
+        )
     for key in LENGTHS:
         value = values.get(key)
         if isinstance(value, int | float) and not value > 0:
-            raise SettingsError(f"--{key} must be above 0; got {value}.")
+            raise SettingsError(
+                f"--{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
+            )
 
 
 def setting_fields() -> Iterator[Field[Any]]:
@@ -219,30 +230,61 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
-        raise SettingsError(f"There is no setting {name!r}.{did_you_mean(name, known)} Known are {', '.join(known)}.")
+        raise SettingsError(
+            f"Unknown setting {name!r}.{did_you_mean(name, known)} Available settings: {', '.join(known)}.",
+            code="unknown_setting",
+            name=name,
+            suggestions=suggestions(name, known),
+        )
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:
         return value
     try:
         return kind(value)
     except ValueError:
-        raise SettingsError(f"{name} must be {_kind(kind)}; got {value!r}.") from None
+        raise _type_error(name, kind, value) from None
 
 
 def _check(item: Field[Any], value: Any) -> None:
     assert item.default is not MISSING
     kind = type(item.default)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise SettingsError(f"{item.name} must be {_kind(kind)}; got {value!r}.")
+        raise _type_error(item.name, kind, value)
     if choices := item.metadata["choices"]:
         if value not in choices:
-            raise SettingsError(f"{item.name} must be one of {', '.join(choices)}; got {value!r}.")
+            raise SettingsError(
+                f"{item.name} must be one of {', '.join(choices)}, got {value!r}.",
+                code="invalid_setting",
+                name=item.name,
+                value=value,
+                accepted=list(choices),
+            )
         return
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
     if not minimum <= value <= maximum:  # NaN fails this too
         limit = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
-        raise SettingsError(f"{item.name} must be {limit}; got {value}.")
+        raise SettingsError(
+            f"{item.name} must be {limit}, got {value}.",
+            code="invalid_setting",
+            name=item.name,
+            value=_plain(value),
+            minimum=minimum,
+            maximum=None if maximum == math.inf else maximum,
+        )
 
 
-def _kind(kind: type) -> str:
-    return {int: "a whole number", float: "a number", str: "text"}[kind]
+def _type_error(name: str, kind: type, value: Any) -> SettingsError:
+    expected = {int: "an integer", float: "a number", str: "a string"}[kind]
+    return SettingsError(
+        f"{name} must be {expected}, got {value!r}.",
+        code="invalid_setting",
+        name=name,
+        value=_plain(value),
+        expected=kind.__name__,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON represents it; anything else, such as NaN, as its ``repr``."""
+    is_plain = isinstance(value, str | int | NoneType) or (isinstance(value, float) and math.isfinite(value))
+    return value if is_plain else repr(value)

@@ -21,7 +21,7 @@ from typing import Any
 from charloom._util.atomic_io import remove_parts
 from charloom._util.printable import quoted
 from charloom.data.text_format import TextFormat
-from charloom.errors import CharloomError, ModelFileError, RunError
+from charloom.errors import CharloomError, ModelFileError, Notice, RunError
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import (
     SUFFIX,
@@ -203,7 +203,9 @@ def _check_training_tensors(
         values = {kind: rest.pop(f"optimizer.{kind}.{name}", None) for kind in set().union(*_OPTIMIZER_STATES)}
         present = {kind: value for kind, value in values.items() if value is not None}
         if present and present.keys() not in _OPTIMIZER_STATES:
-            raise ModelFileError(f"its optimizer's averages of {name!r} are not all there.")
+            raise ModelFileError(
+                f"the optimizer state of {name!r} is incomplete.", code="incomplete_optimizer_state", parameter=name
+            )
         for kind, value in present.items():
             check_tensor(f"optimizer.{kind}.{name}", value, (1,) if kind == "step" else shape, FLOAT32)
     _check_carried_state(rest, architecture, streams)
@@ -212,7 +214,11 @@ def _check_training_tensors(
             value = rest.pop(name)
             check_tensor(name, value, (min(math.prod(value.shape), steps),), FLOAT64)
     if rest:
-        raise ModelFileError(f"it holds what no training leaves: {', '.join(map(quoted, sorted(rest)[:5]))}.")
+        raise ModelFileError(
+            f"the training section has unknown tensors: {', '.join(map(quoted, sorted(rest)[:5]))}.",
+            code="unknown_tensors",
+            tensors=sorted(rest)[:5],
+        )
 
 
 def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:
@@ -227,7 +233,7 @@ def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, str
     batch = streams if streams is not None else max(1, min(stored, MAX_STREAMS))
     for name, value in state.items():
         if value is None:
-            raise ModelFileError(f"its carried state lacks {name!r}.")
+            raise ModelFileError(f"the carried state has no {name!r}.", code="incomplete_carried_state", tensor=name)
         check_tensor(name, value, (1, batch, architecture.hidden_size), FLOAT32)
 
 
@@ -264,19 +270,44 @@ def shared_checkpoint(run: Path, process_group: ProcessGroup) -> tuple[SavedMode
 
 def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]]:
     if not (run / CHECKPOINTS).is_dir():
-        raise RunError(f"{run} is no run folder. Name one that `charloom train` made.")
-    notices: list[str] = []
+        raise RunError(
+            f"{run} is not a run folder. Pass a folder that `charloom train` created.",
+            code="not_a_run_folder",
+            path=str(run),
+        )
+    notices: list[Notice] = []
     for step in reversed(checkpoint_steps(run)):
         path = checkpoint_path(run, step)
         try:
             model, training = load_checkpoint(path)
         except ModelFileError as error:
-            notices.append(f"{error} Going on from an earlier checkpoint.")
+            notices.append(
+                Notice(
+                    f"{error} Resuming from an earlier checkpoint.",
+                    code="damaged_checkpoint_skipped",
+                    path=str(path),
+                    step=step,
+                    reason=error.code,
+                )
+            )
             continue
         if training is not None:
             return path, model, training, tuple(notices)
-        notices.append(f"The checkpoint of step {step} holds a model alone. Going on from an earlier one.")
-    raise RunError(" ".join([f"{run} holds no checkpoint to go on from.", *notices, "Start it anew, with another -o."]))
+        notices.append(
+            Notice(
+                f"{path} contains only a model and no training state. Resuming from an earlier checkpoint.",
+                code="model_checkpoint_skipped",
+                path=str(path),
+                step=step,
+            )
+        )
+    reasons = "".join(f" {notice}" for notice in notices)
+    raise RunError(
+        f"{run} has no usable checkpoint.{reasons} Start a new run with another -o.",
+        code="no_usable_checkpoint",
+        path=str(run),
+        skipped=[notice.data["path"] for notice in notices],
+    )
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:

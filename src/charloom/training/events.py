@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from charloom.data.baselines import Baselines
+from charloom.errors import Notice
 from charloom.model.architecture import Architecture
 from charloom.planning.schedule import Plan
 
@@ -110,12 +111,12 @@ class EventRecord:
         event: "skipped": an update whose numbers were not finite was left out; "rolled back": the training went back to
             an earlier step; "halved": the loss rose, and the learning rate was halved; "ended": more steps would not
             help; "not saved": a file could not be written, and it will be tried again.
-        message: For people.
+        message: One or two sentences, with a code and data.
     """
 
     step: int
     event: str
-    message: str
+    message: Notice
 
 
 @dataclass(frozen=True)

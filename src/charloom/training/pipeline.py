@@ -231,8 +231,13 @@ def build_vocabulary(request: TrainingRequest) -> TrainingText:
     parts = corpus.parts(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(parts.validation) < 2:
         raise CorpusError(
-            f"Of {len(corpus)} characters, val_fraction {settings.val_fraction} holds out "
-            f"{len(parts.validation)}: too few to judge by. Give a longer text, or --val-fraction 0."
+            f"val_fraction {settings.val_fraction} holds out {len(parts.validation)} of {len(corpus)} characters; at "
+            "least 2 are needed. Pass a longer text, or --val-fraction 0 to hold out nothing.",
+            code="held_out_text_too_short",
+            val_fraction=settings.val_fraction,
+            characters=len(corpus),
+            held_out=len(parts.validation),
+            minimum=2,
         )
     vocabulary = corpus.vocabulary
     if init is not None:
@@ -284,8 +289,13 @@ def choose_settings(text: EncodedText) -> TrainingSetup:
     process_group = request.process_group
     if settings.batch_size < process_group.size:
         raise SettingsError(
-            f"batch_size {settings.batch_size} cannot be divided among {process_group.size} processes, each of which "
-            f"needs a row at least. Start fewer, or give more rows: --set batch_size={16 * process_group.size}."
+            f"batch_size {settings.batch_size} is smaller than the number of processes, {process_group.size}; each "
+            "process needs at least one row of a batch. Start fewer processes, or pass --set "
+            f"batch_size={16 * process_group.size}.",
+            code="batch_smaller_than_processes",
+            batch_size=settings.batch_size,
+            processes=process_group.size,
+            suggestion=16 * process_group.size,
         )
     _ = setup.steps_per_epoch  # raises if the text cannot be read in these batches
     return setup
@@ -376,13 +386,25 @@ def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
     corpus, recipe = request.corpus, request.recipe
     if not corpus.format.lines:
         if settings.batching == "lines":
-            raise SettingsError("batching lines reads every line as a text of its own. Say so with --lines.")
+            raise SettingsError(
+                "batching=lines trains on every line as a separate text. Pass --lines to read the corpus that way.",
+                code="lines_option_missing",
+            )
         return settings
     if settings.batching != "lines" and "batching" in recipe.fixed:
-        raise SettingsError(f"With --lines, batching is lines; {settings.batching} was asked for. Leave out one.")
+        raise SettingsError(
+            f"--lines requires batching=lines, got batching={settings.batching}. Remove one of the two.",
+            code="batching_conflicts_with_lines",
+            batching=settings.batching,
+        )
     lines, empty = corpus.lines
-    left_out = f"; {empty:,} empty ones are left out" if empty else ""
-    request.notices.add(f"{len(lines.starts):,} lines are texts of their own{left_out}.")
+    skipped = f" Empty lines skipped: {empty:,}." if empty else ""
+    request.notices.add(
+        f"Training on {len(lines.starts):,} lines, each a separate text.{skipped}",
+        code="lines_are_texts",
+        lines=len(lines.starts),
+        empty=empty,
+    )
     return settings.with_values({"batching": "lines"})
 
 

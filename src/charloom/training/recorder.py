@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from charloom._version import __version__
+from charloom.errors import Notice
 from charloom.model.file.run_folder import METRICS, SAMPLES
 from charloom.planning.recipes import write_recipe
 from charloom.planning.schedule import Plan
@@ -110,7 +111,7 @@ class Recorder:
         self._files.append(SAMPLES, f"--- step {step}\n{text}\n\n")
         return SampleRecord(step, text)
 
-    def event(self, step: int, event: str, message: str) -> EventRecord:
+    def event(self, step: int, event: str, message: Notice) -> EventRecord:
         """Add an event to the metrics."""
         self._add_metrics({"step": step, "event": event, "loss": None})
         return EventRecord(step, event, message)

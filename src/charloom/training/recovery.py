@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charloom.errors import NonFiniteError
+from charloom.errors import NonFiniteError, Notice
 from charloom.training.early_stopping import reason_to_end, reason_to_slow_down
 from charloom.training.history import History
 from charloom.training.steps import TrainingSteps
@@ -23,7 +23,7 @@ class Action(NamedTuple):
     """
 
     event: str
-    message: str
+    message: Notice
 
 
 class Recovery:
@@ -77,18 +77,31 @@ class Recovery:
         """
         at, rollbacks = self._steps.step, self._history.rollbacks + 1
         if rollbacks > _MAX_ROLLBACKS:
+            best = self._history.best
             raise NonFiniteError(
-                f"At step {at:,} the numbers were not finite again, with a learning rate that had been halved "
-                f"{_MAX_ROLLBACKS} times: the training has diverged. {self._what_is_kept()} Try a lower learning rate "
-                "(--set learning_rate=...), or shorten gradients (--set max_grad_norm=1)."
+                f"Training diverged: NaN or infinite values at step {at:,}, after {_MAX_ROLLBACKS} rollbacks that each "
+                f"halved the learning rate. {self._best_model()} Try a lower learning rate (--set learning_rate=...) "
+                "or gradient clipping (--set max_grad_norm=1).",
+                code="diverged",
+                step=at,
+                rollbacks=_MAX_ROLLBACKS,
+                best_step=best.step if best else None,
+                run=str(self._folder),
             )
         restore_newest_checkpoint()
         self._history.rollbacks, self._history.skipped = rollbacks, 0
         self._steps.rate_factor = 0.5**rollbacks
         return Action(
             "rolled back",
-            f"At step {at:,} the numbers were still not finite: back to step {self._steps.step:,}, with "
-            f"half the learning rate ({rollbacks} of {_MAX_ROLLBACKS}).",
+            Notice(
+                f"Values are still NaN or infinite at step {at:,}. Rolling back to step {self._steps.step:,} with half "
+                f"the learning rate (rollback {rollbacks} of {_MAX_ROLLBACKS}).",
+                code="rolled_back",
+                step=at,
+                to_step=self._steps.step,
+                rollback=rollbacks,
+                max_rollbacks=_MAX_ROLLBACKS,
+            ),
         )
 
     def after_evaluation(self) -> Action | None:
@@ -107,7 +120,7 @@ class Recovery:
             return Action("halved", reason)
         return None
 
-    def _what_is_kept(self) -> str:
+    def _best_model(self) -> str:
         if self._history.best is None:
-            return "It happened before the first evaluation, so that no model was kept."
-        return f"The best model so far, of step {self._history.best.step}, is in {self._folder}."
+            return "No model was saved, because there was no evaluation yet."
+        return f"The best model so far (step {self._history.best.step}) is in {self._folder}."

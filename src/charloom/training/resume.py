@@ -57,14 +57,24 @@ class SavedRun:
         Raises:
             RunError: If its paths are not known, or cannot be read.
         """
-        how = f"Name it: charloom train TEXT --resume {self.folder}"
+        how = f"Pass the text: charloom train TEXT --resume {self.folder}"
         if self.sources is None:
             name = self.model.facts.get("corpus")
-            raise RunError(f"{self.folder} does not say where its text ({name}) lies. {how}")
+            raise RunError(
+                f"{self.folder} does not record the path of its text ({name}). {how}",
+                code="text_path_unknown",
+                run=str(self.folder),
+                corpus=name,
+            )
         try:
             return Corpus.read(self.sources, text_format=self.text_format)
         except CorpusError as error:
-            raise RunError(f"Its text is wanted to go on with {self.folder}. {error} {how}") from None
+            raise RunError(
+                f"The text of {self.folder} cannot be read. {error} {how}",
+                code="text_unreadable",
+                run=str(self.folder),
+                reason=error.code,
+            ) from None
 
 
 def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
@@ -88,7 +98,13 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
 
 
 def _foreign(folder: Path, error: Exception) -> RunError:
-    return RunError(f"{folder} was made by another version of charloom, and cannot go on here ({error!r}).")
+    return RunError(
+        f"This version of charloom cannot resume {folder}: its newest checkpoint does not fit ({error!r}). Use the "
+        "version that created the run, or start a new run.",
+        code="incompatible_run",
+        path=str(folder),
+        reason=repr(error),
+    )
 
 
 def resume_training(
@@ -124,9 +140,15 @@ def resume_training(
     same_text = corpus.sha256 == saved.model.facts["corpus_sha256"]
     if not same_text and not new_text:
         raise RunError(
-            f"{saved.folder} was trained on another text: {saved.model.facts['corpus']}, "
-            f"{saved.model.facts['corpus_characters']:,} characters; this is {corpus.name}, {len(corpus):,} "
-            "characters. Name that text, or go on with this one with --new-text."
+            f"{saved.folder} was trained on another text: {saved.model.facts['corpus']} "
+            f"({saved.model.facts['corpus_characters']:,} characters), not {corpus.name} ({len(corpus):,} characters). "
+            "Pass the original text, or pass --new-text to continue on a different corpus.",
+            code="different_text",
+            run=str(saved.folder),
+            trained_on=saved.model.facts["corpus"],
+            trained_on_characters=saved.model.facts["corpus_characters"],
+            corpus=corpus.name,
+            corpus_characters=len(corpus),
         )
     # all settings stay, but another text may be too short for as many streams
     fixed = frozenset(saved.settings.to_dict()) - {"batch_size"}
@@ -169,9 +191,13 @@ def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, floa
         seconds = more["minutes"] * 60
         steps = done + steps_in_time(seconds, measure_step_seconds(setup, seconds), 0.0, settings.eval_every)
     if saved.training.facts["finished"] and (steps <= done or not more):
-        how = "made all its" if steps <= done else "ended by itself after"
+        how = "completed all" if steps <= done else "was ended by early stopping after"
         raise RunError(
-            f"{saved.folder} has {how} {done:,} steps. To train it longer, give --minutes, --epochs or --steps: "
-            "so much more it will be."
+            f"{saved.folder} {how} {done:,} steps. To train longer, pass --minutes, --epochs or --steps with the time, "
+            "epochs or steps to add.",
+            code="run_finished",
+            run=str(saved.folder),
+            steps=done,
+            early_stopped=steps > done,
         )
     return Plan(replace(settings, steps=steps), steps, epoch, tuple(setup.request.notices))

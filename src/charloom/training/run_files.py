@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
-from charloom.errors import RunError, SaveError
+from charloom.errors import Notice, RunError, SaveError
 from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
 from charloom.training.checkpoint import SavedTraining, remove_old_checkpoints, save_checkpoint
@@ -50,8 +50,13 @@ class RunFiles:
         needed, free = _ROOM * self._bytes, shutil.disk_usage(self.run).free
         if free < needed:
             raise RunError(
-                f"{self.run} is on a disk with {_megabytes(free)} free, but {_ROOM} checkpoints of this model need "
-                f"{_megabytes(needed)}. Make room, name another folder with -o, or lower hidden_size with --set."
+                f"The disk of {self.run} has {_megabytes(free)} free; {_ROOM} checkpoints of this model need "
+                f"{_megabytes(needed)}. Free some space, choose another folder with -o, or lower hidden_size with "
+                "--set.",
+                code="disk_space_low",
+                path=str(self.run),
+                free_bytes=free,
+                needed_bytes=needed,
             )
 
     def append(self, name: str, text: str) -> None:
@@ -121,7 +126,7 @@ class RunFiles:
         waited = time.monotonic() - self._saved_at
         return waited >= max(_MIN_SECONDS, self._save_seconds / _MAX_SAVE_SHARE)
 
-    def attempt(self, action: Callable[[], object], what: str) -> str | None:
+    def attempt(self, action: Callable[[], object], what: str) -> Notice | None:
         """Perform an action that writes; return None, or a sentence about its failure.
 
         Raises:
@@ -146,15 +151,29 @@ class RunFiles:
         if shutil.disk_usage(self.run).free < self._bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.run))
 
-    def _failed(self, error: OSError, what: str) -> str:
+    def _failed(self, error: OSError, what: str) -> Notice:
         self.failures += 1
         self._retry_at = time.monotonic() + self.failures * _RETRY_SECONDS
-        cause = f"{what} could not be saved in {self.run}: {error.strerror or error}"
+        reason = str(error.strerror or error)
+        problem = f"{what} could not be saved in {self.run}: {reason}"
         if error.errno == errno.ENOSPC:
-            cause += f" ({_megabytes(self._bytes)} needed)"
+            problem += f" ({_megabytes(self._bytes)} needed)"
         if self.failures > _RETRIES:
-            raise SaveError(f"{cause}. It was tried {self.failures} times; what was saved before is still there.")
-        return f"{cause}. It will be tried again ({self.failures} of {_RETRIES})."
+            raise SaveError(
+                f"{problem}. Gave up after {self.failures} attempts; earlier checkpoints are intact.",
+                code="save_failed",
+                path=str(self.run),
+                attempts=self.failures,
+                reason=reason,
+            )
+        return Notice(
+            f"{problem}. Retrying ({self.failures} of {_RETRIES}).",
+            code="save_retry",
+            path=str(self.run),
+            attempt=self.failures,
+            max_retries=_RETRIES,
+            reason=reason,
+        )
 
 
 class NoFiles(RunFiles):

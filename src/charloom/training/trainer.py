@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from charloom.data.reading.sources import relative_sources
+from charloom.errors import Notice
 from charloom.inference.memorization import check_memorization
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel, load_model
@@ -136,7 +137,11 @@ class Trainer:
             return
         yield step
         if step.loss is None:
-            message = f"At step {step.step:,} the numbers were not finite: it was left out."
+            message = Notice(
+                f"Skipped step {step.step:,}: its loss, gradient or state is NaN or infinite.",
+                code="step_skipped",
+                step=step.step,
+            )
             yield self._recorder.event(step.step, "skipped", message)
         if self._recovery.has_skipped_too_many:
             yield self._roll_back()
@@ -204,7 +209,7 @@ class Trainer:
         step, model, training = self.steps.step, self._saved_model(), self._saved_training()
         while True:
             save = partial(self.files.save_checkpoint, step, model, training)
-            failure = self.process_group.broadcast(self.files.attempt(save, f"The checkpoint of step {step:,}"))
+            failure = self.process_group.broadcast_notice(self.files.attempt(save, f"The checkpoint of step {step:,}"))
             if failure is None:
                 self._saved_progress = self._progress()
                 yield CheckpointRecord(step, str(checkpoint_path(self.files.run, step)))

@@ -16,6 +16,8 @@ from charloom.planning.recipes import Recipe
 from charloom.planning.settings import Notices, Settings
 from charloom.training.checkpoint import SavedTraining
 
+_UNITS = {"char": "characters", "byte": "bytes"}
+
 MODEL_SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
 """Settings that the model to begin with decides."""
 
@@ -33,14 +35,22 @@ def extend_vocabulary(known: Vocabulary, corpus: Corpus, notices: Notices) -> Vo
     """
     if known.unit != corpus.format.unit:
         raise SettingsError(
-            f"The model to begin with reads {known.unit}s, and the text is read as {corpus.format.unit}s. Give --unit "
-            f"{known.unit}, or begin a new model."
+            f"The initial model reads {_UNITS[known.unit]}, but the text is read as {_UNITS[corpus.format.unit]}. Pass "
+            f"--unit {known.unit}, or train a new model.",
+            code="unit_mismatch",
+            model_unit=known.unit,
+            text_unit=corpus.format.unit,
         )
     new = "".join(c for c in corpus.vocabulary.characters if c not in known.characters)
     if not new:
         return known
-    count = f"{len(new)} {'character' if len(new) == 1 else 'characters'}"
-    notices.add(f"{count} of {corpus.name} that the model does not know yet will be learned: {preview(new)}")
+    count = f"{len(new)} new {'character' if len(new) == 1 else 'characters'}"
+    notices.add(
+        f"Extending the vocabulary by {count} of {corpus.name}: {preview(new)}",
+        code="vocabulary_extended",
+        corpus=corpus.name,
+        characters=new,
+    )
     return Vocabulary(known.characters + new)
 
 
@@ -89,12 +99,21 @@ def settings_with_model_sizes(architecture: Architecture, recipe: Recipe) -> Set
     """
     if not architecture.reset_after:
         raise SettingsError(
-            "This model's GRU applies its reset gate before the product, as old Keras models do: it can write and "
-            "judge text, but it cannot be trained here."
+            "charloom cannot train this model: its GRU applies the reset gate before the matrix product "
+            "(reset_after=False, as in early Keras models). It can only generate and score text.",
+            code="untrainable_model",
+            reset_after=False,
         )
     sizes = {name: getattr(architecture, name) for name in MODEL_SIZES}
     for name in MODEL_SIZES:
         requested = getattr(recipe.settings, name)
         if name in recipe.fixed and requested != sizes[name]:
-            raise SettingsError(f"{name} is {sizes[name]} in the model to begin with, but {requested} was asked for.")
+            raise SettingsError(
+                f"{name} is {sizes[name]} in the initial model, got {requested}. Leave out {name} to use the model's "
+                "value.",
+                code="model_size_mismatch",
+                name=name,
+                value=requested,
+                model_value=sizes[name],
+            )
     return replace(recipe.settings, **sizes)

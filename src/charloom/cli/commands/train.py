@@ -225,9 +225,9 @@ def _joined_processes() -> Iterator[ProcessGroup]:
         try:
             yield process_group
         except CharloomError as error:
-            if process_group.is_first and process_group.should_report(str(error)):
+            if process_group.is_first and process_group.should_report(error):
                 raise
-            if not process_group.is_first and process_group.should_report(str(error)):
+            if not process_group.is_first and process_group.should_report(error):
                 say_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
             raise SystemExit(error.exit_code) from None
 

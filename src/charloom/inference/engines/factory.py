@@ -39,8 +39,16 @@ def engine_name() -> str:
     requested = os.environ.get(ENGINE, "")
     if requested not in ("", "native", "numpy"):
         raise SettingsError(
-            f"{ENGINE} must be native or numpy; it is {requested!r}. Without it the faster one is used."
+            f"{ENGINE} must be native or numpy, got {requested!r}. Unset it to use the fastest engine available.",
+            code="invalid_environment_variable",
+            name=ENGINE,
+            value=requested,
+            accepted=["native", "numpy"],
         )
     if requested == "native" and compiled is None:
-        raise SettingsError(f"{ENGINE} is native, but {missing}. Unset it to use NumPy.")
+        raise SettingsError(
+            f"{ENGINE} is native, but {missing}. Unset it to use NumPy.",
+            code="native_engine_unavailable",
+            reason=str(missing),
+        )
     return requested or ("numpy" if compiled is None else "native")

@@ -131,4 +131,8 @@ def _check_sums(weights: Mapping[str, Floats]) -> None:
         largest = max(*bounds.values(), bounds["embedding.weight"] * bounds["layers.0.weight_ih"])
     if not largest < _MAX_SUM:
         name = max(bounds, key=lambda name: bounds[name])
-        raise ModelFileError(f"its weights, {name!r} foremost, are so large that sums of them overflow.")
+        raise ModelFileError(
+            f"The weights are too large: sums over {name!r} would overflow float32.",
+            code="weights_too_large",
+            name=name,
+        )

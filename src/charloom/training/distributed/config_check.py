@@ -27,8 +27,14 @@ def check_agreed(process_group: ProcessGroup, given: Mapping[str, Any]) -> None:
     for name in {**first, **own}:
         if own.get(name) != first.get(name):
             raise SettingsError(
-                f"The processes were not given the same {name}: the first has {first.get(name)}; this one ({node()}) "
-                f"has {own.get(name)}. Start all of them with the same command, on the same files."
+                f"The processes were started with different values of {name}: {first.get(name)} in process 1, "
+                f"{own.get(name)} in process {process_group.rank + 1} on {node()}. Start all processes with the same "
+                "command and the same files.",
+                code="processes_differ",
+                name=name,
+                first=first.get(name),
+                value=own.get(name),
+                process=process_group.rank + 1,
             )
 
 

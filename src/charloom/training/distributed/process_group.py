@@ -11,6 +11,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from charloom.errors import CharloomError, Notice
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -54,10 +56,18 @@ class ProcessGroup:
         """Return the first process' value, plain JSON data; see ``broadcast_bytes``."""
         return value if self.size == 1 else json.loads(self.broadcast_bytes(json.dumps(value).encode()))
 
-    def should_report(self, message: str) -> bool:
-        """Return whether this process should report an error: one of those that have the same error does.
+    def broadcast_notice(self, notice: Notice | None) -> Notice | None:
+        """Return the first process' notice with its code and data, or None; see ``broadcast_bytes``."""
+        if self.size == 1:
+            return notice
+        fields = self.broadcast(notice and {"message": str(notice), "code": notice.code, **notice.data})
+        return fields and Notice(**fields)
 
-        That another process does not answer is reported only if no process has reported why.
+    def should_report(self, error: CharloomError) -> bool:
+        """Return whether this process should report an error.
+
+        Of the processes with the same error, one reports it. A ``LostProcessError`` is reported only if no process has
+        reported the cause.
         """
         return True
 

@@ -13,13 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from charloom.errors import LostProcessError, SettingsError
+from charloom.errors import CharloomError, LostProcessError, SettingsError
 from charloom.training.distributed.process_group import ProcessGroup
 
 _TIMEOUT = timedelta(minutes=10)  # reading a long text or saving may take one process this much longer
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
 _REPORT_DELAY = 1.0  # seconds in which the first process may report what went wrong before another does
-_NO_ANSWER = "Another process of this training does not answer"
 
 
 class _TorchrunGroup(ProcessGroup):
@@ -56,12 +55,13 @@ class _TorchrunGroup(ProcessGroup):
             dist.broadcast(received, 0)
         return received.numpy().tobytes()
 
-    def should_report(self, message: str) -> bool:
+    def should_report(self, error: CharloomError) -> bool:
         if not self.is_first:
             time.sleep(_REPORT_DELAY)
         try:
-            reported_by_another = self._reported.add("anything", 1) > 1
-            return self._reported.add(message, 1) == 1 and not (reported_by_another and message.startswith(_NO_ANSWER))
+            another_has_reported = self._reported.add("anything", 1) > 1
+            is_first_report = self._reported.add(f"{error.code}: {error}", 1) == 1
+            return is_first_report and not (another_has_reported and isinstance(error, LostProcessError))
         except RuntimeError:  # the store's process is gone
             return True
 
@@ -72,9 +72,12 @@ def _lost_process_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
         raise LostProcessError(
-            f"{_NO_ANSWER} ({str(error).splitlines()[0][:200]}). What was saved before is still there: --resume RUN "
-            "goes on from it, with as many processes as you like."
+            f"Another process of this training has exited or does not respond ({reason}). Resume from the last "
+            "checkpoint with --resume RUN and any number of processes.",
+            code="lost_process",
+            reason=reason,
         ) from None
 
 
@@ -87,11 +90,17 @@ def joined() -> Iterator[ProcessGroup]:
         SettingsError: If this PyTorch lacks gloo, or variables of ``torchrun`` are missing.
     """
     if not dist.is_available() or not dist.is_gloo_available():
-        raise SettingsError("This PyTorch was built without torch.distributed and gloo, which several processes need.")
+        raise SettingsError(
+            "Training in several processes needs torch.distributed with gloo, which this build of PyTorch does not "
+            "include.",
+            code="torch_distributed_unavailable",
+        )
     if missing := [name for name in _VARIABLES if not os.environ.get(name)]:
         raise SettingsError(
-            f"RANK and WORLD_SIZE are set, as for one of several processes, but {' and '.join(missing)} not. Start "
-            "them with torchrun, which sets all of them; or unset RANK to train alone."
+            f"RANK and WORLD_SIZE are set, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not. "
+            "Start the processes with torchrun, which sets all four variables, or unset RANK to train in one process.",
+            code="missing_environment_variables",
+            missing=missing,
         )
     backend = "gloo"
     if torch.cuda.is_available():

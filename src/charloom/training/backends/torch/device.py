@@ -43,12 +43,22 @@ def choose_device(name: str = "auto", precision: str = "auto") -> TorchDevice:
         SettingsError: If this machine has no such device.
     """
     if name not in DEVICES:
-        raise SettingsError(f"device must be one of {', '.join(DEVICES)}; got {name!r}.")
+        raise SettingsError(
+            f"Unknown device {name!r} (charloom supports {', '.join(DEVICES)}).",
+            code="unknown_device",
+            device=name,
+            accepted=list(DEVICES),
+        )
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     chosen = next(device for device, usable in available.items() if usable) if name == "auto" else name
     if not available[chosen]:
-        usable = ", ".join(device for device, is_usable in available.items() if is_usable)
-        raise SettingsError(f"There is no {chosen} device that this PyTorch can use. Usable here: {usable}.")
+        usable = [device for device, is_usable in available.items() if is_usable]
+        raise SettingsError(
+            f"PyTorch cannot use the device {chosen!r} on this machine. Available devices: {', '.join(usable)}.",
+            code="device_unavailable",
+            device=chosen,
+            available=usable,
+        )
     fast = _has_fast_bfloat16(chosen)
     picked = ("bfloat16" if fast else "float32") if precision == "auto" else precision
     reason = "" if fast else " (it has no fast bfloat16)"

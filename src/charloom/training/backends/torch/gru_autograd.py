@@ -2,8 +2,9 @@
 
 PyTorch's own GRU keeps a graph of every step and computes the gradient of the weights step by step. Here a step is one
 matrix product and a few element-wise operations, and the gradient of the weights is one product over all steps. A
-training step takes 1 / 1.3 of the time; see docs/decisions.md. ``charloom.model.reference`` has the equations to read,
-and is what the tests compare with.
+training step takes 1 / 1.3 of the time; see
+docs/decisions/training-kernels.md#three-implementations-of-recurrent-layers-chosen-once. ``charloom.model.reference``
+has the equations to read, and is what the tests compare with.
 
 Shapes: T steps, B streams, H units, V characters, E embedding; gates in the order r, z, n.
 """
