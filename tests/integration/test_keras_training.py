@@ -1,7 +1,7 @@
-"""The tutorials' training against Keras itself: its layers, its loss, its Adam, the same batches.
+"""Training with the tutorial recipes compared with Keras: the same layers, loss, Adam and batches.
 
-A tiny model, but every quirk: shuffled windows, a state carried into unrelated ones, Adam's epsilon. Only
-where weights begin is ours; that they begin in Keras' distribution is a test of its own.
+A tiny model with every peculiarity: shuffled windows, state carried into unrelated windows, Adam's epsilon. The initial
+weights are charloom's; a separate test compares their distribution with Keras'.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from charloom.training.backends.torch.device import choose_device
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised within Keras
 both = pytest.mark.parametrize("cell", ["gru", "lstm"])
 STEPS, VOCABULARY = 30, 11
 
@@ -38,7 +38,7 @@ def keras_model(settings, weights=None):
     ids = keras.Input(batch_shape=(settings.batch_size, settings.seq_length), dtype="int32")
     state = [keras.Input((settings.hidden_size,)) for _ in range(1 if settings.cell == "gru" else 2)]
     x = keras.layers.Embedding(VOCABULARY, settings.embedding_size)(ids)
-    # Keras' stateful=True cannot be trained with its PyTorch backend: the state goes in and out by hand
+    # Keras' PyTorch backend cannot train stateful=True, so the state is an explicit input and output
     recurrent = layer(
         settings.hidden_size, return_sequences=True, return_state=True, recurrent_initializer="glorot_uniform"
     )
@@ -50,15 +50,15 @@ def keras_model(settings, weights=None):
 
 
 def train_keras(model, settings, batches, steps):
-    """Return the loss of each of these steps."""
-    measure = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    """Train for some steps and return the loss of each."""
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     zeros = [torch.zeros(settings.batch_size, settings.hidden_size)] * (len(model.inputs) - 1)
     state, losses = zeros, []
     for batch in itertools.islice(batches, steps):
         inputs, targets = (torch.from_numpy(ids.astype(np.int64)) for ids in (batch.inputs, batch.targets))
         logits, *state = model([inputs, *(zeros if batch.resets_state else state)])
-        loss = measure(targets, logits)
+        loss = loss_function(targets, logits)
         model.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -69,7 +69,7 @@ def train_keras(model, settings, batches, steps):
 
 
 def keras_weights(cell, weights):
-    """Return our weights as Keras lays them out: transposed, a GRU's gates in the order z, r, n."""
+    """Return charloom's weights in Keras' layout: transposed, a GRU's gates in the order z, r, n."""
 
     def in_order(array):
         if cell == "lstm":
@@ -87,7 +87,7 @@ def keras_weights(cell, weights):
 
 @both
 @pytest.mark.parametrize("reset_state", ["never", "epoch", "window"])
-def test_losses_are_those_of_keras_step_by_step(cell, reset_state):
+def test_losses_equal_keras_at_every_step(cell, reset_state):
     settings = tutorial_settings(cell, reset_state=reset_state)
     ids = (np.random.default_rng(5).integers(1, 3, 600).cumsum() % VOCABULARY).astype(np.uint8)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)
@@ -97,13 +97,13 @@ def test_losses_are_those_of_keras_step_by_step(cell, reset_state):
     ours = [record.loss for record in steps]
 
     theirs = train_keras(keras_model(settings, weights), settings, make_batches(ids, settings), STEPS)
-    assert ours[-1] < ours[0] - 0.05  # something has been learned
+    assert ours[-1] < ours[0] - 0.05  # the model has learned something
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @both
-def test_weights_begin_in_keras_distribution(cell):
-    """Uniform between the same bounds: extremes of n draws lie within 1/n of them or so; biases are equal."""
+def test_initial_weights_have_keras_distribution(cell):
+    """Uniform with the same bounds: the extremes of n draws are within about 1/n of them. Biases are equal."""
     settings = tutorial_settings(cell, hidden_size=96, embedding_size=64)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)
     ours = keras_weights(cell, initial_weights(architecture, 3))
