@@ -111,7 +111,8 @@ def _temperature(session: Session, argument: str) -> None:
     except ValueError:
         raise InputError(
             f"Invalid temperature {argument!r}: expected a number, such as 0.8.",
-            code="invalid_value",
+            code="invalid_setting",
+            name="temperature",
             value=argument,
         ) from None
     session.set_sampling(temperature=value)
@@ -157,7 +158,9 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
 
 def _parse_count(argument: str) -> int:
     if not argument.isdecimal():
-        raise InputError(f"Invalid number {argument!r}: expected a whole number.", code="invalid_value", value=argument)
+        raise InputError(
+            f"Invalid number {argument!r}: expected a whole number.", code="invalid_number", value=argument
+        )
     return int(argument)
 
 

@@ -152,21 +152,21 @@ def _check_options(hours: float, minutes: float | None, workers: int, sources: t
     if not 0 < hours <= _MAX_HOURS:
         raise SettingsError(
             f"--hours must be greater than 0 and at most {_MAX_HOURS:,.0f}, got {hours}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="hours",
             value=hours,
         )
     if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise SettingsError(
             f"--minutes must be greater than 0, got {minutes}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="minutes",
             value=minutes,
         )
     if not 1 <= workers <= _MAX_WORKERS:
         raise SettingsError(
             f"--workers must be between 1 and {_MAX_WORKERS}, got {workers}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="workers",
             value=workers,
         )
