@@ -6,12 +6,12 @@ from charloom.errors import MissingExtraError
 
 
 def require_extra(what: str, extra: str, *modules: str) -> None:
-    """Raise ``MissingExtraError``, saying how to get them, unless optional modules are installed.
+    """Raise ``MissingExtraError`` with the pip command if optional modules are not installed.
 
     Args:
-        what: Needs them; the sentence begins with it.
-        extra: Of charloom, which brings them.
-        modules: Their names.
+        what: The feature that requires the modules; the subject of the message, such as "Drawing figures".
+        extra: The extra of the charloom package that installs the modules.
+        modules: The required modules.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
@@ -25,7 +25,7 @@ def require_extra(what: str, extra: str, *modules: str) -> None:
 
 
 def require_torch() -> None:
-    """Raise ``MissingExtraError``, saying how to get it, unless PyTorch is installed."""
+    """Raise ``MissingExtraError`` with the pip command if PyTorch is not installed."""
     if find_spec("torch") is None:
         raise MissingExtraError(
             "Training requires PyTorch, which is not installed. Run: pip install 'charloom[train]'. For the smaller "

@@ -1,4 +1,4 @@
-"""Parse JSON from untrusted files: no duplicate keys, NaN, long numbers, or deep nesting."""
+"""Parse JSON from untrusted files; reject duplicate keys, NaN, long numbers and deep nesting."""
 
 import json
 import math
@@ -9,9 +9,9 @@ from typing import Any
 from charloom._util.printable import quoted, shortened
 from charloom.errors import ModelFileError
 
-_MAX_VALUES = 100_000  # bounds the memory that a 2 MB header can take
-_MAX_DEPTH = 12  # objects and lists within each other; charloom's own files nest 5 deep
-_MAX_DIGITS = 19  # digits of a whole number: as many as 64 bits have
+_MAX_VALUES = 100_000  # values; bounds the memory used for a 2 MB header
+_MAX_DEPTH = 12  # nesting levels of objects and lists; files written by charloom have 5
+_MAX_DIGITS = 19  # digits of an integer; a 64-bit integer has at most 19
 
 
 class _DuplicateKeyError(Exception):
