@@ -20,7 +20,7 @@ from charloom.training.backends.torch.device import choose_device
 from charloom.training.backends.torch.evaluate import evaluate
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
-from charloom.training.distributed.config_check import check_beginning
+from charloom.training.distributed.config_check import check_same_request
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
 from charloom.training.distributed.torchrun import joined
 from charloom.training.evaluate import EvaluationStopped
@@ -252,21 +252,21 @@ RECIPE = RECIPES["auto"].with_values(SMALL.to_dict())
     ("text", lambda text, other: (corpus(text, lines=bool(other)), RECIPE, None)),
     ("hidden_size", lambda text, other: (corpus(text), RECIPE.with_values({"hidden_size": 10 + other}), None)),
     ("recipe", lambda text, other: (corpus(text), replace(RECIPE, name="best" if other else "auto"), None)),
-    ("choice of settings", lambda text, other: (corpus(text), replace(RECIPE, fixed=frozenset() if other else
+    ("chosen settings", lambda text, other: (corpus(text), replace(RECIPE, fixed=frozenset() if other else
                                                                       RECIPE.fixed), None)),
-    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, other))),
-    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
+    ("initial model", lambda text, other: (corpus(text), RECIPE, saved(text, other))),
+    ("initial model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
 ])  # fmt: skip
 def test_what_another_process_was_not_given_is_named(text, what, given):
     def work(group):
         data, recipe, init = given(text, group.rank)
-        check_beginning(group, data, recipe, init)
+        check_same_request(group, data, recipe, init)
 
     first, second = refused(work)
     assert first is None
     check_error(second, "processes_differ", name=what, process=2)
     assert second["first"] != second["value"]
-    assert refused(lambda group: check_beginning(group, *given(text, 0))) == [None, None]
+    assert refused(lambda group: check_same_request(group, *given(text, 0))) == [None, None]
 
 
 def saved(text, seed):
