@@ -30,7 +30,7 @@ def live():
         page._last_asked = -math.inf  # nobody waits for the end
 
 
-def test_it_tells_how_a_training_goes(live, text, tmp_path):
+def test_live_data_follows_the_training(live, text, tmp_path):
     assert json.loads(ask(live.address, "/data.json")[1])["status"] == "It begins."
     seen = []
 
@@ -49,7 +49,7 @@ def test_it_tells_how_a_training_goes(live, text, tmp_path):
     assert len(last["run"]["samples"]) == 3
 
 
-def test_the_page_is_served_with_its_fences_up(live):
+def test_live_page_has_a_strict_content_security_policy(live):
     answer, body = ask(live.address)
     assert answer.status == 200 and b"data.json" in body
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
@@ -57,7 +57,7 @@ def test_the_page_is_served_with_its_fences_up(live):
     assert "connect-src 'self'" in body.decode()
 
 
-def test_it_answers_this_machine_alone_and_changes_nothing(live):
+def test_live_page_answers_only_local_read_requests(live):
     port = live.address.rsplit(":", 1)[1].strip("/")
     assert live.address.startswith("http://127.0.0.1:")
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1.evil.example:{port}", "", ":"):
@@ -68,7 +68,7 @@ def test_it_answers_this_machine_alone_and_changes_nothing(live):
         assert ask(live.address, "/", method=method)[0].status == 501
 
 
-def test_train_live_says_where_and_ends_with_the_training(text, tmp_path):
+def test_train_live_prints_its_address_and_ends_with_the_training(text, tmp_path):
     (tmp_path / "t.txt").write_text(text)
     command = [sys.executable, "-m", "charloom", "train", "t.txt", "--steps", "60", "--set", "hidden_size=16", "--live"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -80,7 +80,7 @@ def test_train_live_says_where_and_ends_with_the_training(text, tmp_path):
         ask(address)
 
 
-def test_tensorboard_reads_what_is_written(cli, text):
+def test_tensorboard_reads_the_events(cli, text):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,7 +96,7 @@ def test_tensorboard_reads_what_is_written(cli, text):
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 41))
 
 
-def test_a_plan_cannot_be_followed(cli):
+def test_live_cannot_be_combined_with_plan(cli):
     Path("t.txt").write_text("some text\n" * 200)
     for option in ("--live", "--tensorboard"):
         done = cli("train", "t.txt", "--plan", option)

@@ -9,7 +9,7 @@ from charloom.model.initializers import initial_weights
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_weights_begin_as_in_the_tutorial(cell):
+def test_initial_weights_match_the_tutorial(cell):
     """Glorot: uniform within sqrt(6 / (fan in + fan out)), the fan-out being that of all gates together."""
     architecture = Architecture(65, cell, 256, 128)
     weights = initial_weights(architecture, 3)
@@ -28,7 +28,7 @@ def test_weights_begin_as_in_the_tutorial(cell):
     np.testing.assert_array_equal(biases, expected)  # an LSTM's forget gate is its second
 
 
-def test_the_seed_decides():
+def test_initial_weights_depend_on_the_seed():
     architecture = Architecture(5, "gru", 3, 4)
     first, again, other = (initial_weights(architecture, seed)["output.weight"] for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
