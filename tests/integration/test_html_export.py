@@ -116,10 +116,8 @@ def test_what_it_was_trained_on_is_told(page, bundled):
     terms = [text for _, text in Elements(page).all("dt")]
     told = dict(zip(terms, (text for _, text in Elements(page).all("dd")), strict=False))
     assert told["trained on"] == "shakespeare" and told["recipe"] == bundled.facts["recipe"]
-    assert told["parameters"] == f"{bundled.architecture.num_parameters:,}, as int8"
-    assert float(told["held-out text costs"].split()[0]) == pytest.approx(
-        bundled.facts["val_loss"] * 1.442695, abs=6e-4
-    )
+    assert told["parameters"] == f"{bundled.architecture.num_parameters:,} (int8)"
+    assert float(told["held-out loss"].split()[0]) == pytest.approx(bundled.facts["val_loss"] * 1.442695, abs=6e-4)
 
 
 def test_samples_are_what_generate_writes_for_their_seeds(page, bundled):
@@ -229,9 +227,9 @@ def test_texts_are_spoken_of_only_where_there_are_some(page):
 def test_the_facts_of_a_model_without_any_are_left_out():
     terms = [text for _, text in Elements(make_page([tiny_saved()])).all("dt")]
     assert [term for term in terms if term.strip(" –")] == [
-        "network",
+        "architecture",
         "parameters",
-        "knows",
+        "vocabulary",
     ]  # without those of the keys
 
 

@@ -1,4 +1,4 @@
-"""Pages in Chromium, driven by Playwright, for all tests that look at one; where either is missing, they skip."""
+"""Pages in Chromium, driven by Playwright. Tests that use them skip if either is not installed."""
 
 import re
 import shutil
@@ -23,11 +23,17 @@ def browser():
 
 @contextmanager
 def opened(browser, address, *, page="", expected=None, first=None, offline=False, viewport=DESKTOP, **options):
-    """Open a page; afterwards there must have been no error and no request to anywhere else.
+    """Open a page in a new tab. Afterwards, check that it logged no error and made no request to another address.
 
-    ``address`` is that of a server or of a file, and ``page`` a page of that server; ``expected`` matches the messages
-    that may come all the same, ``first`` is a script that runs before the page's own, and ``options`` are those of
-    Playwright's ``new_context``.
+    Args:
+        browser: The browser.
+        address: Address of a server or of a file.
+        page: Path of the page on the server.
+        expected: Regular expression for console messages that are allowed.
+        first: A script that runs before the page's own scripts.
+        offline: Whether the network is off.
+        viewport: Size of the window.
+        options: Options of Playwright's ``new_context``.
     """
     context = browser.new_context(viewport=viewport, **options)
     context.set_offline(offline)
@@ -43,7 +49,7 @@ def opened(browser, address, *, page="", expected=None, first=None, offline=Fals
         tab.goto(address + page)
         yield tab
     except Exception as failure:
-        failure.add_note(f"The page said: {wrong}")
+        failure.add_note(f"Console messages and foreign requests: {wrong}")
         raise
     finally:
         context.close()
@@ -51,7 +57,7 @@ def opened(browser, address, *, page="", expected=None, first=None, offline=Fals
 
 
 def check_for_everybody(tab):
-    """axe-core finds no breach of WCAG 2 AA, contrast among it; the page's policy must be off (``bypass_csp``)."""
+    """Check with axe-core that a page meets WCAG 2 AA. The page's content security policy must be off."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
-    assert found.violations_count == 0, found.generate_report()
+    result = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    assert result.violations_count == 0, result.generate_report()

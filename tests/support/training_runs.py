@@ -1,4 +1,4 @@
-"""Small training runs for tests: stop, resume and disturb them, and compare their results."""
+"""Small trainings that are stopped, resumed and disturbed, and comparisons of their results."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def recipe(kind="gru", **values):
 
 
 def train(corpus, folder, *, stop_after=None, **values):
-    """Train; request a stop during step ``stop_after``."""
+    """Train and return the records; the training is stopped during step ``stop_after``."""
     records = []
     for record in run_training(corpus, recipe(**values), str(folder), stop=lambda: steps_of(records) + 1 == stop_after):
         records.append(record)
@@ -50,7 +50,7 @@ def resume(corpus, folder, **options):
 
 
 def remains(folder):
-    """Return everything that a run produces, without times: digests of tensors, facts, metrics and samples."""
+    """Return everything that a run leaves except for times: digests of the checkpoint, the model, metrics, samples."""
     saved, training = load_checkpoint(checkpoint_path(folder, checkpoint_steps(folder)[-1]))
     facts = dict(training.facts) | {"seconds": None}
     for record in filter(None, (facts["history"][key] for key in ("step", "evaluation", "best"))):
@@ -60,7 +60,7 @@ def remains(folder):
         for name, value in {**saved.weights, **training.tensors}.items()
     }
     lines = [json.loads(line) | dict.fromkeys(CLOCK) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    facts["files"] = None  # lengths depend on the number of digits of times
+    facts["files"] = None  # their lengths depend on the number of digits of the times
     return digests, saved.facts, facts, (folder / "model.safetensors").read_bytes(), lines, samples(folder)
 
 
@@ -70,12 +70,12 @@ def samples(folder):
 
 
 def training_steps(network, batches, settings, steps, device, process_group=SINGLE_PROCESS, poll=ControlFlags):
-    """Return the training steps of a network that is on the device."""
+    """Return the training steps of a network."""
     return TrainingSteps(TorchBackend(network, settings, device, process_group), batches, settings, steps, poll)
 
 
 class Poison:
-    """Injects NaN or infinity into the loss, gradient, activation or weights of some steps."""
+    """Makes values non-finite in some updates: in the loss, a gradient, an activation or a weight."""
 
     def __init__(self, monkeypatch, steps, where, value):
         self.steps, self.where, self.value = set(steps), where, value

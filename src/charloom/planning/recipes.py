@@ -86,7 +86,7 @@ RECIPES = {
             "tutorial-lstm",
             "the settings of the TensorFlow tutorial's LSTM version",
             # The tutorial's code carries the state and shuffles every epoch. Its published figures show that the state
-            # was not carried and that the windows were shuffled once (docs/reproduction.md).
+            # was not carried and that the windows were shuffled once (docs/results.md).
             _TUTORIAL.with_values({"cell": "lstm", "reset_state": "window", "shuffle": "once"}),
         ),
     )
