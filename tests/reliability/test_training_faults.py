@@ -18,7 +18,6 @@ from charloom.training.checkpoint import load_checkpoint, newest_checkpoint, rea
 from charloom.training.events import EventRecord, StepRecord
 from charloom.training.run import run_training
 from support.errors import check_error, codes
-from support.errors import check_error, codes
 from support.paths import SUPPORT
 from support.reliability import counts
 from support.training_runs import KINDS, Poison, recipe, remains, resume, train
