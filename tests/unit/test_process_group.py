@@ -21,8 +21,8 @@ from charloom.training.backends.torch.evaluate import evaluate
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
 from charloom.training.distributed.config_check import check_same_request
-from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
-from charloom.training.distributed.torchrun import joined
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
+from charloom.training.distributed.torchrun import join_process_group
 from charloom.training.evaluate import EvaluationStopped
 from charloom.training.pipeline import TrainingRequest, prepare
 from support.errors import check_error, raises_code
@@ -302,7 +302,7 @@ def test_torchrun_is_detected_by_environment_variables(monkeypatch, variables, e
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert started_together() is expected
+    assert launched_by_torchrun() is expected
 
 
 def test_single_process_group_operations_are_identities():
@@ -336,5 +336,5 @@ def test_missing_torchrun_variables_raise(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    with raises_code("missing_environment_variables", SettingsError, missing=["MASTER_PORT"]), joined():
+    with raises_code("missing_environment_variables", SettingsError, missing=["MASTER_PORT"]), join_process_group():
         pass

@@ -172,7 +172,7 @@ _HISTORY = _record(
 )  # fmt: skip
 _TRAINING_FACTS = {
     "step": WHOLE,
-    "position": Kind("two whole numbers", _is_position),
+    "position": Kind("a list of two integers of at least 0", _is_position),
     "rate_factor": NUMBER,
     "finished": FLAG,
     "history": Kind("a training history", lambda value: isinstance(value, dict) and _HISTORY.holds(value)),

@@ -18,7 +18,7 @@ from charloom.training.distributed.config_check import check_same_config
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.pipeline import TrainingRequest, TrainingSetup, measure_step_seconds, prepare
-from charloom.training.run_files import files_of
+from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
 
@@ -168,7 +168,7 @@ def resume_training(
     # 3. plan
     plan = _resumed_plan(saved, setup, more or {})
     size = checkpoint_bytes(setup.architecture.num_parameters)
-    files = files_of(process_group, saved.folder, plan.settings.keep_checkpoints, size)
+    files = make_run_files(process_group, saved.folder, plan.settings.keep_checkpoints, size)
     trainer = Trainer(setup, plan, files, began, stop, save_now)
     # 4. restore the state of the checkpoint
     model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
@@ -179,7 +179,7 @@ def resume_training(
     trainer.history.ended = False  # early stopping may have ended the run before
     # 5. train
     if plan.settings != saved.settings or not same_text:
-        trainer.write_change()
+        trainer.write_changed_plan()
     yield from trainer.train()
 
 

@@ -13,7 +13,7 @@ from charloom.training.checkpoint import checkpoint_bytes
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.pipeline import TrainingRequest, complete_plan, measure, prepare
-from charloom.training.run_files import files_of
+from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 
 
@@ -52,12 +52,12 @@ def run_training(
     # the run folder is removed if anything fails before the first step
     with _new_folder(folder, corpus.name, process_group) as path:
         size = checkpoint_bytes(setup.architecture.num_parameters)
-        files = files_of(process_group, path, setup.settings.keep_checkpoints, size)
-        files.check_room()
+        files = make_run_files(process_group, path, setup.settings.keep_checkpoints, size)
+        files.check_disk_space()
         measured = measure(setup)
         plan = complete_plan(setup, measured)
         trainer = Trainer(setup, plan, files, began, stop, save_now)
-        trainer.write_beginning()
+        trainer.write_initial_files()
     yield from trainer.train(measured.untrained_loss)
 
 

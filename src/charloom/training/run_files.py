@@ -45,7 +45,7 @@ class RunFiles:
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
 
-    def check_room(self) -> None:
+    def check_disk_space(self) -> None:
         """Raise ``RunError`` if the disk has no space for a few checkpoints."""
         needed, free = _FREE_CHECKPOINTS * self._bytes, shutil.disk_usage(self.run).free
         if free < needed:
@@ -71,7 +71,7 @@ class RunFiles:
         """Return the length of each log file in bytes, including text that is not written yet."""
         return {name: length + len(self._unwritten[name]) for name, length in self._lengths.items()}
 
-    def cut(self, lengths: Mapping[str, int]) -> None:
+    def truncate(self, lengths: Mapping[str, int]) -> None:
         """Truncate the log files to earlier lengths.
 
         Args:
@@ -124,7 +124,7 @@ class RunFiles:
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
 
-    def due_by_clock(self) -> bool:
+    def periodic_save_due(self) -> bool:
         """Return whether a periodic checkpoint is due: at most once a minute and in at most 2 % of the time."""
         waited = time.monotonic() - self._saved_at
         return waited >= max(_MIN_SECONDS, self._save_seconds / _MAX_SAVE_SHARE)
@@ -188,14 +188,14 @@ class NoFiles(RunFiles):
 
     def _do_nothing(self, *_: object, **__: object) -> None: ...
 
-    check_room = append = keep_best = cut = write = write_recipe = save_checkpoint = _do_nothing
+    check_disk_space = append = keep_best = truncate = write = write_recipe = save_checkpoint = _do_nothing
 
-    def due_by_clock(self) -> bool:
+    def periodic_save_due(self) -> bool:
         """Return false; the first process decides."""
         return False
 
 
-def files_of(process_group: ProcessGroup, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
+def make_run_files(process_group: ProcessGroup, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
     """Return ``RunFiles`` in the first process, and ``NoFiles`` in all others."""
     return (RunFiles if process_group.is_first else NoFiles)(run, keep, checkpoint_bytes)
 

@@ -62,13 +62,13 @@ class Trainer:
         self._saved_progress: tuple[int, ...] = ()  # progress at the last checkpoint; see _progress
         self._stopped = False
 
-    def write_beginning(self) -> None:
+    def write_initial_files(self) -> None:
         """Write the initial files of a run folder, including a checkpoint of the untrained model."""
         self._recorder.write_recipe()
-        self.files.cut(self.files.lengths())
+        self.files.truncate(self.files.lengths())
         self._save_checkpoint()
 
-    def write_change(self) -> None:
+    def write_changed_plan(self) -> None:
         """Write the recipe and a checkpoint of a resumed run whose plan or text has changed."""
         self._recorder.write_recipe()
         self._save_checkpoint()
@@ -98,7 +98,7 @@ class Trainer:
         self.history.seconds = facts["seconds"]
         if not same_text:
             self.history.best = None  # losses on different texts are not comparable
-        self.files.cut(facts["files"])
+        self.files.truncate(facts["files"])
         self._saved_progress = self._progress()
 
     def train(self, untrained_loss: float | None = None) -> Iterator[Record]:
@@ -131,7 +131,7 @@ class Trainer:
 
     def _poll(self) -> ControlFlags:
         """Return whether to stop and whether to save a checkpoint, as decided by this process."""
-        return ControlFlags(self._stop(), self._save_now() or self.files.due_by_clock() or self.files.retry_due())
+        return ControlFlags(self._stop(), self._save_now() or self.files.periodic_save_due() or self.files.retry_due())
 
     def _one_step(self) -> Iterator[Record]:
         step = next(self.steps)

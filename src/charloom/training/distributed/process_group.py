@@ -96,6 +96,6 @@ SINGLE_PROCESS = ProcessGroup()
 """The process group of a training in one process."""
 
 
-def started_together() -> bool:
+def launched_by_torchrun() -> bool:
     """Return whether ``torchrun``, or a launcher that sets the same variables, has started several processes."""
     return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

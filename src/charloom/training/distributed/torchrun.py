@@ -82,8 +82,8 @@ def _lost_process_errors() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[ProcessGroup]:
-    """Join the process group of ``torchrun``, and leave it at the end. Use it if ``started_together`` returns true.
+def join_process_group() -> Iterator[ProcessGroup]:
+    """Join the process group of ``torchrun``, and leave it at the end. Use it if ``launched_by_torchrun`` returns true.
 
     Raises:
         LostProcessError: If another process cannot be reached.
