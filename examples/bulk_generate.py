@@ -1,9 +1,10 @@
-"""Generate a synthetic set of many texts with several processes or machines.
+"""Generate a synthetic dataset on several processes or machines.
 
     python examples/bulk_generate.py shakespeare 10000 -o set --prompt "ROMEO:" --length 300 --workers 2
 
-Text number i does not depend on the number of workers; `charloom generate` with the seed in its row writes the same
-text. Running the command again resumes a stopped job. Requires `pip install 'charloom[bulk]'`.
+The texts do not depend on the number of workers, and `charloom generate` reproduces each text with the seed in its row.
+Run the same command again to continue where it stopped. Needs `pip install 'charloom[bulk]'`.
+The guide is docs/guides/scaling.md.
 """
 
 import argparse
@@ -21,8 +22,8 @@ def show(done: int, total: int) -> None:
     print(f"\r{done:,} of {total:,} partitions", end="", file=sys.stderr, flush=True)
 
 
-def generate(options: argparse.Namespace) -> None:
-    """Generate the texts, then write them to one file if requested."""
+def work(options: argparse.Namespace) -> None:
+    """Run the job, and collect the rows in one file if --rows is given."""
     job = generation_job(
         options.output,
         options.model,
@@ -40,13 +41,13 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line; report an error as one message."""
+    """Parse the command line and run; print errors without a traceback."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
     parser.add_argument("count", type=int, metavar="N", help="number of texts")
-    parser.add_argument("-o", "--output", required=True, help="folder of the job")
-    parser.add_argument("--prompt", default="", help="start of each text")
-    parser.add_argument("--length", type=int, default=1000, help="characters after the prompt")
+    parser.add_argument("-o", "--output", required=True, help="the job's folder")
+    parser.add_argument("--prompt", default="", help="prompt of each text")
+    parser.add_argument("--length", type=int, default=1000, help="number of characters after the prompt")
     parser.add_argument("--temperature", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0, help="seed; the same seed gives the same set")
     parser.add_argument("--partition-texts", type=int, default=1000, help="texts per partition")
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
     parser.add_argument("--rows", type=Path, help="write all texts to this file as JSON lines")
     try:
-        generate(parser.parse_args())
+        work(parser.parse_args())
     except CharloomError as error:
         parser.exit(error.exit_code, f"\nError: {error}\n")
 

@@ -1,10 +1,11 @@
-"""Score every line of files of any size with several processes or machines, and optionally filter lines by perplexity.
+"""Score every line of text files on several processes or machines, and filter lines by perplexity.
 
     python examples/bulk_score.py shakespeare corpus/ -o scores --workers 2
     python examples/bulk_score.py shakespeare corpus/ -o scores --scheduler tcp://10.0.0.1:8786
     python examples/bulk_score.py shakespeare corpus/ -o scores --workers 2 --most 8 --keep kept.txt
 
-Running the command again resumes a stopped job. Requires `pip install 'charloom[bulk]'`.
+Run the same command again to continue where it stopped. Needs `pip install 'charloom[bulk]'`.
+The guide is docs/guides/scaling.md.
 """
 
 import argparse
@@ -24,8 +25,8 @@ def show(done: int, total: int) -> None:
     print(f"\r{done:,} of {total:,} partitions", end="", file=sys.stderr, flush=True)
 
 
-def score(options: argparse.Namespace) -> None:
-    """Score the lines, then write the requested files."""
+def work(options: argparse.Namespace) -> None:
+    """Run the job, and write the requested files."""
     job = scoring_job(
         options.output,
         options.model,
@@ -47,7 +48,7 @@ def score(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line; report an error as one message."""
+    """Parse the command line and run; print errors without a traceback."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="plain UTF-8 files, folders or globs")
@@ -56,15 +57,13 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
     parser.add_argument("--partition-mb", type=float, default=4, help="megabytes per partition")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8")
-    parser.add_argument(
-        "--unknown", choices=UNKNOWN_LINES, default="mark", help="how to treat lines with unknown characters"
-    )
-    parser.add_argument("--rows", type=Path, help="write all rows to this file as JSON lines")
-    parser.add_argument("--keep", type=Path, help="write the lines within --least and --most to this file")
-    parser.add_argument("--least", type=float, default=0.0, help="minimum perplexity per character for --keep")
-    parser.add_argument("--most", type=float, default=math.inf, help="maximum perplexity per character for --keep")
+    parser.add_argument("--unknown", choices=UNKNOWN_LINES, default="mark", help="lines with unknown characters")
+    parser.add_argument("--rows", type=Path, help="write all rows to this file of JSON lines")
+    parser.add_argument("--keep", type=Path, help="write the lines within these perplexities to this file")
+    parser.add_argument("--least", type=float, default=0.0, help="minimum perplexity per character")
+    parser.add_argument("--most", type=float, default=math.inf, help="maximum perplexity per character")
     try:
-        score(parser.parse_args())
+        work(parser.parse_args())
     except CharloomError as error:
         parser.exit(error.exit_code, f"\nError: {error}\n")
 

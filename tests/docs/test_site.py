@@ -154,7 +154,9 @@ def address(site):
         server.shutdown()
 
 
-@pytest.mark.parametrize("page", ["index.html", "format.html", "commands.html", "tutorial/zh.html", "results.html"])
+@pytest.mark.parametrize(
+    "page", ["index.html", "reference/format.html", "reference/commands.html", "tutorial/zh.html", "results.html"]
+)
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_it_can_be_read_by_everybody(browser, address, page, viewport, theme):
     """And a phone need not be scrolled sideways."""

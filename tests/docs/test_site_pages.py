@@ -3,7 +3,6 @@
 import importlib
 import math
 import re
-import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +10,13 @@ import pytest
 
 import charloom
 from charloom.cli.main import COMMANDS
-from charloom.planning.recipes import RECIPES, load_recipe
+from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import parse_value
 from support.documents import blocks, run_command, run_python, shortened
 from support.paths import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "results.md", "recipes.md")}
+PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "results.md")}
 SMALL = " --set batch_size=8 --set embedding_size=8"
 
 
@@ -45,13 +44,6 @@ def test_the_front_page_shows_what_its_command_writes():
     found = re.search(r"^\$ (charloom [^\n]*)\n```\n\n```text\n(.*?)\n```", PAGES["index.md"], re.M | re.S)
     command, shown = found.groups()
     assert run_command(command).decode().rstrip("\n") == shown
-
-
-def test_the_recipe_file_on_the_page_is_one(tmp_path):
-    (text,) = blocks("toml", PAGES["recipes.md"])
-    (tmp_path / "mine.toml").write_text(text)
-    chosen = load_recipe(str(tmp_path / "mine.toml"))
-    assert chosen.fixed == tomllib.loads(text).keys() - {"recipe"} and chosen.settings.hidden_size == 64
 
 
 @pytest.mark.slow

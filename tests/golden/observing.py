@@ -110,6 +110,18 @@ def described(arrays):
 # ------------------------------------------------------------------------------------------------------- comparing
 
 
+WORDING = ("description", "message", "summary")
+"""Keys of JSON whose strings are for people, and may be reworded."""
+
+
+def without_wording(value):
+    """Return a JSON value without the strings that are for people."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not (k in WORDING and isinstance(v, str))}
+        return {key: without_wording(inner) for key, inner in kept.items()}
+    return [without_wording(inner) for inner in value] if isinstance(value, list) else value
+
+
 def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""):
     """Yield a sentence for each place where two JSON values differ.
 

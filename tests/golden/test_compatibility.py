@@ -212,7 +212,8 @@ def answers(tmp_path_factory):
 
 @pytest.mark.parametrize("name", observing.load("server"))
 def test_the_server_answers_the_same(name, answers):
-    check(observing.load("server")[name], answers[name], tolerance=1e-5, ignored=observing.NOT_COMPARED_OF_SERVER)
+    golden, now = map(observing.without_wording, (observing.load("server")[name], answers[name]))
+    check(golden, now, tolerance=1e-5, ignored=observing.NOT_COMPARED_OF_SERVER)
 
 
 # the data itself

@@ -26,7 +26,9 @@ def adapted(settings, task, fixed=()):
     return adapt_settings(settings, task, fixed, notices), list(notices)
 
 
-TASKS = st.builds(Task, characters=st.integers(40, 10**8), alphabet=st.integers(1, 20_000), speed=st.floats(1e9, 1e14))
+TASKS = st.builds(
+    Task, characters=st.integers(40, 10**8), vocabulary_size=st.integers(1, 20_000), speed=st.floats(1e9, 1e14)
+)
 MINUTES = st.floats(0.1, 1000)
 
 

@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from charloom._util.atomic_io import remove_parts
-from charloom._util.printable import quoted
+from charloom._util.printable import quoted, shortened
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, ModelFileError, Notice, RunError
 from charloom.model.architecture import Architecture
@@ -113,7 +113,7 @@ def check_training(
     """
     check_facts(facts, _REQUIRED_MODEL_FACTS)
     required = [name for name in _TRAINING_FACTS if name not in _OPTIONAL_FACTS]
-    check_object("training's facts", training, _TRAINING_FACTS, required)
+    check_object("facts of the training section", training, _TRAINING_FACTS, required)
     _check_training_tensors(tensors, architecture, training["step"], facts["settings"].get("batch_size"))
 
 
@@ -204,7 +204,7 @@ def _check_training_tensors(
         present = {kind: value for kind, value in values.items() if value is not None}
         if present and present.keys() not in _OPTIMIZER_STATES:
             raise ModelFileError(
-                f"the optimizer state of {name!r} is incomplete.", code="incomplete_optimizer_state", parameter=name
+                f"The optimizer state of {name!r} is incomplete.", code="incomplete_optimizer_state", parameter=name
             )
         for kind, value in present.items():
             check_tensor(f"optimizer.{kind}.{name}", value, (1,) if kind == "step" else shape, FLOAT32)
@@ -215,9 +215,9 @@ def _check_training_tensors(
             check_tensor(name, value, (min(math.prod(value.shape), steps),), FLOAT64)
     if rest:
         raise ModelFileError(
-            f"the training section has unknown tensors: {', '.join(map(quoted, sorted(rest)[:5]))}.",
+            f"The training section has unknown tensors: {', '.join(map(quoted, sorted(rest)[:5]))}.",
             code="unknown_tensors",
-            tensors=sorted(rest)[:5],
+            tensors=[shortened(name) for name in sorted(rest)[:5]],
         )
 
 
@@ -233,7 +233,7 @@ def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, str
     batch = streams if streams is not None else max(1, min(stored, MAX_STREAMS))
     for name, value in state.items():
         if value is None:
-            raise ModelFileError(f"the carried state has no {name!r}.", code="incomplete_carried_state", tensor=name)
+            raise ModelFileError(f"The carried state has no {name!r}.", code="incomplete_carried_state", tensor=name)
         check_tensor(name, value, (1, batch, architecture.hidden_size), FLOAT32)
 
 

@@ -1,4 +1,4 @@
-"""``charloom import``: convert a Keras model."""
+"""``charloom import``: convert a Keras model to a charloom model."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _SOURCES = ("keras",)
 
 @click.command("import")
 @click.argument("file")
-@click.option("--from", "source", required=True, type=click.Choice(_SOURCES), help="Whose model it is.")
+@click.option("--from", "source", required=True, type=click.Choice(_SOURCES), help="Format of FILE.")
 @click.option(
     "--vocabulary",
     metavar="TEXT",
-    help="What its ids stand for: the text it was trained on (its sorted distinct characters are the ids 0, 1, 2 ...), "
-    'a .json list of characters or object {"a": 0}, or a charloom model.',
+    help="Source of the vocabulary: the training text (ids number its sorted distinct characters), a .json file with "
+    'a list of characters or an object {"a": 0}, or a charloom model.',
 )
-@click.option("-o", "--output", required=True, help="The model file to write, which must not exist.")
+@click.option("-o", "--output", required=True, help="Model file to write. It must not exist.")
 @json_option
 @quiet_option
 def command(file: str, source: str, vocabulary: str | None, output: str, as_json: bool, quiet: bool) -> None:
-    """Make a model of Keras a model of charloom: embedding, GRU or LSTM layers, dense logits.
+    """Convert a Keras model to a charloom model.
 
-    FILE is what Keras saves: .keras, .h5, .weights.h5, or, where TensorFlow is installed, a checkpoint of it. Nothing
-    in it is executed. With Keras' [UNK] as id 0 the text has one character fewer than the model: that is seen.
+    The model must consist of an embedding, GRU or LSTM layers, and a dense output layer. FILE is a .keras, .h5 or
+    .weights.h5 file, or a TensorFlow checkpoint if TensorFlow is installed. Code in FILE is never executed. A model
+    that has one more id than the text has characters is assumed to use id 0 for Keras' [UNK].
 
     \b
     charloom import tutorial.keras --from keras --vocabulary shakespeare.txt -o tutorial.safetensors
