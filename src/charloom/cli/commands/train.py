@@ -33,7 +33,7 @@ from charloom.terminal.messages import (
     print_text,
     quiet_option,
 )
-from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
 from charloom.training.events import FinishRecord, Record
 from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
 from charloom.training.resume import SavedRun, open_run, resume_training
@@ -248,13 +248,13 @@ def _joined_processes() -> Iterator[ProcessGroup]:
     Raises:
         SystemExit: If an error occurred in several processes and another one reports it.
     """
-    if not started_together():
+    if not launched_by_torchrun():
         yield SINGLE_PROCESS
         return
     require_torch()
-    from charloom.training.distributed.torchrun import joined
+    from charloom.training.distributed.torchrun import join_process_group
 
-    with joined() as process_group:
+    with join_process_group() as process_group:
         try:
             yield process_group
         except CharloomError as error:
