@@ -21,7 +21,7 @@ from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError
 from support.errors import codes, raises_code
-from support.promises import counts
+from support.reliability import counts
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ print(corpus.sha256, len(corpus))
 
 
 @counts(3, 20)
-def test_killed_indexing_is_resumed(small, promise, count):
+def test_killed_indexing_is_resumed(small, report_trials, count):
     text = "".join(f"line {i} of a long text, with a word now and then: ñ\n" for i in range(600_000))
     path = write(small / "book.txt", text)
     expected = hashlib.sha256(text.encode()).hexdigest()
@@ -191,8 +191,8 @@ def test_killed_indexing_is_resumed(small, promise, count):
     corpus = Corpus.read(path)
     assert corpus.text == text and not list(cache.texts_folder().glob("part-*/"))
     assert resumed, "no kill left an unfinished index"
-    result = f"the same index; {resumed} times there was a part to go on with"
-    promise(12, "SIGKILL while a text is indexed", count, result)
+    result = f"the same index; {resumed} times indexing resumed from a partial index"
+    report_trials("corpus_sizes", "SIGKILL while a text is indexed", count, result)
 
 
 def _forget_texts():

@@ -21,7 +21,7 @@ from charloom.native import engine as compiled
 from support.errors import raises_code
 from support.models import tiny_saved
 from support.paths import ROOT
-from support.promises import counts
+from support.reliability import counts
 
 ATTACKS = ROOT / "attacks"
 pytestmark = [
@@ -74,7 +74,7 @@ def malformed_files(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
-def test_each_malformed_file_is_rejected_with_its_error(malformed_files, promise):
+def test_each_malformed_file_is_rejected_with_its_error(malformed_files, report_trials):
     folder, known = malformed_files
     results = run_attack("opening.py", "files", folder)
     assert {result["file"] for result in results} == set(known)
@@ -85,12 +85,13 @@ def test_each_malformed_file_is_rejected_with_its_error(malformed_files, promise
     assert not [*folder.rglob("OWNED")]
     assert len(results) >= 140
     slowest, largest = max(r["seconds"] for r in results), max(r["memory"] for r in results)
-    summary = f"each refused for its own reason, within {slowest:.2f} s and {largest / 1e6:.0f} MB; nothing ran"
-    promise(7, "bad files by hand, each of another kind", len(results), summary)
+    limits = f"within {slowest:.2f} s and {largest / 1e6:.0f} MB of memory"
+    summary = f"each refused with the expected reason, {limits}; no code executed"
+    report_trials("hostile_model_files", "hand-made bad files, each with a different fault", len(results), summary)
 
 
 @counts(2_000, 100_000)
-def test_randomly_changed_files_are_rejected_or_usable(tmp_path, promise, count):
+def test_randomly_changed_files_are_rejected_or_usable(tmp_path, report_trials, count):
     results = run_attack("opening.py", "mutated", tmp_path, 0, count)
     assert len(results) == count
     for result in results:
@@ -103,10 +104,12 @@ def test_randomly_changed_files_are_rejected_or_usable(tmp_path, promise, count)
     assert len(reasons) > 30, reasons
     slowest = max(result["seconds"] for result in results)
     summary = (
-        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} open and are of use to every engine; "
-        f"of {overflow:,} engines say that sums overflow; nothing ran"
+        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} load and work in every engine; "
+        f"{overflow:,} are refused by the engines because sums overflow; no code executed"
     )
-    promise(7, "good files changed at random, signed again or not", count, summary)
+    report_trials(
+        "hostile_model_files", "valid files with random changes, with and without new checksums", count, summary
+    )
     assert [*tmp_path.iterdir()] == [tmp_path / "mutated.safetensors"]
 
 

@@ -1,4 +1,4 @@
-"""Promise 9, local means local: who is answered, and what the door says to the others."""
+"""The server is local: which hosts, origins and tokens are answered, and how all others are refused."""
 
 import itertools
 import socket
@@ -63,7 +63,7 @@ def closed():
         yield found
 
 
-def test_every_host_and_origin_at_every_route(server, promise):
+def test_every_host_and_origin_at_every_route(server, report_trials):
     tried = 0
     for (host, is_ours), (origin, may), route in itertools.product(HOSTS.items(), ORIGINS.items(), ROUTES):
         method, path, body, status = route
@@ -80,7 +80,12 @@ def test_every_host_and_origin_at_every_route(server, promise):
             assert server.stats.characters == written and answer.error["message"]
         tried += 1
     assert tried == 896
-    promise(9, "14 hosts x 8 origins x 8 routes", tried, "each answered as it must be; 0 characters for others")
+    report_trials(
+        "local_server",
+        "requests from 14 hosts and 8 origins to 8 routes",
+        tried,
+        "each answered or refused as specified; 0 characters generated for refused ones",
+    )
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -100,7 +105,7 @@ def test_two_hosts_are_none(server):
         assert b" 400 " in connection.recv(1000)
 
 
-def test_a_token_covers_everything_but_the_page(closed, promise):
+def test_a_token_covers_everything_but_the_page(closed, report_trials):
     page = {"/", "/playground/server.js"}
     paths = [path for _, path, _, _ in ROUTES] + ["/v1/chat/completions", "/openapi.json", "/healthz", "/tokenize"]
     paths += ["/playground/", "/playground/../v1/models", "/playground/%2e%2e/metrics", "//", "/v1/models#/"]
@@ -120,7 +125,12 @@ def test_a_token_covers_everything_but_the_page(closed, promise):
         assert closed.ask("GET", "/v1/models", headers={"Authorization": given}).status == 200
     answer = closed.ask("POST", "/v1/completions", {"prompt": "a"}, {"Authorization": f"Bearer {TOKEN}"})
     assert answer.status == 200
-    promise(9, "wrong tokens at all routes", len(paths) * len(wrong), "0 answered but the page's own files")
+    report_trials(
+        "local_server",
+        "requests with a wrong token, to all routes",
+        len(paths) * len(wrong),
+        "0 answered, except for the page's static files",
+    )
 
 
 def test_a_foreign_host_is_refused_before_its_token_is_looked_at(closed):

@@ -1,4 +1,4 @@
-"""Promise 8, bad requests cost little: each is refused at once, and whoever asks well does not notice."""
+"""Hostile requests are refused at once, with little time and memory, and do not slow down other clients."""
 
 import contextlib
 import itertools
@@ -19,7 +19,7 @@ from charloom.serve.errors import ApiError
 from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import check_json_shape
 from support.models import tiny_saved
-from support.promises import counts
+from support.reliability import counts
 from support.server import serving
 from support.waiting import wait_for
 
@@ -130,7 +130,7 @@ def tried(server, requests):
 
 
 @counts(1, 20)
-def test_bad_requests(server, promise, count):
+def test_bad_requests(server, report_trials, count):
     requests = list(bad_requests())
     assert len(requests) >= 300
     tried(server, requests)  # what is loaded late is loaded now
@@ -141,8 +141,8 @@ def test_bad_requests(server, promise, count):
     assert of_processor <= 0.05 and grown <= 50 << 20
     assert on_clock <= 0.05 or count == 1  # the fast tests may have to share the machine
     assert server.stats.characters == written and server.get("/healthz").status == 200
-    result = f"0 answered by a failure, p99 {1000 * on_clock:.1f} ms, {grown / 2**20:.0f} MB more memory"
-    promise(8, "bad requests made by hand", len(seconds), result)
+    result = f"0 server errors, 99th percentile {1000 * on_clock:.1f} ms, memory grew by {grown / 2**20:.0f} MB"
+    report_trials("hostile_requests", "hand-made invalid requests", len(seconds), result)
 
 
 def raw(server, data, timeout=5.0):
@@ -234,7 +234,7 @@ def test_whoever_reads_nothing_for_long_is_left():
         connection.close()
 
 
-def test_slow_clients_block_nobody(server, promise):
+def test_slow_clients_block_nobody(server, report_trials):
     """Connections that send a request byte by byte, or nothing at all."""
     half = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 100\r\n".encode()
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
@@ -244,7 +244,12 @@ def test_slow_clients_block_nobody(server, promise):
     for connection in slow:
         connection.close()
     assert np.median(seconds) < 0.5 and max(seconds) < 10
-    promise(8, "connections that send a request byte by byte", 200, "others are answered meanwhile")
+    report_trials(
+        "hostile_requests",
+        "connections that send their request byte by byte",
+        200,
+        "other clients are answered meanwhile",
+    )
 
 
 def tried_well(server):
@@ -254,7 +259,7 @@ def tried_well(server):
 
 
 @pytest.mark.slow
-def test_the_server_says_that_it_is_well_while_it_writes(server, promise):
+def test_the_server_says_that_it_is_well_while_it_writes(server, report_trials):
     stop = threading.Event()
 
     def write():
@@ -275,5 +280,10 @@ def test_the_server_says_that_it_is_well_while_it_writes(server, promise):
     for writer in writers:
         writer.join()
     milliseconds = 1000 * np.quantile(seconds, 0.99)
-    promise(8, "/healthz while 32 streams are written and read", len(seconds), f"p99 {milliseconds:.0f} ms")
+    report_trials(
+        "hostile_requests",
+        "requests to /healthz while 32 streams are generated",
+        len(seconds),
+        f"answered, 99th percentile {milliseconds:.0f} ms",
+    )
     assert milliseconds <= 100

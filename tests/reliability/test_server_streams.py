@@ -1,4 +1,4 @@
-"""Promise 10, streams stop when nobody listens, and are what is written at once; and requests made by a machine."""
+"""Streams stop when the client disconnects, and give the same text as an answer in one piece."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import charloom
-from support.promises import counts
+from support.reliability import counts
 from support.server import ended, serving, started
 from support.waiting import wait_for
 
@@ -34,17 +34,17 @@ def server(model):
         yield found
 
 
-def test_streams_are_what_is_written_at_once_and_by_the_command_line(server, model, promise):
-    same_texts(server, model, 50, promise)
+def test_streams_are_what_is_written_at_once_and_by_the_command_line(server, model, report_trials):
+    same_texts(server, model, 50, report_trials)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_thousand_of_them_are(server, model, promise):
-    same_texts(server, model, 1000, promise)
+def test_a_thousand_of_them_are(server, model, report_trials):
+    same_texts(server, model, 1000, report_trials)
 
 
-def same_texts(server, model, count, promise):
+def same_texts(server, model, count, report_trials):
     """Write texts in three ways, four at a time."""
     draw = random.Random(count)
     asked = [one_request(draw) for _ in range(count)]
@@ -65,7 +65,12 @@ def same_texts(server, model, count, promise):
     for thread in threads:
         thread.join()
     assert len(same) == count and all(same)
-    promise(10, "a stream, the answer at once and generate, with one seed", count, "the same text each time")
+    report_trials(
+        "streams",
+        "streamed answer, answer in one piece and `charloom generate` with the same seed",
+        count,
+        "the same text each time",
+    )
 
 
 def one_request(draw):
@@ -97,7 +102,7 @@ def loop_tasks(server):
 
 
 @counts(30, 300)
-def test_disconnects(server, promise, count):
+def test_disconnects(server, report_trials, count):
     assert server.get("/healthz").status == 200
     server.close()
     wait_for(lambda: server.tasks == 0)
@@ -109,8 +114,8 @@ def test_disconnects(server, promise, count):
     assert max(seconds) < 0.25 or count < 100  # the fast tests may have to share the machine
     wait_for(lambda: server.tasks == 0)
     assert loop_tasks(server) == tasks and threading.active_count() == threads
-    result = f"writing ends after {1000 * max(seconds):.0f} ms at most; 0 tasks and threads left"
-    promise(10, "clients that leave at a random character", count, result)
+    result = f"generation stopped within {1000 * max(seconds):.0f} ms; 0 tasks and threads left over"
+    report_trials("streams", "clients that disconnect at a random character", count, result)
 
 
 def leave(server, draw, stream):
@@ -129,14 +134,14 @@ def leave(server, draw, stream):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_open_streams(number, promise):
+def test_a_signal_ends_open_streams(number, report_trials):
     for _ in range(5):
         seconds = end_by_signal(number)
         if seconds <= 3:  # a machine that is busy with something else may be late
             break
     assert seconds <= 3
-    result = f"gone after {seconds:.1f} s; each stream told it, and ended cleanly"
-    promise(10, f"{number.name} with 32 open streams", 32, result)
+    result = f"server stopped within {seconds:.1f} s; each stream reported it and ended cleanly"
+    report_trials("streams", f"{number.name} with 32 open streams", 32, result)
 
 
 def end_by_signal(number):

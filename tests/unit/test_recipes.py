@@ -20,7 +20,7 @@ def test_the_tutorial_recipes_have_the_tutorials_values(name, cell, parameters):
         0.999,
         1e-7,
     )
-    # docs/reproduction.md says why
+    # docs/results.md says why
     assert (s.reset_state, s.shuffle) == {"gru": ("never", "epoch"), "lstm": ("window", "once")}[cell]
     assert (s.schedule, s.warmup_steps, s.max_grad_norm) == ("constant", 0, 0)
     assert (s.dropout_input, s.dropout_hidden, s.dropout_output, s.weight_decay) == (0, 0, 0, 0)

@@ -81,7 +81,7 @@ RECIPES = {
         Recipe(
             "tutorial-lstm",
             "the TensorFlow tutorial, its LSTM edition, quirks included",
-            # its code asks for a state that is carried, too, and for shuffling; docs/reproduction.md says how its
+            # its code asks for a state that is carried, too, and for shuffling; docs/results.md says how its
             # figures show that the state was not carried, and that the windows were shuffled once
             _TUTORIAL.with_values({"cell": "lstm", "reset_state": "window", "shuffle": "once"}),
         ),
