@@ -261,8 +261,10 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     Raises:
         CharloomError: If a part of the header is invalid, or the tensors do not match the architecture.
     """
+    # 1. The frame, the checksum and the keys.
     text, slots = read_header(file, size)
     description = _parse_description(text)
+    # 2. The model: architecture, vocabulary, type of the weights, facts.
     architecture = _parse_architecture(description["architecture"])
     unit, lines = description.get("unit", "char"), description.get("lines", False)
     if unit not in UNITS:
@@ -278,9 +280,10 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
         raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
+    check_facts(facts)
+    # 3. The tensors that follow from the architecture, and the section of a checkpoint.
     has_section = "training" in description
     section_names = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
-    check_facts(facts)
     check_model_tensors({name: slots[name] for name in slots.keys() - section_names}, architecture, stored_as)
     if has_section:
         tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in section_names}
