@@ -41,7 +41,7 @@ from charloom.model.file.schema import (
     OPTIONAL_NUMBER,
     WHOLE,
     Kind,
-    Sized,
+    TensorSpec,
     check_facts,
     check_object,
     check_tensor,
@@ -101,7 +101,7 @@ def _with_training(model: SavedModel, section: Section | None) -> tuple[SavedMod
 
 
 def check_training(
-    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, TensorSpec], architecture: Architecture
 ) -> None:
     """Raise ``ModelFileError`` unless a training can continue from a checkpoint's section ``training``.
 
@@ -188,7 +188,7 @@ _LOSSES = ("losses.last_epoch", "losses.since_evaluation")
 
 
 def _check_training_tensors(
-    tensors: Mapping[str, Sized], architecture: Architecture, steps: int, streams: int | None
+    tensors: Mapping[str, TensorSpec], architecture: Architecture, steps: int, streams: int | None
 ) -> None:
     """Raise ``ModelFileError`` unless tensors are those of a training.
 
@@ -221,7 +221,7 @@ def _check_training_tensors(
         )
 
 
-def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:
+def _check_carried_state(rest: dict[str, TensorSpec], architecture: Architecture, streams: int | None) -> None:
     """Remove the carried state from ``rest`` and check it."""
     parts = ("hidden", "cell")[: architecture.state_parts]
     names = [f"state.{part}.{layer}" for layer in range(architecture.num_layers) for part in parts]

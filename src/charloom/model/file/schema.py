@@ -54,7 +54,7 @@ _MAX_NUMBER = 1e300  # remains finite when divided by log(2)
 _MAX_INTEGER = 2**53  # integers up to this one are exact in JSON
 
 
-class Sized(Protocol):
+class TensorSpec(Protocol):
     """An object with a shape and a type: an array, or the slot of a tensor in a file."""
 
     @property
@@ -177,7 +177,7 @@ def bits_per_char(facts: Mapping[str, Any]) -> float | None:
 # --- tensors
 
 
-def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture, stored_as: str) -> None:
+def check_model_tensors(tensors: Mapping[str, TensorSpec], architecture: Architecture, stored_as: str) -> None:
     """Raise ``ModelFileError`` unless the tensors are exactly those of an architecture."""
     expected = _model_tensors(architecture, stored_as)
     if tensors.keys() != expected.keys():
@@ -191,7 +191,7 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
         check_tensor(name, tensors[name], shape, dtype)
 
 
-def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_tensor(name: str, value: TensorSpec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise ``ModelFileError`` if a tensor does not have this shape and type."""
     if value.shape != shape or value.dtype != dtype:
         raise ModelFileError(
