@@ -47,7 +47,7 @@ def plans():
     yield "| training characters | minutes | model | epochs | model for 20 minutes | epochs |"
     yield "|---:|---:|---|---:|---|---:|"
     for characters in TEXT_LENGTHS:
-        task = Task(characters, alphabet=80, speed=NOMINAL_SPEED)
+        task = Task(characters, vocabulary_size=80, speed=NOMINAL_SPEED)
         planned = adapt_settings(Settings(), task)
         long = adapt_settings(Settings(minutes=20.0), task, {"minutes"})
         cells = [f"{characters:,}", f"{planned.minutes:.1f}", *_model(planned, task), *_model(long, task)]
@@ -141,9 +141,17 @@ def make_accessible(app, page, template, context, tree):
             context[part] = context[part].replace(old, new)
 
 
+def unlink_email_addresses(app, doctree):
+    """Turn links to email addresses into text: docutils takes RUN@STEP in a help text for an address."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(nodes.Text(link.astext()))
+
+
 def setup(app):
-    """Register the directives and the accessibility hook with Sphinx."""
+    """Register the directives and hooks with Sphinx."""
     app.add_directive("made", Made)
     app.add_directive("surprisal", Surprisal)
+    app.connect("doctree-read", unlink_email_addresses)
     app.connect("html-page-context", make_accessible, priority=900)  # after the theme has built the contents
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,7 +10,8 @@ Two models start with the same weights and read the same batches, one with sched
 generate texts, which an independent judge scores: an n-gram model of five-character contexts.
 
 Result on two cores in two minutes: the model without scheduled sampling wrote better. The more characters were
-replaced, the less the model trusted its input and the flatter its predictions became; see the decision records.
+replaced, the less the model trusted its input and the flatter its predictions became; see
+docs/decisions/training.md#scheduled-sampling-made-the-generated-text-worse.
 
 Sources: Bengio et al. 2015, arXiv:1506.03099; sampling all replacements in one pass beforehand: Duckworth et al.
 2019, arXiv:1906.04331.

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import charloom
-from support.server import serving
+from support.server import serve_models
 
 ASKING = """async (there) => {
     const found = [];
@@ -74,7 +74,7 @@ def elsewhere():
 
 
 def test_a_page_of_another_site_gets_nothing(browser, elsewhere, report_trials):
-    with serving({"shakespeare": charloom.load("shakespeare")}) as server:
+    with serve_models({"shakespeare": charloom.load("shakespeare")}) as server:
         page = browser.new_page()
         page.goto(elsewhere)
         found = dict(page.evaluate(ASKING, f"http://{server.host}"))

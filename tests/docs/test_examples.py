@@ -96,7 +96,7 @@ def test_the_open_loop_is_the_simple_way_with_the_state_reset_at_every_epoch(boo
         (["book.txt", "--epochs", "0"], "at least 1"),
         (["book.txt", "--set", "hidden_sise=8"], "hidden_size"),
         (["book.txt", "--set", "hidden_size"], "KEY=VALUE"),
-        (["book.txt", "--set", "seed=1", "--set", "seed=2"], "given twice"),
+        (["book.txt", "--set", "seed=1", "--set", "seed=2"], "seed"),
         (["book.txt", "--output", "."], "already exists"),
     ],
 )

@@ -109,9 +109,9 @@ def test_every_command_is_on_the_page_of_commands(parts):
 def test_links_to_folders_and_pages_outside_the_docs_become_text(parts):
     conf = importlib.import_module("conf")
     app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: DOCS / f"{page}.md"))
-    source = ["[a](../plugins/README.md) [b](../examples/x.py) [c](../reproduction.md#there)"]
+    source = ["[a](../plugins/README.md) [b](../examples/x.py) [c](../results.md#there)"]
     conf.unlink_pages_outside(app, "tutorial/README", source)
-    assert source == ["[a](../plugins/README.md) [b](../examples/x.py) [c](../reproduction.md#there)"]
+    assert source == ["[a](../plugins/README.md) [b](../examples/x.py) [c](../results.md#there)"]
     source[0] += " [d](../deploy/) [e](../deploy) [f](../deploy/nginx.conf)"
     conf.unlink_pages_outside(app, "index", source)
     assert source == ["a [b](../examples/x.py) c d e [f](../deploy/nginx.conf)"]

@@ -1,4 +1,4 @@
-"""Bad input: exit code 2, one message that says what to do, no traceback, nothing lost."""
+"""Invalid input: exit code 2, an error with a code and data, no traceback, and no file is changed."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ LONG = "The quick brown fox jumps over the lazy dog. " * 60
 
 @pytest.fixture
 def files(tmp_path):
-    """The strange files of someone's folder."""
+    """A folder with valid, invalid and unusual files."""
     Path("good.txt").write_text(LONG)
     Path("empty.txt").touch()
     Path("one.txt").write_text("a")

@@ -1,7 +1,7 @@
 """Run the partitions of a bulk job in this process.
 
-``run_partition`` takes and returns plain data, and is all that a framework such as Dask needs to distribute a job over
-processes and machines; see ``charloom.bulk.dask``.
+``run_partition`` takes and returns plain data, so that a framework such as Dask can run it on other processes and
+machines; see ``charloom.bulk.dask``.
 """
 
 from functools import lru_cache
@@ -22,7 +22,7 @@ _ERROR = "error"
 
 
 def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
-    """Process one partition with one thread and write its part, unless that exists.
+    """Process one partition with one thread and write its part, unless the part exists.
 
     Args:
         folder: Folder of the job, as this process sees it.
@@ -30,11 +30,11 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
         number: Number of the partition.
 
     Returns:
-        The amount of work done, as plain data; or, under "error", the class, message, code and data of a
-        ``CharloomError``.
+        Statistics of the partition, such as its number of characters; empty if the part exists. If a ``CharloomError``
+        was raised, its class name, message, code and data under the key "error".
 
     Raises:
-        OSError: If a disk fails; the partition may be retried.
+        OSError: If a disk fails; the caller may retry the partition.
     """
     try:
         job, model = _load_job(folder, digest)
@@ -46,7 +46,7 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
 
 
 def raise_if_failed(result: dict[str, Any]) -> None:
-    """Raise the error that ``run_partition`` returned, if any."""
+    """Raise the error in a result of ``run_partition``, if there is one."""
     if _ERROR in result:
         kind, message, code, data = result[_ERROR]
         raise getattr(errors, kind, CharloomError)(message, code=code, **data)
@@ -56,7 +56,7 @@ def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> No
     """Process all missing partitions in this process.
 
     Raises:
-        CharloomError: If a partition fails; the parts written before stay.
+        CharloomError: If a partition fails. Finished partitions are kept.
         OSError: If a disk fails.
     """
     missing = job.missing()
@@ -71,7 +71,7 @@ def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> No
 
 @lru_cache(maxsize=1)
 def _load_job(folder: str, digest: str) -> tuple[BulkJob, Model]:
-    """Return a job and its model; a worker keeps them from one partition to the next."""
+    """Load a job and its model; they are cached for the next partitions of the same job."""
     job = read_job(Path(folder))
     if job.digest != digest:
         raise JobError(

@@ -102,7 +102,7 @@ def make_tuning_view(folder: TuningFolder, until: float, reserved: float, quiet:
 
 
 def _heading(folder: TuningFolder, until: float, reserved: float) -> str:
-    task, minutes = folder.task, (until - time.time()) / 60
+    task, minutes = folder.task, max(0.0, until - time.time()) / 60
     verification = f"the last {reserved / 60:.3g} for verification" if reserved else "too short for verification"
     varied = ", ".join(axis.name for axis in task.axes)
     return (

@@ -115,6 +115,15 @@ def command(
         _run_worker(corpus, output or "", device, as_worker, checked)
         return
 
+    elapsed = time.time() - started
+    if elapsed >= hours * 3600:
+        raise SettingsError(
+            f"--hours {hours:g} ({hours * 3600:.3g} seconds) is too short: reading the corpus took {elapsed:.3g} "
+            "seconds.",
+            code="search_too_short",
+            hours=hours,
+            seconds=elapsed,
+        )
     folder = _folder(corpus, recipe, fixed, hours, minutes, output, device, quiet)
     reserved = seconds_to_check(folder.task, workers, hours, has_candidate(folder))
     search = Search(folder, corpus, device, started + hours * 3600, reserved, workers, sources)

@@ -123,11 +123,28 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down: end the streams, so that their clients receive an error event, then close all connections."""
+        # 1. fail the requests in progress, and give their clients time to read the error
         self._app.close()
         deadline = asyncio.get_running_loop().time() + self._app.limits.max_closing_seconds
-        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:
+        while self._busy_connections() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
+        # 2. disconnect clients that do not read; uvicorn would cancel their handlers, and log a traceback for each
+        for connection in self._busy_connections():
+            connection.transport.abort()
+        # 3. close the idle connections
         await super().shutdown(sockets)
+
+    def _busy_connections(self) -> list[H11Protocol]:
+        """Return the connections whose response is not finished, or not yet sent completely."""
+        return [
+            connection
+            for connection in self.server_state.connections
+            if isinstance(connection, H11Protocol)
+            and (
+                (connection.cycle is not None and not connection.cycle.response_complete)
+                or connection.transport.get_write_buffer_size()
+            )
+        ]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
