@@ -107,26 +107,26 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 
 
 def check_object(
-    what: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
+    part: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
 ) -> None:
     """Raise ``ModelFileError`` unless a JSON value is an object whose values meet their requirements.
 
     Args:
-        what: Name of the object in messages, in the plural, such as "facts".
+        part: Name of the object in messages, in the plural, such as "facts".
         value: A JSON value.
         kinds: The requirements for known keys; other keys are accepted.
         required: Keys that must exist and not be null.
         optional: Whether null is accepted for the other keys.
     """
     if not isinstance(value, dict):
-        raise ModelFileError(f"The {what} must be a JSON object.", code="not_an_object", part=what)
+        raise ModelFileError(f"The {part} must be a JSON object.", code="not_an_object", part=part)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"The {what} do not contain {name!r}.", code="missing_fact", part=what, name=name)
+            raise ModelFileError(f"The {part} do not contain {name!r}.", code="missing_fact", part=part, name=name)
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
             raise ModelFileError(
-                f"The {what} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=what, name=name
+                f"The {part} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=part, name=name
             )
 
 
