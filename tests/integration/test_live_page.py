@@ -37,7 +37,7 @@ def test_data_follows_the_training(live, text, tmp_path):
     assert json.loads(request(live.address, "/data.json")[1])["status"] == "Starting."
     seen = []
 
-    def watch(record):
+    def observe(record):
         live.take(record)
         if type(record).__name__ == "EvaluationRecord":
             seen.append(json.loads(request(live.address, "/data.json")[1]))
@@ -92,8 +92,8 @@ def test_tensorboard_events(cli, text):
     events = EventAccumulator("run/tensorboard").Reload()
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 31))
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    told = {e.step: e.value for e in events.Scalars("loss/held out")}
-    assert told == pytest.approx({m["step"]: m["val_loss"] for m in metrics}, rel=1e-5)
+    logged = {e.step: e.value for e in events.Scalars("loss/held out")}
+    assert logged == pytest.approx({m["step"]: m["val_loss"] for m in metrics}, rel=1e-5)
     assert cli("train", "--resume", "run", "--steps", 10, "--tensorboard").code == 0
     events = EventAccumulator("run/tensorboard").Reload()
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 41))
