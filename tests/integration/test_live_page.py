@@ -43,7 +43,7 @@ def test_data_follows_the_training(live, text, tmp_path):
             seen.append(json.loads(request(live.address, "/data.json")[1]))
 
     sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
-    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=watch, **sizes)
+    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=observe, **sizes)
     assert [len(data["run"]["evaluations"]) for data in seen] == [1, 2, 3, 4]
     assert [e["step"] for e in seen[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
     assert seen[2]["status"].startswith("Step 20 of 30")
