@@ -77,7 +77,8 @@ def with_bits(values):
 
 def facts(record):
     """Say how a table was measured: command, machine, date, method."""
-    parts = [command(record), machine_name(record), f"date {record['date']}"]
+    machine = machine_name(record)
+    parts = [command(record), f"machine {machine}" if machine == "not recorded" else machine, f"date {record['date']}"]
     method = record.get("method")
     return f"{', '.join(parts)}{f'; {method}' if method else ''}."
 

@@ -28,7 +28,7 @@ def request(address, path="/", host=None, method="GET"):
 @pytest.fixture
 def live():
     page = LivePage()
-    with page.served():
+    with page.serve():
         yield page
         page._last_request = -math.inf  # do not wait for a last request
 
