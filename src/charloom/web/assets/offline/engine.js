@@ -24,14 +24,14 @@ class Engine {
     new Uint8Array(native.memory.buffer, at, modelBytes.length).set(modelBytes);
     if (!native.load(at, modelBytes.length)) throw new RangeError("These bytes are no whole model of this engine.");
     this.#native = native;
-    this.#maxCount = native.most();
+    this.#maxCount = native.max_count();
     this.size = native.size();
   }
 
   // Start a text and read all ids; without ids, the one that `charloom generate` without a prompt starts from.
   begin(ids) {
     this.#native.begin();
-    this.#readAll(ids.length ? ids : [this.#native.opening()]);
+    this.#readAll(ids.length ? ids : [this.#native.start_id()]);
   }
 
   // Read one more id, and return its surprisal in bits.
@@ -60,21 +60,21 @@ class Engine {
   }
 
   // The probability of each character as the next one.
-  probabilities() { return this.#floats(this.#native.shares(), this.size).slice(); }
+  probabilities() { return this.#floats(this.#native.probabilities(), this.size).slice(); }
 
   // A copy of the engine's state.
   save() { return this.#state.slice(); }
 
   restore(saved) {
     this.#state.set(saved);
-    this.#native.moved();
+    this.#native.position_changed();
   }
 
-  get #state() { return new Uint8Array(this.#native.memory.buffer, this.#native.place(), this.#native.place_size()); }
+  get #state() { return new Uint8Array(this.#native.memory.buffer, this.#native.position(), this.#native.position_size()); }
 
   #floats(at, count) { return new Float32Array(this.#native.memory.buffer, at, count); }
 
-  #bits(count) { return this.#floats(this.#native.costs(), count).map(Math.log2); }
+  #bits(count) { return this.#floats(this.#native.inverse_probabilities(), count).map(Math.log2); }
 
   #readAll(ids) {
     const bits = new Float32Array(ids.length);
