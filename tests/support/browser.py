@@ -1,4 +1,4 @@
-"""Pages in Chromium, driven by Playwright, for all tests that look at one; where either is missing, they skip."""
+"""Open pages in Chromium with Playwright. Tests that need it are skipped if either is not installed."""
 
 import re
 import shutil
@@ -23,35 +23,41 @@ def browser():
 
 @contextmanager
 def opened(browser, address, *, page="", expected=None, first=None, offline=False, viewport=DESKTOP, **options):
-    """Open a page; afterwards there must have been no error and no request to anywhere else.
+    """Open a page. On exit, check that it logged no errors or warnings and sent no requests to other addresses.
 
-    ``address`` is that of a server or of a file, and ``page`` a page of that server; ``expected`` matches the messages
-    that may come all the same, ``first`` is a script that runs before the page's own, and ``options`` are those of
-    Playwright's ``new_context``.
+    Args:
+        browser: The browser.
+        address: URL of a server or a file.
+        page: Path of a page on the server.
+        expected: Regular expression for messages that are allowed.
+        first: A script that runs before the page's scripts.
+        offline: Whether the network is unavailable.
+        viewport: Size of the window.
+        options: Further options of Playwright's ``new_context``.
     """
     context = browser.new_context(viewport=viewport, **options)
     context.set_offline(offline)
     if first:
         context.add_init_script(first)
-    tab, wrong = context.new_page(), []
+    tab, problems = context.new_page(), []
     tab.set_default_timeout(40_000)
     own = (address, "data:", "blob:")
-    tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: None if request.url.startswith(own) else wrong.append(request.url))
+    tab.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
     try:
         tab.goto(address + page)
         yield tab
     except Exception as failure:
-        failure.add_note(f"The page said: {wrong}")
+        failure.add_note(f"Messages and requests of the page: {problems}")
         raise
     finally:
         context.close()
-    assert [message for message in wrong if not (expected and re.search(expected, message))] == []
+    assert [message for message in problems if not (expected and re.search(expected, message))] == []
 
 
-def check_for_everybody(tab):
-    """axe-core finds no breach of WCAG 2 AA, contrast among it; the page's policy must be off (``bypass_csp``)."""
+def check_accessibility(tab):
+    """Check with axe-core that the page meets WCAG 2 AA, including contrast. Needs the option ``bypass_csp``."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    found = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
-    assert found.violations_count == 0, found.generate_report()
+    results = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    assert results.violations_count == 0, results.generate_report()
