@@ -1,17 +1,17 @@
-"""Write bad model files, each of another kind, to be opened by who dares.
+"""Write malformed model files, each with a different defect.
 
     python attacks/make.py FOLDER
 
-Prints the name of each, what is wrong with it, and words of the reason why charloom refuses it. What this machine
-cannot make (pipes, sparse files, links) is left out and said. ``tests/reliability/test_hostile_models.py`` opens them
-all.
+Prints a JSON object: for each file, its defect and the error that charloom must report (see ``registry.py``). Files
+that this machine cannot create (pipes, sparse files, links) are skipped with a message on stderr.
+``tests/reliability/test_hostile_models.py`` opens all of them.
 """
 
 import json
 import sys
 from pathlib import Path
 
-import descriptions  # noqa: F401  each of these registers its own
+import descriptions  # noqa: F401  each of these modules registers its files
 import foreign  # noqa: F401
 import frames  # noqa: F401
 import tensors  # noqa: F401
@@ -19,19 +19,19 @@ from registry import ATTACKS
 
 
 def write(folder):
-    """Write all attacks into a folder; return those that can be made here, with what is known of them."""
-    made = {}
-    for name, (explanation, reason, make) in ATTACKS.items():
+    """Write all malformed files to a folder; return the explanation and the expected error of each file written."""
+    written = {}
+    for name, (explanation, expected, make) in ATTACKS.items():
         path = folder / f"{name}.safetensors"
         try:
             data = make(path) if make.__code__.co_argcount else make()
             if data is not None:
                 path.write_bytes(data)
         except (OSError, AttributeError) as error:
-            print(f"{name}: cannot be made here ({error})", file=sys.stderr)
+            print(f"{name}: cannot be created on this machine ({error})", file=sys.stderr)
             continue
-        made[path.name] = {"explanation": explanation, "reason": reason}
-    return made
+        written[path.name] = {"explanation": explanation, "expected": expected}
+    return written
 
 
 if __name__ == "__main__":

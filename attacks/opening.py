@@ -1,11 +1,11 @@
-"""Open bad model files in a process of its own, which tells what came of it, one JSON object a line.
+"""Open malformed model files in a separate process and print one JSON object per file about what happened.
 
-    python attacks/opening.py files FOLDER          every file of a folder
-    python attacks/opening.py mutated FOLDER FROM COUNT
+    python attacks/opening.py files FOLDER               open every file of a folder
+    python attacks/opening.py mutated FOLDER FIRST COUNT  open COUNT randomly changed files
 
-While a file is opened nothing else may happen than that it is read: an audit hook, which cannot be taken out again,
-hears of everything that Python imports, compiles, executes, starts, connects to or writes. What opens must be of use:
-both engines write and score with it, and its facts are shown.
+Opening a file must only read that file. An audit hook, which cannot be removed once installed, records everything else
+that Python imports, compiles, executes, starts, connects to or writes. A file that opens must be usable: both engines
+generate and score with it, and ``charloom info`` shows it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import charloom.inference.engines.native
 import charloom.inference.engines.numpy  # noqa: F401
-from charloom.cli.commands.info import look, page_of
+from charloom.cli.commands.info import _format_model, describe_model
 from charloom.errors import ModelFileError
 from charloom.inference.engines.factory import ENGINE
 from charloom.inference.model import Model
@@ -31,48 +31,52 @@ from draft import Draft
 from mutate import mutated
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-HANGS = 20  # seconds after which the process is ended and tells where it was
-heard = []
-listening = False
+HANGS = 20  # seconds after which the process prints its traceback and exits
+recorded = []
+recording = False
 opened = ""
 
 
-def hear(event, arguments):
-    """Keep whatever happens besides reading the file that is opened."""
-    if not listening:
+def record(event, arguments):
+    """Record every audit event except reading the file that is being opened."""
+    if not recording:
         return
     if event == "open":
-        name, mode, flags = arguments  # the file by its name, and once more by its number
+        name, mode, flags = arguments  # one event with the file's name, one with its descriptor
         if (name == opened or isinstance(name, int)) and mode in (None, "r") and not flags & WRITES:
             return
-    heard.append(f"{event} {str(arguments)[:100]}")
+    recorded.append(f"{event} {str(arguments)[:100]}")
 
 
-def open_it(path):
-    """Return what came of opening a file."""
-    global listening, opened
-    heard.clear()
+def open_file(path):
+    """Open a file and return the result, with the time, the memory and the audit events of opening it."""
+    global recording, opened
+    recorded.clear()
     opened = str(path)
-    saved, found = None, {}
+    saved, result = None, {}
     before = memory(peak=False)
     began = time.perf_counter()
-    listening = True
+    recording = True
     try:
         saved, _ = load_checkpoint(path)
     except ModelFileError as error:
-        found["refused"] = str(error)
+        result |= {"refused": str(error), "code": error.code, "data": error.data}
     except BaseException as error:
-        found["raised"] = repr(error)
+        result["raised"] = repr(error)
     finally:
-        listening = False
-    found |= {"seconds": time.perf_counter() - began, "heard": [*heard], "memory": memory() - before}
+        recording = False
+    result |= {"seconds": time.perf_counter() - began, "events": [*recorded], "memory": memory() - before}
     if saved is not None:
-        found["used"] = use(saved, path)
-    return found
+        result["used"] = use(saved, path)
+    return result
 
 
 def use(saved, path):
-    """Write, score and show with a model; return how many engines did, 0 if its sums overflow and they say so."""
+    """Generate, score and show with a model.
+
+    Returns:
+        The number of engines and precisions that worked; 0 if all of them reported that sums overflow.
+    """
     text = (saved.vocabulary.characters * 20)[:20]
     count = 0
     for name in ("numpy", *(("native",) if compiled else ())):
@@ -82,15 +86,15 @@ def use(saved, path):
             try:
                 model.engine(precision)
             except ModelFileError as error:
-                assert "overflow" in str(error)
+                assert error.code == "weights_too_large", error
                 continue
             written = model.generate(length=20, seed=1, precision=precision)
             score = model.score(text, precision=precision)
             assert len(written) == 20 and score.total_nats >= 0, (written, score)
-            for harsh in ({"temperature": 1e-300, "repetition_penalty": 0.01}, {"top_p": 1e-300, "min_p": 1.0}):
-                assert len(model.generate(length=5, seed=1, precision=precision, **harsh)) == 5
+            for extreme in ({"temperature": 1e-300, "repetition_penalty": 0.01}, {"top_p": 1e-300, "min_p": 1.0}):
+                assert len(model.generate(length=5, seed=1, precision=precision, **extreme)) == 5
             count += 1
-    shown = page_of(look(str(path)))
+    shown = _format_model(describe_model(str(path)))
     assert all(c.isprintable() or c == "\n" for c in shown), shown
     assert model._repr_html_()
     save_model(path.with_suffix(".again"), saved)
@@ -99,7 +103,7 @@ def use(saved, path):
 
 
 def memory(peak=True):
-    """Return the memory of this process in bytes, or the largest since ``forget_peak``; 0 where that is not told."""
+    """Return this process's memory in bytes, or its peak since ``reset_peak``; 0 if the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -107,52 +111,53 @@ def memory(peak=True):
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)" if peak else r"VmRSS:\s+(\d+)", status)[1])
 
 
-def forget_peak():
-    """Let the largest memory be that of now, where Linux allows it."""
+def reset_peak():
+    """Reset the peak memory to the current memory, if Linux allows it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def warm_up(folder):
-    """Open and use good files; return what was heard while the first was opened.
+    """Open and use valid files; return the events recorded while the first one was opened.
 
-    A large one is read with threads, which are imported once, and what is used may import, too: that is done now.
+    A large file is read with threads, whose modules are imported once, and using a model imports modules, too. This
+    function triggers those imports before the audited files are opened.
     """
-    path, first = folder / "good", []
+    path, events = folder / "good", []
     for draft in (Draft(checkpoint=True), Draft(hidden=600)):
         path.write_bytes(draft.data())
-        first.append(open_it(path))
+        events.append(open_file(path))
     path.unlink()
-    return first[0]["heard"]
+    return events[0]["events"]
 
 
 def main():
-    """Open what was asked for."""
+    """Open the files named on the command line."""
     what, folder = sys.argv[1], Path(sys.argv[2])
     warnings.simplefilter("error")
-    sys.addaudithook(hear)
+    sys.addaudithook(record)
     first = warm_up(folder)
-    forget_peak()
+    reset_peak()
     print(json.dumps({"baseline": memory(), "first": first}), flush=True)
     if what == "files":
         for path in sorted(folder.glob("*.safetensors")):
-            forget_peak()
-            print(json.dumps({"file": path.name, **watched(path)}), flush=True)
+            reset_peak()
+            print(json.dumps({"file": path.name, **open_with_timeout(path)}), flush=True)
         return
     path = folder / "mutated.safetensors"
     first, count = map(int, sys.argv[3:5])
     for number in range(first, first + count):
         data, done = mutated(number)
         path.write_bytes(data)
-        print(json.dumps({"number": number, "done": done, "size": len(data), **watched(path)}), flush=True)
+        print(json.dumps({"number": number, "done": done, "size": len(data), **open_with_timeout(path)}), flush=True)
 
 
-def watched(path):
+def open_with_timeout(path):
     """Open a file; end the process if that takes too long."""
     faulthandler.dump_traceback_later(HANGS, exit=True)
-    found = open_it(path)
+    result = open_file(path)
     faulthandler.cancel_dump_traceback_later()
-    return found
+    return result
 
 
 if __name__ == "__main__":

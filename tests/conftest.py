@@ -1,8 +1,8 @@
-"""What several tests share: a small text, small sizes, a small trained run, the command line in its own process."""
+"""Fixtures shared by all tests: a small text, a small trained run, the command line."""
 
 import os
 
-# With pytest-xdist the workers are as many as the cores: each one, and what it starts, computes in one thread.
+# With pytest-xdist there is one worker per core, so each worker and its child processes use one thread.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -22,13 +22,13 @@ from charloom import native
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
 
-pytest.register_assert_rewrite("support")  # their asserts tell what they compared, too
+pytest.register_assert_rewrite("support")  # show the compared values in failed assertions of helpers
 
-# how long an example takes says more about the machine than about the code
+# no deadline: the duration of an example depends on the machine
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
-pytest_plugins = ["support.promises", "support.hub", "support.browser", "support.groups"]
+pytest_plugins = ["support.reliability", "support.hub", "support.browser", "support.groups"]
 
 LINES = [
     "The loom is warm and the thread is long.",
@@ -57,23 +57,23 @@ def run(text, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shakespeare():
-    """Tiny Shakespeare, where CHARLOOM_CORPORA or the cache has it."""
+    """Tiny Shakespeare, from CHARLOOM_CORPORA or the cache."""
     from charloom.data.datasets import is_available_offline
 
     if not is_available_offline("shakespeare"):
-        pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that holds it")
+        pytest.skip("tiny Shakespeare is not on this machine: set CHARLOOM_CORPORA to a folder that contains it")
     return charloom.Corpus.read("shakespeare")
 
 
 @pytest.fixture(scope="session")
 def bundled():
-    """What the file of the bundled model holds."""
+    """The bundled model."""
     return load_model(find_model("shakespeare"))
 
 
 @pytest.fixture(params=native.instruction_sets())
 def isa(request, monkeypatch):
-    """Each instruction set that the engine has and this processor can run, in its turn."""
+    """Each instruction set of the engine that this processor supports."""
     monkeypatch.setenv(native.ISA, request.param)
     return request.param
 
@@ -96,7 +96,7 @@ class Result:
 
 @pytest.fixture
 def cli(tmp_path, monkeypatch):
-    """Run a command in a process of its own, in an empty folder, as a user would."""
+    """Run a command in a separate process, in an empty folder, as a user would."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments, stdin=None, **environment):
@@ -114,7 +114,7 @@ def cli(tmp_path, monkeypatch):
 
 @pytest.fixture
 def quick_cli(tmp_path, monkeypatch, capfdbinary):
-    """Run a command as ``cli`` does, but in this process: where many are run, and torch is loaded once."""
+    """Run a command like ``cli``, but in this process, so that PyTorch is loaded only once."""
     from charloom.cli.main import main
 
     monkeypatch.chdir(tmp_path)

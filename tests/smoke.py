@@ -1,9 +1,9 @@
-"""A first look at an installed charloom: every command that needs no PyTorch, on the model that comes along.
+"""Smoke test of an installed charloom: every command that needs no PyTorch, with the bundled model.
 
     python tests/smoke.py [--engine native|numpy]
 
-Needs nothing but charloom itself, and ends with 0 if all is well. CI runs it on every wheel, `make test-full` on the
-wheel and the sdist (integration/test_release.py).
+Needs only charloom and exits with 0 on success. CI runs it on every wheel, `make test-full` on the wheel and the sdist
+(integration/test_release.py).
 """
 
 import argparse
@@ -19,7 +19,7 @@ WRITE = ("generate", "-p", "ROMEO: ", "-n", "120", "--seed", "1")
 
 
 def charloom(folder, *arguments, code=0, stdin=None, **environment):
-    """Run a command in an empty folder; return what it printed: stdout, or stderr where it was to fail."""
+    """Run a command; return its stdout or, if it is expected to fail with ``code``, its stderr."""
     done = subprocess.run(
         [sys.executable, "-m", "charloom", *arguments],
         cwd=folder,
@@ -33,20 +33,20 @@ def charloom(folder, *arguments, code=0, stdin=None, **environment):
     return done.stderr if code else done.stdout
 
 
-def look_at_writing(folder, engine):
-    """Both engines write the same, a text goes on from its prompt, and the doctor names the engine."""
+def check_generation(folder, engine):
+    """Check that both engines generate the same text after the prompt; return the text and the engine."""
     text = charloom(folder, *WRITE)
     assert text.startswith("ROMEO: ") and len(text) == len("ROMEO: ") + 120 + 1, text
     assert charloom(folder, *WRITE, CHARLOOM_ENGINE="numpy") == text
     (sample,) = json.loads(charloom(folder, *WRITE, "--json"))["samples"]
     assert sample["text"] + "\n" == text
-    found = json.loads(charloom(folder, "doctor", "--json"))["engine"]
-    assert engine is None or found.startswith(engine), found
-    return text, found
+    name = json.loads(charloom(folder, "doctor", "--json"))["engine"]
+    assert engine is None or name.startswith(engine), name
+    return text, name
 
 
-def look_at_reading(folder):
-    """What a text costs, what a corpus is, what a model is."""
+def check_scoring(folder):
+    """Check score, corpus and info."""
     score = json.loads(charloom(folder, "score", "shakespeare", "-", "--json", stdin="To be, or not to be"))
     assert score["characters"] == len("To be, or not to be") - 1
     assert 0 < score["bits_per_char"] < 4, score
@@ -58,8 +58,8 @@ def look_at_reading(folder):
     assert info["parameters"] == sum(layer["parameters"] for layer in info["layers"])
 
 
-def look_at_files(folder, text):
-    """An exported model writes the same text, and a web page holds one."""
+def check_export(folder, text):
+    """Check that an exported model generates the same text and that a web page contains a model."""
     charloom(folder, "export", "shakespeare", "--to", "int8", "-o", "small.safetensors")
     assert charloom(folder, WRITE[0], "small.safetensors", *WRITE[1:]) == text
     charloom(folder, "export", "shakespeare", "--to", "html", "-o", "page.html")
@@ -68,14 +68,14 @@ def look_at_files(folder, text):
     assert "bad.safetensors" in charloom(folder, "info", "bad.safetensors", code=2)
 
 
-def look_at_what_is_missing(folder):
-    """Where there is no PyTorch, training says how to get it; nothing else has asked for it."""
+def check_missing_torch(folder):
+    """Check that training without PyTorch explains how to install it."""
     if find_spec("torch") is None:
         assert "pip install 'charloom[train]'" in charloom(folder, "train", "book.txt", "--steps", "1", code=1)
 
 
-def look_at_python(text):
-    """The same from Python, where the package was installed."""
+def check_python(text):
+    """Check the Python API of the installed package; return its version."""
     import charloom as package
 
     assert "torch" not in sys.modules
@@ -85,19 +85,19 @@ def look_at_python(text):
 
 
 def main():
-    """Look at all of it, and say what was looked at."""
+    """Run all checks."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--engine", choices=["native", "numpy"], help="what must generate")
+    parser.add_argument("--engine", choices=["native", "numpy"], help="the engine that must be used")
     engine = parser.parse_args().engine
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text, found = look_at_writing(folder, engine)
-        look_at_reading(folder)
-        look_at_files(folder, text)
-        look_at_what_is_missing(folder)
-        version = look_at_python(text)
+        text, engine_name = check_generation(folder, engine)
+        check_scoring(folder)
+        check_export(folder, text)
+        check_missing_torch(folder)
+        version = check_python(text)
         assert charloom(folder, "--version") == f"charloom {version}\n"
-    print(f"charloom {version} on Python {sys.version.split()[0]} is well; engine: {found}")
+    print(f"charloom {version} on Python {sys.version.split()[0]} passed; engine: {engine_name}")
 
 
 if __name__ == "__main__":

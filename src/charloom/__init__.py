@@ -4,11 +4,11 @@
     >>> model = charloom.train("my_book.txt", minutes=3)        # doctest: +SKIP
     >>> print(model.generate("Once ", length=500, seed=1))      # doctest: +SKIP
 
-A text becomes numbers (``charloom.data``), a model is an architecture with weights in one file
-(``charloom.model``), which writes and judges text without PyTorch (``charloom.inference``). Choices are recipes
-(``charloom.planning``), and training turns numbers into weights (``charloom.training``).
+The packages: ``charloom.data`` encodes texts as ids. ``charloom.model`` stores an architecture and its weights in one
+file. ``charloom.inference`` generates and scores texts without PyTorch. ``charloom.planning`` chooses settings from
+recipes. ``charloom.training`` trains models.
 
-Importing this package costs nothing: every name is loaded when it is first used.
+Importing this package is fast: every name is loaded on first use.
 """
 
 from importlib import import_module
@@ -68,7 +68,7 @@ __all__ = [
 
 
 def _check_training(*section: Any) -> None:
-    from charloom.training.checkpoint import check_training  # start-up: only checkpoints have this section
+    from charloom.training.checkpoint import check_training  # start-up time: only checkpoints have this section
 
     check_training(*section)
 

@@ -1,7 +1,7 @@
-"""Import paths from before the packages were named by subject. They work for one more release, with a warning.
+"""Deprecated import paths, which work for one more release and emit a ``DeprecationWarning``.
 
-A finder at the end of ``sys.meta_path`` creates the old modules on import. They are empty: an attribute is looked up
-where it is now.
+A finder at the end of ``sys.meta_path`` creates the old modules on import. They are empty, and look up each attribute
+in its new module.
 """
 
 import sys
@@ -46,7 +46,7 @@ _MODULES = {
     "charloom.training.records": "charloom.training.events",
     "charloom.training.streams": "charloom.training.batches",
 }
-"""Each old module, and the module that has its names now."""
+"""The new module for each old module."""
 
 _NAMES = {
     "charloom.errors.is_out_of_memory": "charloom._util.memory.is_out_of_memory",
@@ -86,44 +86,44 @@ _NAMES = {
     "charloom.training.streams.Position": "charloom.training.batches.base.Position",
     "charloom.training.streams.shuffled_order": "charloom.training.batches.windows.shuffled_order",
 }
-"""Names that were renamed, and names that moved out of a module that still exists."""
+"""The new name for each renamed name, and for each name that moved out of a module that still exists."""
 
 
 class _OldModules:
-    """Finds the old modules and loads them: both roles of the import system, PEP 451."""
+    """The finder and loader of the old modules (PEP 451)."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return how an old module is made; None for every other name."""
+        """Return the spec of an old module; None for any other name."""
         if name not in _MODULES and name not in _PACKAGES:
             return None
         return ModuleSpec(name, _OldModules, is_package=name in _PACKAGES)  # type: ignore[arg-type]
 
     @staticmethod
     def create_module(spec: ModuleSpec) -> None:
-        """Leave it to the import system to make the module."""
+        """Return None, so that the import system creates a default module."""
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Let the module look up its names where they are now."""
+        """Install a ``__getattr__`` in the module that looks up names in their new modules."""
         module.__getattr__ = partial(deprecated_name, module.__name__)  # type: ignore[method-assign]
 
 
 def install() -> None:
-    """Make the old modules importable."""
+    """Register the finder, which makes the old modules importable."""
     if _OldModules not in sys.meta_path:
         sys.meta_path.append(_OldModules)
 
 
 def deprecated_name(module: str, name: str) -> Any:
-    """Return what an old name stands for now, with a ``DeprecationWarning``.
+    """Return the object with a deprecated name, and emit a ``DeprecationWarning``.
 
     Args:
-        module: The module in which it was.
-        name: Of a function, class or value there.
+        module: Old module of the object.
+        name: Old name of the object in that module.
 
     Raises:
-        AttributeError: If the module never had it.
+        AttributeError: If the module never had this name.
     """
     old = f"{module}.{name}"
     new = _NAMES.get(old) or (f"{_MODULES[module]}.{name}" if module in _MODULES else "")
@@ -131,5 +131,7 @@ def deprecated_name(module: str, name: str) -> Any:
     if not home or name.startswith("__"):
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     value = getattr(import_module(home), attribute)
-    warnings.warn(f"{old} is {new} now; the old name works for one more release.", DeprecationWarning, stacklevel=2)
+    warnings.warn(
+        f"{old} is deprecated and will be removed in the next release. Use {new}.", DeprecationWarning, stacklevel=2
+    )
     return value

@@ -1,3 +1,3 @@
-"""The version of charloom, written only here."""
+"""The version of charloom: the single place where it is defined."""
 
 __version__ = "0.1.0"

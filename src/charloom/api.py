@@ -1,4 +1,4 @@
-"""Train and resume from Python."""
+"""The Python API for training: ``train`` and ``resume``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
@@ -9,7 +9,7 @@ from charloom.data.corpus import Corpus
 from charloom.inference.model import Model, load
 from charloom.planning.recipes import Recipe, load_recipe
 from charloom.planning.settings import check_lengths
-from charloom.terminal.messages import say_all
+from charloom.terminal.messages import print_notices
 from charloom.training.events import FinishRecord, Record
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
@@ -26,20 +26,21 @@ def train(
     watch: Callable[[Record], object] | None = None,
     **settings: Any,
 ) -> Model:
-    """Train a model on a text and return the best one.
+    """Train a model on a text corpus, and return the best model of the run.
 
     Args:
-        corpus: A text file, several, a folder, a glob, a named corpus, or a ``Corpus``.
-        recipe: A recipe's name or file, or a ``Recipe``.
-        run: The run folder, which must not exist; by default ``runs/<corpus name>``, then ``-2``, ``-3`` ...
-        init: Model to begin with, as ``load`` takes it; its sizes are kept, and new characters are added.
+        corpus: One or more text files, a folder, a glob, the name of a corpus, or a ``Corpus``.
+        recipe: Name or file of a recipe, or a ``Recipe``.
+        run: The run folder to create. Defaults to ``runs/<corpus name>``, with ``-2``, ``-3`` ... if it exists.
+        init: Model that provides the initial weights, in any form that ``load`` accepts. The new model has the same
+            layer sizes; new characters are added to the vocabulary.
         device: "auto", "cpu", "cuda" or "mps".
         progress: Whether to show the progress on stderr.
-        watch: Called with every record of the training; see ``charloom.training.events``.
-        **settings: Any of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
+        watch: Function that is called with every record of the training; see ``charloom.training.events``.
+        **settings: Any fields of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
 
     Raises:
-        InputError: If the corpus, a setting or the run folder cannot be used.
+        InputError: If the corpus, a setting or the run folder is invalid.
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
@@ -49,7 +50,7 @@ def train(
     chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
     init_model = None if init is None else load(init).saved
-    say_all(text.notices, quiet=not progress)
+    print_notices(text.notices, quiet=not progress)
     records = run_training(text, chosen, None if run is None else str(run), device, init=init_model)
     return _run(records, progress, watch)
 
@@ -64,19 +65,19 @@ def resume(
     watch: Callable[[Record], object] | None = None,
     **more: float,
 ) -> Model:
-    """Resume a training exactly where it stopped, and return the best model.
+    """Resume a run exactly where it stopped, and return its best model.
 
     Args:
         run: The run folder.
-        corpus: Its text, or with ``new_text`` another; by default it is read from its old path.
-        new_text: Whether the text may be another; its new characters are added to the vocabulary.
+        corpus: The corpus of the run, or a different one with ``new_text``. Defaults to the saved path of the corpus.
+        new_text: Whether to continue on a different corpus. Its new characters are added to the vocabulary.
         device: "auto" for the device of the run, "cpu", "cuda" or "mps".
         progress: Whether to show the progress on stderr.
-        watch: Called with every record of the training.
-        **more: ``minutes``, ``epochs`` or ``steps``: how much longer to train.
+        watch: Function that is called with every record of the training; see ``charloom.training.events``.
+        **more: Additional training length: one of ``minutes``, ``epochs`` and ``steps``.
 
     Raises:
-        InputError: If the run cannot be used, the text is another, or there is nothing left to do.
+        InputError: If the run is invalid or already complete, or the corpus differs from that of the run.
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
@@ -84,15 +85,15 @@ def resume(
     require_torch()
 
     saved = open_run(str(run))
-    text = saved.read_corpus() if corpus is None else corpus
-    text = text if isinstance(text, Corpus) else Corpus.read(text)
-    say_all(text.notices, quiet=not progress)
+    source = saved.read_corpus() if corpus is None else corpus
+    text = source if isinstance(source, Corpus) else Corpus.read(source)
+    print_notices(text.notices, quiet=not progress)
     return _run(resume_training(saved, text, more, new_text, device), progress, watch)
 
 
 def _run(records: Iterator[Record], progress: bool, watch: Callable[[Record], object] | None) -> Model:
-    """Run a training, show it, and return its best model."""
-    from charloom.terminal.training_view import make_view  # imports rich
+    """Run a training, show its progress, and return its best model."""
+    from charloom.terminal.training_view import make_view  # start-up time: imports rich
 
     folder = ""
     with make_view(quiet=not progress) as view:

@@ -14,7 +14,7 @@ from support.playground import (
     wait_for_text,
     wait_until,
 )
-from support.server import served
+from support.server import server_process
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_hostile_text_is_only_text(browser, stub):
 def real():
     """The address of charloom's server with the bundled model."""
     pytest.importorskip("charloom.serve.app", exc_type=ImportError)
-    with served("--token", "sesame") as address:
+    with server_process("--token", "sesame") as address:
         yield address
 
 

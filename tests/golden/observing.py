@@ -110,6 +110,18 @@ def described(arrays):
 # ------------------------------------------------------------------------------------------------------- comparing
 
 
+WORDING = ("description", "message", "summary")
+"""Keys of JSON whose strings are for people, and may be reworded."""
+
+
+def without_wording(value):
+    """Return a JSON value without the strings that are for people."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not (k in WORDING and isinstance(v, str))}
+        return {key: without_wording(inner) for key, inner in kept.items()}
+    return [without_wording(inner) for inner in value] if isinstance(value, list) else value
+
+
 def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""):
     """Yield a sentence for each place where two JSON values differ.
 
@@ -749,6 +761,14 @@ def tuning_words(hours):  # the settings have to be those of the search, or else
     return [*words, *(word for key, value in TUNING.items() for word in ("--set", f"{key}={value}"))]
 
 
+def _without_help(recipe):
+    """Return the facts at the top of a recipe file, and its settings without their help texts."""
+    import tomllib
+
+    facts, _, settings = recipe.partition("\nrecipe = ")
+    return facts, tomllib.loads(f"recipe = {settings}")
+
+
 def tuning(folder):
     """Open the search of the data without time for another trial, and return what it says."""
     before = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
@@ -756,9 +776,10 @@ def tuning(folder):
     (folder / "tuning" / "tuning.html").unlink()
     found = json_of(tuning_words(0.0002), folder)
     page = (folder / "tuning" / "tuning.html").read_text(encoding="utf-8")
+    after = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
     return {
         "output": {key: value for key, value in found.items() if key != "seconds"},
-        "has the same recipe": before == (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8"),
+        "has the same recipe": _without_help(before) == _without_help(after),
         "page": {
             "rows": len(re.findall(r"<tr\b", page)),
             "pictures": len(re.findall(r"<svg\b", page)),

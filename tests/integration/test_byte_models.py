@@ -17,7 +17,8 @@ from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
-from support.promises import counts
+from support.errors import cli_error
+from support.reliability import counts
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def model():
 
 
 @counts(500, 100_000)
-def test_byte_strings_come_back(promise, count):
+def test_byte_strings_come_back(report_trials, count):
     vocabulary = ByteVocabulary()
 
     @settings(max_examples=count, deadline=None, database=None)
@@ -39,11 +40,11 @@ def test_byte_strings_come_back(promise, count):
         assert vocabulary.encode(text).tobytes() == data == text.encode("utf-8", "surrogateescape")
 
     check()
-    promise(11, "byte strings to text and back, by bytes", count, "all as they were")
+    report_trials("unusual_texts", "byte strings to text and back, byte vocabulary", count, "all unchanged")
 
 
 @counts(500, 100_000)
-def test_texts_come_back(promise, count):
+def test_texts_come_back(report_trials, count):
     vocabulary = ByteVocabulary()
 
     @settings(max_examples=count, deadline=None, database=None)
@@ -57,7 +58,7 @@ def test_texts_come_back(promise, count):
             assert known.decode(known.encode(text)) == text
 
     check()
-    promise(11, "texts to ids and back, by characters and by bytes", count, "all as they were")
+    report_trials("unusual_texts", "texts to ids and back, character and byte vocabularies", count, "all unchanged")
 
 
 def test_half_a_character_is_no_text():
@@ -149,8 +150,8 @@ def test_any_file_is_learned_and_judged(tmp_path, quick_cli):
     assert info["unit"] == "byte" and info["vocabulary_size"] == 256
     again = quick_cli("train", "--resume", str(tmp_path / "run"), "--steps", 3, "-q")
     assert again.code == 0, again.err
-    grown = quick_cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q")
-    assert grown.code == 2 and "reads bytes" in grown.err
+    grown = quick_cli("train", "python-docs", "--init", str(tmp_path / "run"), "--steps", 3, "-q", "--json")
+    cli_error(grown, "unit_mismatch", model_unit="byte", text_unit="char")
 
 
 def test_a_byte_corpus_from_a_text():

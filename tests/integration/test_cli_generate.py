@@ -1,7 +1,8 @@
-"""What `charloom generate` and `charloom export` can be asked, in processes of their own."""
+"""The options of `charloom generate` and `charloom export`, run in subprocesses."""
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from charloom import load
 
 
-def test_filters_stop_strings_and_lines(cli, run):
+def test_sampling_filters_and_stop_conditions(cli, run):
     whole = cli("generate", run, "-p", "The ", "-n", 300, "--seed", 5).out
     lines = cli("generate", run, "-p", "The ", "-n", 300, "--seed", 5, "--max-lines", 2).out
     assert lines == "\n".join(whole.split("\n")[:2]) + "\n"
@@ -26,7 +27,7 @@ def test_filters_stop_strings_and_lines(cli, run):
     assert cli("generate", run, "-p", "The ", "-n", 50, "--seed", 5, *arguments).out == expected + "\n"
 
 
-def test_the_text_is_the_same_in_both_engines_and_from_the_exported_file(cli, run):
+def test_both_engines_and_an_int8_export_generate_the_same_text(cli, run):
     arguments = ["-p", "We", "-n", 200, "--seed", 3, "-q"]
     native = cli("generate", run, *arguments).out
     assert cli("generate", run, *arguments, CHARLOOM_ENGINE="numpy").out == native
@@ -38,25 +39,25 @@ def test_the_text_is_the_same_in_both_engines_and_from_the_exported_file(cli, ru
     assert cli("info", "small.safetensors", "--json").json["stored_as"] == "int8"
 
 
-def test_exporting_over_a_file_or_into_nowhere_is_refused(cli, run):
+def test_export_rejects_existing_files_and_missing_folders(cli, run):
     Path("there").write_text("mine")
-    for target, message in (("there", "exists already"), ("no/where", "no folder no")):
+    for target in ("there", "no/where"):
         result = cli("export", run, "--to", "float16", "-o", target)
-        assert result.code == 2 and message in result.err
+        assert result.code == 2 and target in result.err
     assert Path("there").read_text() == "mine"
 
 
-def test_unknown_characters_are_named_and_skipped_or_replaced(cli, run):
+def test_unknown_characters_are_reported_and_skipped_or_replaced(cli, run):
     refused = cli("generate", run, "-p", "The ☃")
     assert refused.code == 2 and "SNOWMAN" in refused.err and refused.out == ""
     skipped = cli("generate", run, "-p", "The ☃", "-n", 20, "--seed", 1, "--unknown", "skip")
     assert skipped.out.startswith("The ☃") and "SNOWMAN" in skipped.err and "skipped" in skipped.err
     assert skipped.out[5:] == cli("generate", run, "-p", "The ", "-n", 20, "--seed", 1).out[4:]
-    assert "is read as ' '" in cli("generate", run, "-p", "☃", "-n", 2, "--seed", 1, "--unknown", "replace").err
+    assert "' '" in cli("generate", run, "-p", "☃", "-n", 2, "--seed", 1, "--unknown", "replace").err
 
 
-def test_on_a_terminal_a_bar_shows_how_far_a_text_that_goes_to_a_file_is(run, tmp_path):
-    pty = pytest.importorskip("pty")  # Windows has none
+def test_progress_bar_when_stdout_is_a_file(run, tmp_path):
+    pty = pytest.importorskip("pty")  # not available on Windows
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "charloom", "generate", str(run), "-n", "2000", "--seed", "1"]
     with (tmp_path / "out").open("wb") as file:
@@ -64,40 +65,40 @@ def test_on_a_terminal_a_bar_shows_how_far_a_text_that_goes_to_a_file_is(run, tm
     os.close(follower)
     shown = os.read(leader, 10_000).decode()
     os.close(leader)
-    assert "writing" in shown and "2000/2000" in shown and "/s" in shown
+    assert "Generating" in shown and "2000/2000" in shown and "/s" in shown
     assert (tmp_path / "out").read_text() == load(run).generate("", 2000, seed=1) + "\n"
 
 
-def test_writing_together(cli, run):
+def test_interactive_mode(cli, run):
     script = (
         "The loom\n/retry\n/undo\n/undo\n/temperature 0\nWho\n/choices 2\n/pick 2\n/text\n/save t.txt\n/udno\n/quit\n"
     )
     result = cli("generate", run, "-i", "-n", 20, "--seed", 1, stdin=script.encode())
     assert result.code == 0
-    assert "--- 2" in result.err and "saved t.txt" in result.err and "Did you mean /undo?" in result.err
+    assert "--- 2" in result.err and "Saved t.txt" in result.err and "/undo" in result.err.splitlines()[-1]
     text = Path("t.txt").read_text()
     assert text == load(run).generate("Who", 20, 0) + result.out.split("Who")[-1].removesuffix("\n")[20:]
     assert text in result.out
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--top-p", 0], "top_p must be above 0"),
-        (["--top-k", 0], "top_k must be a whole number from 1"),
-        (["--stop", ""], "stop must not be empty"),
-        (["--max-lines", 0], "max_lines must be"),
-        (["--allow", ""], "no character"),
-        (["--forbid", "☃"], "SNOWMAN"),
-        (["-i", "--json"], "cannot be used together"),
-        (["--precision", "int4"], "int8"),
-        (["--unknown", "drop"], "replace"),
-    ],
-)
-def test_wrong_options_get_one_message(cli, run, arguments, message):
-    result = cli("generate", run, *arguments)
-    assert result.code == 2 and result.out == "" and message in result.err and "Traceback" not in result.err
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
+@pytest.mark.parametrize(("arguments", "redirection", "stream"), [
+    (["-n", "9"], ">&-", "output"), (["-n", "9", "--samples", "2"], ">&-", "output"), (["-i"], ">&-", "output"),
+    (["-i"], "<&-", "input"), (["--prompt-file", "-"], "<&-", "input"),
+])  # fmt: skip
+def test_a_closed_standard_stream_is_reported_without_a_traceback(run, arguments, redirection, stream):
+    command = shlex.join([sys.executable, "-m", "charloom", "generate", str(run), "--seed", "1", *arguments])
+    done = subprocess.run(["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "Error: " in done.stderr and f"tandard {stream}" in done.stderr
 
 
-def test_the_doctor_names_the_engine(cli):
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
+def test_with_json_a_closed_stdout_is_an_error_before_the_work_starts(run):
+    command = shlex.join([sys.executable, "-m", "charloom", "train", "no-such-corpus", "--json"])
+    done = subprocess.run(["bash", "-c", f"{command} >&-"], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 2 and json.loads(done.stderr)["error"]["code"] == "stdout_closed"
+
+
+def test_doctor_reports_the_engine(cli):
     assert json.loads(cli("doctor", "--json", CHARLOOM_ENGINE="numpy").out)["engine"].startswith("numpy")

@@ -16,6 +16,7 @@ from charloom.interop.hub.package import build_package
 from charloom.model.file.model_file import load_model, save_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import load_recipe
+from support.errors import cli_error, raises_code
 from support.hub import FACTS, TOKEN, HubStub, serving
 from support.models import tiny_saved
 from support.paths import ROOT
@@ -30,7 +31,7 @@ def pushed(quick_cli, model, *more):
     return done
 
 
-def test_what_was_pushed_comes_back_byte_for_byte(there, quick_cli, model):
+def test_push_and_pull_preserve_every_byte(there, quick_cli, model):
     done = pushed(quick_cli, model, "--license", "mit", "--message", "The first", "--json")
     repo = there.repos["ada/letters"]
     assert [message for _, message, _ in repo.commits] == ["The first"] and not repo.private
@@ -42,65 +43,64 @@ def test_what_was_pushed_comes_back_byte_for_byte(there, quick_cli, model):
     assert "charloom generate letters.safetensors" in back.err
 
 
-def test_what_is_uploaded_is_the_model_its_card_and_its_recipe_and_no_more(there, quick_cli, run):
+def test_upload_contains_only_model_card_and_recipe(there, quick_cli, run):
     last = checkpoint_path(run, checkpoint_steps(run)[-1])
     pushed(quick_cli, last)
     files = there.repos["ada/letters"].files
     assert files.keys() == {"model.safetensors", "README.md", "recipe.toml"}
     assert b"training." not in files["model.safetensors"] and b"training." in last.read_bytes()
-    told = Path("told.toml")
-    told.write_bytes(files["recipe.toml"])
-    assert load_recipe(str(told)).settings == load_recipe(str(run / "recipe.toml")).settings
+    recipe = Path("uploaded.toml")
+    recipe.write_bytes(files["recipe.toml"])
+    assert load_recipe(str(recipe)).settings == load_recipe(str(run / "recipe.toml")).settings
     for data in files.values():
         assert str(run).encode() not in data and b"The loom is warm" not in data
 
 
-def test_weights_go_in_the_form_that_is_asked_for(there, quick_cli, model):
+def test_to_converts_the_weights(there, quick_cli, model):
     pushed(quick_cli, model, "--to", "int8")
     assert quick_cli("pull", "ada/letters", "-o", "small.safetensors").code == 0
     original, small = load_model(model), load_model(Path("small.safetensors"))
-    assert small.stored_as == "int8" and "as int8" in there.repos["ada/letters"].files["README.md"].decode()
+    assert small.stored_as == "int8" and "int8" in there.repos["ada/letters"].files["README.md"].decode()
     for name, value in original.weights.items():
         np.testing.assert_allclose(small.weights[name], value, atol=np.abs(value).max() / 254 + 1e-7)
 
 
-def test_a_repository_that_is_there_gets_a_new_commit_and_old_ones_can_be_fetched(there, quick_cli, model):
+def test_push_to_an_existing_repository_adds_a_commit(there, quick_cli, model):
     pushed(quick_cli, model)
     save_model(model.with_name("new.safetensors"), tiny_saved("lstm", **FACTS))
-    assert "stays in its history" in pushed(quick_cli, model.with_name("new.safetensors")).err
+    pushed(quick_cli, model.with_name("new.safetensors"))
     first = there.repos["ada/letters"].commits[0][0]
     assert quick_cli("pull", "ada/letters", "--revision", first, "-o", "old.safetensors").code == 0
     assert Path("old.safetensors").read_bytes() == model.read_bytes()
 
 
-def test_a_new_repository_can_be_private_and_a_public_one_is_not_taken_for_it(there, quick_cli, model):
+def test_private_applies_to_new_repositories_only(there, quick_cli, model):
     pushed(quick_cli, model, "--private")
     assert there.repos["ada/letters"].private
     there.repos["ada/letters"].private = False
-    done = quick_cli("push", "ada/letters", model, "--private")
-    assert done.code == 2 and "is there already, and public" in done.err
+    cli_error(quick_cli("push", "ada/letters", model, "--private", "--json"), "hub_repository_public")
     assert len(there.repos["ada/letters"].commits) == 1
 
 
-def test_the_token_goes_to_the_hub_alone_and_nowhere_else(there, quick_cli, model, monkeypatch):
+def test_token_is_sent_to_the_hub_only(there, quick_cli, model, monkeypatch):
     done = pushed(quick_cli, model)
     fetched = quick_cli("pull", "ada/letters", "-o", "back.safetensors")
     assert {seen.token for seen in there.seen if seen.host == "hub"} == {TOKEN}
-    assert [seen.token for seen in there.asked("GET", "store")] == [None]  # it was sent on to another host
+    assert [seen.token for seen in there.requests("GET", "store")] == [None]  # it was sent on to another host
     assert {seen.token for seen in there.seen if seen.host == "store"} == {None}
     assert TOKEN not in done.err + done.out + fetched.err + fetched.out
 
 
-def test_a_dry_run_writes_what_would_be_uploaded_and_asks_nobody(there, quick_cli, model):
+def test_dry_run_writes_the_files_without_network(there, quick_cli, model):
     pushed(quick_cli, model, "--dry-run", "card", "--license", "mit")
     assert not there.seen
     pushed(quick_cli, model, "--license", "mit")
     assert {path.name: path.read_bytes() for path in Path("card").iterdir()} == there.repos["ada/letters"].files
-    again = quick_cli("push", "ada/letters", model, "--dry-run", "card")
-    assert again.code == 2 and "card exists already" in again.err
+    again = quick_cli("push", "ada/letters", model, "--dry-run", "card", "--json")
+    cli_error(again, "folder_exists", path="card")
 
 
-def test_a_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
+def test_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
     pushed(quick_cli, model)
     there.seen.clear()
     monkeypatch.delenv("HF_TOKEN")
@@ -108,16 +108,16 @@ def test_a_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
     assert {seen.token for seen in there.seen} == {None}
 
 
-def test_in_python_the_errors_are_charlooms(there, model):
+def test_python_api_raises_charloom_errors(there, model):
     package = build_package(model, "ada/letters")
-    with pytest.raises(HubError, match="may not do this"):
+    with raises_code("hub_permission_denied", HubError, status=403):
         hub.push("bob/letters", package.files, "no")
-    with pytest.raises(InputError, match="no model ada/none"):
+    with raises_code("hub_repository_not_found", InputError, repository="ada/none"):
         hub.pull("ada/none")
 
 
 @pytest.mark.slow
-def test_a_process_of_its_own_asks_the_hub_for_nothing_but_this(cli, model, tmp_path):
+def test_separate_process_makes_only_these_requests(cli, model, tmp_path):
     with serving(HubStub()) as stub:
         own = {"HF_ENDPOINT": stub.hub, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hf")}
         assert cli("push", "ada/letters", model, "--samples", 1, **own).code == 0
@@ -135,24 +135,24 @@ def test_a_process_of_its_own_asks_the_hub_for_nothing_but_this(cli, model, tmp_
         assert not any("torch" in seen.agent for seen in stub.seen)
 
 
-DOCS = ROOT / "docs" / "guides" / "interop.md"
+PAGE = (ROOT / "docs" / "guides" / "interop.md").read_text(encoding="utf-8")
+SECTION = PAGE[PAGE.index("\n## Hugging Face Hub") : PAGE.index("\n## The llm plugin")]
 
 
 def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):
-    page = DOCS.read_text(encoding="utf-8")
-    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    commands = re.findall(r"^\$ charloom (.+)$", SECTION, re.M)
     assert len(commands) >= 5
     done = [quick_cli(*shlex.split(command.replace("runs/my_book", str(run)))) for command in commands]
     assert [result.code for result in done] == [0] * len(commands), [result.err for result in done]
     assert {path.name for path in Path("card").iterdir()} == there.repos["ada/my-book"].files.keys()
-    for name in re.findall(r"^\| `(--[\w-]+)", page, re.M):
+    for name in re.findall(r"^\| `(--[\w-]+)", SECTION, re.M):
         assert name in quick_cli("push", "--help").out + quick_cli("pull", "--help").out
 
 
 @pytest.mark.slow
 def test_the_pages_python_runs(there, run):
     hub.push("ada/my-book", build_package(run / "model.safetensors", "ada/my-book").files, "once")
-    (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    (code,) = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
     environment = {**os.environ, "HF_ENDPOINT": there.hub}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "The " in done.stdout, done.stderr

@@ -22,6 +22,7 @@ from charloom.training.backends.torch.evaluate import evaluate
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
 from charloom.training.batches.base import Position
+from support.errors import raises_code
 
 LINES = TextFormat(lines=True)
 NAMES = [f"{a}{b}{c}" for a in ("an", "ber", "cor", "dor", "el") for b in ("", "a", "in", "ovar") for c in "aeiou"]
@@ -203,7 +204,7 @@ def test_names_are_learned_and_told_apart(quick_cli, corpus):
     sizes = ("--set", "hidden_size=24", "--set", "num_layers=1", "--set", "batch_size=16")
     done = quick_cli("train", "names.txt", "--lines", "--steps", 150, "-o", "run", *sizes)
     assert done.code == 0, done.err
-    assert "100 lines are texts of their own; 1 empty ones are left out" in done.err
+    assert "100 lines" in done.err
     assert "are new" in done.err and "are lines of its text" in done.err
     model = charloom.load("run")
     assert model.saved.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
@@ -239,12 +240,14 @@ def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
     assert all(np.array_equal(last[0].saved.weights[k], v) for k, v in last[1].saved.weights.items())
 
 
-def test_batches_and_texts_that_do_not_go_together(tmp_path, corpus):
+def test_batching_that_does_not_fit_the_text_raises(tmp_path, corpus):
     from charloom.training.pipeline import TrainingRequest, prepare
 
-    with pytest.raises(SettingsError, match="--lines"):
+    with raises_code("lines_option_missing", SettingsError):
         prepare(TrainingRequest(Corpus("abc" * 500), RECIPES["auto"].with_values({"batching": "lines"})))
-    with pytest.raises(SettingsError, match="batching is lines"):
+    with raises_code("batching_conflicts_with_lines", SettingsError, batching="streams"):
         prepare(TrainingRequest(corpus, RECIPES["auto"].with_values({"batching": "streams", "steps": 3})))
-    ready = prepare(TrainingRequest(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3})))
-    assert ready.settings.batching == "lines" and ready.settings.batch_size == 64
+    setup = prepare(TrainingRequest(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3})))
+    assert setup.settings.batching == "lines" and setup.settings.batch_size == 64
+    (notice,) = [notice for notice in setup.request.notices if notice.code == "lines_are_texts"]
+    assert notice.data == {"lines": 100, "empty": 1}

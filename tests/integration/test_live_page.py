@@ -1,3 +1,5 @@
+"""The live page (`train --live`) and the TensorBoard log of a training."""
+
 import http.client
 import json
 import math
@@ -10,77 +12,78 @@ import pytest
 
 import charloom
 from charloom.serve.live import LivePage
+from support.errors import cli_error
 
 
-def ask(address, path="/", host=None, method="GET"):
+def request(address, path="/", host=None, method="GET"):
     port = int(address.rsplit(":", 1)[1].strip("/"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
-    answer = connection.getresponse()
-    body = answer.read()
+    response = connection.getresponse()
+    body = response.read()
     connection.close()
-    return answer, body
+    return response, body
 
 
 @pytest.fixture
 def live():
     page = LivePage()
-    with page.served():
+    with page.serve():
         yield page
-        page._last_asked = -math.inf  # nobody waits for the end
+        page._last_request = -math.inf  # do not wait for a last request
 
 
-def test_it_tells_how_a_training_goes(live, text, tmp_path):
-    assert json.loads(ask(live.address, "/data.json")[1])["status"] == "It begins."
+def test_data_follows_the_training(live, text, tmp_path):
+    assert json.loads(request(live.address, "/data.json")[1])["status"] == "Starting."
     seen = []
 
     def watch(record):
         live.take(record)
         if type(record).__name__ == "EvaluationRecord":
-            seen.append(json.loads(ask(live.address, "/data.json")[1]))
+            seen.append(json.loads(request(live.address, "/data.json")[1]))
 
     sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
     charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=watch, **sizes)
     assert [len(data["run"]["evaluations"]) for data in seen] == [1, 2, 3, 4]
     assert [e["step"] for e in seen[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
     assert seen[2]["status"].startswith("Step 20 of 30")
-    last = json.loads(ask(live.address, "/data.json")[1])
+    last = json.loads(request(live.address, "/data.json")[1])
     assert last["finished"] and last["status"] == "Done after 30 steps."
     assert len(last["run"]["samples"]) == 3
 
 
-def test_the_page_is_served_with_its_fences_up(live):
-    answer, body = ask(live.address)
-    assert answer.status == 200 and b"data.json" in body
-    assert answer.getheader("X-Content-Type-Options") == "nosniff"
-    assert "frame-ancestors 'none'" in answer.getheader("Content-Security-Policy")
+def test_security_headers(live):
+    response, body = request(live.address)
+    assert response.status == 200 and b"data.json" in body
+    assert response.getheader("X-Content-Type-Options") == "nosniff"
+    assert "frame-ancestors 'none'" in response.getheader("Content-Security-Policy")
     assert "connect-src 'self'" in body.decode()
 
 
-def test_it_answers_this_machine_alone_and_changes_nothing(live):
+def test_only_local_get_requests_are_accepted(live):
     port = live.address.rsplit(":", 1)[1].strip("/")
     assert live.address.startswith("http://127.0.0.1:")
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1.evil.example:{port}", "", ":"):
-        assert ask(live.address, "/data.json", host or " ")[0].status == 403
-    assert ask(live.address, "/data.json", f"localhost:{port}")[0].status == 200
-    assert ask(live.address, "/../etc/passwd")[0].status == 404
+        assert request(live.address, "/data.json", host or " ")[0].status == 403
+    assert request(live.address, "/data.json", f"localhost:{port}")[0].status == 200
+    assert request(live.address, "/../etc/passwd")[0].status == 404
     for method in ("POST", "PUT", "DELETE"):
-        assert ask(live.address, "/", method=method)[0].status == 501
+        assert request(live.address, "/", method=method)[0].status == 501
 
 
-def test_train_live_says_where_and_ends_with_the_training(text, tmp_path):
+def test_train_live_prints_the_url_and_stops_with_the_training(text, tmp_path):
     (tmp_path / "t.txt").write_text(text)
     command = [sys.executable, "-m", "charloom", "train", "t.txt", "--steps", "60", "--set", "hidden_size=16", "--live"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        address = next(found[1] for line in process.stderr if (found := re.search(r"live: (\S+)", line)))
-        assert ask(address)[0].status == 200
+        address = next(found[1] for line in process.stderr if (found := re.search(r"Live page: (\S+)", line)))
+        assert request(address)[0].status == 200
         process.stderr.read()
     assert process.returncode == 0
     with pytest.raises(OSError):
-        ask(address)
+        request(address)
 
 
-def test_tensorboard_reads_what_is_written(cli, text):
+def test_tensorboard_events(cli, text):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,8 +99,7 @@ def test_tensorboard_reads_what_is_written(cli, text):
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 41))
 
 
-def test_a_plan_cannot_be_followed(cli):
+def test_plan_cannot_be_combined_with_live_or_tensorboard(cli):
     Path("t.txt").write_text("some text\n" * 200)
     for option in ("--live", "--tensorboard"):
-        done = cli("train", "t.txt", "--plan", option)
-        assert done.code == 2 and "--plan makes none" in done.err
+        cli_error(cli("train", "t.txt", "--plan", option, "--json"), "conflicting_options", options=[option, "--plan"])

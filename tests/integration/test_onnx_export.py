@@ -22,6 +22,7 @@ from charloom.interop.onnx.exporter import write_onnx
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 from charloom.model.reference import forward
+from support.errors import raises_code
 from support.models import tiny_architecture, tiny_weights
 from support.paths import ROOT
 
@@ -140,14 +141,14 @@ def test_the_same_model_is_the_same_bytes(tmp_path):
 
 def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
-    with pytest.raises(ModelFileError, match=r"at most 1,000 bytes"):
+    with raises_code("too_large_for_onnx", ModelFileError, maximum=1000):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_second_file_in_the_way_is_kept(tmp_path):
     (tmp_path / "m.window.onnx").write_text("mine")
-    with pytest.raises(InputError, match=r"m\.window\.onnx exists already"):
+    with raises_code("file_exists", InputError, path=str(tmp_path / "m.window.onnx")):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert (tmp_path / "m.window.onnx").read_text() == "mine"
     assert not (tmp_path / "m.onnx").exists()
@@ -155,7 +156,7 @@ def test_a_second_file_in_the_way_is_kept(tmp_path):
 
 def test_without_onnx_it_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[onnx\]'"):
+    with raises_code("missing_extra", MissingExtraError, extra="onnx"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
 
 

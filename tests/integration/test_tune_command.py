@@ -1,4 +1,4 @@
-"""``charloom tune``: how long it takes, what it refuses, and real searches that are killed and gone on with."""
+"""``charloom tune``: durations, invalid options, and real searches that are killed and resumed."""
 
 import json
 import signal
@@ -18,6 +18,7 @@ from charloom.tuning.search import plan_search, seconds_to_check
 from charloom.tuning.search_space import differences
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import TuningTask
+from support.errors import cli_error, raises_code
 from support.tuning_stubs import PLAN, make_task
 from support.waiting import wait_for
 
@@ -42,53 +43,64 @@ def test_a_search_begins_with_autos_own_plan(text):
     assert (task.plan.hidden_size, task.plan.seed, task.plan.precision) == (16, 3, "auto")
     assert "hidden_size" not in {axis.name for axis in task.axes} and task.shortens_warmup
     assert TuningTask.from_dict(json.loads(json.dumps(task.to_dict()))) == task
-    with pytest.raises(SettingsError, match="less than two trainings"):
+    with raises_code("tuning_time_too_short", SettingsError, hours=0.01, minutes=1.0):
         plan_search(corpus, recipe, {}, 0.01, 1.0, "cpu")
-    with pytest.raises(SettingsError, match="val_fraction must be above 0"):
+    with raises_code("no_validation_text", SettingsError):
         plan_search(corpus, recipe.with_values({"val_fraction": 0}), {}, 0.01, 0.1, "cpu")
 
 
 # --- what is refused
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--hours", "0"], "--hours must be above 0"),
-    (["--hours", "-1"], "--hours must be above 0"),
-    (["--hours", "nan"], "--hours must be above 0"),
-    (["--hours", "1", "--minutes", "0"], "--minutes must be above 0"),
-    (["--hours", "1", "--workers", "0"], "--workers must be from 1"),
-    (["--hours", "1", "--set", "learning_rat=1"], "Did you mean learning_rate?"),
-    (["--hours", "1", "--set", "steps=5"], "--minutes M says how long"),
-    (["--hours", "1", "--recipe", "autoo"], "auto"),
-    ([], "Missing option '--hours'"),
+@pytest.mark.parametrize(("options", "code", "data"), [
+    (["--hours", "0"], "invalid_setting", {"name": "hours", "value": 0}),
+    (["--hours", "-1"], "invalid_setting", {"name": "hours", "value": -1}),
+    (["--hours", "nan"], "invalid_setting", {"name": "hours", "value": "nan"}),
+    (["--hours", "1", "--minutes", "0"], "invalid_setting", {"name": "minutes", "value": 0}),
+    (["--hours", "1", "--workers", "0"], "invalid_setting", {"name": "workers", "value": 0}),
+    (["--hours", "1", "--workers", "2", "-"], "conflicting_options", {"options": ["--workers", "-"]}),
+    (["--hours", "1", "--set", "steps=5"], "setting_not_tunable", {"name": "steps"}),
+    ([], "missing_argument", {"parameter": "hours"}),
 ])  # fmt: skip
-def test_bad_options_are_refused(quick_cli, text, options, says):
+def test_invalid_options_are_rejected(quick_cli, text, options, code, data):
+    Path("book.txt").write_text(text)
+    cli_error(quick_cli("tune", "book.txt", *options, "--json"), code, **data)
+    assert not Path("tuning").exists()
+
+
+@pytest.mark.parametrize(("options", "suggestion"), [
+    (["--hours", "1", "--set", "learning_rat=1"], "learning_rate"), (["--hours", "1", "--recipe", "autoo"], "auto"),
+])  # fmt: skip
+def test_misspelled_names_get_a_suggestion(quick_cli, text, options, suggestion):
     Path("book.txt").write_text(text)
     done = quick_cli("tune", "book.txt", *options)
-    assert done.code == 2 and says in done.err and not Path("tuning").exists()
+    assert done.code == 2 and suggestion in done.err and not Path("tuning").exists()
+
+
+def test_a_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
+    Path("book.txt").write_text(text)
+    done = quick_cli("tune", "book.txt", "--hours", "0.0000001", "--json")
+    cli_error(done, "search_too_short", hours=1e-7)
+    assert not Path("tuning").exists()
 
 
 def test_folders_of_something_else_are_refused(quick_cli, text, tmp_path):
     Path("book.txt").write_text(text)
     Path("mine").mkdir()
-    done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "mine")
-    assert done.code == 2 and f"has no {JOURNAL}" in done.err
+    cli_error(quick_cli("tune", "book.txt", "--json", "--hours", 1, "-o", "mine"), "not_a_search_folder", path="mine")
     new_tuning_folder(tmp_path / "other", make_task())
-    done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "other")
-    assert done.code == 2 and "is on another text" in done.err
+    done = quick_cli("tune", "book.txt", "--json", "--hours", 1, "-o", "other")
+    cli_error(done, "different_search", difference="corpus")
     corpus = charloom.Corpus.read("book.txt")
     task = replace(make_task(seed=1), corpus_sha256=corpus.sha256, format=corpus.format.to_dict())
     new_tuning_folder(tmp_path / "fixed", task)
-    for options, says in (
-        ((), "other settings fixed: seed=1"),
-        (("--seed", 1, "--minutes", 3), "other minutes: 0.001"),
-    ):
-        done = quick_cli("tune", "book.txt", "--hours", 1, "-o", "fixed", *options)
-        assert done.code == 2 and says in done.err
+    for options, difference in (((), "fixed"), (("--seed", 1, "--minutes", 3), "minutes")):
+        done = quick_cli("tune", "book.txt", "--json", "--hours", 1, "-o", "fixed", *options)
+        cli_error(done, "different_search", difference=difference)
 
 
 def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning_folder, "_MAKING_SECONDS", 0.0)
+    monkeypatch.setattr(tuning_folder, "_CREATION_SECONDS", 0.0)
     new_tuning_folder(tmp_path / "t", make_task())
     journal = tmp_path / "t" / JOURNAL
     whole = journal.read_bytes()
@@ -96,15 +108,15 @@ def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeyp
     assert open_tuning_folder(tmp_path / "t").task == make_task() and journal.read_bytes() == whole
     for damaged in (b"", b"no journal\n", whole.replace(b'"axes"', b'"axis"'), b"{}\n", whole[: whole.find(b"\n") + 1]):
         journal.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"is damaged, or of another version"):
+        with raises_code("damaged_search_folder", RunError):
             open_tuning_folder(tmp_path / "t")
-    with pytest.raises(RunError, match="exists already"):
+    with raises_code("folder_exists", RunError):
         new_tuning_folder(tmp_path / "t", make_task())
 
 
 def test_without_optuna_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'charloom\[tune\]'"):
+    with pytest.raises(MissingExtraError):
         tuning_folder.require_optuna()
 
 
@@ -128,7 +140,7 @@ def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
     done = cli("tune", *options, "--hours", "0.025", "--workers", 2, "--json")
     assert done.code == 0, done.err
     trials = open_tuning_folder(book / "t").trials.trials()
-    assert trials[begun - 1].reason == "its process was killed" and not [t for t in trials if t.state == "running"]
+    assert trials[begun - 1].reason == "its process died" and not [t for t in trials if t.state == "running"]
     assert len(trials) > begun and done.json["failed"] == 1
     assert "checked" in done.json and done.json["recipe"] == str(Path("t", "recipe.toml"))
     recipe = load_recipe(str(book / "t" / "recipe.toml"))
@@ -151,6 +163,6 @@ def test_a_signal_ends_it_with_what_was_learned(book, workers, number):
     running.send_signal(number)
     said = running.communicate(timeout=100)[1]
     assert running.returncode == 128 + number, said
-    assert "Stopped after" in said and "To go on" in said and (book / "t" / "tuning.html").exists()
+    assert "Stopped after" in said and "charloom tune" in said and (book / "t" / "tuning.html").exists()
     states = [trial.state for trial in open_tuning_folder(book / "t").trials.trials()]
     assert "running" not in states and states.count("waiting") == workers

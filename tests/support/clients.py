@@ -1,4 +1,4 @@
-"""Clients of the server that are too heavy for everybody: `make clients` installs them apart."""
+"""Large clients of the server, which `make clients` installs in a separate environment."""
 
 import shutil
 import subprocess
@@ -10,10 +10,10 @@ from support.paths import ROOT
 
 
 def python_with(module):
-    """Return a Python that has a client too heavy for everybody: `make clients` installs it apart; or skip."""
+    """Return a Python interpreter in which a module is installed, or skip the test."""
     for python in (sys.executable, ROOT / ".venv-clients" / "bin" / "python"):
-        found = shutil.which(python) and subprocess.run([python, "-c", f"import {module}"], capture_output=True)
-        if found and found.returncode == 0:
+        result = shutil.which(python) and subprocess.run([python, "-c", f"import {module}"], capture_output=True)
+        if result and result.returncode == 0:
             return str(python)
     pytest.skip(f"{module} is not installed: run `make clients`")
     return None

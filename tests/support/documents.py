@@ -1,4 +1,4 @@
-"""For tests that execute documentation: blocks of a page, shortened and run."""
+"""Execute documentation: extract code blocks from a page, shorten trainings, run them."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from charloom.cli.main import group
 from support.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHORTER = (r"--minutes \d+(\.\d+)?", "--steps 3"), (r"minutes=\d+", "steps=3")  # all else runs as it is written
+SHORTER = (r"--minutes \d+(\.\d+)?", "--steps 3"), (r"minutes=\d+", "steps=3")  # everything else runs unchanged
 
 
 def blocks(kind, page=README):
@@ -31,7 +31,7 @@ def run_python(code):
 
 
 def run_command(command):
-    """Run a command and return what it prints: in this process, where torch is loaded already, or in a shell."""
+    """Run a command and return its output. A pipeline runs in a shell, other commands in this process."""
     if "|" in command:
         done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=200)
         assert done.returncode == 0, f"{command}\n{done.stderr.decode()}"

@@ -1,7 +1,7 @@
-"""With pytest-xdist: which tests one worker runs one after another, and never beside each other (--dist loadgroup).
+"""Groups for pytest-xdist (--dist loadgroup). The tests of one group run in one worker, never at the same time.
 
-Tests in a browser are one group, those that measure time or take ports (the marker ``alone``) another, and every other
-file is a group of its own, so that what a module sets up is set up once.
+Browser tests are one group. Tests that measure time or use a port (marker ``alone``) are another. All other tests are
+grouped by file, so that module fixtures are set up once.
 """
 
 import pytest
@@ -16,9 +16,9 @@ def group_of(item):
     return item.path.stem.removeprefix("test_")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config, items):
-    """Give every test its group, where tests are distributed at all."""
+    """Assign every test to its group if tests are distributed."""
     if config.getoption("dist", "no") == "loadgroup":
         for item in items:
             if item.get_closest_marker("xdist_group") is None:

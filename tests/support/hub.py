@@ -1,7 +1,7 @@
-"""A stand-in of the Hugging Face Hub on this machine: as much of its API as huggingface_hub asks for.
+"""A stub of the Hugging Face Hub on this machine, with the part of the API that huggingface_hub uses.
 
-Large files lie with a second server, as they do there, so that downloads are sent on to another host. The fixture
-``there`` puts it in the place of the Hub, ``model`` is one to send there.
+Large files are on a second server, as on the real Hub, so that downloads are redirected to another host. The fixture
+``there`` replaces the Hub with the stub; ``model`` is a model file to push.
 """
 
 import base64
@@ -35,14 +35,14 @@ class Repo:
     commits: list = field(default_factory=list)  # (id, message, the files then)
 
     def commit(self, message):
-        made = hashlib.sha1(f"{len(self.commits)} {message}".encode()).hexdigest()
-        self.commits.append((made, message, dict(self.files)))
-        return made
+        commit_id = hashlib.sha1(f"{len(self.commits)} {message}".encode()).hexdigest()
+        self.commits.append((commit_id, message, dict(self.files)))
+        return commit_id
 
     def at(self, revision):
         """Return (commit, files) of a revision, or None."""
-        found = [(made, files) for made, _, files in self.commits if revision in ("main", made)]
-        return found[-1] if found else None
+        matches = [(commit, files) for commit, _, files in self.commits if revision in ("main", commit)]
+        return matches[-1] if matches else None
 
 
 @dataclass
@@ -55,25 +55,25 @@ class Seen:
 
 
 class HubStub:
-    """Repositories, what was asked, and what is to go wrong: ``faults[method, beginning of path]`` answers instead."""
+    """Repositories, received requests, and faults: ``faults[method, path prefix]`` handles a request instead."""
 
     def __init__(self):
         self.repos, self.blobs, self.seen, self.faults = {}, {}, [], {}
         self.hub = self.store = ""  # addresses
 
-    def asked(self, method, host="hub"):
+    def requests(self, method, host="hub"):
         return [seen for seen in self.seen if (seen.method, seen.host) == (method, host)]
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exc_info()[1], OSError):  # who asked may leave without a word
+        if not isinstance(sys.exc_info()[1], OSError):  # a client may close the connection at any time
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def serving(stub):
-    """Serve a stub from two hosts, both names of this machine."""
+    """Serve a stub under two host names of this machine."""
     servers = []
     for name, address in {"hub": "127.0.0.1", "store": "localhost"}.items():
         handler = type("Handler", (_Handler,), {"stub": stub, "host": name})
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             if method == self.command and self.route.startswith(start):
                 return fault(self)
         if token not in (None, TOKEN):
-            return self.refuse(401, said="Invalid credentials in Authorization header")
+            return self.refuse(401, message="Invalid credentials in Authorization header")
         self.known = token == TOKEN
         return self._answer()
 
@@ -135,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
     def send_json(self, value, status=200):
         self.send(status, json.dumps(value).encode(), Content_Type="application/json")
 
-    def refuse(self, status, code=None, said=None):
-        headers = {"X_Error_Code": code, "X_Error_Message": said}
+    def refuse(self, status, code=None, message=None):
+        headers = {"X_Error_Code": code, "X_Error_Message": message}
         self.send(status, **{name: value for name, value in headers.items() if value})
 
     def _answer(self):
@@ -152,37 +152,39 @@ class _Handler(BaseHTTPRequestHandler):
         if repo is None or (repo.private and not self.known):
             return self.refuse(404 if self.known else 401, "RepoNotFound", "Repository not found")
         if self.command == "POST" and not self.known and "paths-info" not in more:
-            return self.refuse(403, said="you must log in")
+            return self.refuse(403, message="you must log in")
         if not more and api:
             return self.send_json({"id": f"{owner}/{name}", "private": repo.private, "siblings": []})
         return getattr(self, f"_{more[0].replace('-', '_')}")(repo, *more[1:])
 
     def _create(self):
-        asked = json.loads(self.body)
+        request = json.loads(self.body)
         if not self.known:
-            return self.refuse(401, said="you must log in")
-        if asked["organization"] != "ada":
-            return self.refuse(403, said=f"You don't have the rights to create a model under {asked['organization']}")
-        private = asked.get("private") or asked.get("visibility") == "private"
-        self.stub.repos[f"ada/{asked['name']}"] = Repo(private)
-        return self.send_json({"url": f"{self.stub.hub}/ada/{asked['name']}"})
+            return self.refuse(401, message="you must log in")
+        if request["organization"] != "ada":
+            return self.refuse(
+                403, message=f"You don't have the rights to create a model under {request['organization']}"
+            )
+        private = request.get("private") or request.get("visibility") == "private"
+        self.stub.repos[f"ada/{request['name']}"] = Repo(private)
+        return self.send_json({"url": f"{self.stub.hub}/ada/{request['name']}"})
 
     def _validate(self):
         import yaml  # tests/conftest.py loads this module everywhere, also where nothing but pytest is installed
 
-        found = yaml.safe_load(json.loads(self.body)["content"].split("---\n")[1])
-        if found.get("license", "mit") not in LICENSES:
+        metadata = yaml.safe_load(json.loads(self.body)["content"].split("---\n")[1])
+        if metadata.get("license", "mit") not in LICENSES:
             return self.send_json({"errors": [{"message": '"license" must be one of [...]'}], "warnings": []}, 400)
         return self.send_json({"errors": [], "warnings": []})
 
     def _preupload(self, repo, revision):
         files = json.loads(self.body)["files"]
         modes = {True: "lfs", False: "regular"}
-        told = [
+        answers = [
             {"path": f["path"], "uploadMode": modes[f["path"].endswith(".safetensors")], "shouldIgnore": False}
             for f in files
         ]
-        self.send_json({"files": told})
+        self.send_json({"files": answers})
 
     def _info(self, repo, *_):  # OWNER/NAME.git/info/lfs/objects/batch
         objects = [
@@ -199,8 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.stub.blobs[digest] = self.body
             return self.send(200)
         if self.command == "POST":
-            asked = json.loads(self.body)
-            return self.send(200 if len(self.stub.blobs.get(asked["oid"], "")) == asked["size"] else 422)
+            blob = json.loads(self.body)
+            return self.send(200 if len(self.stub.blobs.get(blob["oid"], "")) == blob["size"] else 422)
         return self.send(200, self.stub.blobs[digest])
 
     def _commit(self, repo, revision):
@@ -213,8 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
                 repo.files[value["path"]] = base64.b64decode(value["content"])
             else:
                 repo.files[value["path"]] = self.stub.blobs[value["oid"]]
-        made = repo.commit(message)
-        self.send_json({"success": True, "commitOid": made, "commitUrl": f"{self.stub.hub}/ada/x/commit/{made}"})
+        commit = repo.commit(message)
+        self.send_json({"success": True, "commitOid": commit, "commitUrl": f"{self.stub.hub}/ada/x/commit/{commit}"})
 
     def _paths_info(self, repo, revision):
         _, files = repo.at(revision)
@@ -225,23 +227,23 @@ class _Handler(BaseHTTPRequestHandler):
         ])  # fmt: skip
 
     def _resolve(self, repo, revision, name):
-        found = repo.at(revision)
-        if found is None:
+        match = repo.at(revision)
+        if match is None:
             return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-        made, files = found
+        commit, files = match
         if name not in files:
             return self.refuse(404, "EntryNotFound", "Entry not found")
         data = files[name]
         digest = hashlib.sha256(data).hexdigest()
-        told = {"X_Repo_Commit": made, "X_Linked_Size": len(data), "X_Linked_Etag": f'"{digest}"'}
+        headers = {"X_Repo_Commit": commit, "X_Linked_Size": len(data), "X_Linked_Etag": f'"{digest}"'}
         if digest in self.stub.blobs:
-            return self.send(302, Location=f"{self.stub.store}/store/{digest}", **told)
-        return self.send(200, data, ETag=f'"{digest}"', X_Repo_Commit=made)
+            return self.send(302, Location=f"{self.stub.store}/store/{digest}", **headers)
+        return self.send(200, data, ETag=f'"{digest}"', X_Repo_Commit=commit)
 
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """The stand-in in place of the Hub, a token in the environment, and nothing of this person's own settings."""
+    """Replaces the Hub with the stub, sets a token, and hides the user's own settings."""
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -254,7 +256,7 @@ def there(tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-        monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+        monkeypatch.setattr("time.sleep", lambda seconds: None)  # no delay between attempts
         yield stub
         huggingface_hub.close_session()
 

@@ -1,9 +1,10 @@
-"""The tutorial's own steps in Keras with TensorFlow: one epoch, all 172 batches, the state kept between them.
+"""The tutorial's code in Keras with TensorFlow: one epoch of all 172 batches, with the state carried between them.
 
-    python keras_tutorial.py gru|lstm TEXT FOLDER    trains; leaves tutorial.keras, windows, and their logits
-    python keras_tutorial.py back FOLDER             opens FOLDER/back.keras, judges the same windows, trains on
+    python keras_tutorial.py gru|lstm TEXT FOLDER    train; write tutorial.keras, windows and their logits
+    python keras_tutorial.py back FOLDER             open FOLDER/back.keras, evaluate the same windows, continue
+    training
 
-Losses go to FOLDER/losses.json.
+Losses are written to FOLDER/losses.json.
 """
 
 import json
@@ -28,7 +29,7 @@ def loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def judged(model, windows):
+def evaluate(model, windows):
     return model.evaluate(windows[:, :-1], windows[:, 1:], batch_size=BATCH, verbose=0)
 
 
@@ -42,23 +43,27 @@ def train(cell, text, folder):
     model.compile("adam", loss())
     history = model.fit(pairs.shuffle(10_000, seed=1).batch(BATCH, drop_remainder=True), epochs=1, verbose=0)
     model.save(folder / "tutorial.keras")
-    alone = model_of(cell, None, stateful=False)  # as the tutorial builds it again to write
-    alone.set_weights(model.get_weights())
-    alone.compile("adam", loss())
+    stateless = model_of(cell, None, stateful=False)  # the tutorial rebuilds the model for generation
+    stateless.set_weights(model.get_weights())
+    stateless.compile("adam", loss())
     windows = ids[: 2 * BATCH * (WINDOW + 1)].reshape(-1, WINDOW + 1)
-    np.savez(folder / "computed.npz", windows=windows, logits=np.asarray(alone(windows[:2, :-1])))
-    return {"trained": history.history["loss"][0], "judged": judged(alone, windows)}
+    np.savez(folder / "computed.npz", windows=windows, logits=np.asarray(stateless(windows[:2, :-1])))
+    return {"trained": history.history["loss"][0], "judged": evaluate(stateless, windows)}
 
 
-def go_on(folder):
+def continue_training(folder):
     model = keras.models.load_model(folder / "back.keras")
     windows = np.load(folder / "computed.npz")["windows"]
-    before = judged(model, windows)
+    before = evaluate(model, windows)
     model.fit(windows[:, :-1], windows[:, 1:], batch_size=BATCH, epochs=3, verbose=0)
-    return {"judged": before, "after": judged(model, windows)}
+    return {"judged": before, "after": evaluate(model, windows)}
 
 
 if __name__ == "__main__":
     where = Path(sys.argv[-1])
-    found = go_on(where) if sys.argv[1] == "back" else train(sys.argv[1], Path(sys.argv[2]).read_text("utf-8"), where)
-    (where / "losses.json").write_text(json.dumps(found))
+    losses = (
+        continue_training(where)
+        if sys.argv[1] == "back"
+        else train(sys.argv[1], Path(sys.argv[2]).read_text("utf-8"), where)
+    )
+    (where / "losses.json").write_text(json.dumps(losses))

@@ -1,4 +1,4 @@
-"""Small models, and what is often asked of one."""
+"""Small models and helpers."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def tiny_architecture(cell="gru", num_layers=2, reset_after=True):
 
 
 def tiny_weights(architecture, seed=1, spread=1.0):
-    """Weights large enough that every gate matters, biases not zero."""
+    """Return random weights large enough that every gate matters, with nonzero biases."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     shapes = architecture.parameter_shapes()
     return {name: rng.normal(0, spread, shape).astype(np.float32) for name, shape in shapes.items()}
@@ -27,7 +27,7 @@ def tiny_saved(cell="gru", **facts):
 
 
 def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):
-    """A GRU of one layer that has learned nothing of this vocabulary."""
+    """Return an untrained one-layer GRU for a vocabulary."""
     architecture = Architecture(len(vocabulary), embedding_size=embedding_size, hidden_size=hidden_size)
     return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
 
@@ -38,11 +38,11 @@ def bytes_model():
 
 
 def after(prompt, text):
-    """What comes after the prompt that a text begins with."""
+    """Return the text after the prompt with which it must start."""
     assert text.startswith(prompt)
     return text[len(prompt) :]
 
 
 def quiet(_label):
-    """Progress that nobody is told of."""
+    """Return a progress callback that does nothing."""
     return lambda _done, _total: None

@@ -1,4 +1,4 @@
-"""Where the repository's files are."""
+"""Paths in the repository."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ DATA = ROOT / "tests" / "data"
 
 
 def module_path(path):
-    """Name a module by its path below ``SOURCE``."""
+    """Return a module's path relative to ``SOURCE``, to identify a test case."""
     return path.relative_to(SOURCE).as_posix()

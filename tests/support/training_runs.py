@@ -1,4 +1,4 @@
-"""Small trainings that are stopped, gone on with and disturbed, and what they leave."""
+"""Small trainings that are stopped, resumed and disturbed, and comparisons of their results."""
 
 import hashlib
 import json
@@ -34,23 +34,23 @@ def recipe(kind="gru", **values):
 
 
 def train(corpus, folder, *, stop_after=None, **values):
-    """Train; a flag that ends it is set during step ``stop_after``."""
-    told = []
-    for record in run_training(corpus, recipe(**values), str(folder), stop=lambda: steps_of(told) + 1 == stop_after):
-        told.append(record)
-    return told
+    """Train and return the records; the training is stopped during step ``stop_after``."""
+    records = []
+    for record in run_training(corpus, recipe(**values), str(folder), stop=lambda: steps_of(records) + 1 == stop_after):
+        records.append(record)
+    return records
 
 
-def steps_of(told):
-    return max((r.step for r in told if isinstance(r, StepRecord)), default=0)
+def steps_of(records):
+    return max((r.step for r in records if isinstance(r, StepRecord)), default=0)
 
 
-def resume(corpus, folder, **how):
-    return list(resume_training(open_run(str(folder)), corpus, **how))
+def resume(corpus, folder, **options):
+    return list(resume_training(open_run(str(folder)), corpus, **options))
 
 
 def remains(folder):
-    """All that a run leaves, but for the clock: digests of its newest checkpoint's and model's numbers and facts."""
+    """Return everything that a run leaves except for times: digests of the checkpoint, the model, metrics, samples."""
     saved, training = load_checkpoint(checkpoint_path(folder, checkpoint_steps(folder)[-1]))
     facts = dict(training.facts) | {"seconds": None}
     for record in filter(None, (facts["history"][key] for key in ("step", "evaluation", "best"))):
@@ -60,7 +60,7 @@ def remains(folder):
         for name, value in {**saved.weights, **training.tensors}.items()
     }
     lines = [json.loads(line) | dict.fromkeys(CLOCK) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    facts["files"] = None  # their lengths depend on how many digits the clock has
+    facts["files"] = None  # their lengths depend on the number of digits of the times
     return digests, saved.facts, facts, (folder / "model.safetensors").read_bytes(), lines, samples(folder)
 
 
@@ -70,12 +70,12 @@ def samples(folder):
 
 
 def training_steps(network, batches, settings, steps, device, process_group=SINGLE_PROCESS, poll=ControlFlags):
-    """The updates of a network that is on a device."""
+    """Return the training steps of a network."""
     return TrainingSteps(TorchBackend(network, settings, device, process_group), batches, settings, steps, poll)
 
 
 class Poison:
-    """Makes the numbers of some updates not finite, somewhere in them."""
+    """Makes values non-finite in some updates: in the loss, a gradient, an activation or a weight."""
 
     def __init__(self, monkeypatch, steps, where, value):
         self.steps, self.where, self.value = set(steps), where, value

@@ -1,4 +1,4 @@
-"""Searches for better settings that cost nothing: trainings that only tell what they would have reached."""
+"""Stubs for tuning: trainings that report computed losses immediately."""
 
 import math
 import time
@@ -24,7 +24,7 @@ def make_task(plan=PLAN, **fixed):
 
 
 def bowl(settings):
-    """A loss with its lowest point away from the plan: 1 where learning rate and batch are twice the plan's."""
+    """Return a loss whose minimum, 1, is at twice the plan's learning rate and batch size."""
     rate = math.log(settings.learning_rate / (2 * PLAN.learning_rate))
     batch = math.log2(settings.batch_size / (2 * PLAN.batch_size))
     return 1.0 + 0.1 * rate**2 + 0.05 * batch**2 + 0.02 * (settings.hidden_size != PLAN.hidden_size)
@@ -35,10 +35,10 @@ def evaluation(step, loss):
 
 
 class FakeTraining:
-    """Puts a run folder and its records in the place of a training, which costs nothing."""
+    """Replaces a training: creates a run folder and yields records with computed losses."""
 
     def __init__(self, loss=bowl, seed_changes=0.0):
-        self.loss, self.seed_changes, self.recipes, self.went_on = loss, seed_changes, [], 0
+        self.loss, self.seed_changes, self.recipes, self.continued = loss, seed_changes, [], 0
 
     def __call__(self, corpus, recipe, folder, device, stop):
         self.recipes.append(recipe)
@@ -56,7 +56,7 @@ class FakeTraining:
                 return
             yield evaluation(round(100 * share), end + (1 - share) * 2)
         yield CheckpointRecord(100, "somewhere")
-        self.went_on += 1
+        self.continued += 1
         yield NoveltyRecord(1, 0.0, 1, None, None, 1)
 
 
@@ -65,7 +65,7 @@ def never():
 
 
 class After:
-    """Asks for the end once so many trials have begun to be told of."""
+    """A stop function that returns True once ``left`` is 0."""
 
     def __init__(self, count):
         self.left = count
@@ -75,7 +75,7 @@ class After:
 
 
 def searched(path, trials, train=None, task=None, folder=None):
-    """Search until so many trials have ended."""
+    """Search until this many trials have ended."""
     folder = folder or new_tuning_folder(path, task or make_task())
     stop = After(trials)
     for trial in search(folder, None, time.time() + 3600, "cpu", stop, train or FakeTraining()):

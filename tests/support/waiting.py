@@ -1,12 +1,12 @@
-"""Waiting for what another thread or process does."""
+"""Wait for another thread or process."""
 
 import time
 
 
 def wait_for(condition, seconds=60.0):
-    """Wait for something, and return how long that took."""
+    """Wait until a condition holds; return the seconds that it took."""
     started = time.perf_counter()
     while not condition():
-        assert time.perf_counter() - started < seconds, "it does not happen"
+        assert time.perf_counter() - started < seconds, "timed out"
         time.sleep(0.001)
     return time.perf_counter() - started

@@ -4,6 +4,7 @@ import pytest
 from charloom.errors import CorpusError, SettingsError, UnknownCharacterError
 from charloom.inference.model import Model
 from charloom.model.reference import gru_step, lstm_step
+from support.errors import raises_code
 from support.models import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
@@ -61,10 +62,10 @@ def test_the_likeliest_is_what_temperature_zero_writes():
 def test_what_cannot_be_asked():
     model = MODELS["gru"]
     for k in (0, 8, 2.0):
-        with pytest.raises(SettingsError, match="from 1 to 7"):
+        with raises_code("invalid_setting", SettingsError, name="k", value=k, minimum=1, maximum=7):
             model.top_guesses("abc", k)
     for ask in (model.top_guesses, model.activations):
-        with pytest.raises(CorpusError, match="no text"):
+        with raises_code("text_too_short", CorpusError, characters=0, minimum=1):
             ask("")
         with pytest.raises(UnknownCharacterError):
             ask("abX")

@@ -15,6 +15,7 @@ from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.prefix_cache import PrefixCache, PrefixState
 from charloom.serve.scheduler import Overloaded, Scheduler, ShuttingDown
+from support.errors import raises_code
 from support.models import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
@@ -170,9 +171,9 @@ def test_tokens_cost_what_the_score_says(cell):
 
 def test_what_cannot_be_written_is_refused():
     batch = batch_of()
-    with pytest.raises(SettingsError, match="length"):
+    with raises_code("invalid_setting", SettingsError, name="length", value=-1):
         batch.add(writing("a", -1))
-    with pytest.raises(SettingsError, match="seed"):
+    with raises_code("invalid_setting", SettingsError, name="seed", value=-1):
         batch.add(writing("a", 1, seed=-1))
     with pytest.raises(UnknownCharacterError):
         batch.add(writing("a", 1, sampling=Sampling(forbid="é")))

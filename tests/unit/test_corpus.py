@@ -11,6 +11,7 @@ from charloom.data import datasets as named
 from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import corpus_name
 from charloom.errors import CorpusError, SettingsError
+from support.errors import codes, raises_code
 
 
 @pytest.fixture
@@ -24,66 +25,67 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_read_in_order_and_what_was_done_is_said(folder):
+def test_folder_is_read_in_path_order_with_notices(folder):
     corpus = Corpus.read(folder)
     assert corpus.text == "first\nsecond\nthird\r\n"
     assert corpus.name == folder.name
-    assert any("image.png" in notice and "not text" in notice for notice in corpus.notices)
-    assert any("Put a newline after 1 of 3 files" in notice for notice in corpus.notices)
+    skipped, added = corpus.notices
+    assert (skipped.code, skipped.data) == ("binary_file_skipped", {"path": str(folder / "image.png")})
+    assert (added.code, added.data) == ("newline_added", {"count": 1, "files": 3})
 
 
-def test_the_folders_of_earlier_runs_are_no_part_of_a_text(folder):
+def test_run_folders_in_a_folder_are_skipped(folder):
     (folder / "runs" / "old" / "checkpoints").mkdir(parents=True)
     (folder / "runs" / "old" / "metrics.jsonl").write_text("{}")
     (folder / "runs" / "old" / "samples.txt").write_text("generated")
     corpus = Corpus.read(folder)
     assert corpus.text == "first\nsecond\nthird\r\n"
-    assert any("it is the folder of a run" in notice for notice in corpus.notices)
+    notice = next(notice for notice in corpus.notices if notice.code == "run_folder_skipped")
+    assert notice.data == {"path": str(folder / "runs" / "old")}
 
 
-def test_closed_standard_input_is_said(monkeypatch):
+def test_closed_standard_input_is_rejected(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(CorpusError, match="is closed"):
+    with raises_code("stdin_closed", CorpusError):
         Corpus.read("-")
 
 
-def test_several_files_and_a_glob(folder):
+def test_several_files_and_globs_are_joined(folder):
     assert Corpus.read([folder / "b.txt", folder / "a.txt"]).text == "second\nfirst"
     assert Corpus.read(str(folder / "*.txt")).text == "first\nsecond\n"
     assert Corpus.read(str(folder / "**" / "*.md")).text == "third\r\n"
 
 
-def test_standard_input(monkeypatch):
+def test_standard_input_is_read(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve".encode())))
     assert Corpus.read("-").text == "naïve"
 
 
-def test_newlines_are_kept_and_a_byte_order_mark_is_dropped_and_said(tmp_path):
+def test_newlines_are_kept_and_byte_order_mark_is_removed_with_a_notice(tmp_path):
     path = tmp_path / "book.txt"
     path.write_bytes("\ufeffone\r\ntwo\rthree\n\u2028".encode())
     corpus = Corpus.read(path)
     assert corpus.text == "one\r\ntwo\rthree\n\u2028"
-    assert corpus.notices == (f"Dropped the byte order mark at the start of {path}.",)
+    (notice,) = corpus.notices
+    assert (notice.code, notice.data) == ("byte_order_mark_removed", {"path": str(path)})
 
 
-def test_utf_16_is_read_when_named(tmp_path):
+def test_utf_16_is_read_with_the_encoding_option_and_suggested_without(tmp_path):
     (tmp_path / "book.txt").write_text("Ωμέγα\n", encoding="utf-16")
     corpus = Corpus.read(tmp_path / "book.txt", encoding="utf-16")
-    assert corpus.text == "Ωμέγα\n" and "byte order mark" in corpus.notices[0]
-    with pytest.raises(CorpusError, match="try --encoding utf-16"):
+    assert corpus.text == "Ωμέγα\n" and codes(corpus.notices) == ["byte_order_mark_removed"]
+    with raises_code("undecodable_text", CorpusError, suggested_encoding="utf-16"):
         Corpus.read(tmp_path / "book.txt")
 
 
-def test_bytes_that_are_not_utf_8_are_placed_and_their_encoding_guessed(tmp_path):
+def test_undecodable_bytes_are_reported_with_position_and_likely_encoding(tmp_path):
     path = tmp_path / "old.txt"
     good = "Un café à la crème, s’il vous plaît — déjà vu à Besançon.\n"
     path.write_bytes(b"plain line\n" + (good * 20).encode("cp1252"))
-    with pytest.raises(CorpusError) as caught:
+    place = {"path": str(path), "offset": path.read_bytes().index(b"\xe9"), "line": 2, "byte": 0xE9}
+    with raises_code("undecodable_text", CorpusError, suggested_encoding="cp1252", **place) as caught:
         Corpus.read(path)
-    message = str(caught.value)
-    offset = path.read_bytes().index(b"\xe9")
-    assert str(path) in message and f"byte 0xE9 at offset {offset} (line 2)" in message
-    assert "--encoding cp1252" in message
+    assert "0xE9" in str(caught.value) and "--encoding cp1252" in str(caught.value)
     assert Corpus.read(path, encoding="cp1252").text == "plain line\n" + good * 20
 
 
@@ -99,95 +101,97 @@ def test_bytes_that_are_not_utf_8_are_placed_and_their_encoding_guessed(tmp_path
     ("Alle Menschen sind frei und gleich an Würde und Rechten geboren: „groß“, „Übermut“.\n", "cp1252"),
     ("“It’s all the same,” she said—and “it’s” was all she said.\n", "cp1252"),
 ])  # fmt: skip
-def test_the_guess_decodes_the_text(tmp_path, language, encoding):
+def test_suggested_encoding_decodes_the_text(tmp_path, language, encoding):
     path = tmp_path / "book.txt"
     path.write_bytes((language * 20).encode(encoding))
-    with pytest.raises(CorpusError, match="try --encoding") as caught:
+    with raises_code("undecodable_text", CorpusError) as caught:
         Corpus.read(path)
-    guess = str(caught.value).split("--encoding ")[1].split(",")[0]
-    assert Corpus.read(path, encoding=guess).text == language * 20
+    assert Corpus.read(path, encoding=caught.value.data["suggested_encoding"]).text == language * 20
 
 
-def test_an_encoding_is_suggested_only_where_one_is_plausible(tmp_path):
+def test_no_encoding_is_suggested_for_random_bytes(tmp_path):
     path = tmp_path / "noise.txt"
     path.write_bytes(np.random.default_rng(0).integers(1, 256, 5000, np.uint8).tobytes())
-    with pytest.raises(CorpusError, match="or name its encoding with --encoding"):
+    with raises_code("undecodable_text", CorpusError, suggested_encoding=None):
         Corpus.read(path)
 
 
-def test_an_encoding_is_guessed_from_the_place_that_does_not_fit(tmp_path):
-    path, start = tmp_path / "book.txt", "ASCII alone.\n" * 50_000
+def test_encoding_is_guessed_from_the_bytes_around_the_error(tmp_path):
+    path, start = tmp_path / "book.txt", "ASCII only.\n" * 50_000
     russian = "Все счастливые семьи похожи друг на друга.\n" * 2000
     path.write_bytes((start + russian).encode("cp1251"))
-    with pytest.raises(CorpusError, match=f"at offset {len(start)} .line 50001.*try --encoding cp1251"):
+    place = {"offset": len(start), "line": 50_001}
+    with raises_code("undecodable_text", CorpusError, suggested_encoding="cp1251", **place):
         Corpus.read(path)
 
 
-def test_a_binary_file_is_called_one(tmp_path):
+def test_binary_files_are_rejected(tmp_path):
     (tmp_path / "music.mp3").write_bytes(b"ID3\x03\0\0\xff\xfb\x90")
     (tmp_path / "archive.tar").write_bytes(b"only ASCII, and so UTF-8 too\0\0\0")
     for name in ("music.mp3", "archive.tar"):
-        with pytest.raises(CorpusError, match="probably not a text file"):
+        with raises_code("binary_file", CorpusError, path=str(tmp_path / name)):
             Corpus.read(tmp_path / name)
 
 
-def test_nul_bytes_are_part_of_utf_16_without_a_mark(tmp_path):
+def test_utf_16_without_byte_order_mark_may_contain_nul_bytes(tmp_path):
     (tmp_path / "book.txt").write_bytes("plain".encode("utf-16-le"))
     assert Corpus.read(tmp_path / "book.txt", encoding="utf-16-le").text == "plain"
 
 
-@pytest.mark.parametrize(("source", "message"), [
-    ("nothing.txt", "There is no file, folder or named corpus 'nothing.txt'"),
-    ("shakespear", "Did you mean shakespeare?"),
-    ("*.none", "No file matches"),
-    ("empty.txt", "is empty"),
-    ("images", "every file there is binary"),
-    ("bare", "holds no files"),
-    ("", "is no name of a file"),
-    ("To be, or not to be. " * 20, "a text itself goes through standard input"),
+@pytest.mark.parametrize(("source", "code", "data"), [
+    ("nothing.txt", "file_not_found", {"path": "nothing.txt", "suggestions": []}),
+    ("shakespear", "file_not_found", {"suggestions": ["shakespeare"]}),
+    ("*.none", "no_matching_files", {"pattern": "*.none"}),
+    ("empty.txt", "empty_corpus", {"name": "empty"}),
+    ("images", "no_text_files", {"sources": ["images"]}),
+    ("bare", "empty_folder", {"path": "bare"}),
+    ("", "invalid_path", {"path": ""}),
+    ("To be, or not to be. " * 20, "invalid_path", {"path": "To be, or not to be. To be, or not to be"}),
+    ([], "missing_corpus", {}),
+    (["-", "-"], "repeated_stdin", {}),
 ])  # fmt: skip
-def test_what_cannot_be_read_is_explained(tmp_path, monkeypatch, source, message):
+def test_unreadable_sources_are_rejected(tmp_path, monkeypatch, source, code, data):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.txt").touch()
     (tmp_path / "bare").mkdir()
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.bin").write_bytes(b"\0\1")
-    with pytest.raises(CorpusError) as caught:
+    with raises_code(code, CorpusError, **data):
         Corpus.read(source)
-    assert message in str(caught.value)
 
 
-def test_a_near_miss_of_a_file_name_is_suggested(tmp_path):
+def test_similar_file_name_is_suggested(tmp_path):
     (tmp_path / "my_book.txt").write_text("x")
-    with pytest.raises(CorpusError, match=r"Did you mean my_book\.txt\?"):
+    with raises_code("file_not_found", CorpusError, suggestions=["my_book.txt"]):
         Corpus.read(tmp_path / "my_bok.txt")
 
 
-def test_an_unknown_encoding_is_refused(tmp_path):
+def test_unknown_encodings_are_rejected(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     for encoding in ("utf-9", "rot13", "a\0b"):
-        with pytest.raises(CorpusError, match="Unknown encoding"):
+        with raises_code("unknown_encoding", CorpusError, encoding=encoding):
             Corpus.read(tmp_path / "a.txt", encoding=encoding)
 
 
 @given(st.text(min_size=1), st.floats(0, 0.4), st.floats(0, 0.4))
-def test_the_split_cuts_by_position_and_loses_nothing(text, validation, test):
+def test_split_partitions_the_text_by_position(text, validation, test):
     split = Corpus(text).split(validation, test)
     assert split.training + split.validation + split.test == text
 
 
-def test_the_split_of_tiny_shakespeare_is_the_one_others_use(shakespeare):
+def test_split_of_tiny_shakespeare_has_the_usual_sizes(shakespeare):
     split = shakespeare.split(0.1)
     assert (len(split.training), len(split.validation), len(split.test)) == (1_003_854, 111_540, 0)
 
 
 @pytest.mark.parametrize("fractions", [(-0.1, 0), (1, 0), (0, 1), (0.5, 0.5), (float("nan"), 0)])
-def test_fractions_out_of_range_are_refused(fractions):
-    with pytest.raises(SettingsError):
+def test_split_rejects_fractions_out_of_range(fractions):
+    code = "no_training_text" if fractions == (0.5, 0.5) else "invalid_setting"
+    with raises_code(code, SettingsError):
         Corpus("text").split(*fractions)
 
 
-def test_the_digest_is_the_files(tmp_path):
+def test_corpus_digest_is_that_of_the_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes("größer\n".encode())
     assert Corpus.read(path).sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -197,17 +201,17 @@ def test_the_digest_is_the_files(tmp_path):
     ("books/my book.txt", "my_book"), ("-", "stdin"), ("books/*.txt", "books"), ("*.txt", "corpus"),
     ("python-docs", "python-docs"), ("a.b.txt", "a.b"),
 ])  # fmt: skip
-def test_a_corpus_has_a_name_that_a_folder_can_have(argument, name):
+def test_corpus_name_is_a_valid_folder_name(argument, name):
     assert corpus_name(argument) == name
 
 
-def test_the_python_docs_are_always_there():
+def test_python_docs_corpus_is_available_offline():
     corpus = Corpus.read("python-docs")
     assert len(corpus.text) > 400_000 and "statement" in corpus.text
 
 
 class TestDownload:
-    """The named corpus that is loaded, from files that stand in for its addresses."""
+    """Downloading a named corpus, with local files in place of its URLs."""
 
     @pytest.fixture(autouse=True)
     def places(self, tmp_path, monkeypatch):
@@ -225,26 +229,27 @@ class TestDownload:
         path.write_bytes(data)
         return path.as_uri()
 
-    def test_it_is_loaded_once_checked_and_kept(self, monkeypatch):
+    def test_dataset_is_downloaded_once_verified_and_cached(self, monkeypatch):
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(b"not it"), self.address(self.data)))
         seen = []
         assert named.read_dataset("shakespeare", lambda done, total: seen.append((done, total))) == self.data
         assert seen[-1] == (len(self.data), len(self.data)) and len(seen) > 2
-        monkeypatch.setattr(named, "_fetch", lambda *_: pytest.fail("it was loaded twice"))
+        monkeypatch.setattr(named, "_fetch", lambda *_: pytest.fail("downloaded twice"))
         assert named.read_dataset("shakespeare") == self.data
 
-    def test_a_cached_file_that_was_changed_is_not_believed(self, monkeypatch):
+    def test_changed_cached_file_is_downloaded_again(self, monkeypatch):
         monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(self.data)))
         (named.cache_folder() / "corpora").mkdir(parents=True)
         (named.cache_folder() / "corpora" / "play.txt").write_bytes(self.data[:-1] + b"!")
         assert named.read_dataset("shakespeare") == self.data
 
-    def test_wrong_bytes_and_missing_addresses_are_told(self, monkeypatch):
+    def test_failed_downloads_are_reported_with_the_reason_per_url(self, monkeypatch):
         missing = (self.folder / "gone.txt").as_uri()
         large = self.address(self.data * 3)
-        monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(self.address(b"not it"), missing, large))
-        with pytest.raises(CorpusError) as caught:
+        wrong = self.address(b"not it")
+        monkeypatch.setattr(named, "SHAKESPEARE", self.corpus(wrong, missing, large))
+        with raises_code("download_failed", CorpusError, file="play.txt") as caught:
             named.read_dataset("shakespeare")
-        message = str(caught.value)
-        assert "another SHA-256" in message and "gone.txt" in message and "much larger" in message
-        assert "CHARLOOM_CORPORA" in message
+        problems = [(failure["url"], failure["problem"]) for failure in caught.value.data["failures"]]
+        assert problems == [(wrong, "checksum_mismatch"), (missing, "unreachable"), (large, "too_large")]
+        assert "CHARLOOM_CORPORA" in str(caught.value)

@@ -16,6 +16,7 @@ from charloom.inference.sampling import random_words
 from charloom.model import reference as cells
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
+from support.errors import raises_code
 from support.models import tiny_saved, tiny_weights
 
 pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "there")
@@ -165,7 +166,7 @@ def test_wrong_arrays_are_refused():
 def test_weights_whose_sums_overflow_are_refused():
     saved = tiny_saved("gru")
     saved.weights["output.weight"][0] = 3e38
-    with pytest.raises(ModelFileError, match="overflow"):
+    with raises_code("weights_too_large", ModelFileError, name="output.weight"):
         make_engine(saved)
 
 
@@ -174,7 +175,7 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("CHARLOOM_ENGINE", "numpy")
     assert make_engine(tiny_saved("gru")).name == "numpy"
     monkeypatch.setenv("CHARLOOM_ENGINE", "gpu")
-    with pytest.raises(SettingsError, match="native or numpy"):
+    with raises_code("invalid_environment_variable", SettingsError, name="CHARLOOM_ENGINE", value="gpu"):
         engine_name()
     monkeypatch.delenv("CHARLOOM_ENGINE")
     monkeypatch.setenv("CHARLOOM_ISA", "mmx")

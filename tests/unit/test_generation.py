@@ -20,6 +20,7 @@ from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import score
+from support.errors import raises_code
 from support.models import tiny_saved
 
 MODELS = {cell: Model(tiny_saved(cell)) for cell in ("gru", "lstm")}
@@ -164,7 +165,8 @@ def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
     assert prompt_ids(vocabulary, "aZb", "replace").tolist() == vocabulary.encode("a b").tolist()
     assert replacement_character(Vocabulary("ab")) == "a" and replacement_character(Vocabulary("a\ufffd ")) == "\ufffd"
     assert MODELS["gru"].generate("aZb", 5, seed=1, unknown="skip").startswith("aZb")
-    with pytest.raises(SettingsError, match="error, skip, replace"):
+    accepted = ["error", "skip", "replace"]
+    with raises_code("invalid_setting", SettingsError, name="unknown", value="drop", accepted=accepted):
         MODELS["gru"].generate("a", unknown="drop")
 
 
@@ -179,7 +181,7 @@ def test_the_penalty_sees_the_prompt():
 
 
 def test_an_option_misspelt_is_refused_by_name():
-    with pytest.raises(SettingsError, match="Did you mean top_k"):
+    with raises_code("unknown_option", SettingsError, name="topk", suggestions=["top_k"]):
         MODELS["gru"].generate("a", topk=3)
-    with pytest.raises(SettingsError, match="precision"):
+    with raises_code("invalid_setting", SettingsError, name="precision", value="int4"):
         MODELS["gru"].generate("a", precision="int4")

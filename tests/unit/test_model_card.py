@@ -12,9 +12,11 @@ from charloom.errors import InputError
 from charloom.inference.model import Model
 from charloom.inference.model_summary import Sample, write_samples
 from charloom.interop.hub.model_card import check_license, model_card, recipe_text
+from charloom.interop.hub.package import build_package
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.initializers import initial_weights
 from charloom.planning.settings import Settings
+from support.errors import codes, raises_code
 from support.hub import FACTS
 from support.models import tiny_architecture, tiny_saved
 
@@ -39,24 +41,24 @@ def test_the_cards_facts_are_the_models(model):
     assert f"\nhidden_size = {Settings().hidden_size}\n" in card
 
 
-def test_what_is_not_known_is_not_told():
+def test_card_omits_unknown_facts():
     saved = tiny_saved()
     card = model_card(saved, "ada/letters")
     assert metadata(card).keys() == {"library_name", "pipeline_tag", "tags"}
-    assert "bits per" not in card and "recipe" not in card and "No licence is stated" in card
+    assert "bits per" not in card and "recipe" not in card and "No license is stated" in card
     assert recipe_text(saved) is None and recipe_text(tiny_saved(**FACTS | {"settings": {"seed": 1}})) is None
 
 
-def test_without_a_licence_that_is_said(quick_cli, model):
-    assert "states no licence" in quick_cli("push", "a/b", model, "--samples", 0, "--dry-run", "card").err
+def test_missing_license_gives_a_notice(model):
+    assert "no_license" in codes(build_package(model, "a/b").notices)
+    assert "no_license" not in codes(build_package(model, "a/b", license_name="mit").notices)
 
 
 HOSTILE = "x](http://evil) <script>alert(1)</script> | ``` `a` $$ \\ www.evil.com --- \"q\": {y} 'z' #"
 
 
-def test_names_out_of_a_file_are_text_in_yaml_and_markdown():
-    told = FACTS | {"corpus": HOSTILE, "recipe": HOSTILE}
-    saved = tiny_saved(**told)
+def test_names_from_the_file_are_escaped():
+    saved = tiny_saved(**FACTS | {"corpus": HOSTILE, "recipe": HOSTILE})
     card = model_card(saved, "ada/letters", None, (), recipe_text(saved))
     assert metadata(card)["model-index"][0]["results"][0]["dataset"]["name"] == HOSTILE
     body = card.split("---\n", 2)[2]
@@ -84,6 +86,6 @@ def test_samples_show_no_control_characters():
 
 
 @pytest.mark.parametrize("name", ["MIT", "", "-mit", "a b", "x: y", "mit\n", "a" * 80])
-def test_a_licence_is_named_as_the_hub_names_it(name):
-    with pytest.raises(InputError, match="small letters"):
+def test_invalid_license_identifiers_are_refused(name):
+    with raises_code("invalid_license", InputError, license=name):
         check_license(name)

@@ -73,7 +73,7 @@ def test_a_neuron_that_follows_a_feature_is_found_and_one_by_chance_is_not():
     named = {one.feature: one for one in name_neurons(states, {"follows": follows, "nothing": nothing})}
     assert named["follows"].neuron == 17 and named["follows"].correlation < -0.8 and named["follows"].is_clear
     assert not named["nothing"].is_clear
-    assert named["follows"].found == pytest.approx(named["follows"].correlation, abs=0.05)
+    assert named["follows"].search_correlation == pytest.approx(named["follows"].correlation, abs=0.05)
 
 
 def test_what_one_half_says_must_hold_on_the_other():
@@ -83,7 +83,7 @@ def test_what_one_half_says_must_hold_on_the_other():
     states = rng.normal(size=(2000, 8))
     states[:1000, 3] = feature[:1000]
     (one,) = name_neurons(states, {"feature": feature})
-    assert one.neuron == 3 and one.found > 0.99 and not one.is_clear
+    assert one.neuron == 3 and one.search_correlation > 0.99 and not one.is_clear
 
 
 def test_too_little_to_name_anything():

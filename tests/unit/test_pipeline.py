@@ -1,4 +1,4 @@
-"""The stages between a text and a training: what each adds, and where a way to start differs."""
+"""The stages of the training pipeline and their notices."""
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from charloom.training.pipeline import (
     measure,
     prepare,
 )
+from support.errors import codes, raises_code
 
 SMALL = {"hidden_size": 8, "num_layers": 1, "embedding_size": 4, "batch_size": 4, "steps": 30}
 
@@ -39,7 +40,7 @@ def model(characters):
     return SavedModel(architecture, vocabulary, initial_weights(architecture, 1))
 
 
-def test_each_stage_adds_to_the_one_before(corpus):
+def test_stages_add_their_results(corpus):
     text = build_vocabulary(request(corpus))
     assert text.vocabulary == corpus.vocabulary and len(text.parts.validation) > 0
     encoded = encode_on_device(text)
@@ -54,13 +55,13 @@ def test_each_stage_adds_to_the_one_before(corpus):
     assert setup.settings == prepare(request(corpus)).settings
 
 
-def test_settings_that_may_not_be_adapted_stay(corpus):
+def test_may_adapt_false_keeps_settings(corpus):
     setup = prepare(request(corpus, may_adapt=False))
-    wanted = RECIPES["auto"].with_values(SMALL).settings
-    assert setup.settings == wanted.with_values({"precision": setup.device.precision})
+    requested = RECIPES["auto"].with_values(SMALL).settings
+    assert setup.settings == requested.with_values({"precision": setup.device.precision})
 
 
-def test_a_model_to_begin_with_extends_its_vocabulary_and_keeps_its_sizes(corpus):
+def test_initial_model_keeps_sizes_and_extends_vocabulary(corpus):
     known = model("".join(sorted(corpus.vocabulary.characters))[:-2])
     new_request = TrainingRequest(corpus, RECIPES["auto"].with_values({"steps": 30}), "cpu", known)
     assert {"cell", "num_layers", "hidden_size", "embedding_size"} <= new_request.fixed
@@ -69,25 +70,25 @@ def test_a_model_to_begin_with_extends_its_vocabulary_and_keeps_its_sizes(corpus
     assert len(setup.vocabulary) == len(known.vocabulary) + 2
     assert (setup.settings.hidden_size, setup.settings.embedding_size) == (8, 4)
     first, *_ = setup.request.notices
-    assert first.startswith("2 characters of weaving that the model does not know yet")
+    new = corpus.vocabulary.characters[-2:]
+    assert (first.code, first.data) == ("vocabulary_extended", {"corpus": "weaving", "characters": new})
     rows = len(known.vocabulary)
     assert np.array_equal(setup.weights["output.weight"][:rows], known.weights["output.weight"])
     assert setup.weights["output.bias"][rows:] == pytest.approx(known.weights["output.bias"].min())
 
 
-def test_notices_are_in_the_order_of_the_stages(corpus, monkeypatch):
+def test_notices_are_in_stage_order(corpus, monkeypatch):
     monkeypatch.setattr("charloom.planning.heuristics._MAX_HELD_OUT", 100)
     lines = Corpus(corpus.text, "weaving", text_format=charloom.TextFormat(lines=True))
     known = model("".join(sorted(lines.vocabulary.characters))[:-1])
     recipe = RECIPES["auto"].with_values({"steps": 30})
     setup = prepare(TrainingRequest(lines, recipe, "cpu", known))
     plan = complete_plan(setup, measure(setup))
-    expected = ("that the model does not know yet", "The text is long", "lines are texts of their own", "run is short")
-    assert len(plan.notices) == len(expected)
-    assert all(part in notice for part, notice in zip(expected, plan.notices, strict=True))
+    expected = ["vocabulary_extended", "held_out_text_limited", "lines_are_texts", "warmup_shortened"]
+    assert codes(plan.notices) == expected
 
 
-def test_steps_are_measured_only_if_the_length_is_a_time(corpus, monkeypatch):
+def test_steps_are_measured_only_for_minutes(corpus, monkeypatch):
     available = []
     monkeypatch.setattr(pipeline, "measure_step_seconds", lambda _, seconds: available.append(seconds) or 0.25)
     assert measure(prepare(request(corpus))).step_seconds == 0.0 and available == []
@@ -97,10 +98,10 @@ def test_steps_are_measured_only_if_the_length_is_a_time(corpus, monkeypatch):
     assert measured.untrained_loss > 0 and measured.elapsed_seconds >= measured.evaluation_seconds > 0
 
 
-@pytest.mark.parametrize(("text", "values", "error"), [
-    ("abc" * 10, {"val_fraction": 0.01}, CorpusError),
-    ("abc" * 500, {"batching": "lines"}, SettingsError),
+@pytest.mark.parametrize(("text", "values", "error", "code"), [
+    ("abc" * 10, {"val_fraction": 0.01}, CorpusError, "held_out_text_too_short"),
+    ("abc" * 500, {"batching": "lines"}, SettingsError, "lines_option_missing"),
 ])  # fmt: skip
-def test_what_does_not_fit_is_refused(text, values, error):
-    with pytest.raises(error):
+def test_text_that_does_not_suit_the_settings_raises(text, values, error, code):
+    with raises_code(code, error):
         prepare(TrainingRequest(Corpus(text), RECIPES["auto"].with_values(SMALL | values), "cpu"))

@@ -1,4 +1,4 @@
-"""The judge itself: against the equations written once more gate by gate, and against PyTorch in float64."""
+"""The reference cells match the equations computed gate by gate, and PyTorch's cells in float64."""
 
 import math
 
@@ -11,7 +11,7 @@ from support.models import tiny_architecture, tiny_weights
 
 
 def naive_gru(x, h, w, reset_after):
-    """One unit of one text at a time, from the equations, with nothing shared with the judge."""
+    """Compute a GRU step unit by unit from the equations, sharing no code with the reference."""
     H = h.shape[1]
     out = np.empty_like(h)
     sig = lambda a: 1 / (1 + math.exp(-a))  # noqa: E731
@@ -49,7 +49,7 @@ def layer(rng, cell, width=3, hidden=4):
 
 
 @pytest.mark.parametrize("reset_after", [True, False])
-def test_the_gru_step_is_the_equations(reset_after):
+def test_gru_step_follows_the_equations(reset_after):
     rng = np.random.default_rng(0)
     weights, x, h = layer(rng, "gru"), rng.normal(size=(2, 3)), rng.normal(size=(2, 4))
     expected = naive_gru(x, h, weights, reset_after)
@@ -57,7 +57,7 @@ def test_the_gru_step_is_the_equations(reset_after):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_steps_are_pytorchs_cells(cell):
+def test_steps_match_pytorch_cells(cell):
     rng = np.random.default_rng(1)
     weights, x, h, c = layer(rng, cell), rng.normal(size=(2, 3)), rng.normal(size=(2, 4)), rng.normal(size=(2, 4))
     theirs = (torch.nn.GRUCell if cell == "gru" else torch.nn.LSTMCell)(3, 4, dtype=torch.float64)
@@ -76,7 +76,7 @@ def test_the_steps_are_pytorchs_cells(cell):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_text_read_in_pieces_is_a_text_read_whole(cell):
+def test_forward_in_two_parts_equals_forward_at_once(cell):
     architecture = tiny_architecture(cell)
     weights = tiny_weights(architecture)
     ids = np.random.default_rng(2).integers(0, 7, (3, 12))
@@ -87,17 +87,17 @@ def test_a_text_read_in_pieces_is_a_text_read_whole(cell):
     np.testing.assert_array_equal(after, state)
 
 
-def test_the_loss_of_even_logits_is_the_logarithm_of_the_alphabet():
+def test_loss_of_equal_logits_is_log_of_vocabulary_size():
     assert cells.loss(np.zeros((2, 3, 65)), np.zeros((2, 3), int)) == pytest.approx(math.log(65), rel=1e-14)
 
 
-def test_the_loss_is_minus_the_log_of_the_softmax():
+def test_loss_is_negative_log_softmax():
     logits = np.array([[[1.0, 2.0, 4.0]]])
     expected = -math.log(math.exp(2) / (math.exp(1) + math.exp(2) + math.exp(4)))
     assert cells.loss(logits, np.array([[1]])) == pytest.approx(expected, rel=1e-14)
 
 
-def test_huge_numbers_do_not_overflow():
+def test_large_inputs_do_not_overflow():
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         assert cells.sigmoid(np.array([-1e4, 1e4])).tolist() == [0.0, 1.0]
         assert cells.loss(np.array([[[1e5, -1e5]]]), np.array([[0]])) == 0.0

@@ -10,6 +10,7 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.inference import sampling as s
 from charloom.inference.generation_options import MAX_SEED, Ending, Sampling, check_seed
+from support.errors import raises_code
 
 LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125]])).astype(np.float32)
 NONE = np.empty((1, 0), np.int32)
@@ -106,7 +107,7 @@ def test_allowed_and_forbidden_characters():
     for word in range(0, 2**64, 2**60):
         assert one_draw(LOGITS, Sampling(5.0), word, NONE, allowed) in (0, 2)
     assert s.allowed_bias(vocabulary, Sampling()) is None
-    with pytest.raises(SettingsError, match="no character"):
+    with raises_code("no_allowed_characters", SettingsError):
         s.allowed_bias(vocabulary, Sampling(forbid="abcd"))
     with pytest.raises(UnknownCharacterError):
         s.allowed_bias(vocabulary, Sampling(allow="z"))
@@ -170,17 +171,18 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
 def test_values_out_of_range_are_refused(name, value):
-    with pytest.raises(SettingsError, match=name):
+    reported = value if math.isfinite(value) else repr(value)
+    with raises_code("invalid_setting", SettingsError, name=name, value=reported):
         replace(Sampling(), **{name: value})
 
 
 @pytest.mark.parametrize("ending", [{"stop": ("a", "")}, {"max_lines": 0}])
 def test_endings_out_of_range_are_refused(ending):
-    with pytest.raises(SettingsError, match=next(iter(ending))):
+    with raises_code("invalid_setting", SettingsError, name=next(iter(ending))):
         Ending(**ending)
 
 
 @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1, 1.0, True])
 def test_seeds_out_of_range_are_refused(seed):
-    with pytest.raises(SettingsError, match="seed must be"):
+    with raises_code("invalid_setting", SettingsError, name="seed", value=seed, minimum=0, maximum=MAX_SEED):
         check_seed(seed)

@@ -20,6 +20,7 @@ from charloom.tuning.search_space import axes_around, differences, neighbor, set
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import Trial, outcome
 from charloom.tuning.workers import worker_arguments
+from support.errors import raises_code
 from support.tuning_stubs import PLAN, FakeTraining, bowl, make_task, never, searched
 
 
@@ -96,9 +97,9 @@ def test_the_plan_comes_first_and_is_beaten(made):
     assert all(trial.loss == pytest.approx(bowl(folder.task.settings(trial.point))) for trial in complete)
     assert found.best.loss == min(trial.loss for trial in complete) < bowl(PLAN)
     pruned = [trial for trial in trials if trial.state == "pruned"]
-    assert pruned and all(trial.curve[-1][0] < 1 and "others were better" in trial.reason for trial in pruned)
+    assert pruned and all(trial.curve[-1][0] < 1 and trial.reason == "loss above the median" for trial in pruned)
     assert len({tuple(sorted(trial.point.items())) for trial in trials[:6]}) == 6, "nothing is tried twice"
-    assert train.went_on == 0, "nobody waits for what follows the last checkpoint"
+    assert train.continued == 0, "the training continued after its last checkpoint"
 
 
 def test_only_the_best_trial_keeps_its_model(made):
@@ -131,7 +132,7 @@ def test_what_is_stopped_is_tried_again(tmp_path):
     asked = iter([False, False, True, True, True])  # the search begins, one evaluation is made
     list(search(folder, None, time.time() + 3600, "cpu", lambda: next(asked), FakeTraining()))
     first, second = folder.trials.trials()
-    assert (first.state, first.reason) == ("failed", "it was stopped")
+    assert (first.state, first.reason) == ("failed", "interrupted")
     assert second.state == "waiting" and second.point == first.point
     folder = searched(None, 1, folder=folder)
     assert outcome(folder.trials.trials(), ()).plan.number == 1
@@ -146,7 +147,7 @@ def test_a_training_whose_process_is_gone_is_tried_again_once(tmp_path):
         trial.set_user_attr("process", [gone.pid, os.uname().nodename])
         assert folder.trials.fail_dead() == [trial.number]
     states = [(trial.state, trial.reason) for trial in folder.trials.trials()]
-    assert states == [("failed", "its process was killed")] * 2, "its settings may be what kills"
+    assert states == [("failed", "its process died")] * 2, "its settings may be what kills"
     living = folder.trials.study.ask()
     folder.trials.begin(living)
     assert folder.trials.fail_dead() == []
@@ -178,7 +179,7 @@ def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
     def bad(_settings):
         raise NonFiniteError("not finite")
 
-    with pytest.raises(charloom.CharloomError, match="auto's plan itself could not be trained: it diverged"):
+    with raises_code("plan_not_trainable", reason="diverged"):
         searched(tmp_path / "u", 2, FakeTraining(bad))
 
 
@@ -233,8 +234,9 @@ def test_the_result_is_checked_with_another_seed(made):
     ]
     found = outcome(folder.trials.trials(), checks)
     assert found.is_checked and found.winner == found.best
-    (said,) = tuning_verdict(folder.task, found, 16)
-    assert f"reaches {best.loss + 0.5:.4f} nats, auto's plan {bowl(PLAN) + 0.5:.4f} nats" in said
+    (verdict,) = tuning_verdict(folder.task, found, 16)
+    assert verdict.code == "better_settings_found"
+    assert verdict.data["best_check_loss"] == best.loss + 0.5 and verdict.data["plan_check_loss"] == bowl(PLAN) + 0.5
 
 
 def test_the_page_shows_every_trial_and_asks_nobody(made):

@@ -1,62 +1,82 @@
-"""Parse JSON from untrusted files: no duplicate keys, NaN, long numbers, or deep nesting."""
+"""Parse JSON from untrusted files; reject duplicate keys, NaN, long numbers and deep nesting."""
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from charloom._util.printable import quoted, shortened
 from charloom.errors import ModelFileError
 
-_MAX_VALUES = 100_000  # bounds the memory that a 2 MB header can take
-_MAX_DEPTH = 12  # objects and lists within each other; charloom's own files nest 5 deep
-_MAX_DIGITS = 19  # digits of a whole number: as many as 64 bits have
+_MAX_VALUES = 100_000  # values; bounds the memory used for a 2 MB header
+_MAX_DEPTH = 12  # nesting levels of objects and lists; files written by charloom have 5
+_MAX_DIGITS = 19  # digits of an integer; a 64-bit integer has at most 19
 
 
-def strict_json(text: str, what: str = "its header", max_depth: int = _MAX_DEPTH) -> Any:
-    """Return what a JSON text says.
+class _DuplicateKeyError(Exception):
+    """A JSON object contains a key twice; the argument is the key."""
+
+
+def strict_json(text: str, what: str = "The header", max_depth: int = _MAX_DEPTH) -> Any:
+    """Parse JSON from an untrusted file.
 
     Args:
-        text: From a file that may be hostile.
-        what: Names it in messages.
-        max_depth: How many objects and lists may lie within each other.
+        text: The JSON text.
+        what: The subject of error messages, such as "The header".
+        max_depth: The maximum nesting depth of objects and lists.
 
     Raises:
-        ModelFileError: If it is no JSON, names a key twice, or holds more, deeper or larger than a model's header can.
+        ModelFileError: If the text is not JSON, contains a duplicate key, NaN, infinity or a number of more than 19
+            digits, or has more than 100,000 values or more than ``max_depth`` levels.
     """
     if sum(map(text.count, ",[{")) > _MAX_VALUES:
-        raise ModelFileError(f"{what} holds more than {_MAX_VALUES:,} values.")
+        raise ModelFileError(
+            f"{what} contains more than {_MAX_VALUES:,} values.", code="too_many_values", maximum=_MAX_VALUES
+        )
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_int=_whole_number)
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant, parse_int=_parse_int)
+    except _DuplicateKeyError as error:
+        raise ModelFileError(
+            f"{what} contains the key {quoted(error)} more than once.", code="duplicate_key", key=shortened(error)
+        ) from None
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{what} is no JSON that can be read ({error}).") from None
-    for depth, part in _parts(value):
-        if depth > max_depth or (isinstance(part, float) and not math.isfinite(part)):
-            raise ModelFileError(f"{what} is nested too deeply, or holds a number that is too large.")
+        raise ModelFileError(
+            f"{what} is not valid JSON: {error}.", code="invalid_json", reason=shortened(error)
+        ) from None
+    for depth, part in _nested_values(value):
+        if depth > max_depth:
+            raise ModelFileError(
+                f"{what} is nested more than {max_depth} levels deep.", code="json_too_deep", maximum=max_depth
+            )
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ModelFileError(f"{what} contains a number that is too large.", code="number_too_large")
     return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key stands in it twice")
+        ((key, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise _DuplicateKeyError(key)
     return value
 
 
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+def _reject_constant(word: str) -> None:
+    raise ValueError(f"{word} is not a JSON number")
 
 
-def _whole_number(digits: str) -> int:
+def _parse_int(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
-        raise ValueError("a number is too long")
+        raise ValueError(f"a number has more than {_MAX_DIGITS} digits")
     return int(digits)
 
 
-def _parts(value: Any) -> Iterator[tuple[int, Any]]:
-    """Yield all values within a value, each with its depth."""
-    waiting = [(0, value)]
-    while waiting:
-        depth, part = waiting.pop()
+def _nested_values(value: Any) -> Iterator[tuple[int, Any]]:
+    """Yield a JSON value and all values inside it, each with its nesting depth."""
+    pending = [(0, value)]
+    while pending:
+        depth, part = pending.pop()
         yield depth, part
         if isinstance(part, (dict, list)):
-            waiting += [(depth + 1, one) for one in (part.values() if isinstance(part, dict) else part)]
+            pending += [(depth + 1, child) for child in (part.values() if isinstance(part, dict) else part)]

@@ -1,1 +1,1 @@
-"""Bulk jobs: score or generate many texts in restartable partitions."""
+"""Bulk jobs, which score or generate many texts in restartable partitions."""

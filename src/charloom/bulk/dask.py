@@ -1,8 +1,8 @@
 """Run bulk jobs on Dask, across processes and machines.
 
-Dask decides which worker does which partition, and has another one do it when a worker is lost. Between its processes
-go the folder's name, a digest, a number, and back a few more numbers. What Dask sends it sends as pickles, so that
-whoever reaches its ports can run programs there: they are for this machine, or for a network of one's own.
+Dask assigns partitions to workers and reassigns the partitions of lost workers. A task consists of the path of the
+job's folder, a digest and a partition number; its result is a few numbers. Dask exchanges pickles: anyone who can
+connect to its ports can run code, so they must be reachable from this machine or a trusted network only.
 """
 
 import logging
@@ -18,9 +18,10 @@ from charloom._util.progress import ProgressCallback
 from charloom.bulk.job import BulkJob
 from charloom.bulk.runner import raise_if_failed, run_partition
 from charloom.errors import CharloomError, SettingsError
+from charloom.inference.generation_options import json_value
 
-_AHEAD = 2  # partitions submitted per thread: one running, one waiting
-_RETRIES = 3  # of a partition whose disk failed; so often, too, it may take its worker with it
+_AHEAD = 2  # partitions submitted per thread: one running, one queued
+_RETRIES = 3  # retries of a partition after a disk error
 
 
 def run_on_dask(
@@ -31,43 +32,49 @@ def run_on_dask(
     client: Any = None,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Process all missing partitions.
+    """Process all missing partitions of a job on Dask workers; pass exactly one of workers, address and client.
 
     Args:
         job: The job.
-        workers: How many processes of one thread to start here, reached from this machine alone.
-        address: Or that of a scheduler, such as "tcp://10.0.0.1:8786"; its workers must see the job's folder and its
-            texts at the same paths, and have one thread each.
-        client: Or a ``distributed.Client``.
-        progress: Called with the number of finished partitions and their total.
+        workers: Number of single-threaded worker processes to start on this machine.
+        address: Address of a running scheduler, such as "tcp://10.0.0.1:8786". Its workers must have one thread each,
+            and see the job's folder and texts at the same paths.
+        client: A ``distributed.Client``.
+        progress: Called with the number of finished partitions and the total.
 
     Raises:
-        CharloomError: If a partition cannot be done, or ends every worker that tries; what was done until then stays.
+        CharloomError: If a partition fails or crashes every worker that processes it. Finished partitions are kept.
         MissingExtraError: If dask or distributed is not installed.
-        OSError: If a disk fails, or the scheduler cannot be reached.
-        SettingsError: If not exactly one of workers, address and client is given.
+        OSError: If a disk fails or the scheduler is unreachable.
+        SettingsError: If not exactly one of workers, address and client is passed.
     """
-    if sum(given is not None for given in (workers, address, client)) != 1:
-        raise SettingsError("Give one of workers, address and client: where the work is to be done.")
+    if sum(option is not None for option in (workers, address, client)) != 1:
+        raise SettingsError("Pass exactly one of workers, address and client.", code="conflicting_options")
     if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise SettingsError(f"workers must be 1 or more processes; got {workers!r}.")
-    require_extra("Spreading bulk work by Dask", "bulk", "distributed")
+        raise SettingsError(
+            f"workers must be at least 1 process, got {workers!r}.",
+            code="invalid_setting",
+            name="workers",
+            value=json_value(workers),
+            minimum=1,
+        )
+    require_extra("Running bulk jobs on Dask", "bulk", "distributed")
     with _connected(workers, address, client) as connected:
         _run_missing(job, connected, progress)
     job.finish()
 
 
 def _run_missing(job: BulkJob, client: Any, progress: ProgressCallback | None) -> None:
-    """Submit missing partitions so that every thread is busy, but no more than that."""
+    """Submit missing partitions, at most ``_AHEAD`` per thread at a time, and wait for their results."""
     report = progress or (lambda _done, _total: None)
     missing = job.missing()
-    done, waiting = job.partitions - len(missing), iter(missing)
+    done, unsubmitted = job.partitions - len(missing), iter(missing)
     report(done, job.partitions)
     running = _distributed().as_completed(loop=client.loop)
 
     def fill() -> None:
         threads = max(1, sum(client.ncores().values()))
-        for number in islice(waiting, max(0, _AHEAD * threads - running.count())):
+        for number in islice(unsubmitted, max(0, _AHEAD * threads - running.count())):
             running.add(_submit(client, job, number))
 
     fill()
@@ -79,7 +86,7 @@ def _run_missing(job: BulkJob, client: Any, progress: ProgressCallback | None) -
 
 
 def _submit(client: Any, job: BulkJob, number: int) -> Any:
-    # a key of its own each time: whether it is done is told by the part, not by what a scheduler remembers
+    # a unique key: Dask must not return a cached result of an earlier run, because the part may have been deleted
     key = f"charloom-{uuid4().hex}-{number}"
     return client.submit(run_partition, str(job.folder), job.digest, number, key=key, retries=_RETRIES, pure=False)
 
@@ -90,14 +97,16 @@ def _result(future: Any) -> dict[str, Any]:
     except _distributed().KilledWorker:
         number = future.key.rpartition("-")[2]
         raise CharloomError(
-            f"Partition {number} ended every worker that tried it. Has each enough memory for the model? Smaller "
-            "partitions need less; for them make the job anew in another folder."
+            f"Partition {number} crashed every worker that processed it. Check that each worker has enough memory for "
+            "the model and the partition, or create the job again in another folder with smaller partitions.",
+            code="worker_crashed",
+            partition=int(number),
         ) from None
     return result
 
 
 def _distributed() -> Any:
-    """Return Dask's module, which takes a second to load."""
+    """Import ``distributed`` on demand: the import takes a second."""
     return import_module("distributed")
 
 

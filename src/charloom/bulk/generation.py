@@ -1,4 +1,4 @@
-"""Generate in bulk: a synthetic dataset, partition by partition."""
+"""Bulk generation: create a synthetic dataset partition by partition."""
 
 import os
 from collections.abc import Mapping
@@ -23,10 +23,11 @@ from charloom.inference.sampling import allowed_bias
 from charloom.model.file.run_folder import find_model
 
 PARTITION_TEXTS = 1000
+"""Default number of texts per partition."""
 
-_BATCH_SIZE = 64  # texts generated at once: more are hardly faster
-_WORDS = 4  # random words of Philox per counter value
-_KEY = 2  # beside the seed; (seed, 0) draws characters, (seed, 1) the seeds of samples
+_BATCH_SIZE = 64  # texts per batch; larger batches are hardly faster
+_WORDS = 4  # random words per counter value of Philox
+_KEY = 2  # second word of the Philox key; 0 is for characters, 1 for the seeds of samples
 
 
 def generation_job(
@@ -43,26 +44,26 @@ def generation_job(
 ) -> BulkJob:
     """Create a job that generates many texts, or open it if it exists.
 
-    Each row has the text's number, its seed, the text and why it ended. With that seed ``Model.generate`` writes the
-    same text alone: it depends on the job's seed and its number, on nothing else.
+    A row consists of the number of the text, its seed, the text and its finish reason. A text depends only on the job's
+    seed and its number; ``Model.generate`` generates the same text from the seed in the row.
 
     Args:
-        folder: Where the job is, or will be.
-        model: As ``Model.load`` takes it.
-        texts: How many, in [1, 2**53 - 1].
-        prompt: What each begins with.
-        length: How many characters come after it at most; 1 or more.
+        folder: Folder of the job; created if it does not exist.
+        model: A model as accepted by ``Model.load``.
+        texts: Number of texts, in [1, 2**53 - 1].
+        prompt: Prompt of every text.
+        length: Maximum number of characters to generate after the prompt, 1 or more.
         temperature: See ``Sampling``.
-        seed: The same seed gives the same texts.
-        partition_texts: How many a partition has, 1 or more.
+        seed: Seed; the same seed gives the same texts.
+        partition_texts: Number of texts per partition, 1 or more.
         **options: See ``WritingOptions``.
 
     Raises:
-        JobError: If the folder is another job's.
-        ModelFileError: If there is no such model.
-        SettingsError: If a number or an option is none that is accepted.
-        UnknownCharacterError: If the prompt, or what is allowed or forbidden, holds a character that the model does
-            not know.
+        JobError: If the folder contains a different job.
+        ModelFileError: If the model does not exist or is damaged.
+        SettingsError: If an option is unknown or out of range.
+        UnknownCharacterError: If the prompt, ``allow`` or ``forbid`` contains a character that is not in the
+            vocabulary.
     """
     texts = check_whole("texts", texts, 1, MAX_SEED)
     length = check_whole("length", length, 1, MAX_SEED)
@@ -84,12 +85,14 @@ def generation_job(
 
 
 def text_seeds(seed: int, first: int, count: int) -> list[int]:
-    """Return the seeds of texts ``first`` to ``first + count - 1``: 53 random bits each, found without those before.
+    """Derive the seeds of the texts ``first`` to ``first + count - 1``, 53 random bits each.
+
+    The cost does not depend on ``first``: Philox is a counter-based generator.
 
     Args:
-        seed: Of the job.
-        first: The number of the first of them, from 0.
-        count: 0 or more.
+        seed: Seed of the job.
+        first: Number of the first text, from 0.
+        count: Number of seeds, 0 or more.
     """
     generator = np.random.Philox(key=[check_seed(seed), _KEY])
     generator.advance(first // _WORDS)
@@ -107,9 +110,9 @@ def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any
     request, precision = _request(options)
     rows, characters = [], 0
     for start in range(0, count, _BATCH_SIZE):
-        some = seeds[start : start + _BATCH_SIZE]
-        written = _generate_batch(model, request, precision, some)
-        for i, (seed, (text, reason)) in enumerate(zip(some, written, strict=True), first + start):
+        batch_seeds = seeds[start : start + _BATCH_SIZE]
+        generated = _generate_batch(model, request, precision, batch_seeds)
+        for i, (seed, (text, reason)) in enumerate(zip(batch_seeds, generated, strict=True), first + start):
             rows.append(json_row({"number": i, "seed": seed, "text": text, "finish_reason": reason}))
             characters += len(text) - len(request.prompt)
     job.write_part(number, rows, characters=characters)
@@ -117,13 +120,14 @@ def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any
 
 
 def _request(options: Mapping[str, Any]) -> tuple[Request, str]:
-    rest = dict(options)
-    prompt, length, temperature = (rest.pop(name) for name in ("prompt", "length", "temperature"))
-    return make_request(prompt, length, temperature, 0, rest)
+    """Validate the options of a job; each text has its own seed instead of the request's."""
+    options = dict(options)
+    prompt, length, temperature = (options.pop(name) for name in ("prompt", "length", "temperature"))
+    return make_request(prompt, length, temperature, 0, options)
 
 
 def _generate_batch(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
-    """Generate a text for each seed; return the texts and their finish reasons."""
+    """Generate a text for each seed; return pairs (text, finish reason)."""
     engine, vocabulary = model.engine_for(precision), model.vocabulary
     ids = prompt_ids(vocabulary, request.prompt, request.unknown)
     bias = allowed_bias(vocabulary, request.sampling)

@@ -1,8 +1,8 @@
-r"""Split text files into byte ranges so that each line belongs to exactly one partition.
+r"""Partition text files by byte ranges so that each line belongs to exactly one partition.
 
-A line ends behind its ``\n``, or at the end of the file. It belongs to the partition in which its first byte lies, and
-is read to its end, even beyond the partition's. So where a partition begins follows from sizes alone: nothing is read
-to cut a file of any size, and every worker finds its own first line.
+A line ends after its ``\n`` or at the end of the file. It belongs to the partition that contains its first byte, and is
+read to its end even if it extends beyond the partition. The partitions therefore follow from file sizes only: no file
+is read to create them, and each worker finds the first line of its partition itself.
 """
 
 import codecs
@@ -15,10 +15,10 @@ from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
 MAX_LINE_BYTES = 1 << 24  # bytes
-"""Maximum length of a line, in bytes; a longer one should be scored as a separate text."""
+"""Maximum length of a line, in bytes; score a longer one with ``charloom score``."""
 
-_START = 8192  # bytes from which the kind of a file is recognized
-_SKIPPED = 1 << 20  # bytes of a line of the partition before, read at once
+_START = 8192  # bytes at the start of a file that are checked for compression, encoding and NUL bytes
+_SKIPPED = 1 << 20  # bytes read at once when skipping a line of the previous partition
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Partition:
     """A byte range of a file.
 
     Attributes:
-        file: The file's number, from 0.
-        start: The first byte in which a line of this partition may begin.
-        end: The first byte in which none may.
+        file: Number of the file, from 0.
+        start: Offset of the first byte of the range.
+        end: Offset of the first byte after the range.
     """
 
     file: int
@@ -42,55 +42,59 @@ def partition_count(sizes: Sequence[int], partition_bytes: int) -> int:
 
 
 def get_partition(sizes: Sequence[int], partition_bytes: int, number: int) -> Partition:
-    """Return a partition by its number: file after file, each from its beginning.
+    """Return a partition by its number; partitions are numbered through the files in order.
 
     Args:
-        sizes: Of the files, in bytes.
-        partition_bytes: Bytes of a partition; the last one of a file may have fewer.
-        number: From 0, below ``partition_count``.
+        sizes: Sizes of the files, in bytes.
+        partition_bytes: Size of a partition in bytes; the last partition of a file may be smaller.
+        number: Number of the partition, in [0, ``partition_count``).
 
     Example:
         >>> get_partition([10, 0, 25], 10, 3)
         Partition(file=2, start=20, end=25)
     """
     for file, size in enumerate(sizes):
-        here = -(-size // partition_bytes)
-        if number < here:
+        count = -(-size // partition_bytes)
+        if number < count:
             return Partition(file, number * partition_bytes, min((number + 1) * partition_bytes, size))
-        number -= here
-    raise IndexError("there is no such partition")
+        number -= count
+    raise IndexError("partition number out of range")
 
 
 def lines_in(path: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    r"""Yield the lines that begin in a byte range, each with the offset of its first byte and with its ``\n``.
+    r"""Yield the lines that begin in a byte range as pairs (offset of the first byte, line including its ``\n``).
 
-    All lines of all ranges of a file, put together, are its bytes.
+    The concatenated lines of all ranges of a file are the content of the file.
 
     Raises:
         CorpusError: If a line is longer than ``MAX_LINE_BYTES``.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
-        at = 0
-        if start:
+        offset = 0
+        if start:  # skip the line that begins before the range
             file.seek(start - 1)
             while (skipped := file.readline(_SKIPPED)) and not skipped.endswith(b"\n"):
                 pass
-            at = file.tell()
-        while at < end and (line := file.readline(MAX_LINE_BYTES + 1)):
+            offset = file.tell()
+        while offset < end and (line := file.readline(MAX_LINE_BYTES + 1)):
             if len(line) > MAX_LINE_BYTES:
                 raise CorpusError(
-                    f"{path}: the line at byte {at:,} has more than {MAX_LINE_BYTES:,} bytes, the most that one may. "
-                    "Score such a text alone, with charloom score, or put line ends into it."
+                    f"{path}: the line at byte {offset:,} is longer than {MAX_LINE_BYTES:,} bytes. Break it into "
+                    "several lines, or score the text with charloom score.",
+                    code="line_too_long",
+                    path=str(path),
+                    offset=offset,
+                    maximum=MAX_LINE_BYTES,
                 )
-            yield at, line
-            at += len(line)
+            yield offset, line
+            offset += len(line)
 
 
 def line_text(line: bytes, offset: int) -> str:
-    r"""Return a line as text: without its ``\n`` or ``\r\n``, and without a byte order mark where its file begins.
+    r"""Decode a line without its ``\n`` or ``\r\n``, and without the byte order mark at the start of a file.
 
-    Bytes that are no UTF-8 become lone surrogates ("surrogateescape"), which only models of bytes know.
+    Bytes that are not valid UTF-8 become lone surrogates ("surrogateescape"), which only byte models can encode.
     """
     if line.endswith(b"\n"):
         line = line[:-2] if line.endswith(b"\r\n") else line[:-1]
@@ -100,7 +104,7 @@ def line_text(line: bytes, offset: int) -> str:
 
 
 def line_number(path: Path, offset: int) -> int:
-    """Return which line of its file begins at an offset, from 1; the file is read as far as there."""
+    """Return the number, from 1, of the line that begins at an offset; reads the file up to there."""
     number = 1
     with path.open("rb") as file:
         while offset > 0 and (data := file.read(min(offset, _SKIPPED))):
@@ -110,21 +114,41 @@ def line_number(path: Path, offset: int) -> int:
 
 
 def check_plain_text(path: Path) -> int:
-    """Return the size in bytes of a file that can be cut; it is known by its beginning.
+    """Check by its first bytes that a file is uncompressed UTF-8 text, and return its size in bytes.
 
     Raises:
-        CorpusError: If it is not there, is no file, or is compressed, in UTF-16 or UTF-32, or holds NUL bytes.
+        CorpusError: If the file cannot be read, is compressed, is encoded in UTF-16 or UTF-32, or contains NUL bytes.
     """
     try:
         with path.open("rb") as file:
             start = file.read(_START)
             size = file.seek(0, 2)
     except OSError as error:
-        raise CorpusError(f"{path} cannot be read: {error.strerror or error}. Give a plain text file.") from None
-    if (packed := detect_compression(start[:MAX_MAGIC_BYTES])) is not None:
-        raise CorpusError(f"{path} is compressed ({packed}), and only plain files can be cut. Unpack it first.")
+        reason = error.strerror or str(error)
+        raise CorpusError(
+            f"Cannot read {path}: {reason}. Pass a plain text file.",
+            code="unreadable_file",
+            path=str(path),
+            reason=reason,
+        ) from None
+    if (compression := detect_compression(start[:MAX_MAGIC_BYTES])) is not None:
+        raise CorpusError(
+            f"{path} is compressed ({compression}). Bulk jobs read uncompressed files only: decompress it first.",
+            code="compressed_file",
+            path=str(path),
+            compression=compression,
+        )
     if (encoding := marked_encoding(start)) not in (None, "utf-8"):
-        raise CorpusError(f"{path} is {str(encoding).upper()}, and lines are cut in UTF-8. Save it as UTF-8.")
+        raise CorpusError(
+            f"{path} is encoded as {str(encoding).upper()}. Bulk jobs read UTF-8 only: convert it first.",
+            code="unsupported_encoding",
+            path=str(path),
+            encoding=str(encoding),
+        )
     if looks_binary(start):
-        raise CorpusError(f"{path} holds NUL bytes, so it is probably not a text file. Give a plain text file.")
+        raise CorpusError(
+            f"{path} contains NUL bytes, so it is probably not a text file. Pass a plain text file.",
+            code="binary_file",
+            path=str(path),
+        )
     return size

@@ -1,4 +1,4 @@
-"""Collect the results of a bulk job: all rows in one file, or lines filtered by score."""
+"""Collect the results of a bulk job: all rows in one file, or the lines filtered by perplexity."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from charloom.bulk.job import BulkJob
 from charloom.bulk.partitions import lines_in
-from charloom.bulk.scoring import partition_source
+from charloom.bulk.scoring import SCORE_AGAIN, partition_source
 from charloom.errors import JobError
 from charloom.inference.scoring import perplexity
 from charloom.model.file.run_folder import check_new_file
@@ -20,12 +20,12 @@ from charloom.model.file.run_folder import check_new_file
 
 @dataclass
 class FilterCounts:
-    """Counts of the lines that went through a filter.
+    """Numbers of lines that a filter kept and removed.
 
     Attributes:
-        kept: Lines that were kept.
-        outside: Lines whose perplexity was out of range.
-        unscored: Lines without a score: fewer than two characters, or unknown ones.
+        kept: Number of kept lines.
+        outside: Number of lines whose perplexity was out of range.
+        unscored: Number of lines without a score: they have fewer than two characters, or unknown characters.
     """
 
     kept: int = 0
@@ -36,14 +36,14 @@ class FilterCounts:
 def filter_lines(
     job: BulkJob, least: float = 0.0, most: float = math.inf, unscored: bool = False, counts: FilterCounts | None = None
 ) -> Iterator[bytes]:
-    r"""Yield the lines whose perplexity per character is in a range, in order and unchanged.
+    r"""Yield the lines whose perplexity per character is in [least, most], in order and unchanged.
 
     Args:
-        job: A finished job.
-        least: Minimum perplexity of a line that is kept.
-        most: Maximum perplexity of a line that is kept.
-        unscored: Whether lines without a score are kept.
-        counts: Counts the lines, if given.
+        job: A finished scoring job.
+        least: Minimum perplexity.
+        most: Maximum perplexity.
+        unscored: Whether to keep lines without a score.
+        counts: Updated with the number of kept and removed lines, if given.
 
     Raises:
         JobError: If a part is missing or damaged, or a file has changed since it was scored.
@@ -55,7 +55,9 @@ def filter_lines(
         lines = [line for _, line in lines_in(path, partition.start, partition.end)]
         end = job.summary(number)
         if end is None or hashlib.sha256(b"".join(lines)).hexdigest() != end["source_sha256"]:
-            raise JobError(f"{path} has changed since it was scored. Score it again in another folder.")
+            raise JobError(
+                f"{path} has changed since it was scored. {SCORE_AGAIN}", code="source_changed", path=str(path)
+            )
         for row, line in zip(rows, lines, strict=True):
             if row["nats"] is None:
                 counts.unscored += 1
@@ -71,11 +73,11 @@ def filter_lines(
 def write_filtered(
     job: BulkJob, path: Path, least: float = 0.0, most: float = math.inf, unscored: bool = False
 ) -> FilterCounts:
-    r"""Write the lines of ``kept_lines`` to a file, each with a ``\n`` at its end; it is there whole or not at all.
+    r"""Write the lines of ``filter_lines`` to a new file atomically, each with a ``\n`` at its end.
 
     Raises:
-        InputError: If the file exists already.
-        JobError: As ``kept_lines`` does.
+        InputError: If the file exists.
+        JobError: If a part is missing or damaged, or a file has changed since it was scored.
     """
     counts = FilterCounts()
     with _new_file(path) as file:
@@ -85,24 +87,24 @@ def write_filtered(
 
 
 def write_rows(job: BulkJob, path: Path) -> int:
-    """Write the rows of all parts to one file of JSON lines, in order, and return their number.
+    """Write the rows of all parts, in order, to a new JSON Lines file, and return their number.
 
     Raises:
-        InputError: If the file exists already.
-        JobError: If a part is not there, or is damaged.
+        InputError: If the file exists.
+        JobError: If a part is missing, incomplete or damaged.
     """
-    written = 0
+    count = 0
     with _new_file(path) as file:
         for number in range(job.partitions):
             rows = job.part_rows(number)
             file.writelines(row + b"\n" for row in rows)
-            written += len(rows)
-    return written
+            count += len(rows)
+    return count
 
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that gets its name when it is complete; unlike ``write_atomically``, in pieces."""
+    """Open a temporary file, and rename it to ``path`` when it is complete; its content can be written in pieces."""
     check_new_file(path)
     part = path.with_name(f".{path.name}.part")
     try:

@@ -1,7 +1,7 @@
 """Run the partitions of a bulk job in this process.
 
-``run_partition`` takes and returns plain data, and is all that a framework such as Dask needs to distribute a job over
-processes and machines; see ``charloom.bulk.dask``.
+``run_partition`` takes and returns plain data, so that a framework such as Dask can run it on other processes and
+machines; see ``charloom.bulk.dask``.
 """
 
 from functools import lru_cache
@@ -18,11 +18,11 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 
 _TASKS = {"score": score_partition, "write": generate_partition}
-_ERROR = "refused"
+_ERROR = "error"
 
 
 def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
-    """Process one partition with one thread and write its part, unless that exists.
+    """Process one partition with one thread and write its part, unless the part exists.
 
     Args:
         folder: Folder of the job, as this process sees it.
@@ -30,10 +30,11 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
         number: Number of the partition.
 
     Returns:
-        The amount of work done, as plain data; or, under "refused", the class and message of a ``CharloomError``.
+        Statistics of the partition, such as its number of characters; empty if the part exists. If a ``CharloomError``
+        was raised, its class name, message, code and data under the key "error".
 
     Raises:
-        OSError: If a disk fails; the partition may be retried.
+        OSError: If a disk fails; the caller may retry the partition.
     """
     try:
         job, model = _load_job(folder, digest)
@@ -41,21 +42,21 @@ def run_partition(folder: str, digest: str, number: int) -> dict[str, Any]:
             return {}
         return _TASKS[job.manifest["work"]](job, model, number)
     except CharloomError as error:
-        return {_ERROR: [type(error).__name__, str(error)]}
+        return {_ERROR: [type(error).__name__, str(error), error.code, error.data]}
 
 
 def raise_if_failed(result: dict[str, Any]) -> None:
-    """Raise the error that ``run_partition`` returned, if any."""
+    """Raise the error in a result of ``run_partition``, if there is one."""
     if _ERROR in result:
-        kind, message = result[_ERROR]
-        raise getattr(errors, kind, CharloomError)(message)
+        kind, message, code, data = result[_ERROR]
+        raise getattr(errors, kind, CharloomError)(message, code=code, **data)
 
 
 def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> None:
     """Process all missing partitions in this process.
 
     Raises:
-        CharloomError: If a partition fails; the parts written before stay.
+        CharloomError: If a partition fails. Finished partitions are kept.
         OSError: If a disk fails.
     """
     missing = job.missing()
@@ -70,11 +71,14 @@ def run_in_process(job: BulkJob, progress: ProgressCallback | None = None) -> No
 
 @lru_cache(maxsize=1)
 def _load_job(folder: str, digest: str) -> tuple[BulkJob, Model]:
-    """Return a job and its model; a worker keeps them from one partition to the next."""
+    """Load a job and its model; they are cached for the next partitions of the same job."""
     job = read_job(Path(folder))
     if job.digest != digest:
         raise JobError(
-            f"The job in {folder} is another one here. All workers must see the same folder at the same path."
+            f"{folder} contains a different job on this worker. The folder must be on a file system that all workers "
+            "share, at the same path.",
+            code="folder_not_shared",
+            path=folder,
         )
     job.check_model()
     return job, Model(load_model(job.model_path), threads=1)

@@ -1,4 +1,4 @@
-"""Score in bulk: every line of text files of any size, partition by partition."""
+"""Bulk scoring: score every line of text files of any size, partition by partition."""
 
 import hashlib
 import os
@@ -18,21 +18,21 @@ from charloom.bulk.partitions import (
     partition_count,
 )
 from charloom.data.reading.sources import resolve_sources
-from charloom.errors import CorpusError, JobError, SettingsError, UnknownCharacterError
+from charloom.errors import CorpusError, JobError, UnknownCharacterError
 from charloom.inference.generation import replacement_character
-from charloom.inference.generation_options import PRECISIONS, check_whole
+from charloom.inference.generation_options import PRECISIONS, check_whole, invalid_choice
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score
 from charloom.model.file.run_folder import find_model
 
 PARTITION_BYTES = 4 << 20
-"""About 25 seconds of one core: the most that a killed worker loses."""
+"""Default size of a partition in bytes: about 25 seconds of work on one core, which a killed worker loses."""
 
 UNKNOWN_LINES = ("mark", "replace", "error")
 
-_BATCH_LINES = 4096  # lines read before they are scored
-_ANEW = "Score it as it is now in another folder."
-_MAX_BATCHED = 1 << 16  # characters of a line in a batch: longer ones, to which all would be padded, are scored alone
+_BATCH_LINES = 4096  # lines read and scored at once
+SCORE_AGAIN = "Score it again in another folder."
+_MAX_BATCHED = 1 << 16  # longest line in a batch, in characters; longer lines would cause too much padding
 
 
 def scoring_job(
@@ -44,34 +44,34 @@ def scoring_job(
     precision: str = "int8",
     unknown: str = "mark",
 ) -> BulkJob:
-    r"""Create a job that scores every line of texts separately, or open it if it exists.
+    r"""Create a job that scores every line of texts as a separate text, or open it if it exists.
 
-    A line ends behind its ``\n``; that, or ``\r\n``, is not scored, except by a model of lines, which is asked for its
-    end too. Empty lines have rows as all others do.
+    The ``\n`` or ``\r\n`` that ends a line is not scored, except by a line model, which scores the end of the line.
+    Every line has a row, including empty lines.
 
     Args:
-        folder: Where the job is, or will be.
-        model: As ``Model.load`` takes it.
-        texts: Plain UTF-8 files, folders of them, or globs.
-        partition_bytes: Of a partition, in [1, 2**40].
-        precision: "int8"; or "float32", which "auto" means.
-        unknown: What becomes of lines with characters that the model does not know, or with bytes that are no UTF-8:
-            "mark": they are not scored, and their rows say how many such characters they have; "replace": the model
-            reads another character instead (see ``stand_in``), and the rows say how many; "error": the job ends.
+        folder: Folder of the job; created if it does not exist.
+        model: A model as accepted by ``Model.load``.
+        texts: Uncompressed UTF-8 files, folders of such files, or globs.
+        partition_bytes: Size of a partition in bytes, in [1, 2**40].
+        precision: "int8", "float32", or "auto" (float32).
+        unknown: Treatment of lines with unknown characters or invalid UTF-8. "mark": they are not scored, and their
+            rows contain the number of unknown characters. "replace": unknown characters are replaced (see
+            ``replacement_character``), and the rows contain their number. "error": the job fails.
 
     Raises:
-        CorpusError: If a text cannot be cut.
-        JobError: If the folder is another job's.
-        ModelFileError: If there is no such model.
-        SettingsError: If an option is not one of these.
+        CorpusError: If a text cannot be partitioned; see ``check_plain_text``.
+        JobError: If the folder contains a different job.
+        ModelFileError: If the model does not exist or is damaged.
+        SettingsError: If an option is invalid.
     """
     partition_bytes = check_whole("partition_bytes", partition_bytes, 1, 1 << 40)
     for name, value, accepted in (("precision", precision, PRECISIONS), ("unknown", unknown, UNKNOWN_LINES)):
         if value not in accepted:
-            raise SettingsError(f"{name} must be one of {', '.join(accepted)}; got {value!r}.")
+            raise invalid_choice(name, value, accepted)
     home, source = Path(folder).resolve(), find_model(model)
-    Model.load(str(source))  # a damaged one is refused before anything is made
-    files = [_described(path, home) for path in _files(texts, home)]
+    Model.load(str(source))  # reject a damaged model before creating anything
+    files = [_describe(path, home) for path in _files(texts, home)]
     manifest = {
         "work": "score",
         "files": files,
@@ -87,29 +87,29 @@ def score_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any]:
 
     Raises:
         CorpusError: If a line is too long.
-        JobError: If the file is not the one that the job was made for.
-        UnknownCharacterError: If the model does not know a character, and that is to be an error.
+        JobError: If the file has changed since the job was created.
+        UnknownCharacterError: If a line contains an unknown character and the job's ``unknown`` is "error".
     """
     path, partition = partition_source(job, number)
     options = job.manifest["options"]
     digest, rows = hashlib.sha256(), []
     facts: dict[str, Any] = {"characters": 0, "nats": 0.0, "unscored": 0}
     lines = iter(lines_in(path, partition.start, partition.end))
-    while some := list(islice(lines, _BATCH_LINES)):
-        digest.update(b"".join(line for _, line in some))
-        decoded = _decode_lines(model, some, options["unknown"], path)
+    while batch := list(islice(lines, _BATCH_LINES)):
+        digest.update(b"".join(line for _, line in batch))
+        decoded = _decode_lines(model, batch, options["unknown"], path)
         scores = _score_lines(model, [text for text, _ in decoded], options["precision"])
-        for (offset, _), (_, unknown), score in zip(some, decoded, scores, strict=True):
-            cost = _score_fields(score)
-            facts["characters"] += cost["characters"]
-            facts["nats"] += cost["nats"] or 0.0
-            facts["unscored"] += cost["nats"] is None
-            rows.append(json_row({"file": partition.file, "offset": offset, **cost, "unknown": unknown}))
+        for (offset, _), (_, unknown), score in zip(batch, decoded, scores, strict=True):
+            entries = _score_entries(score)
+            facts["characters"] += entries["characters"]
+            facts["nats"] += entries["nats"] or 0.0
+            facts["unscored"] += entries["nats"] is None
+            rows.append(json_row({"file": partition.file, "offset": offset, **entries, "unknown": unknown}))
     job.write_part(number, rows, **facts, source_sha256=digest.hexdigest())
     return {"lines": len(rows), **facts}
 
 
-def _score_fields(score: Score | None) -> dict[str, Any]:
+def _score_entries(score: Score | None) -> dict[str, Any]:
     if score is None or not score.characters:
         return {"characters": 0, "nats": None, "bits_per_char": None}
     nats, bits = round(score.total_nats, 4), round(score.bits_per_char, 4)
@@ -117,32 +117,44 @@ def _score_fields(score: Score | None) -> dict[str, Any]:
 
 
 def _files(texts: Sequence[str], home: Path) -> list[Path]:
+    """Resolve texts to files; reject duplicates and texts that contain the job's folder ``home``."""
     files: list[Path] = []
     for source in resolve_sources(list(texts)):
         if source.path is None or source.kind != "file":
-            raise CorpusError(f"Bulk scoring reads files of text, and {source.name} is none. Name files or folders.")
+            raise CorpusError(
+                f"{source.name} is not a file. Bulk scoring reads text files: pass files, folders or globs.",
+                code="not_a_file",
+                source=source.name,
+            )
         path = source.path.resolve()
         if path.is_relative_to(home) or any(home.is_relative_to(Path(text).resolve()) for text in texts):
-            raise CorpusError(f"The job's folder {home} would lie among its own texts. Put it beside them.")
+            raise CorpusError(
+                f"The job's folder {home} is inside a folder of texts to score. Choose a folder outside it.",
+                code="folder_inside_texts",
+                path=str(home),
+            )
         if path in files:
-            raise CorpusError(f"{source.name} is named twice, and every line is scored once. Name it once.")
+            raise CorpusError(
+                f"{source.name} is listed twice. Pass each text once.", code="duplicate_text", source=source.name
+            )
         files.append(path)
     return files
 
 
-def _described(path: Path, home: Path) -> dict[str, Any]:
+def _describe(path: Path, home: Path) -> dict[str, Any]:
+    """Return the entry of a text in the manifest; its path is relative to the job's folder."""
     try:
         name = Path(os.path.relpath(path, home)).as_posix()
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # Windows: on another drive
         name = str(path)
     return {"path": name, "bytes": check_plain_text(path), "modified": path.stat().st_mtime_ns}
 
 
 def partition_source(job: BulkJob, number: int) -> tuple[Path, Partition]:
-    """Return the file and byte range of a partition, after checking that the size of the file has not changed.
+    """Return the file and byte range of a partition; check that the size of the file has not changed.
 
     Raises:
-        JobError: If it is not there, or has another length.
+        JobError: If the file cannot be read or its size has changed.
     """
     files = job.manifest["files"]
     partition = get_partition([file["bytes"] for file in files], job.manifest["partition_bytes"], number)
@@ -151,49 +163,63 @@ def partition_source(job: BulkJob, number: int) -> tuple[Path, Partition]:
     try:
         size = path.stat().st_size
     except OSError as error:
+        reason = error.strerror or str(error)
         raise JobError(
-            f"{path} cannot be read: {error.strerror or error}. All workers must see the same files, and the job's "
-            "folder, at the same paths."
+            f"Cannot read {path}: {reason}. The texts and the job's folder must be on a file system that all workers "
+            "share, at the same paths.",
+            code="unreadable_file",
+            path=str(path),
+            reason=reason,
         ) from None
     if size != described["bytes"]:
-        raise JobError(f"{path} has {size:,} bytes and had {described['bytes']:,} when the job was made. {_ANEW}")
+        raise JobError(
+            f"{path} has changed: {size:,} bytes now, {described['bytes']:,} bytes when the job was created. "
+            f"{SCORE_AGAIN}",
+            code="source_changed",
+            path=str(path),
+            bytes=size,
+            expected=described["bytes"],
+        )
     return path, partition
 
 
 def _decode_lines(
     model: Model, lines: Iterable[tuple[int, bytes]], unknown: str, path: Path
 ) -> list[tuple[str | None, int]]:
-    """Return the text of each line to score, None if it is only marked, and its number of unknown characters."""
+    """Decode lines to pairs (text to score, number of unknown characters); the text is None for marked lines."""
     decoded: list[tuple[str | None, int]] = []
     for offset, line in lines:
         text = line_text(line, offset)
-        strange = model.vocabulary.unknown(text)
-        if not strange:
+        unknown_characters = model.vocabulary.unknown(text)
+        if not unknown_characters:
             decoded.append((text, 0))
             continue
         if unknown == "error":
             raise _unknown_character_error(model, text, path, offset)
-        instead = dict.fromkeys(map(ord, strange), replacement_character(model.vocabulary))
-        decoded.append((text.translate(instead) if unknown == "replace" else None, sum(map(text.count, strange))))
+        count = sum(map(text.count, unknown_characters))
+        replacements = dict.fromkeys(map(ord, unknown_characters), replacement_character(model.vocabulary))
+        decoded.append((text.translate(replacements) if unknown == "replace" else None, count))
     return decoded
 
 
 def _unknown_character_error(model: Model, text: str, path: Path, offset: int) -> UnknownCharacterError:
-    where = f"{path}, line {line_number(path, offset):,} (at byte {offset:,})"
+    line = line_number(path, offset)
     try:
         model.vocabulary.encode(text)
     except UnknownCharacterError as error:
-        return UnknownCharacterError(f'{where}: {error} Or have such lines marked: unknown="mark".')
-    raise AssertionError(where)
+        message = f'{path}, line {line:,} (byte {offset:,}): {error} With unknown="mark" such lines are not scored.'
+        data = {**error.data, "path": str(path), "line": line, "offset": offset}
+        return UnknownCharacterError(message, code=error.code, **data)
+    raise AssertionError(f"every character of line {line} is known")
 
 
 def _score_lines(model: Model, texts: Sequence[str | None], precision: str) -> list[Score | None]:
-    """Return the score of each text, None for None; very long ones are not batched."""
+    """Score each text in a batch, very long ones separately; the score of None is None."""
     results: list[Score | None] = [None] * len(texts)
-    known = [(i, text) for i, text in enumerate(texts) if text is not None]
-    together = [(i, text) for i, text in known if len(text) <= _MAX_BATCHED]
-    alone = [[(i, text)] for i, text in known if len(text) > _MAX_BATCHED]
-    for group in (together, *alone):
+    numbered = [(i, text) for i, text in enumerate(texts) if text is not None]
+    batch = [(i, text) for i, text in numbered if len(text) <= _MAX_BATCHED]
+    long = [[(i, text)] for i, text in numbered if len(text) > _MAX_BATCHED]
+    for group in (batch, *long):
         scores = model.score_many([text for _, text in group], precision=precision)
         for (i, _), score in zip(group, scores, strict=True):
             results[i] = score

@@ -1,4 +1,4 @@
-"""``charloom generate -i``: write in turns with a model."""
+"""Interactive mode (``charloom generate -i``): the user and the model take turns extending a text."""
 
 from __future__ import annotations
 
@@ -7,42 +7,48 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import did_you_mean, suggestions
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session
-from charloom.terminal.messages import encode_text, print_text, say, say_error, unescaped
+from charloom.terminal.messages import encode_text, print_error, print_message, print_text, unescape
 
 _HELP = """\
-Type text and press Enter: it is added, and the model goes on. Enter alone lets it go on. \\n is a line feed.
-Ctrl-C ends a continuation. Lines that begin with / are commands:
-  /undo             take back what was added last
-  /retry            take back the last continuation and write another
-  /choices [N]      show N continuations (3); /pick K takes one of them
-  /temperature T    how wild: 0.5 is safe, 1 as the model predicts
-  /length N         characters in a continuation
-  /text             show the whole text
-  /save FILE        write it to a new file
-  /quit             end (or Ctrl-D)"""
+Type text and press Enter to add it and generate a continuation. Press Enter to continue without adding text.
+Type \\n for a line feed. Press Ctrl-C to stop a continuation. Commands:
+  /undo             Remove the last addition.
+  /retry            Replace the last continuation with a new one.
+  /choices [N]      Show N alternative continuations (default: 3); /pick K adds the K-th.
+  /temperature T    Set the sampling temperature.
+  /length N         Set the number of characters per continuation.
+  /text             Print the whole text.
+  /save FILE        Save the text to a new file.
+  /help             Show this help.
+  /quit             Quit (or press Ctrl-D)."""
 
 
-def write_together(session: Session, quiet: bool) -> None:
-    """Read lines until the end and do what they say; an error is said, and the session goes on."""
-    say(_HELP, quiet)
+def run_interactive(session: Session, quiet: bool) -> None:
+    """Read and execute lines from standard input until the end. Errors are printed and do not end the session.
+
+    Args:
+        session: The text so far, and the model that continues it.
+        quiet: Whether to omit the help text at the start.
+    """
+    print_message(_HELP, quiet)
     print_text(session.text)
-    while (line := _next_line()) is not None:
+    while (line := _read_line()) is not None:
         try:
             if line.strip() == "/quit":
                 break
-            _obey(session, line)
+            _execute(session, line)
         except CharloomError as error:
-            say_error(str(error))
+            print_error(str(error))
         except OSError as error:
-            say_error(f"{error.filename} cannot be written: {error.strerror}.")
+            print_error(f"Cannot write {error.filename}: {error.strerror}.")
 
 
-def _next_line() -> str | None:
-    """Return a line, or None at the end."""
+def _read_line() -> str | None:
+    """Read a line from standard input; None at the end of input."""
     try:
         line = input("\n> ") if sys.stdin.isatty() else sys.stdin.readline()
     except (EOFError, KeyboardInterrupt):
@@ -50,15 +56,21 @@ def _next_line() -> str | None:
     return line.rstrip("\n") if line or sys.stdin.isatty() else None
 
 
-def _obey(session: Session, line: str) -> None:
+def _execute(session: Session, line: str) -> None:
+    """Run a command, or add a line of text and continue it."""
     if not line.startswith("/"):
-        session.add(unescaped(line))
+        session.add(unescape(line))
         _continue(session)
         return
     name, _, argument = line[1:].strip().partition(" ")
     if name not in _COMMANDS:
         hint = did_you_mean(name, _COMMANDS, "/{}".format)
-        raise InputError(f"There is no command /{name}.{hint} /help shows them all.")
+        raise InputError(
+            f"Unknown command /{name}.{hint} Type /help for a list.",
+            code="unknown_command",
+            command=f"/{name}",
+            suggestions=[f"/{name}" for name in suggestions(name, _COMMANDS)],
+        )
     _COMMANDS[name](session, argument.strip())
 
 
@@ -68,7 +80,7 @@ def _continue(session: Session) -> None:
         for piece in pieces:
             print_text(piece)
     except KeyboardInterrupt:
-        pieces.close()  # type: ignore[attr-defined]  # what was shown stays part of the text
+        pieces.close()  # type: ignore[attr-defined]  # the characters generated so far stay in the text
     print_text("\n")
 
 
@@ -83,13 +95,13 @@ def _retry(session: Session, _argument: str) -> None:
 
 
 def _choices(session: Session, argument: str) -> None:
-    for number, text in enumerate(session.choices(_whole(argument or "3")), 1):
-        say(f"--- {number}")
+    for number, text in enumerate(session.choices(_parse_count(argument or "3")), 1):
+        print_message(f"--- {number}")
         print_text(text + "\n")
 
 
 def _pick(session: Session, argument: str) -> None:
-    session.pick(_whole(argument))
+    session.pick(_parse_count(argument))
     _show_end(session)
 
 
@@ -97,12 +109,17 @@ def _temperature(session: Session, argument: str) -> None:
     try:
         value = float(argument)
     except ValueError:
-        raise InputError(f"/temperature takes a number; got {argument!r}.") from None
+        raise InputError(
+            f"Invalid temperature {argument!r}: expected a number, such as 0.8.",
+            code="invalid_setting",
+            name="temperature",
+            value=argument,
+        ) from None
     session.set_sampling(temperature=value)
 
 
 def _length(session: Session, argument: str) -> None:
-    session.request = replace(session.request, length=check_length(_whole(argument)))
+    session.request = replace(session.request, length=check_length(_parse_count(argument)))
 
 
 def _text(session: Session, _argument: str) -> None:
@@ -111,17 +128,19 @@ def _text(session: Session, _argument: str) -> None:
 
 def _save(session: Session, argument: str) -> None:
     if not argument:
-        raise InputError("/save takes the name of a file.")
+        raise InputError("/save requires a file name, such as /save story.txt.", code="missing_argument")
     try:
         with Path(argument).open("xb") as file:
             file.write(encode_text(session.text))
     except FileExistsError:
-        raise InputError(f"{argument} exists already. Name another file.") from None
-    say(f"saved {argument}")
+        raise InputError(
+            f"{argument} already exists. Choose another file name.", code="file_exists", path=argument
+        ) from None
+    print_message(f"Saved {argument}")
 
 
 def _help(_session: Session, _argument: str) -> None:
-    say(_HELP)
+    print_message(_HELP)
 
 
 _COMMANDS: dict[str, Callable[[Session, str], None]] = {
@@ -137,12 +156,14 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
 }
 
 
-def _whole(argument: str) -> int:
+def _parse_count(argument: str) -> int:
     if not argument.isdecimal():
-        raise InputError(f"A whole number is wanted here; got {argument!r}.")
+        raise InputError(
+            f"Invalid number {argument!r}: expected a whole number.", code="invalid_number", value=argument
+        )
     return int(argument)
 
 
 def _show_end(session: Session) -> None:
-    """Show the last lines of the text, so that one sees where it stands."""
+    """Print the last 200 characters of the text."""
     print_text("..." + session.text[-200:] + "\n" if len(session.text) > 200 else session.text + "\n")

@@ -1,4 +1,4 @@
-"""The command ``charloom``: finds subcommands, and turns errors into exit codes."""
+"""The ``charloom`` command: dispatches subcommands and converts errors to exit codes."""
 
 import os
 import signal
@@ -14,42 +14,42 @@ from charloom._util.suggest import did_you_mean, suggestions
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
 from charloom.errors import CharloomError
-from charloom.terminal.messages import print_json_error, say_error
+from charloom.terminal.messages import print_error, print_json_error, require_stdout
 
 COMMANDS = {
-    "train": "Train a model on a text.",
-    "generate": "Write text with a trained model.",
-    "score": "Measure how well a model predicts a text: nats and bits per character.",
-    "report": "Show what a model learned: curves, surprisal, neurons, gates, in one page.",
-    "corpus": "Look at a text before training on it.",
-    "info": "Show what a model is: layers, parameters, vocabulary, losses, provenance.",
-    "tune": "Search for settings that are better than the plan's on a text.",
-    "serve": "Serve models as OpenAI's completions API, and a page to write with them.",
-    "export": "Write a model in another form.",
+    "train": "Train a model on a text corpus.",
+    "generate": "Generate text with a trained model.",
+    "score": "Measure how well a model predicts a text, in bits per character.",
+    "report": "Create an HTML report on what a model has learned.",
+    "corpus": "Inspect a text corpus before training.",
+    "info": "Show a model's layers, parameters, vocabulary, losses and provenance.",
+    "tune": "Search for better training settings for a corpus.",
+    "serve": "Start an OpenAI-compatible server with a web playground.",
+    "export": "Export a model to another format.",
     "import": "Convert a Keras model to a charloom model.",
-    "push": "Put a model on the Hugging Face Hub, with a card that says what it is.",
-    "pull": "Fetch a model from the Hugging Face Hub.",
-    "doctor": "Say which versions, device and instructions are used, and what would be faster.",
+    "push": "Upload a model and its model card to the Hugging Face Hub.",
+    "pull": "Download a model from the Hugging Face Hub.",
+    "doctor": "Show installed versions, devices and the engine, and suggest improvements.",
 }
-"""Each command with its line in ``charloom --help``, in the order in which they are used.
+"""The summary of each command in ``charloom --help``, in display order.
 
-Each is a module of ``charloom.cli.commands``, which is imported only when the command runs.
+Each command is a module of ``charloom.cli.commands``, imported only when the command runs.
 """
 
-_MODULES = {"import": "import_"}  # a keyword of Python cannot name a module
+_MODULES = {"import": "import_"}  # "import" is a Python keyword and cannot be a module name
 
 
 class _UnknownCommand(click.UsageError):
-    """The first word of the command line is not a command."""
+    """The first argument is not a command."""
 
     def __init__(self, command: str, ctx: click.Context) -> None:
         hint = did_you_mean(command, COMMANDS)
-        super().__init__(f"Unknown command {command!r}.{hint} The commands are {', '.join(COMMANDS)}.", ctx)
+        super().__init__(f"Unknown command {command!r}.{hint} Available commands: {', '.join(COMMANDS)}.", ctx)
         self.command, self.suggestions = command, suggestions(command, COMMANDS)
 
 
 class _Commands(click.Group):
-    """Imports a command when it runs, and suggests the nearest one for an unknown name."""
+    """A command group that imports each command on demand and suggests corrections for unknown names."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -76,7 +76,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "--version", message="charloom %(version)s")
 def group() -> None:
-    """Train a character-level language model on your own text, and generate from it.
+    """Train character-level language models on your own text and generate text with them.
 
     \b
     charloom train my_book.txt --minutes 3
@@ -87,12 +87,15 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0: done; 2: invalid input; 4: the loss or the weights became NaN or infinite; 128 + n: stopped by signal n;
-    1: any other error. With ``--json``, the last line on stderr describes a failure as a JSON object.
+    Exit codes: 0 for success; 2 for invalid input; 4 if the loss or the weights became NaN or infinite; 128 + n if
+    signal n stopped the command; 1 for any other error. With ``--json``, a failed command writes a JSON object that
+    describes the error as the last line of stderr.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in arguments
     try:
+        if as_json:
+            require_stdout()  # before a long computation whose result could not be printed
         group.main(list(arguments), prog_name="charloom", standalone_mode=False)
     except click.ClickException as error:
         if as_json:
@@ -111,10 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
-            raise  # a defect of charloom: show the traceback
+            raise  # a bug in charloom: show the traceback
         return _fail(
             CharloomError(
-                "Out of memory. Close other programs, or train with a smaller hidden_size or batch_size (--set).",
+                "Out of memory. Close other programs, or reduce hidden_size or batch_size with --set.",
                 code="out_of_memory",
             ),
             as_json,
@@ -130,16 +133,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: CharloomError, as_json: bool) -> int:
-    """Report an error and return its exit code."""
+    """Print an error to stderr and return its exit code."""
     if as_json:
         print_json_error(error.to_dict())
     else:
-        say_error(str(error))
+        print_error(str(error))
     return error.exit_code
 
 
 def _interrupted(signal_number: int, as_json: bool) -> int:
-    """Return the exit code after a signal; with ``as_json``, report the signal."""
+    """Return the exit code for a signal. With ``as_json``, also print the signal to stderr as a JSON error."""
     if as_json:
         name = signal.Signals(signal_number).name
         print_json_error({"code": "interrupted", "message": f"Stopped by {name}.", "signal": name})
@@ -147,7 +150,7 @@ def _interrupted(signal_number: int, as_json: bool) -> int:
 
 
 def _click_error(error: click.ClickException) -> dict[str, Any]:
-    """Describe an error that click found in the command line, such as an unknown option."""
+    """Convert a click error, such as an unknown option, to a JSON error."""
     data: dict[str, Any] = {"code": "invalid_command_line", "message": error.format_message()}
     match error:
         case click.NoSuchOption():
@@ -163,5 +166,5 @@ def _click_error(error: click.ClickException) -> dict[str, Any]:
 
 
 def _forget_stdout() -> None:
-    """Point stdout away, so that Python's flush at exit does not complain about the reader that left."""
+    """Redirect stdout to the null device. Otherwise Python's flush at exit would fail on the closed pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

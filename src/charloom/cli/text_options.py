@@ -1,4 +1,4 @@
-"""Options for reading files as text, shared by all commands that read a corpus."""
+"""Command-line options for reading text files, shared by all commands that read a corpus."""
 
 from __future__ import annotations
 
@@ -11,47 +11,61 @@ from click.core import ParameterSource
 
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
-from charloom.terminal.messages import say_all, unescaped
+from charloom.terminal.messages import print_notices, unescape
 
 _OPTIONS = {
     "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
     "newlines": click.option(
-        "--newlines", metavar="keep|lf", default="keep", show_default=True, help="Keep line ends, or make them LF."
+        "--newlines",
+        metavar="keep|lf",
+        default="keep",
+        show_default=True,
+        help="Keep line endings, or convert them to LF.",
     ),
     "normalize": click.option(
         "--normalize",
         metavar="none|nfc",
         default="none",
         show_default=True,
-        help="With nfc, a letter and its accents become one character.",
+        help="Unicode normalization. nfc combines a letter and its accents into one character.",
     ),
     "unit": click.option(
         "--unit",
         metavar="char|byte",
         default="char",
         show_default=True,
-        help="Learn characters, or bytes: any file at all, and nothing is unknown.",
+        help="Model characters or bytes. Bytes work for any file, and no input is ever unknown.",
     ),
     "boundary": click.option(
-        "--boundary", metavar="TEXT", default="", help="Put between files, so that ends of texts are learned."
+        "--boundary",
+        metavar="TEXT",
+        default="",
+        help="Insert this text between files, so that the model learns where files end.",
     ),
-    "lines": click.option("--lines", is_flag=True, help="Every line is a text of its own: names, titles, log lines."),
-    "column": click.option("--column", metavar="NAME", help="With --lines: of CSV, TSV or JSON lines, what to read."),
+    "lines": click.option(
+        "--lines", is_flag=True, help="Treat each line as an independent text, such as a name, title or log line."
+    ),
+    "column": click.option(
+        "--column", metavar="NAME", help="With --lines: the column to read from CSV, TSV or JSON Lines files."
+    ),
 }
 TEXT_OPTIONS = tuple(_OPTIONS)
-"""Names of all of them, as ``TextFormat`` has them."""
+"""Names of all text options, which are also the fields of ``TextFormat``."""
 
-_HOW_DECODED = ("encoding", "newlines", "normalize")
+_DECODING_OPTIONS = ("encoding", "newlines", "normalize")
 
 
 def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add all options of a text that is learned; the command takes them as ``text_format``."""
+    """Add all text options to a command that trains on a corpus. The command receives them as ``text_format``."""
     return _with_options(command, TEXT_OPTIONS)
 
 
 def decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a text that a model reads, which says the others; the command takes ``text_format``."""
-    return _with_options(command, _HOW_DECODED)
+    """Add the decoding options to a command that reads a text with a model, which determines the other text options.
+
+    The command receives them as ``text_format``.
+    """
+    return _with_options(command, _DECODING_OPTIONS)
 
 
 def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
@@ -59,7 +73,7 @@ def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callab
     def with_format(**options: Any) -> Any:
         values = {name: options.pop(name) for name in names}
         if values.get("boundary"):
-            values["boundary"] = unescaped(values["boundary"])
+            values["boundary"] = unescape(values["boundary"])
         return command(text_format=TextFormat(**values), **options)
 
     decorated: Callable[..., Any] = with_format
@@ -68,22 +82,27 @@ def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callab
     return decorated
 
 
-def changed_on_command_line(text_format: TextFormat, saved: TextFormat) -> TextFormat:
-    """Return how a run's text was read, with what was typed now in place of what was saved."""
+def override_text_format(text_format: TextFormat, saved: TextFormat) -> TextFormat:
+    """Return a run's saved text format with the options that were given on the command line replaced.
+
+    Args:
+        text_format: Values of all text options of the current command, defaults included.
+        saved: The text format of the run.
+    """
     context = click.get_current_context()
-    typed = {
+    overrides = {
         name: getattr(text_format, name)
         for name in TEXT_OPTIONS
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    return type(saved)(**{**saved.to_dict(), **typed})
+    return type(saved)(**{**saved.to_dict(), **overrides})
 
 
 def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
-    """Read a corpus for a command, with a progress bar; notices go to stderr."""
-    from charloom.terminal.progress_bar import progress_bar  # imports rich, which most commands do not need
+    """Read a corpus with a progress bar, and print its notices to stderr."""
+    from charloom.terminal.progress_bar import progress_bar  # start-up time: imports rich
 
-    with progress_bar("loading", quiet, in_bytes=True) as report:
+    with progress_bar("Loading", quiet, in_bytes=True) as report:
         corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
-    say_all(corpus.notices, quiet)
+    print_notices(corpus.notices, quiet)
     return corpus

@@ -1,1 +1,1 @@
-"""Weights to text: engines, sampling, generation and scoring, without PyTorch."""
+"""Inference with a trained model: engines, sampling, generation and scoring, without PyTorch."""

@@ -1,4 +1,4 @@
-"""What a model does at each character of a text: top-k predictions, hidden units, gates."""
+"""Record the hidden states, gates and top-k predictions of a model over a text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ GATE_NAMES = {"gru": ("reset", "update", "candidate"), "lstm": ("input", "forget
 
 @dataclass(frozen=True)
 class Activations:
-    """Hidden states and gates of a model over a text, from the zero state.
+    """Hidden states and gates of a model over a text, starting from the zero state.
 
     Attributes:
-        text: T characters.
+        text: The text, T characters.
         hidden: Hidden state after each character, float32 (T, L, H), in [-1, 1].
         cell: Cell state of an LSTM after each character, float32 (T, L, H), unbounded; None for a GRU.
-        gates: Gates at each character, float32 (T, L, G, H): reset, update, candidate of a GRU; input, forget,
-            candidate, output of an LSTM. Candidates are in [-1, 1], the rest in [0, 1].
+        gates: Gates at each character, float32 (T, L, G, H). A GRU has reset, update and candidate; an LSTM has input,
+            forget, candidate and output. Candidates are in [-1, 1], the other gates in [0, 1].
     """
 
     text: str
@@ -36,12 +36,12 @@ class Activations:
 
 @dataclass(frozen=True)
 class TopPredictions:
-    """Top-k predictions of a model after each character of a text, from the zero state.
+    """Top-k predictions of a model after each character of a text, starting from the zero state.
 
     Attributes:
-        text: T characters.
-        characters: The k most probable next characters in descending order: T strings of k characters.
-        probabilities: Their probabilities, float64 (T, k).
+        text: The text, T characters.
+        characters: T strings, each with the k most probable next characters in descending order of probability.
+        probabilities: Probabilities of ``characters``, float64 (T, k).
     """
 
     text: str
@@ -50,11 +50,11 @@ class TopPredictions:
 
 
 def activations(engine: Engine, vocabulary: Vocabulary, text: str) -> Activations:
-    """Record every hidden state and gate over a text; takes 4 (G + S) L H bytes per character.
+    """Record every hidden state and gate over a text, using 4 (G + S) L H bytes of memory per character.
 
     Raises:
         CorpusError: If the text is empty.
-        UnknownCharacterError: If it holds a character that the model does not know.
+        UnknownCharacterError: If the text contains a character that is not in the vocabulary.
     """
     ids = _ids(vocabulary, text)
     traces = list(iter_traces(engine, ids))
@@ -70,31 +70,31 @@ def top_predictions(engine: Engine, vocabulary: Vocabulary, text: str, k: int = 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        text: At least one character.
-        k: From 1 to V.
+        text: The text; at least one character.
+        k: Number of predictions per character, in [1, V].
 
     Raises:
         CorpusError: If the text is empty.
         SettingsError: If k is out of range.
-        UnknownCharacterError: If the text holds a character that the model does not know.
+        UnknownCharacterError: If the text contains a character that is not in the vocabulary.
     """
     k = check_whole("k", k, 1, len(vocabulary))
     ids, state = _ids(vocabulary, text), engine.initial_state(1)
-    predictions, shares = [], []
+    predicted_ids, probabilities = [], []
     for start in range(0, len(ids), _BLOCK):
         logits, state = engine.forward(ids[None, start : start + _BLOCK], state)
-        top_ids, probabilities = top_k(logits[0], k)
-        predictions.append(top_ids)
-        shares.append(probabilities)
-    characters = vocabulary.symbols(np.concatenate(predictions).reshape(-1))
+        block_ids, block_probabilities = top_k(logits[0], k)
+        predicted_ids.append(block_ids)
+        probabilities.append(block_probabilities)
+    characters = vocabulary.symbols(np.concatenate(predicted_ids).reshape(-1))
     rows = tuple(characters[i : i + k] for i in range(0, len(characters), k))
-    return TopPredictions(vocabulary.symbols(ids), rows, np.concatenate(shares))
+    return TopPredictions(vocabulary.symbols(ids), rows, np.concatenate(probabilities))
 
 
 def top_k(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return ids (T, k) and probabilities (T, k) of the most probable characters under logits (T, V), in order.
+    """Return ids and probabilities, both (T, k), of the k most probable characters under logits (T, V).
 
-    Of equally probable characters the one with the lower id comes first.
+    They are in descending order of probability, ties in ascending order of id.
     """
     probabilities = np.exp(log_softmax(logits))
     top_ids = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
@@ -102,7 +102,7 @@ def top_k(logits: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArra
 
 
 def iter_traces(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
-    """Yield traces of a model over a text (T,), block by block, from the zero state."""
+    """Run a model over a text (T,) from the zero state and yield the traces of its blocks."""
     state = engine.initial_state(1)
     for start in range(0, len(ids), _BLOCK):
         trace = engine.trace(ids[None, start : start + _BLOCK], state)
@@ -112,5 +112,7 @@ def iter_traces(engine: Engine, ids: NDArray[np.integer]) -> Iterator[Trace]:
 
 def _ids(vocabulary: Vocabulary, text: str) -> NDArray[np.integer]:
     if not text:
-        raise CorpusError("There is no text to read. Give at least one character.")
+        raise CorpusError(
+            "The text is empty. Pass at least one character.", code="text_too_short", characters=0, minimum=1
+        )
     return vocabulary.encode(text)

@@ -1,7 +1,7 @@
-"""Continuous batching: texts that join and leave a batch while the rest are generated, each as if it were alone.
+"""Continuous batching: sequences join and leave a batch while the other sequences are generated.
 
-All texts of a batch advance by the same number of characters per step, whenever they joined. A text does not depend on
-the rest of its batch: each row is computed as it would be alone, and sampled by its own seed and position.
+All sequences of a batch advance by the same number of characters per step. A sequence does not depend on the rest of
+the batch: each row is computed exactly as in a batch of one, and sampled with its own seed and position.
 """
 
 from collections import deque
@@ -21,24 +21,24 @@ from charloom.inference.prefix_cache import PrefixCache, PrefixState
 from charloom.inference.sampling import allowed_bias
 from charloom.inference.stop_conditions import StopMatcher
 
-_DECODE_BUDGET = 1024  # characters sampled per step, over all texts: some milliseconds
-_PREFILL_BUDGET = 256  # characters of prompts read per step, over all texts
-_CACHE_BYTES = 64 << 20
+_DECODE_BUDGET = 1024  # characters sampled per step over all sequences: a step takes a few milliseconds
+_PREFILL_BUDGET = 256  # prompt characters processed per step over all sequences
+_CACHE_BYTES = 64 << 20  # size of the prefix cache
 
 
 @dataclass(frozen=True)
 class SequenceRequest:
-    """One text to generate.
+    """A request to generate one sequence.
 
     Attributes:
-        prompt: Ids read first, (T,), T >= 1; ``prompt_ids`` makes them from a text.
+        prompt: Ids of the prompt, (T,), T >= 1; ``prompt_ids`` encodes a text.
         length: Maximum number of ids to sample; 0 or more.
-        sampling: How to sample them.
+        sampling: Sampling options.
         ending: Stop conditions.
-        seed: The same seed gives the same text.
-        bias: Added to the logits of some ids.
-        top_logprobs: None, or the number of likeliest characters to report at each position, 0 or more, together with
-            the log-probability of each sampled character.
+        seed: Seed; the same seed gives the same text.
+        bias: Values added to the logits, by id.
+        top_logprobs: Number of most probable characters to report at each position, 0 or more. The log-probability of
+            the sampled character is reported too. None reports neither.
     """
 
     prompt: NDArray[np.integer]
@@ -52,12 +52,12 @@ class SequenceRequest:
 
 @dataclass(frozen=True)
 class Token:
-    """A character that was generated.
+    """A generated character.
 
     Attributes:
         text: The character.
-        log_prob: Natural logarithm of its probability under the model, before bias, temperature and filters.
-        top_logprobs: The likeliest characters at its position with their log-probabilities, in descending order.
+        log_prob: Log-probability (natural logarithm) under the model, before bias, temperature and filters.
+        top_logprobs: The most probable characters at this position with their log-probabilities, in descending order.
     """
 
     text: str
@@ -67,13 +67,13 @@ class Token:
 
 @dataclass(frozen=True)
 class SequenceOutput:
-    """The next part of a text, to be appended to the parts before.
+    """The next part of a generated text, to be appended to the previous parts.
 
     Attributes:
-        key: Which text: what ``ContinuousBatch.add`` returned.
-        text: Whole characters, none of which can be the beginning of a stop string.
+        key: Key of the sequence, as returned by ``ContinuousBatch.add``.
+        text: Complete characters that cannot belong to a stop sequence.
         finish_reason: None until the last part; then "length" or "stop".
-        tokens: The same characters one by one, if requested.
+        tokens: The characters of ``text`` with log-probabilities, if requested; else None.
     """
 
     key: int
@@ -83,18 +83,18 @@ class SequenceOutput:
 
 
 class _ActiveSequence:
-    """A text that is being generated.
+    """A sequence that is waiting, in prefill, in decode or paused.
 
     Args:
-        key: Its key.
-        request: What to generate.
+        key: Key of the sequence.
+        request: The request.
         vocabulary: The model's vocabulary.
-        bias: Added to logits, (V,), or None.
+        bias: Bias on the logits, (V,), or None.
 
     Attributes:
         remaining: Number of ids still to sample.
-        prefix: The state after as much of its prompt as has been read; None before.
-        cursor: Its position while it is not part of the batch's cursor.
+        prefix: State after the processed part of the prompt; None before prefill.
+        cursor: Position of the sequence while it is outside the batch's cursor; None inside it and before prefill ends.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class _ActiveSequence:
         self.cursor: Cursor | None = None
 
     def ids(self) -> NDArray[np.integer]:
-        """Return the ids of the prompt and everything sampled so far."""
+        """Return the ids of the prompt and of all sampled characters."""
         return np.concatenate([self.request.prompt, *self.sampled])
 
 
 class ContinuousBatch:
-    """Generates many texts with one model, a few characters per step.
+    """Generates many sequences with one model, a few characters per step.
 
-    A text waits, then its prompt is read (prefill), then it is generated (decode)::
+    The states of a sequence::
 
         add() -> waiting -> prefilling -> decoding -> finished
                     ^___________|____________|
@@ -125,13 +125,13 @@ class ContinuousBatch:
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        max_active: Maximum number of texts that are read or generated at once; the rest wait.
+        max_active: Maximum number of sequences in prefill and decode; further ones wait.
 
     Attributes:
-        cache: States after prompts and finished texts.
-        cache_hits: Number of texts whose beginning was in the cache.
-        characters: Characters sampled so far.
-        prompt_characters: Characters of prompts read so far.
+        cache: Model states after prompts and finished texts.
+        cache_hits: Number of sequences whose prompt had a cached prefix.
+        characters: Number of characters sampled so far.
+        prompt_characters: Number of prompt characters processed so far.
     """
 
     def __init__(self, engine: Engine, vocabulary: Vocabulary, max_active: int = 64) -> None:
@@ -142,7 +142,7 @@ class ContinuousBatch:
         self._waiting: deque[int] = deque()
         self._prefilling: deque[int] = deque()
         self._decoding: list[int] = []
-        self._cursor: Cursor | None = None  # of the texts in _decoding, in that order
+        self._cursor: Cursor | None = None  # rows are in the order of _decoding
         self._next_key = 0
 
     def __len__(self) -> int:
@@ -150,20 +150,20 @@ class ContinuousBatch:
 
     @property
     def active(self) -> int:
-        """Number of texts that are being read or generated."""
+        """Number of sequences in prefill and decode."""
         return len(self._prefilling) + len(self._decoding)
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing to do: no texts, or all are paused."""
+        """Whether ``step`` has nothing to do: there are no sequences, or all are paused."""
         return not (self._waiting or self._prefilling or self._decoding)
 
     def add(self, request: SequenceRequest) -> int:
-        """Add a text and return its key.
+        """Add a sequence and return its key.
 
         Raises:
-            SettingsError: If a number is out of range, or ``top_logprobs`` is requested from a model of bytes.
-            UnknownCharacterError: If a character that is allowed or forbidden is not known.
+            SettingsError: If a value is out of range, or ``top_logprobs`` is requested from a byte model.
+            UnknownCharacterError: If an allowed or forbidden character is not in the vocabulary.
         """
         sequence = _ActiveSequence(self._next_key, request, self._vocabulary, self.check(request))
         self._next_key += 1
@@ -172,11 +172,14 @@ class ContinuousBatch:
         return sequence.key
 
     def check(self, request: SequenceRequest) -> NDArray[np.float32] | None:
-        """Raise what ``add`` would raise; return the bias on logits, (V,), or None. Safe to call from any thread."""
+        """Validate a request as ``add`` does; return its bias on the logits, (V,), or None. Thread-safe."""
         check_length(request.length)
         check_seed(request.seed)
         if request.top_logprobs is not None and self._vocabulary.unit != "char":
-            raise SettingsError("A model of bytes tells no log-probabilities of characters while it writes.")
+            raise SettingsError(
+                "top_logprobs is not supported for byte models, only for character models.",
+                code="unsupported_logprobs",
+            )
         bias = allowed_bias(self._vocabulary, request.sampling)
         if request.bias:
             bias = np.zeros(len(self._vocabulary), np.float32) if bias is None else bias
@@ -184,16 +187,16 @@ class ContinuousBatch:
         return bias
 
     def remove(self, key: int) -> None:
-        """Drop a text, whatever its state; do nothing if it has finished."""
+        """Remove a sequence in any state; do nothing if it has finished."""
         self._deactivate(key)
         self._sequences.pop(key, None)
 
     def pause(self, key: int) -> None:
-        """Suspend a text until ``resume``; its place in the batch is free."""
+        """Suspend a sequence until ``resume`` and free its place in the batch."""
         self._deactivate(key)
 
     def resume(self, key: int) -> None:
-        """Continue a paused text when there is a place in the batch."""
+        """Queue a paused sequence for the next free place in the batch."""
         if key in self._sequences and key not in (*self._waiting, *self._prefilling, *self._decoding):
             self._waiting.append(key)
 
@@ -205,17 +208,17 @@ class ContinuousBatch:
             row = self._decoding.index(key)
             assert self._cursor is not None
             self._sequences[key].cursor = self._cursor.rows([row])
-            self._keep_rows([other for other in range(len(self._decoding)) if other != row])
+            self._keep_rows([kept for kept in range(len(self._decoding)) if kept != row])
 
     def step(self) -> list[SequenceOutput]:
-        """Read the next part of waiting prompts, sample the next characters of all texts, and return them."""
+        """Process the next part of the prompts, sample the next characters of all sequences, and return the outputs."""
         while self._waiting and self.active < self._max_active:
             self._prefilling.append(self._waiting.popleft())
         finished = self._prefill()
         return finished + (self._decode() if self._decoding else [])
 
     def _prefill(self) -> list[SequenceOutput]:
-        """Read prompts in turn up to the budget of a step; return the outputs of texts of length 0."""
+        """Process prompts in rotation up to the budget of a step; return the outputs of sequences of length 0."""
         budget, ready, finished = _PREFILL_BUDGET, [], []
         while self._prefilling and budget > 0:
             sequence = self._sequences[self._prefilling.popleft()]
@@ -233,7 +236,7 @@ class ContinuousBatch:
         return finished
 
     def _prefill_part(self, sequence: _ActiveSequence, max_count: int) -> int:
-        """Read the next part of a prompt, or find its state in the cache; return the number of characters read."""
+        """Process the next part of a prompt, starting from the cache; return the number of characters processed."""
         prompt, prefix = sequence.request.prompt, self._longest_prefix(sequence)
         part = prompt[prefix.length : prefix.length + max_count]
         if len(part):
@@ -248,15 +251,16 @@ class ContinuousBatch:
         return len(part)
 
     def _longest_prefix(self, sequence: _ActiveSequence) -> PrefixState:
-        """Return the state after the longest known beginning of a prompt: other texts may have read further."""
+        """Return the state after the longest processed or cached prefix of a prompt."""
         cached = self.cache.longest(sequence.request.prompt)
         if sequence.prefix is None:
             self.cache_hits += cached is not None
             sequence.prefix = PrefixState(0, np.empty((1, 0), np.float32), self._engine.initial_state(1))
+        # another sequence with the same prefix may be further than this one
         return cached if cached is not None and cached.length > sequence.prefix.length else sequence.prefix
 
     def _join(self, sequences: Sequence[_ActiveSequence]) -> None:
-        """Add texts to those that are being generated."""
+        """Move sequences from prefill to decode."""
         if not sequences:
             return
         cursors = [sequence.cursor for sequence in sequences if sequence.cursor is not None]
@@ -266,7 +270,7 @@ class ContinuousBatch:
             sequence.cursor = None
 
     def _decode(self) -> list[SequenceOutput]:
-        """Sample the next characters of all texts."""
+        """Sample the next characters of all sequences in decode, and remove the finished ones."""
         assert self._cursor is not None
         sequences = [self._sequences[key] for key in self._decoding]
         count = min(
@@ -274,12 +278,12 @@ class ContinuousBatch:
             self._engine.chunk,
             *(sequence.remaining for sequence in sequences),
         )
-        reported = [row for row, sequence in enumerate(sequences) if sequence.request.top_logprobs is not None]
-        before = self._cursor.rows(reported)
+        with_logprobs = [row for row, sequence in enumerate(sequences) if sequence.request.top_logprobs is not None]
+        before = self._cursor.rows(with_logprobs)
         samplings = [sequence.request.sampling for sequence in sequences]
         sampled = self._engine.sample(self._cursor, count, samplings, self._biases(sequences)).ids
         self.characters += sampled.size
-        self._attach_logprobs(sequences, reported, before, sampled)
+        self._attach_logprobs(sequences, with_logprobs, before, sampled)
         outputs, unfinished = [], []
         for row, sequence in enumerate(sequences):
             part = self._collect(sequence, sampled[row])
@@ -295,26 +299,26 @@ class ContinuousBatch:
     def _biases(self, sequences: Sequence[_ActiveSequence]) -> NDArray[np.float32] | None:
         if all(sequence.bias is None for sequence in sequences):
             return None
-        none = np.zeros(len(self._vocabulary), np.float32)
-        return np.stack([none if sequence.bias is None else sequence.bias for sequence in sequences])
+        zeros = np.zeros(len(self._vocabulary), np.float32)
+        return np.stack([zeros if sequence.bias is None else sequence.bias for sequence in sequences])
 
     def _attach_logprobs(
-        self, sequences: Sequence[_ActiveSequence], reported: list[int], before: Cursor, sampled: NDArray[np.int32]
+        self, sequences: Sequence[_ActiveSequence], rows: list[int], before: Cursor, sampled: NDArray[np.int32]
     ) -> None:
-        """Run the model again over the sampled ids of some texts, and store their log-probabilities as tokens."""
-        if not reported:
+        """Compute tokens for the sampled ids of some rows, with a second forward pass over these ids."""
+        if not rows:
             return
-        after, _ = self._engine.forward(sampled[reported], before.state)
+        after, _ = self._engine.forward(sampled[rows], before.state)
         log_probs = log_softmax(np.concatenate([before.logits[:, None], after[:, :-1]], axis=1))
-        for i, row in enumerate(reported):
+        for i, row in enumerate(rows):
             sequence = sequences[row]
             best = np.argsort(-log_probs[i], axis=1, kind="stable")[:, : sequence.request.top_logprobs]
-            for id_, costs, best_ids in zip(sampled[row].tolist(), log_probs[i], best.tolist(), strict=True):
-                pairs = tuple((self._vocabulary.characters[j], float(costs[j])) for j in best_ids)
-                sequence.tokens.append(Token(self._vocabulary.characters[id_], float(costs[id_]), pairs))
+            for id_, position, best_ids in zip(sampled[row].tolist(), log_probs[i], best.tolist(), strict=True):
+                pairs = tuple((self._vocabulary.characters[j], float(position[j])) for j in best_ids)
+                sequence.tokens.append(Token(self._vocabulary.characters[id_], float(position[id_]), pairs))
 
     def _collect(self, sequence: _ActiveSequence, ids: NDArray[np.int32]) -> SequenceOutput | None:
-        """Return the next part of a text after these ids, or None if nothing can be shown yet."""
+        """Add sampled ids to a sequence; return its next output, or None if no character can be shown yet."""
         sequence.sampled.append(ids)
         sequence.remaining -= len(ids)
         piece, tokens = sequence.streamer.take(ids, None, sequence.remaining == 0), None
@@ -325,11 +329,11 @@ class ContinuousBatch:
         return SequenceOutput(sequence.key, piece.text, piece.finish_reason, tokens)
 
     def _finish(self, sequence: _ActiveSequence, row: int, part: SequenceOutput | None) -> None:
-        """Drop a finished text; the state after it is cached, unless a stop string cut it short."""
+        """Remove a finished sequence; cache the state after it unless a stop condition ended it."""
         assert self._cursor is not None
         if part is not None and part.finish_reason == "length":
-            ids, here = sequence.ids(), self._cursor.rows([row])
-            self.cache.put(ids, PrefixState(len(ids), here.logits, here.state))
+            ids, cursor = sequence.ids(), self._cursor.rows([row])
+            self.cache.put(ids, PrefixState(len(ids), cursor.logits, cursor.state))
         del self._sequences[sequence.key]
 
     def _keep_rows(self, rows: list[int]) -> None:

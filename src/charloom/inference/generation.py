@@ -1,4 +1,4 @@
-"""Text generation: read the prompt (prefill), then sample character by character and yield the text in pieces."""
+"""Text generation: process the prompt (prefill), sample character by character (decode), yield the text in pieces."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
@@ -20,25 +20,26 @@ from charloom.inference.generation_options import (
     Sampling,
     check_length,
     check_samples,
+    invalid_choice,
 )
 from charloom.inference.sampling import allowed_bias, sample_seeds
 from charloom.inference.stop_conditions import StopMatcher
 
-_FIRST = 16  # characters of the first piece: few, so that the text appears at once
-_BLOCK = 256  # characters of a prompt read at once: bounds the memory for a long one
+_FIRST = 16  # characters of the first piece: a small number for a low latency
+_BLOCK = 256  # prompt characters processed at once: bounds the memory of a long prompt
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a generated text, to be appended to the parts before.
+    """The next part of a generated text, to be appended to the previous parts.
 
     Attributes:
-        sample: Number of the sample it belongs to, from 0.
+        sample: Number of the sample, from 0.
         text: The characters; the first piece of each sample is the prompt.
-        finish_reason: None until the last piece of a sample; then "length", or "stop" if a stop string or the
-            maximum number of lines was reached.
-        log_probs: If requested, the natural logarithm of each character's probability under the model, before
-            temperature and filters; () for the prompt.
+        finish_reason: None until the last piece of a sample; then "stop" if a stop sequence or the maximum number of
+            lines was reached, else "length".
+        log_probs: Log-probability (natural logarithm) of each character under the model, before temperature and
+            filters; empty for the prompt. None if not requested.
     """
 
     sample: int
@@ -49,19 +50,19 @@ class Piece:
 
 @dataclass(frozen=True)
 class Request:
-    """What to generate, and how.
+    """A request to generate one or more samples.
 
     Attributes:
-        prompt: Beginning of each text. Without one the model starts as if after the end of a line.
-        length: Maximum number of characters to generate after the prompt (bytes if the model's unit is the byte), 0 or
-            more.
-        sampling: How to sample them.
+        prompt: Beginning of each text. If it is empty, the model starts as after a line feed.
+        length: Maximum number of characters to generate after the prompt, 0 or more; bytes for a byte model.
+        sampling: Sampling options.
         ending: Stop conditions.
-        seed: The same seed gives the same text.
-        samples: Number of texts, each with its own seed (see ``sample_seeds``).
-        unknown: Treatment of prompt characters that the model does not know: "error"; "skip" leaves them out; "replace"
-            reads ``replacement_character`` instead. The text shows the unchanged prompt either way.
-        log_probs: Whether pieces carry the log-probability of each character.
+        seed: Seed; the same seed gives the same text.
+        samples: Number of samples, in [1, 1024]; each has its own seed (see ``sample_seeds``).
+        unknown: Treatment of prompt characters that are not in the vocabulary: "error" raises an error, "skip" omits
+            them, "replace" feeds ``replacement_character`` to the model instead. The generated text always begins with
+            the unchanged prompt.
+        log_probs: Whether pieces contain the log-probability of each character.
     """
 
     prompt: str = ""
@@ -75,22 +76,22 @@ class Request:
 
 
 class WritingOptions(TypedDict, total=False):
-    """Keyword arguments of ``Model.generate`` and ``Model.stream`` besides prompt, length, temperature and seed.
+    """Further keyword arguments of ``Model.generate`` and ``Model.stream``.
 
     Attributes:
-        top_k: See ``Sampling``, as for the next six.
-        top_p: A share of the probability.
-        min_p: A share of the likeliest character's probability.
-        repetition_penalty: Above 1 makes recent characters less likely.
-        repetition_window: How many characters are recent.
-        presence_penalty: See ``Sampling``, as for the next.
-        frequency_penalty: Makes characters less likely the more often they were written.
-        allow: Characters that alone are drawn.
-        forbid: Characters that are not drawn.
-        stop: A string, or several, before which the text ends.
-        max_lines: After how many lines it ends.
-        unknown: "error", "skip" or "replace"; see ``Request``.
-        precision: "auto", "int8" or "float32".
+        top_k: Sample from the k most probable characters only; see ``Sampling`` for this and the next options.
+        top_p: Sample from the smallest set of characters with at least this total probability, in (0, 1].
+        min_p: Exclude characters below this fraction of the highest probability, in [0, 1].
+        repetition_penalty: Penalty on the characters of the last ``repetition_window``; 1 turns it off.
+        repetition_window: Number of preceding characters that ``repetition_penalty`` applies to.
+        presence_penalty: Penalty on characters that were already generated, in [-2, 2].
+        frequency_penalty: Penalty on characters for each time they were generated, in [-2, 2].
+        allow: Sample these characters only.
+        forbid: Never sample these characters.
+        stop: Stop sequence, or several; the text ends before it.
+        max_lines: Maximum number of lines.
+        unknown: Treatment of unknown prompt characters: "error", "skip" or "replace"; see ``Request``.
+        precision: "auto" (int8), "int8" or "float32".
     """
 
     top_k: int | None
@@ -109,60 +110,66 @@ class WritingOptions(TypedDict, total=False):
 
 
 def random_seed() -> int:
-    """Return a random seed of 32 bits, short enough to be typed again."""
+    """Return a random 32-bit seed, short enough to type."""
     return int.from_bytes(os.urandom(4), "little")
 
 
 def make_request(
-    prompt: str, length: int, temperature: float, seed: int | None, options: Mapping[str, Any], **others: Any
+    prompt: str, length: int, temperature: float, seed: int | None, options: Mapping[str, Any], **fields_: Any
 ) -> tuple[Request, str]:
-    """Validate options; return the request, and the precision to use.
+    """Validate generation options and return them as a request and a precision.
 
     Args:
         prompt: See ``Request``.
         length: See ``Request``.
         temperature: See ``Sampling``.
-        seed: Random if None.
+        seed: See ``Request``; None chooses a random seed.
         options: Any of ``WritingOptions``.
-        **others: Any other field of ``Request``.
+        **fields_: Other fields of ``Request``.
 
     Raises:
-        SettingsError: If an option is not one of these, or out of range.
+        SettingsError: If an option is unknown or out of range.
     """
     known = WritingOptions.__annotations__
     for name in options:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise SettingsError(f"There is no option {name!r} of writing.{hint} Known are {', '.join(known)}.")
+            raise SettingsError(
+                f"Unknown generation option {name!r}.{hint} Options: {', '.join(known)}.",
+                code="unknown_option",
+                name=name,
+                suggestions=suggestions(name, known),
+                accepted=list(known),
+            )
     precision = options.get("precision", "auto")
     if precision not in PRECISIONS:
-        raise SettingsError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}.")
+        raise invalid_choice("precision", precision, PRECISIONS)
     stop = options.get("stop", ())
-    drawing = {field.name for field in fields(Sampling)}
+    sampling_options = {field.name for field in fields(Sampling)}
     request = Request(
         prompt=prompt,
         length=length,
-        sampling=Sampling(temperature, **{name: options[name] for name in options if name in drawing}),
+        sampling=Sampling(temperature, **{name: options[name] for name in options if name in sampling_options}),
         ending=Ending((stop,) if isinstance(stop, str) else tuple(stop), options.get("max_lines")),
         seed=random_seed() if seed is None else seed,
         unknown=options.get("unknown", "error"),
-        **others,
+        **fields_,
     )
     return request, precision
 
 
 def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterator[Piece]:
-    """Yield the pieces of generated texts; memory does not grow with the length.
+    """Generate samples and yield their pieces; memory does not grow with the length.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        request: What to write.
+        request: The request.
 
     Raises:
-        UnknownCharacterError: If the prompt, or what is allowed or forbidden, holds a character that the model does
-            not know.
-        SettingsError: If a number is out of range.
+        UnknownCharacterError: If the prompt, ``allow`` or ``forbid`` contains a character that is not in the
+            vocabulary.
+        SettingsError: If a value is out of range.
     """
     check_length(request.length)
     seeds = np.array(sample_seeds(request.seed, check_samples(request.samples)), np.uint64)
@@ -172,44 +179,49 @@ def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterat
 
 
 def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> NDArray[np.integer]:
-    """Return the ids read before the first character is sampled: the prompt's, or that of ``start_character``.
+    """Encode a prompt; an empty one is encoded as ``start_character``.
+
+    Args:
+        vocabulary: The model's vocabulary.
+        prompt: The prompt.
+        unknown: Treatment of unknown characters: "error", "skip" or "replace"; see ``Request``.
 
     Raises:
-        UnknownCharacterError: If the prompt holds a character that the model does not know, and ``unknown`` is
-            "error".
-        SettingsError: If ``unknown`` is not one of its three values.
+        UnknownCharacterError: If ``unknown`` is "error" and the prompt contains a character that is not in the
+            vocabulary.
+        SettingsError: If ``unknown`` is none of these.
     """
     if unknown not in UNKNOWN:
-        raise SettingsError(f"unknown must be one of {', '.join(UNKNOWN)}; got {unknown!r}.")
+        raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
-        instead = replacement_character(vocabulary) if unknown == "replace" else ""
-        prompt = prompt.translate({ord(c): instead for c in vocabulary.unknown(prompt)})
+        replacement = replacement_character(vocabulary) if unknown == "replace" else ""
+        prompt = prompt.translate({ord(c): replacement for c in vocabulary.unknown(prompt)})
     return vocabulary.encode(prompt or start_character(vocabulary))
 
 
 def start_character(vocabulary: Vocabulary) -> str:
-    """Return the character that the model reads before a text without a prompt; it is not part of the text.
+    """Return the character that stands for an empty prompt; it is fed to the model but is not part of the text.
 
-    A line feed if the model knows it, else a space, else the first character of the vocabulary.
+    It is a line feed if that is in the vocabulary, else a space, else the first character of the vocabulary.
     """
     return next((c for c in "\n " if c in vocabulary), vocabulary.characters[0])
 
 
 def replacement_character(vocabulary: Vocabulary) -> str:
-    """Return the character read in place of an unknown one: U+FFFD, a space, or the first of the vocabulary."""
+    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character."""
     return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
 def prefill(engine: Engine, ids: NDArray[np.integer], state: State | None = None) -> tuple[NDArray[np.float32], State]:
-    """Run the model over a text, block by block.
+    """Run the model over a prompt, block by block.
 
     Args:
         engine: Runs the model.
-        ids: (T,), T >= 1.
-        state: State before the text, (L, S, 1, H); the initial state if None.
+        ids: Ids of the prompt, (T,), T >= 1.
+        state: State before the prompt, (L, S, 1, H); None for the initial state.
 
     Returns:
-        Logits (1, V) of the character after the text, and the state after the text.
+        Logits (1, V) of the character after the prompt, and the state after the prompt.
     """
     state = engine.initial_state(1) if state is None else state
     for start in range(0, len(ids), _BLOCK):
@@ -224,21 +236,21 @@ def cursor_after(
     sampling: Sampling,
     seeds: NDArray[np.uint64],
 ) -> Cursor:
-    """Return a cursor for B texts that all continue the same text, one for each seed.
+    """Create a cursor for B continuations of the same prompt, one per seed.
 
     Args:
-        ids: Ids of that text, at least its last ``sampling.window``.
-        logits: Logits after it, (1, V).
-        state: State after it, (L, S, 1, H).
-        sampling: How the continuations will be sampled.
-        seeds: (B,).
+        ids: Ids of the prompt, or at least its last ``sampling.window`` ids.
+        logits: Logits after the prompt, (1, V).
+        state: State after the prompt, (L, S, 1, H).
+        sampling: Sampling options of the continuations.
+        seeds: Seed of each continuation, (B,).
     """
-    texts, window = len(seeds), sampling.window
-    recent = np.full((texts, window), -1, np.int32)
+    batch, window = len(seeds), sampling.window
+    recent = np.full((batch, window), -1, np.int32)
     last = ids[max(0, len(ids) - window) :]
     recent[:, window - len(last) :] = last
-    counts = np.zeros((texts, logits.shape[1] if sampling.counts else 0), np.int32)
-    state, logits = np.repeat(state, texts, axis=2), np.repeat(logits, texts, axis=0)
+    counts = np.zeros((batch, logits.shape[1] if sampling.counts else 0), np.int32)
+    state, logits = np.repeat(state, batch, axis=2), np.repeat(logits, batch, axis=0)
     return Cursor(state, logits, seeds, recent=recent, counts=counts)
 
 
@@ -250,9 +262,9 @@ def _pieces(
     seeds: NDArray[np.uint64],
     bias: NDArray[np.float32] | None,
 ) -> Iterator[Piece]:
-    nothing: tuple[float, ...] | None = () if request.log_probs else None
-    first_reason = None if request.length else "length"
-    yield from (Piece(sample, request.prompt, first_reason, nothing) for sample in range(len(seeds)))
+    prompt_log_probs: tuple[float, ...] | None = () if request.log_probs else None
+    finish_reason = None if request.length else "length"
+    yield from (Piece(sample, request.prompt, finish_reason, prompt_log_probs) for sample in range(len(seeds)))
     if request.length == 0:
         return
     cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, seeds)
@@ -266,14 +278,14 @@ def continue_text(
     request: Request,
     bias: NDArray[np.float32] | None = None,
 ) -> Iterator[Piece]:
-    """Continue each text of a cursor, and yield the pieces.
+    """Generate a continuation of each text of a cursor and yield the pieces.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
         cursor: Position of the texts; it advances.
-        request: How much to generate, and how; its prompt and seeds are ignored.
-        bias: Added to the logits; see ``allowed_bias``.
+        request: Length, sampling options and stop conditions; the prompt and the seed are ignored.
+        bias: Bias on the logits; see ``allowed_bias``.
     """
     streamers = [TextStreamer(sample, StopMatcher(request.ending), vocabulary) for sample in range(len(cursor.seeds))]
     count, remaining = _FIRST, request.length
@@ -297,13 +309,13 @@ def _row(drawn: Drawn, row: int) -> tuple[float, ...] | None:
 
 
 class TextStreamer:
-    """Turns the sampled ids of one text into pieces that can be shown.
+    """Decodes the sampled ids of one text into pieces.
 
-    Holds back characters that may begin a stop string, and incomplete characters of a model of bytes.
+    It withholds characters that may belong to a stop sequence, and incomplete UTF-8 characters of a byte model.
 
     Args:
-        sample: Number of the text.
-        stop: Finds its end.
+        sample: Number of the sample.
+        stop: Detects the end of the text.
         vocabulary: The model's vocabulary.
 
     Attributes:
@@ -314,11 +326,14 @@ class TextStreamer:
         self.sample, self.done = sample, False
         self._stop = stop
         self._vocabulary, self._decoder = vocabulary, vocabulary.decoder()
-        self._pending_ids: tuple[float, ...] = ()  # log-probabilities of ids that are not a whole character yet
-        self._held: tuple[float, ...] = ()  # log-probabilities of characters that are held back
+        self._pending_ids: tuple[float, ...] = ()  # log-probabilities of the ids of an incomplete character
+        self._held: tuple[float, ...] = ()  # log-probabilities of the withheld characters
 
     def take(self, ids: NDArray[np.int32], log_probs: tuple[float, ...] | None, at_end: bool) -> Piece | None:
-        """Return the next piece after these ids, or None; an incomplete character at the end is dropped."""
+        """Decode the next ids; return a piece, or None if no character can be shown yet.
+
+        At the end of the text, an incomplete character is dropped.
+        """
         text = self._decoder.decode(ids)
         shown, stopped = self._stop.take(text, at_end)
         self.done = stopped or at_end
@@ -331,7 +346,7 @@ class TextStreamer:
         return Piece(self.sample, shown, ("stop" if stopped else "length") if self.done else None, shown_log_probs)
 
     def _of_characters(self, text: str, log_probs: tuple[float, ...]) -> tuple[float, ...]:
-        """Return the log-probability of each character: the sum over its ids."""
+        """Return the log-probability of each character: the sum over the ids that encode it."""
         known, sizes = self._pending_ids + log_probs, self._vocabulary.sizes(text)
         if sizes is None:
             sizes = np.ones(len(text), np.intp)

@@ -1,6 +1,7 @@
-"""Options of generation with their ranges and defaults."""
+"""Generation options with their defaults and valid ranges."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -12,35 +13,38 @@ MAX_TEMPERATURE = 100.0
 MAX_SAMPLES = 1024
 MAX_TOP_K = 65_536
 MAX_REPETITION_WINDOW = 4096
-MAX_PENALTY = 2.0  # of presence and frequency: OpenAI's range
+MAX_PENALTY = 2.0  # of presence_penalty and frequency_penalty: the range of OpenAI's API
 PRECISIONS = ("auto", "int8", "float32")
 UNKNOWN = ("error", "skip", "replace")
-MAX_SEED = 2**53 - 1  # every seed is exact in JSON, whose numbers are doubles
+MAX_SEED = 2**53 - 1  # the largest integer that JSON numbers (doubles) represent exactly
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampling options, applied to the logits in this order.
+    """Sampling options, listed in the order in which they are applied to the logits.
 
     Attributes:
-        allow: If given, only these characters are sampled.
-        forbid: These characters are never sampled.
-        repetition_penalty: Characters among the last ``repetition_window`` become less likely: a positive logit is
-            divided by it, a negative one multiplied; 1 leaves them, below 1 they become likelier. In [0.01, 100].
-        repetition_window: In [1, 4096].
-        presence_penalty: Taken from the logit of every character that was drawn for this text before. In [-2, 2].
-        frequency_penalty: Likewise, as often as it was drawn. In [-2, 2].
-        temperature: Logits are divided by it: 1 draws as the model predicts, less is safer, more is wilder; 0
-            takes the likeliest character, and of equals the one with the lowest id. In [0, 100].
-        top_k: If given, only the k likeliest are drawn, 1 or more.
-        top_p: Of these only the likeliest that together have at least this share of the probability. In (0, 1].
-        min_p: Of these only those at least this many times as likely as the likeliest. In [0, 1].
+        allow: Characters that may be sampled; None allows all.
+        forbid: Characters that are never sampled.
+        repetition_penalty: Penalty on characters among the last ``repetition_window``: a positive logit is divided by
+            it, a negative logit is multiplied by it. In [0.01, 100]; 1 turns it off, values below 1 favour repetition.
+        repetition_window: Number of preceding characters that ``repetition_penalty`` applies to, in [1, 4096].
+        presence_penalty: Subtracted from the logit of each character that was already generated in this text, in
+            [-2, 2].
+        frequency_penalty: Subtracted from the logit of each character once per time it was generated in this text, in
+            [-2, 2].
+        temperature: Divisor of the logits, in [0, 100]. 1 samples from the model's distribution, lower values sharpen
+            it, higher values flatten it. 0 always takes the most probable character (ties: the lowest id).
+        top_k: Sample from the k most probable characters only, k >= 1; None turns it off.
+        top_p: Then sample from the smallest set of most probable characters whose total probability is at least this,
+            in (0, 1].
+        min_p: Then exclude characters whose probability is below this fraction of the highest one, in [0, 1].
 
     Raises:
         SettingsError: If a value is out of range.
 
-    Source: top-k: Fan et al. 2018, arXiv:1805.04833; top-p: Holtzman et al. 2019, arXiv:1904.09751; min-p: Nguyen
-    et al. 2024, arXiv:2407.01082; the penalty: Keskar et al. 2019, arXiv:1909.05858.
+    Sources: top-k: Fan et al. 2018, arXiv:1805.04833. Top-p: Holtzman et al. 2019, arXiv:1904.09751. Min-p: Nguyen
+    et al. 2024, arXiv:2407.01082. Repetition penalty: Keskar et al. 2019, arXiv:1909.05858.
     """
 
     temperature: float = DEFAULT_TEMPERATURE
@@ -60,40 +64,45 @@ class Sampling:
             self.temperature,
             0,
             MAX_TEMPERATURE,
-            "0 always takes the likeliest character, 1 draws as the model predicts.",
+            "0 always takes the most probable character; 1 samples the model's own distribution.",
         )
         if self.top_k is not None:
             check_whole("top_k", self.top_k, 1, MAX_TOP_K)
-        _check_number("top_p", self.top_p, 0, 1, "1 leaves all characters.")
+        _check_number("top_p", self.top_p, 0, 1, "1 keeps all characters.")
         if self.top_p == 0:
-            raise SettingsError("top_p must be above 0; got 0. With temperature 0 the likeliest character is taken.")
-        _check_number("min_p", self.min_p, 0, 1, "0 leaves all characters.")
-        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 leaves the logits as they are.")
+            raise SettingsError(
+                "top_p must be greater than 0, got 0. For the most probable character only, set temperature to 0.",
+                code="invalid_setting",
+                name="top_p",
+                value=0,
+            )
+        _check_number("min_p", self.min_p, 0, 1, "0 keeps all characters.")
+        _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 turns it off.")
         check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
         for name in ("presence_penalty", "frequency_penalty"):
-            _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 leaves the logits as they are.")
+            _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 turns it off.")
 
     @property
     def window(self) -> int:
-        """Number of recent characters that sampling depends on, besides the state: 0 without a repetition penalty."""
+        """Number of preceding ids that sampling depends on; 0 without a repetition penalty."""
         return self.repetition_window if self.repetition_penalty != 1 else 0
 
     @property
     def counts(self) -> bool:
-        """Whether sampling depends on how often each character was sampled before."""
+        """Whether sampling needs the number of times each character was generated."""
         return bool(self.presence_penalty or self.frequency_penalty)
 
 
 @dataclass(frozen=True)
 class Ending:
-    """Stop conditions: when a text ends before its length is reached.
+    """Stop conditions, which end a text before it reaches its length.
 
     Attributes:
-        stop: A text ends before the first of these strings that becomes complete after the prompt.
-        max_lines: It ends after so many lines, 1 or more; the rest of the prompt's last line counts as one.
+        stop: Stop sequences. The text ends before the first one that is completed after the prompt.
+        max_lines: Maximum number of lines, 1 or more; the continuation of the prompt's last line counts as one.
 
     Raises:
-        SettingsError: If a string is empty or a number out of range.
+        SettingsError: If a stop sequence is empty or ``max_lines`` is out of range.
     """
 
     stop: tuple[str, ...] = ()
@@ -101,7 +110,12 @@ class Ending:
 
     def __post_init__(self) -> None:
         if not all(self.stop):
-            raise SettingsError("stop must not be empty: an empty string is found everywhere.")
+            raise SettingsError(
+                "stop must not contain an empty string: it would match everywhere.",
+                code="invalid_setting",
+                name="stop",
+                value=list(self.stop),
+            )
         if self.max_lines is not None:
             check_whole("max_lines", self.max_lines, 1, MAX_SEED)
 
@@ -109,35 +123,80 @@ class Ending:
 def _check_number(name: str, value: float, minimum: float, maximum: float, hint: str) -> None:
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or not minimum <= value <= maximum:
-        raise SettingsError(f"{name} must be a number from {minimum:g} to {maximum:g}; got {value!r}. {hint}")
+        raise SettingsError(
+            f"{name} must be a number from {minimum:g} to {maximum:g}, got {value!r}. {hint}",
+            code="invalid_setting",
+            name=name,
+            value=json_value(value),
+            minimum=minimum,
+            maximum=maximum,
+        )
 
 
 def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
-    """Return an integer, which may be NumPy's, if it is in range.
+    """Check that an option is an integer in a range, and return it as an ``int``.
+
+    Args:
+        name: Name of the option, for the error.
+        value: The value; NumPy integers are accepted, ``bool`` is not.
+        minimum: Smallest accepted value.
+        maximum: Largest accepted value.
 
     Raises:
-        SettingsError: If it is not; the message calls it ``name``.
+        SettingsError: If the value is out of range or not an integer.
     """
     if not _is_whole(value) or not minimum <= value <= maximum:
-        raise SettingsError(f"{name} must be a whole number from {minimum} to {maximum}; got {value!r}.")
+        raise SettingsError(
+            f"{name} must be an integer from {minimum} to {maximum}, got {value!r}.",
+            code="invalid_setting",
+            name=name,
+            value=json_value(value),
+            minimum=minimum,
+            maximum=maximum,
+        )
     return int(value)
 
 
 def check_seed(seed: int) -> int:
-    """Return the seed if it is one; ``SettingsError`` if it is not a whole number from 0 to 2**53 - 1."""
+    """Check a seed: an integer from 0 to 2**53 - 1, else ``SettingsError``."""
     return check_whole("seed", seed, 0, MAX_SEED)
 
 
 def check_length(length: int) -> int:
-    """Return the number of characters to draw if it is one; ``SettingsError`` if it is negative or not whole."""
+    """Check a number of characters to generate: an integer of at least 0, else ``SettingsError``."""
     if not _is_whole(length) or length < 0:
-        raise SettingsError(f"length must be 0 or more characters, a whole number; got {length!r}.")
+        raise SettingsError(
+            f"length must be an integer of at least 0, got {length!r}.",
+            code="invalid_setting",
+            name="length",
+            value=json_value(length),
+            minimum=0,
+        )
     return int(length)
 
 
 def check_samples(samples: int) -> int:
-    """Return the number of texts if it is one; ``SettingsError`` if it is not from 1 to 1024."""
+    """Check a number of samples: an integer from 1 to 1024, else ``SettingsError``."""
     return check_whole("samples", samples, 1, MAX_SAMPLES)
+
+
+def invalid_choice(name: str, value: object, accepted: Sequence[str]) -> SettingsError:
+    """Return the error for an option whose value is not one of the accepted strings."""
+    return SettingsError(
+        f"{name} must be one of {', '.join(accepted)}, got {value!r}.",
+        code="invalid_setting",
+        name=name,
+        value=json_value(value),
+        accepted=list(accepted),
+    )
+
+
+def json_value(value: object) -> bool | int | float | str | None:
+    """Return a rejected value for the data of an error: unchanged if JSON can represent it, else its ``repr``."""
+    is_plain = (
+        value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+    )
+    return value if is_plain else repr(value)  # type: ignore[return-value]
 
 
 def _is_whole(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Measure memorization: how much of a text is copied verbatim from another, such as the one a model was trained on."""
+"""Measure memorization: the verbatim overlap of a generated text with the training text."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from charloom.inference.model import Model
 from charloom.inference.suffix_automaton import make_automaton
 
 LONG = 30
-"""Characters: a longer run that also occurs in the training text counts as copied. Any author shares shorter ones."""
+"""Runs longer than this many characters count as copied; shorter ones also recur in independent texts."""
 
 SAMPLE_TEMPERATURES = (0.5, 0.8, 1.0)
-SAMPLE_LENGTH = 2000  # characters generated at each of these temperatures
+SAMPLE_LENGTH = 2000  # characters generated at each temperature
 
-_BLOCK = 1 << 20  # characters of the source that are read at once
-_CHECK_LENGTH = 5_000  # characters generated after a training, and characters of the held-out text beside them
-_MAX_SEARCHED = 20_000_000  # characters of the training text that are searched after a training: some seconds
+_BLOCK = 1 << 20  # characters of the source processed at once
+_CHECK_LENGTH = 5_000  # characters of generated text, and of held-out text, that are checked after a training
+_MAX_SEARCHED = 20_000_000  # characters of the training text searched after a training: takes a few seconds
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """How much of a text is copied from a source.
+    """The verbatim overlap of a text with a source.
 
     Attributes:
-        lengths: For each character the length of the longest run ending there that also occurs in the source, int32
-            (T,).
+        lengths: Length of the longest run of characters that ends at each character and also occurs in the source,
+            int32 (T,).
     """
 
     lengths: NDArray[np.int32]
@@ -40,10 +40,12 @@ class Memorization:
         return int(self.lengths.max(initial=0))
 
     def passages(self, longer_than: int = LONG) -> list[tuple[int, int]]:
-        """Return start and end of each copied passage: a union of copied runs longer than ``longer_than`` characters.
+        """Return the copied passages as pairs (start, end).
+
+        Copied runs that touch or overlap form one passage, even if they occur at different places of the source.
 
         Args:
-            longer_than: 0 or more. Runs that touch or overlap are one passage, though each may come from elsewhere.
+            longer_than: Length in characters that a copied run must exceed, 0 or more.
         """
         ends = np.flatnonzero(self.lengths > longer_than) + 1
         passages: list[tuple[int, int]] = []
@@ -56,7 +58,7 @@ class Memorization:
 
     @property
     def copied(self) -> float:
-        """Share of the characters that lie in copied runs longer than ``LONG``, in [0, 1]."""
+        """Fraction of the characters that lie in copied runs longer than ``LONG``, in [0, 1]."""
         if not len(self.lengths):
             return 0.0
         return sum(end - start for start, end in self.passages()) / len(self.lengths)
@@ -65,12 +67,12 @@ class Memorization:
 def measure_memorization(
     text: str, source: str | Iterable[str], progress: ProgressCallback | None = None
 ) -> Memorization:
-    """Find what a text has in common with a source; memory grows with the text, not with the source.
+    """Measure the verbatim overlap of a text with a source, in memory proportional to the text only.
 
     Args:
-        text: The text that may be copied, T characters.
-        source: The text it may be copied from, whole or as its pieces in order.
-        progress: Called with the characters of the source read so far and their total (0 if it comes in pieces).
+        text: The text to check, T characters.
+        source: The text to search: a string, or an iterable of its pieces in order.
+        progress: Called with the number of searched characters and the total; the total is 0 for an iterable.
     """
     automaton = make_automaton(code_points(text).astype(np.uint32))
     total, done = (len(source), 0) if isinstance(source, str) else (0, 0)
@@ -85,11 +87,14 @@ def measure_memorization(
 
 
 def copied_lines(text: str, source: Iterable[str]) -> tuple[int, int]:
-    """Return the number of non-empty lines of a text, and how many of them are also lines of a source.
+    """Count the non-empty lines of a text and those that are also lines of a source.
 
     Args:
-        text: The text that may be copied.
-        source: The pieces of the source, each of which ends at the end of a line.
+        text: The text to check.
+        source: Pieces of the source, each ending at the end of a line.
+
+    Returns:
+        The number of non-empty lines and the number of copied lines.
     """
     lines = [line for line in text.split("\n") if line]
     distinct, copied = set(lines), set()
@@ -100,17 +105,17 @@ def copied_lines(text: str, source: Iterable[str]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class MemorizationCheck:
-    """Memorization of a model that has just been trained, with the held-out text as the expected value.
+    """Memorization of a newly trained model, with the held-out text as reference.
 
     Attributes:
-        characters: Length of the text that the model generated for this.
-        copied: Share of it that lies in copied runs longer than ``LONG``, in [0, 1].
+        characters: Length of the generated text.
+        copied: Fraction of the generated text in copied runs longer than ``LONG``, in [0, 1].
         longest: Length of the longest copied run, in characters.
-        held_out_copied: ``copied`` of equally much held-out text; None without a held-out text.
-        held_out_longest: ``longest`` of the same.
-        searched: Characters of the training text that were searched, from its start.
-        lines: Number of generated lines, in a corpus of lines; else None.
-        copied_lines: How many of them are lines of the training text.
+        held_out_copied: ``copied`` for a held-out text of up to the same length; None if no text was held out.
+        held_out_longest: ``longest`` for the same held-out text; None if no text was held out.
+        searched: Number of searched characters of the training text, counted from its start.
+        lines: Number of complete generated lines if the corpus consists of lines; else None.
+        copied_lines: Number of these lines that occur in the training text; else None.
     """
 
     characters: int
@@ -126,12 +131,12 @@ class MemorizationCheck:
 def check_memorization(
     model: Model, training: TextSpan | TextLines, validation: TextSpan | TextLines, seed: int
 ) -> MemorizationCheck:
-    """Generate a text and search for it in the training text.
+    """Measure the verbatim overlap of a generated text with the training text.
 
     Args:
         model: The trained model.
-        training: The training part of its corpus, of which the first 20 million characters are searched.
-        validation: The validation part; may be empty.
+        training: Training part of the corpus; its first 20 million characters are searched.
+        validation: Validation part of the corpus; may be empty.
         seed: Seed of the generated text.
     """
     text = model.generate(length=_CHECK_LENGTH, seed=seed)
@@ -140,7 +145,7 @@ def check_memorization(
     held_out = measure_memorization(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
     lines = copied = None
     if isinstance(searched, TextLines):
-        lines, copied = copied_lines(text[: text.rfind("\n") + 1], searched.pieces())  # the last one is incomplete
+        lines, copied = copied_lines(text[: text.rfind("\n") + 1], searched.pieces())  # the last line is incomplete
     return MemorizationCheck(
         characters=len(text),
         copied=generated.copied,
@@ -158,9 +163,9 @@ class MeasuredSample:
     """A generated text and its memorization.
 
     Attributes:
-        temperature: Temperature it was generated at.
+        temperature: Sampling temperature.
         text: The generated text.
-        memorization: Compared with the training text; None where that is not available.
+        memorization: Verbatim overlap with the training text; None if the training text is not available.
     """
 
     temperature: float
@@ -171,19 +176,19 @@ class MeasuredSample:
 def measured_samples(
     model: Model, training: TextView | None, seed: int = 0, progress: ProgressCallback | None = None
 ) -> list[MeasuredSample]:
-    """Generate a text at each of ``SAMPLE_TEMPERATURES`` and search for it in the training text.
+    """Generate a text at each of ``SAMPLE_TEMPERATURES`` and measure its overlap with the training text.
 
     Args:
         model: The model.
-        training: Its training text; None if it is not available.
-        seed: Seed of all samples.
-        progress: Called with the number of samples that are done and their total.
+        training: The training text; None if it is not available.
+        seed: Seed of every sample.
+        progress: Called with the number of finished samples and the total.
     """
     samples = []
     for number, temperature in enumerate(SAMPLE_TEMPERATURES, 1):
         text = model.generate(length=SAMPLE_LENGTH, temperature=temperature, seed=seed)
-        copied = None if training is None else measure_memorization(text, training.pieces())
-        samples.append(MeasuredSample(temperature, text, copied))
+        memorization = None if training is None else measure_memorization(text, training.pieces())
+        samples.append(MeasuredSample(temperature, text, memorization))
         if progress is not None:
             progress(number, len(SAMPLE_TEMPERATURES))
     return samples

@@ -1,4 +1,4 @@
-"""The ``Model`` class: load, generate, stream, score, save."""
+"""The ``Model`` class: load, generate, stream, score and save."""
 
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.lines import LineEngine
 from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
-from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE
+from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, invalid_choice
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
@@ -26,11 +25,14 @@ from charloom.model.file.run_folder import find_model
 
 
 class Model:
-    """A trained model, which generates and scores text.
+    """A trained model that generates and scores text.
+
+    ``precision="auto"`` means int8 for generation (several times as fast, and the same text on every machine) and
+    float32 for scoring.
 
     Args:
-        saved: Architecture, vocabulary, weights and facts.
-        threads: Maximum number of threads of the native engine; the number of cores if None.
+        saved: Architecture, vocabulary, weights and provenance.
+        threads: Maximum number of threads of the native engine; None for the number of cores.
     """
 
     def __init__(self, saved: SavedModel, threads: int | None = None) -> None:
@@ -40,11 +42,11 @@ class Model:
 
     @classmethod
     def load(cls, source: str | PathLike[str]) -> "Model":
-        """Load a model file, or the model of a run folder (``RUN``, ``RUN@last``, ``RUN@STEP``).
+        """Load a model file or a model of a run folder (``RUN``, ``RUN@last``, ``RUN@STEP``).
 
         Raises:
-            ModelFileError: If there is none, or it is damaged.
-            RunError: If the run folder has no such model.
+            ModelFileError: If the model does not exist or is damaged.
+            RunError: If the run folder does not contain the model.
         """
         return cls(load_model(find_model(str(source))))
 
@@ -53,7 +55,7 @@ class Model:
         return f"Model({a.in_words}, {len(self.vocabulary)} characters)"
 
     def _repr_html_(self) -> str:
-        """Return a table of the architecture and provenance for notebooks."""
+        """Return an HTML table of the architecture and provenance for notebooks."""
         shown = {**self.architecture.to_dict(), "parameters": self.architecture.num_parameters}
         known = ("corpus", "recipe", "step", "train_loss", "val_loss")
         shown |= {key: self.facts[key] for key in known if self.facts.get(key) is not None}
@@ -78,16 +80,16 @@ class Model:
         return self.saved.facts
 
     def engine(self, precision: str = "float32") -> Engine:
-        """Return the engine that runs the model; it is created on first use.
+        """Return the engine that runs the model; create it on first use.
 
         Args:
             precision: "float32", or "int8": several times as fast, and the same text on every machine.
 
         Raises:
-            SettingsError: If it is neither.
+            SettingsError: If ``precision`` is neither.
         """
         if precision not in ("float32", "int8"):
-            raise SettingsError(f"precision must be float32 or int8; got {precision!r}.")
+            raise invalid_choice("precision", precision, ("float32", "int8"))
         if precision not in self._engines:
             engine: Engine = make_engine(self.saved, precision, self._threads)
             if self.saved.lines:
@@ -97,7 +99,7 @@ class Model:
 
     @property
     def reading_errors(self) -> str:
-        """How files are decoded for this model: "surrogateescape" for a model of bytes, else "strict"."""
+        """Error handler for decoding files for this model: "surrogateescape" for a byte model, else "strict"."""
         return "surrogateescape" if self.vocabulary.unit == "byte" else "strict"
 
     def generate(
@@ -108,18 +110,19 @@ class Model:
         seed: int | None = None,
         **options: Unpack[WritingOptions],
     ) -> str:
-        """Generate text: return the prompt and up to ``length`` characters after it.
+        """Generate text and return it, including the prompt.
 
         Args:
-            prompt: The beginning of the text.
-            length: Maximum number of characters to generate, 0 or more.
-            temperature: 0 always takes the most probable character, 1 samples as the model predicts; at most 100.
-            seed: The same seed gives the same text; random if None.
+            prompt: Beginning of the text.
+            length: Maximum number of characters to generate after the prompt, 0 or more.
+            temperature: Sampling temperature, in [0, 100]. 1 samples from the model's distribution; 0 always takes the
+                most probable character.
+            seed: Seed; the same seed gives the same text. None chooses a random seed.
             **options: See ``WritingOptions``.
 
         Raises:
-            UnknownCharacterError: If the prompt holds a character that the model does not know.
-            SettingsError: If a number is out of range.
+            UnknownCharacterError: If the prompt contains a character that is not in the vocabulary.
+            SettingsError: If an option is unknown or out of range.
         """
         return "".join(self.stream(prompt, length, temperature, seed, **options))
 
@@ -131,68 +134,70 @@ class Model:
         seed: int | None = None,
         **options: Unpack[WritingOptions],
     ) -> Iterator[str]:
-        """Yield the text of ``generate`` in pieces, as it is generated."""
+        """Generate text and yield it in pieces; the arguments are those of ``generate``."""
         request, precision = make_request(prompt, length, temperature, seed, options)
         return (piece.text for piece in self.pieces(request, precision))
 
     def pieces(self, request: Request, precision: str = "auto") -> Iterator[Piece]:
-        """Yield the pieces of several samples; see ``charloom.inference.generation``.
+        """Generate the samples of a request and yield their pieces.
 
         Args:
-            request: What to generate.
+            request: The request; see ``charloom.inference.generation``.
             precision: "auto" (int8), "int8" or "float32".
         """
         return generate(self.engine_for(precision), self.vocabulary, request)
 
     def engine_for(self, precision: str) -> Engine:
-        """Return the engine that generates text with a precision; "auto" is int8."""
+        """Return the engine for generation with a precision; "auto" is int8."""
         return self.engine("int8" if precision == "auto" else precision)
 
     def score(self, text: str, progress: ProgressCallback | None = None, precision: str = "auto") -> Score:
-        """Score a text: every character but the first, given all before it.
+        """Compute the surprisal of every character of a text except the first, given all preceding characters.
 
-        A model of lines scores every character of every line and the line feed that ends it: the scored text has a line
-        feed added before it, and after it if there is none.
+        A line model scores every character of every line, including the line feed that ends the line. To do so, a line
+        feed is added before the text, and after it if the text does not end with one.
 
         Args:
-            text: At least two characters.
-            progress: Called with the number of characters scored and their total.
+            text: The text; at least two characters.
+            progress: Called with the number of scored characters and the total.
             precision: "auto" (float32), "float32", or "int8", which is faster.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
-            UnknownCharacterError: If it holds a character that the model does not know.
+            UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
         return score(self._scoring_engine(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
         self, texts: Sequence[str], progress: ProgressCallback | None = None, precision: str = "auto"
     ) -> list[Score]:
-        """Score many texts as ``score`` does; they are batched, which is faster.
+        """Score many texts in batches, which is faster than calling ``score`` for each; the results are equal.
 
         Args:
-            texts: Texts in any order; one of fewer than two characters has a loss of 0.
-            progress: Called with the number of texts scored and their total.
+            texts: The texts, in any order; a text of fewer than two characters has a loss of 0.
+            progress: Called with the number of scored texts and the total.
             precision: See ``score``.
 
         Raises:
-            UnknownCharacterError: If one holds a character that the model does not know.
+            UnknownCharacterError: If a text contains a character that is not in the vocabulary.
         """
-        whole = [self.as_scored(text) for text in texts]
-        return score_many(self._scoring_engine(precision), self.vocabulary, whole, progress)
+        scored = [self.as_scored(text) for text in texts]
+        return score_many(self._scoring_engine(precision), self.vocabulary, scored, progress)
 
     def surprisal_blocks(
         self, pieces: Iterable[str], precision: str = "auto"
     ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Yield the characters of a text of any size but the first with their surprisals in bits, block by block.
+        """Score a text of any size in constant memory: yield blocks of characters with their surprisals in bits.
+
+        The first character of the text is not scored and not yielded.
 
         Args:
-            pieces: The text, in order.
+            pieces: Pieces of the text in order.
             precision: See ``score``.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
-            UnknownCharacterError: If it holds a character that the model does not know.
+            UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
         pieces = _with_ends(pieces) if self.saved.lines else pieces
         return surprisal_blocks(self._scoring_engine(precision), self.vocabulary, pieces)
@@ -201,13 +206,13 @@ class Model:
         """Return the top-k predictions after each character of a text, with their probabilities.
 
         Args:
-            text: At least one character.
-            k: From 1 to the number of characters known.
+            text: The text; at least one character.
+            k: Number of predictions per character, from 1 to the size of the vocabulary.
 
         Raises:
             CorpusError: If the text is empty.
             SettingsError: If k is out of range.
-            UnknownCharacterError: If the text holds a character that the model does not know.
+            UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
         return top_predictions(self.engine(), self.vocabulary, text, k)
 
@@ -216,29 +221,30 @@ class Model:
 
         Raises:
             CorpusError: If the text is empty.
-            UnknownCharacterError: If it holds a character that the model does not know.
+            UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
         return activations(self.engine(), self.vocabulary, text)
 
     def as_scored(self, text: str) -> str:
-        """Return a text as it is scored: for a model of lines, with a line feed before it and one at its end."""
+        """Return the text that ``score`` scores: a line model needs a line feed before the text and at its end."""
         return "".join(_with_ends([text])) if self.saved.lines else text
 
     def _scoring_engine(self, precision: str) -> Engine:
         return self.engine("float32" if precision == "auto" else precision)
 
     def save(self, path: str | PathLike[str], stored_as: str = "float32") -> None:
-        """Write the model as one file.
+        """Save the model to a file.
 
         Args:
             path: Path of the file.
-            stored_as: "float32"; "float16" for half the size; "int8" for a quarter, with what int8 engines compute.
+            stored_as: Number format of the weights: "float32"; "float16", half the size; or "int8", a quarter of the
+                size, with the weights that int8 generation uses.
         """
         save_model(Path(path), replace(self.saved, stored_as=stored_as))
 
 
 def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a text with a line feed before its first line and one after its last."""
+    """Yield a text with a line feed before its first line and, if missing, one after its last line."""
     yield "\n"
     last = ""
     for piece in pieces:
@@ -252,9 +258,9 @@ def load(source: str | PathLike[str]) -> Model:
     """Load a trained model.
 
     Args:
-        source: A model file, a run folder (its best model), or a run folder with "@last" or "@STEP".
+        source: A model file, a run folder (its best model), or a run folder followed by "@last" or "@STEP".
 
     Raises:
-        InputError: If there is no such model, or it is damaged.
+        InputError: If the model does not exist or is damaged.
     """
     return Model.load(source)

@@ -1,4 +1,4 @@
-"""Describe a model for a page or a model card: facts in words, and samples."""
+"""Summarize a model for a web page or a model card: a table of facts, and samples."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,17 +10,17 @@ from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
 
 SAMPLE_LENGTH = 400
-"""Length of a sample in characters, without the prompt."""
+"""Characters generated for a sample, after its prompt."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample text of a model.
+    """A generated sample.
 
     Attributes:
-        seed: Its seed.
-        prompt: Its prompt; may be empty.
-        text: The text with its prompt, safe for markup.
+        seed: Seed of the sample.
+        prompt: Prompt of the sample; may be empty.
+        text: The prompt and the generated text. Characters that are not allowed in HTML are replaced.
     """
 
     seed: int
@@ -29,42 +29,42 @@ class Sample:
 
 
 def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
-    """Describe a model as pairs of label and value; unknown facts are left out.
+    """Return a table of facts about a model as (label, value) pairs, without facts that are unknown.
 
     Args:
         saved: The model.
-        stored_as: The number format of its stored weights.
+        stored_as: Number format of the weights in the file: "float32", "float16" or "int8".
     """
     facts, architecture = saved.facts, saved.architecture
     characters = facts.get("corpus_characters")
     rows = [
         ("trained on", facts.get("corpus")),
-        ("which has", characters and f"{characters:,} characters"),
+        ("corpus size", characters and f"{characters:,} characters"),
         ("recipe", facts.get("recipe")),
-        ("network", architecture.in_words),
-        ("parameters", f"{architecture.num_parameters:,}, as {stored_as}"),
-        ("knows", "all 256 bytes" if saved.vocabulary.unit == "byte" else f"{len(saved.vocabulary):,} characters"),
-        ("held-out text costs", _bits(facts.get("val_loss"))),
-        ("training text costs", _bits(facts.get("train_loss"))),
+        ("architecture", architecture.in_words),
+        ("parameters", f"{architecture.num_parameters:,} ({stored_as})"),
+        ("vocabulary", "256 bytes" if saved.vocabulary.unit == "byte" else f"{len(saved.vocabulary):,} characters"),
+        ("held-out loss", _bits(facts.get("val_loss"))),
+        ("training loss", _bits(facts.get("train_loss"))),
         ("trained with", facts.get("charloom_version") and f"charloom {facts['charloom_version']}"),
     ]  # fmt: skip
-    return [(title, value) for title, value in rows if value]
+    return [(label, value) for label, value in rows if value]
 
 
 def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:
     """Generate a text for each seed: ``SAMPLE_LENGTH`` characters after the prompt, at the default temperature.
 
     Args:
-        saved: The model; it runs in int8, which gives the same text on every machine.
-        seeds: Seeds of the texts.
-        prompts: Prompts, used in turn; without any, the texts have no prompt.
+        saved: The model. It runs in int8, so that the texts are the same on every machine.
+        seeds: Seeds of the samples.
+        prompts: Prompts, used in rotation; if empty, the samples have no prompt.
 
     Raises:
-        UnknownCharacterError: If the model does not know a character of a prompt.
+        UnknownCharacterError: If a prompt contains a character that is not in the vocabulary.
     """
     model = Model(saved)
-    for at, seed in enumerate(seeds):
-        prompt = prompts[at % len(prompts)] if prompts else ""
+    for number, seed in enumerate(seeds):
+        prompt = prompts[number % len(prompts)] if prompts else ""
         text = model.generate(prompt, SAMPLE_LENGTH, DEFAULT_TEMPERATURE, seed, precision="int8")
         yield Sample(seed, prompt, replace_for_markup(text))
 

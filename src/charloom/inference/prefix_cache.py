@@ -1,4 +1,4 @@
-"""A cache of model states after texts, looked up by the longest prefix of a new text: no prompt is read twice."""
+"""A cache of model states, so that a prompt with a known prefix is processed from the end of that prefix."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -27,17 +27,17 @@ class PrefixState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it takes."""
+        """Memory of the logits and the state, in bytes."""
         return self.logits.nbytes + self.state.nbytes
 
 
 class PrefixCache:
-    """The states after the most recently used texts (LRU).
+    """An LRU cache of model states, keyed by the ids of the text before them.
 
-    The size of a state does not depend on the length of its text.
+    The size of an entry does not depend on the length of its text.
 
     Args:
-        max_bytes: Maximum size of all states and logits; the least recently used are evicted.
+        max_bytes: Maximum size of all entries; the least recently used entries are evicted.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -48,7 +48,7 @@ class PrefixCache:
         return len(self._states)
 
     def longest(self, ids: NDArray[np.integer]) -> PrefixState | None:
-        """Return the state after the longest cached prefix of a text (T,), or None."""
+        """Return the state after the longest cached prefix of a text (T,), or None if no prefix is cached."""
         matches = [
             key for key in self._keys(ids, sorted({length for length, _ in self._states})) if key in self._states
         ]
@@ -70,7 +70,7 @@ class PrefixCache:
 
     @staticmethod
     def _keys(ids: NDArray[np.integer], lengths: list[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield the keys of the prefixes of a text that have these lengths, in ascending order."""
+        """Yield the keys of the prefixes with these lengths, which must be in ascending order."""
         digest, done = blake2b(digest_size=16), 0
         for length in lengths:
             if length > len(ids):

@@ -1,12 +1,13 @@
-"""Logits to the next character: filters as pure functions in a fixed order. Reference of the native engine.
+"""Sample the next character from logits. This module is the reference of the native engine.
 
-Bias, repetition penalty, presence and frequency penalty, temperature, top-k, top-p, min-p, draw. From the temperature
-on a distribution is a row of whole numbers, the weights, the largest of which is 2^40: their sums do not depend on any
-order, so that every engine draws the same character from the same logits.
+The steps are pure functions, applied in this order: bias, repetition penalty, presence and frequency penalty,
+temperature, top-k, top-p, min-p, draw. From the temperature step on, a distribution is represented by integer weights,
+the largest of which is 2^40. Sums of integers do not depend on their order, so every engine draws the same character
+from the same logits.
 
-Random numbers come from Philox, a counter-based generator: the number that draws character ``position`` of
-a text depends on the text's seed and on that position alone. So the same seed gives the same text whatever
-the batch, the chunking or what was generated before.
+Random numbers come from the counter-based generator Philox. The random number for a position of a text depends only on
+the seed of the text and on the position. The same seed therefore gives the same text in any batch and with any chunk
+size.
 """
 
 import math
@@ -23,38 +24,39 @@ Logits = NDArray[np.float32]
 Weights = NDArray[np.uint64]
 
 ONE = 2.0**40
-"""The weight of the likeliest character."""
+"""Weight of the most probable character."""
 
 
 def sample_seeds(seed: int, samples: int) -> list[int]:
-    """Return the seed of each of several samples: the first has ``seed`` itself.
+    """Derive the seed of each sample; the first sample has ``seed`` itself.
 
-    Sample k has the same seed however many samples there are, and alone with that seed it is the same text.
+    The seed of a sample does not depend on the number of samples. Generating a single text with that seed gives the
+    same text.
 
     Args:
-        seed: In [0, 2**53 - 1].
-        samples: How many, 1 or more.
+        seed: Seed, in [0, 2**53 - 1].
+        samples: Number of samples, 1 or more.
     """
     seed = check_seed(seed)
     if samples == 1:
-        return [seed]  # NumPy's generators take a tenth of a second to import
-    others = np.random.Philox(key=[seed, 1]).random_raw(samples - 1)
-    return [seed, *(int(number) >> 32 for number in others.tolist())]
+        return [seed]  # saves 0.1 s: the import of NumPy's generators
+    words = np.random.Philox(key=[seed, 1]).random_raw(samples - 1)
+    return [seed, *(int(word) >> 32 for word in words.tolist())]
 
 
 def random_words(seeds: NDArray[np.uint64], positions: NDArray[np.uint64] | int, count: int) -> NDArray[np.uint64]:
-    """Return the random bits that draw characters ``position`` to ``position + count - 1`` of each text.
+    """Return 64 random bits for each of the positions ``position`` to ``position + count - 1`` of each text.
 
-    Each is the first of the four words that Philox 4x64 makes for the counter ``position + 1`` under the key
+    Each word is the first of the four words that Philox 4x64 generates for the counter ``position + 1`` and the key
     (seed, 0).
 
     Args:
-        seeds: (B,).
-        positions: Characters drawn before for each, (B,), or for all.
-        count: 0 or more.
+        seeds: Seed of each text, (B,).
+        positions: Number of characters already sampled: one for each text, (B,), or one for all.
+        count: Number of positions, 0 or more.
 
     Returns:
-        (B, count).
+        Random words, (B, count).
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
@@ -64,11 +66,11 @@ def random_words(seeds: NDArray[np.uint64], positions: NDArray[np.uint64] | int,
 
 
 def allowed_bias(vocabulary: Vocabulary, sampling: Sampling) -> Logits | None:
-    """Return what ``allow`` and ``forbid`` add to logits, (V,): 0, or minus infinity; None if all may be drawn.
+    """Return the bias of ``allow`` and ``forbid`` on the logits, (V,): 0 or minus infinity; None if all are allowed.
 
     Raises:
-        UnknownCharacterError: If a character allowed or forbidden is not in the vocabulary.
-        SettingsError: If none is left.
+        UnknownCharacterError: If an allowed or forbidden character is not in the vocabulary.
+        SettingsError: If no character is left.
     """
     if sampling.allow is None and sampling.forbid is None:
         return None
@@ -76,12 +78,20 @@ def allowed_bias(vocabulary: Vocabulary, sampling: Sampling) -> Logits | None:
     allowed[vocabulary.encode(sampling.allow or "")] = True
     allowed[vocabulary.encode(sampling.forbid or "")] = False
     if not allowed.any():
-        raise SettingsError("allow and forbid leave no character to draw. Allow at least one that is not forbidden.")
+        raise SettingsError(
+            "allow and forbid leave no character to sample. Allow at least one character that is not forbidden.",
+            code="no_allowed_characters",
+        )
     return np.where(allowed, np.float32(0), np.float32(-np.inf))
 
 
 def penalize_counts(logits: Logits, counts: NDArray[np.int32], sampling: Sampling) -> Logits:
-    """Return logits (B, V) made less by what was drawn before, as often as ``counts`` (B, V) say.
+    """Apply the presence and frequency penalty to logits (B, V).
+
+    Args:
+        logits: Logits, (B, V).
+        counts: Number of times each character was generated, (B, V).
+        sampling: Sampling options.
 
     Source: OpenAI's API reference, "presence_penalty" and "frequency_penalty".
     """
@@ -90,7 +100,7 @@ def penalize_counts(logits: Logits, counts: NDArray[np.int32], sampling: Samplin
 
 
 def penalize_recent(logits: Logits, recent: NDArray[np.int32], penalty: float) -> Logits:
-    """Return logits (B, V) with those of recent characters, (B, W) with -1 for none, made less likely."""
+    """Apply the repetition penalty to logits (B, V) for the recent ids (B, W); an id of -1 means none."""
     changed, factor = logits.copy(), np.float32(penalty)
     for row, ids in zip(changed, recent, strict=True):
         seen = np.unique(ids[ids >= 0])
@@ -99,57 +109,62 @@ def penalize_recent(logits: Logits, recent: NDArray[np.int32], penalty: float) -
 
 
 def inverse_temperature(temperature: float) -> float:
-    """Return what differences of logits are multiplied by to be powers of two: log2(e) / temperature, as float32.
+    """Return log2(e) / temperature as float32: the factor that turns differences of logits into exponents of 2.
 
     Args:
-        temperature: In [0, 100]; for 0 the result is 0, which stands for taking the likeliest.
+        temperature: Temperature, in [0, 100]. For 0 the result is 0, which means greedy decoding.
     """
     return float(np.float32(min(math.log2(math.e) / temperature, 3e38))) if temperature > 0 else 0.0
 
 
 def weigh(logits: Logits, factor: float) -> Weights:
-    """Return the weights (B, V) of logits (B, V): 2^40 for the likeliest, 0 below a share of 2^-40 of it.
+    """Convert logits to integer weights proportional to the probabilities.
+
+    The most probable character has weight 2^40. A character less than 2^-40 times as probable has weight 0.
 
     Args:
-        logits: (B, V), at least one of each row finite.
+        logits: Logits, (B, V), with at least one finite value in each row.
         factor: ``inverse_temperature`` of a temperature above 0.
+
+    Returns:
+        Weights, (B, V).
     """
-    with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest go to -inf, as they should
+    with np.errstate(over="ignore"):  # at a tiny temperature all exponents but the largest become -inf, as intended
         exponents = (logits - logits.max(axis=1, keepdims=True)) * np.float32(factor)
     powers = power_of_two(np.maximum(exponents, np.float32(-126)))
     return (powers * np.float32(ONE)).astype(np.uint64)
 
 
 def keep_top_k(weights: Weights, k: int) -> Weights:
-    """Return weights (B, V) with all but the k largest of each row set to 0; of equals lower ids are larger."""
+    """Set all but the k largest weights of each row (B, V) to 0; ties go to lower ids."""
     kept = np.zeros_like(weights)
-    best = _ranked(weights)[:, :k]
+    best = _descending(weights)[:, :k]
     np.put_along_axis(kept, best, np.take_along_axis(weights, best, axis=1), axis=1)
     return kept
 
 
 def keep_top_p(weights: Weights, p: float) -> Weights:
-    """Return weights (B, V) with only the fewest of the largest kept whose sum is at least p of the whole."""
+    """Keep the fewest largest weights of each row (B, V) whose sum is at least p times the row's total."""
     kept = np.zeros_like(weights)
-    order = _ranked(weights)
+    order = _descending(weights)
     sums = np.take_along_axis(weights, order, axis=1).cumsum(axis=1, dtype=np.uint64).astype(np.float64)
-    needed = (sums < p * sums[:, -1:]).sum(axis=1) + 1
-    for row, source, ids, count in zip(kept, weights, order, needed.tolist(), strict=True):
+    counts = (sums < p * sums[:, -1:]).sum(axis=1) + 1
+    for row, source, ids, count in zip(kept, weights, order, counts.tolist(), strict=True):
         row[ids[:count]] = source[ids[:count]]
     return kept
 
 
 def keep_min_p(weights: Weights, p: float) -> Weights:
-    """Return weights (B, V) with those below p times the largest possible one set to 0."""
+    """Set weights (B, V) below p times the weight of the most probable character to 0."""
     return np.where(weights.astype(np.float64) < p * ONE, np.uint64(0), weights)
 
 
 def choose(weights: Weights, words: NDArray[np.uint64]) -> NDArray[np.int32]:
-    """Return the id that each row's random bits fall on: the lowest whose cumulative weight exceeds their share.
+    """Draw an id for each row by inverting the cumulative weights at (random word / 2^64) of the total.
 
     Args:
-        weights: (B, V), with a sum of each row above 0; a character of weight 0 is never drawn.
-        words: (B,), each in [0, 2^64).
+        weights: Weights, (B, V), not all 0 in a row. A character of weight 0 is never drawn.
+        words: Random words, (B,), each in [0, 2^64).
     """
     cumulative = weights.cumsum(axis=1, dtype=np.uint64)
     chosen = np.empty(len(weights), np.int32)
@@ -166,18 +181,18 @@ def draw(
     bias: Logits | None = None,
     counts: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int32]:
-    """Return the next id of each text.
+    """Sample the next id of each text.
 
     Args:
-        logits: (B, V).
-        sampling: How to draw.
-        words: Random bits for each text, (B,).
-        recent: The last ids of each text, (B, W), of which those that ``sampling`` asks for are looked at; -1 for none.
-        bias: What is added to the logits, (V,) or (B, V); None: nothing.
-        counts: How often each character was drawn before, (B, V), where ``sampling`` asks for it.
+        logits: Logits, (B, V).
+        sampling: Sampling options.
+        words: Random word for each text, (B,).
+        recent: The last ids of each text, (B, W), W >= ``sampling.window``; -1 before the beginning of a text.
+        bias: Bias on the logits, (V,) or (B, V); None for no bias.
+        counts: Number of times each character was generated, (B, V); required if ``sampling.counts``.
 
     Returns:
-        Ids (B,).
+        Ids, (B,).
     """
     if bias is not None:
         logits = logits + bias
@@ -191,7 +206,7 @@ def draw(
 
 
 def filtered(weights: Weights, sampling: Sampling) -> Weights:
-    """Return the weights (B, V) that top-k, top-p and min-p leave."""
+    """Apply top-k, top-p and min-p to weights (B, V)."""
     if sampling.top_k is not None:
         weights = keep_top_k(weights, sampling.top_k)
     if sampling.top_p < 1:
@@ -199,6 +214,6 @@ def filtered(weights: Weights, sampling: Sampling) -> Weights:
     return keep_min_p(weights, sampling.min_p) if sampling.min_p > 0 else weights
 
 
-def _ranked(weights: Weights) -> NDArray[np.intp]:
-    """Return the ids of each row from the largest weight to the smallest, of equals the lower first."""
+def _descending(weights: Weights) -> NDArray[np.intp]:
+    """Return the ids of each row in descending order of weight, ties in ascending order of id."""
     return np.argsort(np.uint64(ONE) - weights, axis=1, kind="stable")

@@ -1,4 +1,4 @@
-"""An interactive session: a text that a person and a model extend in turns, with undo."""
+"""An interactive session: a user and a model extend a text in turns, with undo."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from charloom.inference.sampling import allowed_bias, sample_seeds
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The text at one point of the session and the model's state after it, so that undo needs no computation."""
+    """The text at one point of the session with the model state after it, which makes undo free of computation."""
 
     text: str
     state: State
@@ -29,11 +29,11 @@ class Session:
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        request: Length, sampling and stop conditions of continuations; the prompt begins the text, and the seed is that
-            of the first continuation.
+        request: Length, sampling options and stop conditions of continuations. Its prompt is the beginning of the text,
+            its seed the seed of the first continuation; later continuations have random seeds.
 
     Attributes:
-        request: May be replaced at any time.
+        request: The current request; it may be replaced at any time.
     """
 
     def __init__(self, engine: Engine, vocabulary: Vocabulary, request: Request) -> None:
@@ -54,46 +54,49 @@ class Session:
         """Append text.
 
         Raises:
-            UnknownCharacterError: If it holds a character that the model does not know; nothing changes.
+            UnknownCharacterError: If it contains a character that is not in the vocabulary. The session is unchanged.
         """
         if not text:
             return
         current = self._snapshots[-1]
-        # a text's first characters are read from the zero state, as `generate` reads a prompt
-        before = current.state if current.text else None
-        logits, state = prefill(self._engine, self._vocabulary.encode(text), before)
+        # the first text is processed from the initial state, as `generate` processes a prompt
+        state_before = current.state if current.text else None
+        logits, state = prefill(self._engine, self._vocabulary.encode(text), state_before)
         self._snapshots.append(_Snapshot(current.text + text, state, logits))
         self._choices = []
 
     def continue_text(self) -> Iterator[str]:
-        """Generate a continuation in pieces; whatever was yielded is appended, even if the iteration is abandoned."""
+        """Generate a continuation and yield it in pieces; the pieces that were yielded are appended to the text.
+
+        This holds even if the caller stops the iteration early.
+        """
         seeds = [random_seed() if self._seed is None else self._seed]
         self._seed = None
-        shown: list[str] = []
+        pieces: list[str] = []
         try:
             for piece in continue_text(self._engine, self._vocabulary, self._cursor(seeds), self.request, self._bias()):
-                shown.append(piece.text)
+                pieces.append(piece.text)
                 yield piece.text
         finally:
-            self.add("".join(shown))
+            self.add("".join(pieces))
 
     def undo(self) -> str:
-        """Remove what was appended last, and return it.
+        """Remove the text that was appended last, and return it.
 
         Raises:
-            InputError: If there is nothing.
+            InputError: If the text is empty.
         """
         if len(self._snapshots) == 1:
-            raise InputError("There is nothing to undo.")
+            raise InputError("Nothing to undo.", code="nothing_to_undo")
         last = self._snapshots.pop()
         self._choices = []
         return last.text[len(self.text) :]
 
     def choices(self, count: int) -> list[str]:
-        """Generate several alternatives, of which ``pick`` appends one.
+        """Generate ``count`` alternative continuations; ``pick`` appends one of them.
 
         Raises:
-            SettingsError: If the number is out of range.
+            SettingsError: If ``count`` is out of range.
         """
         seeds = sample_seeds(random_seed(), check_samples(count))
         texts = [""] * count
@@ -103,22 +106,27 @@ class Session:
         return texts
 
     def pick(self, number: int) -> str:
-        """Append one of the last choices and return it.
+        """Append one of the continuations that ``choices`` returned last, and return it.
 
         Args:
-            number: From 1.
+            number: Number of the choice, from 1.
 
         Raises:
-            InputError: If there is no such choice.
+            InputError: If the choice does not exist.
         """
         if not 1 <= number <= len(self._choices):
-            raise InputError(f"There is no choice {number}; there are {len(self._choices)}. Ask for some first.")
+            raise InputError(
+                f"Invalid choice {number}: {len(self._choices)} choices are available. Generate choices first.",
+                code="invalid_choice",
+                number=number,
+                choices=len(self._choices),
+            )
         text = self._choices[number - 1]
         self.add(text)
         return text
 
     def set_sampling(self, **values: float) -> None:
-        """Change sampling options; ``SettingsError`` if a value is out of range."""
+        """Change sampling options; raises ``SettingsError`` if a value is out of range."""
         self.request = replace(self.request, sampling=replace(self.request.sampling, **values))  # type: ignore[arg-type]
 
     def _cursor(self, seeds: list[int]) -> Cursor:

@@ -1,31 +1,34 @@
-"""Stop conditions: where a text ends before its length is reached, at a stop string or after a number of lines."""
+"""Detect stop conditions in a text that is generated in pieces: stop sequences and a maximum number of lines."""
 
 from charloom.inference.generation_options import Ending
 
 
 class StopMatcher:
-    """Finds the end of one text that arrives in pieces; the result does not depend on how it is cut into pieces.
+    """Detects where one text ends; the result does not depend on how the text is split into pieces.
+
+    The text ends before the first stop sequence that is completed, or before the line feed that ends the last allowed
+    line.
 
     Args:
-        ending: The text ends before the first stop string to be completed, or before the line feed that ends the last
-            line.
+        ending: The stop conditions.
     """
 
     def __init__(self, ending: Ending) -> None:
         self._stop, self._lines_left = ending.stop, ending.max_lines
-        self._held = ""
+        self._withheld = ""
 
     def take(self, text: str, at_end: bool = False) -> tuple[str, bool]:
         """Append the next characters.
 
         Args:
             text: The next characters of the text.
-            at_end: Whether these are the last.
+            at_end: Whether the text is complete after these characters.
 
         Returns:
-            The characters that can be shown, as no stop string can begin in them; and whether the text ends there.
+            The characters that can be shown because they cannot belong to a stop sequence, and whether the text ends
+            after them.
         """
-        text = self._held + text
+        text = self._withheld + text
         end = self._stop_start(text)
         safe = len(text) if at_end else len(text) - self._uncertain(text)
         line_end = self._last_line_end(text[: safe if end is None else end])
@@ -33,17 +36,17 @@ class StopMatcher:
             end = line_end
         if end is not None:
             return text[:end], True
-        self._held = text[safe:]
+        self._withheld = text[safe:]
         return text[:safe], False
 
     def _stop_start(self, text: str) -> int | None:
-        """Return the start of the stop string that is completed first, or None."""
-        places = ((text.find(string), len(string)) for string in self._stop)
-        complete = [(place + size, place) for place, size in places if place >= 0]
+        """Return the start of the stop sequence that is completed first, or None if none is complete."""
+        matches = ((text.find(string), len(string)) for string in self._stop)
+        complete = [(start + size, start) for start, size in matches if start >= 0]
         return min(complete)[1] if complete else None
 
     def _uncertain(self, text: str) -> int:
-        """Return the number of characters at the end that may be the beginning of a stop string."""
+        """Return the length of the longest suffix that is a proper prefix of a stop sequence."""
         longest = max((len(string) for string in self._stop), default=1) - 1
         for size in range(min(longest, len(text)), 0, -1):
             if any(string.startswith(text[-size:]) for string in self._stop):
@@ -51,12 +54,12 @@ class StopMatcher:
         return 0
 
     def _last_line_end(self, shown: str) -> int | None:
-        """Count the lines that end in ``shown``; return the end of the last one allowed, or None."""
+        """Count the line ends in ``shown``; return the position of the last allowed one, or None if not reached."""
         if self._lines_left is None:
             return None
-        place = -1
-        while (place := shown.find("\n", place + 1)) >= 0:
+        position = -1
+        while (position := shown.find("\n", position + 1)) >= 0:
             self._lines_left -= 1
             if self._lines_left == 0:
-                return place
+                return position
         return None

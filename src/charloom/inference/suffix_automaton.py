@@ -1,4 +1,4 @@
-"""A suffix automaton: find the longest common substrings of two texts in linear time.
+"""A suffix automaton, which finds the longest common substrings of two texts in linear time.
 
 Source: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text".
 ``native/automaton/suffix_automaton.cpp`` is the compiled version.
@@ -15,31 +15,34 @@ CodePoints = NDArray[np.uint32]
 
 
 class Automaton(Protocol):
-    """Finds, for each place of a text, the longest run up to there that stands in what it reads."""
+    """Finds, for each position of a text, the longest substring ending there that also occurs in a source.
+
+    The source is passed to ``read`` in pieces and is not stored.
+    """
 
     def read(self, symbols: CodePoints) -> None:
-        """Follow another text (N,), from where the last call left it; it is not kept."""
+        """Process the next piece of the source, (N,); matches may span pieces."""
         ...
 
     def restart(self) -> None:
-        """Begin another text: what is read next does not go on from what was."""
+        """Start a new source text: no match spans the previous piece and the next one."""
         ...
 
     def lengths(self) -> NDArray[np.int32]:
-        """Return for each symbol how many up to it, it among them, stand together in what was read, (T,)."""
+        """Return the length of the longest match that ends at each symbol of the text, (T,)."""
         ...
 
 
 def make_automaton(symbols: CodePoints) -> Automaton:
-    """Return the automaton of a text (T,): compiled, where that is installed."""
+    """Build the automaton of a text (T,): the compiled one if it is installed, else the Python one."""
     return SuffixAutomaton(symbols) if compiled is None else compiled.SuffixAutomaton(symbols)
 
 
 class SuffixAutomaton:
-    """The readable one; see ``Automaton``.
+    """The Python implementation of ``Automaton``.
 
-    A state stands for substrings that end at the same places; its length is that of the longest, and its link leads to
-    the state of the longest suffix that ends at more places.
+    A state represents all substrings that have the same set of end positions. Its length is the length of the longest
+    of them. Its suffix link points to the state of the longest suffix with a larger set of end positions.
 
     Args:
         symbols: The text, (T,).
@@ -58,29 +61,29 @@ class SuffixAutomaton:
         self._state = self._run = 0
 
     def read(self, symbols: CodePoints) -> None:
-        """Follow another text."""
-        following, link, length, matched = self._next, self._link, self._length, self._matched
+        """Process the next piece of the source."""
+        transitions, link, length, matched = self._next, self._link, self._length, self._matched
         state, run = self._state, self._run
         for symbol in symbols.tolist():
-            while state and symbol not in following[state]:
+            while state and symbol not in transitions[state]:
                 state = link[state]
                 run = length[state]
-            if symbol in following[state]:
-                state = following[state][symbol]
+            if symbol in transitions[state]:
+                state = transitions[state][symbol]
                 run += 1
                 if run > matched[state]:
                     matched[state] = run
         self._state, self._run = state, run
 
     def restart(self) -> None:
-        """Begin another text."""
+        """Start a new source text."""
         self._state = self._run = 0
 
     def lengths(self) -> NDArray[np.int32]:
-        """Return the length of the longest run up to each symbol."""
+        """Return the length of the longest match that ends at each symbol."""
         longest = list(self._matched)
         order = sorted(range(len(longest)), key=self._length.__getitem__)
-        for state in reversed(order):  # who matched a state matched all that its suffixes stand for
+        for state in reversed(order):  # a match of a state matches all its suffixes in full
             if longest[state] and self._link[state] > 0:
                 longest[self._link[state]] = self._length[self._link[state]]
         for state in order:
@@ -89,28 +92,29 @@ class SuffixAutomaton:
         return np.array([longest[state] for state in self._ends], np.int32)
 
     def _extend(self, last: int, symbol: int) -> int:
-        made = self._add(self._length[last] + 1, {})
+        """Append a symbol to the text; return the state of the whole text (Blumer et al., online construction)."""
+        new = self._add(self._length[last] + 1, {})
         state = last
         while state >= 0 and symbol not in self._next[state]:
-            self._next[state][symbol] = made
+            self._next[state][symbol] = new
             state = self._link[state]
         if state < 0:
-            self._link[made] = 0
-            return made
-        there = self._next[state][symbol]
-        if self._length[there] == self._length[state] + 1:
-            self._link[made] = there
-            return made
-        copy = self._add(self._length[state] + 1, self._next[there])
-        self._link[copy] = self._link[there]
-        while state >= 0 and self._next[state].get(symbol) == there:
-            self._next[state][symbol] = copy
+            self._link[new] = 0
+            return new
+        target = self._next[state][symbol]
+        if self._length[target] == self._length[state] + 1:
+            self._link[new] = target
+            return new
+        clone = self._add(self._length[state] + 1, self._next[target])
+        self._link[clone] = self._link[target]
+        while state >= 0 and self._next[state].get(symbol) == target:
+            self._next[state][symbol] = clone
             state = self._link[state]
-        self._link[there] = self._link[made] = copy
-        return made
+        self._link[target] = self._link[new] = clone
+        return new
 
-    def _add(self, length: int, following: dict[int, int]) -> int:
-        self._next.append(dict(following))
+    def _add(self, length: int, transitions: dict[int, int]) -> int:
+        self._next.append(dict(transitions))
         self._link.append(-1)
         self._length.append(length)
         return len(self._next) - 1

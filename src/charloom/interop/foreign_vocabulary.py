@@ -1,7 +1,7 @@
-"""Find the character for each id of an imported model: from a text, a list, or a charloom model.
+"""The vocabulary of an imported model: derive it from a text, a list or a charloom model.
 
-Keras' ``StringLookup`` counts from 1 and keeps id 0 for unknown characters, ``[UNK]``. charloom's models have no such
-id: they refuse what they do not know. It is left out, with its row of the embedding and its logit.
+Keras' ``StringLookup`` reserves id 0 for unknown characters, ``[UNK]``. charloom models have no such id, because they
+reject unknown characters. The import drops that id with its embedding row and its logit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,19 @@ from charloom._util.strict_json import strict_json
 from charloom.data.corpus import Corpus
 from charloom.data.vocabulary.bytes import ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import InputError, ModelFileError
+from charloom.errors import InputError, ModelFileError, Notice
 from charloom.model.file.model_file import SUFFIX, load_model
 from charloom.model.file.run_folder import find_model
 
 ACCEPTED = (
-    "Accepted are the text it was trained on (its sorted distinct characters are the ids 0, 1, 2 ...), a .json file "
-    'with a list of characters or an object of characters and ids, {"a": 0}, and a charloom model.'
+    "Pass --vocabulary with one of: the training text (its sorted distinct characters get the ids 0, 1, 2 ...); a "
+    ".json "
+    'file with a list of characters or an object that maps characters to ids, {"a": 0}; a charloom model.'
 )
 
-_PLACEHOLDERS = ("", "[UNK]")  # of StringLookup: the mask and unknown characters
-_SAMPLE = 2_000  # characters of the text on which the import checks that the vocabulary is right
-_MAX_LIST_BYTES = 8 << 20  # bytes of a JSON file
+_PLACEHOLDERS = ("", "[UNK]")  # entries of StringLookup for masking and for unknown characters
+_SAMPLE = 2_000  # characters of the text on which the importer checks the vocabulary
+_MAX_LIST_BYTES = 8 << 20  # maximum size of a JSON file, in bytes
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class ForeignVocabulary:
     """The vocabulary of an imported model.
 
     Attributes:
-        vocabulary: The characters that are kept.
-        kept: The id of each of them in the foreign model.
-        notices: Assumptions that were made, one sentence each.
-        sample: The beginning of the text, if the vocabulary comes from one.
-        lines: Whether each line is a separate text for the model.
+        vocabulary: The characters of the charloom model.
+        kept: The id of each of these characters in the foreign model.
+        notices: Assumptions that the import made.
+        sample: The beginning of the text, if the vocabulary comes from a text.
+        lines: Whether the model treats each line as a separate text.
     """
 
     vocabulary: Vocabulary
@@ -51,12 +52,13 @@ def resolve_vocabulary(source: str | None, count: int, description: Mapping[str,
     """Determine which character each id stands for.
 
     Args:
-        source: A corpus as ``charloom train`` accepts it, a ``.json`` file, or a model; None if the file contains it.
+        source: A corpus as ``charloom train`` accepts it, a ``.json`` file, or a charloom model; None to use
+            ``description``.
         count: Vocabulary size V of the foreign model.
-        description: The description that charloom stores in the files it writes.
+        description: The metadata that charloom stores in the Keras files it writes; None for other files.
 
     Raises:
-        InputError: If it is missing, cannot be read, or has another size.
+        InputError: If the vocabulary is missing, cannot be read, or has a different size.
     """
     if source is None:
         return _from_description(description, count)
@@ -72,10 +74,14 @@ def resolve_vocabulary(source: str | None, count: int, description: Mapping[str,
 
 def _from_description(description: Mapping[str, Any] | None, count: int) -> ForeignVocabulary:
     if description is None:
-        raise InputError(f"--vocabulary is needed: a file of Keras knows ids and not characters. {ACCEPTED}")
+        raise InputError(
+            f"A Keras file stores ids but not their characters. {ACCEPTED}", code="missing_vocabulary", ids=count
+        )
     characters, unit, lines = (description.get(key) for key in ("vocabulary", "unit", "lines"))
     if not isinstance(characters, str) or unit not in ("char", "byte") or not isinstance(lines, bool):
-        raise ModelFileError("what charloom once wrote into it is damaged. Name its text with --vocabulary.")
+        raise ModelFileError(
+            "Its charloom metadata is damaged. Pass the training text with --vocabulary.", code="damaged_model_file"
+        )
     return _from_vocabulary(make_vocabulary(characters, unit), count, "the file", lines)
 
 
@@ -91,46 +97,71 @@ def _from_text(corpus: Corpus, count: int, sample: str) -> ForeignVocabulary:
     if len(vocabulary) == count:
         return ForeignVocabulary(vocabulary, tuple(range(count)), notices, sample)
     if len(vocabulary) == count - 1:
-        unknown = (
-            f"The model has {count:,} ids and the text {len(vocabulary):,} distinct characters: id 0 is taken for "
+        unknown = Notice(
+            f"The model has {count:,} ids and the text {len(vocabulary):,} distinct characters. Assuming that id 0 is "
+            "Keras' [UNK]; it is dropped.",
+            code="assumed_unknown_id",
+            ids=count,
+            characters=len(vocabulary),
         )
-        notices = (*notices, unknown + "Keras' [UNK] and left out, and ids count from 1.")
+        notices = (*notices, unknown)
         return ForeignVocabulary(vocabulary, tuple(range(1, count)), notices, sample)
     raise _mismatch(count, f"the text has {len(vocabulary):,} distinct characters")
 
 
 def _mismatch(count: int, actual: str) -> InputError:
-    return InputError(f"The model knows {count:,} ids, but {actual}: they do not belong together. {ACCEPTED}")
+    return InputError(
+        f"The vocabulary does not match the model: the model has {count:,} ids, but {actual}. {ACCEPTED}",
+        code="vocabulary_mismatch",
+        ids=count,
+    )
+
+
+def _invalid_file(source: str | Path, problem: str) -> InputError:
+    return InputError(
+        f"The vocabulary file {source} {problem}. {ACCEPTED}", code="invalid_vocabulary_file", path=str(source)
+    )
 
 
 def _read_list(path: Path) -> list[Any]:
-    """Return the entry of each id; None where the file has none."""
+    """Return the entry of each id, or None for ids without an entry."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_LIST_BYTES + 1)
         if len(data) > _MAX_LIST_BYTES:
-            raise InputError(f"The list {path} is longer than {_MAX_LIST_BYTES:,} bytes. {ACCEPTED}")
-        value = strict_json(data.decode("utf-8-sig"), f"The list {path}", 3)
+            raise InputError(
+                f"The vocabulary file {path} is larger than {_MAX_LIST_BYTES:,} bytes. {ACCEPTED}",
+                code="vocabulary_file_too_large",
+                path=str(path),
+                maximum=_MAX_LIST_BYTES,
+            )
+        value = strict_json(data.decode("utf-8-sig"), f"The vocabulary file {path}", 3)
     except OSError as error:
-        raise InputError(f"The list {path} cannot be read: {error.strerror or error}. {ACCEPTED}") from None
+        raise InputError(
+            f"Cannot read the vocabulary file {path}: {error.strerror or error}. {ACCEPTED}",
+            code="unreadable_file",
+            path=str(path),
+        ) from None
     except UnicodeDecodeError:
-        raise InputError(f"The list {path} is not UTF-8. {ACCEPTED}") from None
+        raise InputError(
+            f"The vocabulary file {path} is not valid UTF-8. {ACCEPTED}", code="not_utf8", path=str(path)
+        ) from None
     if isinstance(value, dict):
         return _by_ids(value, path)
     if not isinstance(value, list):
-        raise InputError(f"{path} holds neither a list nor an object. {ACCEPTED}")
+        raise _invalid_file(path, "contains neither a list nor an object")
     return value
 
 
 def _by_ids(entries: dict[str, Any], path: Path) -> list[Any]:
-    """Return the characters of ``{"a": 0}``, or of ``{"0": "a"}``, by their ids."""
+    """Return the characters of ``{"a": 0}`` or ``{"0": "a"}`` in the order of their ids."""
     turned = entries and all(key.isdecimal() and isinstance(value, str) for key, value in entries.items())
     pairs = [(int(key), value) if turned else (value, key) for key, value in entries.items()]
     if not all(type(number) is int and 0 <= number < 1 << 20 for number, _ in pairs):
-        raise InputError(f"{path} holds an id that is no whole number of 0 or more. {ACCEPTED}")
+        raise _invalid_file(path, "contains an id that is not a whole number of 0 or more")
     by_id = dict(pairs)
     if len(by_id) != len(pairs):
-        raise InputError(f"{path} gives two characters the same id. {ACCEPTED}")
+        raise _invalid_file(path, "assigns the same id to two characters")
     return [by_id.get(number) for number in range(max(by_id, default=-1) + 1)]
 
 
@@ -142,13 +173,19 @@ def _from_list(entries: Sequence[Any], count: int, source: str) -> ForeignVocabu
     kept = [number for number, entry in enumerate(entries) if entry is not None and entry not in _PLACEHOLDERS]
     wrong = [entries[number] for number in kept if not isinstance(entries[number], str) or len(entries[number]) != 1]
     if wrong:
-        raise InputError(f"{source} holds {quoted(wrong[0])}, which is no single character. {ACCEPTED}")
+        raise _invalid_file(source, f"contains {quoted(wrong[0])}, which is not a single character")
     characters = "".join(entries[number] for number in kept)
     twice = next((c for c in characters if characters.count(c) > 1), None) if len(set(characters)) < len(kept) else None
     if twice is not None:
-        raise InputError(f"{source} holds the character {twice!r} twice. {ACCEPTED}")
+        raise _invalid_file(source, f"contains the character {twice!r} twice")
     notices: tuple[str, ...] = ()
     if len(kept) < count:
         left = ", ".join(str(number) for number in range(count) if number not in set(kept))
-        notices = (f"No character has the ids {left[:60]} ([UNK], or nothing): they are left out.",)
+        notices = (
+            Notice(
+                f"The ids {left[:60]} have no character ([UNK] or empty), so they are dropped.",
+                code="ids_without_character",
+                dropped=count - len(kept),
+            ),
+        )
     return ForeignVocabulary(Vocabulary(characters), tuple(kept), notices)

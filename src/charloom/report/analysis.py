@@ -1,4 +1,4 @@
-"""One pass over a text with a model, which collects everything that the report shows."""
+"""Run a model over a text once and collect everything that the report shows."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from charloom.inference.engines.base import Engine, Trace
 from charloom.inference.scoring import surprisals_of
 
 TOP_K = 5
-"""Number of predictions that are kept for each character."""
+"""Number of top predictions kept for each character."""
 
-_LOW, _HIGH = 0.1, 0.9  # below, a gate is left-saturated (shut); above, right-saturated (open): Karpathy et al. 2015
-_CANDIDATE = "candidate"  # not a gate in the narrow sense: its range is [-1, 1]
+_LOW, _HIGH = 0.1, 0.9  # gates below are left-saturated (shut), above right-saturated (open): Karpathy et al. 2015
+_CANDIDATE = "candidate"  # excluded from saturation: its range is [-1, 1], a gate's is [0, 1]
 
 
 @dataclass(frozen=True)
 class Neuron:
-    """The position of a neuron.
+    """The position of a neuron in the network.
 
     Attributes:
-        layer: Its layer, from 0, the lowest.
-        part: "hidden", or "cell" for an LSTM's cell state.
-        index: Its number in the layer, from 0.
+        layer: Layer number from 0, the lowest.
+        part: "hidden", or "cell" for the cell state of an LSTM.
+        index: Unit number within the layer, from 0.
     """
 
     layer: int
@@ -36,13 +36,13 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Saturation:
-    """How often the gates of one kind in one layer are saturated.
+    """Gate saturation of one layer and one kind of gate.
 
     Attributes:
-        layer: The layer, from 0.
-        gate: The name of the gate.
-        shut: For each unit the share of characters at which the gate is below 0.1, (H,).
-        open: For each unit the share of characters at which the gate is above 0.9, (H,).
+        layer: Layer number from 0, the lowest.
+        gate: Name of the gate, such as "reset".
+        shut: Fraction of characters at which each unit's gate is below 0.1, (H,).
+        open: Fraction of characters at which each unit's gate is above 0.9, (H,).
     """
 
     layer: int
@@ -53,27 +53,28 @@ class Saturation:
 
 @dataclass(frozen=True)
 class TextAnalysis:
-    """The analysis of a text of T characters, read from the zero state.
+    """The analysis of a text of T characters, starting from the zero state.
 
     Attributes:
         text: The text.
-        surprisals: Surprisal of each character but the first, in bits, (T - 1,).
-        guesses: Ids of the top-k predictions after each character, (T, k), k = min(5, V).
-        probabilities: Probabilities of these, (T, k).
-        neurons: The N neurons of the model.
-        states: Their activations after each character, float16 (T, N); cell states are squashed by tanh to [-1, 1].
-        saturation: Gate saturation by layer and kind.
-        mistakes: How often an actual character (first) was predicted as another (second), for wrong top predictions.
+        surprisals: Surprisal of each character except the first, in bits, (T - 1,).
+        predicted_ids: Ids of the top-k predictions after each character, (T, k), k = min(5, V).
+        probabilities: Probabilities of the top-k predictions, (T, k).
+        neurons: Positions of the N neurons of the model.
+        states: Activation of every neuron after each character, float16 (T, N). Cell states are squashed by tanh to
+            [-1, 1].
+        saturation: Gate saturation by layer and gate.
+        confusions: Counts of pairs (actual character, wrong top prediction).
     """
 
     text: str
     surprisals: NDArray[np.float64]
-    guesses: NDArray[np.intp]
+    predicted_ids: NDArray[np.intp]
     probabilities: NDArray[np.float64]
     neurons: tuple[Neuron, ...]
     states: NDArray[np.float16]
     saturation: tuple[Saturation, ...]
-    mistakes: Counter[tuple[str, str]]
+    confusions: Counter[tuple[str, str]]
 
     @property
     def bits_per_char(self) -> float:
@@ -84,27 +85,27 @@ class TextAnalysis:
 def analyze_text(
     engine: Engine, vocabulary: Vocabulary, text: str, progress: ProgressCallback | None = None
 ) -> TextAnalysis:
-    """Read a text and record everything that a report shows of it.
+    """Run the model over a text and record everything that the report shows.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
         text: At least two characters.
-        progress: Called with the number of characters read and their total.
+        progress: Called with the number of processed characters and the total.
 
     Raises:
-        UnknownCharacterError: If the text contains a character that the model does not know.
+        UnknownCharacterError: If the text contains a character that is not in the vocabulary.
     """
     ids = vocabulary.encode(text).astype(np.intp)
     neurons = _neurons(engine)
     bits, states = np.empty(len(ids) - 1), np.empty((len(ids), len(neurons)), np.float16)
     k = min(TOP_K, len(vocabulary))
-    guesses, probabilities = np.empty((len(ids), k), np.intp), np.empty((len(ids), k))
+    predicted_ids, probabilities = np.empty((len(ids), k), np.intp), np.empty((len(ids), k))
     gates = _SaturationCounter(engine)
     done = 0
     for trace in iter_traces(engine, ids):
         block = slice(done, done + trace.logits.shape[1])
-        guesses[block], probabilities[block] = top_k(trace.logits[0], k)
+        predicted_ids[block], probabilities[block] = top_k(trace.logits[0], k)
         targets = ids[done + 1 : block.stop + 1]
         bits[done : done + len(targets)] = surprisals_of(trace.logits[0, : len(targets)], targets)
         states[block] = _squashed_states(trace)
@@ -112,9 +113,9 @@ def analyze_text(
         done = block.stop
         if progress is not None:
             progress(done, len(ids))
-    wrong = guesses[:-1, 0] != ids[1:]
-    pairs = zip(vocabulary.decode(ids[1:][wrong]), vocabulary.decode(guesses[:-1, 0][wrong]), strict=True)
-    return TextAnalysis(text, bits, guesses, probabilities, neurons, states, gates.result(), Counter(pairs))
+    wrong = predicted_ids[:-1, 0] != ids[1:]
+    confusions = zip(vocabulary.decode(ids[1:][wrong]), vocabulary.decode(predicted_ids[:-1, 0][wrong]), strict=True)
+    return TextAnalysis(text, bits, predicted_ids, probabilities, neurons, states, gates.result(), Counter(confusions))
 
 
 def _neurons(engine: Engine) -> tuple[Neuron, ...]:
@@ -126,32 +127,28 @@ def _neurons(engine: Engine) -> tuple[Neuron, ...]:
 
 
 def _squashed_states(trace: Trace) -> NDArray[np.float32]:
-    """Return the states (T, N), with cell states squashed by tanh."""
+    """Return hidden states and tanh of cell states, (T, N)."""
     states: NDArray[np.float32] = trace.states[0].copy()
     states[:, :, 1:] = np.tanh(states[:, :, 1:])
     return states.reshape(len(states), -1)
 
 
 class _SaturationCounter:
-    """Counts how often gates are saturated.
-
-    Args:
-        engine: The engine that runs the model.
-    """
+    """Counts saturated gates over the blocks of a text."""
 
     def __init__(self, engine: Engine) -> None:
         self._names = GATE_NAMES[engine.architecture.cell]
-        self._read = 0
+        self._characters = 0
         self._shut: NDArray[np.float64] | float = 0.0
         self._open: NDArray[np.float64] | float = 0.0
 
     def add(self, gates: NDArray[np.float32]) -> None:
-        self._read += len(gates)
+        self._characters += len(gates)
         self._shut = self._shut + (gates < _LOW).sum(axis=0)
         self._open = self._open + (gates > _HIGH).sum(axis=0)
 
     def result(self) -> tuple[Saturation, ...]:
-        shut, opened = np.asarray(self._shut) / self._read, np.asarray(self._open) / self._read
+        shut, opened = np.asarray(self._shut) / self._characters, np.asarray(self._open) / self._characters
         return tuple(
             Saturation(layer, name, shut[layer, gate], opened[layer, gate])
             for layer in range(len(shut))

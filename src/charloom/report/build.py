@@ -1,4 +1,4 @@
-"""Build a report as JSON data: one part for each section of the page."""
+"""Build the JSON data of the report page, one function per section."""
 
 import base64
 import math
@@ -14,10 +14,11 @@ from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.data.splits import CorpusSplit, flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import Notice
 from charloom.inference.memorization import LONG, MeasuredSample, Memorization, measure_memorization, measured_samples
 from charloom.inference.model import Model
 from charloom.report.analysis import Neuron, Saturation, TextAnalysis, analyze_text
-from charloom.report.confusion import embedding_map, frequent_confusions
+from charloom.report.confusion import Confusion, embedding_map, frequent_confusions
 from charloom.report.context_length import loss_by_context_length
 from charloom.report.features import features
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
@@ -28,30 +29,30 @@ from charloom.web.report_page import COLOUR_LEVELS
 MAX_CHARACTERS = 50_000
 """Maximum number of characters that a report shows."""
 
-_NEURON_BYTES = 16_000_000  # of neuron activations in a page, before base64
+_NEURON_BYTES = 16_000_000  # bytes of neuron activations in a page, before base64
 
-_HELD_OUT = 20_000  # characters of the held-out text that are shown if no text is named
-_HELD_OUT_SEARCHED = 20_000  # characters of the held-out text that are looked for in the training text
-_GENERATED = 5_000  # characters that are generated if there is no text at all
+_HELD_OUT = 20_000  # characters of held-out text shown if no text is named
+_HELD_OUT_SEARCHED = 20_000  # characters of held-out text searched for in the training text
+_GENERATED = 5_000  # characters generated if neither a text nor held-out text is available
 
 Step = Callable[[str], ProgressCallback]
-"""Called with the name of the next step; returns the callback for the progress of that step."""
+"""Called with the name of the next step; returns the progress callback for that step."""
 
 
 def build_report(provenance: Provenance, text: str, about: str, step: Step) -> tuple[dict[str, Any], TextAnalysis]:
-    """Build the data of a report; return it, and the analysis that it was made from.
+    """Build the data of the report page, and return it with the analysis of the text.
 
     Args:
-        provenance: The model and its origin.
-        text: The text to analyze: at least two characters, all known to the model.
-        about: A description of that text for the page.
+        provenance: The model with its run and training text.
+        text: The text to analyze: at least two characters, all in the vocabulary.
+        about: A description of the text for the page.
         step: Reports progress; see ``Step``.
     """
     model = Model(provenance.model)
     engine, vocabulary = model.engine(), Vocabulary(model.vocabulary.characters)
     displayed = model.vocabulary.displayed(text)
-    text = model.vocabulary.symbols(model.vocabulary.encode(text))  # of bytes, one character for each
-    analysis = analyze_text(engine, vocabulary, text, step("reading"))
+    text = model.vocabulary.symbols(model.vocabulary.encode(text))  # for byte models, one character per byte
+    analysis = analyze_text(engine, vocabulary, text, step("analyzing text"))
     step("naming neurons")
     feature_values = features(displayed)
     named = name_neurons(analysis.states, feature_values)
@@ -62,11 +63,13 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
         **training_section(provenance),
         "text": {"text": displayed, "about": about, "bits_per_char": analysis.bits_per_char} | _predictions(analysis),
         "neurons": _neurons(analysis, named, feature_values),
-        "gates": [_saturation(one) for one in analysis.saturation],
+        "gates": [_saturation(saturation) for saturation in analysis.saturation],
         "context": [asdict(point) for point in loss_by_context_length(engine, vocabulary, text)],
-        "mistakes": [asdict(one) for one in frequent_confusions(text, analysis.mistakes)],
-        "embedding": [asdict(place) for place in embedding_map(provenance.model, text)],
-        "written": [_sample(one) for one in measured_samples(model, training, progress=step("writing"))],
+        "mistakes": [_confusion(entry) for entry in frequent_confusions(text, analysis.confusions)],
+        "embedding": [asdict(point) for point in embedding_map(provenance.model, text)],
+        "written": [
+            _sample(sample) for sample in measured_samples(model, training, progress=step("generating samples"))
+        ],
         "copies": {
             "longer_than": LONG,
             "missing": provenance.missing,
@@ -77,20 +80,24 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
 
 
 def default_text(provenance: Provenance) -> tuple[str, str, str]:
-    """Return the text to analyze if none is named, a description of it, and a note if it is not held-out text."""
-    shown = provenance.parts.validation.head(_HELD_OUT) if provenance.parts else ""
-    if len(shown) > 1:
-        about = f"This is the text that was held out when it was trained, {len(shown):,} characters of it."
-        return shown, about, ""
-    written = Model(provenance.model).generate(length=_GENERATED, seed=0)
+    """Choose the text to analyze if the user names none: the held-out text, else generated text.
+
+    Returns:
+        The text, a description of it for the page, and a ``Notice`` if it is generated text, else "".
+    """
+    held_out = provenance.parts.validation.head(_HELD_OUT) if provenance.parts else ""
+    if len(held_out) > 1:
+        return held_out, f"Held-out text from the training, {len(held_out):,} characters.", ""
+    generated = Model(provenance.model).generate(length=_GENERATED, seed=0)
     reason = provenance.missing or "No text was held out."
-    return written, "This is a text that the model wrote.", f"{reason} The page shows a text that the model writes."
+    note = Notice(f"{reason} The report analyzes generated text instead.", code="generated_text_analyzed")
+    return generated, f"Text generated by the model, {len(generated):,} characters.", note
 
 
 def model_section(provenance: Provenance) -> dict[str, Any]:
-    """Return the section about the model."""
+    """Build the section about the model: architecture, vocabulary, provenance."""
     a, facts = provenance.model.architecture, provenance.model.facts
-    kept = ("corpus", "corpus_characters", "recipe", "step", "epoch", "train_loss", "val_loss", "best_val_loss")
+    shown = ("corpus", "corpus_characters", "recipe", "step", "epoch", "train_loss", "val_loss", "best_val_loss")
     return {
         "charloom": __version__,
         "name": provenance.name,
@@ -99,41 +106,45 @@ def model_section(provenance: Provenance) -> dict[str, Any]:
             "parameters": a.num_parameters,
             "vocabulary": provenance.model.vocabulary.names(),
             "unit": provenance.model.vocabulary.unit,
-            **{key: facts.get(key) for key in kept},
+            **{key: facts.get(key) for key in shown},
         },
     }
 
 
 def training_section(provenance: Provenance) -> dict[str, Any]:
-    """Return the section about the training; its run is None if it is not known."""
+    """Build the section about the training; "run" is None if the model has no run folder."""
     if provenance.run is None:
         return {"run": None}
     return {"run": read_history(provenance.run).data() | {"guessing": _baselines(provenance)}}
 
 
 def _baselines(provenance: Provenance) -> dict[str, float] | None:
-    """Return the baselines on the held-out text, in nats per character."""
+    """Compute the baseline losses on the held-out text, in nats per character; None without the training text."""
     if provenance.parts is None:
         return None
     vocabulary, parts = provenance.model.vocabulary, provenance.parts
     training, validation = (flatten_ids(part.ids(vocabulary)) for part in (parts.training, parts.validation))
-    costs = baselines(training, validation if len(validation) else training, len(vocabulary))
-    return {"uniform": costs.uniform, "unigram": costs.unigram}
+    losses = baselines(training, validation if len(validation) else training, len(vocabulary))
+    return {"uniform": losses.uniform, "unigram": losses.unigram}
 
 
 def _predictions(analysis: TextAnalysis) -> dict[str, Any]:
     return {
         "surprisals": encode_array(np.minimum(analysis.surprisals * 100, 65_535).astype("<u2")),
-        "guesses": encode_array(analysis.guesses.astype("<u2")),
+        "guesses": encode_array(analysis.predicted_ids.astype("<u2")),
         "probabilities": encode_array(np.rint(analysis.probabilities * 65_535).astype("<u2")),
-        "guesses_each": analysis.guesses.shape[1],
+        "guesses_each": analysis.predicted_ids.shape[1],
     }
 
 
 def _neurons(
     analysis: TextAnalysis, named: list[NamedNeuron], feature_values: dict[str, NDArray[np.float64]]
 ) -> dict[str, Any]:
-    """Return the activations of the neurons, 4 bits each; if not all fit, those that correlate best with a feature."""
+    """Build the section about neurons: their 4-bit activations and the features that they follow.
+
+    A page holds ``_NEURON_BYTES`` of activations. If not all neurons fit, the ones that correlate most with a feature
+    are shown.
+    """
     length, count = analysis.states.shape
     bytes_each = -(-length // 2)
     max_neurons = max(1, _NEURON_BYTES // bytes_each)
@@ -141,18 +152,25 @@ def _neurons(
     if count > max_neurons:
         columns = np.stack(list(feature_values.values()), axis=1) if feature_values else np.zeros((length, 1))
         strength = np.abs(correlations(analysis.states, columns)).max(axis=0)
-        strength[[one.neuron for one in named]] = 2.0  # named neurons first
+        strength[[neuron.neuron for neuron in named]] = 2.0  # above any correlation: named neurons come first
         kept = sorted(np.argsort(-strength, kind="stable")[:max_neurons].tolist())
-    place = {neuron: at for at, neuron in enumerate(kept)}
+    row_of = {neuron: row for row, neuron in enumerate(kept)}
     return {
         "count": count,
         "bytes_each": bytes_each,
         "levels": COLOUR_LEVELS,
         "list": [_neuron(analysis.neurons[n]) for n in kept],
         "named": [
-            {**asdict(one), "neuron": place[one.neuron], "is_clear": one.is_clear}
-            for one in named
-            if one.neuron in place
+            {
+                "neuron": row_of[neuron.neuron],
+                "feature": neuron.feature,
+                "found": neuron.search_correlation,
+                "correlation": neuron.correlation,
+                "by_chance": neuron.chance_correlation,
+                "is_clear": neuron.is_clear,
+            }
+            for neuron in named
+            if neuron.neuron in row_of
         ],
         "states": encode_array(_levels(analysis.states[:, kept])),
     }
@@ -163,9 +181,10 @@ def _neuron(neuron: Neuron) -> list[Any]:
 
 
 def _levels(states: NDArray[np.float16]) -> NDArray[np.uint8]:
-    """Quantize activations to 4 bits: (N, ceil(T / 2)) bytes of two characters, the first in the lower half.
+    """Quantize activations (T, N) to 4 bits, packed as bytes (N, ceil(T / 2)).
 
-    Each neuron's strongest value is 7 or -7, and 8 stands for zero.
+    Each byte holds two characters, the first in the lower 4 bits. A value from -7 to 7 is stored plus 8; each neuron is
+    scaled so that its largest absolute value is 7.
     """
     length, count = states.shape
     packed = np.zeros((count, -(-length // 2)), np.uint8)
@@ -178,13 +197,17 @@ def _levels(states: NDArray[np.float16]) -> NDArray[np.uint8]:
     return packed
 
 
-def _saturation(one: Saturation) -> dict[str, Any]:
+def _saturation(saturation: Saturation) -> dict[str, Any]:
     return {
-        "layer": one.layer,
-        "gate": one.gate,
-        "shut": np.round(one.shut, 4).tolist(),
-        "open": np.round(one.open, 4).tolist(),
+        "layer": saturation.layer,
+        "gate": saturation.gate,
+        "shut": np.round(saturation.shut, 4).tolist(),
+        "open": np.round(saturation.open, 4).tolist(),
     }
+
+
+def _confusion(entry: Confusion) -> dict[str, Any]:
+    return {"actual": entry.actual, "guessed": entry.predicted, "count": entry.count, "share": entry.share}
 
 
 def _sample(sample: MeasuredSample) -> dict[str, Any]:
@@ -196,7 +219,7 @@ def _sample(sample: MeasuredSample) -> dict[str, Any]:
 
 
 def _held_out_memorization(parts: CorpusSplit | None) -> dict[str, Any] | None:
-    """Return how much of the held-out text also occurs in the training text: the value to expect without copying."""
+    """Measure how much of the held-out text occurs verbatim in the training text: the reference for generated text."""
     if parts is None or not len(parts.validation):
         return None
     return _memorization(measure_memorization(parts.validation.head(_HELD_OUT_SEARCHED), parts.training.pieces()))
@@ -219,9 +242,9 @@ def encode_array(values: NDArray[Any]) -> str:
 
 
 def replace_non_finite(value: Any) -> Any:
-    """Replace numbers that are not finite by None in JSON data."""
+    """Replace NaN and infinite numbers in JSON data by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: replace_non_finite(one) for key, one in value.items()}
-    return [replace_non_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: replace_non_finite(item) for key, item in value.items()}
+    return [replace_non_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

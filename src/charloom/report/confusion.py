@@ -1,4 +1,4 @@
-"""The confusion matrix of characters, and a map of similar embeddings."""
+"""The confusion matrix of characters, and a 2-D map of their embeddings."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ _MAX_MAPPED = 200  # characters
 
 @dataclass(frozen=True)
 class Confusion:
-    """An entry of the confusion matrix off its diagonal.
+    """An off-diagonal entry of the confusion matrix.
 
     Attributes:
-        actual: The actual character.
-        guessed: The top prediction in its place.
-        count: Number of times that this happened.
-        share: The same as a share of all occurrences of the actual character.
+        actual: The character in the text.
+        predicted: The model's top prediction at that position, a different character.
+        count: Number of occurrences of this pair.
+        share: ``count`` divided by the number of occurrences of the actual character.
     """
 
     actual: str
-    guessed: str
+    predicted: str
     count: int
     share: float
 
@@ -34,9 +34,9 @@ class MapPoint:
 
     Attributes:
         character: The character.
-        x: First principal component, scaled to [-1, 1].
-        y: Second principal component, scaled to [-1, 1].
-        count: Number of its occurrences in the text.
+        x: First principal component of its embedding, scaled to [-1, 1].
+        y: Second principal component of its embedding, scaled to [-1, 1].
+        count: Number of occurrences of the character in the text.
     """
 
     character: str
@@ -45,34 +45,37 @@ class MapPoint:
     count: int
 
 
-def frequent_confusions(text: str, counted: Counter[tuple[str, str]]) -> list[Confusion]:
-    """Return the most frequent confusions.
+def frequent_confusions(text: str, counts: Counter[tuple[str, str]]) -> list[Confusion]:
+    """Return the up to 24 most frequent confusions in descending order.
 
     Args:
-        text: The text that was read.
-        counted: Number of occurrences of each pair (actual, guessed).
+        text: The analyzed text.
+        counts: Number of occurrences of each pair (actual, predicted).
     """
     occurrences = Counter(text[1:])
     return [
-        Confusion(actual, guessed, count, count / occurrences[actual])
-        for (actual, guessed), count in counted.most_common(_MAX_CONFUSIONS)
+        Confusion(actual, predicted, count, count / occurrences[actual])
+        for (actual, predicted), count in counts.most_common(_MAX_CONFUSIONS)
     ]
 
 
 def embedding_map(model: SavedModel, text: str) -> list[MapPoint]:
-    """Project the embeddings of the most frequent characters of a text on their first two principal components.
+    """Project the embeddings of the most frequent characters of a text onto their first two principal components.
 
     Args:
         model: The model; its ``embedding.weight`` is (V, E).
         text: The text; its 200 most frequent characters are mapped.
+
+    Returns:
+        One point per character; an empty list if fewer than 3 characters are in the vocabulary.
     """
     counts = [(c, n) for c, n in Counter(text).most_common(_MAX_MAPPED) if c in model.vocabulary]
     if len(counts) < 3:
         return []
     ids = model.vocabulary.encode_symbols("".join(c for c, _ in counts)).astype(np.intp)
     vectors = np.asarray(model.weights["embedding.weight"], np.float64)[ids]
-    left, sizes, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
-    flat = left[:, :2] * sizes[:2]
-    flat = np.pad(flat, ((0, 0), (0, 2 - flat.shape[1])))
-    flat /= np.abs(flat).max(axis=0, initial=1e-12)
-    return [MapPoint(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, flat, strict=True)]
+    left, singular_values, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    points = left[:, :2] * singular_values[:2]
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))  # an embedding of size 1 has one component
+    points /= np.abs(points).max(axis=0, initial=1e-12)
+    return [MapPoint(c, float(x), float(y), n) for (c, n), (x, y) in zip(counts, points, strict=True)]

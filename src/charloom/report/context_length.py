@@ -1,4 +1,4 @@
-"""Effective context length: loss by the number of preceding characters."""
+"""Effective context length: loss as a function of the number of preceding characters."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.engines.base import Engine
 from charloom.inference.scoring import surprisals_of
 
-_WINDOWS = 96
+_WINDOWS = 96  # windows of the text that are averaged
 _MAX_CONTEXT = 256  # characters of context
-_GROWTH = 1.5  # ratio of consecutive points of the curve
-_MAX_LOGITS = 4_000_000  # logits held at once
+_GROWTH = 1.5  # ratio of the context lengths of consecutive points of the curve
+_MAX_LOGITS = 4_000_000  # logits in memory at once: 16 MB
 
 
 @dataclass(frozen=True)
 class ContextPoint:
-    """The loss at a range of context lengths.
+    """Mean surprisal over a range of context lengths.
 
     Attributes:
-        characters: Longest context of the range, in characters; the shortest is one more than that of the point before.
-        bits_per_char: Mean surprisal over windows from the whole text.
+        characters: Longest context of the range, in characters. The range starts one above the previous point's.
+        bits_per_char: Mean surprisal over the windows and the range.
     """
 
     characters: int
@@ -29,12 +29,15 @@ class ContextPoint:
 
 
 def loss_by_context_length(engine: Engine, vocabulary: Vocabulary, text: str) -> list[ContextPoint]:
-    """Measure the mean surprisal as a function of the length of the context.
+    """Measure the mean surprisal as a function of the context length.
+
+    The model reads evenly spaced windows of up to 256 characters, each from the zero state. The effective context
+    length is where the curve becomes flat.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        text: At least two characters; evenly spaced windows of up to 256 characters are read.
+        text: At least two characters.
     """
     ids = vocabulary.encode(text).astype(np.intp)
     longest = min(_MAX_CONTEXT, len(ids) - 1)
@@ -47,16 +50,17 @@ def loss_by_context_length(engine: Engine, vocabulary: Vocabulary, text: str) ->
 
 
 def _surprisals(engine: Engine, windows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the surprisal (B, T), in bits, of windows (B, T + 1) after their first character, from the zero state."""
+    """Compute surprisals in bits (B, T) of windows (B, T + 1): every character except the first."""
     logits, _ = engine.forward(windows[:, :-1], engine.initial_state(len(windows)))
     flat = surprisals_of(logits.reshape(-1, logits.shape[2]), windows[:, 1:].reshape(-1))
     return flat.reshape(len(windows), -1)
 
 
 def _points(bits: NDArray[np.float64]) -> list[ContextPoint]:
-    points, before = [], 0
-    while before < len(bits):
-        upto = min(len(bits), max(before + 1, int(before * _GROWTH)))
-        points.append(ContextPoint(upto, float(bits[before:upto].mean())))
-        before = upto
+    """Average surprisals by context length (T,) over ranges that grow by ``_GROWTH``."""
+    points, start = [], 0
+    while start < len(bits):
+        stop = min(len(bits), max(start + 1, int(start * _GROWTH)))
+        points.append(ContextPoint(stop, float(bits[start:stop].mean())))
+        start = stop
     return points

@@ -1,4 +1,7 @@
-"""Features of a text that a neuron may follow: quotes, lines, words, capitals, brackets."""
+"""Features of a text that neurons may follow: quotes, lines, words, capitals, brackets.
+
+Each feature is an array (T,) with one value per character of the text.
+"""
 
 import re
 import unicodedata
@@ -11,32 +14,32 @@ Feature = NDArray[np.float64]
 
 _CLOSING = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", '"': '"', "'": "'"}
 _OPENING_BRACKETS, _CLOSING_BRACKETS = "([{（［｛", ")]}）］｝"
-_MAX_LINE, _MAX_PARAGRAPH, _MAX_WORD, _MAX_DEPTH = 80, 200, 12, 8  # no neuron counts for ever
+_MAX_LINE, _MAX_PARAGRAPH, _MAX_WORD, _MAX_DEPTH = 80, 200, 12, 8  # caps of counts: neurons saturate
 _VOWELS = frozenset("aeiouаеёиоуыэюяαεηιουω")
-_HEADING = re.compile(r"(?:\A|\n\n)([^\n:]{1,30}):\n")  # who speaks, in a play
+_HEADING = re.compile(r"(?:\A|\n\n)([^\n:]{1,30}):\n")  # a speaker in a play
 
 
 def features(text: str) -> dict[str, Feature]:
-    """Return each feature over a text of T characters, (T,): what is known once a character has been read.
+    """Compute all features of a text of T characters, each (T,), without those that are constant in it.
 
-    Left out are those that never change in it. Two look one character ahead, as a model does when it guesses:
-    "word ends next" and "line ends next".
+    Two features look one character ahead, because the model predicts it: "word ends next" and "line ends next".
     """
-    measured = {name: np.asarray(measure(text), np.float64) for name, measure in _MEASURES.items()}
-    return {name: values for name, values in measured.items() if values.std() > 0}
+    computed = {name: np.asarray(compute(text), np.float64) for name, compute in _FEATURES.items()}
+    return {name: values for name, values in computed.items() if values.std() > 0}
 
 
-def _flags(text: str, holds: Callable[[str], bool]) -> Feature:
-    known = {c: float(holds(c)) for c in set(text)}
-    return np.array([known[c] for c in text])
+def _flags(text: str, condition: Callable[[str], bool]) -> Feature:
+    """Return 1 for each character that satisfies the condition, else 0."""
+    values = {c: float(condition(c)) for c in set(text)}
+    return np.array([values[c] for c in text])
 
 
 def _since(marks: Feature, maximum: int) -> Feature:
-    """Return for each character how many lie after the last that is marked, 0 on it, at most so many."""
-    places = np.arange(len(marks))
-    last = np.maximum.accumulate(np.where(marks > 0, places, -1))
-    counted: Feature = np.minimum(places - last, maximum).astype(np.float64)
-    return counted
+    """Return the distance of each character to the last marked one, 0 on a mark, capped at ``maximum``."""
+    positions = np.arange(len(marks))
+    last = np.maximum.accumulate(np.where(marks > 0, positions, -1))
+    distance: Feature = np.minimum(positions - last, maximum).astype(np.float64)
+    return distance
 
 
 def _line_position(text: str) -> Feature:
@@ -49,7 +52,7 @@ def _paragraph_position(text: str) -> Feature:
 
 
 def _headings(text: str) -> Feature:
-    """Return 1 in the words before a colon that are a paragraph's first line."""
+    """Return 1 inside a heading: the first line of a paragraph if it ends with a colon, without the colon."""
     flags = np.zeros(len(text))
     for heading in _HEADING.finditer(text):
         flags[heading.start(1) : heading.end(1)] = 1
@@ -65,6 +68,7 @@ def _word_position(text: str) -> Feature:
 
 
 def _ahead(flags: Feature, at_end: float) -> Feature:
+    """Return the flags of the next characters; ``at_end`` follows the last one."""
     return np.append(flags[1:], at_end)
 
 
@@ -74,14 +78,14 @@ def _word_ends(text: str) -> Feature:
 
 
 def _capital_run(text: str) -> Feature:
-    """Return 1 for a capital that follows another."""
+    """Return 1 for a capital that follows a capital."""
     capitals = _flags(text, str.isupper)
     run: Feature = capitals * np.append(0.0, capitals[:-1])
     return run
 
 
 def _indentation(text: str) -> Feature:
-    """Return the width of the blanks at the beginning of the line, as far as it has been read."""
+    """Return the width of the line's leading whitespace up to the current character, capped at ``_MAX_LINE``."""
     widths = np.zeros(len(text))
     for line in re.finditer(r"^([ \t]*)[^\n]*\n?", text, re.MULTILINE):
         width = len(line[1].expandtabs(8))
@@ -100,25 +104,26 @@ def _in_indentation(text: str) -> Feature:
 
 
 def _inside_quotes(text: str) -> Feature:
-    """Return 1 from behind an opening quote up to the closing one; an apostrophe between letters opens nothing.
+    """Return 1 from an opening quotation mark up to the character before the closing one.
 
-    A quote that is left open ends with its paragraph, a single one with its line.
+    An apostrophe inside a word opens no quotation. An unclosed quotation ends with its paragraph; one in single quotes
+    ends with its line.
     """
     flags, closing = np.zeros(len(text)), ""
     for i, c in enumerate(text):
-        before = text[i - 1] if i else "\n"
+        previous = text[i - 1] if i else "\n"
         if closing:
-            ends_here = c == closing and before != "\\"
-            left_open = c == "\n" and (before == "\n" or closing == "'")
-            closing = "" if ends_here or left_open else closing
-        elif c in _CLOSING and not (c == "'" and before.isalnum()):
+            is_closed = c == closing and previous != "\\"
+            is_unclosed = c == "\n" and (previous == "\n" or closing == "'")
+            closing = "" if is_closed or is_unclosed else closing
+        elif c in _CLOSING and not (c == "'" and previous.isalnum()):
             closing = _CLOSING[c]
         flags[i] = bool(closing)
     return flags
 
 
 def _bracket_depth(text: str) -> Feature:
-    """Return how many brackets are open; a paragraph's end closes all."""
+    """Return the number of open brackets, capped at ``_MAX_DEPTH``; the end of a paragraph closes all."""
     depths, depth = np.zeros(len(text)), 0
     for i, c in enumerate(text):
         if c in _OPENING_BRACKETS:
@@ -132,14 +137,14 @@ def _bracket_depth(text: str) -> Feature:
 
 
 def _comment(text: str) -> Feature:
-    """Return 1 from a # at the beginning of a line's words to the end of that line."""
+    """Return 1 inside a line comment: from a # that starts a line, possibly indented, to the end of the line."""
     flags = np.zeros(len(text))
     for comment in re.finditer(r"^[ \t]*#[^\n]*", text, re.MULTILINE):
         flags[comment.start() : comment.end()] = 1
     return flags
 
 
-_MEASURES: dict[str, Callable[[str], Feature]] = {
+_FEATURES: dict[str, Callable[[str], Feature]] = {
     "inside quotes": _inside_quotes,
     "position in the line": _line_position,
     "position in the paragraph": _paragraph_position,

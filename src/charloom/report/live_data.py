@@ -1,4 +1,4 @@
-"""The data of the page that follows a running training."""
+"""Data of the live page, which shows the progress of a running training."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from charloom.training.events import (
 
 
 class LiveReport:
-    """Collects the records of a running training into the data of the report page."""
+    """Collects the records of a running training and converts them to the data of the live page."""
 
     def __init__(self) -> None:
         self._plan: PlanRecord | None = None
@@ -30,7 +30,7 @@ class LiveReport:
         """Add the next record of the training."""
         if isinstance(record, PlanRecord):
             self._plan = record
-            self._history = read_history(Path(record.run))  # of a resumed run
+            self._history = read_history(Path(record.run))  # not empty if the run is resumed
         elif isinstance(record, StepRecord):
             self._step = record
         elif isinstance(record, EvaluationRecord):
@@ -43,15 +43,15 @@ class LiveReport:
             self._finish = record
 
     def data(self) -> dict[str, Any]:
-        """Return the data of the page."""
+        """Return the data of the page, for JSON."""
         if self._plan is None:
-            return {"name": "charloom", "model": None, "run": None, "status": "It begins.", "finished": False}
-        a, guessing = self._plan.architecture, self._plan.baselines
+            return {"name": "charloom", "model": None, "run": None, "status": "Starting.", "finished": False}
+        a, baselines = self._plan.architecture, self._plan.baselines
         return {
             "charloom": __version__,
             "name": self._plan.run,
             "model": {**a.to_dict(), "parameters": a.num_parameters},
-            "run": self._history.data() | {"guessing": {"uniform": guessing.uniform, "unigram": guessing.unigram}},
+            "run": self._history.data() | {"guessing": {"uniform": baselines.uniform, "unigram": baselines.unigram}},
             "status": self._status(self._plan.plan.steps),
             "finished": self._finish is not None,
         }
@@ -60,6 +60,6 @@ class LiveReport:
         if self._finish is not None:
             return "Stopped." if self._finish.interrupted else f"Done after {self._finish.steps:,} steps."
         if self._step is None:
-            return f"The first of {steps:,} steps."
+            return f"Step 1 of {steps:,} is running."
         loss = "" if self._step.loss is None else f", loss {self._step.loss:.3f}"
-        return f"Step {self._step.step:,} of {steps:,}, {self._step.epoch:.2f} passes over the text{loss}."
+        return f"Step {self._step.step:,} of {steps:,}, {self._step.epoch:.2f} epochs{loss}."

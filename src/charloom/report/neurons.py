@@ -1,4 +1,7 @@
-"""Find neurons that follow a named feature: searched on one half of a text, verified on the other."""
+"""Find neurons that follow a feature of the text, such as "inside quotes".
+
+A neuron is chosen by its correlation on the first half of a text and verified on the second.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,42 +11,47 @@ from numpy.typing import NDArray
 
 from charloom.report.features import Feature
 
-_DIRECTIONS = 100
-_CLEAR = 0.5  # a correlation below is not worth a name
-_BLOCK = 4096  # characters whose states are held as float64 at once
+_DIRECTIONS = 100  # random linear combinations of neurons that estimate the correlation by chance
+_CLEAR = 0.5  # minimum absolute correlation of a neuron that gets a name
+_BLOCK = 4096  # characters whose states are in memory as float64 at once
 
 
 @dataclass(frozen=True)
 class NamedNeuron:
-    """A neuron and what it follows.
+    """A neuron and the feature that it follows.
 
     Attributes:
-        neuron: Its column.
-        feature: What it follows.
-        found: Its correlation with that on the half of the text it was chosen on, in [-1, 1].
-        correlation: Likewise on the other half.
-        by_chance: The strongest correlation, on that other half, of a hundred random mixtures of all neurons.
+        neuron: Column of the neuron in the states.
+        feature: Name of the feature.
+        search_correlation: Correlation on the first half of the text, by which the neuron was chosen, in [-1, 1].
+        correlation: Correlation on the second half, in [-1, 1].
+        chance_correlation: Largest absolute correlation of 100 random linear combinations of all neurons on the second
+            half, in [0, 1].
     """
 
     neuron: int
     feature: str
-    found: float
+    search_correlation: float
     correlation: float
-    by_chance: float
+    chance_correlation: float
 
     @property
     def is_clear(self) -> bool:
-        """Whether it deserves its name: 0.5 at least, and more than any random mixture."""
-        return abs(self.correlation) >= _CLEAR and abs(self.correlation) > self.by_chance
+        """Whether the correlation is at least 0.5 and stronger than any by chance."""
+        return abs(self.correlation) >= _CLEAR and abs(self.correlation) > self.chance_correlation
 
 
 def name_neurons(states: NDArray[np.floating], features: Mapping[str, Feature], seed: int = 0) -> list[NamedNeuron]:
-    """Return for each feature the neuron that follows it best, the strongest first.
+    """Find the neuron that correlates most with each feature, in descending order of correlation.
 
     Args:
-        states: (T, N).
-        features: Each (T,).
-        seed: Of the random mixtures.
+        states: Activations, (T, N).
+        features: Features by name, each (T,).
+        seed: Seed of the random linear combinations.
+
+    Returns:
+        One neuron per feature; an empty list if T < 4 or there are no features. Features without any correlation, or
+        constant on the second half, are left out.
     """
     if len(states) < 4 or not features:
         return []
@@ -51,26 +59,26 @@ def name_neurons(states: NDArray[np.floating], features: Mapping[str, Feature], 
     names, columns = list(features), np.stack(list(features.values()), axis=1)
     first = correlations(states[:half], columns[:half])
     second = correlations(states[half:], columns[half:])
-    mixtures = np.random.default_rng(seed).standard_normal((states.shape[1], _DIRECTIONS))
-    chance = np.abs(correlations(_mixed(states[half:], mixtures), columns[half:])).max(axis=1)
+    weights = np.random.default_rng(seed).standard_normal((states.shape[1], _DIRECTIONS))
+    chance = np.abs(correlations(_combine(states[half:], weights), columns[half:])).max(axis=1)
     best = np.abs(first).argmax(axis=1)
     named = [
         NamedNeuron(int(n), names[i], float(first[i, n]), float(second[i, n]), float(chance[i]))
         for i, n in enumerate(best)
         if first[i, n] != 0 and columns[half:, i].std() > 0
     ]
-    return sorted(named, key=lambda one: -abs(one.correlation))
+    return sorted(named, key=lambda neuron: -abs(neuron.correlation))
 
 
 def correlations(states: NDArray[np.floating], features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Pearson's correlation of every feature with every neuron; 0 where one of them never changes.
+    """Compute Pearson's correlation of every feature with every neuron.
 
     Args:
-        states: (T, N), T >= 1.
-        features: (T, F).
+        states: Activations, (T, N), T >= 1.
+        features: Features, (T, F).
 
     Returns:
-        (F, N).
+        Correlations (F, N) in [-1, 1]; 0 where the feature or the neuron is constant.
     """
     length = len(states)
     sums, squares = np.zeros(states.shape[1]), np.zeros(states.shape[1])
@@ -88,6 +96,6 @@ def correlations(states: NDArray[np.floating], features: NDArray[np.float64]) ->
     return np.where(scale > 1e-9, products / length / safe, 0.0)
 
 
-def _mixed(states: NDArray[np.floating], mixtures: NDArray[np.float64]) -> NDArray[np.float64]:
-    blocks = [states[i : i + _BLOCK].astype(np.float64) @ mixtures for i in range(0, len(states), _BLOCK)]
+def _combine(states: NDArray[np.floating], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    blocks = [states[i : i + _BLOCK].astype(np.float64) @ weights for i in range(0, len(states), _BLOCK)]
     return np.concatenate(blocks)

@@ -1,4 +1,4 @@
-"""Find the run folder of a model and the text on which it was trained."""
+"""Find the run folder and the training text of a model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from charloom.data.datasets import NAMES, is_available_offline
 from charloom.data.reading.sources import located_sources
 from charloom.data.splits import CorpusSplit
 from charloom.data.text_format import PLAIN, TextFormat
-from charloom.errors import CharloomError, RunError
+from charloom.errors import CharloomError, Notice, RunError
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.file.run_folder import find_model, run_of
 from charloom.training.checkpoint import newest_checkpoint
@@ -20,11 +20,11 @@ class Provenance:
     """A model with its run and training text.
 
     Attributes:
-        name: The name that the user gave.
+        name: The model as the user named it.
         model: The model.
-        run: Its run folder, or None.
-        parts: The text it was trained on, split as in the training; None if it cannot be found.
-        missing: A sentence that says why it cannot be found; else empty.
+        run: Its run folder; None if it has none.
+        parts: The training text, split as in the training; None if it is not available.
+        missing: A ``Notice`` that explains why the training text is not available; else "".
     """
 
     name: str
@@ -35,14 +35,14 @@ class Provenance:
 
 
 def find_provenance(argument: str) -> Provenance:
-    """Load a model, and find its run and its training text.
+    """Load a model and find its run folder and training text.
 
     Args:
         argument: A model as accepted by ``find_model``.
 
     Raises:
-        ModelFileError: If there is no such model, or it is damaged.
-        RunError: If the run folder has no such model.
+        ModelFileError: If the model does not exist or is damaged.
+        RunError: If the run folder does not contain the model.
     """
     path = find_model(argument)
     model = load_model(path)
@@ -50,19 +50,28 @@ def find_provenance(argument: str) -> Provenance:
     try:
         corpus = _corpus(model, run)
     except CharloomError as error:
-        return Provenance(argument, model, run, None, f"Its training text is not at hand. {error}")
+        missing = Notice(f"The training text is not available. {error}", code="training_text_unavailable")
+        return Provenance(argument, model, run, None, missing)
     if corpus is None:
-        missing = "Its training text is not at hand: only a run folder says where that is."
+        missing = Notice(
+            "The training text is not available: only a run folder records its location.",
+            code="training_text_unavailable",
+        )
         return Provenance(argument, model, run, None, missing)
     if corpus.sha256 != model.facts.get("corpus_sha256"):
-        return Provenance(argument, model, run, None, f"Its training text has changed since: {corpus.name}.")
+        missing = Notice(
+            f"The training text {corpus.name} has changed since the training.",
+            code="training_text_changed",
+            corpus=corpus.name,
+        )
+        return Provenance(argument, model, run, None, missing)
     settings: dict[str, Any] = model.facts.get("settings") or {}
     parts = corpus.parts(settings.get("val_fraction", 0.0), settings.get("test_fraction", 0.0))
     return Provenance(argument, model, run, parts)
 
 
 def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
-    """Read the training text that a model names, without downloading anything; None if it is not available."""
+    """Read the training text without downloading anything; return None if its location is unknown or not local."""
     sources, text_format = _sources(run) if run is not None else (None, PLAIN)
     if sources is not None and all(is_available_offline(source) for source in sources):
         return Corpus.read(sources, text_format=text_format)
@@ -72,7 +81,7 @@ def _corpus(model: SavedModel, run: Path | None) -> Corpus | None:
 
 
 def _sources(run: Path) -> tuple[list[str] | None, TextFormat]:
-    """Return the sources of a run's text as its newest checkpoint records them, and their format."""
+    """Return the sources of the training text and their format, as recorded in the run's newest checkpoint."""
     try:
         _, training, _ = newest_checkpoint(run)
     except RunError:

@@ -1,4 +1,4 @@
-"""Read the history of a run from its folder: metrics, samples, events."""
+"""Read the history of a training from its run folder: metrics, samples, events."""
 
 import re
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class RunHistory:
     """The history of a training.
 
     Attributes:
-        evaluations: The evaluations of ``metrics.jsonl``.
-        events: Its other lines: the step and message of unusual events.
-        samples: Step and text of each sample.
+        evaluations: The evaluations in ``metrics.jsonl``.
+        events: The events in ``metrics.jsonl``, such as a divergence: step and message.
+        samples: The generated samples: step and text.
     """
 
     evaluations: list[dict[str, Any]]
@@ -39,6 +39,6 @@ def read_history(run: Path) -> RunHistory:
     lines, samples = read_metrics(run), run / SAMPLES
     text = samples.read_text(encoding="utf-8", errors="replace") if samples.is_file() else ""
     parts = _SAMPLE.split(text)
-    written = [(int(step), sample.removesuffix("\n\n")) for step, sample in zip(parts[1::2], parts[2::2], strict=True)]
+    numbered = [(int(step), sample.removesuffix("\n\n")) for step, sample in zip(parts[1::2], parts[2::2], strict=True)]
     evaluations = [line for line in lines if line.get("event") is None]
-    return RunHistory(evaluations, [line for line in lines if line.get("event") is not None], written)
+    return RunHistory(evaluations, [line for line in lines if line.get("event") is not None], numbered)

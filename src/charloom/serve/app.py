@@ -1,4 +1,4 @@
-"""The ASGI application: routes, behind the security middleware."""
+"""The ASGI application: routes, wrapped in the security middleware."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -28,10 +28,10 @@ class App:
     """The ASGI application.
 
     Args:
-        models: Models by the name that requests use, at least one.
+        models: Models by their name in requests, at least one.
         hosts: Accepted values of the Host header.
         version: The version of charloom.
-        token: Bearer token that requests need, except those for the page; None for no authentication.
+        token: Bearer token that requests must send, except for the web page; None disables authentication.
         limits: Request limits; the defaults if None.
         precision: Precision of generation; see ``Model.pieces``.
 
@@ -66,7 +66,7 @@ class App:
         await self._middleware(scope, receive, send)
 
     def close(self) -> None:
-        """Abort all generations; streams send their clients an error and end."""
+        """Fail all requests in progress. Streams send an error event and end."""
         self.models.close()
 
     @asynccontextmanager
@@ -96,7 +96,7 @@ class App:
         ]
 
     async def _models(self, _request: Request) -> Response:
-        return JsonResponse({"object": "list", "data": [one.entry() for one in self.models]})
+        return JsonResponse({"object": "list", "data": [served.entry() for served in self.models]})
 
     async def _model(self, request: Request) -> Response:
         return JsonResponse(self.models.find(request.path_params["id"]).entry())
@@ -113,7 +113,7 @@ async def _health(_request: Request) -> Response:
 
 
 async def _chat(_request: Request) -> Response:
-    message = "Models of charloom go on with a text, they do not chat. Use /v1/completions, with the text as prompt."
+    message = "Chat completions are not supported: the models continue a text. Use /v1/completions with a prompt."
     raise ApiError(404, message, code="unknown_url")
 
 

@@ -1,4 +1,4 @@
-"""Errors in the shape of OpenAI's API."""
+"""Error responses in the format of the OpenAI API."""
 
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from charloom.errors import CharloomError, InputError, UnknownCharacterError
 from charloom.serve.responses import JsonResponse
 from charloom.serve.scheduler import Overloaded, ShuttingDown
 
-_MAX_QUOTED = 60  # characters of a wrong value that a message quotes
+_MAX_QUOTED = 60  # maximum characters of an invalid value in a message
 
 
 class ApiError(Exception):
@@ -21,8 +21,8 @@ class ApiError(Exception):
 
     Args:
         status: The HTTP status.
-        message: What is wrong, the value, what is accepted, and what to do.
-        param: The field that is wrong, if any.
+        message: A sentence for people: the problem, the value, what is accepted, and what to do.
+        param: Name of the invalid field, if any.
         code: A stable code for programs.
         headers: Additional response headers.
     """
@@ -53,11 +53,11 @@ class ApiError(Exception):
 
 
 def to_api_error(error: Exception, param: str | None = None) -> ApiError:
-    """Convert an exception to an error response. An unexpected exception reveals no details.
+    """Convert an exception to an error response. The response to an unexpected exception contains no details.
 
     Args:
         error: The exception.
-        param: The field whose value caused it, if known.
+        param: Name of the field that caused it, if known.
     """
     match error:
         case ApiError():
@@ -76,7 +76,7 @@ def to_api_error(error: Exception, param: str | None = None) -> ApiError:
             return ApiError(400, str(error), param=param, code="invalid_value")
         case CharloomError():
             return ApiError(500, str(error), code="failed")
-    return ApiError(500, "The server has failed at this request. Its log says more.", code="failed")
+    return ApiError(500, "The server failed to process the request. See its log for details.", code="failed")
 
 
 async def error_response(request: Request, error: Exception) -> JsonResponse:
@@ -91,33 +91,35 @@ def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name, with suggestions."""
     known = list(known)
     hint = did_you_mean(name[:_MAX_QUOTED], known)
-    return f"There is no {kind} {_quoted(name)}.{hint} Known are {', '.join(known)}."
+    return f"Unknown {kind} {_quoted(name)}.{hint} Available {kind}s: {', '.join(known)}."
 
 
 def _http_error(error: HTTPException) -> ApiError:
-    """Convert an error of the routing: unknown path or method."""
+    """Convert a routing error: an unknown path or an unsupported method."""
     if error.status_code == 405 and error.headers:
         allowed = ", ".join(sorted(error.headers["Allow"].split(", ")))
         headers = {"Allow": allowed}
-        return ApiError(405, f"This address takes {allowed} alone.", code="method_not_allowed", headers=headers)
+        return ApiError(
+            405, f"Method not allowed. This URL accepts {allowed} requests.", code="method_not_allowed", headers=headers
+        )
     if error.status_code == 404:
-        return ApiError(404, "There is nothing at this address. What there is, /openapi.json says.", code="unknown_url")
+        return ApiError(404, "Unknown URL. /openapi.json lists all endpoints.", code="unknown_url")
     return ApiError(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
 
 
 def _validation_error(error: ValidationError) -> ApiError:
     """Convert the first error of a body's validation."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
-        return ApiError(400, f"{where} is missing.", param=where, code="missing_parameter")
-    wrong = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    wrong = wrong[:1].lower() + wrong[1:]
-    message = f"{where}: {wrong}; got {_quoted(first['input'])}." if where else f"The body is wrong: {wrong}."
-    return ApiError(400, message, param=where or None, code="invalid_value")
+        return ApiError(400, f"Missing required parameter: {field}.", param=field, code="missing_parameter")
+    problem = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    problem = problem[:1].lower() + problem[1:]
+    message = f"Invalid {field}: {problem}, got {_quoted(first['input'])}." if field else f"Invalid body: {problem}."
+    return ApiError(400, message, param=field or None, code="invalid_value")
 
 
 def _quoted(value: object) -> str:
-    """Return the repr of a value, shortened."""
+    """Return the repr of a value, truncated."""
     text = repr(value[: _MAX_QUOTED + 1] if isinstance(value, str | list) else value)
     return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"

@@ -1,4 +1,4 @@
-"""The server of the page that follows a training (``train --live``)."""
+"""A local server for the live page of a training (``train --live``)."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from charloom.web.report_page import report_page
 
 HOST = "127.0.0.1"
 _DATA = "/data.json"
-_SECONDS = 2  # between two requests of the page
+_SECONDS = 2  # polling interval of the page
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -27,14 +27,17 @@ _HEADERS = {
 
 
 class LivePage:
-    """The page of a running training.
+    """The live page of a training.
+
+    Args:
+        port: Port number; 0 selects a free port.
 
     Attributes:
         address: URL of the page.
     """
 
     def __init__(self, port: int = 0) -> None:
-        self._progress = LiveReport()
+        self._report = LiveReport()
         self._lock = threading.Lock()
         self._requested = threading.Event()
         self._last_request = -math.inf
@@ -43,21 +46,21 @@ class LivePage:
         self.address = f"http://{HOST}:{self._server.server_address[1]}/"
 
     def take(self, record: Record) -> None:
-        """Record an event of the training."""
+        """Update the page with a record of the training."""
         with self._lock:
-            self._progress.take(record)
+            self._report.take(record)
 
     def data(self) -> bytes:
-        """Return the data that the page requests, as JSON."""
+        """Return the current data of the page as JSON."""
         with self._lock:
-            found = replace_non_finite(self._progress.data())
+            data = replace_non_finite(self._report.data())
             self._last_request = time.monotonic()
             self._requested.set()
-        return json.dumps(found, allow_nan=False).encode("ascii")
+        return json.dumps(data, allow_nan=False).encode("ascii")
 
     @contextmanager
-    def served(self) -> Iterator["LivePage"]:
-        """Serve the page while the context lasts."""
+    def serve(self) -> Iterator["LivePage"]:
+        """Serve the page while the context is active."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
@@ -69,14 +72,14 @@ class LivePage:
             thread.join()
 
     def _wait_for_last_request(self) -> None:
-        """Wait until an open page, if there is one, has fetched the final state."""
+        """Wait until an open page, if there is one, has fetched the final data."""
         self._requested.clear()
         if time.monotonic() - self._last_request < 2 * _SECONDS:
             self._requested.wait(_SECONDS + 1)
 
 
 def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
-    shell = report_page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
+    page = report_page({"live": {"address": _DATA, "seconds": _SECONDS}}, live=True).encode("utf-8")
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10  # seconds for a request to arrive
@@ -84,20 +87,20 @@ def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if not self._is_local():
-                self._answer(403, "text/plain", b"This page is for this machine alone.\n")
+                self._respond(403, "text/plain", b"This page is only available on this machine.\n")
             elif self.path == "/":
-                self._answer(200, "text/html; charset=utf-8", shell)
+                self._respond(200, "text/html; charset=utf-8", page)
             elif self.path == _DATA:
-                self._answer(200, "application/json", live.data())
+                self._respond(200, "application/json", live.data())
             else:
-                self._answer(404, "text/plain", b"There is nothing here. The page is at /.\n")
+                self._respond(404, "text/plain", b"Not found. The page is at /.\n")
 
         def _is_local(self) -> bool:
-            """Return whether the Host header is a name of this machine; a foreign name may have been pointed here."""
+            """Return whether the Host header is a local name. Any other name may be a DNS rebinding attack."""
             host, _, port = self.headers.get("Host", "").partition(":")
             return host in (HOST, "localhost") and port == live.address.rsplit(":", 1)[1].strip("/")
 
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
+        def _respond(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)
             for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **_HEADERS}.items():
                 self.send_header(name, value)
@@ -105,6 +108,6 @@ def _handler(live: LivePage) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: the terminal belongs to the training."""
+            """Log nothing: stderr shows the progress of the training."""
 
     return Handler

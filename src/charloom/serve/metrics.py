@@ -1,4 +1,4 @@
-"""Metrics in the format of Prometheus."""
+"""Metrics in the Prometheus text format."""
 
 import os
 import sys
@@ -11,13 +11,13 @@ from charloom.serve.security.middleware import SecurityMiddleware
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _MODEL_METRICS = (
-    ("requests", "counter", "Requests to write."),
-    ("characters", "counter", "Characters written."),
-    ("prompt_characters", "counter", "Characters of prompts that were read."),
-    ("cache_hits", "counter", "Prompts of which a beginning was known."),
-    ("active", "gauge", "Texts that are written now."),
-    ("waiting", "gauge", "Texts that wait for their turn."),
-    ("cached_states", "gauge", "Beginnings of prompts that are known."),
+    ("requests", "counter", "Generation requests."),
+    ("characters", "counter", "Generated characters."),
+    ("prompt_characters", "counter", "Prompt characters read."),
+    ("cache_hits", "counter", "Prompts with a prefix in the cache."),
+    ("active", "gauge", "Texts being generated."),
+    ("waiting", "gauge", "Texts waiting to be generated."),
+    ("cached_states", "gauge", "Prompt prefixes in the cache."),
 )
 
 _Samples = Iterable[tuple[Mapping[str, str], float]]
@@ -27,20 +27,19 @@ def metrics_text(models: ModelRegistry, middleware: SecurityMiddleware) -> str:
     """Return the metrics of a server."""
     lines: list[str] = []
     for name, kind, help_ in _MODEL_METRICS:
-        samples = [({"model": one.name}, getattr(one.scheduler.stats, name)) for one in models]
+        samples = [({"model": served.name}, getattr(served.scheduler.stats, name)) for served in models]
         lines += _family(name, kind, help_, samples)
     responses = [({"status": str(status)}, count) for status, count in sorted(middleware.response_counts.items())]
-    lines += _family("answers", "counter", "Requests answered, by status.", responses)
-    lines += _family(
-        "requests_under_way", "gauge", "Requests that are answered now.", [({}, middleware.active_requests)]
-    )
+    lines += _family("answers", "counter", "Responses, by HTTP status.", responses)
+    lines += _family("requests_under_way", "gauge", "Requests in progress.", [({}, middleware.active_requests)])
     memory = _resident_bytes()
     if memory is not None:
-        lines += _family("resident_memory_bytes", "gauge", "Memory that this process uses.", [({}, memory)])
+        lines += _family("resident_memory_bytes", "gauge", "Resident memory of this process.", [({}, memory)])
     return "".join(f"{line}\n" for line in lines)
 
 
 def _family(name: str, kind: str, help_: str, samples: _Samples) -> Iterator[str]:
+    """Yield the lines of one metric and its samples."""
     name = f"charloom_{name}" + ("_total" if kind == "counter" else "")
     yield f"# HELP {name} {help_}"
     yield f"# TYPE {name} {kind}"

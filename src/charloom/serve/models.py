@@ -1,4 +1,4 @@
-"""The models that a server has loaded, each with its scheduler."""
+"""The models of a server, each with its scheduler."""
 
 import json
 import time
@@ -19,14 +19,14 @@ from charloom.serve.security.limits import Limits
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model that is served.
+    """A model that the server has loaded.
 
     Attributes:
-        name: The name that requests use.
+        name: Model name in requests.
         model: The model.
-        scheduler: Generates and scores with it.
-        fingerprint: Identifies what determines its output: sizes, vocabulary, weights, precision.
-        created: Time of loading, in seconds since 1970.
+        scheduler: Scheduler that generates and scores with the model.
+        fingerprint: Hash of everything that determines the output: sizes, vocabulary, weights, precision.
+        created: Time of loading, in seconds since the epoch.
     """
 
     name: str
@@ -36,10 +36,14 @@ class ServedModel:
     created: int
 
     def ids(self, text: str, param: str) -> NDArray[np.integer]:
-        """Encode a text; an empty one becomes the id that starts a text.
+        """Encode a text. An empty text becomes the id that starts a text.
+
+        Args:
+            text: The text.
+            param: Name of the request field, for the error.
 
         Raises:
-            ApiError: If the vocabulary lacks a character.
+            ApiError: If a character is not in the vocabulary.
         """
         try:
             return prompt_ids(self.model.vocabulary, text)
@@ -47,20 +51,24 @@ class ServedModel:
             raise to_api_error(error, param) from None
 
     def check_ids(self, ids: list[int], param: str) -> NDArray[np.integer]:
-        """Check ids, and return them as an array.
+        """Validate ids, and return them as an array.
+
+        Args:
+            ids: The ids.
+            param: Name of the request field, for the error.
 
         Raises:
-            ApiError: If one is not an id of this model.
+            ApiError: If an id is not in the vocabulary.
         """
         count = len(self.model.vocabulary)
-        wrong = next((one for one in ids if not 0 <= one < count), None)
-        if wrong is not None:
-            message = f"{param}: ids of {self.name} are from 0 to {count - 1}; got {wrong!r:.40}."
+        invalid = next((id_ for id_ in ids if not 0 <= id_ < count), None)
+        if invalid is not None:
+            message = f"Invalid {param}: ids of {self.name} must be from 0 to {count - 1}, got {invalid!r:.40}."
             raise ApiError(400, message, param=param, code="unknown_id")
         return np.array(ids, self.model.vocabulary.ids_dtype)
 
     def entry(self) -> dict[str, Any]:
-        """Return the model as ``/v1/models`` lists it."""
+        """Return the entry of the model in ``/v1/models``."""
         return {
             "id": self.name,
             "object": "model",
@@ -71,12 +79,12 @@ class ServedModel:
 
 
 class ModelRegistry:
-    """The served models, in the given order.
+    """All models of a server, in order. The first one is the default.
 
     Args:
         models: Models by name, at least one.
         precision: Precision of generation.
-        limits: Limits of their schedulers.
+        limits: Limits of the schedulers.
     """
 
     def __init__(self, models: Mapping[str, Model], precision: str, limits: Limits) -> None:
@@ -87,10 +95,10 @@ class ModelRegistry:
         return iter(self._served.values())
 
     def find(self, name: str | None) -> ServedModel:
-        """Return the model with a name, or the first one for None.
+        """Return a model by name; the default model for None.
 
         Raises:
-            ApiError: If there is none.
+            ApiError: If there is no model with this name.
         """
         if name is None:
             return next(iter(self))
@@ -101,16 +109,16 @@ class ModelRegistry:
         return self._served[name]
 
     def start(self) -> None:
-        """Start the schedulers. Call it on the event loop that will use them."""
-        for one in self:
-            one.scheduler.start()
+        """Start the schedulers, and bind them to the running event loop."""
+        for served in self:
+            served.scheduler.start()
 
     def close(self) -> None:
-        """Stop the schedulers; whatever waits for them fails."""
+        """Stop the schedulers, and fail all requests that are in progress."""
         if not self._closed:
             self._closed = True
-            for one in self:
-                one.scheduler.close()
+            for served in self:
+                served.scheduler.close()
 
 
 def _serve_model(name: str, model: Model, precision: str, limits: Limits) -> ServedModel:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, generated from ``schema``."""
+"""The OpenAPI document of the server, generated from the pydantic models in ``schema``."""
 
 from typing import Any
 
@@ -14,18 +14,18 @@ _JSON = "application/json"
 _Kind = type[BaseModel]
 
 _POSTS: tuple[tuple[str, str, _Kind, _Kind], ...] = (
-    ("/v1/completions", "Go on from texts", schema.CompletionRequest, schema.Completion),
-    ("/tokenize", "The ids of a text", schema.TokenizeRequest, schema.Tokens),
-    ("/detokenize", "The text of ids", schema.DetokenizeRequest, schema.Detokenized),
-    ("/score", "What a text costs", schema.ScoreRequest, schema.Scored),
-    ("/guesses", "What comes next after a text", schema.GuessesRequest, schema.Guesses),
+    ("/v1/completions", "Create a completion", schema.CompletionRequest, schema.Completion),
+    ("/tokenize", "Encode a text to token ids", schema.TokenizeRequest, schema.Tokens),
+    ("/detokenize", "Decode token ids to a text", schema.DetokenizeRequest, schema.Detokenized),
+    ("/score", "Score a text", schema.ScoreRequest, schema.Scored),
+    ("/guesses", "Predict the next character", schema.GuessesRequest, schema.Guesses),
 )
 _GETS: tuple[tuple[str, str, _Kind], ...] = (
-    ("/v1/models", "The models that are served", schema.ModelList),
-    ("/v1/models/{id}", "One of them", schema.ModelEntry),
-    ("/tokenizer_info", "What a client needs to know of the ids", schema.TokenizerInfo),
-    ("/generate", "Go on to the end of a sentence, as torch-rnn-server did", schema.Sentences),
-    ("/healthz", "Whether the server answers", schema.Health),
+    ("/v1/models", "List models", schema.ModelList),
+    ("/v1/models/{id}", "Retrieve a model", schema.ModelEntry),
+    ("/tokenizer_info", "Describe the tokenizer", schema.TokenizerInfo),
+    ("/generate", "Complete a sentence (compatible with torch-rnn-server)", schema.Sentences),
+    ("/healthz", "Check the health of the server", schema.Health),
 )
 
 
@@ -34,10 +34,10 @@ def openapi_document(version: str, with_token: bool) -> dict[str, Any]:
 
     Args:
         version: The version of charloom.
-        with_token: Whether requests need a token.
+        with_token: Whether requests require a token.
     """
     kinds: list[tuple[_Kind, JsonSchemaMode]] = [(kind, "validation") for _, _, kind, _ in _POSTS]
-    kinds += [(one[-1], "serialization") for one in _POSTS]
+    kinds += [(response, "serialization") for *_, response in _POSTS]
     kinds += [(kind, "serialization") for _, _, kind in _GETS]
     kinds.append((schema.Failure, "serialization"))
     _, definitions = models_json_schema(kinds, ref_template=_REF)
@@ -69,7 +69,7 @@ def _paths() -> dict[str, Any]:
         _parameter("n", "query", {"type": "integer", "minimum": 1, "maximum": Limits.max_choices}),
         _parameter("model", "query", {"type": "string"}),
     ]
-    paths["/metrics"] = {"get": {"summary": "Numbers for Prometheus", "responses": _plain("text/plain")}}
+    paths["/metrics"] = {"get": {"summary": "Metrics in the Prometheus text format", "responses": _plain("text/plain")}}
     return paths
 
 
@@ -78,17 +78,17 @@ def _parameter(name: str, location: str, kind: dict[str, Any]) -> dict[str, Any]
 
 
 def _responses(kind: _Kind) -> dict[str, Any]:
-    ok = {"description": "It was done.", "content": {_JSON: {"schema": _ref(kind)}}}
+    ok = {"description": "OK", "content": {_JSON: {"schema": _ref(kind)}}}
     return {"200": ok, "default": _failure()}
 
 
 def _plain(media_type: str) -> dict[str, Any]:
-    ok = {"description": "It was done.", "content": {media_type: {"schema": {"type": "string"}}}}
+    ok = {"description": "OK", "content": {media_type: {"schema": {"type": "string"}}}}
     return {"200": ok, "default": _failure()}
 
 
 def _failure() -> dict[str, Any]:
-    return {"description": "What is wrong.", "content": {_JSON: {"schema": _ref(schema.Failure)}}}
+    return {"description": "Error", "content": {_JSON: {"schema": _ref(schema.Failure)}}}
 
 
 def _ref(kind: _Kind) -> dict[str, str]:

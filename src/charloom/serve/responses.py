@@ -25,21 +25,21 @@ def server_sent_event(value: object) -> bytes:
 
 
 class JsonResponse(Response):
-    """A response with a JSON value."""
+    """A response whose body is a JSON value."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Return the body."""
+        """Encode the body."""
         return json_bytes(content)
 
 
 class EventStreamResponse(Response):
-    """A stream of server-sent events.
+    """A response that streams server-sent events.
 
     Args:
-        events: Yields encoded events.
-        on_end: Called once when the stream ends, for whatever reason.
+        events: Yields the encoded events.
+        on_end: Function that is called once when the stream ends, for any reason.
     """
 
     media_type = "text/event-stream"
@@ -47,7 +47,7 @@ class EventStreamResponse(Response):
     def __init__(self, events: AsyncIterator[bytes], on_end: Callable[[], object]) -> None:
         self._events, self._on_end = events, on_end
         self.status_code, self.background = 200, None
-        self.init_headers({"X-Accel-Buffering": "no"})  # proxies must not buffer them
+        self.init_headers({"X-Accel-Buffering": "no"})  # disables buffering in nginx
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""

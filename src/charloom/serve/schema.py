@@ -14,49 +14,50 @@ Prompts: TypeAlias = list[str | list[int]]
 
 
 def _parse_prompts(value: Any) -> Prompts:
-    """Normalize a text, a list of texts, a list of ids or a list of lists of ids to a list of prompts."""
+    """Convert a string, a list of strings, a list of ids or a list of lists of ids to a list of prompts."""
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
-        raise ValueError("must be a text, a list of texts, a list of ids, or a list of lists of ids, not empty")
-    if all(type(one) is int for one in value):
+        raise ValueError("must be a non-empty string, list of strings, list of ids, or list of lists of ids")
+    if all(type(item) is int for item in value):
         value = [value]
     if len(value) > _LIMITS.max_prompts:
-        raise ValueError(f"may hold at most {_LIMITS.max_prompts} prompts")
-    if not all(isinstance(one, str) for one in value) and not all(_are_ids(one) for one in value):
-        raise ValueError("must be a text, a list of texts, a list of ids, or a list of lists of ids, unmixed")
-    if any(len(one) > _LIMITS.max_prompt_characters for one in value):
-        raise ValueError(f"may have at most {_LIMITS.max_prompt_characters:,} characters")
+        raise ValueError(f"must have at most {_LIMITS.max_prompts} prompts")
+    if not all(isinstance(prompt, str) for prompt in value) and not all(_are_ids(prompt) for prompt in value):
+        raise ValueError("must be a string, a list of strings, a list of ids, or a list of lists of ids")
+    if any(len(prompt) > _LIMITS.max_prompt_characters for prompt in value):
+        raise ValueError(f"must have at most {_LIMITS.max_prompt_characters:,} characters")
     return list(value)
 
 
 def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int for one in value)
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 def _parse_stops(value: Any) -> tuple[str, ...]:
-    strings = [value] if isinstance(value, str) else value
-    if not isinstance(strings, list) or not all(isinstance(one, str) and one for one in strings):
-        raise ValueError("must be a string or a list of strings, none of them empty")
-    if len(strings) > _LIMITS.max_stop_strings or any(len(one) > _LIMITS.max_stop_characters for one in strings):
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
+        raise ValueError("must be a non-empty string or a list of non-empty strings")
+    if len(stops) > _LIMITS.max_stop_strings or any(len(stop) > _LIMITS.max_stop_characters for stop in stops):
         raise ValueError(
-            f"may hold {_LIMITS.max_stop_strings} strings of {_LIMITS.max_stop_characters} characters at most"
+            f"must have at most {_LIMITS.max_stop_strings} strings with at most {_LIMITS.max_stop_characters} "
+            "characters each"
         )
-    return tuple(strings)
+    return tuple(stops)
 
 
 def _parse_biases(value: Any) -> dict[int, float]:
     if not isinstance(value, dict) or len(value) > _LIMITS.max_biases:
-        raise ValueError(f"must be an object of at most {_LIMITS.max_biases:,} numbers, each by the id of a character")
+        raise ValueError(f"must be an object with at most {_LIMITS.max_biases:,} entries")
     if not all(key.isascii() and key.isdigit() and len(key) < 8 for key in value):
-        raise ValueError('must name characters by their ids, such as "42"')
-    if not all(type(one) in (int, float) and -100 <= one <= 100 and math.isfinite(one) for one in value.values()):
-        raise ValueError("must add a number from -100 to 100 to each")
-    return {int(key): float(one) for key, one in value.items()}
+        raise ValueError('keys must be token ids, such as "42"')
+    if not all(type(bias) in (int, float) and -100 <= bias <= 100 and math.isfinite(bias) for bias in value.values()):
+        raise ValueError("values must be numbers from -100 to 100")
+    return {int(key): float(bias) for key, bias in value.items()}
 
 
 def _reject_suffix(value: Any) -> None:
-    raise ValueError("is not supported, as the model reads what is before a text alone; leave it out")
+    raise ValueError("is not supported, because the models generate text from left to right; omit it")
 
 
 _TEXT = {"type": "string", "maxLength": _LIMITS.max_prompt_characters}
@@ -79,9 +80,13 @@ _BIASES_JSON = {
 }
 
 ModelName = Annotated[
-    str | None, Field(max_length=_LIMITS.max_label_characters, description="The first one, if not named.")
+    str | None,
+    Field(
+        max_length=_LIMITS.max_label_characters,
+        description="ID of the model to use; see `/v1/models`. Defaults to the first model.",
+    ),
 ]
-Text = Annotated[str, Field(max_length=_LIMITS.max_prompt_characters)]
+Text = Annotated[str, Field(max_length=_LIMITS.max_prompt_characters, description="The text to process.")]
 
 
 class _RequestBody(BaseModel):
@@ -89,138 +94,245 @@ class _RequestBody(BaseModel):
 
 
 class StreamOptions(_RequestBody):
-    """How a stream is written."""
+    """Options of a streamed response."""
 
-    include_usage: bool = False
+    include_usage: Annotated[
+        bool, Field(description="Whether to send the token usage in a final event, before `data: [DONE]`.")
+    ] = False
 
 
 class CompletionRequest(_RequestBody):
-    """A text to go on from, and how; what OpenAI's API calls a token is a character, or a byte in a model of bytes."""
+    """A request for completions of one or more prompts.
+
+    A token is a character, or a byte if the model works on bytes.
+    """
 
     model: ModelName = None
-    prompt: Annotated[Prompts, PlainValidator(_parse_prompts), WithJsonSchema(_PROMPTS_JSON)] = [""]
-    max_tokens: Annotated[int, Field(ge=0, le=_LIMITS.max_characters)] = 16
-    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int | None, Field(ge=1, le=MAX_TOP_K)] = None
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    logit_bias: Annotated[dict[int, float], PlainValidator(_parse_biases), WithJsonSchema(_BIASES_JSON)] = {}
-    stop: Annotated[tuple[str, ...], PlainValidator(_parse_stops), WithJsonSchema(_STOPS_JSON)] = ()
-    n: Annotated[int, Field(ge=1, le=_LIMITS.max_choices)] = 1
-    best_of: Annotated[int | None, Field(ge=1, le=_LIMITS.max_choices, description="The n likeliest of so many.")] = (
-        None
-    )
-    seed: Annotated[int | None, Field(ge=0, le=MAX_SEED, description="Drawn and told, if not given.")] = None
-    logprobs: Annotated[int | None, Field(ge=0, le=_LIMITS.max_logprobs)] = None
-    echo: bool = False
-    stream: bool = False
+    prompt: Annotated[
+        Prompts,
+        PlainValidator(_parse_prompts),
+        WithJsonSchema(_PROMPTS_JSON),
+        Field(description="The prompt or prompts to complete: a string, strings, an array of token ids, or arrays."),
+    ] = [""]
+    max_tokens: Annotated[
+        int, Field(ge=0, le=_LIMITS.max_characters, description="Maximum number of tokens to generate.")
+    ] = 16
+    temperature: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=MAX_TEMPERATURE,
+            description="Sampling temperature. Higher values give more random text; 0 always picks the most likely "
+            "token.",
+        ),
+    ] = 1.0
+    top_p: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="Nucleus sampling: only the most likely tokens with a total probability of `top_p` are used.",
+        ),
+    ] = 1.0
+    top_k: Annotated[
+        int | None, Field(ge=1, le=MAX_TOP_K, description="Sample only from the `top_k` most likely tokens.")
+    ] = None
+    min_p: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Sample only from tokens with at least `min_p` times the probability of the most likely token.",
+        ),
+    ] = 0.0
+    repetition_penalty: Annotated[
+        float,
+        Field(
+            ge=0.01,
+            le=100,
+            description="Values above 1 make recently used tokens less likely; values below 1 make them more likely.",
+        ),
+    ] = 1.0
+    presence_penalty: Annotated[
+        float,
+        Field(ge=-2, le=2, description="Positive values make tokens less likely if they occur in the text so far."),
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float,
+        Field(
+            ge=-2, le=2, description="Positive values make tokens less likely the more often they occur in the text."
+        ),
+    ] = 0.0
+    logit_bias: Annotated[
+        dict[int, float],
+        PlainValidator(_parse_biases),
+        WithJsonSchema(_BIASES_JSON),
+        Field(description="Map from token ids to biases from -100 to 100, which are added to the logits."),
+    ] = {}
+    stop: Annotated[
+        tuple[str, ...],
+        PlainValidator(_parse_stops),
+        WithJsonSchema(_STOPS_JSON),
+        Field(description="Sequences at which generation stops. The text does not contain the stop sequence."),
+    ] = ()
+    n: Annotated[
+        int, Field(ge=1, le=_LIMITS.max_choices, description="Number of completions to generate for each prompt.")
+    ] = 1
+    best_of: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=_LIMITS.max_choices,
+            description="Generate `best_of` completions per prompt, and return the `n` with the highest mean log "
+            "probability per token.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=MAX_SEED,
+            description="Random seed. The same seed and parameters give the same text. Defaults to a random seed, "
+            "which the response contains.",
+        ),
+    ] = None
+    logprobs: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=_LIMITS.max_logprobs,
+            description="Return the log probabilities of the tokens and of the `logprobs` most likely alternatives.",
+        ),
+    ] = None
+    echo: Annotated[bool, Field(description="Whether to return the prompt in addition to the completion.")] = False
+    stream: Annotated[bool, Field(description="Whether to stream the completion as server-sent events.")] = False
     stream_options: StreamOptions | None = None
-    user: Annotated[str | None, Field(max_length=_LIMITS.max_label_characters, description="A label of yours.")] = None
-    suffix: Annotated[None, PlainValidator(_reject_suffix), WithJsonSchema({"type": "null"})] = None
+    user: Annotated[
+        str | None,
+        Field(max_length=_LIMITS.max_label_characters, description="A label for the end user. Accepted and ignored."),
+    ] = None
+    suffix: Annotated[
+        None,
+        PlainValidator(_reject_suffix),
+        WithJsonSchema({"type": "null"}),
+        Field(description="Not supported."),
+    ] = None
 
 
 class TokenizeRequest(_RequestBody):
-    """A text whose ids are wanted; there are no special ones that could be added."""
+    """A request to encode a text to token ids."""
 
     model: ModelName = None
     prompt: Text
-    add_special_tokens: bool = False
+    add_special_tokens: Annotated[
+        bool, Field(description="Accepted for compatibility. There are no special tokens.")
+    ] = False
 
 
 class DetokenizeRequest(_RequestBody):
-    """Ids whose text is wanted."""
+    """A request to decode token ids to a text."""
 
     model: ModelName = None
-    tokens: Annotated[list[int], Field(max_length=_LIMITS.max_prompt_characters)]
+    tokens: Annotated[
+        list[int], Field(max_length=_LIMITS.max_prompt_characters, description="The token ids to decode.")
+    ]
 
 
 class ScoreRequest(_RequestBody):
-    """A text whose cost is wanted, of 2 characters at least."""
+    """A request to measure how well a model predicts a text of at least 2 characters."""
 
     model: ModelName = None
     text: Text
 
 
 class GuessesRequest(_RequestBody):
-    """A text of which the next character is wanted, and how many guesses."""
+    """A request for the top-k predictions of the character that follows a text."""
 
     model: ModelName = None
     text: Text
-    k: Annotated[int, Field(ge=1, le=_LIMITS.max_next_guesses)] = 5
+    k: Annotated[int, Field(ge=1, le=_LIMITS.max_next_guesses, description="Number of predictions to return.")] = 5
 
 
 class LogProbs(BaseModel):
-    """What each character of a choice cost, as natural logarithms; null for the first of all."""
+    """Log probabilities of the tokens of a choice; null for the first token of a text."""
 
-    tokens: list[str]
-    token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None]
-    text_offset: list[int]
+    tokens: Annotated[list[str], Field(description="The tokens.")]
+    token_logprobs: Annotated[list[float | None], Field(description="Natural log probability of each token.")]
+    top_logprobs: Annotated[
+        list[dict[str, float] | None],
+        Field(description="Log probabilities of the most likely tokens at each position, and of the actual one."),
+    ]
+    text_offset: Annotated[list[int], Field(description="Character offset of each token in the text of the choice.")]
 
 
 class Choice(BaseModel):
-    """One continuation."""
+    """A completion of one prompt."""
 
-    index: int
-    text: str
+    index: Annotated[int, Field(description="Index of the choice in the list of choices.")]
+    text: Annotated[str, Field(description="The generated text.")]
     logprobs: LogProbs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Annotated[
+        Literal["stop", "length"] | None,
+        Field(
+            description="`stop` for a stop condition, `length` if `max_tokens` was reached, null in a stream until "
+            "the choice is finished."
+        ),
+    ]
 
 
 class Usage(BaseModel):
-    """How much was read and written, in ids."""
+    """Token usage of a request."""
 
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
+    prompt_tokens: Annotated[int, Field(description="Number of tokens in the prompts.")]
+    completion_tokens: Annotated[int, Field(description="Number of tokens in the generated completions.")]
+    total_tokens: Annotated[int, Field(description="Sum of prompt and completion tokens.")]
 
 
 class Completion(BaseModel):
-    """Continuations; in a stream, what was written of them since the last event."""
+    """The response to a completion request. In a stream, each event contains the new part of some choices."""
 
-    id: str
+    id: Annotated[str, Field(description="Unique ID of the completion.")]
     object: Literal["text_completion"]
-    created: int
-    model: str
-    system_fingerprint: str
-    seed: int
+    created: Annotated[int, Field(description="Unix timestamp in seconds of the creation of the completion.")]
+    model: Annotated[str, Field(description="ID of the model.")]
+    system_fingerprint: Annotated[
+        str, Field(description="Fingerprint of the model and its precision. It changes if the output may change.")
+    ]
+    seed: Annotated[int, Field(description="The random seed that was used.")]
     choices: list[Choice]
     usage: Usage | None = None
 
 
 class ModelFacts(BaseModel):
-    """What charloom tells of a model besides."""
+    """Facts about a model that the OpenAI API does not define."""
 
-    characters: int
-    unit: Literal["char", "byte"]
-    parameters: int
-    bits_per_char: float | None
-    vocabulary: str
-    corpus: str | None
+    characters: Annotated[int, Field(description="Size of the vocabulary.")]
+    unit: Annotated[Literal["char", "byte"], Field(description="Whether a token is a character or a byte.")]
+    parameters: Annotated[int, Field(description="Number of parameters.")]
+    bits_per_char: Annotated[float | None, Field(description="Held-out loss in bits per character, if known.")]
+    vocabulary: Annotated[str, Field(description="All characters of the vocabulary, in the order of their ids.")]
+    corpus: Annotated[str | None, Field(description="Name of the training corpus, if known.")]
 
 
 class ModelEntry(BaseModel):
-    """A model that is served."""
+    """A model of the server."""
 
-    id: str
+    id: Annotated[str, Field(description="ID of the model, for use in requests.")]
     object: Literal["model"]
-    created: int
+    created: Annotated[int, Field(description="Unix timestamp in seconds at which the model was loaded.")]
     owned_by: str
     charloom: ModelFacts
 
 
 class ModelList(BaseModel):
-    """All of them."""
+    """The models of the server. The first one is the default."""
 
     object: Literal["list"]
     data: list[ModelEntry]
 
 
 class TokenizerInfo(BaseModel):
-    """What a client needs to know of the ids; ``eos_token`` stands for the beginning of a text."""
+    """The tokenizer of a model. ``eos_token`` is the implicit token before every text."""
 
     tokenizer_class: str
     vocab_size: int
@@ -231,67 +343,69 @@ class TokenizerInfo(BaseModel):
 
 
 class Tokens(BaseModel):
-    """The ids of a text."""
+    """The token ids of a text."""
 
-    count: int
-    max_model_len: int
-    tokens: list[int]
+    count: Annotated[int, Field(description="Number of tokens.")]
+    max_model_len: Annotated[int, Field(description="Maximum number of tokens in a prompt.")]
+    tokens: Annotated[list[int], Field(description="The token ids.")]
 
 
 class Detokenized(BaseModel):
-    """The text of ids."""
+    """The text that corresponds to token ids."""
 
     prompt: str
 
 
 class Scored(BaseModel):
-    """What a text costs; ``surprisals`` in bits, one for each character, null for the first."""
+    """How well a model predicts a text."""
 
-    characters: int
-    total_nats: float
-    nats_per_char: float
-    bits_per_char: float
-    perplexity: float | None
-    surprisals: list[float | None]
+    characters: Annotated[int, Field(description="Number of scored characters: all except the first.")]
+    total_nats: Annotated[float, Field(description="Sum of the negative natural log probabilities.")]
+    nats_per_char: Annotated[float, Field(description="Loss in nats per character.")]
+    bits_per_char: Annotated[float, Field(description="Loss in bits per character.")]
+    perplexity: Annotated[float | None, Field(description="Perplexity per character; null if it overflows.")]
+    surprisals: Annotated[
+        list[float | None], Field(description="Surprisal of each character in bits; null for the first one.")
+    ]
 
 
 class Guess(BaseModel):
-    """A character that may come next."""
+    """A prediction of the next character."""
 
-    text: str
-    probability: float
+    text: Annotated[str, Field(description="The character, or the name of the byte.")]
+    probability: Annotated[float, Field(description="Its probability.")]
 
 
 class Guesses(BaseModel):
-    """The likeliest of them, the likeliest first."""
+    """The top-k predictions of the next character, the most likely first."""
 
     guesses: list[Guess]
 
 
 class Sentences(BaseModel):
-    """What torch-rnn-server answered: beginnings gone on with to the end of a sentence."""
+    """Completions to the end of a sentence, in the format of torch-rnn-server."""
 
-    start_text: str
-    completions: list[str]
-    time: str
+    start_text: Annotated[str, Field(description="The prompt.")]
+    completions: Annotated[list[str], Field(description="The generated texts, without the prompt.")]
+    time: Annotated[str, Field(description="Time of the generation in seconds.")]
 
 
 class Health(BaseModel):
-    """That the server answers."""
+    """The state of the server."""
 
     status: Literal["ok"]
 
 
 class Wrong(BaseModel):
-    """What is wrong with a request."""
+    """An error."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: Annotated[str, Field(description="A description of the error for people.")]
+    type: Annotated[str, Field(description="The kind of error, such as `invalid_request_error`.")]
+    param: Annotated[str | None, Field(description="The request field that caused the error, if known.")]
+    code: Annotated[str | None, Field(description="A stable code of the error for programs.")]
 
 
 class Failure(BaseModel):
-    """Every answer that is not a success."""
+    """The body of every error response."""
 
     error: Wrong

@@ -1,4 +1,4 @@
-"""Routes for texts: tokenize, detokenize, score, top-k predictions, torch-rnn's ``/generate``."""
+"""Handlers that process texts: tokenize, detokenize, score, top-k predictions, torch-rnn's ``/generate``."""
 
 import math
 import re
@@ -23,11 +23,11 @@ from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import parse_request
 
 _SENTENCE = re.compile(r"[^.!?]*\S[^.!?]*[.!?]+", re.DOTALL)
-_MAX_SENTENCE = 400  # characters
+_MAX_SENTENCE = 400  # characters; /generate stops here if there is no end of sentence
 
 
 async def tokenizer_info(models: ModelRegistry, request: Request) -> JsonResponse:
-    """Describe the vocabulary as clients expect of a tokenizer. A text starts as if after ``eos_token``."""
+    """Describe the vocabulary in the format of a tokenizer. ``eos_token`` is the implicit start of every text."""
     served = models.find(_query(request, ("model",)).get("model"))
     vocabulary = served.model.vocabulary
     return JsonResponse(
@@ -43,7 +43,7 @@ async def tokenizer_info(models: ModelRegistry, request: Request) -> JsonRespons
 
 
 async def tokenize(models: ModelRegistry, limits: Limits, request: Request) -> JsonResponse:
-    """Encode a text."""
+    """Encode a text to ids."""
     body = await parse_request(request, TokenizeRequest)
     served = models.find(body.model)
     ids = served.ids(body.prompt, "prompt").tolist() if body.prompt else []
@@ -51,7 +51,7 @@ async def tokenize(models: ModelRegistry, limits: Limits, request: Request) -> J
 
 
 async def detokenize(models: ModelRegistry, request: Request) -> JsonResponse:
-    """Decode ids."""
+    """Decode ids to a text."""
     body = await parse_request(request, DetokenizeRequest)
     served = models.find(body.model)
     return JsonResponse({"prompt": served.model.vocabulary.decode(served.check_ids(body.tokens, "tokens"))})
@@ -86,27 +86,29 @@ async def _score(served: ServedModel, text: str) -> tuple[Score, list[float | No
     scores = await served.scheduler.score(ids, 0)
     bits = bits_of_characters(served.model.vocabulary, whole[1:], nats_to_bits(scores.log_probs))
     surprisals = [None, *bits.tolist()]
-    return Score(bits, whole), surprisals[lines : lines + len(text)]  # without the line feed before a line
+    return Score(bits, whole), surprisals[lines : lines + len(text)]  # omit the line feed that was put before the text
 
 
 async def guesses(models: ModelRegistry, request: Request) -> JsonResponse:
-    """Return the most likely next characters, in descending order."""
+    """Return the top-k predictions for the next character, the most likely first."""
     body = await parse_request(request, GuessesRequest)
     served = models.find(body.model)
     count = min(body.k, len(served.model.vocabulary))
     scores = await served.scheduler.score(served.ids(body.text, "text"), count)
     names = served.model.vocabulary.names()
     pairs = zip(scores.top_ids[-1].tolist(), scores.top_log_probs[-1].tolist(), strict=True)
-    return JsonResponse({"guesses": [{"text": names[id_], "probability": math.exp(cost)} for id_, cost in pairs]})
+    return JsonResponse(
+        {"guesses": [{"text": names[id_], "probability": math.exp(log_prob)} for id_, log_prob in pairs]}
+    )
 
 
 async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> JsonResponse:
-    """Continue a text to the end of a sentence, as torch-rnn-server did."""
+    """Continue a text to the end of a sentence, in the format of torch-rnn-server."""
     parameters = _query(request, ("start_text", "n", "model"))
     served = models.find(parameters.get("model"))
     start_text = parameters.get("start_text", "")
     if len(start_text) > limits.max_prompt_characters:
-        message = f"start_text may have at most {limits.max_prompt_characters:,} characters; got {len(start_text):,}."
+        message = f"start_text must have at most {limits.max_prompt_characters:,} characters, got {len(start_text):,}."
         raise ApiError(400, message, param="start_text", code="invalid_value")
     started = time.perf_counter()
     seeds = sample_seeds(random_seed(), _count(parameters.get("n", "1"), limits))
@@ -116,7 +118,7 @@ async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> 
 
 
 async def _complete_sentences(served: ServedModel, ids: NDArray[np.integer], seeds: list[int]) -> list[str]:
-    """Generate texts until each contains a sentence, or is very long."""
+    """Generate one text per seed; stop when each contains a complete sentence or has 400 characters."""
     texts = [""] * len(seeds)
     job = served.scheduler.submit([SequenceRequest(ids, _MAX_SENTENCE, Sampling(1.0), seed=seed) for seed in seeds])
     try:
@@ -132,7 +134,7 @@ async def _complete_sentences(served: ServedModel, ids: NDArray[np.integer], see
 
 def _count(text: str, limits: Limits) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= limits.max_choices):
-        message = f"n must be a whole number from 1 to {limits.max_choices}; got {text!r:.40}."
+        message = f"n must be an integer from 1 to {limits.max_choices}, got {text!r:.40}."
         raise ApiError(400, message, param="n", code="invalid_value")
     return int(text)
 
@@ -148,5 +150,5 @@ def _query(request: Request, known: tuple[str, ...]) -> dict[str, str]:
         if name not in known:
             raise ApiError(400, unknown_name_message("parameter", name, known), param=name, code="unknown_parameter")
     if len(dict(pairs)) < len(pairs):
-        raise ApiError(400, "A parameter stands in the address twice.", code="invalid_value")
+        raise ApiError(400, "The URL contains a parameter twice.", code="invalid_value")
     return dict(pairs)

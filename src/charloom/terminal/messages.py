@@ -1,40 +1,41 @@
-"""Messages on stderr, and the product on stdout."""
+"""Print results to stdout and messages to stderr."""
 
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from math import isnan
-from typing import Any, TypeVar
+from math import isfinite, isnan
+from typing import Any, TextIO, TypeVar
 
 import click
 
 from charloom._util.printable import escape_for_terminal
+from charloom.errors import InputError
 
-_HALVES = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def quiet_option(command: Command) -> Command:
-    """Add ``--quiet``, which every command has."""
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+    """Add the option ``--quiet`` to a command."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print only errors and results.")(command)
 
 
 def json_option(command: Command) -> Command:
-    """Add ``--json``, which every command that has a result has."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(command)
+    """Add the option ``--json`` to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")(command)
 
 
-def unescaped(text: str) -> str:
-    """Return text with a line feed for \\n and a tab for \\t, which are hard to type in a shell."""
+def unescape(text: str) -> str:
+    """Replace \\n by a line feed and \\t by a tab, which are hard to type in a shell."""
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def clock(seconds: float) -> str:
-    """Return seconds as on a clock, minutes and seconds, from an hour on hours before them; "?" for NaN.
+def format_duration(seconds: float) -> str:
+    """Format a duration as ``m:ss``, or ``h:mm:ss`` from one hour; "?" for NaN.
 
-    >>> clock(59.6), clock(3661)
+    >>> format_duration(59.6), format_duration(3661)
     ('1:00', '1:01:01')
     """
     if isnan(seconds):
@@ -44,63 +45,94 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def percent(share: float) -> str:
-    """Return a share as it is said: 0.125 as 12.5 %."""
+def format_percent(share: float) -> str:
+    """Format a fraction as a percentage: 0.125 becomes ``12.5 %``."""
     return f"{100 * share:.1f} %"
 
 
-def say(message: str, quiet: bool = False) -> None:
-    """Write a notice to stderr."""
+def print_message(message: str, quiet: bool = False) -> None:
+    """Print a message to stderr, unless ``quiet``."""
     if not quiet:
         click.echo(message, err=True)
 
 
-def say_all(messages: Iterable[str], quiet: bool = False) -> None:
-    """Write notices to stderr, one a line."""
+def print_notices(messages: Iterable[str], quiet: bool = False) -> None:
+    """Print notices to stderr, one per line, each prefixed with "note: "."""
     for message in messages:
-        say(f"note: {message}", quiet)
+        print_message(f"note: {message}", quiet)
 
 
-def say_error(message: str) -> None:
-    """Write an error to stderr."""
+def print_error(message: str) -> None:
+    """Print an error message to stderr, prefixed with "Error: "."""
     click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
 
 
 def print_json_error(error: Mapping[str, Any]) -> None:
-    """Write the description of a failure to stderr as one line of JSON.
+    """Print an error to stderr as one line of JSON.
 
     Args:
         error: ``code``, ``message`` and the error's data.
     """
-    click.echo(json_text({"error": dict(error)}), err=True)
+    click.echo(json_text({"error": _replace_non_finite(dict(error))}), err=True)
+
+
+def _replace_non_finite(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON lacks, by the strings "nan", "inf" and "-inf"."""
+    match value:
+        case float() if not isfinite(value):
+            return str(value)
+        case dict():
+            return {key: _replace_non_finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_replace_non_finite(item) for item in value]
+    return value
 
 
 def print_json(result: dict[str, Any]) -> None:
-    """Print the result of a command as one JSON object."""
+    """Print the result of a command to stdout as a JSON object."""
     print_text(json_text(result, indent=2) + "\n")
 
 
 def json_text(value: object, indent: int | None = None) -> str:
-    """Return JSON that can be read; halves of characters are escaped, as there is no other way to write them."""
+    """Encode a value as readable JSON. Only lone surrogates, which UTF-8 cannot encode, are escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    return _HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _LONE_SURROGATES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def require_stdout() -> None:
+    """Raise ``InputError`` if standard output was closed when the command started (``>&-`` in a shell)."""
+    if sys.stdout is None:
+        raise InputError(
+            "Standard output is closed, so the result cannot be printed. Redirect it to a file or /dev/null instead.",
+            code="stdout_closed",
+        )
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is open and connected to a terminal."""
+    return stream is not None and stream.isatty()
 
 
 def print_text(text: str) -> None:
-    """Write a part of the product to stdout at once, as UTF-8 whatever the terminal's settings say."""
+    """Write text to stdout and flush it. The encoding is always UTF-8, regardless of the locale.
+
+    Raises:
+        InputError: If standard output is closed.
+    """
+    require_stdout()
     sys.stdout.flush()
     sys.stdout.buffer.write(encode_text(text))
     sys.stdout.buffer.flush()
 
 
 def encode_text(text: str) -> bytes:
-    """Encode generated text as UTF-8. Lone surrogates that stand for bytes become those bytes again."""
+    """Encode generated text as UTF-8. Surrogate escapes (U+DC80 to U+DCFF) become the raw bytes that they represent."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogatepass")
 
 
-def shown(text: str) -> str:
-    """Return a text as it may go to stdout: on a terminal, what could move its cursor is shown, not sent."""
-    return escape_for_terminal(text) if sys.stdout.isatty() else text
+def escape_for_stdout(text: str) -> str:
+    """Escape control characters in text for stdout if stdout is a terminal, which would interpret them."""
+    return escape_for_terminal(text) if is_terminal(sys.stdout) else text

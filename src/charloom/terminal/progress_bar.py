@@ -1,4 +1,4 @@
-"""A progress bar that disappears when the work is done."""
+"""A progress bar on stderr that disappears when it is complete."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 Report = Callable[[int, int], None]
-"""Called with how much is done and how much there is in all (0 if unknown)."""
+"""A function that is called with the amount done so far and the total amount (0 if unknown)."""
 
 
 class _Speed(ProgressColumn):
@@ -27,12 +27,12 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress_bar(label: str, quiet: bool, in_bytes: bool = False) -> Iterator[Report]:
-    """Show a bar on a terminal's stderr from the first report on.
+    """Yield a function that reports progress. The bar appears with the first report, if stderr is a terminal.
 
     Args:
-        label: What is being done.
-        quiet: Show nothing.
-        in_bytes: Whether amounts are bytes, to be shown as such.
+        label: Label of the bar, such as "Loading".
+        quiet: Whether to show nothing.
+        in_bytes: Whether amounts are bytes, shown with units such as MB.
     """
     console = Console(stderr=True)
     amounts = (DownloadColumn(),) if in_bytes else (MofNCompleteColumn(), _Speed())

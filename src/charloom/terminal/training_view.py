@@ -1,4 +1,4 @@
-"""Show a training: a live view on a terminal, plain lines elsewhere."""
+"""Show the progress of a training: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
-from charloom.terminal.messages import clock, percent
+from charloom.terminal.messages import format_duration, format_percent, is_terminal
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
@@ -32,48 +32,48 @@ from charloom.training.events import (
 )
 
 _REFRESH_HZ = 4
-_GAP = "   "  # between two figures
-_LINE_SECONDS = 15.0  # between two plain lines
+_GAP = "   "  # between two metrics
+_LINE_SECONDS = 15.0  # minimum time between two plain lines
 
 
 class View(Protocol):
-    """Shows the records of a training; used as a context."""
+    """Shows the records of a training. A context manager."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the screen as it should stay."""
+        """Stop the display and restore the terminal."""
         ...
 
     def show(self, record: Record) -> None:
-        """Show what has just happened."""
+        """Update the display with a record."""
         ...
 
 
 def make_view(quiet: bool) -> View:
-    """Return the view that suits where stderr goes."""
+    """Create the view for stderr: live on a terminal, plain lines otherwise, nothing if ``quiet``."""
     if quiet:
-        return _Silent()
-    # a sample is shown as it was written, whatever rich would make of ":smile:" or "[b]"; in a notebook plain lines
-    console = PatientConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
-    alive = console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal
-    return _Forgiving(_LiveView(console) if alive else _Lines(console))
+        return _SilentView()
+    # rich must not interpret markup such as ":smile:" or "[b]" in samples, nor draw widgets in a notebook
+    console = RaisingConsole(stderr=True, highlight=False, markup=False, emoji=False, force_jupyter=False)
+    is_live = console.is_terminal and is_terminal(sys.stderr) and not console.is_dumb_terminal
+    return _FaultTolerantView(_LiveView(console) if is_live else _LineView(console))
 
 
-class PatientConsole(Console):
-    """A console that reports a reader who left as any other error, where rich would end the process."""
+class RaisingConsole(Console):
+    """A rich console that raises ``BrokenPipeError`` for a closed pipe. By default rich exits the process."""
 
     def on_broken_pipe(self) -> None:
-        """Raise what rich caught."""
+        """Raise the error that rich caught."""
         raise BrokenPipeError
 
 
-class _Forgiving:
-    """A view that goes silent when nobody can see it any more: a training is worth more than its picture."""
+class _FaultTolerantView:
+    """A view that turns silent when stderr can no longer be written, so that the training continues."""
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -87,15 +87,15 @@ class _Forgiving:
             self._view.__exit__(*details)
 
     def show(self, record: Record) -> None:
-        """Show a record, or stop showing for good."""
+        """Show a record; after an error, show nothing from now on."""
         try:
             self._view.show(record)
-        except OSError:  # the terminal was closed, or the reader of the pipe has left
-            self._view = _Silent()
+        except OSError:  # the terminal or the pipe was closed
+            self._view = _SilentView()
 
 
-class _Silent:
-    """Shows nothing."""
+class _SilentView:
+    """A view that shows nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -104,11 +104,11 @@ class _Silent:
         pass
 
     def show(self, record: Record) -> None:
-        """Show nothing."""
+        """Do nothing."""
 
 
-class _Lines:
-    """One plain line every few seconds and at every evaluation, for files and pipes."""
+class _LineView:
+    """A view for files and pipes: prints a line at every evaluation, and every 15 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -122,7 +122,7 @@ class _Lines:
         pass
 
     def show(self, record: Record) -> None:
-        """Print a line where it is time for one."""
+        """Print the lines for a record, if any are due."""
         self._progress.take(record)
         if isinstance(record, PlanRecord):
             self._print(self._progress.heading())
@@ -143,14 +143,14 @@ class _Lines:
         plan, step = self._progress.plan, self._progress.step
         assert plan is not None
         count = f"step {step.step if step else 0:,}/{plan.plan.steps:,}"
-        return "  ".join([count, *(f"{name} {value}".strip() for name, value in self._progress.figures())])
+        return "  ".join([count, *(f"{name} {value}".strip() for name, value in self._progress.metrics())])
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
 
 
 class _LiveView:
-    """A bar, the figures of the moment and the newest sample, redrawn a few times a second."""
+    """A view for terminals: a progress bar, current metrics and the latest sample, redrawn 4 times per second."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -160,7 +160,7 @@ class _LiveView:
             get_renderable=self._draw,
             refresh_per_second=_REFRESH_HZ,
             vertical_overflow="crop",
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=is_terminal(sys.stdout),
         )
 
     def __enter__(self) -> Self:
@@ -171,7 +171,7 @@ class _LiveView:
         self._live.stop()
 
     def show(self, record: Record) -> None:
-        """Remember what happened: the screen redraws itself. Sentences to keep are printed above or below it."""
+        """Store a record for the next redraw. Notices, warnings and the summary are printed permanently."""
         self._progress.take(record)
         if isinstance(record, PlanRecord):
             for notice in record.plan.notices:
@@ -181,15 +181,15 @@ class _LiveView:
         elif isinstance(record, FinishRecord):
             self._live.stop()
             for line in self._progress.closing(record):
-                self._console.print(line, soft_wrap=line.startswith(" "))  # a command stays in one piece
+                self._console.print(line, soft_wrap=line.startswith(" "))  # do not break commands
 
     def _draw(self) -> RenderableType:
         p = self._progress
         if p.plan is None:
-            return Text("looking at the text and measuring this machine ...", style="dim")
-        parts: list[RenderableType] = [Text(p.heading(), style="dim"), self._bar(), self._figures()]
+            return Text("Analyzing the corpus and measuring training speed ...", style="dim")
+        parts: list[RenderableType] = [Text(p.heading(), style="dim"), self._bar(), self._metrics()]
         if p.sample is not None:
-            title = f"written at step {p.sample.step:,}"
+            title = f"sample at step {p.sample.step:,}"
             parts.append(Panel(Text(p.sample.text), title=title, title_align="left", border_style="dim"))
         return Group(*parts)
 
@@ -203,25 +203,25 @@ class _LiveView:
         row.add_row(ProgressBar(total=plan.plan.steps, completed=done), f"{done:,}/{plan.plan.steps:,} steps")
         return row
 
-    def _figures(self) -> RenderableType:
-        figures = [
-            Text.assemble((f"{name} ", "dim"), (value, "bold" if name in ("loss", "held out") else ""))
-            for name, value in self._progress.figures()
+    def _metrics(self) -> RenderableType:
+        metrics = [
+            Text.assemble((f"{name} ", "dim"), (value, "bold" if name in ("loss", "held-out loss") else ""))
+            for name, value in self._progress.metrics()
         ]
-        rows: list[Text] = [figures[0]]
-        for figure in figures[1:]:  # a figure is never torn over two rows
-            if rows[-1].cell_len + len(_GAP) + figure.cell_len <= self._console.width:
-                rows[-1] = Text.assemble(rows[-1], _GAP, figure)
+        rows: list[Text] = [metrics[0]]
+        for metric in metrics[1:]:  # wrap between metrics, never inside one
+            if rows[-1].cell_len + len(_GAP) + metric.cell_len <= self._console.width:
+                rows[-1] = Text.assemble(rows[-1], _GAP, metric)
             else:
-                rows.append(figure)
+                rows.append(metric)
         return Group(*rows)
 
 
-_SMOOTHING = 0.95  # share of the past in the loss and the step time shown
+_SMOOTHING = 0.95  # decay of the moving averages of loss and step time
 
 
 class TrainingProgress:
-    """Takes the records of a training and says where it stands."""
+    """The state of a training as text, updated from its records."""
 
     def __init__(self) -> None:
         self.plan: PlanRecord | None = None
@@ -234,7 +234,7 @@ class TrainingProgress:
         self._began = time.perf_counter()
 
     def take(self, record: Record) -> None:
-        """Remember what has just happened."""
+        """Update the state with a record."""
         if isinstance(record, PlanRecord):
             self.plan = record
             self._began = time.perf_counter()
@@ -252,94 +252,100 @@ class TrainingProgress:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds to go at the pace so far, evaluations included."""
+        """Estimated remaining time in seconds, including evaluations; NaN before the first step."""
         assert self.plan is not None
         if self.step is None:
             return math.nan
-        a_step = (time.perf_counter() - self._began) / (self.step.step - self.plan.step)
-        return a_step * (self.plan.plan.steps - self.step.step)
+        seconds_per_step = (time.perf_counter() - self._began) / (self.step.step - self.plan.step)
+        return seconds_per_step * (self.plan.plan.steps - self.step.step)
 
     @property
     def best(self) -> EvaluationRecord | None:
-        """The evaluation whose model is kept."""
+        """The evaluation of the best model so far."""
         return next((e for e in reversed(self.evaluations) if e.is_best), None)
 
     def heading(self) -> str:
-        """Return four lines on what is trained, on what, and where."""
+        """Return four lines: the model, the corpus, the plan and the device."""
         assert self.plan is not None
         p = self.plan
-        held_out = f", {p.validation_chars:,} held out" if p.validation_chars else ", nothing held out"
-        going_on = f", going on after step {p.step:,}" if p.step else ""
-        planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} passes"
+        held_out = f"{p.validation_chars:,} held out" if p.validation_chars else "none held out"
+        resumed = f", resumed after step {p.step:,}" if p.step else ""
+        planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} epochs"
         if p.plan.seconds is not None:
-            planned += f" in {clock(p.plan.seconds)}"
+            planned += f" in {format_duration(p.plan.seconds)}"
         if p.plan.expected_bits is not None:
             low, high = p.plan.expected_bits
-            planned += f", to end between {low:.2f} and {high:.2f} bits per held-out character"
+            planned += f", expected held-out loss {low:.2f} to {high:.2f} bits per character"
         return (
-            f"{p.run}: {p.architecture.in_words}, {p.architecture.num_parameters:,} parameters{going_on}\n"
-            f"{p.training_chars:,} characters to learn from{held_out}\n"
-            f"planned: {planned}\n"
-            f"{p.device}"
+            f"{p.run}: {p.architecture.in_words}, {p.architecture.num_parameters:,} parameters{resumed}\n"
+            f"corpus: {p.training_chars:,} training characters, {held_out}\n"
+            f"plan: {planned}\n"
+            f"device: {p.device}"
         )
 
-    def figures(self) -> list[tuple[str, str]]:
-        """Return the figures of this moment as name and value."""
+    def metrics(self) -> list[tuple[str, str]]:
+        """Return the current metrics as pairs of name and value."""
         assert self.plan is not None
         settings = self.plan.plan.settings
         if self.step is None:
             return [("", "first step ...")]
-        shown = [
+        metrics = [
             ("epoch", f"{self.step.epoch:.2f}"),
-            ("step", f"{self.step_seconds * 1000:.0f} ms"),
+            ("step time", f"{self.step_seconds * 1000:.0f} ms"),
             ("speed", f"{settings.batch_size * settings.seq_length / self.step_seconds:,.0f} chars/s"),
             ("loss", _nats_and_bits(self.loss)),
         ]
         held_out = [e for e in self.evaluations if e.val_loss is not None]
         if held_out and held_out[-1].val_loss is not None:
-            shown.append(("held out", _nats_and_bits(held_out[-1].val_loss)))
+            metrics.append(("held-out loss", _nats_and_bits(held_out[-1].val_loss)))
         if self.best is not None and self.best.val_loss is not None:
-            shown.append(("best", f"{self.best.val_loss:.4f} at step {self.best.step:,}"))
-        shown.append(("left", clock(self.seconds_left)))
-        return shown
+            metrics.append(("best", f"{self.best.val_loss:.4f} at step {self.best.step:,}"))
+        metrics.append(("remaining", format_duration(self.seconds_left)))
+        return metrics
 
     def closing(self, finish: FinishRecord) -> list[str]:
-        """Return the sentences that end a training."""
+        """Return the summary at the end of a training: duration, verdict, memorization and next commands."""
         assert self.plan is not None
-        done = "Stopped" if finish.interrupted else "Done"
+        outcome = "Stopped" if finish.interrupted else "Done"
         run = shlex.quote(finish.run)
-        speed = f", at {finish.chars_per_second:,.0f} characters a second" if finish.chars_per_second else ""
+        speed = f" ({finish.chars_per_second:,.0f} characters per second)" if finish.chars_per_second else ""
         return [
-            f"{done} after {finish.steps:,} steps in {clock(finish.seconds)}{speed}.",
+            f"{outcome} after {finish.steps:,} steps in {format_duration(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
-            *([] if self.novelty is None else [_copied(self.novelty, self.plan.training_chars)]),
-            f"Saved in {finish.run}. To write with it:",
+            *([] if self.novelty is None else [_describe_memorization(self.novelty, self.plan.training_chars)]),
+            f"Saved to {finish.run}. To generate text:",
             f"  charloom generate {run}",
-            *([f"  charloom generate {run}@last    (as it was when it was stopped)"] if finish.interrupted else []),
-            *(["To go on:", f"  charloom train --resume {run}"] if finish.interrupted else []),
+            *([f"  charloom generate {run}@last    (latest checkpoint)"] if finish.interrupted else []),
+            *(["To resume:", f"  charloom train --resume {run}"] if finish.interrupted else []),
         ]
 
 
-def _copied(novelty: NoveltyRecord, characters: int) -> str:
-    where = "its text" if novelty.searched >= characters else f"the first {novelty.searched:,} characters of its text"
+def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
+    """Describe how much of the generated samples is copied from the training text."""
+    if novelty.searched >= training_chars:
+        training_text = "the training text"
+    else:
+        training_text = f"the first {novelty.searched:,} characters of the training text"
     if novelty.lines:
         assert novelty.copied_lines is not None
+        copied = novelty.copied_lines / novelty.lines
         return (
-            f"Of {novelty.lines:,} lines it writes, {percent(1 - novelty.copied_lines / novelty.lines)} are new, and "
-            f"{percent(novelty.copied_lines / novelty.lines)} are lines of {where}."
+            f"Memorization: of {novelty.lines:,} generated lines, {format_percent(1 - copied)} are new and "
+            f"{format_percent(copied)} occur in {training_text}."
         )
-    said = (
-        f"Of {novelty.characters:,} characters it writes, {percent(novelty.copied)} lie in copies of more than {LONG} "
-        f"characters from {where}, the longest {novelty.longest}"
+    description = (
+        f"Memorization: of {novelty.characters:,} generated characters, {format_percent(novelty.copied)} are copied "
+        f"from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest})."
     )
     if novelty.held_out_copied is None:
-        return f"{said}."
-    held_out = f"{percent(novelty.held_out_copied)}, the longest {novelty.held_out_longest}"
-    return f"{said}; of the held-out text it is {held_out}."
+        return description
+    held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
+    return f"{description} For the held-out text, it is {held_out}."
 
 
-def _smooth(before: float, value: float) -> float:
-    return value if math.isnan(before) else _SMOOTHING * before + (1 - _SMOOTHING) * value
+def _smooth(average: float, value: float) -> float:
+    """Update an exponential moving average; NaN is an empty one."""
+    return value if math.isnan(average) else _SMOOTHING * average + (1 - _SMOOTHING) * value
 
 
 def _nats_and_bits(loss: float) -> str:

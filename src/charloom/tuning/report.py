@@ -10,6 +10,7 @@ from typing import Any
 
 from charloom._util.atomic_io import write_atomically
 from charloom._version import __version__
+from charloom.errors import Notice
 from charloom.model.file.run_folder import RECIPE
 from charloom.planning.recipes import write_recipe
 from charloom.tuning.search_space import Axis, differences
@@ -20,18 +21,18 @@ from charloom.web.html_template import fill_template, read_asset
 from charloom.web.report_page import report_style
 
 _STEPS_TOLERANCE = 1.25  # times as many steps in the same time still count as the same speed of the machine
-_BY_CHANCE = "The best of several is best partly by chance"
+_BY_CHANCE = "The lowest loss among several trials is partly due to chance"
 
 _DARK = re.compile(r':root\[data-theme="dark"\] (\{.*?\})', re.S)
-_KINDS = {"plan": "the plan", "best": "the best trial", "complete": "other trials", "pruned": "given up early"}
+_KINDS = {"plan": "plan", "best": "best trial", "complete": "other trials", "pruned": "pruned"}
 _DRAWING_ORDER = {kind: order for order, kind in enumerate(("pruned", "complete", "plan", "best"))}
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 58, 22, 10, 40  # pixels of the curves and their margins
 _SCATTER_SIZE, _SCATTER_EDGE = 220, 12  # pixels of a scatter plot and of its margins
-_SCALED_FROM = 0.3  # share of a training from which on its curve decides the scale
+_SCALED_FROM = 0.3  # share of a training after which its curve determines the scale of the chart
 
 Kind = Callable[[Trial], str]
-"""Returns how a trial is drawn: a class of the style sheet."""
+"""Maps a trial to the CSS class with which it is drawn."""
 
 
 def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, interrupted: bool) -> dict[str, Any]:
@@ -39,9 +40,9 @@ def write_result(folder: TuningFolder, sources: Sequence[str], seconds: float, i
 
     Args:
         folder: Folder of the search.
-        sources: Paths of the corpus as they were typed.
+        sources: Paths of the corpus as given on the command line.
         seconds: Duration of this call.
-        interrupted: Whether it was stopped.
+        interrupted: Whether the search was interrupted.
     """
     task, trials, checks = folder.task, folder.trials.trials(), folder.checks.trials()
     result = outcome(trials, checks)
@@ -106,40 +107,79 @@ def _checked_losses(result: Outcome) -> dict[str, float | None] | None:
 # --- The verdict
 
 
-def tuning_verdict(task: TuningTask, result: Outcome, trials: int) -> list[str]:
-    """Return what a search came to, in sentences for the user.
+def tuning_verdict(task: TuningTask, result: Outcome, trials: int) -> list[Notice]:
+    """Return a verdict on a search as sentences for the user. Losses are held-out losses in nats per character.
 
     Args:
         task: Task of the search.
-        result: Its outcome.
-        trials: Number of complete and pruned trials, the plan's included.
+        result: Outcome of the search.
+        trials: Number of complete and pruned trials, including the plan's.
     """
     name, plan, best = task.recipe, result.plan, result.best
+    losses = {"plan_loss": plan and plan.loss, "best_loss": best and best.loss}
     if trials == 0:
-        return [f"No training of {task.plan.minutes:.3g} minutes has ended. Give it more --hours, or fewer --minutes."]
+        return [
+            Notice(
+                f"No training of {task.plan.minutes:.3g} minutes was completed. Increase --hours or decrease "
+                "--minutes.",
+                code="no_trial_completed",
+                minutes=task.plan.minutes,
+            )
+        ]
     if plan is None or best is None:
-        return [f"The training of {name}'s own plan has not ended, so that there is nothing to compare with yet."]
+        return [
+            Notice(
+                f"The training of the {name} plan was not completed, so there is no baseline yet. Increase --hours.",
+                code="plan_not_completed",
+            )
+        ]
     if best == plan:
         if trials < 2:
-            return [f"Nothing but {name}'s plan has been tried: it reaches {_nats(plan)}. Give it more --hours."]
-        return [f"It could not beat {name}'s plan: that reaches {_nats(plan)}, and of {trials - 1} others none less."]
+            return [
+                Notice(
+                    f"Only the {name} plan was tried; its loss is {_nats(plan)}. Increase --hours.",
+                    code="only_plan_tried",
+                    **losses,
+                )
+            ]
+        return [
+            Notice(
+                f"No better settings were found: of {trials} trials, the {name} plan has the lowest loss, "
+                f"{_nats(plan)}.",
+                code="no_better_settings",
+                **losses,
+            )
+        ]
     if result.plan_check is None or result.best_check is None:
         return [
-            f"Trial {best.number} reaches {_nats(best)}, {name}'s plan {_nats(plan)}. {_BY_CHANCE}, and this one "
-            "has not been checked with another seed: there was no time for it."
+            Notice(
+                f"Trial {best.number} has a lower loss, {_nats(best)}, than the {name} plan, {_nats(plan)}. "
+                f"{_BY_CHANCE}, and there was no time to confirm the result with another seed.",
+                code="result_not_confirmed",
+                **losses,
+            )
         ]
+    losses |= {"plan_check_loss": result.plan_check.loss, "best_check_loss": result.best_check.loss}
     warning = _speed_warning(best, result.best_check) or _speed_warning(plan, result.plan_check)
     if result.winner is best:
         return [
-            f"The tuned recipe reaches {_nats(result.best_check)}, {name}'s plan {_nats(result.plan_check)}: "
-            f"it is better{_by(result.plan_check, result.best_check)}. These are trainings of their own with another "
-            f"seed; in the search they had {_nats(best)} and {_nats(plan)}.",
+            Notice(
+                f"The tuned recipe is better than the {name} plan{_by(result.plan_check, result.best_check)}. Trained "
+                f"again with another seed, their losses are {_nats(result.best_check)} and {_nats(result.plan_check)}; "
+                f"in the search they were {_nats(best)} and {_nats(plan)}.",
+                code="better_settings_found",
+                **losses,
+            ),
             *warning,
         ]
     return [
-        f"It could not beat {name}'s plan: trial {best.number} had {_nats(best)} and the plan {_nats(plan)}, but "
-        f"trained once more, with another seed, it reaches {_nats(result.best_check)} and the plan "
-        f"{_nats(result.plan_check)}. {_BY_CHANCE}. Keep {name}.",
+        Notice(
+            f"No better settings were found. In the search, trial {best.number} had a loss of {_nats(best)} and the "
+            f"{name} plan {_nats(plan)}. Trained again with another seed, they have {_nats(result.best_check)} and "
+            f"{_nats(result.plan_check)}. {_BY_CHANCE}. Keep {name}.",
+            code="improvement_not_confirmed",
+            **losses,
+        ),
         *warning,
     ]
 
@@ -150,23 +190,30 @@ def changes(task: TuningTask, trial: Trial) -> str:
 
 
 def listed(values: Mapping[str, object]) -> str:
-    """Return settings and their values as a list in one line."""
+    """Return settings and their values as one line of text."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
 
 
 def format_value(value: object) -> str:
-    """Return a setting's value as text; a float has three digits."""
+    """Return a setting's value as text, floats with three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _speed_warning(trial: Trial, check: Trial) -> list[str]:
-    """Return a warning if the machine made many more or fewer steps with the same settings than before."""
+def _speed_warning(trial: Trial, check: Trial) -> list[Notice]:
+    """Return a warning if the same settings trained at a very different speed in the check."""
     steps, again = trial.facts.get("steps"), check.facts.get("steps")
     if not steps or not again or max(steps, again) <= _STEPS_TOLERANCE * min(steps, again):
         return []
     return [
-        f"But this machine made {again:,} steps of trial {trial.number} in the check, and {steps:,} in the same time "
-        "before: it was busy with other work, and such losses say little. Search again when it is not."
+        Notice(
+            f"Warning: in the same time, trial {trial.number} made {steps:,} steps in the search but {again:,} in the "
+            "check. The machine was busy with other work, so these losses are not reliable. Repeat the search on an "
+            "idle machine.",
+            code="unreliable_speed",
+            trial=trial.number,
+            search_steps=steps,
+            check_steps=again,
+        )
     ]
 
 
@@ -232,21 +279,21 @@ def tuning_page(
 
 def _facts(task: TuningTask, trials: Sequence[Trial], result: Outcome) -> Iterable[tuple[str, str]]:
     seconds = sum(trial.facts.get("seconds", 0.0) for trial in trials)
-    yield "each training", f"{task.plan.minutes:.3g} minutes"
-    yield "complete, given up, failed", ", ".join(map(str, counts(trials).values()))
-    yield "spent on all of them", f"{seconds / 60:.1f} minutes"
-    yield "it started from", task.recipe
+    yield "time per training", f"{task.plan.minutes:.3g} minutes"
+    yield "complete, pruned, failed", ", ".join(map(str, counts(trials).values()))
+    yield "total training time", f"{seconds / 60:.1f} minutes"
+    yield "base recipe", task.recipe
     if result.plan is not None:
-        yield "the plan", f"{task.settings(result.plan.point).in_words}: {_loss(result.plan)}"
+        yield "plan", f"{task.settings(result.plan.point).in_words}: {_loss(result.plan)}"
     if result.best is not None:
-        yield "the best", f"{task.settings(result.best.point).in_words}: {_loss(result.best)}"
+        yield "best trial", f"{task.settings(result.best.point).in_words}: {_loss(result.best)}"
     if task.fixed:
-        yield "fixed", listed(task.fixed)
+        yield "fixed settings", listed(task.fixed)
 
 
 def _row(task: TuningTask, trial: Trial, kind: str) -> str:
     share = trial.curve[-1][0] if trial.curve else 0.0
-    state = "complete" if trial.state == "complete" else f"given up at {share:.0%}: {trial.reason}"
+    state = "complete" if trial.state == "complete" else f"pruned at {share:.0%}: {trial.reason}"
     facts = trial.facts
     cells = (
         str(trial.number),
@@ -268,7 +315,7 @@ def _checks(task: TuningTask, trials: Sequence[Trial], checks: Sequence[Trial]) 
     rows = [f"<li>{html.escape(sentence)}</li>" for sentence in sentences]
     if not rows:
         return ""
-    heading = "Trained once more, with another seed:"
+    heading = "Trained again with another seed:"
     return f'<p class="note">{heading}</p><ul>{"".join(rows)}</ul>'
 
 
@@ -280,9 +327,9 @@ def _recipe(task: TuningTask, result: Outcome) -> str:
     if result.winner is None:
         return '<p class="note">None yet.</p>'
     changed = differences(task.result(result.winner), task.plan)
-    changed.pop("warmup_steps", None)  # a short training's own
+    changed.pop("warmup_steps", None)  # follows from the length of the training
     if not changed:
-        return f'<p class="note">It is {html.escape(task.recipe)}\'s plan as it was.</p>'
+        return f'<p class="note">The unchanged {html.escape(task.recipe)} plan.</p>'
     rows = "".join(
         f"<tr><td>{html.escape(key)}</td><td>{format_value(getattr(task.plan, key))}</td>"
         f"<td>{format_value(value)}</td></tr>"
@@ -304,7 +351,7 @@ def _loss(trial: Trial) -> str:
 
 
 def _style() -> str:
-    """Return the style sheet of the report, with light or dark colours as the system prefers."""
+    """Return the report's style sheet, with light or dark colors according to the system's preference."""
     style = report_style()
     dark = _DARK.search(style)
     assert dark is not None
@@ -315,12 +362,12 @@ def _style() -> str:
 
 
 def curves(trials: Sequence[Trial], kind: Kind, name: Callable[[Trial], str]) -> str:
-    """Return an SVG chart of the held-out loss of each trial over the share of its training; empty without any.
+    """Return an SVG chart of each trial's held-out loss over the share of its training; "" if there are no losses.
 
     Args:
         trials: Trials; the last ones are drawn on top.
-        kind: How each is drawn.
-        name: Tooltip of each.
+        kind: CSS class of each trial.
+        name: Tooltip of each trial.
     """
     seen = [loss for trial in trials for share, loss in trial.curve if share >= _SCALED_FROM]
     if not seen:
@@ -340,13 +387,13 @@ def curves(trials: Sequence[Trial], kind: Kind, name: Callable[[Trial], str]) ->
         parts.append(_text(at(share, low)[0], _HEIGHT - _BOTTOM + 18, f"{share:.0%}"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 4, "share of the training"))
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    inner = f'x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}"'  # cuts off what lies outside
+    inner = f'x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}"'  # clips what lies outside
     parts.append(f'<svg {inner} viewBox="{_LEFT} {_TOP} {width} {height}">')
     for trial in trials:
         line = " ".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(at(*p) for p in trial.curve))
         if line:
             parts.append(f'<path class="{kind(trial)}" d="{line}"><title>{html.escape(name(trial))}</title></path>')
-    label = "Held-out loss of every training over the share of it that was done"
+    label = "Held-out loss of every trial over the share of its training"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg></svg>'
 
 
@@ -356,8 +403,8 @@ def scatter(axis: Axis, trials: Sequence[Trial], kind: Kind, name: Callable[[Tri
     Args:
         axis: Axis of the search space.
         trials: Trials, at least one of them complete; the last ones are drawn on top.
-        kind: How each is drawn.
-        name: Tooltip of each.
+        kind: CSS class of each trial.
+        name: Tooltip of each trial.
     """
     losses = [trial.loss for trial in trials if trial.loss is not None]
     low, high = _with_room(min(losses), max(losses))

@@ -1,8 +1,8 @@
 """The search: its starting point, the order of trials, and the final checks.
 
-``plan_search`` turns a corpus and a recipe into a task. ``run_search`` yields the trials of one search: trials until
-the time is used, in this process or in several, then the checks of the result. ``search`` and ``check`` are the work
-of one process: of this one, or of one that ``charloom.tuning.workers`` started.
+``plan_search`` converts a corpus and a recipe to a task. ``run_search`` runs trials until the time is used, in this
+process or in several, then checks the result with another seed. ``search`` and ``check`` do the work of one process,
+either this one or a worker that ``charloom.tuning.workers`` started.
 """
 
 import math
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-_DEFAULT_TRAININGS = 12  # trainings in the time available, if no length is given: ten to search, two to check
-_NO_CHECKPOINTS = 10**12  # steps between checkpoints: one at the end and one a minute are enough
-_TPE_FROM = 6  # complete or pruned trials from which on Optuna's TPE sampler proposes; before, neighbors of the best
-_PRUNE_FROM = 0.3  # share of a training before which no trial is pruned
-_MIN_COMPLETE = 2  # complete trials before one is pruned
+_DEFAULT_TRAININGS = 12  # trainings that fit into the time by default: ten to search, two to check
+_NO_CHECKPOINTS = 10**12  # steps between checkpoints; those at the end and every minute remain
+_TPE_FROM = 6  # complete or pruned trials before Optuna's TPE sampler is used instead of neighbors of the best trial
+_PRUNE_FROM = 0.3  # minimum share of a training before a trial can be pruned
+_MIN_COMPLETE = 2  # minimum number of complete trials before a trial can be pruned
 
 
 class Train(Protocol):
-    """The training function: ``run_training``, or a stub in a test."""
+    """A training function: ``run_training``, or a stub in tests."""
 
     def __call__(
         self, corpus: Corpus, recipe: Recipe, folder: str | None, device: str, stop: Callable[[], bool]
     ) -> Iterator[Record]:
-        """Train, yielding everything that happens."""
+        """Train and yield the records of the training."""
         ...
 
 
@@ -54,12 +54,12 @@ class Search:
 
     Attributes:
         folder: Folder of the search.
-        corpus: Text to learn from.
+        corpus: The training text.
         device: See ``charloom.training.backends.base.DEVICES``.
-        until: End of the search, by ``time.time``.
-        reserved: Seconds of that for checking the result; 0: no check.
-        workers: Number of processes; 1: this one.
-        sources: Paths of the corpus, as the workers read it.
+        until: End of the search as a ``time.time`` timestamp.
+        reserved: Seconds before ``until`` that are reserved for checking the result; 0 for no check.
+        workers: Number of worker processes; 1 to search in this process.
+        sources: Paths of the corpus for the workers.
     """
 
     folder: TuningFolder
@@ -71,7 +71,7 @@ class Search:
     sources: tuple[str, ...]
 
 
-# --- What a search begins with
+# --- The starting point
 
 
 def plan_search(
@@ -80,31 +80,41 @@ def plan_search(
     """Return the task of a new search.
 
     Args:
-        corpus: Text to learn from.
-        recipe: Recipe at which the search starts, ``chosen`` included.
-        chosen: Settings that are not varied.
+        corpus: The training text.
+        recipe: Recipe at which the search starts, including ``chosen``.
+        chosen: Settings chosen by the user, which are not varied.
         hours: Time for the whole search.
-        minutes: Time of each training; None: as long as the recipe takes, but at most a twelfth of ``hours``.
+        minutes: Time of each training; None for the recipe's own time, but at most a twelfth of ``hours``.
         device: See ``charloom.training.backends.base.DEVICES``.
 
     Raises:
-        InputError: If the corpus or the settings cannot be used, or there is no time for two trainings.
+        InputError: If the corpus or the settings are invalid, or the time is too short for two trainings.
     """
     if minutes is None:
         minutes = min(_recipe_minutes(corpus, recipe, device), hours * 60 / _DEFAULT_TRAININGS)
     if hours * 60 < 2 * minutes:
-        min_hours = math.ceil(2000 * minutes / 60) / 1000  # rounded up, so that what is advised is accepted
+        min_hours = math.ceil(2000 * minutes / 60) / 1000  # rounded up, so that the suggested value is accepted
         raise SettingsError(
-            f"--hours {hours:g} is less than two trainings of {minutes:g} minutes: there would be nothing to compare. "
-            f"Give --hours {min_hours:g} or more, or fewer --minutes."
+            f"--hours {hours:g} is too short for two trainings of {minutes:g} minutes, the minimum for a comparison. "
+            f"Pass --hours {min_hours:g} or more, or decrease --minutes.",
+            code="tuning_time_too_short",
+            hours=hours,
+            minutes=minutes,
+            minimum_hours=min_hours,
         )
     setup = prepare(TrainingRequest(corpus, recipe.with_values({"minutes": minutes}), device))
     if not setup.settings.val_fraction:
-        raise SettingsError("Tuning compares losses on held-out text: val_fraction must be above 0.")
+        raise SettingsError(
+            "Tuning compares losses on held-out text, so val_fraction must be greater than 0.",
+            code="no_validation_text",
+            setting="val_fraction",
+        )
     plan = setup.settings.with_values({"minutes": minutes, "precision": recipe.settings.precision})
     axes = axes_around(plan, len(setup.training), chosen)
     if not axes:
-        raise SettingsError("Every setting that could be varied is fixed with --set. Leave one of them free.")
+        raise SettingsError(
+            "All tunable settings are fixed with --set. Remove at least one of them.", code="nothing_to_tune"
+        )
     return TuningTask(
         corpus=corpus.name,
         corpus_sha256=corpus.sha256,
@@ -118,7 +128,7 @@ def plan_search(
 
 
 def _recipe_minutes(corpus: Corpus, recipe: Recipe, device: str) -> float:
-    """Return the minutes a training of a recipe takes by default; infinity if its length is in steps or epochs."""
+    """Return the default minutes of a recipe's training; infinity if its length is given in steps or epochs."""
     if not recipe.settings.minutes:
         return math.inf
     if "minutes" in recipe.fixed or recipe.name not in PLANNED:
@@ -129,32 +139,36 @@ def _recipe_minutes(corpus: Corpus, recipe: Recipe, device: str) -> float:
 def check_same_search(
     folder: TuningFolder, corpus: Corpus, recipe: Recipe, chosen: Mapping[str, Any], minutes: float | None
 ) -> None:
-    """Raise ``RunError`` if the search in a folder is another than the requested one; see ``plan_search``."""
-    task, difference = folder.task, ""
+    """Raise ``RunError`` if the search in a folder differs from the requested one; see ``plan_search``."""
+    task, difference, reason = folder.task, "", ""
     if (task.corpus_sha256, task.format) != (corpus.sha256, corpus.format.to_dict()):
-        difference = f"on another text, or read in another way: {task.corpus}, sha256 {task.corpus_sha256[:12]} ..."
+        reason = "corpus"
+        difference = f"a different text or text format: {task.corpus}, SHA-256 {task.corpus_sha256[:12]} ..."
     elif task.fixed != chosen:
-        fixed = " ".join(f"{name}={value}" for name, value in task.fixed.items()) or "nothing"
-        difference = f"with other settings fixed: {fixed}"
+        fixed = " ".join(f"{name}={value}" for name, value in task.fixed.items()) or "none"
+        reason, difference = "fixed", f"different fixed settings: {fixed}"
     elif task.recipe != recipe.name:
-        difference = f"around another recipe: {task.recipe}"
+        reason, difference = "recipe", f"a different recipe: {task.recipe}"
     elif minutes is not None and minutes != task.plan.minutes:
-        difference = f"with other minutes: {task.plan.minutes:g}"
+        reason, difference = "minutes", f"a different time per training: {task.plan.minutes:g} minutes"
     if difference:
         raise RunError(
-            f"The search in {folder.path} is {difference}. Its trials cannot be compared with those asked for now: "
-            "name another folder with -o, or none."
+            f"The search in {folder.path} uses {difference}. Its trials are not comparable with the requested search. "
+            "Choose another folder with -o, or omit -o.",
+            code="different_search",
+            path=str(folder.path),
+            difference=reason,
         )
 
 
 def seconds_to_check(task: TuningTask, workers: int, hours: float, has_candidate: bool = False) -> float:
-    """Return the seconds to reserve for checking the result; 0 if there is too little time for a check.
+    """Return the seconds to reserve for checking the result; 0 if the time is too short for a check.
 
     Args:
         task: Task of the search.
         workers: Number of trainings that run at the same time.
         hours: Time for the whole search.
-        has_candidate: Whether there is a result to check already; otherwise it has to be found first.
+        has_candidate: Whether there is already a result to check.
     """
     training = task.plan.minutes * 60
     needed = training * (1 if workers > 1 else 2)
@@ -173,19 +187,20 @@ def has_candidate(folder: TuningFolder) -> bool:
 def run_search(
     search_run: Search, stop: Callable[[], bool], train: Train = run_training, warms_up: bool = True
 ) -> Iterator[Trial]:
-    """Run trials until the time is used but for what is reserved; then check the best trial and the plan.
+    """Run trials until only the reserved time is left, then check the best trial and the plan with another seed.
 
     Args:
         search_run: The search.
-        stop: Called often; once it returns true, the search ends, and trials under way are tried again later.
-        train: Training function of this process; the workers use ``run_training``.
-        warms_up: Whether this process is warmed up before its first trial; see ``warm_up``.
+        stop: Called frequently. Once it returns True, the search ends; interrupted trials are repeated when the search
+            is resumed.
+        train: Training function of this process. Workers always use ``run_training``.
+        warms_up: Whether to warm up this process before its first trial; see ``warm_up``.
 
     Yields:
-        A trial, whenever it has begun, was evaluated or has ended.
+        A trial whenever it starts, is evaluated or ends.
 
     Raises:
-        CharloomError: If the plan itself cannot be trained, or no worker could do its work.
+        CharloomError: If the plan itself cannot be trained, or all workers failed.
     """
     s, folder = search_run, search_run.folder
     until = s.until - s.reserved
@@ -212,9 +227,9 @@ def run_search(
 
 
 def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
-    """Do once what slows down the first training of a process: libraries are loaded and memory is allocated.
+    """Load libraries and allocate memory, which would otherwise slow down the first training of the process.
 
-    Measured with trainings of 6 seconds: the first one, which is the plan's, then loses three seconds.
+    Measured with trainings of 6 seconds: without it, the first training, which is the plan's, loses 3 seconds.
     """
     measure(prepare(TrainingRequest(corpus, trial_recipe(task, task.plan), device)))
 
@@ -227,21 +242,23 @@ def search(
     stop: Callable[[], bool],
     train: Train = run_training,
 ) -> Iterator[Trial]:
-    """Run trials until no further training fits into the time; other processes may do the same in the same folder.
+    """Run trials until the remaining time is too short for another one.
+
+    Several processes can do this in the same folder at the same time.
 
     Args:
         folder: Folder of the search.
-        corpus: Text to learn from.
-        until: When the search ends, by ``time.time``.
+        corpus: The training text.
+        until: End of the search as a ``time.time`` timestamp.
         device: See ``charloom.training.backends.base.DEVICES``.
-        stop: Called often; once it returns true, the search ends, and the trial under way is tried again later.
+        stop: Called frequently. Once it returns True, the search ends; the interrupted trial is repeated later.
         train: Training function.
 
     Yields:
-        A trial, whenever it has begun, was evaluated or has ended.
+        A trial whenever it starts, is evaluated or ends.
 
     Raises:
-        CharloomError: If the plan itself cannot be trained, so that there is nothing to compare with.
+        CharloomError: If the plan itself cannot be trained, so that there is no baseline.
     """
     store, task = folder.trials, folder.task
     while not stop() and time.time() + task.plan.minutes * 60 <= until:
@@ -261,8 +278,10 @@ def _check_plan(trials: Sequence[Trial], task: TuningTask) -> None:
     of_plan = [trial for trial in trials if trial.point == trials[0].point]
     if all(trial.state in ("pruned", "failed") for trial in of_plan):
         raise CharloomError(
-            f"{task.recipe}'s plan itself could not be trained: {of_plan[-1].reason}. There is nothing to compare "
-            "with: begin a new search with other settings (--set hidden_size=..., --set learning_rate=...)."
+            f"The {task.recipe} plan could not be trained ({of_plan[-1].reason}), so the search has no baseline. "
+            "Start a new search with other settings, such as --set hidden_size=... or --set learning_rate=...",
+            code="plan_not_trainable",
+            reason=of_plan[-1].reason,
         )
 
 
@@ -274,18 +293,18 @@ def check(
     stop: Callable[[], bool],
     train: Train = run_training,
 ) -> Iterator[Trial]:
-    """Train a trial's settings again with another seed, unless that was done.
+    """Train a trial's settings again with another seed, unless this was already done.
 
     Args:
         folder: Folder of the search.
-        corpus: Text to learn from.
+        corpus: The training text.
         number: Number of the trial.
         device: See ``charloom.training.backends.base.DEVICES``.
-        stop: Called often; once it returns true, the training ends.
+        stop: Called frequently. Once it returns True, the training ends.
         train: Training function.
 
     Yields:
-        The check, whenever it has begun, was evaluated or has ended.
+        The check whenever it starts, is evaluated or ends.
     """
     store, task = folder.checks, folder.task
     store.fail_dead()
@@ -300,17 +319,17 @@ def check(
 
 
 def trial_recipe(task: TuningTask, settings: Settings) -> Recipe:
-    """Return the recipe of a trial, all of whose settings are fixed."""
+    """Return the recipe of a trial, with all settings fixed."""
     settings = settings.with_values({"sample_length": 0, "checkpoint_every": _NO_CHECKPOINTS, "keep_checkpoints": 1})
     fixed = frozenset(settings.to_dict()) - ({"warmup_steps"} if task.shortens_warmup else frozenset())
     return Recipe(task.recipe, "of a search", settings, fixed)
 
 
-# --- What is tried next
+# --- The next trial
 
 
 def next_trial(store: TrialStore, task: TuningTask) -> "optuna.Trial":
-    """Return the trial that has waited longest, or else a new one: a neighbor of the best, or a proposal of TPE."""
+    """Return the next waiting trial or, if there is none, a neighbor of the best trial or a proposal of TPE."""
     trials = store.trials()
     uses_tpe = sum(trial.is_judged for trial in trials) >= _TPE_FROM
     is_waiting = any(trial.state == "waiting" for trial in trials)
@@ -364,7 +383,7 @@ def _run_trial(
     train: Train,
     may_prune: bool,
 ) -> Iterator[Trial]:
-    """Run one training and record how it ended, whatever happens."""
+    """Run one training and record its final state, whatever happens."""
     number, began = trial.number, time.monotonic()
     complete = [done.curve for done in store.trials() if done.state == "complete"] if may_prune else []
     with store.heartbeat(number):
@@ -375,10 +394,10 @@ def _run_trial(
         except _Pruned as pruned:
             _finish(store, trial, "pruned", began, str(pruned))
         except Exception as error:
-            _finish(store, trial, "failed", began, f"it failed: {error}")
+            _finish(store, trial, "failed", began, f"failed: {error}")
             raise
         except BaseException as stopped:
-            _finish(store, trial, "failed", began, "it was stopped")
+            _finish(store, trial, "failed", began, "interrupted")
             if store.trial(number).checks is None:
                 store.retry(number)
             if not isinstance(stopped, _Stopped):
@@ -389,11 +408,11 @@ def _run_trial(
 
 
 class _Pruned(Exception):
-    """A training is not worth continuing; the message is the reason."""
+    """Ends a training that is not worth continuing; the message is the reason."""
 
 
 class _Stopped(BaseException):
-    """A training was stopped from outside, as by a signal."""
+    """A training was interrupted from outside, for example by a signal."""
 
 
 def _evaluations(
@@ -402,17 +421,20 @@ def _evaluations(
     records: Iterator[Record],
     complete: Sequence[Sequence[tuple[float, float]]],
 ) -> Iterator[Trial]:
-    """Follow a training to its last checkpoint.
+    """Record the evaluations of a training, up to its last checkpoint.
 
     Args:
-        store: Where its losses are recorded.
+        store: The store that records the losses.
         trial: The trial.
         records: Records of the training.
         complete: Curves of the complete trials; see ``lags_behind``.
 
+    Yields:
+        The trial after each evaluation.
+
     Raises:
-        _Pruned: If most were better at the same share of it, if it diverged, or if there is not enough memory.
-        _Stopped: If it was stopped.
+        _Pruned: If the loss is above the median of the complete trials, if it diverged, or if memory ran out.
+        _Stopped: If the training was interrupted.
     """
     steps, lowest, has_ended = 0, math.inf, False
     try:
@@ -426,24 +448,24 @@ def _evaluations(
                 report_loss(trial, share, lowest)
                 yield store.trial(trial.number)
                 if lags_behind(share, lowest, complete):
-                    raise _Pruned("others were better by then")
+                    raise _Pruned("loss above the median")
                 has_ended = record.step == steps
             elif isinstance(record, EventRecord) and record.event == "ended":
                 has_ended = True
             elif isinstance(record, FinishRecord) and record.interrupted:
                 raise _Stopped
             elif isinstance(record, CheckpointRecord) and has_ended:
-                break  # what follows the last checkpoint is for a model that is kept
+                break  # the steps after the last checkpoint are only useful for a model that is kept
     except NonFiniteError:
-        raise _Pruned("it diverged") from None
+        raise _Pruned("diverged") from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise _Pruned("the memory does not suffice") from None
+        raise _Pruned("out of memory") from None
     finally:
         getattr(records, "close", lambda: None)()
     if not math.isfinite(lowest):
-        raise _Pruned("it diverged")
+        raise _Pruned("diverged")
 
 
 def _finish(store: TrialStore, trial: "optuna.Trial", state: State, began: float, reason: str = "") -> None:
@@ -456,12 +478,12 @@ def _finish(store: TrialStore, trial: "optuna.Trial", state: State, began: float
 
 
 def lags_behind(share: float, loss: float, complete: Sequence[Sequence[tuple[float, float]]]) -> bool:
-    """Return whether to prune a training: its loss is above the median of complete trainings at the same share.
+    """Return whether a training's loss is above the median of the complete trainings at the same share.
 
     Args:
-        share: Share of the training that is done.
-        loss: Its lowest held-out loss so far.
-        complete: Curves of the complete trainings, interpolated linearly; see ``Trial.curve``.
+        share: Completed share of the training, 0 to 1.
+        loss: Lowest held-out loss so far, in nats per character.
+        complete: Curves of the complete trainings, which are interpolated linearly; see ``Trial.curve``.
     """
     if share < _PRUNE_FROM or share >= 1 or len(complete) < _MIN_COMPLETE:
         return False

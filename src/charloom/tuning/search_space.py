@@ -1,4 +1,4 @@
-"""The search space: which settings are varied around a plan, and how far."""
+"""The search space: the settings that are varied around a plan, and their ranges."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 from charloom.planning.settings import Settings
 
 Point = dict[str, float]
-"""A point of the search space: for every axis, by name, a number or the index of one of its values."""
+"""A point of the search space: maps each axis' name to a number, or to the index of one of the axis' values."""
 
-_HIDDEN_SIZES = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # units; the recipe auto chooses among them
-_MAX_SIZE_FACTOR = 2.1  # hidden sizes up to so many times larger or smaller than the plan's are tried
+_HIDDEN_SIZES = (32, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048)  # units; the sizes that the recipe auto uses
+_MAX_SIZE_FACTOR = 2.1  # maximum ratio between a trial's hidden size and the plan's, in both directions
 _DROPOUT_STEP, _DROPOUT_STEPS, _MAX_DROPOUT = 0.05, 3, 0.9
-_MAX_CHANGES = 3  # axes that change from a good trial to its neighbor
-_MIN_STEP, _MAX_STEP = 0.15, 0.35  # change of a number, as a share of its range: less would not be seen in the loss
+_MAX_CHANGES = 3  # maximum number of axes on which a neighbor differs
+_MIN_STEP, _MAX_STEP = 0.15, 0.35  # step size as a share of the range; smaller steps have no visible effect on the loss
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Axis:
     """One axis of the search space: a range of numbers, or a list of values.
 
     Attributes:
-        settings: Names of the settings that move together, all to the same value; the first is the axis' name.
+        settings: Names of the settings that this axis sets, all to the same value. The first one names the axis.
         start: Coordinate of the plan: a number, or the index of a value.
-        low: Lowest number of the range, above 0; the range is logarithmic.
-        high: Highest number of the range.
-        values: All values in order, instead of a range.
+        low: Minimum of the range, greater than 0; the range is logarithmic.
+        high: Maximum of the range.
+        values: All values in ascending order, instead of a range.
     """
 
     settings: tuple[str, ...]
@@ -42,11 +42,11 @@ class Axis:
         return self.settings[0]
 
     def value(self, coordinate: float) -> float:
-        """Return the settings' value at a coordinate."""
+        """Return the value of the settings at a coordinate."""
         return self.values[int(coordinate)] if self.values else coordinate
 
     def step_from(self, coordinate: float, rng: np.random.Generator) -> float:
-        """Return a random neighbor of a coordinate: the next value up or down, or a number at some distance."""
+        """Return a random neighbor of a coordinate: the next value up or down, or a number at a random distance."""
         if not self.values:
             step = rng.choice((-1, 1)) * rng.uniform(_MIN_STEP, _MAX_STEP) * np.log(self.high / self.low)
             moved = coordinate * np.exp(step)
@@ -57,11 +57,11 @@ class Axis:
 
 
 def axes_around(settings: Settings, characters: int, fixed: Collection[str] = ()) -> tuple[Axis, ...]:
-    """Return the axes around a plan that are worth varying.
+    """Return the axes of the search space around a plan.
 
     Args:
         settings: Settings of the plan.
-        characters: Length of the training text, which limits the size of a batch.
+        characters: Length of the training text, which limits the batch size.
         fixed: Names of settings that are not varied.
     """
     s = settings
@@ -105,13 +105,13 @@ def start_point(axes: Collection[Axis]) -> Point:
 
 def settings_at(plan: Settings, axes: Collection[Axis], point: Mapping[str, float]) -> Settings:
     """Return the settings of a point: the plan's, with the values of the axes on which the point differs."""
-    # where an axis does not move, its settings keep their own values, which may differ from that of its first one
+    # on an unchanged axis, every setting keeps its own value; the settings of one axis may differ in the plan
     moved = [axis for axis in axes if point[axis.name] != axis.start]
     return plan.with_values({name: axis.value(point[axis.name]) for axis in moved for name in axis.settings})
 
 
 def differences(settings: Settings, plan: Settings) -> dict[str, Any]:
-    """Return the settings, with their values, that differ from the plan's."""
+    """Return the settings that differ from the plan's, with their values."""
     values = settings.to_dict()
     return {name: values[name] for name, planned in plan.to_dict().items() if values[name] != planned}
 
@@ -119,13 +119,13 @@ def differences(settings: Settings, plan: Settings) -> dict[str, Any]:
 def neighbor(
     point: Mapping[str, float], axes: Collection[Axis], rng: np.random.Generator, is_new: Callable[[Point], bool]
 ) -> Point:
-    """Return a random new point that differs from another on one to three axes.
+    """Return a random new point that differs from the given one on one to three axes.
 
     Args:
         point: The point to start from.
         axes: Axes of the search space, at least one.
-        rng: Random numbers.
-        is_new: Whether a point was not tried before; after a hundred points that are not new, any will do.
+        rng: Random number generator.
+        is_new: Returns whether a point has not been tried. After 100 points that are not new, the last one is returned.
     """
     ordered = sorted(axes, key=lambda axis: axis.name)
     candidate = dict(point)

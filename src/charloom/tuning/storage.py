@@ -1,9 +1,9 @@
 """The folder of a search, shared by several processes, any of which may be killed.
 
-FOLDER/journal.log     task and trials, a line of JSON for each change (Optuna's journal)
-FOLDER/trials/         003 ...: the run folder of a trial; the best one keeps its model
+FOLDER/journal.log     task and trials, one JSON line per change (Optuna's journal)
+FOLDER/trials/         run folders of the trials, 000, 001 ...; only the best one keeps its model
 FOLDER/check/          run folders of the trainings that check the result
-FOLDER/alive/          heartbeats: a file for each training under way, touched while its process lives
+FOLDER/alive/          heartbeats: one file per running training, touched regularly by its process
 FOLDER/recipe.toml     the resulting recipe
 FOLDER/tuning.html     the report
 """
@@ -34,24 +34,24 @@ JOURNAL = "journal.log"
 PAGE = "tuning.html"
 
 _HEARTBEAT_SECONDS = 10.0
-_DEAD_SECONDS = 120.0  # without a heartbeat, after which the process of a training is considered dead
-_MAKING_SECONDS = 5.0  # to wait for another process that is just making the folder
-_MAX_DEATHS = 2  # processes that died with the same settings, after which these are not tried again
-_SHARES = 1000  # Optuna numbers a trial's losses; the number is the share of the training in thousandths
+_DEAD_SECONDS = 120.0  # time without a heartbeat after which a process is considered dead
+_CREATION_SECONDS = 5.0  # time to wait for another process that is creating the folder
+_MAX_DEATHS = 2  # number of processes that may die with the same settings before these are given up
+_SHARES = 1000  # Optuna's step numbers are the share of the training in thousandths
 
 
 def require_optuna() -> None:
-    """Raise ``MissingExtraError``, saying how to get it, unless Optuna is installed."""
+    """Raise ``MissingExtraError`` if Optuna is not installed."""
     require_extra("Tuning", "tune", "optuna")
 
 
 class TrialStore:
-    """The trials of a folder, or its checks.
+    """The trials or the checks of a search.
 
     Args:
-        study: Optuna study that stores them.
-        folder: Folder of their run folders.
-        alive: Folder of the heartbeats.
+        study: Optuna study that stores the trials.
+        folder: Parent folder of the run folders.
+        alive: Folder of the heartbeat files.
     """
 
     def __init__(self, study: "optuna.Study", folder: Path, alive: Path) -> None:
@@ -60,11 +60,11 @@ class TrialStore:
         self._alive = alive
 
     def trials(self) -> list[Trial]:
-        """Return all trials in their present state."""
+        """Return the current state of all trials."""
         return [_trial(frozen) for frozen in self.study.get_trials(deepcopy=False)]
 
     def trial(self, number: int) -> Trial:
-        """Return a trial in its present state."""
+        """Return the current state of a trial."""
         return _trial(self.study.get_trials(deepcopy=False)[number])
 
     def run_folder(self, number: int) -> Path:
@@ -76,7 +76,7 @@ class TrialStore:
         trial.set_user_attr("process", [os.getpid(), platform.node()])
 
     def finish(self, number: int, state: State, loss: float | None = None) -> bool:
-        """Record how a trial ended; return False if another process has marked it as failed meanwhile."""
+        """Record the final state of a trial. Returns False if another process has already marked it as failed."""
         from optuna.trial import TrialState
 
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -91,12 +91,17 @@ class TrialStore:
         return True
 
     def retry(self, number: int, by_death: bool = False) -> None:
-        """Enqueue the point of a trial again that was stopped, or whose process died."""
+        """Enqueue the point of an interrupted trial again.
+
+        Args:
+            number: Number of the trial.
+            by_death: Whether its process died.
+        """
         frozen = self.study.get_trials(deepcopy=False)[number]
         self.study.enqueue_trial(_point(frozen), user_attrs={"deaths": frozen.user_attrs.get("deaths", 0) + by_death})
 
     def fail_dead(self) -> list[int]:
-        """Mark trials as failed whose process is dead, enqueue their points again, and return their numbers."""
+        """Mark trials of dead processes as failed, enqueue their points again, and return their numbers."""
         from optuna.trial import TrialState
 
         dead = []
@@ -122,7 +127,7 @@ class TrialStore:
 
     @contextmanager
     def heartbeat(self, number: int) -> Iterator[None]:
-        """Touch the trial's file in ``alive`` every few seconds inside this context."""
+        """Touch the trial's heartbeat file every few seconds within this context."""
         self._alive.mkdir(exist_ok=True)
         file, ended = self._heartbeat_file(number), Event()
 
@@ -141,14 +146,14 @@ class TrialStore:
             file.unlink(missing_ok=True)
 
     def _tidy(self, number: int, keep_model: bool) -> None:
-        """Remove the checkpoints of an ended trial, and its model unless it is kept."""
+        """Delete the checkpoints of an ended trial and, unless ``keep_model``, its model."""
         run = self.run_folder(number)
         rmtree(run / CHECKPOINTS, ignore_errors=True)
         if not keep_model:
             (run / MODEL).unlink(missing_ok=True)
 
     def keep_best_model(self) -> None:
-        """Remove the models of all ended trials but the best."""
+        """Delete the models of all ended trials except the best."""
         trials = self.trials()
         best = outcome(trials, ()).best
         for trial in trials:
@@ -162,7 +167,7 @@ class TuningFolder:
     Args:
         path: Path of the folder.
         task: Task of the search.
-        trials: Its trials, the plan's first.
+        trials: Trials of the search; the first is the plan's.
         checks: The trainings that check the result.
     """
 
@@ -180,20 +185,26 @@ def unused_folder(corpus: str) -> Path:
 
 
 def new_tuning_folder(path: Path, task: TuningTask) -> TuningFolder:
-    """Make the folder of a new search, with the plan as its first waiting trial.
+    """Create the folder of a new search, with the plan as its first waiting trial.
 
     Raises:
-        RunError: If it exists already, or cannot be made.
+        RunError: If the folder already exists or cannot be created.
     """
     try:
         path.mkdir(parents=True)
     except FileExistsError:
-        raise RunError(f"{path} exists already. Name another folder with -o.") from None
+        raise RunError(
+            f"{path} already exists. Choose another folder with -o.", code="folder_exists", path=str(path)
+        ) from None
     except OSError as error:
-        raise RunError(f"The folder {path} cannot be made: {error.strerror or error}. Name another with -o.") from None
+        raise RunError(
+            f"Cannot create the folder {path}: {error.strerror or error}. Choose another folder with -o.",
+            code="cannot_create_folder",
+            path=str(path),
+        ) from None
     studies = _studies(path, create=True)
     studies[0].enqueue_trial(start_point(task.axes))
-    studies[0].set_user_attr("task", task.to_dict())  # the last: with it the folder is complete
+    studies[0].set_user_attr("task", task.to_dict())  # written last: it marks the folder as complete
     return _folder(path, task, studies)
 
 
@@ -201,23 +212,28 @@ def open_tuning_folder(path: Path) -> TuningFolder:
     """Open the folder of a search.
 
     Raises:
-        RunError: If it is not the folder of a search, or it is damaged.
+        RunError: If the folder is not a search folder, or it is damaged.
     """
     if not (path / JOURNAL).is_file():
         raise RunError(
-            f"{path} exists already and is no folder that `charloom tune` made: it has no {JOURNAL}. Name another "
-            "folder with -o, or none."
+            f"{path} already exists and is not a folder of `charloom tune`: it has no {JOURNAL}. Choose another folder "
+            "with -o, or omit -o.",
+            code="not_a_search_folder",
+            path=str(path),
         )
     try:
         _mend(path / JOURNAL)
         studies = _studies(path, create=False)
-        while "task" not in studies[0].user_attrs and time.time() - (path / JOURNAL).stat().st_mtime < _MAKING_SECONDS:
-            time.sleep(0.1)  # another process is just making it
+        give_up_at = (path / JOURNAL).stat().st_mtime + _CREATION_SECONDS
+        while "task" not in studies[0].user_attrs and time.time() < give_up_at:
+            time.sleep(0.1)  # another process is creating the folder
         task = TuningTask.from_dict(studies[0].user_attrs["task"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{path / JOURNAL} is damaged, or of another version ({type(error).__name__}: {error}). Begin a new search "
-            "in another folder."
+            f"{path / JOURNAL} is damaged or has an unsupported version ({type(error).__name__}: {error}). Start a new "
+            "search in another folder.",
+            code="damaged_search_folder",
+            path=str(path),
         ) from None
     return _folder(path, task, studies)
 
@@ -239,12 +255,12 @@ def _studies(path: Path, create: bool) -> list["optuna.Study"]:
         warnings.simplefilter("ignore")  # older versions call the journal experimental
         storage = optuna.storages.JournalStorage(JournalFileBackend(journal, JournalFileOpenLock(journal)))
         make = optuna.create_study if create else optuna.load_study
-        unused = optuna.samplers.RandomSampler(seed=0)  # draws nothing: every trial waits before it begins
+        unused = optuna.samplers.RandomSampler(seed=0)  # never used: every trial is enqueued before it starts
         return [make(storage=storage, study_name=name, sampler=unused) for name in ("trials", "check")]
 
 
 def _mend(journal: Path) -> None:
-    """Truncate an incomplete last line, which a power failure leaves."""
+    """Truncate an incomplete last line, as a power failure may leave it."""
     from optuna.storages.journal import JournalFileOpenLock
 
     lock = JournalFileOpenLock(str(journal))
@@ -259,7 +275,7 @@ def _mend(journal: Path) -> None:
 
 def _is_running(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # os.kill would end it: the heartbeat decides
+        return True  # os.kill would terminate it, so only the heartbeat decides
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -286,7 +302,7 @@ def _trial(frozen: "optuna.trial.FrozenTrial") -> Trial:
         point=_point(frozen),
         curve=tuple((share / _SHARES, loss) for share, loss in sorted(frozen.intermediate_values.items())),
         loss=frozen.value if frozen.state == TrialState.COMPLETE else None,
-        reason=attrs.get("reason", "its process was killed" if frozen.state == TrialState.FAIL else ""),
+        reason=attrs.get("reason", "its process died" if frozen.state == TrialState.FAIL else ""),
         facts=attrs.get("facts", {}),
         checks=attrs.get("checks"),
     )

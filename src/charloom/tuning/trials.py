@@ -12,17 +12,17 @@ State = Literal["waiting", "running", "complete", "pruned", "failed"]
 
 @dataclass(frozen=True)
 class TuningTask:
-    """What a search is about, the same for all processes that work in its folder.
+    """The definition of a search, shared by all processes that work in its folder.
 
     Attributes:
         corpus: Name of the text.
-        corpus_sha256: Digest of the text.
-        format: How the text is read, as ``TextFormat.to_dict`` returns it.
-        recipe: Name of the recipe that the plan belongs to.
-        plan: Settings at which the search starts; each trial takes its minutes.
-        fixed: Settings that the user chose; they are not varied.
+        corpus_sha256: SHA-256 of the text.
+        format: The text format, as returned by ``TextFormat.to_dict``.
+        recipe: Name of the recipe on which the plan is based.
+        plan: Settings at which the search starts. Each trial takes ``plan.minutes``.
+        fixed: Settings chosen by the user, which are not varied.
         axes: The search space.
-        shortens_warmup: Whether a short training may have a shorter warm-up.
+        shortens_warmup: Whether the warm-up may be shortened for short trainings.
     """
 
     corpus: str
@@ -43,7 +43,7 @@ class TuningTask:
         """Return a task from the data of ``to_dict``.
 
         Raises:
-            TypeError, KeyError, ValueError: If the data is something else.
+            TypeError, KeyError, ValueError: If the data is invalid.
         """
         axes = [{**axis, "settings": tuple(axis["settings"]), "values": tuple(axis["values"])} for axis in data["axes"]]
         return cls(**{**data, "plan": Settings(**data["plan"]), "axes": tuple(Axis(**axis) for axis in axes)})
@@ -53,23 +53,24 @@ class TuningTask:
         return settings_at(self.plan, self.axes, point)
 
     def result(self, trial: "Trial") -> Settings:
-        """Return the settings of a trial for a recipe file, with the warm-up that the trial really had."""
+        """Return the settings of a trial for a recipe file, with the warm-up steps that the trial actually used."""
         settings = self.settings(trial.point)
         return settings.with_values({"warmup_steps": trial.facts.get("warmup_steps", settings.warmup_steps)})
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a search, as far as it has come.
+    """One training of a search in its current state.
 
     Attributes:
-        number: Number from 0.
-        state: "pruned" means ended early, because most complete trials were better at the same share of theirs.
-        point: Its point of the search space; empty for a check.
-        curve: Shares of the training done, and the lowest held-out loss until then, in nats per character.
-        loss: Lowest held-out loss of a complete trial; otherwise None.
-        reason: Why it was pruned or failed.
-        facts: steps, parameters, seconds and warmup_steps, as far as they are known.
+        number: Number, counted from 0.
+        state: State of the training. "pruned" means ended early, because its loss was above the median of the complete
+            trials.
+        point: Point in the search space; empty for a check.
+        curve: (completed share of the training, lowest held-out loss so far in nats per character) per evaluation.
+        loss: Lowest held-out loss of a complete trial, otherwise None.
+        reason: Why the trial was pruned or failed.
+        facts: steps, parameters, seconds and warmup_steps, as far as known.
         checks: For a check, the number of the trial that is trained again; None for a trial.
     """
 
@@ -84,12 +85,12 @@ class Trial:
 
     @property
     def is_judged(self) -> bool:
-        """Whether its settings were tried: it is complete, or was given up because of its loss."""
+        """Whether its settings have been evaluated: it is complete or pruned."""
         return self.state in ("complete", "pruned")
 
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:
-    """Return how many trials are complete, pruned and failed."""
+    """Return the numbers of complete, pruned and failed trials."""
     return {state: sum(trial.state == state for trial in trials) for state in ("complete", "pruned", "failed")}
 
 
@@ -98,10 +99,10 @@ class Outcome:
     """The result of a search so far.
 
     Attributes:
-        plan: The complete trial of the plan; None if there is none.
-        best: The complete trial with the lowest loss, which may be the plan's.
-        plan_check: The plan, trained again with another seed.
-        best_check: The best trial, trained again with another seed.
+        plan: The complete trial of the plan, or None.
+        best: The complete trial with the lowest loss, possibly the plan's, or None.
+        plan_check: The check of the plan, which trains it again with another seed, or None.
+        best_check: The check of the best trial, or None.
     """
 
     plan: Trial | None
@@ -111,13 +112,13 @@ class Outcome:
 
     @property
     def is_checked(self) -> bool:
-        """Whether both were trained again, or there is nothing to compare."""
+        """Whether both checks are done, or none is needed because the plan is the best trial."""
         both = self.plan_check is not None and self.best_check is not None
         return both or (self.best is not None and self.best == self.plan)
 
     @property
     def winner(self) -> Trial | None:
-        """The trial whose settings are worth using: the plan's, unless another was better when it was checked."""
+        """The trial to recommend: the plan's, unless the best trial was also better in its check."""
         if self.plan is None or self.best is None or not self.is_checked or self.best == self.plan:
             return self.best
         assert self.plan_check is not None and self.best_check is not None
@@ -127,10 +128,10 @@ class Outcome:
 
 
 def outcome(trials: Sequence[Trial], checks: Sequence[Trial]) -> Outcome:
-    """Return the result of trials and checks.
+    """Return the outcome of trials and checks.
 
     Args:
-        trials: Trials in any state; the first is the plan's, and later ones may have the same point.
+        trials: Trials in any state. The first is the plan's; later ones may have the same point.
         checks: Checks in any state.
     """
     complete = [trial for trial in trials if trial.state == "complete" and trial.loss is not None]

@@ -14,7 +14,7 @@ from charloom.tuning.storage import TrialStore
 from charloom.tuning.trials import Trial
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 60.0  # for workers to record their state when they are told to end
+_GRACE_SECONDS = 60.0  # time for workers to record their state after SIGTERM
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -26,15 +26,15 @@ def worker_arguments(
     until: float,
     checked: int | None = None,
 ) -> list[str]:
-    """Return the arguments of ``charloom`` that make a process a worker of a search.
+    """Return the command-line arguments of a worker process.
 
     Args:
         folder: Folder of the search.
         text_format: How the text is read.
         device: See ``charloom.training.backends.base.DEVICES``.
         sources: Paths of the text.
-        until: When trials end, by ``time.time``.
-        checked: Number of the trial to check; None: search.
+        until: End of the trials as a ``time.time`` timestamp.
+        checked: Number of the trial to check; None to search.
     """
     values = text_format.to_dict()
     text_options = [f"--{name}={value}" for name, value in values.items() if isinstance(value, str) and value]
@@ -47,19 +47,19 @@ def worker_arguments(
 def run_processes(
     store: TrialStore, arguments: Sequence[Sequence[str]], workers: int, stop: Callable[[], bool]
 ) -> Iterator[Trial]:
-    """Run worker processes to their end, and yield each trial when it has changed.
+    """Run worker processes until they exit, and yield trials as they change.
 
     Args:
-        store: Trials that the workers record.
-        arguments: Arguments of ``charloom``, one list per process.
-        workers: Number of processes among which the cores are shared.
-        stop: Called often; once it returns true, the processes are told to end.
+        store: The store in which the workers record trials.
+        arguments: Command-line arguments, one list per process.
+        workers: Number of processes that share the cores.
+        stop: Called frequently. Once it returns True, the processes receive SIGTERM.
 
     Yields:
-        A trial, whenever it has changed.
+        A trial whenever it changes.
 
     Raises:
-        CharloomError: If all of them failed.
+        CharloomError: If all processes failed.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
@@ -82,16 +82,16 @@ def run_processes(
     finally:
         _end(started)
     if not stopped_at and all(process.returncode for process in started):
-        raise CharloomError("No worker could do its work; what they said stands above.")
+        raise CharloomError("All worker processes failed. Their errors are printed above.", code="workers_failed")
 
 
 def _start(command: Sequence[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-m", "charloom", *command],
-        stdin=subprocess.PIPE,  # a worker ends when this is closed, as when this process dies
+        stdin=subprocess.PIPE,  # a worker exits when this pipe closes, which also happens when this process dies
         stdout=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,  # a terminal's Ctrl-C goes to the parent only, which passes it on
+        start_new_session=True,  # Ctrl-C in a terminal reaches only the parent, which forwards it
     )
 
 
@@ -102,7 +102,7 @@ def _signal(processes: Sequence["subprocess.Popen[bytes]"], number: int) -> None
 
 
 def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """End the processes that still run: by SIGTERM, and after some time by SIGKILL."""
+    """Terminate the running processes: with SIGTERM, after a grace period with SIGKILL."""
     _signal(processes, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE_SECONDS
     for process in processes:

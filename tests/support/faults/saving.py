@@ -1,7 +1,7 @@
-"""Saves checkpoints and is killed, or has its file operations fail, on the way: ``python saving.py FOLDER KIND COUNT``.
+"""Save checkpoints while the process is killed or file operations fail: ``python saving.py FOLDER KIND COUNT``.
 
-KIND is "kills": so many kills at random moments of saving, or "operations": a kill, and each of some errors, at every
-file operation of a save (``faults.c`` must be loaded). After each the newest checkpoint must be whole. Prints JSON.
+KIND is "kills" (COUNT kills at random moments) or "operations" (a kill, and each of several errors, at every file
+operation of a save; ``faults.c`` must be preloaded). After each, the newest checkpoint must be complete. Prints JSON.
 """
 
 import errno
@@ -39,7 +39,7 @@ ARM, DISARM = -77, -78
 
 
 def save(files, step):
-    """Save a checkpoint in which every number is the step."""
+    """Save a checkpoint in which every number equals the step."""
     shapes = ARCHITECTURE.parameter_shapes()
     weights = {name: np.full(shape, step, np.float32) for name, shape in shapes.items()}
     averages = {
@@ -54,7 +54,7 @@ def save(files, step):
 
 
 def newest(run):
-    """Return the step of the newest checkpoint, all of whose parts must be of that step."""
+    """Return the step of the newest checkpoint, and check that all its parts belong to that step."""
     model, training, notices = newest_checkpoint(run)
     step = training.facts["step"]
     assert not notices, notices
@@ -74,7 +74,7 @@ def begin(folder):
 
 
 def kills(folder, count):
-    """Kill at a random moment while it saves one after another; at most the one under way may be lost."""
+    """Kill a process that saves continuously, at random moments. Only the checkpoint being saved may be lost."""
     run, files = begin(folder)
     left_over = 0
     for _ in range(count):
@@ -99,15 +99,15 @@ def kills(folder, count):
         remove_parts(run / CHECKPOINTS)
     files.cut({METRICS: (run / METRICS).stat().st_size})
     save(files, newest(run) + 1)
-    assert len(checkpoint_steps(run)) == 1  # of older ones that a kill has left, too
+    assert len(checkpoint_steps(run)) == 1  # older ones that a kill left are removed too
     return {"kills": count, "parts left and removed": left_over}
 
 
 def operations(folder, count):
-    """Kill, and fail in every way, at each operation until a save has none so late; or at some of them at random."""
+    """Kill and fail at each file operation of a save, or with ``count`` at a random selection of them."""
     run, files = begin(folder)
-    found = dict.fromkeys(("KILL", *ERRORS), 0)
-    for kind in found:
+    counts = dict.fromkeys(("KILL", *ERRORS), 0)
+    for kind in counts:
         number = 0 if kind == "KILL" else getattr(errno, kind)
         for at in range(1, 1000):
             if count and random.random() > count / 250:
@@ -120,24 +120,24 @@ def operations(folder, count):
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             after = newest(run)
             assert after in (before, before + 1)
-            assert status != 0 or after == before + 1, "success was claimed"
+            assert status != 0 or after == before + 1, "it reported success"
             remove_parts(run / CHECKPOINTS)
             remove_parts(run)
-            if status == 9:  # nothing happened: this save has no such operation
+            if status == 9:  # no fault happened: this save has fewer operations
                 break
-            found[kind] += 1
-    return found
+            counts[kind] += 1
+    return counts
 
 
 def _one_save(files, step, at, number):
-    """Return 0 if it saved in spite of the fault, 1 if it said that it could not, 9 if there was no fault."""
+    """Return 0 if the save succeeded despite the fault, 1 if it reported an error, 9 if no fault happened."""
     os.write(ARM, f"{at} {number}".encode())
     try:
         save(files, step)
-        said = 0
+        status = 0
     except (OSError, CharloomError):
-        said = 1
-    return said if os.write(DISARM, b"") else 9
+        status = 1
+    return status if os.write(DISARM, b"") else 9
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Trains and is sent a signal on the way: ``python training.py FOLDER SIGNAL COUNT SEED``.
+"""Train and send a signal at random moments: ``python training.py FOLDER SIGNAL COUNT SEED``.
 
-Each training is a process that was forked off this one, where PyTorch is loaded already. A signal comes at a random
-moment of a phase; then the run is gone on with, and what remains must be what an undisturbed run leaves. Prints JSON.
+Each training is a forked process, in which PyTorch is already loaded. The signal arrives at a random moment of a phase.
+The run is then resumed, and its result must equal that of an undisturbed run. Prints JSON.
 """
 
 import json
@@ -26,11 +26,11 @@ from support.training_runs import remains
 PHASES = ("reading", "first step", "step", "evaluation", "sampling", "saving")
 SMALL = ["hidden_size=16", "embedding_size=4", "seq_length=25", "batch_size=8", "sample_length=2000", "eval_every=10"]
 ARGUMENTS = ["--steps", "40", "-q", *(part for s in [*SMALL, "checkpoint_every=9"] for part in ("--set", s))]
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 
 
 def forked(action):
-    """Run an action in a process of its own; return its exit code and the time since it was sent a signal."""
+    """Run an action in a forked process; return its exit code and the seconds from the signal to its end."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -49,7 +49,7 @@ def forked(action):
 
 
 def disturbed(number, phase, occurrence, delay, arguments):
-    """Train; a while after the phase has begun for that time, the process is sent the signal."""
+    """Train, and send the signal ``delay`` seconds after a phase starts for the ``occurrence``-th time."""
 
     def action(writer):
         def send():
@@ -85,7 +85,7 @@ def disturbed(number, phase, occurrence, delay, arguments):
 
 
 def try_once(folder, number, phase, expected):
-    """Return how long the end took; whether nothing was lost is checked."""
+    """Disturb one training, check that nothing was lost, and return the seconds until it ended."""
     occurrence = {"step": random.randint(2, 39), "reading": 1, "first step": 1}.get(phase, random.randint(1, 4))
     target = folder / "run"
     train = ["train", str(folder / "book.txt"), "-o", str(target), *ARGUMENTS]
@@ -93,11 +93,11 @@ def try_once(folder, number, phase, expected):
     if code == 128 + number:
         if target.exists():
             code, _ = forked(lambda _: main(["train", "--resume", str(target), "-q"]))
-            assert code in (0, 2), code  # 2: it came when all was done
+            assert code in (0, 2), code  # 2: the signal arrived after the training was complete
         else:
-            assert phase in ("reading", "saving")  # before there was anything to go on with
+            assert phase in ("reading", "saving")  # before there was anything to resume
     else:
-        assert code == 0, code  # it came too late
+        assert code == 0, code  # the signal arrived too late
     if target.exists():
         assert checkpoint_steps(target), (phase, occurrence, code, [str(path) for path in target.rglob("*")])
         assert remains(target) == expected, (phase, occurrence)
@@ -116,12 +116,12 @@ if __name__ == "__main__":
     random.seed(sys.argv[4])
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)  # what this loads need not be loaded again
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)  # load fused AdamW before forking
     untouched = whole(place)
     times = {phase: [] for phase in PHASES}
     for i in range(count):
         phase = PHASES[i % len(PHASES)]
         times[phase].append(try_once(place, sent, phase, untouched))
-    slowest = max(max(found) for found in times.values() if found)
-    assert slowest < MOST_SECONDS, slowest
-    print(json.dumps({"slowest": slowest, "phases": {phase: len(found) for phase, found in times.items()}}))
+    slowest = max(max(seconds) for seconds in times.values() if seconds)
+    assert slowest < MAX_SECONDS, slowest
+    print(json.dumps({"slowest": slowest, "phases": {phase: len(seconds) for phase, seconds in times.items()}}))

@@ -1,4 +1,4 @@
-"""``charloom corpus``: inspect a text before training on it."""
+"""``charloom corpus``: inspect a text corpus before training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
 from charloom.planning.recipes import RECIPES
 from charloom.planning.schedule import steps_per_epoch
-from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
+from charloom.terminal.messages import escape_for_stdout, json_option, print_json, print_text, quiet_option
 
-_PREVIEW = 250  # characters, as in the tutorial
-_PREVIEW_IDS = 13
+_PREVIEW = 250  # characters, as in the TensorFlow tutorial
+_PREVIEW_IDS = 13  # "First Citizen" of Shakespeare
 
 
 @click.command("corpus")
@@ -26,21 +26,21 @@ _PREVIEW_IDS = 13
 @json_option
 @quiet_option
 def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, quiet: bool) -> None:
-    """Look at a text: its length, its characters, its beginning, and what training on it would mean.
+    """Show the length, vocabulary and beginning of a corpus, and the plan for training on it.
 
-    CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus: shakespeare, python-docs.
+    CORPUS is a text file, a folder, a glob, - for standard input, or a named corpus (shakespeare, python-docs).
     """
-    found = look(read_corpus(sources, text_format, quiet))
+    facts = describe_corpus(read_corpus(sources, text_format, quiet))
     if as_json:
-        print_json(found)
+        print_json(facts)
     else:
-        print_text(shown(_page(found)))
+        print_text(escape_for_stdout(_format_facts(facts)))
 
 
-def look(corpus: Corpus) -> dict[str, Any]:
-    """Return the facts of a corpus: the keys of ``--json``."""
+def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+    """Return the facts about a corpus under their keys in ``--json``."""
     vocabulary, preview = corpus.vocabulary, corpus.head(_PREVIEW)
-    found = {
+    facts = {
         "name": corpus.name,
         "characters": len(corpus),
         "distinct": len(vocabulary),
@@ -55,10 +55,10 @@ def look(corpus: Corpus) -> dict[str, Any]:
     part = corpus.parts(recipe.settings.val_fraction).training
     training, lengths = len(part), part.lengths if isinstance(part, TextLines) else None
     if training <= recipe.settings.seq_length:
-        return found | {"plan": None}
+        return facts | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
     settings = adapt_settings(settings, Task(training, len(vocabulary), line_lengths=lengths))
-    return found | {
+    return facts | {
         "plan": {
             "recipe": recipe.name,
             "parameters": settings.architecture(len(vocabulary)).num_parameters,
@@ -69,21 +69,20 @@ def look(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _page(found: dict[str, Any]) -> str:
-    ids, plan = found["preview_ids"], found["plan"]
-    in_lines = "" if found["lines"] is None else f", {found['lines']:,} lines that are texts of their own"
-    units = "characters" if found["unit"] == "char" else "bytes"
+def _format_facts(facts: dict[str, Any]) -> str:
+    ids, plan = facts["preview_ids"], facts["plan"]
+    in_lines = "" if facts["lines"] is None else f", {facts['lines']:,} lines (independent texts)"
+    units = "characters" if facts["unit"] == "char" else "bytes"
     lines = [
-        f"{found['name']}: {found['characters']:,} {units}, {found['distinct']:,} distinct{in_lines}",
-        f"vocabulary: {preview(found['vocabulary'], 120) if found['unit'] == 'char' else 'all 256 bytes'}",
-        f"ids: {found['preview'][: len(ids)]!r} -> {' '.join(map(str, ids))}",
+        f"{facts['name']}: {facts['characters']:,} {units}, {facts['distinct']:,} distinct{in_lines}",
+        f"vocabulary: {preview(facts['vocabulary'], 120) if facts['unit'] == 'char' else 'all 256 bytes'}",
+        f"ids: {facts['preview'][: len(ids)]!r} -> {' '.join(map(str, ids))}",
     ]
     if plan is None:
-        lines.append("plan: too short to train on with the default recipe")
+        lines.append("plan: none, the corpus is too short to train on with the default recipe")
     else:
         lines.append(
-            f"plan: a model of {plan['parameters']:,} parameters, about {plan['minutes']:.2g} minutes; "
-            f"{plan['steps_per_epoch']:,} steps are one pass over the {plan['training_characters']:,} characters "
-            "to train on"
+            f"plan: a model with {plan['parameters']:,} parameters, about {plan['minutes']:.2g} minutes of training; "
+            f"{plan['steps_per_epoch']:,} steps per epoch over {plan['training_characters']:,} training characters"
         )
-    return "\n".join(lines) + "\n\n" + f"{found['preview'].rstrip()}\n"
+    return "\n".join(lines) + "\n\n" + f"{facts['preview'].rstrip()}\n"

@@ -1,4 +1,4 @@
-"""``charloom doctor``: report versions, devices, and what would be faster."""
+"""``charloom doctor``: show versions, devices and the engine, and suggest improvements."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from charloom.inference.engines.factory import engine_name
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
 _PACKAGES = ("numpy", "safetensors", "torch")
-_TORCH_SECONDS = 120
+_TORCH_TIMEOUT = 120  # seconds
 
-# Runs in a process of its own: this one never imports torch, and a broken torch cannot break the doctor.
-_ASK_TORCH = """
+# Runs in a subprocess, so that importing a broken PyTorch cannot crash this command.
+_PROBE_TORCH = """
 import json
 from charloom.training.backends.torch.device import DEVICES, choose_device
-found = {}
+devices = {}
 for name in DEVICES[1:]:
     try:
-        found[name] = choose_device(name).description
+        devices[name] = choose_device(name).description
     except Exception as error:
-        found[name] = None
-print(json.dumps({"devices": found, "auto": choose_device().description}))
+        devices[name] = None
+print(json.dumps({"devices": devices, "auto": choose_device().description}))
 """
 
 
@@ -40,17 +40,17 @@ print(json.dumps({"devices": found, "auto": choose_device().description}))
 @json_option
 @quiet_option
 def command(as_json: bool, quiet: bool) -> None:
-    """Say which versions are installed, which device and instructions are used, and what would make it faster."""
-    found = examine()
+    """Show installed versions, devices, CPU instructions and the engine, and suggest how to make charloom faster."""
+    facts = diagnose()
     if as_json:
-        print_json(found)
+        print_json(facts)
     else:
-        print_text("".join(f"{key:<14} {_cell(value)}\n" for key, value in found.items() if key != "advice"))
-        print_text("".join(f"\n- {line}" for line in found["advice"]) + "\n")
+        print_text("".join(f"{key:<14} {_cell(value)}\n" for key, value in facts.items() if key != "advice"))
+        print_text("".join(f"\n- {line}" for line in facts["advice"]) + "\n")
 
 
-def examine() -> dict[str, Any]:
-    """Return what was found: the keys of ``--json``."""
+def diagnose() -> dict[str, Any]:
+    """Return the facts about this installation under their keys in ``--json``."""
     training = _training()
     instructions = _instructions()
     return {
@@ -69,7 +69,7 @@ def examine() -> dict[str, Any]:
 
 
 def _cache() -> str:
-    """Return where loaded corpora and indexes of long texts are kept, and how much of the disk they take."""
+    """Return the folder of downloaded corpora and indexes of long texts, and its size."""
     folder = cache_folder()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return f"{folder} ({size / 1e6:,.0f} MB)"
@@ -83,67 +83,67 @@ def _version(package: str) -> str | None:
 
 
 def _instructions() -> list[str]:
-    """Return the instruction sets beyond the baseline that NumPy found on this processor."""
-    found: list[str] = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
-    return found
+    """Return the SIMD extensions beyond NumPy's baseline that NumPy found on this processor."""
+    extensions: list[str] = np.show_config(mode="dicts").get("SIMD Extensions", {}).get("found", [])
+    return extensions
 
 
 def _engine() -> str:
-    """Return which engine generates, and with which instructions, or why not the native one."""
+    """Return the inference engine and its instruction set, or why the native engine is not used."""
     try:
         if engine_name() == "native":
-            return f"native, {native.chosen_isa()} (it has {', '.join(native.instruction_sets())})"
+            return f"native, {native.chosen_isa()} (available: {', '.join(native.instruction_sets())})"
     except SettingsError as error:
         return str(error)
-    return f"numpy; {native.missing or 'CHARLOOM_ENGINE asks for it'}"
+    return f"numpy; {native.missing or 'selected by CHARLOOM_ENGINE'}"
 
 
 def _recurrence(training: dict[str, Any]) -> str | None:
-    """Return what trains recurrent layers on the processor, if anything can."""
+    """Return the implementation that trains recurrent layers on the CPU; None if training is not possible."""
     if "error" in training:
         return None
     if native.engine is None or not hasattr(native.engine, "Recurrence"):
         return "PyTorch"
     try:
-        pairs = "by instructions for it" if native.engine.multiplies_bfloat16() else "taken apart into float32"
-        return f"compiled, {native.chosen_isa()}; bfloat16 is multiplied {pairs}"
+        products = "uses native instructions" if native.engine.multiplies_bfloat16() else "is emulated with float32"
+        return f"compiled, {native.chosen_isa()}; bfloat16 multiplication {products}"
     except SettingsError as error:
         return str(error)
 
 
 def _training() -> dict[str, Any]:
-    """Ask PyTorch, where there is one, which devices it can train on."""
+    """Return the devices that PyTorch can train on, or under "error" why there are none."""
     if _version("torch") is None:
         return {"error": "PyTorch is not installed"}
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=_TORCH_SECONDS
+            [sys.executable, "-c", _PROBE_TORCH], capture_output=True, text=True, timeout=_TORCH_TIMEOUT
         )
-        found: dict[str, Any] = json.loads(done.stdout)
+        devices: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
-        return {"error": "PyTorch is installed but cannot be used"}
-    return found
+        return {"error": "PyTorch is installed but does not work"}
+    return devices
 
 
 def _advice(training: dict[str, Any]) -> list[str]:
     advice = ["Generating and scoring work without PyTorch."]
     if native.engine is None:
         advice.append(
-            "The native engine is not installed, so that generating is 10 to 30 times slower than it could be, "
-            "and training on the processor takes up to twice as long: install a C++ compiler, and charloom again."
+            "The native engine is not installed. With it, generation is 10 to 30 times faster, and CPU training up to "
+            "2 times. Install a C++ compiler, then reinstall charloom."
         )
     if "error" in training:
-        return [*advice, f"Training is not possible here: {training['error']}. pip install 'charloom[train]'"]
+        return [*advice, f"Training is not available: {training['error']}. Run: pip install 'charloom[train]'"]
     if training["devices"]["cuda"] is None and training["devices"]["mps"] is None:
         advice.append(
-            "No GPU was found: training runs on the processor, which suits models of up to a few million parameters."
+            "No GPU was found. Training runs on the CPU, which is practical for up to a few million parameters."
         )
     if "bfloat16" in training["auto"] and "no fast bfloat16" not in training["auto"]:
-        advice.append("Matrix products run in bfloat16, which this hardware multiplies faster than float32.")
+        advice.append("Matrix products use bfloat16, which is faster than float32 on this hardware.")
     return advice
 
 
 def _cell(value: object) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key}: {item or 'not here'}" for key, item in value.items())
+        return "; ".join(f"{key}: {item or 'not available'}" for key, item in value.items())
     return "not installed" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""``charloom export``: write a model in another format."""
+"""``charloom export``: export a model to another format."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 import click
 
-from charloom.errors import InputError
+from charloom.errors import InputError, Notice
 from charloom.interop.keras.exporter import write_keras
 from charloom.interop.onnx.exporter import write_onnx
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.file.run_folder import check_new_file, find_model
-from charloom.terminal.messages import json_option, print_json, quiet_option, say, unescaped
+from charloom.terminal.messages import json_option, print_json, print_message, print_notices, quiet_option, unescape
 from charloom.web.single_page import write_page
 
 DEFAULT_SAMPLES = 3
-"""Samples of each model in a page."""
+"""Number of samples per model on an HTML page."""
 
 
 @dataclass(frozen=True)
 class _PageOptions:
-    """The command-line options of the page.
+    """The command-line options of ``--to html``.
 
     Attributes:
         title: ``--title``, or None.
-        prompts: ``--prompt``, in their order.
+        prompts: All ``--prompt`` options, in order.
         samples: ``--samples``, or None.
     """
 
@@ -35,28 +35,49 @@ class _PageOptions:
     samples: int | None
 
     def check(self, form: str, models: Sequence[str]) -> None:
-        """Raise ``InputError`` if the form is not html, but several models or options of the page are given."""
+        """Check that the options apply to the output format.
+
+        Args:
+            form: The output format: ``--to``.
+            models: The models to export.
+
+        Raises:
+            InputError: If the format is not html and several models or options of html were given.
+        """
         if form == "html":
             return
         if len(models) > 1:
             raise InputError(
-                f"{form} takes one model; got {len(models)}: {', '.join(models)}. Only html takes several."
+                f"--to {form} accepts one model, got {len(models)}: {', '.join(models)}. "
+                "Only --to html accepts several models.",
+                code="too_many_models",
+                format=form,
+                models=list(models),
             )
         values = {"--title": self.title, "--prompt": self.prompts or None, "--samples": self.samples}
         for option, value in values.items():
             if value is not None:
-                raise InputError(f"{option} is of html alone; got --to {form}. Leave it out, or write html.")
+                raise InputError(
+                    f"{option} requires --to html, got --to {form}.",
+                    code="missing_option",
+                    option="--to html",
+                    required_by=option,
+                )
 
 
 def _write_page(target: Path, saved_models: Sequence[SavedModel], options: _PageOptions, quiet: bool) -> list[Path]:
-    """Write the page; print a note if weights are converted to int8."""
+    """Write the page, and print a notice if weights are converted to int8."""
     if any(saved.stored_as != "int8" for saved in saved_models):
-        say("note: the page holds the weights as int8, with which charloom generate computes anyway", quiet)
+        notice = Notice(
+            "The page stores the weights as int8. Generated texts stay the same, because generation uses int8 anyway.",
+            code="converted_to_int8",
+        )
+        print_notices([notice], quiet)
     return write_page(
         target,
         saved_models,
         title=options.title,
-        prompts=[unescaped(prompt) for prompt in options.prompts],
+        prompts=[unescape(prompt) for prompt in options.prompts],
         samples=DEFAULT_SAMPLES if options.samples is None else options.samples,
     )
 
@@ -74,16 +95,13 @@ _WRITERS = {"float16": _stored_as("float16"), "int8": _stored_as("int8"), "keras
 
 @click.command("export")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--to", "form", required=True, type=click.Choice([*_WRITERS, "html"]), help="What to write.")
-@click.option("-o", "--output", required=True, type=str, help="The file to write, which must not exist.")
-@click.option("--title", help="html: the page's title.  [default: the models' names]")
+@click.option("--to", "form", required=True, type=click.Choice([*_WRITERS, "html"]), help="Output format.")
+@click.option("-o", "--output", required=True, type=str, help="File to write. It must not exist.")
+@click.option("--title", help="html: page title.  [default: the models' names]")
 @click.option(
-    "--prompt",
-    "prompts",
-    multiple=True,
-    help="html: what texts begin with, \\n being a line feed; may be given again.",
+    "--prompt", "prompts", multiple=True, help="html: prompt of the samples (\\n is a line feed). Repeatable."
 )
-@click.option("--samples", type=int, help=f"html: texts of each model in the page.  [default: {DEFAULT_SAMPLES}]")
+@click.option("--samples", type=int, help=f"html: number of samples per model.  [default: {DEFAULT_SAMPLES}]")
 @json_option
 @quiet_option
 def command(
@@ -96,12 +114,14 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write a model in another form.
+    """Export a model to another format.
 
-    float16 and int8 are model files of a half and a quarter of the size. With int8 `charloom generate` writes the
-    same texts as before, because it computes with int8 anyway. keras is a .keras file, which Keras 3 opens and goes on
-    training. onnx is a graph of one step, and a second file with one of a whole window. html is one page that writes in
-    anybody's browser, without a network; of several models it is a gallery.
+    \b
+    float16  model file of half the size
+    int8     model file of a quarter of the size; generates the same texts
+    keras    .keras file, which Keras 3 can load and train further
+    onnx     two ONNX graphs: one time step, and a whole window (second file)
+    html     self-contained page that generates offline; several models form a gallery
 
     \b
     charloom export runs/my_book --to int8 -o my_book.safetensors
@@ -115,9 +135,9 @@ def command(
     check_new_file(target)
     loaded = [load_model(source) for source in sources]
     written = _write_page(target, loaded, options, quiet) if form == "html" else _WRITERS[form](target, loaded[0])
-    before = ", ".join(f"{m.stored_as} took {s.stat().st_size:,}" for m, s in zip(loaded, sources, strict=True))
+    original = ", ".join(f"{m.stored_as}, {s.stat().st_size:,} bytes" for m, s in zip(loaded, sources, strict=True))
     for file in written:
-        say(f"{file}: {form}, {file.stat().st_size:,} bytes ({before})", quiet)
+        print_message(f"{file}: {form}, {file.stat().st_size:,} bytes (original: {original})", quiet)
     if as_json:
         print_json(
             {

@@ -14,22 +14,41 @@ import click
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextLines, TextView
 from charloom.data.vocabulary.characters import describe
-from charloom.errors import InputError
+from charloom.errors import InputError, Notice
 from charloom.inference.generation import Piece, Request, make_request, replacement_character
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 from charloom.inference.memorization import LONG, copied_lines, measure_memorization
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.session import Session
-from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, shown, unescaped
+from charloom.terminal.messages import (
+    escape_for_stdout,
+    format_percent,
+    is_terminal,
+    json_option,
+    print_json,
+    print_message,
+    print_notices,
+    print_text,
+    quiet_option,
+    require_stdout,
+    unescape,
+)
 
 
 @click.command("generate")
 @click.argument("model", default="shakespeare")
-@click.option("-p", "--prompt", default=None, help="What the text begins with.")
-@click.option("--prompt-file", type=str, default=None, help="A UTF-8 file that holds the prompt; - is standard input.")
+@click.option("-p", "--prompt", default=None, help="Prompt: the beginning of the text.")
 @click.option(
-    "-n", "--length", type=int, default=DEFAULT_LENGTH, show_default=True, help="Characters to write after it."
+    "--prompt-file", type=str, default=None, help="Read the prompt from a UTF-8 file, or from standard input (-)."
+)
+@click.option(
+    "-n",
+    "--length",
+    type=int,
+    default=DEFAULT_LENGTH,
+    show_default=True,
+    help="Stop after this many characters, not counting the prompt.",
 )
 @click.option(
     "-t",
@@ -37,34 +56,40 @@ from charloom.terminal.messages import json_option, percent, print_json, print_t
     type=float,
     default=DEFAULT_TEMPERATURE,
     show_default=True,
-    help="Below 1 is safer, above 1 wilder; 0 takes the likeliest character each time.",
+    help="Sampling temperature. Higher values give more random text; 0 always picks the most likely character.",
 )
-@click.option("--top-k", type=int, help="Draw from the K likeliest characters only.")
+@click.option("--top-k", type=int, help="Sample only from the K most likely characters.")
 @click.option("--top-p", type=float, help="Draw from the likeliest that have this share of the probability.")
-@click.option("--min-p", type=float, help="Draw from those at least this many times as likely as the likeliest.")
-@click.option("--repetition-penalty", type=float, help="Above 1 makes the last 64 characters less likely to recur.")
-@click.option("--stop", multiple=True, help="End before this string, \\n being a line feed; may be given again.")
-@click.option("--max-lines", type=int, help="End after so many lines.")
-@click.option("--allow", help="Draw these characters only.")
-@click.option("--forbid", help="Never draw these characters.")
-@click.option("--samples", type=int, default=1, show_default=True, help="How many texts.")
-@click.option("--seed", type=int, default=None, help="The same seed gives the same text. [default: drawn and said]")
+@click.option(
+    "--min-p", type=float, help="Sample only from characters with at least P times the probability of the most likely."
+)
+@click.option(
+    "--repetition-penalty", type=float, help="Penalty for characters among the last 64. 1 is none; higher is stronger."
+)
+@click.option("--stop", multiple=True, help="Stop before this string (\\n is a line feed). Repeatable.")
+@click.option("--max-lines", type=int, help="Stop after this many lines.")
+@click.option("--allow", help="Generate only these characters.")
+@click.option("--forbid", help="Never generate these characters.")
+@click.option("--samples", type=int, default=1, show_default=True, help="Number of texts to generate.")
+@click.option(
+    "--seed", type=int, default=None, help="Random seed. The same seed gives the same text. [default: random, printed]"
+)
 @click.option(
     "--unknown",
     type=click.Choice(UNKNOWN),
     default="error",
     show_default=True,
-    help="What to do with characters of the prompt that the model does not know.",
+    help="How to handle prompt characters that are not in the model's vocabulary.",
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Whether to compute with int8 (auto: yes) or float32.",
+    help="Precision of the computation. auto is int8.",
 )
-@click.option("--novelty", is_flag=True, help="Say how much of it is copied from the text the model was trained on.")
-@click.option("-i", "--interactive", is_flag=True, help="Write together: type, let it continue, undo, retry.")
+@click.option("--novelty", is_flag=True, help="Report how much of the text is copied from the training text.")
+@click.option("-i", "--interactive", is_flag=True, help="Write interactively: type, continue, undo, retry.")
 @json_option
 @quiet_option
 def command(
@@ -81,10 +106,10 @@ def command(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Write text with a trained model.
+    """Generate text with a trained model.
 
-    MODEL is a model file, a run folder (its best model), a run folder with @last or @STEP behind it, or the name of
-    a model that comes with charloom: shakespeare, which is taken when none is named. The text begins with the prompt.
+    MODEL is a model file, a run folder (its best model), RUN@last or RUN@STEP (a checkpoint of a run), or the name of
+    a bundled model. The default is the bundled model shakespeare. The text starts with the prompt.
 
     \b
     charloom generate -p "ROMEO: "
@@ -93,102 +118,113 @@ def command(
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
         if name in options:
-            given_text = options[name]
-            options[name] = unescaped(given_text) if isinstance(given_text, str) else tuple(map(unescaped, given_text))
+            value = options[name]
+            options[name] = unescape(value) if isinstance(value, str) else tuple(map(unescape, value))
     request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
-    loaded, source = _model_and_its_text(model) if novelty else (Model.load(model), None)
+    loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
     if interactive:
         _check_interactive(prompt_file, samples, novelty, as_json)
-        from charloom.cli.interactive import write_together
+        from charloom.cli.interactive import run_interactive
 
-        write_together(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
+        run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
         return
     pieces = loaded.pieces(request, precision)
     if request.unknown != "error":
-        _say_unknown(loaded, request, quiet)
+        _report_unknown(loaded, request, quiet)
     if seed is None:
-        say(f"seed {request.seed}", quiet)
+        print_message(f"seed {request.seed}", quiet)
     if samples == 1 and not as_json:
-        _write_text(pieces, request, source, quiet)
+        _write_text(pieces, request, training_text, quiet)
         return
-    _write_samples(pieces, request, source, as_json, quiet)
+    _write_samples(pieces, request, training_text, as_json, quiet)
 
 
-def _model_and_its_text(model: str) -> tuple[Model, TextView]:
-    """Return a model and the text that it was trained on.
+def _load_with_training_text(model: str) -> tuple[Model, TextView]:
+    """Return a model and its training text.
 
     Raises:
-        InputError: If that text is not at hand.
+        InputError: If the training text is not available.
     """
-    from charloom.report.provenance import find_provenance  # start-up: only --novelty reads that text
+    from charloom.report.provenance import find_provenance  # start-up time: only --novelty needs it
 
-    found = find_provenance(model)
-    if found.parts is None:
-        raise InputError(f"--novelty compares with the text that the model was trained on. {found.missing}")
-    return Model(found.model), found.parts.training
+    provenance = find_provenance(model)
+    if provenance.parts is None:
+        raise InputError(
+            f"--novelty requires the training text of the model. {provenance.missing}",
+            code="training_text_unavailable",
+            model=model,
+        )
+    return Model(provenance.model), provenance.parts.training
 
 
-def _how_new(text: str, prompt: str, source: TextView) -> dict[str, float]:
-    """Return how much of a text behind its prompt is copied; of lines, the prompt is part of the first."""
-    found = measure_memorization(text[len(prompt) :], source.pieces())
-    figures: dict[str, float] = {"copied": found.copied, "longest": found.longest}
-    if isinstance(source, TextLines):
-        figures["lines"], figures["copied_lines"] = copied_lines(text, source.pieces())
+def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[str, float]:
+    """Measure verbatim overlap of a generated text with the training text: the keys of ``novelty`` in ``--json``.
+
+    The prompt is not counted, except as part of the first line in ``lines`` and ``copied_lines``.
+    """
+    memorization = measure_memorization(text[len(prompt) :], training_text.pieces())
+    figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
+    if isinstance(training_text, TextLines):
+        figures["lines"], figures["copied_lines"] = copied_lines(text, training_text.pieces())
     return figures
 
 
-def _say_how_new(text: str, prompt: str, source: TextView, quiet: bool) -> None:
-    found = _how_new(text, prompt, source)
-    if "lines" in found:
-        say(f"{found['copied_lines']} of its {found['lines']} lines are lines of that text", quiet)
+def _report_copying(text: str, prompt: str, training_text: TextView, quiet: bool) -> None:
+    figures = _measure_copying(text, prompt, training_text)
+    if "lines" in figures:
+        print_message(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
     else:
-        share = percent(found["copied"])
-        say(f"{share} of it in copies of more than {LONG} characters, the longest {found['longest']}", quiet)
+        print_message(
+            f"{format_percent(figures['copied'])} copied from the training text in passages of more than {LONG} "
+            f"characters (longest: {figures['longest']})",
+            quiet,
+        )
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, source: TextView | None, quiet: bool) -> None:
-    """Print the pieces as they come; where they go to a file, a bar says how far they are."""
-    written, kept = -len(request.prompt), []
-    with _progress(quiet or sys.stdout.isatty()) as report:
+def _write_text(pieces: Iterator[Piece], request: Request, training_text: TextView | None, quiet: bool) -> None:
+    """Print a text while it is generated. If stdout is not a terminal, show a progress bar on stderr."""
+    num_generated, texts = -len(request.prompt), []
+    with _progress(quiet or is_terminal(sys.stdout)) as report:
         for piece in pieces:
-            print_text(shown(piece.text))
-            written += len(piece.text)
-            report(written, request.length)
-            if source is not None:
-                kept.append(piece.text)
+            print_text(escape_for_stdout(piece.text))
+            num_generated += len(piece.text)
+            report(num_generated, request.length)
+            if training_text is not None:
+                texts.append(piece.text)
     print_text("\n")
-    if source is not None:
-        _say_how_new("".join(kept), request.prompt, source, quiet)
+    if training_text is not None:
+        _report_copying("".join(texts), request.prompt, training_text, quiet)
 
 
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _done, _total: None  # what draws the bar takes as long to load as a page takes to write
+    if quiet or not is_terminal(sys.stderr):
+        yield lambda _done, _total: None  # importing rich takes as long as generating a page of text
         return
     from charloom.terminal.progress_bar import progress_bar
 
-    with progress_bar("writing", quiet) as report:
+    with progress_bar("Generating", quiet) as report:
         yield report
 
 
 def _write_samples(
-    pieces: Iterator[Piece], request: Request, source: TextView | None, as_json: bool, quiet: bool
+    pieces: Iterator[Piece], request: Request, training_text: TextView | None, as_json: bool, quiet: bool
 ) -> None:
-    began = time.perf_counter()
-    finished = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
-    if source is not None:
-        for sample in finished:
-            sample["novelty"] = _how_new(str(sample["text"]), request.prompt, source)
+    require_stdout()
+    started = time.perf_counter()
+    samples = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
+    if training_text is not None:
+        for sample in samples:
+            sample["novelty"] = _measure_copying(str(sample["text"]), request.prompt, training_text)
     if as_json:
-        written = sum(len(str(sample["text"])) - len(request.prompt) for sample in finished)
-        print_json({"samples": finished, "chars_per_second": written / (time.perf_counter() - began)})
+        num_generated = sum(len(str(sample["text"])) - len(request.prompt) for sample in samples)
+        print_json({"samples": samples, "chars_per_second": num_generated / (time.perf_counter() - started)})
         return
-    for number, sample in enumerate(finished, 1):
-        say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
-        print_text(shown(f"{sample['text']}\n"))
-        if source is not None:
-            _say_how_new(str(sample["text"]), request.prompt, source, quiet)
+    for number, sample in enumerate(samples, 1):
+        print_message(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
+        print_text(escape_for_stdout(f"{sample['text']}\n"))
+        if training_text is not None:
+            _report_copying(str(sample["text"]), request.prompt, training_text, quiet)
 
 
 def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_json: bool) -> None:
@@ -198,45 +234,69 @@ def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_
         "--novelty": novelty,
         "--json": as_json,
     }
-    for name, given in options.items():
-        if given:
-            raise InputError(f"{name} and -i cannot be used together. Leave out one of them.")
+    for name, is_given in options.items():
+        if is_given:
+            raise InputError(
+                f"{name} cannot be combined with --interactive (-i).",
+                code="conflicting_options",
+                options=["--interactive", name.split()[0]],
+            )
+    require_stdout()
+    if sys.stdin is None:
+        raise InputError("--interactive reads from standard input, which is closed.", code="stdin_closed")
 
 
-def _say_unknown(model: Model, request: Request, quiet: bool) -> None:
+def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
+    """Print a notice about each prompt character that the vocabulary lacks."""
+    replacement = None if request.unknown == "skip" else replacement_character(model.vocabulary)
+    handling = "skipped" if replacement is None else f"replaced by {replacement!r}"
     for character in model.vocabulary.unknown(request.prompt):
-        instead = (
-            "is skipped" if request.unknown == "skip" else f"is read as {replacement_character(model.vocabulary)!r}"
+        notice = Notice(
+            f"{describe(character)} is not in the model's vocabulary and is {handling}.",
+            code="unknown_character",
+            character=character,
+            replacement=replacement,
         )
-        say(f"note: the model does not know {describe(character)}; it {instead}", quiet)
+        print_notices([notice], quiet)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:
+    """Return the prompt from ``--prompt`` or ``--prompt-file``; "" by default."""
     if prompt is not None and prompt_file is not None:
-        raise InputError("Give the prompt with --prompt or with --prompt-file, not with both.")
+        raise InputError(
+            "--prompt and --prompt-file cannot be combined.",
+            code="conflicting_options",
+            options=["--prompt", "--prompt-file"],
+        )
     if prompt_file is None:
         return prompt or ""
 
     try:
         if prompt_file == "-" and sys.stdin is None:
-            raise InputError("Standard input (-) is closed, so no prompt can be read from it.")
+            raise InputError("Cannot read the prompt: standard input is closed.", code="stdin_closed")
         data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
     except OSError as error:
-        raise InputError(f"The prompt file {prompt_file} cannot be read: {error.strerror or error}.") from None
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"Cannot read the prompt file {prompt_file}: {reason}.", code="file_error", path=prompt_file, reason=reason
+        ) from None
     name = "standard input" if prompt_file == "-" else prompt_file
     return decode_utf8(data, name)
 
 
 def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:
-    """Return the finished samples: text, the seed that gives it alone, and why it ended."""
+    """Generate all samples, and return the text, seed and finish reason of each.
+
+    The seed of a sample reproduces it when it is generated on its own.
+    """
     texts: list[list[str]] = [[] for _ in seeds]
     reasons: list[str | None] = [None] * len(seeds)
-    written = 0
+    num_generated = 0
     with _progress(quiet) as report:
         for piece in pieces:
             texts[piece.sample].append(piece.text)
             reasons[piece.sample] = piece.finish_reason
-            written += len(piece.text)
-            report(written, len(seeds) * (len(texts[0][0]) + length))  # the first piece is the prompt
+            num_generated += len(piece.text)
+            report(num_generated, len(seeds) * (len(texts[0][0]) + length))  # the first piece is the prompt
     rows = zip(texts, seeds, reasons, strict=True)
     return [{"text": "".join(text), "seed": seed, "finish_reason": reason} for text, seed, reason in rows]

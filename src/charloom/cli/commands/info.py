@@ -1,4 +1,4 @@
-"""``charloom info``: describe and compare models."""
+"""``charloom info``: show the facts about models, or compare several."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charloom.model.file.run_folder import evaluations_beside, find_model
 from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
-_ROWS = (  # what is compared when several models stand side by side
+_ROWS = (  # rows of the table that compares several models
     "cell",
     "num_layers",
     "hidden_size",
@@ -46,18 +46,21 @@ _DECIMALS = {"epoch": 2, "seconds": 0, "chars_per_second": 0}
 @json_option
 @quiet_option
 def command(models: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Show what a model is: layers, parameters, vocabulary, losses, provenance. Several are put side by side."""
-    found = [look(model) for model in models]
+    """Show a model's layers, parameters, vocabulary, losses and provenance.
+
+    Several models are compared in a table.
+    """
+    facts = [describe_model(model) for model in models]
     if as_json:
-        print_json(found[0] if len(found) == 1 else {"models": found})
-    elif len(found) == 1:
-        print_text(page_of(found[0]))
+        print_json(facts[0] if len(facts) == 1 else {"models": facts})
+    elif len(facts) == 1:
+        print_text(_format_model(facts[0]))
     else:
-        print_text(_table(found))
+        print_text(_format_table(facts))
 
 
-def look(model: str) -> dict[str, Any]:
-    """Return the facts of a model: the keys of ``--json``."""
+def describe_model(model: str) -> dict[str, Any]:
+    """Return the facts about a model under their keys in ``--json``."""
     path = find_model(model)
     saved = load_model(path)
     facts = dict(saved.facts)
@@ -74,12 +77,12 @@ def look(model: str) -> dict[str, Any]:
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
         **{key: facts.get(key) for key in _FACTS},
-        **_how_it_was_trained(path),
+        **_training_speed(path),
     }
 
 
-def _how_it_was_trained(path: Path) -> dict[str, Any]:
-    """Return what a run folder tells besides its model, as the last evaluation had it."""
+def _training_speed(path: Path) -> dict[str, Any]:
+    """Return the training time and speed from the last evaluation in the run folder; empty outside a run folder."""
     evaluations = evaluations_beside(path)
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
 
@@ -103,26 +106,25 @@ def _layers(architecture: Architecture) -> list[dict[str, Any]]:
     return [asdict(layer) for layer in architecture.summary()]
 
 
-def page_of(found: dict[str, Any]) -> str:
-    """Return what ``look`` found as people read it."""
+def _format_model(facts: dict[str, Any]) -> str:
     lines = [f"{'layer':<12} {'kind':<10} {'output':<16} {'parameters':>12}"]
     lines += [
         f"{row['name']:<12} {row['kind']:<10} {row['output_shape']:<16} {row['parameters']:>12,}"
-        for row in found["layers"]
+        for row in facts["layers"]
     ]
-    lines += [f"{'':<12} {'':<10} {'':<16} {found['parameters']:>12,}", ""]
-    known = f"{found['vocabulary_size']:,} characters: {preview(found['vocabulary'])}"
-    lines.append(f"{'vocabulary':<18} {known if found['unit'] == 'char' else 'all 256 bytes'}")
-    if found["lines"]:
-        lines.append(f"{'lines':<18} each is a text of its own")
-    shown = {key: found.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
-    lines += [f"{key:<18} {_cell(key, value)}" for key, value in shown.items() if value is not None]
+    lines += [f"{'total':<12} {'':<10} {'':<16} {facts['parameters']:>12,}", ""]
+    vocabulary = f"{facts['vocabulary_size']:,} characters: {preview(facts['vocabulary'])}"
+    lines.append(f"{'vocabulary':<18} {vocabulary if facts['unit'] == 'char' else 'all 256 bytes'}")
+    if facts["lines"]:
+        lines.append(f"{'lines':<18} each line is an independent text")
+    rows = {key: facts.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
+    lines += [f"{key:<18} {_cell(key, value)}" for key, value in rows.items() if value is not None]
     return "\n".join(lines) + "\n"
 
 
-def _table(found: list[dict[str, Any]]) -> str:
+def _format_table(models: list[dict[str, Any]]) -> str:
     columns = [["", *_ROWS]]
-    for model in found:
+    for model in models:
         values = {**model["architecture"], **model}
         columns.append([model["model"], *(_cell(key, values.get(key)) for key in _ROWS)])
     widths = [max(len(value) for value in column) for column in columns]

@@ -7,35 +7,41 @@ from typing import Any
 
 import click
 
-from charloom.errors import InputError
+from charloom.errors import InputError, Notice
 from charloom.inference.generation_options import MAX_SEED
 from charloom.interop.hub.client import push, repo_name, require_hub
 from charloom.interop.hub.package import Package, build_package, check_new_folder, write_package
 from charloom.model.file.run_folder import find_model
-from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
+from charloom.terminal.messages import json_option, print_json, print_message, print_notices, quiet_option
 
-_MOST_SAMPLES = 20
+_MAX_SAMPLES = 20
 _FORMS = ("int8", "float16", "float32")
 
 
 @click.command("push")
 @click.argument("repo", metavar="OWNER/NAME")
 @click.argument("model")
-@click.option("--license", "license_name", help="As the Hub names it: mit, cc0-1.0 ...  [default: none is stated]")
-@click.option("--private", is_flag=True, help="Make the repository private, if it is new.")
-@click.option("--message", default="Upload a charloom model", show_default=True, help="The commit's message.")
-@click.option("--to", "form", type=click.Choice(_FORMS), help="How to store the weights.  [default: as they are]")
+@click.option("--license", "license_name", help="License id on the Hub, such as mit or cc0-1.0.  [default: none]")
+@click.option("--private", is_flag=True, help="Create the repository as private, if it does not exist.")
+@click.option("--message", default="Upload a charloom model", show_default=True, help="Commit message.")
+@click.option("--to", "form", type=click.Choice(_FORMS), help="Storage format of the weights.  [default: unchanged]")
 @click.option(
-    "--samples", type=click.IntRange(0, _MOST_SAMPLES), default=3, show_default=True, help="Texts in the card."
+    "--samples",
+    type=click.IntRange(0, _MAX_SAMPLES),
+    default=3,
+    show_default=True,
+    help="Number of generated samples in the model card.",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0, MAX_SEED - _MOST_SAMPLES),
+    type=click.IntRange(0, MAX_SEED - _MAX_SAMPLES),
     default=1,
     show_default=True,
-    help="Of the first of them.",
+    help="Random seed of the first sample.",
 )
-@click.option("--dry-run", "folder", metavar="FOLDER", help="Write all of it to this new folder, upload nothing.")
+@click.option(
+    "--dry-run", "folder", metavar="FOLDER", help="Write all files to this new folder instead of uploading them."
+)
 @json_option
 @quiet_option
 def command(
@@ -51,11 +57,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Put a model on the Hugging Face Hub, with a card that says what it is.
+    """Upload a model and its model card to the Hugging Face Hub.
 
-    Uploaded are model.safetensors, verified before; README.md, the model card: facts, and texts that it writes; and
-    recipe.toml, if the model tells all its settings. The text that it was trained on is not. A repository that is there
-    gets a new commit. Who you are the Hub learns from `hf auth login` or HF_TOKEN.
+    Uploads model.safetensors (verified first), README.md (a model card with facts and generated samples), and
+    recipe.toml if the model contains all its training settings. The training text is never uploaded. An existing
+    repository gets a new commit. Log in with `hf auth login`, or set HF_TOKEN.
 
     \b
     charloom push ada/my-book runs/my_book --license cc0-1.0 --dry-run card
@@ -63,33 +69,38 @@ def command(
     """
     repo_name(repo)
     if not message.strip():
-        raise InputError("The commit's message is empty. Say something with --message, or leave it out.")
+        raise InputError("--message must not be empty. Omit it for the default message.", code="empty_commit_message")
     if folder is None:
         require_hub()
     else:
         check_new_folder(Path(folder))
     package = build_package(find_model(model), repo, form, license_name, range(seed, seed + samples))
-    say_all(package.notices, quiet)
+    print_notices(package.notices, quiet)
     if folder is not None:
-        found = _written(Path(folder), package, quiet)
+        result = _write_to_folder(Path(folder), package, quiet)
     else:
-        found = _pushed(repo, package, message, private, quiet)
+        result = _upload(repo, package, message, private, quiet)
     if as_json:
         sizes = {name: len(data) for name, data in package.files.items()}
-        print_json({"repo": repo, **found, "license": license_name, "files": sizes})
+        print_json({"repo": repo, **result, "license": license_name, "files": sizes})
 
 
-def _written(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
+def _write_to_folder(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
     write_package(folder, package)
-    say(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
+    print_message(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
     return {"folder": str(folder)}
 
 
-def _pushed(repo: str, package: Package, message: str, private: bool, quiet: bool) -> dict[str, Any]:
+def _upload(repo: str, package: Package, message: str, private: bool, quiet: bool) -> dict[str, Any]:
     pushed = push(repo, package.files, message, private)
     if pushed.existed:
-        say("note: the repository was there; what these files were before stays in its history", quiet)
-    say(f"{pushed.url}: {_contents(package)}", quiet)
+        notice = Notice(
+            "The repository already existed. Its commit history keeps the previous versions of the files.",
+            code="repository_existed",
+            repo=repo,
+        )
+        print_notices([notice], quiet)
+    print_message(f"{pushed.url}: {_contents(package)}", quiet)
     return {"url": pushed.url, "commit": pushed.commit, "existed": pushed.existed}
 
 

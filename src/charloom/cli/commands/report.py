@@ -1,4 +1,4 @@
-"""``charloom report``: write a page that shows what a model learned."""
+"""``charloom report``: create an HTML report on what a model has learned."""
 
 from __future__ import annotations
 
@@ -11,31 +11,40 @@ import click
 
 from charloom.cli.text_options import decoding_options, read_corpus
 from charloom.data.text_format import TextFormat
-from charloom.errors import InputError
+from charloom.errors import InputError, Notice
 from charloom.inference.memorization import LONG
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
-from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say
+from charloom.terminal.messages import (
+    format_percent,
+    json_option,
+    print_json,
+    print_message,
+    print_notices,
+    print_text,
+    quiet_option,
+)
 from charloom.web.report_page import report_page
 
-_MARK = '<meta name="generator" content="charloom">'
+_MARK = '<meta name="generator" content="charloom">'  # identifies a report, which may be overwritten
 
 
 @click.command("report")
 @click.argument("model", metavar="MODEL|RUN")
 @click.argument("text", required=False)
-@click.option("-o", "--output", default="report.html", show_default=True, help="The page to write.")
-@click.option("--figures", metavar="DIR", help="Also write the pictures, as PNG and SVG, into this folder.")
+@click.option("-o", "--output", default="report.html", show_default=True, help="HTML file to write.")
+@click.option("--figures", metavar="DIR", help="Also save the figures to this folder, as PNG and SVG.")
 @decoding_options
 @json_option
 @quiet_option
 def command(
     model: str, text: str | None, output: str, figures: str | None, text_format: TextFormat, as_json: bool, quiet: bool
 ) -> None:
-    """Show what a model learned: curves, surprisal, guesses, neurons, gates, copies, in one page.
+    """Create an HTML report on what a model has learned.
 
-    TEXT is what the model reads on the page: a file, a folder, a glob, - for standard input, or a named corpus. Without
-    one it is the beginning of the text that was held out when it was trained. The page needs no network.
+    The report shows learning curves, surprisal, top-k predictions, neurons, gates and memorization for TEXT: a file, a
+    folder, a glob, - for standard input, or a named corpus. By default it uses the beginning of the model's held-out
+    text. The page is self-contained and works offline.
 
     \b
     charloom report runs/my_book
@@ -43,15 +52,15 @@ def command(
     """
     target = _target(output)
     provenance = find_provenance(model)
-    shown, about = _text(provenance, text, text_format, quiet)
-    with _steps(quiet) as step:
-        data, reading = build_report(provenance, shown, about, step)
+    analyzed_text, caption = _text(provenance, text, text_format, quiet)
+    with _progress_bars(quiet) as start_step:
+        data, reading = build_report(provenance, analyzed_text, caption, start_step)
     target.write_text(report_page(data), encoding="utf-8")
     if figures is not None:
         from charloom.report.figures import draw
 
         draw(data, reading, Path(figures))
-    say(f"{target}: {target.stat().st_size:,} bytes", quiet)
+    print_message(f"{target}: {target.stat().st_size:,} bytes", quiet)
     summary = _summary(data)
     if as_json:
         print_json({"file": str(target), **summary})
@@ -60,81 +69,104 @@ def command(
 
 
 def _target(output: str) -> Path:
-    """Return the page's path; only an older report is written over."""
+    """Return the path of the report. An existing file is only overwritten if it is a report."""
     target = Path(output)
     if target.is_dir():
-        raise InputError(f"{target} is a folder. Name a file with -o, such as {target / 'report.html'}.")
+        raise InputError(
+            f"{target} is a folder. Pass a file with -o, such as {target / 'report.html'}.",
+            code="path_is_folder",
+            path=str(target),
+        )
     if not target.parent.is_dir():
-        raise InputError(f"There is no folder {target.parent} to write {target.name} to. Make it first.")
+        raise InputError(
+            f"The folder {target.parent} does not exist. Create it, or choose another file with -o.",
+            code="folder_not_found",
+            path=str(target.parent),
+        )
     if target.exists() and _MARK.encode() not in target.read_bytes()[:1000]:
-        raise InputError(f"{target} exists already, and is no report of charloom. Name another file with -o.")
+        raise InputError(
+            f"{target} already exists and is not a charloom report. Choose another file with -o.",
+            code="file_exists",
+            path=str(target),
+        )
     return target
 
 
-def _text(provenance: Provenance, named: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
-    """Return what the model reads, and what that is."""
-    if named is not None:
-        corpus = read_corpus([named], text_format, quiet)
+def _text(provenance: Provenance, source: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
+    """Return the text to analyze and its caption on the page."""
+    if source is not None:
+        corpus = read_corpus([source], text_format, quiet)
         if len(corpus) > MAX_CHARACTERS:
-            say(f"note: the page shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.", quiet)
+            notice = Notice(
+                f"The report shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.",
+                code="text_truncated",
+                characters=len(corpus),
+                limit=MAX_CHARACTERS,
+            )
+            print_notices([notice], quiet)
         if len(corpus) < 2:
-            raise InputError(f"A text to read needs at least 2 characters; {named} has {len(corpus)}.")
-        shown = corpus.head(MAX_CHARACTERS)
-        return shown, f"This is {corpus.name}, {len(shown):,} characters of it."
-    shown, about, note = default_text(provenance)
+            raise InputError(
+                f"The text must have at least 2 characters, but {source} has {len(corpus)}.",
+                code="text_too_short",
+                characters=len(corpus),
+                minimum=2,
+            )
+        text = corpus.head(MAX_CHARACTERS)
+        return text, f"The first {len(text):,} characters of {corpus.name}."
+    text, caption, note = default_text(provenance)
     if note:
-        say(f"note: {note} Name another as TEXT.", quiet)
-    return shown, about
+        print_message(f"note: {note} Pass TEXT to analyze a different one.", quiet)
+    return text, caption
 
 
 @contextmanager
-def _steps(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """Show one bar after the other."""
+def _progress_bars(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """Yield a function that starts a labelled progress bar in place of the previous one."""
     from charloom.terminal.progress_bar import progress_bar
 
     with ExitStack() as stack:
 
-        def step(label: str) -> Callable[[int, int], None]:
+        def start_step(label: str) -> Callable[[int, int], None]:
             stack.pop_all().close()
             return stack.enter_context(progress_bar(label, quiet))
 
-        yield step
+        yield start_step
 
 
 def _summary(data: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of a report: keys of ``--json``."""
-    listed = data["neurons"]["list"]
+    """Return the summary of a report under its keys in ``--json``."""
+    neurons = data["neurons"]["list"]
     return {
         "characters": len(data["text"]["text"]) - 1,
         "bits_per_char": data["text"]["bits_per_char"],
         "neurons": [
             {
-                "follows": one["feature"],
-                "layer": listed[one["neuron"]][0],
-                "part": listed[one["neuron"]][1],
-                "index": listed[one["neuron"]][2],
-                "correlation": one["correlation"],
-                "by_chance": one["by_chance"],
+                "follows": match["feature"],
+                "layer": neurons[match["neuron"]][0],
+                "part": neurons[match["neuron"]][1],
+                "index": neurons[match["neuron"]][2],
+                "correlation": match["correlation"],
+                "by_chance": match["by_chance"],
             }
-            for one in data["neurons"]["named"]
-            if one["is_clear"]
+            for match in data["neurons"]["named"]
+            if match["is_clear"]
         ],
         "copies": [
-            {"temperature": one["temperature"], **{key: one["novelty"][key] for key in ("copied", "longest")}}
-            for one in data["written"]
-            if one["novelty"]
+            {"temperature": text["temperature"], **{key: text["novelty"][key] for key in ("copied", "longest")}}
+            for text in data["written"]
+            if text["novelty"]
         ],
     }
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    yield f"{summary['characters']:,} characters read: {summary['bits_per_char']:.4f} bits per character\n"
-    for one in summary["neurons"]:
-        where = f"layer {one['layer'] + 1}, {one['part']} {one['index']}"
-        how_well = f"r = {one['correlation']:+.2f}  (random mixtures {one['by_chance']:.2f})"
-        yield f"{one['follows']:<26} {where:<26} {how_well}\n"
-    for one in summary["copies"]:
+    yield f"{summary['characters']:,} characters analyzed: {summary['bits_per_char']:.4f} bits per character\n"
+    for neuron in summary["neurons"]:
+        position = f"layer {neuron['layer'] + 1}, {neuron['part']} {neuron['index']}"
+        correlation = f"r = {neuron['correlation']:+.2f}  (random mixtures: {neuron['by_chance']:.2f})"
+        yield f"{neuron['follows']:<26} {position:<26} {correlation}\n"
+    for text in summary["copies"]:
         yield (
-            f"written at temperature {one['temperature']}: {percent(one['copied'])} in copies of more than {LONG} "
-            f"characters, the longest {one['longest']}\n"
+            f"temperature {text['temperature']}: {format_percent(text['copied'])} copied from the training text in "
+            f"passages of more than {LONG} characters (longest: {text['longest']})\n"
         )

@@ -1,4 +1,4 @@
-"""``charloom serve``: start the server."""
+"""``charloom serve``: start an OpenAI-compatible server."""
 
 import signal
 from collections.abc import Sequence
@@ -15,32 +15,38 @@ from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SUFFIX
-from charloom.terminal.messages import quiet_option, say
+from charloom.terminal.messages import print_message, quiet_option
 
 
 @click.command("serve")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     default=8000,
     show_default=True,
-    help="The port there; 0 takes one that is free.",
+    help="Port to listen on. 0 selects a free port.",
 )
 @click.option(
     "--token",
     envvar="CHARLOOM_TOKEN",
-    help="What every request must bear as Authorization: Bearer TOKEN; safer in CHARLOOM_TOKEN than on a command line.",
+    help="Bearer token that every request must send. Prefer the environment variable CHARLOOM_TOKEN: other users can "
+    "see command lines.",
 )
-@click.option("--name", "names", multiple=True, help="A name of a proxy before it, under which it is asked for, too.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes serve.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    help="Additional host name to accept, such as that of a reverse proxy. Repeatable.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of worker processes.")
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Whether to write with int8 (auto: yes) or float32.",
+    help="Precision of text generation. auto is int8.",
 )
 @quiet_option
 def command(
@@ -53,18 +59,17 @@ def command(
     precision: str,
     quiet: bool,
 ) -> None:
-    """Serve models as OpenAI's completions API, and a page to write with them.
+    """Start an OpenAI-compatible server with a web playground.
 
-    Each MODEL is a model file, a run folder, one with @last or @STEP behind it, or shakespeare, which comes with
-    charloom and is served when none is named. Only this machine is answered, unless --host names another address; then
-    a token is needed.
+    Each MODEL is a model file, a run folder, RUN@last, RUN@STEP, or the bundled model shakespeare, which is the
+    default. The server only accepts connections from this machine. To accept others, pass --host and --token.
 
     \b
     charloom serve
     charloom serve runs/my_book shakespeare --port 8080
     """
     require_extra("Serving", "serve", "pydantic", "starlette", "uvicorn")
-    # these need the extra
+    # these modules import the packages of the extra
     from charloom.serve.app import App
     from charloom.serve.process.server import is_loopback, listen, resolve, serve, url_of
     from charloom.serve.process.workers import run_workers
@@ -82,14 +87,14 @@ def command(
         return serve(app, listening)
 
     _install_signal_handlers()
-    say(f"serving {', '.join(loaded)} at {url_of(listening)}", quiet)
+    print_message(f"Serving {', '.join(loaded)} at {url_of(listening)} (press Ctrl-C to stop)", quiet)
     if workers == 1:
         raise Stopped(run())
     raise Stopped(run_workers(workers, run))
 
 
 def _install_signal_handlers() -> None:
-    """Handle signals that arrive before the server handles them itself."""
+    """Handle signals until the server has installed its own handlers."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -101,19 +106,29 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _check_token(token: str | None, host: str, is_public: bool) -> None:
-    """Raise ``InputError`` if the token is invalid, or missing for a server that other machines can reach."""
+    """Check the token of a server.
+
+    Raises:
+        InputError: If it is invalid, or missing although other machines can reach the server.
+    """
     if token is None:
         if is_public:
             raise InputError(
-                f"--host {host} lets other machines in, so a token is needed: give one with --token or CHARLOOM_TOKEN, "
-                "which every request must bear. Without --host only this machine is answered, and none is needed."
+                f"--host {host} accepts connections from other machines, which requires a token. Set CHARLOOM_TOKEN or "
+                "pass --token, or omit --host to serve this machine only.",
+                code="token_required",
+                host=host,
             )
     elif not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError("--token must be ASCII characters without spaces, one at least. Choose a long one, at random.")
+        raise InputError(
+            "--token must consist of printable ASCII characters without spaces, and must not be empty. "
+            "Use a long random token.",
+            code="invalid_token",
+        )
 
 
 def _load(models: Sequence[str]) -> dict[str, Model]:
-    """Load models, by the names under which they are served."""
+    """Load models; return them by the name that requests use: the file or folder name, made unique with -2, -3 ..."""
     loaded: dict[str, Model] = {}
     for argument in models:
         model = Model.load(argument)

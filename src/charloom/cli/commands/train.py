@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from charloom._util.extras import require_extra, require_torch
 from charloom.cli.signals import StopFlag, Stopped, handle_signals
-from charloom.cli.text_options import TEXT_OPTIONS, changed_on_command_line, read_corpus, text_options
+from charloom.cli.text_options import TEXT_OPTIONS, override_text_format, read_corpus, text_options
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, SettingsError
@@ -26,20 +26,20 @@ from charloom.planning.recipes import RECIPES, Recipe, choose_recipe
 from charloom.planning.settings import LENGTHS, check_lengths, describe_setting, setting_fields
 from charloom.terminal.messages import (
     json_option,
+    print_error,
     print_json,
+    print_message,
+    print_notices,
     print_text,
     quiet_option,
-    say,
-    say_all,
-    say_error,
 )
-from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
 from charloom.training.events import FinishRecord, Record
 from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
 from charloom.training.resume import SavedRun, open_run, resume_training
 
 Observer = Callable[[Record], object]
-"""Receives every record of a training."""
+"""A function that is called with every record of a training."""
 
 _WITH_RESUME = (
     "resumed",
@@ -53,44 +53,50 @@ _WITH_RESUME = (
     "quiet",
     *LENGTHS,
 )
-"""Parameters of the command that ``--resume`` allows."""
+"""Parameters of the command that may be combined with ``--resume``."""
 
 
 class _TrainCommand(click.Command):
-    """A command whose help ends with every setting, taken from where the settings are declared."""
+    """The ``train`` command, whose help ends with generated lists of all recipes and settings."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Recipes"):
             formatter.write_dl([(recipe.name, recipe.about) for recipe in RECIPES.values()])
-        with formatter.section("Settings for --set and recipe files [default of auto]"):
+        with formatter.section("Settings for --set and recipe files [default in the recipe auto]"):
             formatter.write_dl([(item.name, describe_setting(item)) for item in setting_fields()])
 
 
 @click.command("train", cls=_TrainCommand)
 @click.argument("sources", nargs=-1, metavar="CORPUS...")
-@click.option("-o", "--output", metavar="RUN", help="The run folder, a new one. [default: runs/<corpus>, -2, -3 ...]")
+@click.option("-o", "--output", metavar="RUN", help="Run folder to create. [default: runs/<corpus>, or -2, -3 ...]")
 @click.option(
     "--recipe",
     "recipe_name",
     metavar="NAME|FILE.toml",
     default="auto",
     show_default=True,
-    help="A set of choices.",
+    help="Recipe: a named set of settings, or a TOML file.",
 )
-@click.option("--minutes", type=float, help="Train this long, all included.")
-@click.option("--epochs", type=int, help="Train for this many passes over the text.")
-@click.option("--steps", type=int, help="Train for this many updates.")
-@click.option("--seed", type=int, help="Decides everything random. [default: the recipe's]")
-@click.option("--device", metavar="auto|cpu|cuda|mps", default="auto", show_default=True, help="Where to train.")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change a setting; see below.")
-@click.option("--val-fraction", type=float, help="Share of the text held out. [default: the recipe's]")
-@click.option("--test-fraction", type=float, help="Share held out and never looked at. [default: 0]")
-@click.option("--init", "init_model", metavar="MODEL", help="Begin with the weights of this model.")
-@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run; see below.")
-@click.option("--new-text", is_flag=True, help="With --resume: on another text.")
-@click.option("--live", is_flag=True, help="Serve a page on this machine that follows the training.")
-@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the run folder.")
-@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--minutes", type=float, help="Training time in minutes, including evaluation and saving.")
+@click.option("--epochs", type=int, help="Number of passes over the corpus.")
+@click.option("--steps", type=int, help="Number of optimizer steps.")
+@click.option("--seed", type=int, help="Random seed. [default: from the recipe]")
+@click.option("--device", metavar="auto|cpu|cuda|mps", default="auto", show_default=True, help="Training device.")
+@click.option(
+    "--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Override a setting (listed below). Repeatable."
+)
+@click.option(
+    "--val-fraction", type=float, help="Fraction of the text held out for validation. [default: from the recipe]"
+)
+@click.option(
+    "--test-fraction", type=float, help="Fraction of the text reserved for testing and never used. [default: 0]"
+)
+@click.option("--init", "init_model", metavar="MODEL", help="Initialize the weights from this model.")
+@click.option("--resume", "resumed", metavar="RUN", help="Resume this run.")
+@click.option("--new-text", is_flag=True, help="With --resume: continue on a different corpus.")
+@click.option("--live", is_flag=True, help="Serve a local web page with live training curves.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard event files to the run folder.")
+@click.option("--plan", "only_plan", is_flag=True, help="Print the training plan and exit.")
 @text_options
 @json_option
 @quiet_option
@@ -111,18 +117,19 @@ def command(
     quiet: bool,
     **named: float | None,
 ) -> None:
-    """Train a model on a text.
+    """Train a model on a text corpus.
 
-    CORPUS is a text file, several, a folder, a glob, - for standard input, or a named corpus: shakespeare,
-    python-docs. The run folder that is left holds the best model, checkpoints, measurements and samples.
+    CORPUS is one or more text files, folders or globs, - for standard input, or a named corpus (shakespeare,
+    python-docs). The run folder contains the best model, checkpoints, metrics and samples.
 
     \b
     charloom train my_book.txt --minutes 3
     charloom generate runs/my_book
 
-    Ctrl-C stops a training after it has been saved. With --resume it goes on exactly where it stopped; with --minutes,
-    --epochs or --steps, too, it is trained so much longer. It finds its text again by itself; if that has moved, name
-    it as CORPUS. Processes that torchrun starts, on one machine or more, share every batch; the first of them writes.
+    Ctrl-C saves a checkpoint and stops. --resume continues exactly where the run stopped. Add --minutes, --epochs or
+    --steps to train for that much longer. The run remembers the path of its corpus; if the files have moved, pass
+    their new path as CORPUS. Under torchrun, on one or more machines, the processes share every batch, and the first
+    one writes the run folder.
 
     \b
     charloom train --resume runs/my_book
@@ -153,28 +160,50 @@ def command(
 
 
 def _check_options(context: click.Context) -> None:
-    """Raise ``SettingsError`` if options do not go together, and click's own error if there is no CORPUS."""
+    """Check that the given options can be combined.
+
+    Raises:
+        SettingsError: If they cannot.
+        click.MissingParameter: If CORPUS is missing.
+    """
     given = [
         parameter
         for parameter in context.command.params
         if parameter.name and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]
     if context.params["only_plan"] and (context.params["live"] or context.params["tensorboard"]):
-        raise SettingsError("--live and --tensorboard follow a training, and --plan makes none. Leave out one of them.")
+        raise SettingsError(
+            "--plan cannot be combined with --live or --tensorboard, because it does not train.",
+            code="conflicting_options",
+            options=[p.opts[-1] for p in given if p.name in ("only_plan", "live", "tensorboard")],
+        )
     if context.params["resumed"] is None:
         if context.params["new_text"]:
-            raise SettingsError("--new-text goes with --resume RUN: it lets a run go on with another text.")
+            raise SettingsError(
+                "--new-text requires --resume RUN: it continues a run on a different corpus.",
+                code="missing_option",
+                option="--resume",
+                required_by="--new-text",
+            )
         if not context.params["sources"]:
             corpus = next(p for p in context.command.params if p.name == "sources")
             raise click.MissingParameter(ctx=context, param=corpus)
         return
     if not context.params["sources"] and any(p.name in TEXT_OPTIONS for p in given):
-        raise SettingsError("A run knows how its text is read. Options that say so go with a CORPUS that is named.")
-    wrong = [p.opts[-1] for p in given if p.name not in _WITH_RESUME]
-    if wrong:
+        text_options = [p.opts[-1] for p in given if p.name in TEXT_OPTIONS]
         raise SettingsError(
-            f"{', '.join(wrong)} cannot be given with --resume: a run keeps its settings, so that it goes on exactly. "
-            "To train on with others, begin a new run with --init RUN."
+            f"{', '.join(text_options)} requires a CORPUS with --resume: without one, the run reads its text with its "
+            "saved options.",
+            code="missing_corpus",
+            required_by=text_options,
+        )
+    conflicting = [p.opts[-1] for p in given if p.name not in _WITH_RESUME]
+    if conflicting:
+        raise SettingsError(
+            f"{', '.join(conflicting)} cannot be combined with --resume, because a resumed run keeps its settings. "
+            "To train with other settings, start a new run with --init RUN.",
+            code="conflicting_options",
+            options=["--resume", *conflicting],
         )
 
 
@@ -189,55 +218,59 @@ def _resume(
     quiet: bool,
     process_group: ProcessGroup,
 ) -> Iterator[Record]:
-    """Open a run, read its text or the one that was named, and return the records of its training."""
+    """Open a run, read its corpus or the one given, and return the records of the resumed training."""
     more = {key: value for key in LENGTHS if (value := named.get(key)) is not None}
     check_lengths(more)
     saved = open_run(run, process_group)
     if new_text and not sources:
-        raise SettingsError("--new-text needs the text: charloom train TEXT --resume RUN --new-text")
+        raise SettingsError(
+            "--new-text requires a CORPUS: charloom train CORPUS --resume RUN --new-text.",
+            code="missing_corpus",
+            required_by=["--new-text"],
+        )
     corpus = _resumed_corpus(saved, sources, text_format, quiet)
     return resume_training(saved, corpus, more, new_text, device, flag, flag.take_save, process_group)
 
 
 def _resumed_corpus(saved: SavedRun, sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:
-    """Return the text that was named, or else that of the run."""
+    """Read the corpus given on the command line, or by default that of the run."""
     if sources:
-        return read_corpus(sources, changed_on_command_line(text_format, saved.text_format), quiet)
+        return read_corpus(sources, override_text_format(text_format, saved.text_format), quiet)
     corpus = saved.read_corpus()
-    say_all(corpus.notices, quiet)
+    print_notices(corpus.notices, quiet)
     return corpus
 
 
 @contextmanager
 def _joined_processes() -> Iterator[ProcessGroup]:
-    """Join the processes that ``torchrun`` started, if there are any; an error is reported by one of them.
+    """Join the process group of ``torchrun``, if it started this process. An error is reported by one process only.
 
     Raises:
-        SystemExit: If an error occurred in several processes, and another one reports it.
+        SystemExit: If an error occurred in several processes and another one reports it.
     """
-    if not started_together():
+    if not launched_by_torchrun():
         yield SINGLE_PROCESS
         return
     require_torch()
-    from charloom.training.distributed.torchrun import joined
+    from charloom.training.distributed.torchrun import join_process_group
 
-    with joined() as process_group:
+    with join_process_group() as process_group:
         try:
             yield process_group
         except CharloomError as error:
-            if process_group.is_first and process_group.should_report(str(error)):
+            if process_group.is_first and process_group.should_report(error):
                 raise
-            if not process_group.is_first and process_group.should_report(str(error)):
-                say_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
+            if not process_group.is_first and process_group.should_report(error):
+                print_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
             raise SystemExit(error.exit_code) from None
 
 
 @contextmanager
 def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Observer]]:
-    """Yield what receives the records of a training besides the terminal.
+    """Yield the observers for ``--live`` and ``--tensorboard``.
 
     Raises:
-        MissingExtraError: If what was requested is not installed.
+        MissingExtraError: If a required optional dependency is not installed.
     """
     observers: list[Observer] = []
     with ExitStack() as stack:
@@ -247,11 +280,11 @@ def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Obse
 
             observers.append(TensorBoardLog().take)
         if live:
-            from charloom.serve.live import LivePage  # imports the report, which few trainings need
+            from charloom.serve.live import LivePage  # start-up time: imports the report
 
             page = LivePage()
-            stack.enter_context(page.served())
-            say(f"live: {page.address}", quiet)
+            stack.enter_context(page.serve())
+            print_message(f"Live page: {page.address}", quiet)
             observers.append(page.take)
         yield observers
 
@@ -259,30 +292,30 @@ def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Obse
 def _show_training(
     records: Iterator[Record], flag: StopFlag, as_json: bool, quiet: bool, observers: Sequence[Observer]
 ) -> None:
-    """Run a training and show it.
+    """Run a training and show its progress.
 
     Args:
-        records: The training, which starts when it is iterated.
-        flag: Flag of the training, which signals set.
-        as_json: Whether its last record is printed.
-        quiet: Whether nothing is shown.
-        observers: Receive every record.
+        records: The records of the training. Iterating over them runs it.
+        flag: The stop flag of the training.
+        as_json: Whether to print the last record as JSON.
+        quiet: Whether to suppress the progress display.
+        observers: Functions to call with every record.
 
     Raises:
-        Stopped: If a signal ended it.
+        Stopped: If a signal stopped the training.
     """
     from charloom.terminal.training_view import make_view  # imports rich
 
     with make_view(quiet) as view, handle_signals(flag):
         for record in records:
-            flag.can_wait = True  # from here on there is something to save
+            flag.can_wait = True  # from now on the training checks the flag, and there is progress to save
             view.show(record)
             for observe in observers:
                 observe(record)
     assert isinstance(record, FinishRecord)
     if as_json:
         print_json(asdict(record))
-    if flag.signal_number is not None and record.interrupted:  # not if it came too late
+    if flag.signal_number is not None and record.interrupted:  # not if it arrived after the last step
         raise Stopped(flag.signal_number)
 
 
@@ -295,11 +328,11 @@ def _print_plan(
     quiet: bool,
     process_group: ProcessGroup,
 ) -> None:
-    """Print what a training would do: the pipeline up to its plan."""
+    """Print the plan of a training without running it."""
     began = time.perf_counter()
     setup = prepare(TrainingRequest(corpus, recipe, device, init, process_group=process_group, began=began))
     plan = complete_plan(setup, measure(setup))
-    say_all(plan.notices, quiet)
+    print_notices(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(setup, 60)
     result = {
         "recipe": recipe.name,
@@ -332,6 +365,6 @@ def _plan_rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{plan['memory_bytes'] / 1e9:.1f} GB"
     if plan["expected_bits_per_char"] is not None:
         low, high = plan["expected_bits_per_char"]
-        expected = f"{low:.2f} to {high:.2f} expected  (a table of n-grams: {plan['ngram_bits_per_char']:.2f})"
+        expected = f"{low:.2f} to {high:.2f} expected  (n-gram baseline: {plan['ngram_bits_per_char']:.2f})"
         yield "bits per character", expected
     yield "device", plan["device"]

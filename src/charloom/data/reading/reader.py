@@ -1,4 +1,4 @@
-"""Read sources as pieces of text; files of any size need little memory."""
+"""Read sources as a stream of text pieces, in constant memory."""
 
 import codecs
 import hashlib
@@ -12,34 +12,34 @@ from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
 from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
-from charloom.data.reading.decoding import check_encoding, explain_undecodable, looks_binary, marked_encoding
+from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
-from charloom.errors import CorpusError
+from charloom.errors import CorpusError, Notice
 
 _CHUNK = 1 << 18  # bytes decoded at once
 _HASHED = 1 << 20  # bytes hashed at once
 
 
 class SourceDigest:
-    """Digest of the unchanged bytes of several sources, by which a text is recognized."""
+    """Hash of the unmodified bytes of several sources, which identifies a text."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
-        self._one = hashlib.sha256()
+        self._source = hashlib.sha256()
 
     def update(self, data: bytes) -> None:
         """Add the next bytes of the current source."""
-        self._one.update(data)
+        self._source.update(data)
 
     def end_source(self, source: Source) -> None:
-        """End the current source; the boundaries and kinds of sources are part of the digest."""
-        self._whole.update(f"{source.kind} {source.from_folder} {self._one.hexdigest()}\n".encode())
-        self._one = hashlib.sha256()
+        """End the current source; the hash also covers the boundaries and kinds of the sources."""
+        self._whole.update(f"{source.kind} {source.from_folder} {self._source.hexdigest()}\n".encode())
+        self._source = hashlib.sha256()
 
     def hexdigest(self) -> str:
-        """Return the digest of all sources that have ended."""
+        """Return the hash of all ended sources."""
         return self._whole.hexdigest()
 
 
@@ -51,22 +51,22 @@ def text_pieces(
     errors: str = "strict",
     raw: SourceDigest | None = None,
 ) -> Iterator[str]:
-    """Yield a text in pieces, in order; nothing is read before it is needed.
+    """Read a text lazily, in pieces.
 
-    Several files are joined in order, with the boundary of the format between them, or else with a newline where one
-    does not end with it. In a folder, hidden files are ignored and binary files are skipped. Compressed files are
-    decompressed. With ``unit="byte"`` each character stands for the byte of its code point.
+    Several files are joined in order: with ``text_format.boundary`` between them if it is set, else with a newline
+    after files that do not end with one. In a folder, hidden files are ignored and binary files are skipped. Compressed
+    files are decompressed. With ``unit="byte"``, each character represents the byte with its code point.
 
     Args:
-        arguments: The sources as the user named them; see ``resolve_sources``.
-        text_format: How to read them.
-        notices: A sentence is appended for each thing that was done to the text; complete after the last piece.
-        progress: Called with the bytes read so far and their total (0 if unknown).
-        errors: "strict", or "surrogateescape" for readers that can restore undecodable bytes.
-        raw: Updated with every byte of every source as it is read.
+        arguments: The sources as the user gave them; see ``resolve_sources``.
+        text_format: How to read the sources.
+        notices: Receives notices about changes to the text; complete after the last piece.
+        progress: Called with the bytes read so far and the total (0 if unknown).
+        errors: "strict", or "surrogateescape" for callers that restore undecodable bytes.
+        raw: Receives the bytes of all sources as they are read.
 
     Raises:
-        CorpusError: If a source is missing, unreadable, not text in that encoding, or none of them is text.
+        CorpusError: If a source is missing, unreadable or not text in that encoding, or if no source is text.
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
@@ -96,7 +96,7 @@ def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None 
 
 @dataclass(frozen=True)
 class _SourceReader:
-    """Reads sources once; the fields are the arguments of ``text_pieces``."""
+    """Reads sources; the fields are the arguments of ``text_pieces``."""
 
     format: TextFormat
     errors: str
@@ -128,23 +128,36 @@ class _SourceReader:
             self.raw.end_source(source)
             before += size
         if not texts:
-            raise CorpusError(f"{', '.join(named)} holds no text file: every file there is binary.")
+            raise CorpusError(
+                f"{', '.join(named)}: all files are binary. Provide a text file, or pass --unit byte to read bytes.",
+                code="no_text_files",
+                sources=list(named),
+            )
         if unfinished:
-            self.notices.append(f"Put a newline after {unfinished} of {texts} files, which did not end with one.")
+            self.notices.append(
+                Notice(
+                    f"Added a newline to {unfinished} of {texts} files, because they did not end with one.",
+                    code="newline_added",
+                    count=unfinished,
+                    files=texts,
+                )
+            )
 
     def _symbols(self, text: str) -> str:
-        """Return a text in the unit: unchanged, or one character for each byte."""
+        """Return a text unchanged, or for bytes with one character per byte."""
         return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
 
     def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
-        """Yield the pieces of one source, the first of which may be empty; nothing for a skipped file."""
+        """Yield the pieces of a source; the first may be empty, and a skipped file has none."""
         if source.kind == "run":
-            self.notices.append(f"Passed over {source.name}: it is the folder of a run.")
+            self.notices.append(
+                Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
+            )
         elif source.kind == "named":
             yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
-                raise CorpusError("Standard input (-) is closed, so nothing can be read from it.")
+                raise CorpusError("Cannot read from standard input (-): it is closed.", code="stdin_closed")
             yield from self._decode(sys.stdin.buffer, source, lambda done: report(done, 0))
         else:
             try:
@@ -152,7 +165,10 @@ class _SourceReader:
                     size = source.path.stat().st_size
                     yield from self._decode(file, source, lambda done: report(done, size))
             except OSError as error:
-                raise CorpusError(f"{source.name} cannot be read: {error.strerror or error}.") from None
+                reason = error.strerror or str(error)
+                raise CorpusError(
+                    f"Cannot read {source.name}: {reason}.", code="unreadable_file", path=source.name, reason=reason
+                ) from None
 
     def _decode(self, file: BinaryIO, source: Source, report: Callable[[int], None]) -> Iterator[str]:
         def seen(data: bytes, done: int) -> None:
@@ -168,14 +184,16 @@ class _SourceReader:
             yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
 
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
-        """Yield the decompressed bytes of a file in chunks; the last chunk is empty."""
+        """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
         compression = detect_compression(file.peek())
         reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
         if compression is None:
             while chunk := reader.read(_CHUNK):
                 yield chunk
         else:
-            self.notices.append(f"Decompressed {name} ({compression}).")
+            self.notices.append(
+                Notice(f"Decompressed {name} ({compression}).", code="decompressed", path=name, compression=compression)
+            )
             yield from _decompress(reader, compression, name)
         yield b""
 
@@ -191,10 +209,10 @@ class _SourceReader:
                     return
             try:
                 text = decoder.decode(chunk, final=not chunk)
-            except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
+            except UnicodeError as error:  # UTF-16 can raise UnicodeError without a position
                 if source.path is not None:
                     lines = self._lines_before(source, read)
-                raise CorpusError(explain_undecodable(chunk, source.name, encoding, error, (read, lines))) from None
+                raise undecodable_error(chunk, source.name, encoding, error, (read, lines)) from None
             read += len(chunk)
             if source.path is None:
                 lines += chunk.count(b"\n")
@@ -202,13 +220,19 @@ class _SourceReader:
                 at_start = False
                 dropped = text.startswith("\ufeff")
                 if dropped or (marked and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
-                    self.notices.append(f"Dropped the byte order mark at the start of {source.name}.")
+                    self.notices.append(
+                        Notice(
+                            f"Removed the byte order mark at the start of {source.name}.",
+                            code="byte_order_mark_removed",
+                            path=source.name,
+                        )
+                    )
                 yield text[1:] if dropped else text
             elif text:
                 yield text
 
-    def _lines_before(self, source: Source, place: int) -> int:
-        """Count the line feeds before a position of a file; only done for an error message, as it takes time."""
+    def _lines_before(self, source: Source, position: int) -> int:
+        """Count the line feeds before a position of a decompressed file; slow, so only used for error messages."""
         assert source.path is not None
         with source.path.open("rb") as file:
             chunks = _SourceReader(self.format, self.errors, [], None, SourceDigest())._chunks(
@@ -216,9 +240,9 @@ class _SourceReader:
             )
             lines = 0
             for chunk in chunks:
-                lines += chunk[:place].count(b"\n")
-                place -= len(chunk)
-                if place <= 0:
+                lines += chunk[:position].count(b"\n")
+                position -= len(chunk)
+                if position <= 0:
                     break
         return lines
 
@@ -229,27 +253,41 @@ class _SourceReader:
     def _skip_binary(self, source: Source) -> None:
         if not source.from_folder:
             raise CorpusError(
-                f"{source.name} holds NUL bytes, so it is probably not a text file. Give a plain text file, or take "
-                "it as it is with --unit byte."
+                f"{source.name} contains NUL bytes, so it is probably not a text file. Provide a text file, or pass "
+                "--unit byte to read the file as bytes.",
+                code="binary_file",
+                path=source.name,
             )
-        self.notices.append(f"Passed over {source.name}: it holds NUL bytes, so it is not text.")
+        self.notices.append(
+            Notice(
+                f"Skipped {source.name}: it contains NUL bytes, so it is not text.",
+                code="binary_file_skipped",
+                path=source.name,
+            )
+        )
 
 
 def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
-    """Yield the decompressed bytes of a file."""
+    """Yield the decompressed bytes of a file; raise ``CorpusError`` if it is damaged."""
     try:
         yield from decompress(file, compression)
     except decompression_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the format's
-        raise CorpusError(f"{name} is {compression}, but damaged or cut short: {error}.") from None
+            raise  # an error of the disk, not of the compressed data
+        raise CorpusError(
+            f"{name} is damaged or incomplete ({compression} file: {error}).",
+            code="damaged_compressed_file",
+            path=name,
+            compression=compression,
+            reason=str(error),
+        ) from None
 
 
 class _ObservedFile(io.RawIOBase):
-    """A file whose reads are observed, and whose first bytes can be peeked at.
+    """A file that reports its reads to a callback and can return its first bytes in advance.
 
     Args:
-        file: A file that is open at its beginning.
+        file: An open file, at its start.
         observe: Called with the bytes of each read, and the number of bytes read so far.
     """
 
@@ -261,12 +299,12 @@ class _ObservedFile(io.RawIOBase):
         return True
 
     def peek(self) -> bytes:
-        """Return the first bytes, which the next read returns again."""
+        """Return the first bytes; the next read returns them, too."""
         self._start = self._next(MAX_MAGIC_BYTES)
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        """Read into a buffer, and return the number of bytes."""
+        """Read into a buffer, and return the number of bytes read."""
         data, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
         data = data or self._next(len(buffer))
         buffer[: len(data)] = data

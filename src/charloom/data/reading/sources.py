@@ -1,4 +1,4 @@
-"""Resolve corpus arguments to files: paths, folders, globs, "-" and dataset names."""
+"""Resolve corpus arguments (paths, folders, globs, "-", dataset names) to sources."""
 
 import glob
 import os
@@ -6,23 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from charloom._util.suggest import did_you_mean
+from charloom._util.suggest import suggestions
 from charloom.data.datasets import NAMES
 from charloom.errors import CorpusError
 
 STANDARD_INPUT = "-"
 
+_ACCEPTED = f"a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})"
+_MAX_SHOWN = 40  # characters of an argument shown in an error message
+
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to read: a file, a named corpus or standard input.
+    """A file, a named corpus or standard input.
 
     Attributes:
-        kind: "file", "named", "stdin", or "run": a run folder found in a folder, which is passed over.
-        name: What to call it in messages: the path as given, the corpus' name, or "standard input".
-        path: The file, where there is one.
-        from_folder: Whether a folder was named and this file found in it; then a file that is no text is
-            passed over with a notice instead of refused.
+        kind: "file", "named", "stdin", or "run" for a run folder inside a given folder, which is skipped.
+        name: Name in messages: the path as given, the name of the corpus, or "standard input".
+        path: The file, if the kind is "file".
+        from_folder: Whether the file was found in a given folder. Such a file is skipped with a notice if it is not
+            text; other files raise an error.
     """
 
     kind: str
@@ -32,20 +35,22 @@ class Source:
 
 
 def resolve_sources(arguments: list[str]) -> list[Source]:
-    """Resolve arguments to sources, in order; the files of a folder are sorted by path.
+    """Resolve arguments to sources in order, with the files of a folder sorted by path.
 
     Raises:
-        CorpusError: If an argument names nothing, or nothing is named.
+        CorpusError: If there are no arguments, or an argument does not match any file.
     """
     if not arguments:
-        raise CorpusError("No corpus was named. Give a text file, a folder, a glob, - or a named corpus.")
+        raise CorpusError(f"No corpus given. Provide {_ACCEPTED}.", code="missing_corpus")
     if arguments.count(STANDARD_INPUT) > 1:
-        raise CorpusError("Standard input (-) can be read only once, but it was named twice.")
+        raise CorpusError(
+            "Standard input (-) is given more than once, but it can be read only once.", code="repeated_stdin"
+        )
     return [source for argument in arguments for source in _resolve(argument)]
 
 
 def corpus_name(argument: str) -> str:
-    """Return the short name of a corpus, which names its run folder."""
+    """Return the short name of a corpus, which is also the default name of its run folder."""
     if argument == STANDARD_INPUT:
         return "stdin"
     if argument in NAMES and not Path(argument).exists():
@@ -58,11 +63,11 @@ def corpus_name(argument: str) -> str:
 
 
 def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, str]] | None:
-    """Return the sources of a corpus relative to a folder, so that no absolute path is recorded.
+    """Return the sources of a corpus with paths relative to a folder, so that no absolute path is recorded.
 
     Returns:
-        A name or a path for each argument; None if one was standard input, or has nothing but the root in common with
-        the folder.
+        ``{"name": …}`` or ``{"path": …}`` for each argument; None if an argument is standard input, or shares only the
+        root folder with ``folder``.
     """
     recorded = []
     for argument in arguments:
@@ -71,15 +76,15 @@ def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, s
         if argument in NAMES and not Path(argument).exists():
             recorded.append({"name": argument})
             continue
-        here, there = folder.resolve(), Path(argument).resolve()
-        if here.anchor != there.anchor or here.parts[1:2] != there.parts[1:2]:
+        base, target = folder.resolve(), Path(argument).resolve()
+        if base.anchor != target.anchor or base.parts[1:2] != target.parts[1:2]:
             return None
-        recorded.append({"path": Path(os.path.relpath(there, here)).as_posix()})
+        recorded.append({"path": Path(os.path.relpath(target, base)).as_posix()})
     return recorded or None
 
 
 def located_sources(recorded: object, folder: Path) -> list[str] | None:
-    """Convert the result of ``relative_sources`` back to arguments; None if there is none."""
+    """Convert the result of ``relative_sources`` back to arguments; return None if it is not a list."""
     if not isinstance(recorded, list):
         return None
     return [source["name"] if "name" in source else os.path.normpath(folder / source["path"]) for source in recorded]
@@ -96,8 +101,10 @@ def _resolve(argument: str) -> Iterator[Source]:
     path = Path(argument)
     if not argument or not _may_exist(path):
         raise CorpusError(
-            f"{argument[:40]!r} is no name of a file. Give a text file, a folder, a glob or a named corpus; a text "
-            'itself goes through standard input, as in: echo "some text" | charloom ... -'
+            f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. To pass the text itself, use "
+            'standard input: echo "some text" | charloom ... -',
+            code="invalid_path",
+            path=argument[:_MAX_SHOWN],
         )
     if path.is_dir():
         yield from _folder(path)
@@ -108,13 +115,13 @@ def _resolve(argument: str) -> Iterator[Source]:
     elif glob.has_magic(argument):
         yield from _glob(argument)
     else:
-        raise CorpusError(_not_found(argument, path))
+        raise _not_found_error(argument, path)
 
 
 def _may_exist(path: Path) -> bool:
     try:
         path.exists()
-    except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
+    except (OSError, ValueError):  # the name is too long, or contains a NUL character
         return False
     return True
 
@@ -131,7 +138,11 @@ def _folder(folder: Path) -> Iterator[Source]:
         and runs.isdisjoint(path.parents)
     ]
     if not files:
-        raise CorpusError(f"The folder {folder} holds no files. Put text files into it, or name another.")
+        raise CorpusError(
+            f"The folder {folder} contains no files. Add text files to it, or choose another folder.",
+            code="empty_folder",
+            path=str(folder),
+        )
     for path in files:
         yield Source("file", str(path), path, from_folder=True)
 
@@ -139,16 +150,23 @@ def _folder(folder: Path) -> Iterator[Source]:
 def _glob(pattern: str) -> Iterator[Source]:
     files = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
     if not files:
-        raise CorpusError(f"No file matches {pattern!r}. Give a pattern that does, or a file or folder.")
+        raise CorpusError(
+            f"No file matches {pattern!r}. Provide another pattern, or the path of a file or folder.",
+            code="no_matching_files",
+            pattern=pattern,
+        )
     for path in files:
         yield Source("file", str(path), path)
 
 
-def _not_found(argument: str, path: Path) -> str:
-    there = path.parent if path.parent.is_dir() else Path()
-    names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
-    hint = did_you_mean(path.name, names) or did_you_mean(argument, NAMES)
-    return (
-        f"There is no file, folder or named corpus {argument!r}.{hint} "
-        f"Accepted are a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})."
+def _not_found_error(argument: str, path: Path) -> CorpusError:
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    similar = suggestions(path.name, names) or suggestions(argument, NAMES)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return CorpusError(
+        f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.",
+        code="file_not_found",
+        path=argument,
+        suggestions=similar,
     )

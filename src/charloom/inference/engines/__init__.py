@@ -1,1 +1,1 @@
-"""Engines: the implementations that run a trained model."""
+"""Engines, the implementations that run a trained model."""

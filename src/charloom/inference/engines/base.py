@@ -1,7 +1,8 @@
-"""The engine protocol, and the values that engines and their callers exchange.
+"""The engine protocol and the data that engines and their callers exchange.
 
-Every engine has the same signature, so that the readable one judges the fast one. Everything carried from
-one character to the next is explicit: a state can be copied, kept and branched. ``engines.factory`` picks an engine.
+All engines implement the same protocol, so that the NumPy engine can serve as the reference of the native one. The
+caller holds everything that is carried from one character to the next, so it can copy, store and branch a generation.
+``engines.factory`` chooses an engine.
 """
 
 from collections.abc import Sequence
@@ -15,20 +16,21 @@ from charloom.inference.generation_options import Sampling
 from charloom.model.architecture import Architecture
 
 State = NDArray[np.float32]
-"""The recurrent state: (L, S, B, H), S = 1 in a GRU (hidden) and 2 in an LSTM (hidden, cell)."""
+"""Recurrent state, (L, S, B, H): S = 1 for a GRU (hidden state), S = 2 for an LSTM (hidden state, cell state)."""
 
 
 @dataclass
 class Cursor:
-    """The position of B texts that are being generated: everything needed to continue each of them exactly.
+    """The position of B texts during generation: everything needed to continue each of them exactly.
 
     Attributes:
         state: State after all characters so far, (L, S, B, H).
         logits: Logits of the next character, (B, V).
         seeds: Seed of each text, (B,).
         positions: Number of characters sampled for each text, (B,); zeros by default.
-        recent: The last ids of each text, oldest first, (B, W), W the largest ``Sampling.window``; -1 before a text.
-        counts: How often each character was sampled for each text, (B, V) if any ``Sampling.counts``; else (B, 0).
+        recent: The last ids of each text, oldest first, (B, W), where W is the largest ``Sampling.window``; -1 before
+            the beginning of a text.
+        counts: Number of times each character was sampled in each text, (B, V); (B, 0) if no ``Sampling.counts``.
     """
 
     state: State
@@ -39,16 +41,16 @@ class Cursor:
     counts: NDArray[np.int32] = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
     def __post_init__(self) -> None:
-        texts = len(self.seeds)
+        batch = len(self.seeds)
         if not self.positions.size:
-            self.positions = np.zeros(texts, np.uint64)
+            self.positions = np.zeros(batch, np.uint64)
         if not self.recent.size:
-            self.recent = np.empty((texts, 0), np.int32)
+            self.recent = np.empty((batch, 0), np.int32)
         if not self.counts.size:
-            self.counts = np.empty((texts, 0), np.int32)
+            self.counts = np.empty((batch, 0), np.int32)
 
     def rows(self, kept: list[int]) -> "Cursor":
-        """Return a cursor for a subset of the texts, given by row numbers."""
+        """Return a cursor of the texts in the rows ``kept``; the arrays are copies."""
         return Cursor(
             np.ascontiguousarray(self.state[:, :, kept]),
             self.logits[kept],
@@ -59,21 +61,21 @@ class Cursor:
         )
 
     def copy(self) -> "Cursor":
-        """Return a cursor that shares nothing with this one."""
+        """Return a deep copy."""
         return self.rows(list(range(len(self.seeds))))
 
     def restore(self, saved: "Cursor") -> None:
-        """Rewind to the position of ``saved``, a copy that was made earlier; its arrays are shared from now on."""
+        """Rewind to ``saved``, an earlier copy; both cursors share arrays afterwards."""
         self.state, self.logits, self.seeds = saved.state, saved.logits, saved.seeds
         self.positions, self.recent, self.counts = saved.positions, saved.recent, saved.counts
 
     @classmethod
     def joined(cls, cursors: Sequence["Cursor"]) -> "Cursor":
-        """Concatenate the texts of several cursors; shorter ``recent`` are padded with -1, missing counts with 0."""
+        """Concatenate the texts of several cursors; pad shorter ``recent`` with -1 and missing ``counts`` with 0."""
         window = max(c.recent.shape[1] for c in cursors)
-        known = max(c.counts.shape[1] for c in cursors)
+        vocabulary_size = max(c.counts.shape[1] for c in cursors)
         recent = np.full((sum(len(c.seeds) for c in cursors), window), -1, np.int32)
-        counts = np.zeros((len(recent), known), np.int32)
+        counts = np.zeros((len(recent), vocabulary_size), np.int32)
         row = 0
         for c in cursors:
             rows = slice(row, row + len(c.seeds))
@@ -91,7 +93,7 @@ class Cursor:
 
 
 def zero_state(architecture: Architecture, batch_size: int) -> State:
-    """Return the initial state: zeros (L, S, B, H)."""
+    """Return the zero state, (L, S, B, H)."""
     shape = (architecture.num_layers, architecture.state_parts, batch_size, architecture.hidden_size)
     return np.zeros(shape, np.float32)
 
@@ -101,9 +103,9 @@ class Drawn:
     """Sampled characters.
 
     Attributes:
-        ids: (B, T).
-        log_probs: Natural logarithm of their probabilities under the model, before temperature and filters, float64
-            (B, T); None if not requested.
+        ids: Ids of the characters, (B, T).
+        log_probs: Log-probabilities (natural logarithm) of the characters under the model, before temperature and
+            filters, float64 (B, T); None if not requested.
     """
 
     ids: NDArray[np.int32]
@@ -112,12 +114,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything that was computed at each character.
+    """Logits, states and gates at each character of B texts.
 
     Attributes:
         logits: Logits of the next character, (B, T, V).
         states: States after each character, (B, T, L, S, H).
-        gates: Gates at each character, (B, T, L, G, H): r, z, n of a GRU; i, f, g, o of an LSTM.
+        gates: Gates at each character, (B, T, L, G, H), in the order r, z, n for a GRU and i, f, g, o for an LSTM.
         state: State after the last character, (L, S, B, H).
     """
 
@@ -128,14 +130,14 @@ class Trace:
 
 
 class Engine(Protocol):
-    """Runs one model. Each row of a batch is computed exactly as it would be alone.
+    """Runs one model. Each row of a batch has exactly the result that it has in a batch of one.
 
     Attributes:
         architecture: The architecture of the model.
         name: "native" or "numpy".
         precision: "float32" or "int8".
-        instructions: The instruction set that it uses, as ``charloom doctor`` reports it.
-        chunk: Number of characters per call of ``sample`` that takes a fraction of a second.
+        instructions: The instruction set that the engine uses, as shown by ``charloom doctor``.
+        chunk: Recommended number of characters per call of ``sample``, which then takes a fraction of a second.
     """
 
     architecture: Architecture
@@ -145,24 +147,25 @@ class Engine(Protocol):
     chunk: int
 
     def initial_state(self, batch_size: int) -> State:
-        """Return the initial state, zeros (L, S, B, H)."""
+        """Return the state before a text, (L, S, B, H): zeros, except for a line model (see ``LineEngine``)."""
         ...
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
-        """Run the model over texts.
+        """Run the model over B texts.
 
         Args:
-            ids: (B, T), each in [0, V), T >= 1.
+            ids: Ids of the texts, (B, T), each in [0, V), T >= 1.
             state: State before the first character, (L, S, B, H); not modified.
             last: Whether to return only the logits after the last character.
 
         Returns:
-            Logits (B, T, V) of the character after each, or (B, 1, V), and the state after the last.
+            Logits after each character, (B, T, V), or after the last one, (B, 1, V); and the state after the last
+            character.
         """
         ...
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
-        """Run the model over texts (B, T) and return everything that was computed; ``state`` is not modified."""
+        """Run the model over texts (B, T) and return logits, states and gates; ``state`` is not modified."""
         ...
 
     def sample(
@@ -173,13 +176,13 @@ class Engine(Protocol):
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Sample ``count`` characters for each text, feed each back to the model, and advance the cursor.
+        """Sample ``count`` characters for each text, feed them back to the model, and advance the cursor.
 
         Args:
-            cursor: Position of the texts; its ``recent`` has as many columns as the largest ``Sampling.window``.
-            count: 0 or more.
-            sampling: Sampling options for all texts or for each; ``allow`` and ``forbid`` are ignored.
-            bias: Added to the logits, (V,), or (B, V) for each text; minus infinity excludes a character.
+            cursor: Position of the texts; ``recent`` has as many columns as the largest ``Sampling.window``.
+            count: Number of characters, 0 or more.
+            sampling: Sampling options for all texts, or one for each; ``allow`` and ``forbid`` are ignored.
+            bias: Bias on the logits, (V,) for all texts or (B, V); minus infinity excludes a character.
             log_probs: Whether to return log-probabilities.
         """
         ...

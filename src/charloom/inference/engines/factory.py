@@ -1,4 +1,4 @@
-"""Choose an engine: native if compiled, otherwise NumPy, or the one named by the user."""
+"""Choose an engine: the one named by CHARLOOM_ENGINE, else native if it is compiled, else NumPy."""
 
 import os
 
@@ -11,7 +11,7 @@ from charloom.native import engine as compiled
 from charloom.native import missing
 
 ENGINE = "CHARLOOM_ENGINE"
-"""The environment variable that names the engine: native or numpy."""
+"""Environment variable that selects the engine: native or numpy."""
 
 
 def make_engine(model: SavedModel, precision: str = "float32", threads: int | None = None) -> Engine:
@@ -19,28 +19,36 @@ def make_engine(model: SavedModel, precision: str = "float32", threads: int | No
 
     Args:
         model: The model.
-        precision: "float32", or "int8" for the fast path that gives the same text on every machine.
-        threads: Maximum number of threads of the native engine; the number of cores if None.
+        precision: "float32", or "int8", which is faster and gives the same text on every machine.
+        threads: Maximum number of threads of the native engine; None for the number of cores.
 
     Raises:
-        SettingsError: If ``CHARLOOM_ENGINE`` asks for an engine that does not exist or is not installed.
+        SettingsError: If ``CHARLOOM_ENGINE`` names an engine that does not exist or is not installed.
         ModelFileError: If the weights are so large that sums of them overflow.
     """
     network = fold(model.architecture, model.weights, precision)
     if engine_name() == "native":
-        from charloom.inference.engines.native import NativeEngine  # fails to import where nothing was compiled
+        from charloom.inference.engines.native import NativeEngine  # the import fails if nothing was compiled
 
         return NativeEngine(model.architecture, network, threads)
     return NumpyEngine(model.architecture, network)
 
 
 def engine_name() -> str:
-    """Return the name of the engine to use: that of ``CHARLOOM_ENGINE``, else native if installed, else numpy."""
+    """Return the name of the engine to use: ``CHARLOOM_ENGINE`` if set, else native if compiled, else numpy."""
     requested = os.environ.get(ENGINE, "")
     if requested not in ("", "native", "numpy"):
         raise SettingsError(
-            f"{ENGINE} must be native or numpy; it is {requested!r}. Without it the faster one is used."
+            f"{ENGINE} must be native or numpy, got {requested!r}. Unset it to use the fastest engine available.",
+            code="invalid_environment_variable",
+            name=ENGINE,
+            value=requested,
+            accepted=["native", "numpy"],
         )
     if requested == "native" and compiled is None:
-        raise SettingsError(f"{ENGINE} is native, but {missing}. Unset it to use NumPy.")
+        raise SettingsError(
+            f"{ENGINE} is native, but {missing}. Unset it to use NumPy.",
+            code="native_engine_unavailable",
+            reason=str(missing),
+        )
     return requested or ("numpy" if compiled is None else "native")

@@ -1,7 +1,7 @@
-"""Fold weights for inference: products of constant matrices are computed once.
+"""Fold weights for inference: compute products and sums of constants once.
 
-The embedding, the first layer's input weights and its bias become one table (V, G*H), so that the first layer's
-input product is a look-up; second biases that only add to the first are merged into it.
+The embedding, the input weights and the input bias of the first layer become one table (V, G*H). The input projections
+of the first layer are then a table look-up. Recurrent biases that are only added to the input bias are merged into it.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from charloom.model.quantization import Quantized, quantize
 Floats = NDArray[np.float32]
 Matrix = Floats | Quantized
 
-_MAX_SUM = 1e35  # two of them, divided by the minimum repetition penalty, 0.01, stay below the maximum of float32
+_MAX_SUM = 1e35  # 2e35 / 0.01, the minimum repetition penalty, is below the maximum of float32, 3.4e38
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class FoldedLayer:
     """A folded recurrent layer.
 
     Attributes:
-        input: (G*H, H); None in the first layer, which has the table instead.
-        input_bias: (G*H,), with the second bias where that only adds; None in the first layer.
-        state: ``weight_hh``, (G*H, H); without its last third where ``candidate`` holds it.
-        candidate: The rows of n, (H, H), of a GRU whose reset comes before the product; else None.
-        candidate_bias: The second bias of n, (H,), of a GRU whose reset comes after the product; else None.
+        input: Input weights, (G*H, H); None for the first layer, which uses the table.
+        input_bias: Input bias, (G*H,), including recurrent biases that are only added; None for the first layer.
+        state: Recurrent weights, (G*H, H); (2*H, H) if ``candidate`` holds the weights of the candidate gate.
+        candidate: Recurrent weights of the candidate gate n, (H, H), of a GRU that applies the reset gate before the
+            matrix product; else None.
+        candidate_bias: Recurrent bias of the candidate gate n, (H,), of a GRU that applies the reset gate after the
+            matrix product; else None.
     """
 
     input: Matrix | None
@@ -45,11 +47,11 @@ class FoldedNetwork:
     """A folded model.
 
     Attributes:
-        cell: "gru", "gru_reset_before" or "lstm".
-        table: Input projections of the first layer for each character, with bias, (V, G*H).
-        layers: The recurrent layers, from the lowest.
-        output: (V, H).
-        output_bias: (V,).
+        cell: "gru" (reset gate after the matrix product), "gru_reset_before" or "lstm".
+        table: Input projections of the first layer for each character, including the bias, (V, G*H).
+        layers: The recurrent layers, lowest first.
+        output: Output weights, (V, H).
+        output_bias: Output bias, (V,).
     """
 
     cell: str
@@ -63,22 +65,22 @@ def fold(architecture: Architecture, weights: Mapping[str, Floats], precision: s
     """Fold the weights of a model.
 
     Args:
-        architecture: The sizes.
-        weights: Every parameter of ``architecture.parameter_shapes()``.
+        architecture: The architecture.
+        weights: All parameters of ``architecture.parameter_shapes()``.
         precision: "float32" or "int8".
 
     Raises:
-        ModelFileError: If weights are so large that sums of them overflow.
+        ModelFileError: If the weights are so large that sums of them overflow.
     """
     _check_sums(weights)
-    stored = quantize if precision == "int8" else _plain
+    convert = quantize if precision == "int8" else _unchanged
     cell = architecture.cell if architecture.cell == "lstm" or architecture.reset_after else "gru_reset_before"
-    layers = tuple(_layer(architecture, weights, i, cell, stored) for i in range(architecture.num_layers))
+    layers = tuple(_layer(architecture, weights, i, cell, convert) for i in range(architecture.num_layers))
     table = _table(weights, input_bias(architecture, weights, 0), precision)
-    return FoldedNetwork(cell, table, layers, stored(weights["output.weight"]), weights["output.bias"])
+    return FoldedNetwork(cell, table, layers, convert(weights["output.weight"]), weights["output.bias"])
 
 
-def _plain(weights: Floats) -> Matrix:
+def _unchanged(weights: Floats) -> Matrix:
     return weights
 
 
@@ -87,25 +89,25 @@ def _layer(
     weights: Mapping[str, Floats],
     index: int,
     cell: str,
-    stored: Callable[[Floats], Matrix],
+    convert: Callable[[Floats], Matrix],
 ) -> FoldedLayer:
-    split = 2 * architecture.hidden_size  # before it stand r and z, behind it n
+    split = 2 * architecture.hidden_size  # rows of r and z are before it, rows of n after it
     state = weights[f"layers.{index}.weight_hh"]
     return FoldedLayer(
-        input=stored(weights[f"layers.{index}.weight_ih"]) if index else None,
+        input=convert(weights[f"layers.{index}.weight_ih"]) if index else None,
         input_bias=input_bias(architecture, weights, index) if index else None,
-        state=stored(state[:split] if cell == "gru_reset_before" else state),
-        candidate=stored(state[split:]) if cell == "gru_reset_before" else None,
+        state=convert(state[:split] if cell == "gru_reset_before" else state),
+        candidate=convert(state[split:]) if cell == "gru_reset_before" else None,
         candidate_bias=weights[f"layers.{index}.bias_hh"][split:] if cell == "gru" else None,
     )
 
 
 def input_bias(architecture: Architecture, weights: Mapping[str, Floats], index: int) -> Floats:
-    """Return the bias of a layer (G*H,), merged with the second bias except in a GRU's candidate gate n.
+    """Return the input bias of a layer, (G*H,), plus the recurrent bias except in the candidate gate n of a GRU.
 
     Args:
-        architecture: The sizes.
-        weights: Every parameter of ``architecture.parameter_shapes()``.
+        architecture: The architecture.
+        weights: All parameters of ``architecture.parameter_shapes()``.
         index: Number of the layer, from 0, the lowest.
     """
     bias = weights[f"layers.{index}.bias_ih"].copy()
@@ -116,6 +118,7 @@ def input_bias(architecture: Architecture, weights: Mapping[str, Floats], index:
 
 
 def _table(weights: Mapping[str, Floats], bias: Floats, precision: str) -> Floats:
+    """Compute the input projections of the first layer for every character, (V, G*H)."""
     embedding, matrix = weights["embedding.weight"], weights["layers.0.weight_ih"]
     if precision == "float32":
         return embedding @ matrix.T + bias
@@ -125,10 +128,14 @@ def _table(weights: Mapping[str, Floats], bias: Floats, precision: str) -> Float
 
 
 def _check_sums(weights: Mapping[str, Floats]) -> None:
-    """Raise an error for weights whose sums could overflow: engines rely on finite numbers."""
+    """Raise an error if sums of the weights could overflow, because engines rely on finite numbers."""
     with np.errstate(over="ignore"):
         bounds = {name: float(np.abs(value).sum(axis=-1).max()) for name, value in weights.items()}
         largest = max(*bounds.values(), bounds["embedding.weight"] * bounds["layers.0.weight_ih"])
     if not largest < _MAX_SUM:
         name = max(bounds, key=lambda name: bounds[name])
-        raise ModelFileError(f"its weights, {name!r} foremost, are so large that sums of them overflow.")
+        raise ModelFileError(
+            f"The weights are too large: sums over {name!r} would overflow float32.",
+            code="weights_too_large",
+            name=name,
+        )

@@ -1,4 +1,4 @@
-"""An engine wrapper for models of lines: the state is reset at each line feed."""
+"""An engine wrapper for line models, which resets the state at each line feed."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State, Trace
 from charloom.inference.generation_options import Sampling
 
-_AHEAD = 16  # characters sampled before checking whether a line ended
+_AHEAD = 16  # characters sampled between two checks for the end of a line
 
 
 class LineEngine:
-    """Wraps the engine of a model whose lines are separate texts: the state is reset to zero before each line feed.
+    """Wraps the engine of a line model, which treats every line as a separate text.
 
-    Its initial state is the state after a line feed, where every line begins.
+    The state is reset to zero before each line feed. The initial state is the state after a line feed, where every line
+    begins.
 
     Args:
         engine: Runs the model.
@@ -30,7 +31,7 @@ class LineEngine:
 
     @cached_property
     def _beginning(self) -> tuple[NDArray[np.float32], State]:
-        """Logits (V,) of the first character of a line, and the state before it, (L, S, 1, H)."""
+        """Logits of the first character of a line, (V,), and the state before it, (L, S, 1, H)."""
         logits, state = self._engine.forward(np.array([[self._newline]]), self._engine.initial_state(1))
         return logits[0, 0], state
 
@@ -39,7 +40,7 @@ class LineEngine:
         return np.repeat(self._beginning[1], batch_size, axis=2)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
-        """Read lines; see ``Engine``."""
+        """Run the model over texts; see ``Engine``."""
         blocks = []
         for part, begins in self._parts(ids):
             logits, state = self._engine.forward(part, _reset(state, begins), last)
@@ -47,20 +48,20 @@ class LineEngine:
         return (blocks[-1] if last else np.concatenate(blocks, axis=1)), state
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
-        """Read lines and return everything that was computed; see ``Engine``."""
+        """Run the model over texts and return logits, states and gates; see ``Engine``."""
         traces = []
         for part, begins in self._parts(ids):
             traces.append(self._engine.trace(part, _reset(state, begins)))
             state = traces[-1].state
         return Trace(
-            np.concatenate([one.logits for one in traces], axis=1),
-            np.concatenate([one.states for one in traces], axis=1),
-            np.concatenate([one.gates for one in traces], axis=1),
+            np.concatenate([trace.logits for trace in traces], axis=1),
+            np.concatenate([trace.states for trace in traces], axis=1),
+            np.concatenate([trace.gates for trace in traces], axis=1),
             state,
         )
 
     def _parts(self, ids: NDArray[np.integer]) -> Iterator[tuple[NDArray[np.integer], NDArray[np.bool_]]]:
-        """Yield spans (B, T) that begin where some row has a line feed, and a mask of those rows."""
+        """Split ids (B, T) before each column with a line feed; yield the spans and a mask of the rows that have it."""
         begins = ids == self._newline
         edges = [0, *(1 + np.flatnonzero(begins[:, 1:].any(axis=0))).tolist(), ids.shape[1]]
         for first, last in pairwise(edges):
@@ -74,7 +75,7 @@ class LineEngine:
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Sample characters; see ``Engine``. A new line begins after each sampled line feed."""
+        """Sample characters; see ``Engine``. The state is reset after each sampled line feed."""
         parts: list[Drawn] = []
         while count:
             ahead = min(count, _AHEAD)
@@ -82,7 +83,7 @@ class LineEngine:
             drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
             ends = (drawn.ids == self._newline).any(axis=0)
             if ends.any():
-                ahead = 1 + int(ends.argmax())  # sample again up to the first line end: the same characters
+                ahead = 1 + int(ends.argmax())  # sample the same characters again, up to the first line end
                 cursor.restore(before)
                 drawn = self._engine.sample(cursor, ahead, sampling, bias, log_probs)
                 ended = drawn.ids[:, -1] == self._newline
@@ -97,7 +98,7 @@ class LineEngine:
 
 
 def _reset(state: State, begins: NDArray[np.bool_]) -> State:
-    """Return the state with zeros in the rows that begin a line."""
+    """Return a copy of the state with zeros in the rows that begin a line."""
     if not begins.any():
         return state
     state = state.copy()

@@ -1,4 +1,4 @@
-"""The compiled engine; its C++ is in ``native/engine/``."""
+"""The compiled engine; its C++ source is in ``native/engine/``."""
 
 import os
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from charloom.model.architecture import GATES, Architecture
 from charloom.model.quantization import Quantized
 from charloom.native import _engine, chosen_isa
 
-_STREAMS_A_THREAD = 8  # with fewer, starting a thread costs more than it gains
+_TEXTS_PER_THREAD = 8  # with fewer texts per thread, starting a thread takes longer than it saves
 
 
 class NativeEngine:
     """Runs a model with the compiled engine; see ``Engine`` for the contract.
 
     Args:
-        architecture: The sizes.
+        architecture: The architecture.
         network: The folded model.
-        threads: At most; as many as there are cores if None. One stream always takes one.
+        threads: Maximum number of threads; None for the number of cores. Up to 8 texts use one thread.
     """
 
     name = "native"
@@ -47,11 +47,11 @@ class NativeEngine:
         )
 
     def initial_state(self, batch_size: int) -> State:
-        """Return zeros (L, S, B, H)."""
+        """Return the zero state, (L, S, B, H)."""
         return zero_state(self.architecture, batch_size)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:
-        """Return logits (B, T, V), or (B, 1, V), and the next state."""
+        """Run the model over texts; see ``Engine``."""
         batch, length = ids.shape
         logits = np.empty((batch, 1 if last else length, self.architecture.vocabulary_size), np.float32)
         after = np.array(state, np.float32, order="C")
@@ -59,13 +59,13 @@ class NativeEngine:
         return logits, after
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
-        """Return logits, states, gates, and the next state."""
+        """Run the model over texts and return logits, states and gates; see ``Engine``."""
         a, (batch, length) = self.architecture, ids.shape
         logits = np.empty((batch, length, a.vocabulary_size), np.float32)
         gates = np.empty((batch, length, a.num_layers, GATES[a.cell], a.hidden_size), np.float32)
         states = np.empty((batch, length, a.num_layers, a.state_parts, a.hidden_size), np.float32)
         after = np.array(state, np.float32, order="C")
-        # one logit row a character even where there is but one character: (B, 1, V) is both
+        # the engine infers from the shape of `logits` whether to return all logits or only the last
         self._engine.read(_ids(ids), after, logits, gates, states, self._threads_for(batch))
         return Trace(logits, states, gates, after)
 
@@ -77,11 +77,11 @@ class NativeEngine:
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Return ids (B, count) and move the cursor on."""
+        """Sample characters and advance the cursor; see ``Engine``."""
         batch = len(cursor.seeds)
         ids = np.empty((batch, count), np.int32)
-        costs = np.empty((batch, count), np.float64) if log_probs else None
-        # the cursor's arrays may be shared with other cursors, so that what moves is a copy
+        sampled_log_probs = np.empty((batch, count), np.float64) if log_probs else None
+        # copies: the engine updates them in place, and the cursor's arrays may be shared with other cursors
         state, logits = np.array(cursor.state, order="C"), np.array(cursor.logits, order="C")
         recent, counts = np.array(cursor.recent, order="C"), np.array(cursor.counts, order="C")
         samplings = [sampling] if isinstance(sampling, Sampling) else sampling
@@ -93,23 +93,24 @@ class NativeEngine:
             cursor.positions,
             recent,
             counts if counts.size else None,
-            [_numbers(one) for one in samplings],
+            [_numbers(options) for options in samplings],
             None if bias is None else np.ascontiguousarray(np.atleast_2d(bias), np.float32),
-            costs,
+            sampled_log_probs,
             self._threads_for(batch),
         )
         cursor.state, cursor.logits, cursor.recent, cursor.counts = state, logits, recent, counts
         cursor.positions = cursor.positions + np.uint64(count)
-        return Drawn(ids, costs)
+        return Drawn(ids, sampled_log_probs)
 
     def _threads_for(self, batch: int) -> int:
-        return min(self._threads, -(-batch // _STREAMS_A_THREAD))
+        return min(self._threads, -(-batch // _TEXTS_PER_THREAD))
 
 
 def _numbers(s: Sampling) -> tuple[float, int, float, float, float, int, float, float]:
-    heat, top_k = inverse_temperature(s.temperature), min(int(s.top_k or 0), 2**31 - 1)
+    """Return the sampling options as the tuple that the compiled engine takes."""
+    factor, top_k = inverse_temperature(s.temperature), min(int(s.top_k or 0), 2**31 - 1)
     penalties = s.repetition_penalty, int(s.window), s.presence_penalty, s.frequency_penalty
-    return heat, top_k, s.top_p, s.min_p, *penalties
+    return factor, top_k, s.top_p, s.min_p, *penalties
 
 
 def _ids(ids: NDArray[np.integer]) -> NDArray[np.int32]:

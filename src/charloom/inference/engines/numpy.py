@@ -1,6 +1,6 @@
-"""The NumPy engine: reference of the native one, and its fallback.
+"""The NumPy engine: the reference of the native engine, and the fallback if nothing was compiled.
 
-Its int8 path gives the native engine's numbers to the bit; its float32 path differs from the native one by rounding.
+In int8, both engines compute the same bits. In float32, they differ by rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.inference.engines import int8_reference as numpy_maths
+from charloom.inference.engines import int8_reference
 from charloom.inference.engines.base import Cursor, Drawn, State, Trace, zero_state
 from charloom.inference.engines.folding import FoldedLayer, FoldedNetwork, Matrix
 from charloom.inference.generation_options import Sampling
@@ -25,7 +25,7 @@ class NumpyEngine:
     """Runs a model with NumPy; see ``Engine`` for the contract.
 
     Args:
-        architecture: The sizes.
+        architecture: The architecture.
         network: The folded model.
     """
 
@@ -37,23 +37,23 @@ class NumpyEngine:
         self.architecture = architecture
         int8 = isinstance(network.output, Quantized)
         self.precision = "int8" if int8 else "float32"
-        self._sigmoid = numpy_maths.sigmoid if int8 else _sigmoid
-        self._tanh = numpy_maths.tanh if int8 else np.tanh
+        self._sigmoid = int8_reference.sigmoid if int8 else _sigmoid
+        self._tanh = int8_reference.tanh if int8 else np.tanh
         self._table = network.table
         self._layers = [_Layer(layer) for layer in network.layers]
         self._predict = _affine(network.output, network.output_bias)
 
     def initial_state(self, batch_size: int) -> State:
-        """Return zeros (L, S, B, H)."""
+        """Return the zero state, (L, S, B, H)."""
         return zero_state(self.architecture, batch_size)
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[Floats, State]:
-        """Return logits (B, T, V), or (B, 1, V), and the next state."""
+        """Run the model over texts; see ``Engine``."""
         hidden, state = self._run(ids, state, None)
         return self._predict(hidden[:, -1:] if last else hidden), state
 
     def trace(self, ids: NDArray[np.integer], state: State) -> Trace:
-        """Return logits, states, gates, and the next state."""
+        """Run the model over texts and return logits, states and gates; see ``Engine``."""
         a, (batch, length) = self.architecture, ids.shape
         gates = np.empty((batch, length, a.num_layers, GATES[a.cell], a.hidden_size), np.float32)
         states = np.empty((batch, length, a.num_layers, a.state_parts, a.hidden_size), np.float32)
@@ -68,76 +68,81 @@ class NumpyEngine:
         bias: NDArray[np.float32] | None = None,
         log_probs: bool = False,
     ) -> Drawn:
-        """Return ids (B, count) and move the cursor on."""
-        drawn = np.empty((len(cursor.seeds), count), np.int32)
-        costs = np.empty(drawn.shape, np.float64) if log_probs else None
+        """Sample characters and advance the cursor; see ``Engine``."""
+        ids = np.empty((len(cursor.seeds), count), np.int32)
+        sampled_log_probs = np.empty(ids.shape, np.float64) if log_probs else None
         words = random_words(cursor.seeds, cursor.positions, count)
         for i in range(count):
-            drawn[:, i] = _draw(cursor, sampling, words[:, i], bias)
-            if costs is not None:
-                costs[:, i] = log_probs_of(cursor.logits, drawn[:, i])
-            logits, cursor.state = self.forward(drawn[:, i : i + 1], cursor.state)
+            ids[:, i] = _draw(cursor, sampling, words[:, i], bias)
+            if sampled_log_probs is not None:
+                sampled_log_probs[:, i] = log_probs_of(cursor.logits, ids[:, i])
+            logits, cursor.state = self.forward(ids[:, i : i + 1], cursor.state)
             cursor.logits = logits[:, 0]
             if cursor.recent.shape[1]:
-                cursor.recent = np.concatenate([cursor.recent[:, 1:], drawn[:, i : i + 1]], axis=1)
+                cursor.recent = np.concatenate([cursor.recent[:, 1:], ids[:, i : i + 1]], axis=1)
             if cursor.counts.shape[1]:
                 cursor.counts = cursor.counts.copy()
-                cursor.counts[np.arange(len(drawn)), drawn[:, i]] += 1
+                cursor.counts[np.arange(len(ids)), ids[:, i]] += 1
         cursor.positions = cursor.positions + np.uint64(count)
-        return Drawn(drawn, costs)
+        return Drawn(ids, sampled_log_probs)
 
-    def _run(self, ids: NDArray[np.integer], state: State, kept: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
+    def _run(self, ids: NDArray[np.integer], state: State, trace: tuple[Floats, Floats] | None) -> tuple[Floats, State]:
         """Run all layers over time.
 
+        Args:
+            ids: Ids of the texts, (B, T).
+            state: State before the texts, (L, S, B, H); not modified.
+            trace: Arrays for states (B, T, L, S, H) and gates (B, T, L, G, H) to fill, or None.
+
         Returns:
-            The highest layer's hidden vector after each character, (B, T, H), and the state after the last.
+            Hidden states of the highest layer, (B, T, H), and the state after the last character.
         """
         state = state.copy()
-        below: Floats = self._table[ids]  # input gates of the first layer, (B, T, G*H)
+        activations: Floats = self._table[ids]  # input projections of the first layer, (B, T, G*H)
         for index, layer in enumerate(self._layers):
             if layer.input is not None:
-                below = layer.input(below)
-            below = self._unroll(index, below, state[index], kept)
-        return below, state
+                activations = layer.input(activations)
+            activations = self._unroll(index, activations, state[index], trace)
+        return activations, state
 
-    def _unroll(self, index: int, gates: Floats, parts: Floats, kept: tuple[Floats, Floats] | None) -> Floats:
-        """Run one layer over time; its state ``parts`` (S, B, H) is updated in place."""
+    def _unroll(self, index: int, inputs: Floats, state: Floats, trace: tuple[Floats, Floats] | None) -> Floats:
+        """Run one layer over input projections (B, T, G*H); update its state (S, B, H) in place."""
         step = self._lstm_step if self.architecture.cell == "lstm" else self._gru_step
-        hidden = np.empty((*gates.shape[:2], self.architecture.hidden_size), np.float32)
-        for t in range(gates.shape[1]):
-            gate_values = step(index, gates[:, t], parts)
-            hidden[:, t] = parts[0]
-            if kept is not None:
-                kept[0][:, t, index] = parts.swapaxes(0, 1)
-                kept[1][:, t, index] = np.stack(gate_values, axis=1)
+        hidden = np.empty((*inputs.shape[:2], self.architecture.hidden_size), np.float32)
+        for t in range(inputs.shape[1]):
+            gates = step(index, inputs[:, t], state)
+            hidden[:, t] = state[0]
+            if trace is not None:
+                trace[0][:, t, index] = state.swapaxes(0, 1)
+                trace[1][:, t, index] = np.stack(gates, axis=1)
         return hidden
 
-    def _gru_step(self, index: int, gates: Floats, parts: Floats) -> tuple[Floats, ...]:
-        h, width, layer = parts[0], self.architecture.hidden_size, self._layers[index]
+    def _gru_step(self, index: int, inputs: Floats, state: Floats) -> tuple[Floats, ...]:
+        h, width, layer = state[0], self.architecture.hidden_size, self._layers[index]
         product = layer.state(h)
-        rz = self._sigmoid(gates[:, : 2 * width] + product[:, : 2 * width])
+        rz = self._sigmoid(inputs[:, : 2 * width] + product[:, : 2 * width])
         r, z = rz[:, :width], rz[:, width:]
         if layer.candidate is None:
-            n = self._tanh(gates[:, 2 * width :] + r * (product[:, 2 * width :] + layer.candidate_bias))
+            n = self._tanh(inputs[:, 2 * width :] + r * (product[:, 2 * width :] + layer.candidate_bias))
         else:
-            n = self._tanh(gates[:, 2 * width :] + layer.candidate(r * h))
-        parts[0] = n + z * (h - n)
+            n = self._tanh(inputs[:, 2 * width :] + layer.candidate(r * h))
+        state[0] = n + z * (h - n)
         return r, z, n
 
-    def _lstm_step(self, index: int, gates: Floats, parts: Floats) -> tuple[Floats, ...]:
-        h, c = parts
-        i, f, g, o = np.split(gates + self._layers[index].state(h), 4, axis=1)
+    def _lstm_step(self, index: int, inputs: Floats, state: Floats) -> tuple[Floats, ...]:
+        h, c = state
+        i, f, g, o = np.split(inputs + self._layers[index].state(h), 4, axis=1)
         i, f, g, o = self._sigmoid(i), self._sigmoid(f), self._tanh(g), self._sigmoid(o)
-        parts[1] = f * c + i * g
-        parts[0] = o * self._tanh(parts[1])
+        state[1] = f * c + i * g
+        state[0] = o * self._tanh(state[1])
         return i, f, g, o
 
 
 class _Layer:
-    """A layer's products, with biases added where they only add.
+    """The matrix products of a layer as functions.
 
     Args:
-        folded: The layer.
+        folded: The folded layer.
     """
 
     def __init__(self, folded: FoldedLayer) -> None:
@@ -155,11 +160,12 @@ def _affine(matrix: Matrix, bias: Floats) -> Product:
 
 def _product(matrix: Matrix) -> Product:
     if isinstance(matrix, Quantized):
-        return numpy_maths.Int8Product(matrix)
+        return int8_reference.Int8Product(matrix)
     transposed = np.ascontiguousarray(matrix).T
 
     def product(x: Floats) -> Floats:
-        """Return (B, R) or (B, T, R): one product for each of B texts, so that none depends on how many there are."""
+        """Multiply x, (B, K) or (B, T, K), by the matrix."""
+        # one BLAS call per text: the rounding of a text must not depend on the size of the batch
         result: Floats = np.matmul(x, transposed) if x.ndim == 3 else np.matmul(x[:, None], transposed)[:, 0]
         return result
 
@@ -172,14 +178,14 @@ def _draw(
     words: NDArray[np.uint64],
     bias: NDArray[np.float32] | None,
 ) -> NDArray[np.int32]:
-    """Return the next id of each text, (B,)."""
+    """Sample the next id of each text, (B,)."""
     if isinstance(sampling, Sampling):
         return draw(cursor.logits, sampling, words, cursor.recent, bias, cursor.counts)
     biases = None if bias is None else np.broadcast_to(bias, cursor.logits.shape)
-    one = [slice(row, row + 1) for row in range(len(words))]
+    rows = [slice(row, row + 1) for row in range(len(words))]
     drawn = (
         draw(cursor.logits[r], s, words[r], cursor.recent[r], None if biases is None else biases[r], cursor.counts[r])
-        for r, s in zip(one, sampling, strict=True)
+        for r, s in zip(rows, sampling, strict=True)
     )
     return np.concatenate(list(drawn))
 

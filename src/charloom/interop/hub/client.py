@@ -1,7 +1,7 @@
 """Push models to the Hugging Face Hub and pull them, with ``huggingface_hub``.
 
-A model is a repository there that holds ``model.safetensors``. What comes from there is hostile until it is checked:
-no more is read than was announced, and that may not be much; it never lies on the disk before it has been verified.
+A model is a repository that contains ``model.safetensors``. Downloads are untrusted: charloom reads no more bytes than
+the Hub announced, limits that number, and verifies a model in memory before it writes it to disk.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _REPO = re.compile(rf"{_SEGMENT}/({_SEGMENT})")
 _COMMIT = re.compile("[0-9a-f]{7,64}")
 _USER_AGENT: dict[str, Any] = {"library_name": "charloom", "library_version": __version__}
 _ENVIRONMENT = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
-"""What the environment is given where it says nothing: versions and programs in use are nobody's business, and models
-of a few megabytes go by plain HTTP."""
+"""Defaults for unset environment variables: no telemetry, and plain HTTP for models of a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class PushResult:
 
     Attributes:
         url: Address of the repository.
-        commit: The commit that was made.
+        commit: The new commit.
         existed: Whether the repository existed before.
     """
 
@@ -60,7 +59,7 @@ class PullResult:
 
     Attributes:
         data: The bytes of the file.
-        commit: The commit that it belongs to.
+        commit: The commit that contains the file.
     """
 
     data: bytes
@@ -71,13 +70,16 @@ def repo_name(repo: str) -> str:
     """Return NAME of OWNER/NAME, which is also a safe file name.
 
     Raises:
-        InputError: If ``repo`` is not of that form.
+        InputError: If ``repo`` is not a valid repository name.
     """
     match = _REPO.fullmatch(repo)
     if match is None or "--" in repo or ".." in repo or repo.endswith(".git"):
         raise InputError(
-            f"{repo!r} is no place on the Hub. It must be OWNER/NAME, such as ada/my-book: each of at most 96 letters, "
-            "digits, '-', '_' and '.', with '-' and '.' inside only, never '--' or '..', and no .git at the end."
+            f"Invalid Hub repository {repo!r}. Expected OWNER/NAME, such as ada/my-book: at most 96 letters, digits, "
+            "'-', '_' and '.' each, without '--' or '..', without '-' or '.' at either end, and without .git at the "
+            "end.",
+            code="invalid_repository_name",
+            repository=repo,
         )
     return match[1]
 
@@ -92,20 +94,20 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
 
     Args:
         repo: OWNER/NAME.
-        files: Contents by name. Other files of the repository stay.
+        files: Contents by file name. Other files in the repository are left unchanged.
         message: The commit message.
         private: Whether a new repository is private.
 
     Raises:
-        InputError: If the name cannot be, the repository is public although ``private`` was asked for, or the Hub
+        InputError: If the name is invalid, ``private`` is requested for an existing public repository, or the Hub
             refuses a file.
         MissingExtraError: If ``huggingface_hub`` is not installed.
-        HubError: If there is no token, the Hub cannot be reached, or does not let it be done.
+        HubError: If there is no token, the Hub is unreachable, or the token lacks permission.
     """
     repo_name(repo)
     api, token = _api()
     if not token:
-        raise HubError(f"To push, the Hub must know who you are, and there is no token: {LOGIN}.")
+        raise HubError(f"Pushing requires a Hugging Face token, and none was found. {LOGIN}.", code="hub_token_missing")
     from huggingface_hub import CommitOperationAdd
 
     with translate_errors(repo, api.endpoint, has_token=True):
@@ -115,22 +117,29 @@ def push(repo: str, files: Mapping[str, bytes], message: str, private: bool = Fa
         entries = api.get_paths_info(repo, list(files), revision=commit.oid)
         sizes = {entry.path: getattr(entry, "size", None) for entry in entries}
     for name, data in files.items():
-        if sizes.get(name) != len(data):  # such as a .gitignore in the repository makes it
-            raise HubError(f"{repo} has no {name} of {len(data):,} bytes after the upload, although the Hub took it.")
+        if sizes.get(name) != len(data):  # for example, a .gitignore in the repository excludes the file
+            raise HubError(
+                f"The Hub accepted the upload, but {repo} does not contain {name} with {len(data):,} bytes. Check the "
+                "repository's .gitignore.",
+                code="hub_upload_incomplete",
+                repository=repo,
+                file=name,
+                size=len(data),
+            )
     return PushResult(f"{api.endpoint}/{repo}", _checked_commit(commit.oid, api.endpoint), existed)
 
 
 def pull(repo: str, revision: str | None = None) -> PullResult:
-    """Fetch the model file of a repository; it is to be verified before anything else is done with it.
+    """Download the model file of a repository. The caller must verify it before using it.
 
     Args:
         repo: OWNER/NAME.
         revision: A branch, tag or commit; None for the main branch.
 
     Raises:
-        InputError: If the name cannot be, there is no such model, revision or file, or it is too large.
+        InputError: If the name is invalid, the model, revision or file does not exist, or the file is too large.
         MissingExtraError: If ``huggingface_hub`` is not installed.
-        HubError: If the Hub cannot be reached, does not let it be done, or sends something else than it announced.
+        HubError: If the Hub is unreachable, refuses access, or sends more than it announced.
     """
     repo_name(repo)
     api, token = _api()
@@ -138,24 +147,23 @@ def pull(repo: str, revision: str | None = None) -> PullResult:
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented there
 
-    headers = {**build_hf_headers(**_USER_AGENT), "Accept-Encoding": "identity"}  # what is sent is what is counted
+    headers = {**build_hf_headers(**_USER_AGENT), "Accept-Encoding": "identity"}  # so that the sizes can be compared
     with translate_errors(repo, api.endpoint, bool(token)):
         metadata = get_hf_file_metadata(
             hf_hub_url(repo, MODEL, revision=revision), headers=headers, timeout=TIMEOUT_SECONDS
         )
     commit, size = _checked_commit(metadata.commit_hash, api.endpoint), metadata.size
     if size is None or not 0 < size <= MAX_MODEL_BYTES:
-        raise InputError(_too_large(repo, size))
+        raise _size_error(repo, size)
     received = _BoundedBuffer(size)
-    with translate_errors(
-        repo, api.endpoint, bool(token)
-    ):  # of just that commit; the token is not sent on to other hosts
+    with translate_errors(repo, api.endpoint, bool(token)):
+        # downloads exactly that commit; http_get does not forward the token to other hosts
         http_get(hf_hub_url(repo, MODEL, revision=commit), received, headers=headers, expected_size=size)
     return PullResult(received.getvalue(), commit)
 
 
 class _BoundedBuffer(BytesIO):
-    """A file in memory that refuses to become larger than it was announced to be."""
+    """An in-memory file with a maximum size."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__()
@@ -163,19 +171,23 @@ class _BoundedBuffer(BytesIO):
 
     def write(self, data: Any, /) -> int:
         if self.tell() + len(data) > self._max_bytes:
-            raise HubError(f"More was sent than the {self._max_bytes:,} bytes that were announced; nothing was kept.")
+            raise HubError(
+                f"The Hub announced {self._max_bytes:,} bytes and sent more. The download was discarded.",
+                code="hub_download_too_long",
+                announced=self._max_bytes,
+            )
         return super().write(data)
 
 
 def _api() -> tuple[HfApi, str | None]:
-    """Return the API client, configured to be quiet and to time out, and the token that it sends."""
+    """Return an API client without progress bars and with a timeout, and the token that it sends."""
     require_hub()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from huggingface_hub import HfApi, constants, get_session, get_token
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    # its warnings quote servers, whose words may not go to a terminal as they are
+    # its warnings quote text from servers, which must be escaped before it is shown on a terminal
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     disable_progress_bars()
     get_session().timeout = TIMEOUT_SECONDS
@@ -193,44 +205,54 @@ def _ensure_repo(api: HfApi, repo: str, private: bool) -> bool:
         return False
     if private and not info.private:
         raise InputError(
-            f"{repo} is there already, and public: --private is for a new one. Leave it out, name another, "
-            f"or make it private at {api.endpoint}/{repo}/settings."
+            f"{repo} already exists and is public; --private applies to new repositories only. Omit --private, choose "
+            f"another name, or make the repository private at {api.endpoint}/{repo}/settings.",
+            code="hub_repository_public",
+            repository=repo,
         )
     return True
 
 
 def _checked_commit(commit: object, endpoint: str) -> str:
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise HubError(f"{endpoint} did not say of which commit its answer is, as a Hub does.")
+        raise HubError(
+            f"The response of {endpoint} does not name a commit, so it is not from a Hugging Face Hub. Check "
+            "HF_ENDPOINT.",
+            code="hub_invalid_response",
+            endpoint=endpoint,
+        )
     return commit
 
 
-def _too_large(repo: str, size: int | None) -> str:
-    told = f"is said to have {size:,} bytes" if size is not None else "is of a size that is not told"
-    return (
-        f"{MODEL} of {repo} {told}; accepted are 1 to {MAX_MODEL_BYTES:,}. If you trust it, "
-        f"`hf download {repo} {MODEL}` fetches it, and `charloom info` checks it."
+def _size_error(repo: str, size: int | None) -> InputError:
+    actual = "of unknown size" if size is None else f"{size:,} bytes long"
+    return InputError(
+        f"{MODEL} in {repo} is {actual}; charloom downloads 1 to {MAX_MODEL_BYTES:,} bytes. If you trust the file, "
+        f"download it with `hf download {repo} {MODEL}` and check it with `charloom info`.",
+        code="hub_file_size",
+        repository=repo,
+        size=size,
+        maximum=MAX_MODEL_BYTES,
     )
 
 
-LOGIN = "`hf auth login` stores a token, and HF_TOKEN names one"
+LOGIN = "Run `hf auth login`, or set HF_TOKEN"
 
 
 @contextmanager
 def translate_errors(repo: str, endpoint: str, has_token: bool) -> Iterator[None]:
-    """Translate whatever ``huggingface_hub`` raises to an error with one clear message.
+    """Translate any exception of ``huggingface_hub`` to an error with one clear message.
 
-    Nothing but calls of that library belongs inside: what it makes of an answer that is none of the Hub's can be any
-    exception at all.
+    Put only calls of that library inside the block: if a server is not a Hub, the library can raise any exception.
 
     Args:
         repo: OWNER/NAME.
-        endpoint: The address that was asked.
+        endpoint: Address of the Hub.
         has_token: Whether a token was sent.
 
     Raises:
-        InputError: If there is no such model, revision or file, or the Hub refuses what was sent.
-        HubError: If the Hub cannot be reached, does not let it be done, or answers nonsense.
+        InputError: If the model, revision or file does not exist, or the Hub refuses the request.
+        HubError: If the Hub is unreachable, refuses access, or sends an invalid response.
     """
     try:
         yield
@@ -241,12 +263,12 @@ def translate_errors(repo: str, endpoint: str, has_token: bool) -> Iterator[None
 
 
 def _cause(error: Exception) -> Exception:
-    """Return the HTTP error that the library wrapped in another exception, else the error itself."""
+    """Return the HTTP error that the library wrapped in another exception, or else the error itself."""
     from huggingface_hub.errors import HfHubHTTPError
 
     cause = error.__cause__
     wraps = isinstance(error, RuntimeError | ValueError) and not isinstance(error, HfHubHTTPError)
-    # the bases of that error are OSError and whatever the HTTP library beneath raises
+    # the bases of that error are OSError and the base error of the underlying HTTP library
     return cause if wraps and isinstance(cause, HfHubHTTPError.__bases__) and isinstance(cause, Exception) else error
 
 
@@ -254,54 +276,89 @@ def _translate(error: Exception, repo: str, endpoint: str, has_token: bool) -> C
     from huggingface_hub import errors
 
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return HubError(f"{endpoint} was not asked, because HF_HUB_OFFLINE is set. Unset it to use the Hub.")
+        return HubError(
+            f"HF_HUB_OFFLINE is set, so {endpoint} was not contacted. Unset it to use the Hub.", code="hub_offline"
+        )
     if isinstance(error, errors.GatedRepoError):
-        return HubError(f"{repo} is given only to those who accept its terms, at {endpoint}/{repo}; then try again.")
+        return HubError(
+            f"{repo} requires you to accept its terms. Accept them at {endpoint}/{repo}, then try again.",
+            code="hub_terms_not_accepted",
+            repository=repo,
+        )
     if isinstance(error, errors.RepositoryNotFoundError):
         return _not_found_error(repo, endpoint)
     if isinstance(error, errors.RevisionNotFoundError):
-        return InputError(f"{repo} has no such revision. Accepted are a branch, a tag or a commit of it.")
+        return InputError(
+            f"{repo} does not have this revision. Pass one of its branches, tags or commits.",
+            code="hub_revision_not_found",
+            repository=repo,
+        )
     if isinstance(error, errors.EntryNotFoundError):
         return InputError(
-            f"{repo} holds no model.safetensors: it is no model that `charloom push` made. "
-            f"What it holds is listed at {endpoint}/{repo}/tree/main."
+            f"{repo} does not contain {MODEL}, so it is not a charloom model. Its files are listed at "
+            f"{endpoint}/{repo}/tree/main.",
+            code="hub_file_not_found",
+            repository=repo,
+            file=MODEL,
         )
     if isinstance(error, errors.HfHubHTTPError):
         return _http_error(error.response.status_code, error.server_message, repo, endpoint, has_token)
     if isinstance(error, errors.HfHubHTTPError.__bases__):
         reason = quoted(str(error).partition("\n")[0] or type(error).__name__)
-        return HubError(f"The connection to {endpoint} failed: {reason}. Is there a network? Try again.")
+        return HubError(
+            f"Cannot connect to {endpoint}: {reason}. Check the network connection, then try again.",
+            code="hub_unreachable",
+            endpoint=endpoint,
+            reason=reason,
+        )
     return HubError(
-        f"{endpoint} answered with something that is no answer of a Hub ({type(error).__name__}). "
-        "HF_ENDPOINT, where it is set, must name a Hub; a proxy may have answered in its place."
+        f"The response of {endpoint} is not one of a Hugging Face Hub ({type(error).__name__}). Check HF_ENDPOINT and "
+        "any proxy.",
+        code="hub_invalid_response",
+        endpoint=endpoint,
     )
 
 
 def _not_found_error(repo: str, endpoint: str) -> CharloomError:
     return InputError(
-        f"There is no model {repo} at {endpoint}, or it is private and your token does not reach it. "
-        f"Accepted is OWNER/NAME as its address has it; {LOGIN}."
+        f"{repo} does not exist at {endpoint}, or it is private and your token does not grant access. Check the name. "
+        f"{LOGIN}.",
+        code="hub_repository_not_found",
+        repository=repo,
     )
 
 
 def _http_error(status: int, server_message: str | None, repo: str, endpoint: str, has_token: bool) -> CharloomError:
     """Return the error for a response with an HTTP status of 400 or more."""
-    says = f" It says: {quoted(server_message)}." if server_message else ""
+    reply = f" The server replied: {quoted(server_message)}." if server_message else ""
+    data = {"repository": repo, "status": status}
     if status == 404 or (status == 401 and not has_token):
         return _not_found_error(repo, endpoint)
     if status == 401:
         return HubError(
-            f"{endpoint} does not accept your token. A new one is made at {endpoint}/settings/tokens; {LOGIN}."
+            f"{endpoint} rejected your token. Create a new one at {endpoint}/settings/tokens. {LOGIN}.",
+            code="hub_token_rejected",
+            **data,
         )
     if status == 403:
         return HubError(
-            f"Your token may not do this with {repo}. It must be one that may write, for that owner: "
-            f"{endpoint}/settings/tokens.{says}"
+            f"Your token does not grant write access to {repo}. Create one that does at {endpoint}/settings/tokens."
+            f"{reply}",
+            code="hub_permission_denied",
+            **data,
         )
     if status in (409, 412):
-        return HubError(f"{repo} is being changed by somebody else at this moment. Try again.{says}")
+        return HubError(f"{repo} is being changed by another process. Try again.{reply}", code="hub_conflict", **data)
     if status == 429:
-        return HubError(f"{endpoint} has been asked too often. Try again later.{says}")
+        return HubError(
+            f"{endpoint} received too many requests. Try again later.{reply}", code="hub_rate_limit", **data
+        )
     if status >= 500:
-        return HubError(f"{endpoint} has an error of its own (HTTP status {status}). Try again later.{says}")
-    return InputError(f"{endpoint} refused the request for {repo} (HTTP status {status}).{says}")
+        return HubError(
+            f"{endpoint} failed with HTTP status {status}. Try again later.{reply}", code="hub_server_error", **data
+        )
+    return InputError(
+        f"{endpoint} refused the request for {repo} with HTTP status {status}.{reply}",
+        code="hub_request_refused",
+        **data,
+    )

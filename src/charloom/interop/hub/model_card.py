@@ -1,6 +1,6 @@
-"""The model card on the Hugging Face Hub.
+"""The model card for the Hugging Face Hub: Markdown with YAML front matter.
 
-It is Markdown behind a block of YAML. Names and texts that come out of a model file are text to both, never markup.
+Names and texts from the model file are untrusted. They are escaped, so that neither YAML nor Markdown interprets them.
 """
 
 import json
@@ -18,25 +18,27 @@ from charloom.planning.settings import Settings
 
 _LICENSE = re.compile(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?")
 _MARKS = re.compile(r"([\\`*_\[\]<>|~&$:@]|(?<=www)\.)", re.IGNORECASE)
-"""What could be markup within a line, mathematics and addresses that become links by themselves among it."""
+"""Characters that Markdown could interpret within a line, including mathematics and automatic links."""
 
 
 def check_license(name: str) -> None:
-    """Raise ``SettingsError`` if a licence is not named as the Hub names them."""
+    """Raise ``SettingsError`` unless a license identifier has the form that the Hub uses."""
     if not _LICENSE.fullmatch(name):
         raise SettingsError(
-            f"license must be one of the Hub's names, in small letters, such as mit, apache-2.0, cc0-1.0, cc-by-4.0 or "
-            f"other; got {name!r}."
+            f"Invalid license {name!r}. Use the Hub's lowercase identifiers, such as mit, apache-2.0, cc0-1.0, "
+            "cc-by-4.0 or other.",
+            code="invalid_license",
+            license=name,
         )
 
 
 def recipe_text(saved: SavedModel) -> str | None:
-    """Return the recipe file of a model, from what its own file tells; None if that is not all of it."""
-    told, name = saved.facts.get("settings"), saved.facts.get("recipe")
-    if not told or not name or told.keys() != Settings().to_dict().keys():
+    """Return the recipe file of a model, or None if the model file does not record all settings."""
+    settings, name = saved.facts.get("settings"), saved.facts.get("recipe")
+    if not settings or not name or settings.keys() != Settings().to_dict().keys():
         return None
     try:
-        return write_recipe(name, Settings(**told), {})
+        return write_recipe(name, Settings(**settings), {})
     except SettingsError:
         return None
 
@@ -48,33 +50,34 @@ def model_card(
     samples: Sequence[Sample] = (),
     recipe: str | None = None,
 ) -> str:
-    """Return the card of a model.
+    """Return the model card as Markdown.
 
     Args:
-        saved: The model as it is uploaded.
+        saved: The model as uploaded.
         repo: OWNER/NAME.
-        license_name: As the Hub names it; None leaves the field out.
-        samples: Texts that it wrote.
-        recipe: Its recipe file, if that is uploaded beside it.
+        license_name: The Hub's identifier of the license; None to omit the field.
+        samples: Texts that the model generated.
+        recipe: The recipe file, if it is uploaded too.
     """
     name = repo.partition("/")[2]
     parts = [
         f"---\n{_metadata(saved, name, license_name)}---",
         f"# {_plain(name)}\n\n{_opening(saved)}",
         _usage(repo, name),
-        f"## What it is\n\n{_table(describe_facts(saved, saved.stored_as))}",
-        f"Its vocabulary:\n\n{_fenced(_vocabulary(saved))}",
+        f"## Model details\n\n{_table(describe_facts(saved, saved.stored_as))}",
+        f"Vocabulary:\n\n{_fenced(_vocabulary(saved))}",
         *_samples(samples),
         *_training(recipe),
-        "## What it is not\n\nIt was trained on one text and goes on in its manner: it answers no questions, and "
-        "nothing it says is to be believed. The text is not here, but the model may know stretches of it by heart.",
+        "## Limitations\n\nThe model was trained on one text and continues text in that style. It does not answer "
+        "questions, and its output is not factual. The training text is not included, but the model may reproduce "
+        "passages of it verbatim.",
         _rights(license_name),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _metadata(saved: SavedModel, name: str, license_name: str | None) -> str:
-    """Return the YAML; JSON's text is YAML's, too, as long as all of it is printable."""
+    """Return the YAML front matter. Strings are JSON, which is valid YAML as long as all characters are printable."""
     lines = ["library_name: charloom", "pipeline_tag: text-generation"]
     if license_name is not None:
         lines.append(f"license: {_quoted(license_name)}")
@@ -101,18 +104,18 @@ def _metadata(saved: SavedModel, name: str, license_name: str | None) -> str:
 def _opening(saved: SavedModel) -> str:
     facts, bits = saved.facts, bits_per_char(saved.facts)
     corpus = f", trained on {_plain(facts['corpus'])}" if facts.get("corpus") else ""
-    held_out = "text that was held out" if facts.get("val_loss") is not None else "the text it was trained on"
-    cost = "" if bits is None else f" A character of {held_out} costs it {bits:.3f} bits."
-    return f"A character-level recurrent language model of charloom{corpus}.{cost}"
+    measured_on = "held-out text" if facts.get("val_loss") is not None else "the training text"
+    loss = "" if bits is None else f" Loss on {measured_on}: {bits:.3f} bits per character."
+    return f"A character-level recurrent language model for charloom{corpus}.{loss}"
 
 
 def _usage(repo: str, name: str) -> str:
     commands = f"charloom pull {repo}\ncharloom generate {name}.safetensors -n 500\n"
     return (
-        "## Writing with it\n\nWith charloom and its extra `hub` installed:\n\n"
+        "## Usage\n\nInstall charloom with its extra `hub`, then run:\n\n"
         f"{_fenced(commands, 'sh')}\n\n"
-        "`model.safetensors` holds weights, vocabulary and facts. All of it is checked when it is opened, and nothing "
-        "in it is executed."
+        "`model.safetensors` contains the weights, the vocabulary and metadata. charloom validates the whole file "
+        "when it opens it, and executes nothing from it."
     )
 
 
@@ -129,7 +132,7 @@ def _samples(samples: Sequence[Sample]) -> list[str]:
     if not samples:
         return []
     texts = [f"Seed {sample.seed}:\n\n{_fenced(sample.text, 'text')}" for sample in samples]
-    return [f"## What it writes\n\nNot chosen, at temperature {DEFAULT_TEMPERATURE}.", *texts]
+    return [f"## Samples\n\nNot selected; generated at temperature {DEFAULT_TEMPERATURE}.", *texts]
 
 
 def _training(recipe: str | None) -> list[str]:
@@ -137,25 +140,25 @@ def _training(recipe: str | None) -> list[str]:
         return []
     settings = "".join(line + "\n" for line in recipe.splitlines() if line and not line.startswith("#"))
     return [
-        "## How it was trained\n\n`charloom train TEXT --recipe recipe.toml`. That file is beside this card, and "
-        f"says what each setting means:\n\n{_fenced(settings, 'toml')}"
+        "## Training\n\nTrained with `charloom train TEXT --recipe recipe.toml`. The file `recipe.toml` in this "
+        f"repository explains each setting:\n\n{_fenced(settings, 'toml')}"
     ]
 
 
 def _rights(license_name: str | None) -> str:
-    told = "No licence is stated." if license_name is None else f"The model's licence: {_plain(license_name)}."
-    return f"## Licence\n\n{told} The rights in the text it was trained on are not settled by it."
+    statement = "No license is stated." if license_name is None else f"License of the model: {_plain(license_name)}."
+    return f"## License\n\n{statement} It does not cover the rights in the training text."
 
 
 def _fenced(text: str, language: str = "text") -> str:
-    """Return text as a block of code, in a fence that is longer than any in it."""
+    """Return text as a code block whose fence is longer than any run of backticks in the text."""
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.removesuffix(chr(10))}\n{fence}"
 
 
 def _plain(text: str) -> str:
-    """Return printable text as Markdown that shows just that."""
+    """Escape printable text for Markdown."""
     return _MARKS.sub(r"\\\1", text)
 
 

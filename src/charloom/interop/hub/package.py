@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
-from charloom.errors import InputError, ModelFileError
+from charloom.errors import InputError, ModelFileError, Notice
 from charloom.inference.model_summary import write_samples
 from charloom.interop.hub.model_card import check_license, model_card, recipe_text
 from charloom.model.file.model_file import SavedModel, model_bytes
@@ -20,9 +20,9 @@ class Package:
     """The files of an upload.
 
     Attributes:
-        model: The model as it is stored in the repository.
-        files: Contents by name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model records all its settings.
-        notices: Messages for the user.
+        model: The model as stored in the repository.
+        files: Contents by file name: ``MODEL``, ``CARD``, and ``RECIPE`` if the model records all its settings.
+        notices: Notices for the user.
     """
 
     model: SavedModel
@@ -33,18 +33,18 @@ class Package:
 def build_package(
     path: Path, repo: str, form: str | None = None, license_name: str | None = None, seeds: Sequence[int] = ()
 ) -> Package:
-    """Verify a model and build all files of its repository, which do not contain the training text.
+    """Verify a model and build all files of its repository. None of them contains the training text.
 
     Args:
-        path: A model file, or a checkpoint, of which only the model is taken.
+        path: A model file or a checkpoint; from a checkpoint, only the model is used.
         repo: OWNER/NAME.
-        form: "int8", "float16" or "float32"; None leaves the weights, and the file's bytes, as they are.
-        license_name: As the Hub names it; None states none.
+        form: "int8", "float16" or "float32"; None keeps the file's bytes unchanged.
+        license_name: The Hub's identifier of the license; None for no statement.
         seeds: Seeds of the sample texts on the card.
 
     Raises:
         ModelFileError: If the file cannot be read or is damaged, or a weight does not fit into ``form``.
-        SettingsError: If the licence is not named as the Hub names them.
+        SettingsError: If the license identifier is invalid.
     """
     if license_name is not None:
         check_license(license_name)
@@ -62,10 +62,10 @@ def build_package(
 
 
 def write_package(folder: Path, package: Package) -> None:
-    """Write what would be uploaded into a new folder.
+    """Write the files of an upload to a new folder.
 
     Raises:
-        InputError: If the folder exists already.
+        InputError: If the folder already exists.
         OSError: If it cannot be written.
     """
     check_new_folder(folder)
@@ -75,24 +75,37 @@ def write_package(folder: Path, package: Package) -> None:
 
 
 def check_new_folder(folder: Path) -> None:
-    """Raise ``InputError`` if a folder that is to be made exists already."""
+    """Raise ``InputError`` if an output folder already exists."""
     if folder.exists():
-        raise InputError(f"{folder} exists already. Name another folder, or remove it first.")
+        raise InputError(
+            f"{folder} already exists. Choose another folder, or remove it first.",
+            code="folder_exists",
+            path=str(folder),
+        )
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from None
+        raise ModelFileError(
+            f"Cannot read the model file {path}: {error.strerror or error}.",
+            code="unreadable_model_file",
+            path=str(path),
+        ) from None
 
 
-def _notices(license_name: str | None, recipe: str | None) -> list[str]:
+def _notices(license_name: str | None, recipe: str | None) -> list[Notice]:
     notices = []
     if license_name is None:
         notices.append(
-            "the card states no licence, so nobody knows what may be done with the model; --license names one"
+            Notice(
+                "The model card states no license. Add one with --license, so that others may use it.",
+                code="no_license",
+            )
         )
     if recipe is None:
-        notices.append("the model does not tell all its settings: there is no recipe.toml")
+        notices.append(
+            Notice("The model does not record all its settings, so no recipe.toml is included.", code="no_recipe")
+        )
     return notices

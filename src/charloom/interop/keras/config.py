@@ -1,6 +1,6 @@
 """Parse a Keras configuration: a chain of supported layers.
 
-Configurations are data: no class that one names is looked up. An unsupported layer is an error that names it.
+A configuration is treated as data: classes that it names are never imported. Unsupported layers are reported by name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,9 +15,9 @@ _TRAINING_ONLY = (
     "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization",
 )  # fmt: skip
 _HINTS = {
-    "CuDNNGRU": "In Keras 2 load its weights into a GRU with reset_after=True, and save that.",
-    "CuDNNLSTM": "In Keras 2 load its weights into an LSTM, and save that.",
-    "Lambda": "What it computes is code, which is not run.",
+    "CuDNNGRU": "In Keras 2, load its weights into a GRU with reset_after=True and save that model.",
+    "CuDNNLSTM": "In Keras 2, load its weights into an LSTM and save that model.",
+    "Lambda": "It contains code, and charloom does not execute code from files.",
 }
 
 
@@ -26,11 +26,11 @@ class RecurrentConfig:
     """The configuration of a recurrent layer.
 
     Attributes:
-        name: Its name in the model.
+        name: Name of the layer.
         cell: "gru" or "lstm".
         units: Hidden size H; None if the file does not state it.
-        use_bias: Whether it has a bias.
-        reset_after: Of a GRU; None if the file does not state it.
+        use_bias: Whether the layer has a bias.
+        reset_after: Whether a GRU applies the reset gate after the matrix product; None if the file does not state it.
     """
 
     name: str
@@ -45,8 +45,8 @@ class StackConfig:
     """A stack of supported layers.
 
     Attributes:
-        embedding: Name of the embedding; None if the inputs are one-hot vectors.
-        recurrent: The recurrent layers, from the lowest.
+        embedding: Name of the embedding layer; None if the inputs are one-hot vectors.
+        recurrent: The recurrent layers, from bottom to top.
         output: Name of the dense layer.
         last_only: Whether the last recurrent layer returns only its last output.
     """
@@ -72,7 +72,7 @@ def parse_stack(config: Mapping[str, Any]) -> StackConfig | None:
         The stack; None for a subclassed model, whose layers the file does not describe.
 
     Raises:
-        ModelFileError: If a layer, or how layers are connected, is not supported.
+        ModelFileError: If a layer or a connection between layers is not supported.
     """
     kind, inner = config.get("class_name"), config.get("config")
     listed = inner.get("layers") if isinstance(inner, dict) else inner
@@ -85,22 +85,28 @@ def parse_stack(config: Mapping[str, Any]) -> StackConfig | None:
 
 def _layer(entry: Any) -> _Layer:
     if not isinstance(entry, dict) or not isinstance(entry.get("config"), dict):
-        raise ModelFileError("its configuration holds a layer that is not described as layers are.")
+        raise ModelFileError("Its configuration contains an invalid layer description.", code="invalid_keras_config")
     kind, config = entry.get("class_name"), entry["config"]
     name = config.get("name") or entry.get("name") or kind
     if not isinstance(kind, str) or not isinstance(name, str):
-        raise ModelFileError("its configuration holds a layer without a class or a name.")
+        raise ModelFileError("Its configuration contains a layer without class or name.", code="invalid_keras_config")
     if entry.get("registered_name") not in (None, kind):
-        raise _unsupported(_Layer(kind, name, config), "it is a class of its author's own", "Its code is not run.")
+        raise _unsupported(
+            _Layer(kind, name, config), "it is a custom class", "charloom does not execute code from files."
+        )
     if kind == "TimeDistributed":
         inner = _layer(config.get("layer"))
         return _Layer(inner.kind, name, inner.config, entry.get("inbound_nodes"))
     return _Layer(kind, name, config, entry.get("inbound_nodes"))
 
 
-def _unsupported(layer: _Layer, why: str, way_out: str = "") -> ModelFileError:
-    named = f"its layer {quoted(layer.name)} ({quoted(layer.kind)[1:-1]})"
-    return ModelFileError(f"{named} is none that charloom has: {why}. {way_out}".rstrip())
+def _unsupported(layer: _Layer, why: str, hint: str = "") -> ModelFileError:
+    return ModelFileError(
+        f"Unsupported layer {quoted(layer.name)} ({quoted(layer.kind)[1:-1]}): {why}. {hint}".rstrip(),
+        code="unsupported_layer",
+        layer=layer.name,
+        kind=layer.kind,
+    )
 
 
 def _chain(layers: list[_Layer]) -> list[_Layer]:
@@ -110,21 +116,25 @@ def _chain(layers: list[_Layer]) -> list[_Layer]:
     for layer in layers:
         sources = list(_sources(layer.inbound))
         before = [name for name, _, _ in sources[:1]]
-        states = [name for name, _, _ in sources[1:]]  # a recurrent layer's first state may be given to it
+        states = [name for name, _, _ in sources[1:]]  # a recurrent layer may have an input for its initial state
         given = layer.kind in _CELLS and all(by_name[s].kind == "InputLayer" for s in states if s in by_name)
         if (states and not given) or any(index for _, _, index in sources[:1]) or not by_name.keys() >= {*before}:
-            raise _unsupported(
-                layer, "it takes more than the layer before it gives", "Accepted are layers in one chain."
-            )
+            raise _unsupported(layer, "it has more than one input", "charloom supports a single chain of layers.")
         for name in before:
             if name in following:
                 raise _unsupported(
-                    layer, f"it shares its input {quoted(name)} with another layer", "Accepted is one chain."
+                    layer,
+                    f"it shares its input {quoted(name)} with another layer",
+                    "charloom supports a single chain of layers.",
                 )
             following[name] = layer
     starts = [layer for layer in layers if layer.name in following and not list(_sources(layer.inbound))]
     if len(starts) != 1:
-        raise ModelFileError(f"its layers begin at {len(starts)} inputs; accepted are layers in one chain.")
+        raise ModelFileError(
+            f"The model has {len(starts)} inputs; charloom supports a single chain of layers.",
+            code="unsupported_architecture",
+            inputs=len(starts),
+        )
     chain = starts
     while (after := following.get(chain[-1].name)) is not None and len(chain) <= len(layers):
         chain = [*chain, after]
@@ -132,7 +142,7 @@ def _chain(layers: list[_Layer]) -> list[_Layer]:
 
 
 def _sources(inbound: Any) -> Iterator[tuple[str, int, int]]:
-    """Yield the inputs of a layer, in any of the forms that Keras has used: layer name, node index, output index."""
+    """Yield (layer name, node index, output index) for each input of a layer, in any form that Keras has used."""
     if isinstance(inbound, dict):
         inbound = list(inbound.values())
     if not isinstance(inbound, list):
@@ -154,22 +164,27 @@ def _check_stack(layers: list[_Layer]) -> StackConfig:
     if not rest or rest[0].kind != "Dense" or not recurrent:
         expected = "Dense" if recurrent else "GRU or LSTM"
         if not rest:
-            raise ModelFileError(f"its layers end before a {expected}; accepted are an embedding, GRU or LSTM, Dense.")
-        raise _unsupported(rest[0], f"in its place stands a {expected}", _HINTS.get(rest[0].kind, ""))
+            raise ModelFileError(
+                f"The model has no {expected} layer; charloom supports Embedding, GRU or LSTM, and Dense, in that "
+                "order.",
+                code="unsupported_architecture",
+                expected=expected,
+            )
+        raise _unsupported(rest[0], f"expected {expected} in its place", _HINTS.get(rest[0].kind, ""))
     output = _output(rest.pop(0))
     for layer in rest:
         if layer.kind != "Softmax" and not (layer.kind == "Activation" and _is_softmax(layer.config)):
-            raise _unsupported(layer, "behind Dense stands nothing but a softmax", _HINTS.get(layer.kind, ""))
+            raise _unsupported(layer, "only a softmax may follow the Dense layer", _HINTS.get(layer.kind, ""))
     for layer in recurrent[:-1]:
         if layer.config.get("return_sequences") is not True:
-            raise _unsupported(layer, "it gives its last vector alone to the layer behind it")
+            raise _unsupported(layer, "it passes only its last output to the next layer (return_sequences=False)")
     last_only = recurrent[-1].config.get("return_sequences") is not True
     return StackConfig(embedding, tuple(map(_recurrent, recurrent)), output, last_only)
 
 
 def _embedding(layer: _Layer) -> str:
     if layer.config.get("mask_zero"):
-        raise _unsupported(layer, "it masks id 0 (mask_zero=True), and every character counts here")
+        raise _unsupported(layer, "it masks id 0 (mask_zero=True), but in charloom every id is a character")
     return layer.name
 
 
@@ -179,7 +194,7 @@ def _recurrent(layer: _Layer) -> RecurrentConfig:
     activation = _activation_name(config.get("activation", "tanh"))
     if activation != "tanh" or gates != "sigmoid":
         raise _unsupported(
-            layer, f"its activations are {quoted(activation)} and {quoted(gates)}, not 'tanh' and 'sigmoid'"
+            layer, f"its activations are {quoted(activation)} and {quoted(gates)}; expected 'tanh' and 'sigmoid'"
         )
     for flag in ("go_backwards", "time_major"):
         if config.get(flag):
@@ -193,7 +208,8 @@ def _recurrent(layer: _Layer) -> RecurrentConfig:
 def _output(layer: _Layer) -> str:
     if _activation_name(layer.config.get("activation", "linear")) not in ("linear", "softmax"):
         raise _unsupported(
-            layer, f"its activation is {quoted(_activation_name(layer.config['activation']))}, not linear or softmax"
+            layer,
+            f"its activation is {quoted(_activation_name(layer.config['activation']))}; expected linear or softmax",
         )
     return layer.name
 

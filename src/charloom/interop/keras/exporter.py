@@ -1,7 +1,7 @@
 """Export a model as a ``.keras`` file for Keras 3.
 
-It is written without Keras: a zip archive with a configuration and the weights as HDF5, as Keras 3 lays them out. A
-further member, ``charloom.json``, which Keras does not look at, says what the ids stand for.
+Keras is not needed: the file is a zip archive with a configuration and HDF5 weights in Keras 3's layout. An additional
+member ``charloom.json``, which Keras ignores, stores the vocabulary.
 """
 
 import json
@@ -20,11 +20,12 @@ from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
 
 KERAS_VERSION = "3.6.0"
-"""Whose files these are like; later versions read them."""
+"""The version of Keras whose file layout is written; later versions read it too."""
 
-_LEARNING_RATE = 0.001  # the tutorial's
+_LEARNING_RATE = 0.001  # of the tutorial
 
-_BEGAN = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can tell: the same model gives the same file
+# a constant date, the earliest that a zip archive supports, so that the same model always gives the same bytes
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _DATE = "1980-01-01@00:00:00"
 
 
@@ -32,8 +33,8 @@ def write_keras(path: Path, saved: SavedModel) -> list[Path]:
     """Write a model as a ``.keras`` file, compiled with Adam and the loss of the tutorial.
 
     Args:
-        path: Where to; Keras wants names that end in ``.keras``.
-        saved: The model; its weights become float32.
+        path: The output file. Keras requires the suffix ``.keras``.
+        saved: The model. Its weights are written as float32.
 
     Returns:
         The files written.
@@ -42,7 +43,7 @@ def write_keras(path: Path, saved: SavedModel) -> list[Path]:
         MissingExtraError: If h5py is not installed.
         OSError: If it cannot be written.
     """
-    require_extra("Writing a file of Keras", "keras", "h5py")
+    require_extra("Writing a Keras file", "keras", "h5py")
     description = {
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
@@ -63,12 +64,12 @@ def _archive(members: dict[str, bytes]) -> bytes:
     data = BytesIO()
     with zipfile.ZipFile(data, "w") as archive:  # Keras does not compress either
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, _BEGAN), content)
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), content)
     return data.getvalue()
 
 
 def _recurrent_names(architecture: Architecture) -> list[str]:
-    """Return the names that Keras gives: ``gru``, ``gru_1`` ..."""
+    """Return the layer names that Keras assigns by default: ``gru``, ``gru_1`` ..."""
     return [architecture.cell + (f"_{i}" if i else "") for i in range(architecture.num_layers)]
 
 
@@ -144,9 +145,9 @@ def _weights(saved: SavedModel) -> bytes:
 
 
 def _write_optimizer(variables: Any, shapes: list[tuple[int, ...]]) -> None:
-    """Write Adam as it begins, without which Keras does not open a compiled model.
+    """Write Adam's initial state, without which Keras cannot load a compiled model.
 
-    Its two averages of each weight are zeros: HDF5 keeps no bytes for numbers that were never written.
+    The two moments of each weight are zero. HDF5 stores no bytes for arrays that are never written.
     """
     variables.attrs["name"] = "adam"
     variables.create_dataset("0", data=np.int32(0))
@@ -156,7 +157,7 @@ def _write_optimizer(variables: Any, shapes: list[tuple[int, ...]]) -> None:
 
 
 def _groups(saved: SavedModel) -> list[tuple[str, str, list[NDArray[np.float32]]]]:
-    """Return where each layer's weights lie, what the group is called, and the weights in Keras' order and form."""
+    """Return (HDF5 group, name of the layer's object, weights in Keras' order and layout) for each layer."""
     weights, cell = saved.weights, saved.architecture.cell
     groups = [("layers/embedding", "embedding", [weights["embedding.weight"]])]
     for i, name in enumerate(_recurrent_names(saved.architecture)):

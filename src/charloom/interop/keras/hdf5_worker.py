@@ -1,9 +1,8 @@
 """The worker process that extracts weights from HDF5 and TensorFlow files in isolation.
 
 ``python -m charloom.interop.keras.hdf5_worker SOURCE FOLDER`` writes the result to FOLDER. A damaged or hostile file
-can crash the library that reads it, or make it ask for any amount of memory: that ends one small process, and
-``keras.reader``, which starts it, reports it. HDF5 can also point outside a file, to other files or to plug-ins that
-it would load: none of that is followed.
+can crash the HDF5 library or exhaust memory. That ends only this process, and ``keras.reader``, which starts it,
+reports an error. HDF5 files can also refer to other files or to plug-ins; such references are never followed.
 """
 
 import json
@@ -23,29 +22,34 @@ from charloom.errors import ModelFileError
 from charloom.interop.keras.reader import ERROR, METADATA, WEIGHTS
 
 MAX_BYTES = 4 << 30
-"""Of all weights that are read from a file."""
+"""Maximum size of all weights read from a file, in bytes as float32."""
 
 _MEMBERS = {"config.json": 16 << 20, "metadata.json": 1 << 20, "charloom.json": 16 << 20}
-"""What is read of a ``.keras`` file in addition to its weights, and how many bytes at most."""
+"""Members of a ``.keras`` archive that are read in addition to the weights, with their maximum sizes in bytes."""
 
 _WEIGHTS_MEMBER = "model.weights.h5"
-_AGAIN = "In Keras write the model with model.save('model.keras'), and import that."
-_KEPT = ("name", "layer_names", "weight_names", "model_config", "keras_version")  # attributes; long lists are numbered
+_HINT = "In Keras, save the model with model.save('model.keras') and import that file."
+_ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config", "keras_version")
+"""HDF5 attributes that are read. Keras splits long lists into numbered attributes."""
+
 _MAX_ATTRIBUTE = 16 << 20  # characters
 _MAX_OBJECTS = 20_000
-_KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum: built in, where others are plug-ins
+_KNOWN_FILTERS = {1, 2, 3}  # deflate, shuffle, checksum: built into HDF5; all other filters are plug-ins
 _SKIPPED_GROUPS = ("optimizer", "optimizer_weights", "_optimizer", "metrics", "_metrics", "seed_generator")
-"""Groups of a training's numbers, which are no part of what a model says."""
+"""Groups with training state, which the imported model does not need."""
 
-_MARGIN = 4 << 30  # bytes of address space in addition to the weights: libraries reserve much of it for every core
+_MARGIN = 4 << 30  # bytes of address space beyond the weights: libraries reserve a lot of it for each core
 
 
 def extract(path: str, folder: str) -> None:
-    """Write the weights of a file to ``folder``, as safetensors with all else in the metadata, or an error message."""
+    """Write the weights of a file to ``folder``, or a description of the error.
+
+    The weights are stored as safetensors, whose metadata holds everything else that was read.
+    """
     try:
         tensors, metadata = _content(Path(path))
     except ModelFileError as error:
-        (Path(folder) / ERROR).write_text(str(error), encoding="utf-8")
+        (Path(folder) / ERROR).write_text(json.dumps(error.to_dict()), encoding="utf-8")
         return
     from safetensors.numpy import save_file
 
@@ -62,22 +66,24 @@ def _content(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
         if zipfile.is_zipfile(path):
             return _archive(path)
         if not h5py.is_hdf5(path):
-            raise ModelFileError(f"it is neither a .keras archive nor HDF5. {_AGAIN}")
+            raise ModelFileError(f"The file is neither a .keras archive nor HDF5. {_HINT}", code="not_a_keras_file")
         with path.open("rb") as file:
             return _hdf5(file)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        raise ModelFileError(f"it is damaged ({quoted(error)}). {_AGAIN}") from None
+        raise ModelFileError(f"The file is damaged ({quoted(error)}). {_HINT}", code="damaged_keras_file") from None
     except MemoryError:
-        raise ModelFileError("it asks for more memory than its weights can need.") from None
+        raise ModelFileError(
+            "The file is damaged: it requests more memory than its weights need.", code="damaged_keras_file"
+        ) from None
 
 
 def _limit_memory(size: int) -> None:
-    """Bound this process where the system can: a few bytes of HDF5 can ask for terabytes."""
+    """Limit the memory of this process, if the system supports it: a few bytes of HDF5 can request terabytes."""
     try:
         import resource
     except ImportError:
         return
-    max_bytes = _MARGIN + 3 * min(MAX_BYTES, 1100 * size)  # gzip makes at most 1,032 bytes of one
+    max_bytes = _MARGIN + 3 * min(MAX_BYTES, 1100 * size)  # gzip expands a byte to at most 1,032
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(
         resource.RLIMIT_AS, (max_bytes if hard == resource.RLIM_INFINITY else min(max_bytes, hard), hard)
@@ -87,7 +93,10 @@ def _limit_memory(size: int) -> None:
 def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if _WEIGHTS_MEMBER not in archive.namelist():
-            raise ModelFileError(f"it is a zip archive without {_WEIGHTS_MEMBER}, which every .keras file holds.")
+            raise ModelFileError(
+                f"The file is a zip archive without {_WEIGHTS_MEMBER}, so it is not a .keras file. {_HINT}",
+                code="not_a_keras_file",
+            )
         texts = {
             name: _member(archive, name, max_bytes)
             for name, max_bytes in _MEMBERS.items()
@@ -99,11 +108,13 @@ def _archive(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]
 
 
 def _member(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
-    """Return what a member holds, of which its directory may lie."""
+    """Return the contents of a member, limited in size: the size in the archive's directory may be wrong."""
     with archive.open(name) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise ModelFileError(f"its {name} is longer than {max_bytes:,} bytes.")
+        raise ModelFileError(
+            f"Its member {name} is larger than {max_bytes:,} bytes.", code="keras_file_too_large", maximum=max_bytes
+        )
     return data
 
 
@@ -112,21 +123,29 @@ def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
         groups, datasets = _objects(opened)
         total = sum(dataset.size for _, dataset in datasets) * 4
         if total > MAX_BYTES:
-            raise ModelFileError(f"its weights would take {total:,} bytes; at most {MAX_BYTES:,} are read.")
+            raise ModelFileError(
+                f"Its weights would take {total:,} bytes; the maximum is {MAX_BYTES:,}.",
+                code="keras_file_too_large",
+                maximum=MAX_BYTES,
+            )
         tensors = {name: _values(name, dataset) for name, dataset in datasets}
         attributes = {name: dict(_attributes(group)) for name, group in groups}
     return tensors, {"format": "HDF5", "attributes": {name: kept for name, kept in attributes.items() if kept}}
 
 
 def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
-    """Return groups and arrays that lie in the file itself: links that lead elsewhere are not followed."""
+    """Return the groups and arrays of the file. Links to other files are not followed."""
     groups, datasets, count = [("", opened)], [], 0
 
     def visit(name: str, item: Any) -> None:
         nonlocal count
         count += 1
         if count > _MAX_OBJECTS:
-            raise ModelFileError(f"it holds more than {_MAX_OBJECTS:,} groups and arrays.")
+            raise ModelFileError(
+                f"It contains more than {_MAX_OBJECTS:,} groups and arrays.",
+                code="keras_file_too_large",
+                maximum=_MAX_OBJECTS,
+            )
         if set(name.split("/")) & set(_SKIPPED_GROUPS):
             return
         if isinstance(item, h5py.Dataset):
@@ -139,27 +158,38 @@ def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]
 
 
 def _values(name: str, dataset: Any) -> NDArray[np.float32]:
-    """Return an array as float32; not one whose numbers lie outside the file, or behind a plug-in."""
+    """Return an array as float32. Arrays stored outside the file or with a plug-in's filter are refused."""
     created = dataset.id.get_create_plist()
     filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
     if dataset.is_virtual or dataset.external or not filters <= _KNOWN_FILTERS:
-        raise ModelFileError(f"the numbers of {quoted(name)} do not lie in the file itself, or in a form of their own.")
+        raise ModelFileError(
+            f"The array {quoted(name)} is stored outside the file, or with an HDF5 plug-in. {_HINT}",
+            code="unsupported_hdf5_storage",
+            array=name,
+        )
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.ndim > 3 or not dataset.size:
         raise ModelFileError(
-            f"{quoted(name)} holds {dataset.dtype} {dataset.shape}: weights are arrays of floating-point numbers."
+            f"The array {quoted(name)} has the type {dataset.dtype} and the shape {dataset.shape}; expected "
+            "floating-point numbers with at most 3 dimensions.",
+            code="invalid_keras_array",
+            array=name,
         )
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused by name
+    with np.errstate(over="ignore"):  # values out of range become infinite, which is reported with the layer's name
         return np.ascontiguousarray(dataset[()], np.float32)
 
 
 def _attributes(group: Any) -> Iterator[tuple[str, str | list[str]]]:
-    """Yield what is kept of a group's attributes, as text."""
+    """Yield the attributes of a group that are needed, as text."""
     for key in group.attrs:
-        if key.rstrip("0123456789") in _KEPT:
+        if key.rstrip("0123456789") in _ATTRIBUTES:
             value = group.attrs[key]
-            text = [_text(one) for one in value] if isinstance(value, np.ndarray) else _text(value)
+            text = [_text(element) for element in value] if isinstance(value, np.ndarray) else _text(value)
             if sum(map(len, text)) > _MAX_ATTRIBUTE:
-                raise ModelFileError(f"its {key} is longer than {_MAX_ATTRIBUTE:,} characters.")
+                raise ModelFileError(
+                    f"Its attribute {key} is longer than {_MAX_ATTRIBUTE:,} characters.",
+                    code="keras_file_too_large",
+                    maximum=_MAX_ATTRIBUTE,
+                )
             yield key, text
 
 

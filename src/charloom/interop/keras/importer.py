@@ -7,7 +7,7 @@ from typing import Any
 
 from charloom._version import __version__
 from charloom.data.baselines import baselines
-from charloom.errors import CharloomError, ModelFileError
+from charloom.errors import CharloomError, ModelFileError, Notice
 from charloom.inference.model import Model
 from charloom.interop.foreign_vocabulary import ForeignVocabulary, resolve_vocabulary
 from charloom.interop.keras.config import StackConfig, parse_stack
@@ -22,8 +22,8 @@ class ImportedModel:
     """An imported model.
 
     Attributes:
-        saved: The model, its weights as float32.
-        notices: What was assumed or left out, one sentence each, to be shown to the user.
+        saved: The model with float32 weights.
+        notices: Assumptions that were made and parts that were dropped.
     """
 
     saved: SavedModel
@@ -31,20 +31,20 @@ class ImportedModel:
 
 
 def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | None = None) -> ImportedModel:
-    """Return the model that a file of Keras holds: embedding, one or more GRU or LSTM, dense logits.
+    """Convert a Keras model to a charloom model: an embedding, one or more GRU or LSTM layers, and a dense layer.
 
-    Nothing that the file names is executed. What a training needs besides weights (the optimizer) is not taken over.
+    Nothing that the file names is executed. Optimizer state is not imported.
 
     Args:
-        path: A ``.keras``, ``.h5`` or ``.weights.h5`` file, or a checkpoint of TensorFlow, where that is installed.
-        vocabulary: What the ids stand for: a text, whose sorted distinct characters are the ids 0, 1, 2 ...; a
-            ``.json`` file with a list or an object of characters; a charloom model. Not needed for files that
+        path: A ``.keras``, ``.h5`` or ``.weights.h5`` file, or a TensorFlow checkpoint if TensorFlow is installed.
+        vocabulary: The characters of the ids: a text, whose sorted distinct characters get the ids 0, 1, 2 ...; a
+            ``.json`` file with a list or an object of characters; or a charloom model. Not needed for files that
             charloom wrote.
 
     Raises:
         MissingExtraError: If h5py is not installed.
-        ModelFileError: If the file cannot be read, or holds a layer that charloom has not; it is named.
-        InputError: If the vocabulary cannot be used.
+        ModelFileError: If the file cannot be read, or contains an unsupported layer, which the message names.
+        InputError: If the vocabulary is missing or does not match the model.
     """
     file = read_keras_file(Path(path))
     try:
@@ -52,7 +52,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
         stack = identify_layers(file.layers, config)
         architecture, weights = architecture_and_weights(stack, config)
     except CharloomError as error:
-        raise ModelFileError(f"{path} cannot be imported: {error}") from None
+        raise ModelFileError(f"Cannot import {path}: {error}", code=error.code, **error.data) from None
     source = None if vocabulary is None else str(vocabulary)
     known = resolve_vocabulary(source, architecture.vocabulary_size, file.description)
     kept = list(known.kept)
@@ -68,33 +68,48 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
 def _facts(file: KerasFile) -> dict[str, Any]:
     before = file.description.get("facts", {}) if file.description else {}
     check_facts(before)
-    made = f"Keras {file.version}" if file.version else "Keras"
-    return {**before, "imported_from": f"{made}, {file.format}", "charloom_version": __version__}
+    program = f"Keras {file.version}" if file.version else "Keras"
+    return {**before, "imported_from": f"{program}, {file.format}", "charloom_version": __version__}
 
 
-def _assumptions(config: StackConfig | None, names: list[str]) -> tuple[str, ...]:
+def _assumptions(config: StackConfig | None, names: list[str]) -> tuple[Notice, ...]:
     if config is None:
         return (
-            "The file tells nothing of its layers but their weights. Taken are the activations that Keras gives them "
-            f"(tanh and sigmoid), and recurrent layers in the order {', '.join(names)}.",
+            Notice(
+                "The file contains weights without a configuration. Assuming Keras' default activations (tanh and "
+                f"sigmoid) and the recurrent layers in the order {', '.join(names)}.",
+                code="assumed_keras_defaults",
+                layers=names,
+            ),
         )
     if config.last_only:
-        return ("The model was made to predict what follows a window. Here it predicts what follows each character.",)
+        return (
+            Notice(
+                "The Keras model predicts only the character after a window; the imported model predicts the character "
+                "after every position.",
+                code="predicts_every_position",
+            ),
+        )
     return ()
 
 
-def _vocabulary_warnings(saved: SavedModel, known: ForeignVocabulary) -> tuple[str, ...]:
-    """Warn if the model is no better on the text than the unigram baseline: then its ids stand for other characters."""
+def _vocabulary_warnings(saved: SavedModel, known: ForeignVocabulary) -> tuple[Notice, ...]:
+    """Warn if the model is not better than the unigram baseline: its ids probably stand for other characters."""
     sample = known.sample
     if len(sample) < 100:
         return ()
     ids = saved.vocabulary.encode(sample)
-    counted = baselines(ids, ids, len(saved.vocabulary)).unigram
+    unigram = baselines(ids, ids, len(saved.vocabulary)).unigram
     loss = Model(saved).score(sample).nats_per_char
-    if loss < counted:
+    if loss < unigram:
         return ()
     return (
-        f"The model reads the beginning of this text no better ({loss:.2f} nats per character) than counting its "
-        f"characters does ({counted:.2f}). If it was trained, its ids stand for other characters: give --vocabulary a "
-        "list in the order of its ids.",
+        Notice(
+            f"The model's loss on the beginning of this text, {loss:.2f} nats per character, is not below the unigram "
+            f"baseline, {unigram:.2f}. If the model is trained, its ids probably stand for other characters: pass "
+            "--vocabulary a list in the order of the model's ids.",
+            code="vocabulary_doubtful",
+            loss=loss,
+            unigram_loss=unigram,
+        ),
     )

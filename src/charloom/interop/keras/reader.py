@@ -1,8 +1,8 @@
 """Read Keras files: the weights of each layer in order, and the configuration.
 
-Read are ``.keras`` (a zip archive: a configuration and weights as HDF5), ``.weights.h5`` and older weights (no
-configuration), whole models as ``.h5`` (Keras 1, 2 and 3), and TensorFlow's checkpoints. No class, function or code
-that a file names is looked up: configurations are data.
+Supported are ``.keras`` (a zip archive with a configuration and HDF5 weights), ``.h5`` whole models of Keras 1, 2 and
+3, ``.weights.h5`` and older weight files (no configuration), and TensorFlow checkpoints. A configuration is treated as
+data: classes and functions that it names are never imported or run.
 """
 
 import json
@@ -24,14 +24,14 @@ from charloom._util.printable import quoted
 from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
-WEIGHTS, ERROR = "weights.safetensors", "error.txt"
-"""The files that the worker process leaves: the tensors, or the reason why there are none."""
+WEIGHTS, ERROR = "weights.safetensors", "error.json"
+"""The files that the worker process writes: the tensors, or a description of the error."""
 
 METADATA = "metadata"
-"""The key of the metadata of ``WEIGHTS`` under which everything else is stored that was read, as JSON."""
+"""Key in the metadata of ``WEIGHTS`` under which the worker stores everything else that it read, as JSON."""
 
-_MAX_SECONDS = 300  # seconds: 4 GB from a slow disk
-_MAX_DEPTH = 40  # of a configuration: layers within layers
+_MAX_SECONDS = 300  # enough for 4 GB from a slow disk
+_MAX_DEPTH = 40  # maximum nesting of a configuration
 _CELL = re.compile(r"/(cell|vars)(/|$)")
 _BOTH_WAYS = re.compile(r"/(forward|backward)_layer/")
 _ROLES = ("embeddings", "kernel", "recurrent_kernel", "bias")  # in the order in which Keras lists a layer's weights
@@ -42,8 +42,8 @@ class LayerWeights:
     """One layer's weights.
 
     Attributes:
-        name: Its name in its model.
-        arrays: In Keras' order.
+        name: Name of the layer.
+        arrays: The weights in Keras' order.
     """
 
     name: str
@@ -52,14 +52,14 @@ class LayerWeights:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """What a file holds.
+    """The contents of a Keras file.
 
     Attributes:
-        format: What kind of file it is, for messages.
-        layers: The layers that have weights; in their order where the file tells it, else by name.
-        config: The model's configuration; None where the file has none.
-        version: Of Keras, as the file says.
-        description: What charloom put into a file that it wrote; None in others.
+        format: The kind of file, for messages.
+        layers: The layers with weights, in the model's order if the file records it, otherwise sorted by name.
+        config: The model's configuration; None if the file has none.
+        version: The version of Keras that wrote the file, if recorded.
+        description: The metadata that charloom stores in the files it writes; None for other files.
     """
 
     format: str
@@ -70,44 +70,52 @@ class KerasFile:
 
 
 def read_keras_file(path: Path) -> KerasFile:
-    """Read a file of Keras, or a checkpoint of TensorFlow.
+    """Read a Keras file or a TensorFlow checkpoint.
 
     Args:
-        path: A ``.keras``, ``.h5`` or ``.weights.h5`` file; a checkpoint's prefix, index, or folder.
+        path: A ``.keras``, ``.h5`` or ``.weights.h5`` file, or a checkpoint's prefix, index file or folder.
 
     Raises:
         MissingExtraError: If h5py is not installed.
-        ModelFileError: If there is none, or it cannot be read.
+        ModelFileError: If the file does not exist or cannot be read.
     """
     _check_path(path)
     try:
         tensors, metadata = _read_in_worker(path)
         return _interpret(tensors, metadata)
     except ModelFileError as error:
-        raise ModelFileError(f"{path} cannot be imported: {error}") from None
+        raise error.prefixed(f"Cannot import {path}: ") from None
 
 
 def _check_path(path: Path) -> None:
-    require_extra("Reading files of Keras", "keras", "h5py")
+    require_extra("Reading Keras files", "keras", "h5py")
     if not path.exists() and not Path(f"{path}.index").is_file():
         raise ModelFileError(
-            f"There is no file {path}. Accepted are .keras, .h5 and .weights.h5 files, and checkpoints of TensorFlow."
+            f"{path} does not exist. Pass a .keras, .h5 or .weights.h5 file, or a TensorFlow checkpoint.",
+            code="model_not_found",
+            path=str(path),
         )
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise ModelFileError(f"{path} cannot be imported: it is no regular file, but a pipe or a device.")
+        raise ModelFileError(
+            f"Cannot import {path}: it is not a regular file but a pipe or a device.",
+            code="not_a_regular_file",
+            path=str(path),
+        )
     if (path / "saved_model.pb").is_file():
         raise ModelFileError(
-            f"{path} cannot be imported: it is a SavedModel, a program of TensorFlow's. "
-            "Load it in Keras and write it with model.save('model.keras')."
+            f"Cannot import {path}: it is a SavedModel, which contains code. Load it in Keras and save it with "
+            "model.save('model.keras').",
+            code="unsupported_saved_model",
+            path=str(path),
         )
 
 
 def _read_in_worker(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    """Read the file in a separate process, which may crash or run out of memory; see ``hdf5_worker``."""
+    """Read the file in a separate process, which a damaged file may crash; see ``hdf5_worker``."""
     with TemporaryDirectory(prefix="charloom-") as folder:
         source = str(path.with_suffix("") if path.suffix == ".index" else path)
-        # -P: the current folder, where the untrusted file may lie, is not searched for modules. PYTHONPATH: the same
-        # charloom and libraries as here, wherever they come from.
+        # -P keeps Python from importing modules from the current folder, which may contain untrusted files.
+        # PYTHONPATH makes the worker use the same charloom and libraries as this process.
         command = [sys.executable, "-P", "-m", "charloom.interop.keras.hdf5_worker", source, folder]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         try:
@@ -120,20 +128,23 @@ def _read_in_worker(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[st
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise ModelFileError(f"it was not read within {_MAX_SECONDS} seconds; it is damaged.") from None
-        if (reason := Path(folder) / ERROR).is_file():
-            raise ModelFileError(reason.read_text(encoding="utf-8"))
+            raise ModelFileError(
+                f"The file is damaged: reading it took more than {_MAX_SECONDS} seconds.", code="damaged_keras_file"
+            ) from None
+        if (description := Path(folder) / ERROR).is_file():
+            error = json.loads(description.read_text(encoding="utf-8"))
+            raise ModelFileError(error.pop("message"), **error)
         if done.returncode or not (Path(folder) / WEIGHTS).is_file():
-            raise ModelFileError("it is damaged: what reads it broke down over it.")
+            raise ModelFileError("The file is damaged: the process that read it crashed.", code="damaged_keras_file")
         return _load_result(Path(folder) / WEIGHTS)
 
 
 def _load_result(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-    """Return the tensors that the worker left, and the file's metadata."""
+    """Return the tensors that the worker wrote, and the file's metadata."""
     from safetensors import safe_open
 
     with safe_open(path, "np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
         return tensors, json.loads(file.metadata()[METADATA])
 
 
@@ -151,7 +162,10 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
     else:
         layers = _as_nested(attributes, tensors)
     if not layers:
-        raise ModelFileError("it holds no weights of layers. Write the model with model.save('model.keras').")
+        raise ModelFileError(
+            "The file contains no layers with weights. Save the model with model.save('model.keras').",
+            code="no_keras_weights",
+        )
     return KerasFile(
         str(metadata["format"]),
         layers,
@@ -162,23 +176,27 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    value = {} if text is None else strict_json(text, "its configuration", _MAX_DEPTH)
+    value = {} if text is None else strict_json(text, "The Keras configuration", _MAX_DEPTH)
     if not isinstance(value, dict):
-        raise ModelFileError("its configuration is no JSON object.")
+        raise ModelFileError("The Keras configuration is not a JSON object.", code="invalid_keras_config")
     return value
 
 
 def _as_listed(
     place: str, attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]
 ) -> tuple[LayerWeights, ...]:
-    """Return layers as Keras' older files list them: by name, each with the names of its weights."""
+    """Return the layers of older Keras files, which list layer names and, for each layer, weight names."""
     layers = []
     for name in _listed(attributes.get(place, {}), "layer_names"):
         group = f"{place}/{name}".lstrip("/")
         names = [f"{group}/{weight}" for weight in _listed(attributes.get(group, {}), "weight_names")]
         missing = [weight for weight in names if weight not in tensors and "seed_generator" not in weight]
         if missing:
-            raise ModelFileError(f"it lacks the weights {quoted(missing[0])} of the layer {quoted(name)}.")
+            raise ModelFileError(
+                f"The weights {quoted(missing[0])} of layer {quoted(name)} are missing.",
+                code="damaged_keras_file",
+                layer=name,
+            )
         arrays = tuple(tensors[weight] for weight in names if weight in tensors)
         if arrays:
             layers.append(LayerWeights(name, arrays))
@@ -186,20 +204,23 @@ def _as_listed(
 
 
 def _listed(attributes: Mapping[str, Any], key: str) -> list[str]:
-    """Return a list that Keras cuts into numbered parts where it is long."""
+    """Return a list attribute. Keras splits long lists into numbered attributes."""
     parts = [attributes.get(key), *(attributes.get(f"{key}{i}") for i in range(len(attributes)))]
     return [name for part in parts if isinstance(part, list) for name in part]
 
 
 def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> tuple[LayerWeights, ...]:
-    """Return layers as Keras 3 and TensorFlow's checkpoints nest them: ``layers/gru_1/cell/vars/0``."""
+    """Return the layers of Keras 3 files and TensorFlow checkpoints, which nest them: ``layers/gru_1/cell/vars/0``."""
     groups: dict[str, list[str]] = {}
     for name in sorted(tensors, key=_natural):
         if (both_ways := _BOTH_WAYS.search(name)) is not None:
             layer = _name_of(name[: both_ways.start()], attributes)
             raise ModelFileError(
-                f"its layer {quoted(layer)} (Bidirectional) is none that charloom has: it reads backwards, too, and "
-                "what is to come is not there while a text is written."
+                f"Unsupported layer {quoted(layer)} (Bidirectional): it also reads backward, but during generation the "
+                "following text does not exist yet.",
+                code="unsupported_layer",
+                layer=layer,
+                kind="Bidirectional",
             )
         match = _CELL.search(name)
         groups.setdefault(name[: match.start()] if match else name.rpartition("/")[0], []).append(name)
@@ -210,18 +231,18 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
 
 
 def _name_of(group: str, attributes: Mapping[str, Any]) -> str:
-    """Return the name of a layer, where it is told; else the last part of the group's."""
+    """Return the name of a layer if the file records it, otherwise the last part of the group's path."""
     name = attributes.get(f"{group}/vars", {}).get("name")
     return name if isinstance(name, str) else group.rpartition("/")[2]
 
 
 def _role(name: str) -> tuple[int, Iterable[Any]]:
-    """Order a layer's weights as Keras lists them, whether they are named or numbered."""
+    """Return a sort key that orders a layer's weights as Keras does, whether they are named or numbered."""
     last = name.rpartition("/")[2]
     return (_ROLES.index(last), ()) if last in _ROLES else (len(_ROLES), _natural(name))
 
 
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Order names as people do: ``gru`` before ``gru_1``, ``gru_2`` before ``gru_10``."""
+    """Return a key for natural sorting: ``gru`` before ``gru_1``, ``gru_2`` before ``gru_10``."""
     parts = re.findall(r"\d+|\D+", name)
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)

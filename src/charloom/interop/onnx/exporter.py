@@ -1,7 +1,8 @@
-"""Export a model as ONNX graphs: one of a step, one of a window.
+"""Export a model as two ONNX graphs: one for a single step, one for a window of characters.
 
-The step has plain operators only (a look-up, products, sigmoid, tanh), so that every runtime runs it; the window has
-ONNX' own GRU and LSTM. Both carry the state in and out, and say in their metadata what the ids stand for.
+The step graph uses basic operators only (gather, matrix product, sigmoid, tanh), which every runtime supports. The
+window graph uses ONNX's GRU and LSTM operators. Both take and return the state, and store the vocabulary in their
+metadata.
 
 Source: the operators ``GRU`` and ``LSTM`` of https://onnx.ai/onnx/operators.
 """
@@ -26,19 +27,21 @@ from charloom.model.file.run_folder import check_new_file
 MAX_BYTES = 2_000_000_000
 """Maximum size of an ONNX file, which is a protobuf message, in bytes."""
 
-_ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}  # ONNX' gates, z, r, h and i, o, f, c, in r, z, n and i, f, g, o
-_ENTRY = "charloom"  # of the metadata
+# ONNX's gate order, z, r, h and i, o, f, c, as indices into charloom's, r, z, n and i, f, g, o
+_ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
+_ENTRY = "charloom"  # key of the metadata
 
 
 def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
-    """Write a model as two files of ONNX, each complete in itself, with weights of float32.
+    """Write a model as two self-contained ONNX files with float32 weights.
 
-    ``path`` is one step: ``ids`` (B,), ``state`` (L, S, B, H) → ``logits`` (B, V), ``next_state``. Beside it, with
-    ``.window`` in its name, is a whole window: ``ids`` (B, T) → ``logits`` (B, T, V). The state before any text is
-    zeros. The metadata's entry ``charloom`` is JSON: version, vocabulary (by ids), unit, lines, facts.
+    The graph at ``path`` computes one step: ``ids`` (B,), ``state`` (L, S, B, H) → ``logits`` (B, V), ``next_state``.
+    The graph in ``NAME.window.onnx`` computes a window: ``ids`` (B, T), ``state`` → ``logits`` (B, T, V),
+    ``next_state``. The initial state is zeros. The metadata entry ``charloom`` is JSON with version, vocabulary (in the
+    order of ids), unit, lines and facts.
 
     Args:
-        path: Where to.
+        path: The output file for the step graph.
         saved: The model.
 
     Returns:
@@ -46,19 +49,22 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 
     Raises:
         MissingExtraError: If onnx is not installed.
-        ModelFileError: If it is larger than a file of ONNX can be.
-        InputError: If the second file exists already.
-        OSError: If one cannot be written.
+        ModelFileError: If the model exceeds the maximum size of an ONNX file.
+        InputError: If the file for the window graph already exists.
+        OSError: If a file cannot be written.
     """
     require_extra("Writing ONNX", "onnx", "onnx")
     window_path = path.with_name(f"{path.stem}.window{path.suffix}")
     check_new_file(window_path)
     a = saved.architecture
-    table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # the step has it in the embedding's place
+    table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # replaces the embedding in the step graph
     if (needed := 4 * a.num_parameters + table) > MAX_BYTES:
         raise ModelFileError(
-            f"As ONNX the model would take {needed:,} bytes, and such a file holds at most {MAX_BYTES:,} bytes. "
-            "Export it --to keras instead."
+            f"The model would take {needed:,} bytes as ONNX; the maximum is {MAX_BYTES:,}. Export it with --to keras "
+            "instead.",
+            code="too_large_for_onnx",
+            size=needed,
+            maximum=MAX_BYTES,
         )
     written = {path: _step(saved), window_path: _window(saved)}
     for place, data in written.items():
@@ -68,18 +74,18 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
 
 def _description(saved: SavedModel) -> dict[str, str]:
     vocabulary = saved.vocabulary
-    known = {
+    description = {
         "version": __version__,
         "vocabulary": list(vocabulary.characters),
         "unit": vocabulary.unit,
         "lines": saved.lines,
         "facts": dict(saved.facts),
     }
-    return {_ENTRY: json.dumps(known, sort_keys=True, allow_nan=False)}
+    return {_ENTRY: json.dumps(description, sort_keys=True, allow_nan=False)}
 
 
 def _step(saved: SavedModel) -> bytes:
-    """Build the graph of one step: one character of each text."""
+    """Build the graph for one step: one character of each text."""
     a = saved.architecture
     network = fold(a, saved.weights, "float32")
     graph = Graph("step", ("B",), a, logits=("B", a.vocabulary_size))
@@ -101,7 +107,7 @@ def _step(saved: SavedModel) -> bytes:
 def _cell(
     graph: Graph, network: FoldedNetwork, layer: FoldedLayer, name: str, rows: str, parts: Sequence[str]
 ) -> list[str]:
-    """Add one step of a layer; return its state after it: hidden, and an LSTM's cell vector, (B, H) each."""
+    """Add one step of a layer and return its next state, (B, H): the hidden state and, for an LSTM, the cell state."""
     hidden = parts[0]
     if network.cell == "lstm":
         return _lstm_cell(graph, graph.add("Add", rows, graph.linear(hidden, f"{name}.state", layer.state)), parts[1])
@@ -130,7 +136,7 @@ def _lstm_cell(graph: Graph, gates: str, cell: str) -> list[str]:
 
 
 def _window(saved: SavedModel) -> bytes:
-    """Build the graph of a window: T characters of each text."""
+    """Build the graph for a window: T characters of each text."""
     a, weights = saved.architecture, saved.weights
     graph = Graph("window", ("B", "T"), a, logits=("B", "T", a.vocabulary_size))
     by_time = graph.add("Transpose", "ids", perm=[1, 0])
@@ -150,7 +156,7 @@ def _window(saved: SavedModel) -> bytes:
 
 
 def _recurrent(graph: Graph, saved: SavedModel, index: int, inputs: str, states: Sequence[str]) -> list[str]:
-    """Add a layer over a window; return its outputs (T, 1, B, H) and its state after it, (1, B, H) each."""
+    """Add a layer over a window. Return its outputs (T, 1, B, H) and the parts of its final state, (1, B, H) each."""
     a, layer = saved.architecture, f"layers.{index}."
     first = saved.weights[layer + "bias_ih"]
     second = saved.weights.get(layer + "bias_hh", np.zeros_like(first))

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 from charloom.model.architecture import Architecture
 
 OPSET, IR_VERSION = 14, 7
-"""Of ONNX 1.9, 2021: runtimes since then read them. GRU and LSTM changed in 14, and next in 22."""
+"""Versions of ONNX 1.9 (2021), which all later runtimes support. GRU and LSTM changed in opset 14 and again in 22."""
 
 Size = int | str
 
 
 class Graph:
-    """A graph of a model: ids and state in, logits and state out.
+    """A graph with the inputs ``ids`` and ``state`` and the outputs ``logits`` and ``next_state``.
 
     Args:
-        name: Of the graph.
-        ids: The shape of the ids; letters are sizes that may be any.
-        architecture: Whose states these are.
-        logits: Their shape.
+        name: Name of the graph.
+        ids: Shape of ``ids``; strings name dynamic sizes.
+        architecture: The model's architecture, which determines the shape of the state.
+        logits: Shape of ``logits``.
     """
 
     def __init__(self, name: str, ids: Sequence[Size], architecture: Architecture, logits: Sequence[Size]) -> None:
@@ -51,14 +51,14 @@ class Graph:
         return named
 
     def constant(self, name: str, value: NDArray[np.float32] | None) -> str:
-        """Add weights, and return their name."""
+        """Add an array of weights, and return its name."""
         from onnx import numpy_helper
 
         self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def constant_ints(self, *values: int) -> str:
-        """Add whole numbers that an operator takes as an input, once for all."""
+        """Add a constant vector of integers, and return its name. Equal vectors share one constant."""
         from onnx import numpy_helper
 
         name = "ints_" + "_".join(map(str, values))
@@ -73,20 +73,20 @@ class Graph:
         bias: NDArray[np.float32] | None = None,
         output: str | None = None,
     ) -> str:
-        """Add value (B, K) times a matrix (N, K), and a bias (N,)."""
+        """Add ``value @ matrix.T + bias`` for value (B, K), matrix (N, K) and an optional bias (N,)."""
         inputs = [value, self.constant(name, matrix)] + (
             [self.constant(f"{name}.bias", bias)] if bias is not None else []
         )
         return self.add("Gemm", *inputs, output=output, transB=1)
 
     def split(self, value: str, count: int, axis: int = 0) -> list[str]:
-        """Cut into equal parts along an axis."""
+        """Split a value into equal parts along an axis."""
         if count == 1:
             return [value]
         return self.add_many("Split", [value], count, axis=axis)
 
     def squeeze(self, value: str, axis: int | None = None) -> str:
-        """Take axes of size 1 away: (1, 1, B, H) → (B, H), or the axis named."""
+        """Remove axes of size 1: the first two, (1, 1, B, H) → (B, H), or only the given axis."""
         return self.add("Squeeze", value, self.constant_ints(*((0, 1) if axis is None else (axis,))))
 
     def stack(self, parts: Sequence[str]) -> str:
@@ -99,7 +99,7 @@ class Graph:
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=0)
 
     def serialize(self, metadata: Mapping[str, str]) -> bytes:
-        """Serialize the model after running ONNX' checker."""
+        """Check the model with ONNX's checker and return it serialized."""
         import onnx
 
         graph = self._helper.make_graph(

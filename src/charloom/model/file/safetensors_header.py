@@ -1,8 +1,7 @@
-"""Strictly validate the header of a safetensors file before any tensor is read.
+"""Strict validation of a safetensors header, before any tensor is read.
 
-Readers of the format disagree about what it leaves open; a model file must not depend on that. Duplicate keys,
-NaN, deep nesting, holes, overlaps and unknown types are refused, as is everything
-that differs from ``docs/reference/format.md``.
+Implementations of safetensors differ in what they accept, so charloom rejects everything that
+``docs/reference/format.md`` does not allow: duplicate keys, NaN, deep nesting, gaps, overlaps and unknown types.
 """
 
 import math
@@ -11,15 +10,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charloom._util.printable import quoted
+from charloom._util.printable import quoted, shortened
 from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
 MAX_HEADER = 2 << 20
-"""Bytes. The largest vocabulary takes 0.9 MB of them, the names and checksums of the most tensors 0.4 MB."""
+"""Maximum header size in bytes.
+
+The largest vocabulary takes 0.9 MB, and the names and checksums of the maximum number of tensors take 0.4 MB.
+"""
 
 MAX_TENSORS = 1_280
-"""A checkpoint of 64 layers has 1,232 tensors at most."""
+"""Maximum number of tensors; a checkpoint with 64 layers has at most 1,232."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -27,10 +29,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "I8": np.dtype("i1"),
 }
-"""The types of numbers that a model file may hold, by their names in safetensors."""
+"""Supported tensor types by their names in safetensors."""
 
 DESCRIPTION = "charloom"
-"""The only entry of a model file's metadata."""
+"""Key of the only entry of a model file's metadata."""
 
 _METADATA = "__metadata__"
 
@@ -40,10 +42,10 @@ class TensorSlot:
     """Type, shape and position of a tensor in a file.
 
     Attributes:
-        dtype: Type of its numbers.
-        shape: At most three sizes.
-        begin: Offset of its first byte from the end of the header.
-        end: Offset of the byte after its last.
+        dtype: Type of the tensor.
+        shape: Shape of the tensor, with at most three dimensions.
+        begin: Offset of the first byte, relative to the end of the header.
+        end: Offset after the last byte, relative to the end of the header.
     """
 
     dtype: np.dtype[Any]
@@ -53,65 +55,109 @@ class TensorSlot:
 
 
 def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
-    """Read the first bytes of a safetensors file and leave it where the tensors begin.
+    """Read and validate the header of a safetensors file.
 
     Args:
-        file: At its beginning.
-        size: Of the whole file, in bytes.
+        file: The file, at its start; afterwards it is at the first tensor.
+        size: Size of the whole file in bytes.
 
     Returns:
-        The metadata's entry ``DESCRIPTION``, and the tensors' slots in the order of the file.
+        The metadata entry ``DESCRIPTION``, and the slots of the tensors in file order.
 
     Raises:
-        ModelFileError: If that is not exactly what the file holds.
+        ModelFileError: If the header is invalid or does not fit the size of the file.
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= size - 8:
-        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+        raise _not_safetensors_error()
     if length > MAX_HEADER:
-        raise ModelFileError(f"its header is {length:,} bytes long; at most {MAX_HEADER:,} are read.")
+        raise ModelFileError(
+            f"The header is {length:,} bytes long; the maximum is {MAX_HEADER:,}.",
+            code="header_too_large",
+            bytes=length,
+            maximum=MAX_HEADER,
+        )
     data = file.read(length)
     if len(data) != length or data[:1] != b"{" or data.rstrip(b" ")[-1:] != b"}":
-        raise ModelFileError("it is not a safetensors file, or it was cut short.")
+        raise _not_safetensors_error()
     try:
         header = strict_json(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise ModelFileError("its header is not UTF-8.") from None
+        raise ModelFileError("The header is not valid UTF-8.", code="header_not_utf8") from None
     metadata = header.pop(_METADATA, None)
     if not isinstance(metadata, dict) or metadata.keys() != {DESCRIPTION} or not isinstance(metadata[DESCRIPTION], str):
-        raise ModelFileError("it is a safetensors file without charloom's description of a model.")
+        raise ModelFileError(
+            "The safetensors file is not a charloom model: its metadata must have exactly one entry, 'charloom'.",
+            code="not_a_charloom_model",
+        )
     return metadata[DESCRIPTION], _slots(header, size - 8 - length)
 
 
 def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
-    """Return the slots of all tensors, which must fill the file's last ``length`` bytes without gaps or overlaps."""
+    """Validate the entries of all tensors, which must fill the last ``length`` bytes without gaps or overlaps."""
     if len(header) > MAX_TENSORS:
-        raise ModelFileError(f"it holds {len(header):,} tensors; at most {MAX_TENSORS:,} are read.")
+        raise ModelFileError(
+            f"The file contains {len(header):,} tensors; the maximum is {MAX_TENSORS:,}.",
+            code="too_many_tensors",
+            count=len(header),
+            maximum=MAX_TENSORS,
+        )
     slots = {name: _slot(name, entry) for name, entry in header.items()}
     ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
     for name, slot in ordered.items():
         if slot.begin != end:
-            raise ModelFileError(f"the tensor {quoted(name)} does not begin where the one before it ends.")
+            raise ModelFileError(
+                f"The tensor {quoted(name)} does not begin where the preceding tensor ends.",
+                code="tensors_not_contiguous",
+                tensor=shortened(name),
+            )
         end = slot.end
     if end != length:
-        raise ModelFileError(f"its tensors need {end:,} bytes, but {length:,} follow its header.")
+        raise ModelFileError(
+            f"The tensors occupy {end:,} bytes, but the header is followed by {length:,} bytes.",
+            code="file_size_mismatch",
+            expected_bytes=end,
+            bytes=length,
+        )
     return ordered
 
 
 def _slot(name: str, entry: Any) -> TensorSlot:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ModelFileError(f"the tensor {quoted(name)} is not described as tensors are.")
+        raise ModelFileError(
+            f"The header entry of the tensor {quoted(name)} must have exactly the keys dtype, shape and data_offsets.",
+            code="invalid_tensor_entry",
+            tensor=shortened(name),
+        )
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     dtype = DTYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
-        raise ModelFileError(f"the tensor {quoted(name)} is of the type {quoted(kind)}, which is not read.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has the unsupported type {quoted(kind)} (supported: {', '.join(DTYPES)}).",
+            code="unsupported_tensor_type",
+            tensor=shortened(name),
+            dtype=shortened(kind),
+            accepted=list(DTYPES),
+        )
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(shape) > 3 or len(offsets) != 2:
-        raise ModelFileError(f"the tensor {quoted(name)} has no shape or place that can be.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has an invalid shape or invalid offsets.",
+            code="invalid_tensor_shape",
+            tensor=shortened(name),
+        )
     begin, end = offsets
     if end - begin != dtype.itemsize * math.prod(shape):
-        raise ModelFileError(f"the tensor {quoted(name)} has another length than its shape says.")
+        raise ModelFileError(
+            f"The tensor {quoted(name)} has offsets that do not fit its shape.",
+            code="tensor_size_mismatch",
+            tensor=shortened(name),
+        )
     return TensorSlot(dtype, tuple(shape), begin, end)
+
+
+def _not_safetensors_error() -> ModelFileError:
+    return ModelFileError("The file is not in safetensors format, or it is truncated.", code="not_safetensors")
 
 
 def _are_sizes(values: Any) -> bool:

@@ -1,12 +1,11 @@
-"""What a model file may contain, checked before any tensor is read.
+"""Validation of a model file's description and tensor list, before any tensor is read.
 
-Names, shapes and types of the tensors follow from the architecture. The description in the header is JSON, with its
-SHA-256 in hexadecimal and a space before it: ``_KEYS`` and, in some files, ``_OPTIONAL_KEYS``. Facts that are not known
-here are kept unchanged.
+The architecture determines the names, shapes and types of the tensors. The description in the header consists of its
+SHA-256 in hexadecimal, a space, and a JSON object with the keys ``_KEYS`` and optionally ``_OPTIONAL_KEYS``. Unknown
+facts are kept unchanged.
 
-A file may have one further section, ``training``: an entry of the description, and tensors whose names begin with
-``training.``. ``charloom.training.checkpoint`` defines what is in it, and checks it through the hook of ``section.py``,
-whoever reads the file.
+A checkpoint has the additional section ``training``: an entry of the description, and tensors whose names begin with
+``training.``. ``charloom.training.checkpoint`` defines the section; every reader checks it through ``section.py``.
 """
 
 import hashlib
@@ -18,8 +17,9 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from charloom._util.printable import quoted
+from charloom._util.printable import quoted, shortened
 from charloom._util.strict_json import strict_json
+from charloom.data.text_format import UNITS
 from charloom.data.vocabulary.bytes import make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
@@ -34,34 +34,37 @@ STORED_AS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "int8": np.dtype("i1"),
 }
-"""How a model file may store its weights. Stored as int8, matrices have a float32 scale for each row, ``NAME.scale``,
-and biases stay float32."""
+"""Types in which a model file can store weights.
+
+With int8, each matrix NAME has a tensor ``NAME.scale`` with a float32 scale per row, and biases are float32.
+"""
 
 SCALE = ".scale"
 SECTION_PREFIX = "training."
-"""Prefix of the names of tensors that belong to the section ``training`` and not to the model."""
+"""Prefix of the tensor names of the section ``training``."""
 
 FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 
 _KEYS = ("format_version", "architecture", "vocabulary", "facts", "weights", "tensor_sha256")
 _OPTIONAL_KEYS = ("training", "unit", "lines")
 _SIZES = {item.name for item in fields(Architecture)}
+_MAX_LISTED = 5  # names shown in an error message
 _MAX_NAME = 1_000  # characters
-_MAX_NUMBER = 1e300  # divided by log(2) it is still finite
-_MAX_WHOLE = 2**53  # whole numbers up to it are exact in JSON
+_MAX_NUMBER = 1e300  # remains finite when divided by log(2)
+_MAX_INTEGER = 2**53  # integers up to this one are exact in JSON
 
 
 class Sized(Protocol):
-    """An array, or the slot of a file from which one will be read."""
+    """An object with a shape and a type: an array, or the slot of a tensor in a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
+        """The shape."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of its numbers."""
+        """The type of the elements."""
         ...
 
 
@@ -70,11 +73,11 @@ class Sized(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a JSON value must be.
+    """A requirement for a JSON value.
 
     Attributes:
-        words: In the words of an error message.
-        holds: Returns whether a value is that.
+        words: The requirement as it completes "must be" in an error message.
+        holds: Returns whether a value meets the requirement.
     """
 
     words: str
@@ -82,22 +85,22 @@ class Kind:
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether a JSON value is a whole number of 0 or more that JSON represents exactly."""
-    return type(value) is int and 0 <= value <= _MAX_WHOLE
+    """Return whether a JSON value is an integer in [0, 2**53]."""
+    return type(value) is int and 0 <= value <= _MAX_INTEGER
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a JSON value is a finite number."""
+    """Return whether a JSON value is a number of magnitude 1e300 or less."""
     return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
 
 
 def is_name(value: Any) -> bool:
-    """Return whether a JSON value is printable text of limited length."""
+    """Return whether a JSON value is a printable string of at most 1,000 characters."""
     return isinstance(value, str) and len(value) <= _MAX_NAME and value.isprintable()
 
 
 NAME = Kind(f"printable text of at most {_MAX_NAME:,} characters", is_name)
-WHOLE = Kind("a whole number of 0 or more", is_whole)
+WHOLE = Kind("an integer of at least 0", is_whole)
 NUMBER = Kind("a finite number", is_number)
 OPTIONAL_NUMBER = Kind("a finite number or null", lambda value: value is None or is_number(value))
 FLAG = Kind("true or false", lambda value: isinstance(value, bool))
@@ -106,23 +109,25 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 def check_object(
     what: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
 ) -> None:
-    """Raise ``ModelFileError`` unless a JSON value is an object with values of these kinds.
+    """Raise ``ModelFileError`` unless a JSON value is an object whose values meet their requirements.
 
     Args:
-        what: What messages call it.
+        what: Name of the object in messages, in the plural, such as "facts".
         value: A JSON value.
-        kinds: The kind of each known value; others are accepted.
-        required: Names that must be there and not be null.
-        optional: Whether null is accepted in place of every other value.
+        kinds: The requirements for known keys; other keys are accepted.
+        required: Keys that must exist and not be null.
+        optional: Whether null is accepted for the other keys.
     """
     if not isinstance(value, dict):
-        raise ModelFileError(f"its {what} are no JSON object.")
+        raise ModelFileError(f"The {what} must be a JSON object.", code="not_an_object", part=what)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"its {what} lack {name!r}.")
+            raise ModelFileError(f"The {what} do not contain {name!r}.", code="missing_fact", part=what, name=name)
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
-            raise ModelFileError(f"its {what} cannot be right: {name!r} must be {kind.words}.")
+            raise ModelFileError(
+                f"The {what} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=what, name=name
+            )
 
 
 def _is_setting(value: Any) -> bool:
@@ -143,7 +148,7 @@ _FACTS = {
     "corpus_sha256": NAME,
     "corpus_characters": WHOLE,
     "recipe": NAME,
-    "settings": Kind("settings, each a number or text", _are_settings),
+    "settings": Kind("an object of numbers, strings and booleans", _are_settings),
     "step": WHOLE,
     "epoch": NUMBER,
     "train_loss": NUMBER,
@@ -158,13 +163,13 @@ def check_facts(facts: Any, required: Iterable[str] = ()) -> None:
 
     Args:
         facts: A JSON value.
-        required: Facts that must be there.
+        required: Facts that must exist.
     """
     check_object("facts", facts, _FACTS, required, optional=True)
 
 
 def bits_per_char(facts: Mapping[str, Any]) -> float | None:
-    """Return the model's bits per character: of held-out text, else of the training; None if unknown."""
+    """Return bits per character from the validation loss, else from the training loss; None if both are unknown."""
     loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
     return None if loss is None else loss / math.log(2)
 
@@ -173,23 +178,35 @@ def bits_per_char(facts: Mapping[str, Any]) -> float | None:
 
 
 def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture, stored_as: str) -> None:
-    """Raise ``ModelFileError`` if these are not exactly the tensors of a model."""
+    """Raise ``ModelFileError`` unless the tensors are exactly those of an architecture."""
     expected = _model_tensors(architecture, stored_as)
     if tensors.keys() != expected.keys():
         wrong = sorted(tensors.keys() ^ expected.keys())
-        raise ModelFileError(f"its weights are not those of its architecture: {', '.join(map(quoted, wrong[:5]))}.")
+        raise ModelFileError(
+            f"Missing or unexpected tensors for the architecture: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_tensors",
+            tensors=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
     for name, (shape, dtype) in expected.items():
         check_tensor(name, tensors[name], shape, dtype)
 
 
 def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ``ModelFileError`` if a tensor has another shape or type."""
+    """Raise ``ModelFileError`` if a tensor does not have this shape and type."""
     if value.shape != shape or value.dtype != dtype:
-        raise ModelFileError(f"the tensor {name!r} is {value.dtype} {value.shape}, but must be {dtype} {shape}.")
+        raise ModelFileError(
+            f"The tensor {name!r} must be {dtype} {shape}, got {value.dtype} {value.shape}.",
+            code="tensor_mismatch",
+            tensor=name,
+            dtype=str(value.dtype),
+            shape=list(value.shape),
+            expected_dtype=str(dtype),
+            expected_shape=list(shape),
+        )
 
 
 def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and type of every tensor of a model."""
+    """Return the expected shape and type of every tensor of a model."""
     dtype = STORED_AS[stored_as]
     expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     for name, shape in architecture.parameter_shapes().items():
@@ -205,17 +222,17 @@ def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tupl
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """The header of a model file, all of it checked.
+    """The validated header of a model file.
 
     Attributes:
-        architecture: The sizes.
-        vocabulary: The characters, V of them.
-        facts: Provenance.
-        stored_as: How the weights are stored: a key of ``STORED_AS``.
-        section: The facts of the section ``training``; None in files without one.
-        digests: The SHA-256 that each tensor should have, in hexadecimal.
-        slots: Where each tensor is in the file, in that order.
-        lines: Whether it was trained on lines that are separate texts.
+        architecture: The architecture of the model.
+        vocabulary: The vocabulary, with V characters.
+        facts: Provenance as JSON data.
+        stored_as: Type in which the weights are stored, a key of ``STORED_AS``.
+        section: Facts of the section ``training``; None if the file has no such section.
+        digests: Expected SHA-256 of each tensor in hexadecimal.
+        slots: Type, shape and position of each tensor, in file order.
+        lines: Whether the model was trained on lines as separate texts.
     """
 
     architecture: Architecture
@@ -229,75 +246,114 @@ class ModelHeader:
 
 
 def signed(description: Mapping[str, Any]) -> str:
-    """Return the description of a model as its file holds it: its checksum, a space, and JSON."""
+    """Return a description in the form of the file: its SHA-256, a space, and JSON."""
     text = json.dumps(description, sort_keys=True, allow_nan=False)
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
 
 
 def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
-    """Read a model file up to its tensors, and check that it holds what follows from its architecture.
+    """Read and validate the header of a model file.
 
     Args:
-        file: At its beginning; it is left where the tensors begin.
-        size: Of the whole file, in bytes.
+        file: The file, at its start; afterwards it is at the first tensor.
+        size: Size of the whole file in bytes.
 
     Raises:
-        CharloomError: If a part of the header is invalid, or does not fit the rest.
+        CharloomError: If a part of the header is invalid, or the tensors do not match the architecture.
     """
     text, slots = read_header(file, size)
     description = _parse_description(text)
     architecture = _parse_architecture(description["architecture"])
     unit, lines = description.get("unit", "char"), description.get("lines", False)
-    if unit not in ("char", "byte") or not isinstance(lines, bool):
-        raise ModelFileError("its header does not say in a known way what it reads ('unit' and 'lines').")
+    if unit not in UNITS:
+        raise _invalid_entry_error("unit", f"must be one of {', '.join(UNITS)}")
+    if not isinstance(lines, bool):
+        raise _invalid_entry_error("lines", "must be true or false")
     vocabulary = _parse_vocabulary(description["vocabulary"], unit, architecture.vocabulary_size)
     if lines and "\n" not in vocabulary:
-        raise ModelFileError("it is a model of lines, and its vocabulary has no line feed.")
+        raise ModelFileError(
+            "The model was trained on lines, but its vocabulary does not contain the line feed.",
+            code="no_line_feed_in_vocabulary",
+        )
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
-        raise ModelFileError("its header does not say in a known way how the weights are stored.")
+        raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
     has_section = "training" in description
-    of_section = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
+    section_names = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
     check_facts(facts)
-    check_model_tensors({name: slots[name] for name in slots.keys() - of_section}, architecture, stored_as)
+    check_model_tensors({name: slots[name] for name in slots.keys() - section_names}, architecture, stored_as)
     if has_section:
-        tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in of_section}
+        tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in section_names}
         check_section(description["training"], facts, tensors, architecture)
     if not isinstance(digests, dict) or digests.keys() != slots.keys():
-        raise ModelFileError("its header does not have a checksum for each of its tensors.")
+        raise _invalid_entry_error("tensor_sha256", "must contain the checksum of every tensor and nothing else")
     section = description.get("training")
     return ModelHeader(architecture, vocabulary, facts, stored_as, section, digests, slots, lines)
 
 
 def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
-    """Raise ``ModelFileError`` if a vocabulary has not as many characters as its model's architecture says."""
+    """Raise ``ModelFileError`` unless a vocabulary has ``size`` characters."""
     if len(vocabulary) != size:
-        raise ModelFileError(f"The vocabulary has {len(vocabulary)} characters, but the architecture says {size}.")
+        raise ModelFileError(
+            f"The vocabulary has {len(vocabulary)} characters, but the architecture has a vocabulary_size of {size}.",
+            code="vocabulary_size_mismatch",
+            characters=len(vocabulary),
+            vocabulary_size=size,
+        )
+
+
+def _invalid_entry_error(name: str, rule: str) -> ModelFileError:
+    return ModelFileError(f"The header entry {name!r} {rule}.", code="invalid_header_entry", name=name)
 
 
 def _parse_description(signed_text: str) -> dict[str, Any]:
     digest, _, text = signed_text.partition(" ")
     try:
         if hashlib.sha256(text.encode()).hexdigest() != digest:
-            raise ModelFileError("its header does not match its checksum; the file is damaged.")
+            raise ModelFileError(
+                "The header does not match its checksum. The file is damaged.", code="checksum_mismatch", part="header"
+            )
     except UnicodeEncodeError:
-        raise ModelFileError("its header holds half a character.") from None
+        raise ModelFileError("The header contains a lone surrogate.", code="lone_surrogate", part="header") from None
     description = strict_json(text)
     if not isinstance(description, dict):
-        raise ModelFileError("its header does not describe a model.")
+        raise ModelFileError(
+            "The header does not describe a model: the description must be a JSON object.",
+            code="not_an_object",
+            part="description",
+        )
     version = description.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         shown = version if type(version) is int else quoted(version)
-        raise ModelFileError(f"it has format version {shown}; this charloom reads version {FORMAT_VERSION}.")
+        raise ModelFileError(
+            f"The file has format version {shown}; this version of charloom reads format version {FORMAT_VERSION}.",
+            code="unsupported_format_version",
+            version=version if type(version) is int else shortened(version),
+            supported=[FORMAT_VERSION],
+        )
     wrong = sorted({*_KEYS} - description.keys()) + sorted(description.keys() - {*_KEYS, *_OPTIONAL_KEYS})
     if wrong:
-        raise ModelFileError(f"its header does not describe a model ({', '.join(map(quoted, wrong[:5]))}).")
+        raise ModelFileError(
+            f"The description of the model has missing or unknown keys: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_keys",
+            part="description",
+            keys=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
     return description
 
 
 def _parse_architecture(sizes: Any) -> Architecture:
-    if not isinstance(sizes, dict) or sizes.keys() != _SIZES or not isinstance(sizes["cell"], str):
-        raise ModelFileError("its header does not describe a model (its architecture).")
+    if not isinstance(sizes, dict):
+        raise ModelFileError("The architecture must be a JSON object.", code="not_an_object", part="architecture")
+    if wrong := sorted(sizes.keys() ^ _SIZES):
+        raise ModelFileError(
+            f"The architecture has missing or unknown keys: {', '.join(map(quoted, wrong[:_MAX_LISTED]))}.",
+            code="unexpected_keys",
+            part="architecture",
+            keys=[shortened(name) for name in wrong[:_MAX_LISTED]],
+        )
+    if not isinstance(sizes["cell"], str):
+        raise _invalid_entry_error("architecture", "must have a string as its cell")
     return Architecture(**sizes)
 
 
@@ -305,5 +361,5 @@ def _parse_vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
     vocabulary = make_vocabulary(characters, unit)
     check_vocabulary_size(vocabulary, size)
     if any("\ud800" <= character <= "\udfff" for character in characters):
-        raise ModelFileError("its vocabulary holds half a character (a lone surrogate).")
+        raise ModelFileError("The vocabulary contains a lone surrogate.", code="lone_surrogate", part="vocabulary")
     return vocabulary

@@ -8,7 +8,9 @@ from charloom.serve.completions.prompts import Prompt, TokenLogprob
 
 
 class Choices:
-    """Formats the outputs of a batch of generations as choices; tracks the length of each text for ``text_offset``.
+    """Formats the output of the generated texts as ``choices``.
+
+    Keeps track of the length of each text, which ``text_offset`` requires.
 
     Args:
         prompts: The prompts.
@@ -22,7 +24,7 @@ class Choices:
         self._lengths = [0] * (len(prompts) * count)
 
     def initial(self, index: int) -> dict[str, Any]:
-        """Return the choice of a text before anything is generated."""
+        """Return the choice of a text before generation: its prompt with ``echo``, else an empty text."""
         prompt = self._prompts[index // self._count]
         return (
             self._choice(index, prompt.text, prompt.logprobs, None) if self._echo else self._choice(index, "", (), None)
@@ -45,7 +47,7 @@ class Choices:
         logprobs = None
         if self._with_logprobs:
             keys = parts[0]["logprobs"]
-            logprobs = {key: [one for part in parts for one in part["logprobs"][key]] for key in keys}
+            logprobs = {key: [value for part in parts for value in part["logprobs"][key]] for key in keys}
         text = "".join(part["text"] for part in parts)
         return {**parts[-1], "text": text, "logprobs": logprobs}
 
@@ -56,7 +58,12 @@ def _token_logprob(token: Token) -> TokenLogprob:
 
 
 def _format_logprobs(logprobs: Sequence[TokenLogprob], start: int) -> dict[str, Any]:
-    """Return log-probabilities in OpenAI's format; offsets are those in the choice's text, from ``start`` on."""
+    """Format log-probabilities as the OpenAI API does.
+
+    Args:
+        logprobs: The log-probabilities of consecutive ids of a text.
+        start: Offset of the first one in the text of the choice, in characters.
+    """
     offsets, offset = [], start - 1
     for logprob in logprobs:
         offset += logprob.starts

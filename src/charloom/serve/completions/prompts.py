@@ -1,4 +1,4 @@
-"""Encode prompts, and compute their log-probabilities for ``echo``."""
+"""Encode the prompts of a completion request, and compute their log-probabilities for ``echo``."""
 
 from dataclasses import dataclass, replace
 
@@ -12,13 +12,13 @@ from charloom.serve.schema import CompletionRequest
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """The log-probability of one character or byte of a text.
+    """The log-probability of one id (a character or byte) of a text.
 
     Attributes:
         text: The character, or the name of the byte.
-        log_prob: Natural logarithm of its probability; None for the first of a text.
-        top: Log-probabilities of the most likely ones and of this one, by their texts; None for the first of a text.
-        starts: Whether a character starts here; False for continuation bytes.
+        log_prob: Natural logarithm of its probability; None for the first id of a text.
+        top: Log-probabilities of the most likely ids and of this one, keyed by text; None for the first id of a text.
+        starts: Whether a character starts at this id; False for UTF-8 continuation bytes.
     """
 
     text: str
@@ -34,8 +34,8 @@ class Prompt:
     Attributes:
         text: The prompt as text.
         size: Number of ids.
-        ids: The ids to read; for an empty prompt, the id that starts a text.
-        logprobs: Those of its ids, if requested.
+        ids: The ids to feed to the model; for an empty prompt, the id that starts a text.
+        logprobs: Log-probabilities of the prompt's ids, if requested.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Prompt:
 
 
 async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[Prompt]:
-    """Return the prompts of a request.
+    """Encode the prompts of a request.
 
     Raises:
         ApiError: If a prompt contains an unknown character or id.
@@ -54,19 +54,20 @@ async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[
     prompts = []
     for value in request.prompt:
         if isinstance(value, str):
-            text, to_read = value, served.ids(value, "prompt")
-            size = len(to_read) if value else 0
+            text, input_ids = value, served.ids(value, "prompt")
+            size = len(input_ids) if value else 0
         else:
             ids = served.check_ids(value, "prompt")
             text, size = vocabulary.decode(ids), len(ids)
-            to_read = ids if size else served.ids("", "prompt")
-        prompts.append(Prompt(text, size, to_read))
+            input_ids = ids if size else served.ids("", "prompt")
+        prompts.append(Prompt(text, size, input_ids))
     if not request.echo or request.logprobs is None:
         return prompts
     return [await _with_logprobs(served, prompt, request.logprobs) for prompt in prompts]
 
 
 async def _with_logprobs(served: ServedModel, prompt: Prompt, top_k: int) -> Prompt:
+    """Return a prompt with its log-probabilities, including those of the ``top_k`` most likely ids at each position."""
     if not prompt.size:
         return prompt
     scores = await served.scheduler.score(prompt.ids, top_k)
@@ -79,7 +80,12 @@ async def _with_logprobs(served: ServedModel, prompt: Prompt, top_k: int) -> Pro
 
 
 def _starts(sizes: NDArray[np.intp] | None, count: int) -> list[bool]:
-    """Return for each of ``count`` ids whether a character starts there."""
+    """Return for each id whether a character starts at it.
+
+    Args:
+        sizes: Number of ids of each character; None if each character is one id.
+        count: Number of ids.
+    """
     starts = np.full(count, sizes is None)
     if sizes is not None:
         starts[np.cumsum(sizes) - sizes] = True
@@ -87,7 +93,7 @@ def _starts(sizes: NDArray[np.intp] | None, count: int) -> list[bool]:
 
 
 def _token_logprob(scores: TextScores, names: list[str], position: int, id_: int) -> TokenLogprob:
-    """Return the log-probability of the id after a position."""
+    """Return the log-probability of an id, given the text up to and including a position."""
     top = {
         names[top_id]: log_prob
         for top_id, log_prob in zip(

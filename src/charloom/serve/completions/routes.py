@@ -1,4 +1,4 @@
-"""The handler of ``/v1/completions``: from a request to JSON or a stream of events."""
+"""The handler of ``/v1/completions``: validates a request, generates, and responds with JSON or an event stream."""
 
 import asyncio
 import secrets
@@ -44,23 +44,22 @@ async def complete(models: ModelRegistry, limits: Limits, request: Request) -> R
 
 
 def _check_combinations(body: CompletionRequest, limits: Limits) -> None:
-    """Raise ``ApiError`` if fields are invalid in combination."""
+    """Raise ``ApiError`` if fields cannot be combined."""
     candidates = body.n if body.best_of is None else body.best_of
     texts = len(body.prompt) * candidates
     if candidates < body.n:
-        raise _invalid("best_of", f"best_of must be n or more, {body.n} here; got {candidates}.")
+        raise _invalid("best_of", f"best_of must be at least n ({body.n}), got {candidates}.")
     if body.stream and candidates > body.n:
-        raise _invalid("best_of", "best_of above n cannot be streamed: which texts are the best is known at their end.")
+        raise _invalid("best_of", "stream cannot be combined with best_of greater than n.")
     if body.stream_options is not None and not body.stream:
-        raise _invalid("stream_options", "stream_options are of a stream alone: add stream, or leave them out.")
+        raise _invalid("stream_options", "stream_options requires stream to be true.")
     if texts > limits.max_texts:
-        raise _invalid(
-            "n", f"One request may ask for {limits.max_texts} texts, prompts times n or best_of; got {texts}."
-        )
+        message = f"The number of texts, prompts * (best_of or n), must be at most {limits.max_texts}, got {texts}."
+        raise _invalid("n", message)
     if texts * body.max_tokens > limits.max_characters:
         message = (
-            f"One request may ask for {limits.max_characters:,} characters, prompts times n or best_of times "
-            f"max_tokens; got {texts * body.max_tokens:,}."
+            f"The number of tokens, prompts * (best_of or n) * max_tokens, must be at most {limits.max_characters:,}, "
+            f"got {texts * body.max_tokens:,}."
         )
         raise _invalid("max_tokens", message)
 
@@ -76,7 +75,7 @@ class _Completion:
     Attributes:
         served: The model.
         body: The request body.
-        prompts: Its prompts.
+        prompts: The encoded prompts.
         seed: Seed of the first text of each prompt.
     """
 
@@ -91,7 +90,7 @@ class _Completion:
         return self.body.n if self.body.best_of is None else self.body.best_of
 
     def sequences(self) -> list[SequenceRequest]:
-        """Return the texts to generate: all of the first prompt, then all of the next.
+        """Return the texts to generate: all candidates of the first prompt, then those of the second, and so on.
 
         Raises:
             SettingsError: If a number is out of range.
@@ -111,7 +110,7 @@ class _Completion:
         seeds = sample_seeds(self.seed, self.candidates)
         return [
             SequenceRequest(
-                # without anything to generate, the prompt need not be read
+                # if nothing is generated, skip reading the prompt
                 prompt.ids if body.max_tokens else prompt.ids[:1],
                 body.max_tokens,
                 sampling,
@@ -125,13 +124,13 @@ class _Completion:
         ]
 
     def _top_logprobs(self) -> int | None:
-        """Return the number of top log-probabilities to compute, or None if no log-probabilities are needed."""
+        """Return the number of top log-probabilities to compute; None if no log-probabilities are needed."""
         if self.body.max_tokens == 0 or (self.body.logprobs is None and self.candidates == self.body.n):
             return None
         return min(self.body.logprobs or 0, len(self.served.model.vocabulary))
 
     def head(self) -> dict[str, Any]:
-        """Return the fields that all parts of the response share."""
+        """Return the fields that every event of a stream repeats."""
         return {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
@@ -142,9 +141,13 @@ class _Completion:
         }
 
     def usage(self, generated: int) -> dict[str, int]:
-        """Return the numbers of ids read and generated."""
-        read = sum(prompt.size for prompt in self.prompts)
-        return {"prompt_tokens": read, "completion_tokens": generated, "total_tokens": read + generated}
+        """Return the token counts of the prompts and of the generated texts."""
+        prompt_tokens = sum(prompt.size for prompt in self.prompts)
+        return {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": generated,
+            "total_tokens": prompt_tokens + generated,
+        }
 
     def size(self, text: str) -> int:
         """Return the number of ids of a text."""
@@ -153,7 +156,7 @@ class _Completion:
 
 
 async def _outputs(job: Job) -> AsyncIterator[list[SequenceOutput]]:
-    """Yield new output of the job until all texts have ended."""
+    """Yield the new output of a job until all texts are finished."""
     while True:
         try:
             parts = await job.next()
@@ -163,7 +166,7 @@ async def _outputs(job: Job) -> AsyncIterator[list[SequenceOutput]]:
 
 
 async def _response(completion: _Completion, job: Job) -> dict[str, Any]:
-    """Return the response body once all texts have ended."""
+    """Return the response body when all texts are finished."""
     body, candidates = completion.body, completion.candidates
     choices = Choices(completion.prompts, candidates, body.echo, body.logprobs is not None)
     log_probs = np.zeros(len(completion.prompts) * candidates)
@@ -193,7 +196,7 @@ def _best_indices(means: Any, n: int, candidates: int) -> list[int]:
 
 
 async def _events(completion: _Completion, job: Job, min_seconds: float) -> AsyncIterator[bytes]:
-    """Yield the events of a stream; if an error ends it, that is the last event."""
+    """Yield the events of a stream. If an error occurs, the last event describes it."""
     body, head, generated = completion.body, completion.head(), 0
     remaining = len(completion.prompts) * body.n
     with_usage = body.stream_options is not None and body.stream_options.include_usage

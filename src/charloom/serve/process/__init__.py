@@ -1,1 +1,1 @@
-"""The server as processes: socket, connections, workers."""
+"""Run the server: listening socket, connections, worker processes."""

@@ -1,4 +1,4 @@
-"""Run the application: socket, connections, shutdown."""
+"""Run the ASGI application with uvicorn: socket, connections, shutdown."""
 
 import asyncio
 import signal
@@ -15,11 +15,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.errors import CharloomError, InputError
 from charloom.serve.app import App
-from charloom.serve.security.allowed_hosts import bracketed
+from charloom.serve.security.allowed_hosts import bracket_ipv6
 from charloom.serve.security.limits import Limits
 
 _BACKLOG = 1024
-_SEND_BUFFER = 16 << 10  # bytes of a response that the kernel buffers for a client, and as many that asyncio buffers
+_SEND_BUFFER = 16 << 10  # bytes per connection, in the kernel and again in asyncio: a slow client must block its stream
 
 
 def resolve(host: str) -> str:
@@ -29,18 +29,21 @@ def resolve(host: str) -> str:
         InputError: If the host cannot be resolved.
     """
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        results = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
-        raise InputError(f"--host: {host!r} is no address of this machine. Give one, such as 127.0.0.1.") from None
-    addresses = sorted((one[0] != socket.AF_INET, str(one[4][0])) for one in found)
+        raise InputError(
+            f"Cannot resolve --host {host!r}. Pass an address of this machine, such as 127.0.0.1.",
+            code="unknown_host",
+            host=host,
+        ) from None
+    addresses = sorted((family != socket.AF_INET, str(address[0])) for family, *_, address in results)
     return addresses[0][1]
 
 
 def is_loopback(address: str) -> bool:
     """Return whether an address can only be reached from this machine."""
-    found = ip_address(address)
-    inner = getattr(found, "ipv4_mapped", None)
-    return (inner or found).is_loopback
+    ip = ip_address(address)
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -48,33 +51,37 @@ def listen(address: str, port: int) -> socket.socket:
 
     Args:
         address: Numeric address.
-        port: The port; 0 for any free one.
+        port: Port number; 0 selects a free port.
 
     Raises:
         InputError: If the port is not available.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        found = socket.create_server((address, port), family=family, backlog=_BACKLOG)
+        listening = socket.create_server((address, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(
-            f"Port {port} of {address} cannot be had: {reason}. Name another with --port; 0 takes one that is free."
+            f"Cannot listen on {address}, port {port}: {reason}. Choose another --port; 0 selects a free one.",
+            code="port_unavailable",
+            address=address,
+            port=port,
+            reason=reason,
         ) from None
-    found.setblocking(False)
-    return found
+    listening.setblocking(False)
+    return listening
 
 
 def url_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket for a browser."""
+    """Return the URL at which a browser on this machine can reach a listening socket."""
     address, port = listening.getsockname()[:2]
     if ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://{bracketed(address)}:{port}/"
+    return f"http://{bracket_ipv6(address)}:{port}/"
 
 
 def serve(app: App, listening: socket.socket) -> int:
-    """Serve requests until a signal arrives, and return its number.
+    """Serve requests until a signal arrives, and return the number of the signal.
 
     Raises:
         CharloomError: If the server cannot start.
@@ -82,18 +89,18 @@ def serve(app: App, listening: socket.socket) -> int:
     server = Server(app)
     server.run([listening])
     if server.signal_number is None:
-        raise CharloomError("The server could not begin; what went wrong stands above.")
+        raise CharloomError("The server failed to start. See the error above.", code="server_start_failed")
     return server.signal_number
 
 
 class Server(uvicorn.Server):
-    """Runs an application until a signal arrives; shuts down within 3 seconds.
+    """A uvicorn server that runs an application until a signal arrives, and then shuts down within 3 seconds.
 
     Args:
         app: The application.
 
     Attributes:
-        signal_number: The signal that ended the server, or None.
+        signal_number: The signal that stopped the server, or None.
     """
 
     def __init__(self, app: App) -> None:
@@ -115,42 +122,59 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Shut down: first end the streams, so that each sends an error event, then close the connections."""
+        """Shut down: end the streams, so that their clients receive an error event, then close all connections."""
+        # 1. fail the requests in progress, and give their clients time to read the error
         self._app.close()
         deadline = asyncio.get_running_loop().time() + self._app.limits.max_closing_seconds
-        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:
+        while self._busy_connections() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
+        # 2. disconnect clients that do not read; uvicorn would cancel their handlers, and log a traceback for each
+        for connection in self._busy_connections():
+            connection.transport.abort()
+        # 3. close the idle connections
         await super().shutdown(sockets)
+
+    def _busy_connections(self) -> list[H11Protocol]:
+        """Return the connections whose response is not finished, or not yet sent completely."""
+        return [
+            connection
+            for connection in self.server_state.connections
+            if isinstance(connection, H11Protocol)
+            and (
+                (connection.cycle is not None and not connection.cycle.response_complete)
+                or connection.transport.get_write_buffer_size()
+            )
+        ]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals: shut down, and store the signal instead of raising it again."""
+        """Shut down on a signal, and store its number. uvicorn's own method would raise the signal again."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-        previous = {n: signal.signal(n, self._end) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+        previous = {n: signal.signal(n, self._handle) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _end(self, number: int, _frame: Any) -> None:
+    def _handle(self, number: int, _frame: Any) -> None:
         self.force_exit = self.should_exit  # a second signal shuts down at once
         self.should_exit = True
         self.signal_number = self.signal_number or number
 
 
 def _protocol(limits: Limits) -> type[H11Protocol]:
-    """Return uvicorn's protocol class with a timeout for request heads, which uvicorn lacks."""
+    """Return uvicorn's protocol class, extended by a timeout for request headers and small send buffers."""
 
     class Protocol(H11Protocol):
         _head_timeout: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             connection = transport.get_extra_info("socket")
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # responses are small and must not wait
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send small events immediately
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             transport.set_write_buffer_limits(high=_SEND_BUFFER)
             super().connection_made(transport)

@@ -1,4 +1,4 @@
-"""Worker processes that share a socket."""
+"""Worker processes that share a listening socket."""
 
 import os
 import signal
@@ -10,19 +10,19 @@ from types import FrameType
 from charloom._util.processes import end_with_parent
 from charloom.errors import CharloomError, InputError
 
-_MIN_LIFETIME = 2.0  # seconds: a worker that dies sooner is not restarted
+_MIN_LIFETIME = 2.0  # seconds: a worker that exits sooner is not restarted
 _SHUTDOWN_TIMEOUT = 3.0  # seconds that workers have to exit
 
 
 class _Stop(Exception):
-    """A signal requests the shutdown."""
+    """A signal requested the shutdown."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
 def run_workers(count: int, work: Callable[[], object]) -> int:
-    """Run worker processes, and replace those that die, until a signal ends them all.
+    """Run worker processes until a signal arrives, and restart workers that crash.
 
     Args:
         count: Number of workers, 1 or more.
@@ -32,16 +32,18 @@ def run_workers(count: int, work: Callable[[], object]) -> int:
         The number of the signal.
 
     Raises:
-        InputError: On a system without ``fork``.
-        CharloomError: If a worker dies immediately after its start.
+        InputError: If the system does not support ``fork``.
+        CharloomError: If a worker exits right after its start.
     """
     if not hasattr(os, "fork"):
         raise InputError(
-            "--workers needs fork, which this system lacks. Leave it out: one process serves many at once."
+            "--workers is not supported on this system, which lacks fork(). Omit it: one process serves many requests "
+            "concurrently.",
+            code="workers_unsupported",
         )
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {n: signal.signal(n, _stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
-    lifeline = os.pipe()  # a worker's end of it is closed when this process exits
+    lifeline = os.pipe()  # workers exit when this process, which holds the write end, exits
     workers: dict[int, float] = {}
     try:
         while True:
@@ -49,7 +51,9 @@ def run_workers(count: int, work: Callable[[], object]) -> int:
                 workers[_start(work, lifeline)] = time.monotonic()
             pid, _ = os.waitpid(-1, 0)
             if time.monotonic() - workers.pop(pid, 0.0) < _MIN_LIFETIME:
-                raise CharloomError("A worker has died as soon as it was started; what it said stands above.")
+                raise CharloomError(
+                    "A worker process exited right after its start. See the error above.", code="worker_failed"
+                )
     except _Stop as stop:
         return stop.number
     finally:
@@ -76,7 +80,7 @@ def _start(work: Callable[[], object], lifeline: tuple[int, int]) -> int:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the parent sends SIGTERM
+            signal.signal(number, signal.SIG_IGN)  # a terminal signals all processes; wait for the parent's SIGTERM
         os.close(lifeline[1])
         end_with_parent(lifeline[0])
         work()

@@ -1,4 +1,4 @@
-"""Allowed host names, against DNS rebinding and cross-site requests."""
+"""Allowed host names: protection against DNS rebinding."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ _HTTP_PORT = 80  # browsers omit it
 class AllowedHosts:
     """The accepted values of the Host header.
 
-    A malicious site can point its own name to this machine (DNS rebinding), so that its pages may talk to this server
-    as to their own. Their requests still have the site's name as Host. A numeric address cannot belong to another site.
+    With DNS rebinding, a malicious site makes its own name resolve to this machine, so that the browser lets its pages
+    send requests to this server. Such requests have the name of the site in the Host header. Numeric addresses are
+    safe, because they cannot be rebound.
 
     Attributes:
-        exact: Names and addresses, with their port.
-        names: Names that are accepted with any port, or none: those of a proxy in front of this server.
-        any_address: Whether any numeric address is accepted, on any port: the server listens on all interfaces.
+        exact: Names and addresses with their port.
+        names: Names that are accepted with any port or none, such as those of a reverse proxy.
+        any_address: Whether to accept any numeric address on any port, because the server listens on all interfaces.
     """
 
     exact: frozenset[str]
@@ -25,7 +26,7 @@ class AllowedHosts:
     any_address: bool = False
 
     def __contains__(self, host: object) -> bool:
-        """Return whether a Host header, in lower case, is accepted."""
+        """Return whether a lower-case Host header is accepted."""
         if not isinstance(host, str):
             return False
         if host in self.exact:
@@ -40,28 +41,28 @@ def allowed_hosts(host: str, address: str, port: int, names: Iterable[str] = ())
     """Return the accepted hosts of a server.
 
     Args:
-        host: The address to listen on, as given by the user.
-        address: The same, as a numeric address.
-        port: The port it listens on.
-        names: Further names, which a proxy in front of the server has.
+        host: Listening address as given by the user: a name or an address.
+        address: Listening address in numeric form.
+        port: Listening port.
+        names: Additional names, such as those of a reverse proxy.
     """
     ip = ip_address(address)
-    further = frozenset(name.lower() for name in names)
+    additional = frozenset(name.lower() for name in names)
     if ip.is_unspecified:
-        return AllowedHosts(frozenset(), further, any_address=True)
+        return AllowedHosts(frozenset(), additional, any_address=True)
     own = {"127.0.0.1", "localhost", "[::1]"} if ip.is_loopback else set()
-    own |= {bracketed(address), bracketed(host.strip("[]").lower())}
+    own |= {bracket_ipv6(address), bracket_ipv6(host.strip("[]").lower())}
     exact = {f"{name}:{port}" for name in own} | (own if port == _HTTP_PORT else set())
-    return AllowedHosts(frozenset(exact), further)
+    return AllowedHosts(frozenset(exact), additional)
 
 
-def bracketed(address: str) -> str:
-    """Return an address as written in a URL: IPv6 in brackets."""
+def bracket_ipv6(address: str) -> str:
+    """Return an address in URL syntax, with IPv6 addresses in brackets."""
     return f"[{address}]" if ":" in address else address
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is a numeric address as written in a URL."""
+    """Return whether a text is a numeric address in URL syntax."""
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         return (ip_address(inner).version == 6) == (inner != text)
@@ -70,7 +71,7 @@ def is_address(text: str) -> bool:
 
 
 def _split_port(host: str) -> tuple[str, str]:
-    """Split a host into name and port; the port is "" if there is none."""
+    """Split a host into name and port. The port is "" if there is none."""
     if host.endswith("]"):
         return host, ""
     name, colon, port = host.rpartition(":")

@@ -1,43 +1,43 @@
-"""Limits per request and per server."""
+"""Limits on requests and on the server's load."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of the server. A request beyond one is rejected with a message that names it.
+    """Limits of the server. A request that exceeds one is rejected with an error that states the limit.
 
-    Limits of single fields are part of the published API and always have their defaults; the rest may differ between
-    servers.
+    The limits of single request fields are part of the published API and always have their default values. The others
+    may differ between servers.
 
     Attributes:
         max_body_bytes: Size of a request body.
         max_body_seconds: Time in which a body must arrive.
-        max_discarded_bytes: Bytes read of a rejected body, so that its client receives the response.
-        max_discarded_seconds: Time for which such a body is read.
-        max_header_bytes: Size of a request head.
-        max_header_seconds: Time in which a request head must arrive.
+        max_discarded_bytes: Bytes of a rejected body to read, so that its client receives the response.
+        max_discarded_seconds: Time to read a rejected body.
+        max_header_bytes: Size of the request line and headers.
+        max_header_seconds: Time in which the request line and headers must arrive.
         max_json_depth: Nesting depth of lists and objects in a body.
         max_json_parts: Number of strings, lists and objects in a body.
         max_prompts: Prompts in one request.
-        max_prompt_characters: Characters of a prompt, or of any other text.
+        max_prompt_characters: Characters of a prompt or any other text.
         max_choices: Texts per prompt: ``n``, ``best_of``.
         max_texts: Texts in one request: prompts times choices.
         max_characters: Characters generated for one request: prompts times choices times ``max_tokens``.
-        max_stop_strings: Stop strings in one request.
-        max_stop_characters: Characters of a stop string.
-        max_biases: Characters that ``logit_bias`` may name.
-        max_logprobs: Most likely characters at each position: ``logprobs``.
-        max_next_guesses: Most likely characters that ``/guesses`` returns.
-        max_label_characters: Characters of ``user`` and of a model's name.
-        max_active_texts: Texts that one model generates at once.
-        max_waiting_texts: Texts that may wait for their turn.
-        max_unread_characters: Characters of a request that may wait for the client before its generation pauses.
-        max_unread_seconds: Time for which a client may read nothing.
-        max_request_seconds: Time for one request.
-        min_event_seconds: Time between two events of a stream; characters generated meanwhile share one event.
-        max_idle_seconds: Time for which a connection without a request stays open.
-        max_closing_seconds: Time that streams have for their last event when the server shuts down.
+        max_stop_strings: Stop sequences in one request.
+        max_stop_characters: Characters of a stop sequence.
+        max_biases: Entries of ``logit_bias``.
+        max_logprobs: Top predictions at each position: ``logprobs``.
+        max_next_guesses: Top predictions that ``/guesses`` returns.
+        max_label_characters: Characters of ``user`` and of a model name.
+        max_active_texts: Texts that one model generates at the same time.
+        max_waiting_texts: Texts in the queue of one model.
+        max_unread_characters: Unread characters of a request at which its generation pauses.
+        max_unread_seconds: Time after which a client that does not read is disconnected.
+        max_request_seconds: Time to process one request.
+        min_event_seconds: Minimum time between two events of a stream.
+        max_idle_seconds: Time after which an idle connection is closed.
+        max_closing_seconds: Time to send the last event of each stream at shutdown.
     """
 
     max_body_bytes: int = 1 << 20

@@ -1,7 +1,7 @@
-"""The security middleware: checks hosts, origins, tokens, rates and slow clients before any route.
+"""The security middleware: checks the host, origin, token and size of each request, and limits slow clients.
 
-Starlette's TrustedHostMiddleware checks only the Host header; this also checks where a request comes from (Origin,
-Sec-Fetch-Site), and limits slow clients.
+Starlette's TrustedHostMiddleware only checks the Host header. This middleware also checks the origin of a request
+(Origin, Sec-Fetch-Site).
 """
 
 import asyncio
@@ -31,17 +31,17 @@ _HEADERS = tuple(
         "X-Content-Type-Options": "nosniff",
     }.items()
 )
-_LINKABLE_PATH = "/"  # the only path that links on other sites may lead to
+_LINKABLE_PATH = "/"  # the only path that links on other sites may open
 
 
 class SecurityMiddleware:
-    """ASGI middleware that rejects requests, or passes them to an application.
+    """ASGI middleware that rejects a request or passes it on to an application.
 
     Args:
         app: The application.
         hosts: Accepted values of the Host header.
-        token: Bearer token that requests need, except those for ``open_paths``; None for no authentication.
-        open_paths: Paths without authentication: those of the page.
+        token: Bearer token that requests must send, except for ``open_paths``; None disables authentication.
+        open_paths: Paths that require no token: those of the web page.
         limits: The request limits.
 
     Attributes:
@@ -97,22 +97,24 @@ class SecurityMiddleware:
                     watcher.cancel()
         except TimeoutError:
             if not send.started and not send.is_disconnected:
-                message = f"This took longer than {self._limits.max_request_seconds:g} seconds. Ask for less at once."
+                seconds = f"{self._limits.max_request_seconds:g} seconds"
+                message = f"The request took longer than {seconds}. Request less text at once."
                 await ApiError(503, message, code="too_slow").response()(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raise ``ApiError`` unless the request's head passes all checks."""
+        """Raise ``ApiError`` unless the request line and headers pass all checks."""
         headers: dict[bytes, list[bytes]] = {}
         size = len(scope["path"]) + len(scope["query_string"])
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
             size += len(name) + len(value)
         if size > self._limits.max_header_bytes:
-            message = f"The request's head is too large: at most {self._limits.max_header_bytes:,} bytes are read."
+            message = f"The request headers are too large. The maximum is {self._limits.max_header_bytes:,} bytes."
             raise ApiError(431, message, code="too_large")
         host = _single_value(headers, b"host")
         if host not in self._hosts:
-            raise ApiError(421, "This server is not known by that name. Ask for it by the address that it says.")
+            message = "Unknown host name. Use the URL that the server printed at startup, or start it with --name."
+            raise ApiError(421, message)
         self._check_origin(scope, headers, host)
         if self._token is not None and scope["path"] not in self._open_paths:
             self._check_token(headers.get(b"authorization", []))
@@ -120,7 +122,7 @@ class SecurityMiddleware:
             _check_content_type(headers)
 
     def _check_origin(self, scope: Scope, headers: dict[bytes, list[bytes]], host: str) -> None:
-        """Raise ``ApiError`` if a page of another site sends the request."""
+        """Raise ``ApiError`` if the request comes from a page of another site."""
         ours = {f"{scheme}://{host}".encode("latin-1") for scheme in ("http", "https")}
         is_foreign = any(origin.lower() not in ours for origin in headers.get(b"origin", []))
         sites = set(headers.get(b"sec-fetch-site", []))
@@ -130,42 +132,42 @@ class SecurityMiddleware:
             and headers.get(b"sec-fetch-mode") == [b"navigate"]
         )
         if is_foreign or not (sites <= {b"same-origin", b"none"} or follows_link):
-            raise ApiError(403, "Pages of other sites are not answered.", code="foreign_origin")
+            raise ApiError(403, "Cross-site requests are not allowed.", code="foreign_origin")
 
     def _check_token(self, authorization: list[bytes]) -> None:
         assert self._token is not None
         scheme, _, token = authorization[0].partition(b" ") if len(authorization) == 1 else (b"", b"", b"")
         if not hmac.compare_digest(token, self._token) or scheme.lower() != b"bearer":
-            message = "This server answers only those who have its token, sent as Authorization: Bearer TOKEN."
+            message = "Missing or invalid token. Send the server's token in the header Authorization: Bearer TOKEN."
             raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
 def _single_value(headers: dict[bytes, list[bytes]], name: bytes) -> str:
-    """Return a header's value in lower case if it occurs once, else ""."""
+    """Return the value of a header in lower case; "" if the header is missing or repeated."""
     values = headers.get(name, [])
     return values[0].decode("latin-1").lower() if len(values) == 1 else ""
 
 
 def _check_content_type(headers: dict[bytes, list[bytes]]) -> None:
-    """Raise ``ApiError`` unless the content type is JSON, which no HTML form of another site can send."""
+    """Raise ``ApiError`` unless the content type is JSON, which HTML forms of other sites cannot send."""
     kind = _single_value(headers, b"content-type").partition(";")[0].strip()
     if kind != "application/json":
-        raise ApiError(415, f"Content-Type must be application/json; got {kind!r:.80}.", code="unsupported_type")
+        raise ApiError(415, f"Content-Type must be application/json, got {kind!r:.80}.", code="unsupported_type")
     if headers.get(b"content-encoding", [b"identity"]) != [b"identity"]:
-        raise ApiError(415, "A body must not be compressed: leave Content-Encoding out.", code="unsupported_type")
+        raise ApiError(415, "Compressed bodies (Content-Encoding) are not supported.", code="unsupported_type")
 
 
 def _check_body(method: str, body: bytes, limits: Limits) -> None:
     if method == "POST":
         check_json_shape(body, limits)
     elif body:
-        raise ApiError(400, f"A {method} carries no body here. Use POST for what takes one.", code="unexpected_body")
+        raise ApiError(400, f"{method} requests must not have a body.", code="unexpected_body")
 
 
 async def _reject_unread(error: ApiError, limits: Limits, receive: Receive, send: Send) -> None:
     """Reject a request before its body has arrived.
 
-    Part of the body is read and discarded, as a client that is disconnected while it sends does not see the response.
+    Part of the body is read and discarded, because a client may miss the response if it is disconnected while it sends.
     """
     error.headers["Connection"] = "close"
     response = error.response()
@@ -176,7 +178,7 @@ async def _reject_unread(error: ApiError, limits: Limits, receive: Receive, send
 
 
 def _receive_body(body: bytes) -> Receive:
-    """Return a receive function with a body that was read already; disconnects are handled elsewhere."""
+    """Return a receive function for a body that was already read. ``_cancel_on_disconnect`` handles disconnects."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -188,7 +190,7 @@ def _receive_body(body: bytes) -> Receive:
 
 
 async def _cancel_on_disconnect(receive: Receive, send: "_ResponseSender", deadline: asyncio.Timeout) -> None:
-    """Stop handling a request when its client disconnects."""
+    """Cancel the handling of a request when its client disconnects, by expiring its deadline."""
     while (await receive())["type"] != "http.disconnect":
         pass
     if not send.finished:
@@ -197,12 +199,12 @@ async def _cancel_on_disconnect(receive: Receive, send: "_ResponseSender", deadl
 
 
 class _ResponseSender:
-    """Sends a response with the security headers, as long as the client reads it.
+    """Sends a response with the security headers, and raises ``TimeoutError`` if the client stops reading.
 
     Args:
         send: The ASGI send function.
-        seconds: Time for which the client may read nothing.
-        response_counts: Counts responses by status.
+        seconds: Time after which a client that does not read is disconnected.
+        response_counts: Counter of responses by status, to update.
     """
 
     def __init__(self, send: Send, seconds: float, response_counts: Counter[int]) -> None:

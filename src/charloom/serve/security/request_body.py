@@ -1,4 +1,4 @@
-"""Read and validate request bodies within limits."""
+"""Read, limit and validate request bodies."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,11 @@ _PARTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 class ClientDisconnected(Exception):
-    """The client has disconnected."""
+    """The client disconnected before its request was complete."""
 
 
 async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limits) -> bytes:
-    """Return a request's body.
+    """Read the body of a request.
 
     Args:
         receive: The ASGI receive function.
@@ -31,7 +31,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limit
         limits: The request limits.
 
     Raises:
-        ApiError: If it is too large, or does not arrive in time.
+        ApiError: If the body is too large or does not arrive in time.
         ClientDisconnected: If the client disconnects first.
     """
     content_length = headers.get(b"content-length", b"0")
@@ -42,7 +42,7 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limit
             return await _read(receive, limits)
     except TimeoutError:
         seconds = f"{limits.max_body_seconds:g} seconds"
-        raise ApiError(408, f"The body has not arrived within {seconds}.", code="too_slow") from None
+        raise ApiError(408, f"The request body did not arrive within {seconds}.", code="too_slow") from None
 
 
 async def _read(receive: Receive, limits: Limits) -> bytes:
@@ -65,7 +65,7 @@ def has_body(headers: dict[bytes, bytes]) -> bool:
 
 
 async def discard_body(receive: Receive, limits: Limits) -> None:
-    """Read and discard the rest of a body, within limits."""
+    """Read and discard the rest of a body, up to the limits."""
     remaining = limits.max_discarded_bytes
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limits.max_discarded_seconds):
@@ -77,61 +77,64 @@ async def discard_body(receive: Receive, limits: Limits) -> None:
 
 
 def _too_large(limits: Limits) -> ApiError:
-    return ApiError(413, f"The body is too large: at most {limits.max_body_bytes:,} bytes are read.", code="too_large")
+    message = f"The request body is too large. The maximum is {limits.max_body_bytes:,} bytes."
+    return ApiError(413, message, code="too_large")
 
 
 def check_json_shape(body: bytes, limits: Limits) -> None:
-    """Raise ``ApiError`` if JSON is nested too deep or has too many parts. Does not check that it is valid JSON.
+    """Limit the nesting depth and the size of JSON before it is parsed. Does not check the syntax.
 
-    It stops as soon as a limit is exceeded, so that no body takes long.
+    Stops at the first exceeded limit, so that the time is bounded for any body.
+
+    Raises:
+        ApiError: If a limit is exceeded.
     """
     depth = 0
     for number, part in enumerate(_PARTS.finditer(body), 1):
         kind = body[part.start()]
         depth += (kind in b"[{") - (kind in b"]}")
         if depth > limits.max_json_depth:
-            raise ApiError(
-                400, f"The JSON is nested too deep: at most {limits.max_json_depth} levels.", code="invalid_json"
-            )
+            message = f"The JSON is nested too deeply. The maximum is {limits.max_json_depth} levels."
+            raise ApiError(400, message, code="invalid_json")
         if number > limits.max_json_parts:
-            message = f"The JSON has too many parts: at most {limits.max_json_parts:,} strings, lists and objects."
+            message = f"The JSON is too large. The maximum is {limits.max_json_parts:,} strings, arrays and objects."
             raise ApiError(400, message, code="invalid_json")
 
 
 async def parse_request(request: Request, kind: type[RequestModel]) -> RequestModel:
-    """Parse and validate a request's JSON body. A null field counts as missing.
+    """Parse and validate the JSON body of a request. A null field counts as missing.
 
     Args:
-        request: The request; its body passed ``check_json_shape``.
+        request: The request, whose body has passed ``check_json_shape``.
         kind: The pydantic model of the body.
 
     Raises:
-        ApiError: If the body is not a JSON object, or has an unknown field.
+        ApiError: If the body is not a JSON object or has an unknown field.
         ValidationError: If a field is invalid.
     """
     value = _parse_json(await request.body())
     if not isinstance(value, dict):
-        raise ApiError(400, f"The body must be a JSON object; got {type(value).__name__}.", code="invalid_json")
+        raise ApiError(400, f"The body must be a JSON object, got {type(value).__name__}.", code="invalid_json")
     for name in value:
         if name not in kind.model_fields:
             message = unknown_name_message("parameter", name, kind.model_fields)
             raise ApiError(400, message, param=name, code="unknown_parameter")
-    return kind.model_validate({name: one for name, one in value.items() if one is not None})
+    return kind.model_validate({name: field for name, field in value.items() if field is not None})
 
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
+        return json.loads(body.decode("utf-8"), parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"The body is no JSON: {error}.", code="invalid_json") from None
+        raise ApiError(400, f"The body is not valid JSON: {error}.", code="invalid_json") from None
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+def _reject_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise ValueError("a key stands in an object twice")
+        raise ValueError("an object contains a key twice")
     return result

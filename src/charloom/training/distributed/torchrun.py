@@ -1,6 +1,6 @@
-"""Join the processes that ``torchrun`` started; see ``charloom.training.distributed.process_group``.
+"""The process group of processes that ``torchrun`` started; see ``charloom.training.distributed.process_group``.
 
-Only numbers and bytes are sent between processes: nothing that is received is executed.
+Processes exchange only numbers and bytes. Nothing that is received is executed or unpickled.
 """
 
 import os
@@ -13,17 +13,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from charloom.errors import LostProcessError, SettingsError
+from charloom.errors import CharloomError, LostProcessError, SettingsError
 from charloom.training.distributed.process_group import ProcessGroup
 
-_TIMEOUT = timedelta(minutes=10)  # reading a long text or saving may take one process this much longer
+_TIMEOUT = timedelta(minutes=10)  # maximum wait for a process that is still reading a long text or saving
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
-_REPORT_DELAY = 1.0  # seconds in which the first process may report what went wrong before another does
-_NO_ANSWER = "Another process of this training does not answer"
+_REPORT_DELAY = 1.0  # seconds by which the other processes let the first process report an error
 
 
 class _TorchrunGroup(ProcessGroup):
-    """The processes that ``torchrun`` started, including this one."""
+    """The processes that ``torchrun`` started; they communicate with ``torch.distributed``."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
@@ -39,7 +38,7 @@ class _TorchrunGroup(ProcessGroup):
                 dist.all_reduce(tensor)
 
     def _exchange(self, tensor: Tensor) -> None:
-        """Sum the tensors of two processes by exchanging them whole, which is faster than gloo's ring all-reduce."""
+        """Sum the tensors of two processes by exchanging them, which is faster than gloo's ring all-reduce."""
         received = torch.empty_like(tensor)
         for transfer in (dist.isend(tensor, 1 - self.rank), dist.irecv(received, 1 - self.rank)):
             if transfer is not None:
@@ -56,42 +55,52 @@ class _TorchrunGroup(ProcessGroup):
             dist.broadcast(received, 0)
         return received.numpy().tobytes()
 
-    def should_report(self, message: str) -> bool:
+    def should_report(self, error: CharloomError) -> bool:
         if not self.is_first:
             time.sleep(_REPORT_DELAY)
         try:
-            reported_by_another = self._reported.add("anything", 1) > 1
-            return self._reported.add(message, 1) == 1 and not (reported_by_another and message.startswith(_NO_ANSWER))
-        except RuntimeError:  # the store's process is gone
+            another_has_reported = self._reported.add("anything", 1) > 1
+            is_first_report = self._reported.add(f"{error.code}: {error}", 1) == 1
+            return is_first_report and not (another_has_reported and isinstance(error, LostProcessError))
+        except RuntimeError:  # the process that hosts the store has exited
             return True
 
 
 @contextmanager
 def _lost_process_errors() -> Iterator[None]:
-    """Turn the errors that PyTorch raises when a process does not answer into ``LostProcessError``."""
+    """Convert PyTorch's errors about a process that does not respond to ``LostProcessError``."""
     try:
         yield
     except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
         raise LostProcessError(
-            f"{_NO_ANSWER} ({str(error).splitlines()[0][:200]}). What was saved before is still there: --resume RUN "
-            "goes on from it, with as many processes as you like."
+            f"Another process of this training has exited or does not respond ({reason}). Resume from the last "
+            "checkpoint with --resume RUN and any number of processes.",
+            code="lost_process",
+            reason=reason,
         ) from None
 
 
 @contextmanager
-def joined() -> Iterator[ProcessGroup]:
-    """Join the process group; call it if ``started_together`` returns true.
+def join_process_group() -> Iterator[ProcessGroup]:
+    """Join the process group of ``torchrun``, and leave it at the end. Use it if ``launched_by_torchrun`` returns true.
 
     Raises:
         LostProcessError: If another process cannot be reached.
-        SettingsError: If this PyTorch lacks gloo, or variables of ``torchrun`` are missing.
+        SettingsError: If this build of PyTorch lacks gloo, or environment variables of ``torchrun`` are missing.
     """
     if not dist.is_available() or not dist.is_gloo_available():
-        raise SettingsError("This PyTorch was built without torch.distributed and gloo, which several processes need.")
+        raise SettingsError(
+            "Training in several processes needs torch.distributed with gloo, which this build of PyTorch does not "
+            "include.",
+            code="torch_distributed_unavailable",
+        )
     if missing := [name for name in _VARIABLES if not os.environ.get(name)]:
         raise SettingsError(
-            f"RANK and WORLD_SIZE are set, as for one of several processes, but {' and '.join(missing)} not. Start "
-            "them with torchrun, which sets all of them; or unset RANK to train alone."
+            f"RANK and WORLD_SIZE are set, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not. "
+            "Start the processes with torchrun, which sets all four variables, or unset RANK to train in one process.",
+            code="missing_environment_variables",
+            missing=missing,
         )
     backend = "gloo"
     if torch.cuda.is_available():
