@@ -102,8 +102,8 @@ def test_invalid_options_are_rejected(cli, run, arguments, code, data):
     [
         (["--forbid", "☃"], "unknown_character"),
         (["-i"], "conflicting_options"),
-        (["--precision", "int4"], "usage"),
-        (["--unknown", "drop"], "usage"),
+        (["--precision", "int4"], "invalid_option_value"),
+        (["--unknown", "drop"], "invalid_option_value"),
     ],
 )
 def test_conflicting_options_and_unknown_characters_are_rejected(cli, run, arguments, code):

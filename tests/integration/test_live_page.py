@@ -73,7 +73,7 @@ def test_train_live_prints_its_address_and_stops_with_the_training(text, tmp_pat
     (tmp_path / "t.txt").write_text(text)
     command = [sys.executable, "-m", "charloom", "train", "t.txt", "--steps", "60", "--set", "hidden_size=16", "--live"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        address = next(match[1] for line in process.stderr if (match := re.search(r"live: (\S+)", line)))
+        address = next(match[1] for line in process.stderr if (match := re.search(r"Live page: (\S+)", line)))
         assert request(address)[0].status == 200
         process.stderr.read()
     assert process.returncode == 0
