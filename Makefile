@@ -36,9 +36,9 @@ quick: install ## run the fast unit tests: under a minute on two cores
 test: install ## run all fast tests
 	$(BIN)/python -m pytest $(WORKERS) -m 'not slow'
 
-# one after another: docs/promises.md says how long things took
-test-full: install ## every test, the slow ones too, and docs/promises.md
-	$(BIN)/python -m pytest --promises=docs/promises.md
+# sequential: the recorded times must not be disturbed by other tests
+test-full: install ## all tests, including the slow ones; writes docs/reliability.md
+	$(BIN)/python -m pytest --reliability=benchmarks/results/reliability.jsonl; status=$$?; $(BIN)/python benchmarks/pages.py && exit $$status
 
 coverage: install ## run all fast tests and require 95 % line coverage
 	$(BIN)/python -m coverage erase
@@ -92,7 +92,7 @@ bench-training: install $(BENCH) ## benchmark training against other tools: half
 bench-serving: install ## benchmark the server: a few minutes
 	$(BIN)/python benchmarks/serving.py
 
-record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/benchmarks.md again
+record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/results.md again
 	$(BIN)/python benchmarks/record.py $(BENCHMARK)
 
 bench-bulk: install ## benchmark bulk scoring of a million lines: a quarter of an hour
@@ -123,7 +123,7 @@ $(BENCH): benchmarks/requirements.txt $(NATIVE)
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
 	@touch $@
 
-reproduce: install ## train both editions of the tutorial again, one to two hours: docs/reproduction.md
+reproduce: install ## train both editions of the tutorial again, one to two hours: docs/results.md
 	$(BIN)/python benchmarks/reproduce.py
 
 pretrained: install ## retrain the bundled model: about ten minutes

@@ -1,4 +1,4 @@
-"""A model file as its parts, written without charloom: whatever is changed, it can be signed again."""
+"""A model file as separate parts, built without charloom, whose checksums are recomputed after changes."""
 
 import copy
 import hashlib
@@ -44,11 +44,11 @@ CHECKPOINT = {
 
 
 class Draft:
-    """A model file to be.
+    """The parts of a model file.
 
     Attributes:
-        description: What its header says, ``tensor_sha256`` left out: that is made when it is written.
-        entries: Its tensors by name, as safetensors describes them.
+        description: The description without ``tensor_sha256``, which is computed when the file is written.
+        entries: The safetensors header entries of the tensors by name.
         payload: The bytes of all tensors.
     """
 
@@ -104,7 +104,7 @@ class Draft:
         self.add("training.losses.since_evaluation", "F64", [0])
 
     def add(self, name, kind, shape, values=None):
-        """Put a tensor behind the others; without values they are made up."""
+        """Append a tensor, with random values by default."""
         count = math.prod(shape)
         if values is None and kind == "I8":
             values = [self._random.randint(-127, 127) for _ in range(count)]
@@ -121,11 +121,11 @@ class Draft:
         self.payload = self.payload[:begin] + data + self.payload[begin + len(data) :]
 
     def copy(self):
-        """Return one that can be changed without changing this."""
+        """Return a deep copy."""
         return copy.deepcopy(self)
 
     def signed_description(self):
-        """Return the description behind its checksum, with the checksum of each tensor."""
+        """Return the checksum of the description and the description, including the checksum of each tensor."""
         sums = {name: hashlib.sha256(self._bytes_of(entry)).hexdigest() for name, entry in self.entries.items()}
         text = json.dumps(
             {**self.description, "tensor_sha256": self.description.get("tensor_sha256", sums)}, sort_keys=True
@@ -140,33 +140,33 @@ class Draft:
             return b""
 
     def data(self, description=None):
-        """Return the file's bytes; with a description, or a header's JSON text of one's own, as it is."""
-        described = self.signed_description() if description is None else description
-        return whole({"__metadata__": {"charloom": described}, **self.entries}, self.payload)
+        """Return the bytes of the file; a given description is used unchanged instead of ``signed_description``."""
+        signed = self.signed_description() if description is None else description
+        return whole({"__metadata__": {"charloom": signed}, **self.entries}, self.payload)
 
 
 def weight_shapes(a):
-    """Return the shapes of an architecture's weights."""
+    """Return the shape of every weight of an architecture."""
     rows = {"gru": 3, "lstm": 4}[a["cell"]] * a["hidden_size"]
-    found = {"embedding.weight": [a["vocabulary_size"], a["embedding_size"]]}
+    shapes = {"embedding.weight": [a["vocabulary_size"], a["embedding_size"]]}
     for i in range(a["num_layers"]):
-        found[f"layers.{i}.weight_ih"] = [rows, a["hidden_size"] if i else a["embedding_size"]]
-        found[f"layers.{i}.weight_hh"] = [rows, a["hidden_size"]]
-        found[f"layers.{i}.bias_ih"] = [rows]
+        shapes[f"layers.{i}.weight_ih"] = [rows, a["hidden_size"] if i else a["embedding_size"]]
+        shapes[f"layers.{i}.weight_hh"] = [rows, a["hidden_size"]]
+        shapes[f"layers.{i}.bias_ih"] = [rows]
         if a["cell"] == "gru" and a["reset_after"]:
-            found[f"layers.{i}.bias_hh"] = [rows]
-    found["output.weight"] = [a["vocabulary_size"], a["hidden_size"]]
-    found["output.bias"] = [a["vocabulary_size"]]
-    return found
+            shapes[f"layers.{i}.bias_hh"] = [rows]
+    shapes["output.weight"] = [a["vocabulary_size"], a["hidden_size"]]
+    shapes["output.bias"] = [a["vocabulary_size"]]
+    return shapes
 
 
 def sign(text):
-    """Return a description behind its checksum."""
+    """Return the checksum of a description, a space, and the description."""
     return f"{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()} {text}"
 
 
 def whole(header, payload):
-    """Return a file with this header, a JSON value or its text, and these bytes behind it."""
+    """Return a file with this header, given as a JSON value or as text, and these tensor bytes."""
     text = header if isinstance(header, (str, bytes)) else json.dumps(header, separators=(",", ":"))
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
     data += b" " * (-len(data) % 8)

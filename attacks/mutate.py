@@ -1,4 +1,4 @@
-"""Good model files, changed at random: number N is the same file wherever and whenever it is made."""
+"""Valid model files with random changes; file number N is the same on every machine."""
 
 import json
 import random
@@ -41,24 +41,24 @@ SIZES = (-1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 20, 28, 65_536, 65_537, 2**3
 
 
 def mutated(number):
-    """Return the changed file's bytes, and in words what was done to it."""
+    """Return the bytes of changed file ``number``, and the names of the changes."""
     chance = random.Random(number)
     draft = chance.choice(BASES).copy()
     done = []
     for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
-        change = chance.choice((a_field, a_field, a_fact, an_entry, a_size, swapped, some_weights, payload_bytes))
+        change = chance.choice(_DRAFT_CHANGES)
         change(draft, chance)
         done.append(change.__name__)
-    data = unsafe(draft, chance)
+    data = serialize(draft, chance)
     for _ in range(chance.choice((0, 0, 0, 1, 1, 2)) if done else chance.randint(1, 3)):
-        change = chance.choice((bits, splice, cut, longer, length))
+        change = chance.choice(_BYTE_CHANGES)
         data = change(data, chance)
         done.append(change.__name__)
     return data, ", ".join(done)
 
 
-def unsafe(draft, chance):
-    """Return a file, now and then with another text where JSON allows several."""
+def serialize(draft, chance):
+    """Return the bytes of a draft, sometimes with random insertions in the JSON of the description or the header."""
     text = draft.signed_description()[65:]
     if chance.random() < 0.05:
         at = chance.randrange(len(text))
@@ -78,30 +78,30 @@ def unsafe(draft, chance):
     return whole(header, draft.payload)
 
 
-# --- of the parts: the file is signed again, so that what lies behind the checksums is reached
+# --- changes to a draft: checksums are recomputed, so that the checks after them are reached
 
 
-def a_field(draft, chance):
-    """Replace, remove or repeat any part of the description."""
+def change_description(draft, chance):
+    """Replace, remove or repeat a random part of the description."""
     change_somewhere(draft.description, chance)
 
 
-def a_fact(draft, chance):
-    """Change something in what it tells of its past: most of that may be anything of its type."""
+def change_fact(draft, chance):
+    """Replace a random fact, often by another value of the same type."""
     part = draft.description.get(chance.choice(("facts", "training")))
     if isinstance(part, dict) and part:
         name = chance.choice(sorted(part))
-        part[name] = near(part[name], chance)
+        part[name] = similar(part[name], chance)
 
 
-def an_entry(draft, chance):
-    """Change where a tensor lies or what it is."""
+def change_entry(draft, chance):
+    """Change the position, type or shape of a random tensor."""
     if draft.entries:
         change_somewhere(draft.entries[chance.choice(sorted(draft.entries))], chance, numbers=SIZES)
 
 
-def a_size(draft, chance):
-    """Change a size of the architecture, and now and then the vocabulary with it."""
+def change_size(draft, chance):
+    """Change a random size of the architecture, and sometimes the vocabulary."""
     sizes = draft.description.get("architecture")
     if not isinstance(sizes, dict) or not sizes:
         return
@@ -110,33 +110,33 @@ def a_size(draft, chance):
         draft.description["vocabulary"] = "".join(chr(97 + i) for i in range(chance.randint(0, 20)))
 
 
-def swapped(draft, chance):
-    """Exchange two tensors' places, or two tensors."""
+def swap_tensors(draft, chance):
+    """Swap the positions, shapes or types of two tensors, or all three."""
     if len(draft.entries) < 2:
         return
-    one, other = (draft.entries[name] for name in chance.sample(sorted(draft.entries), 2))
-    if not isinstance(one, dict) or not isinstance(other, dict):
+    first, second = (draft.entries[name] for name in chance.sample(sorted(draft.entries), 2))
+    if not isinstance(first, dict) or not isinstance(second, dict):
         return
     for key in chance.choice((("data_offsets",), ("shape",), ("dtype",), ("dtype", "shape", "data_offsets"))):
-        if key in one and key in other:
-            one[key], other[key] = other[key], one[key]
+        if key in first and key in second:
+            first[key], second[key] = second[key], first[key]
 
 
-def some_weights(draft, chance):
-    """Make some numbers extreme."""
+def change_weights(draft, chance):
+    """Replace up to eight weights by extreme values."""
     for _ in range(chance.randint(1, 8)):
         at = chance.randrange(len(draft.payload) // 4) * 4
         value = struct.pack("<f", chance.choice(FLOATS))
         draft.payload = draft.payload[:at] + value + draft.payload[at + 4 :]
 
 
-def payload_bytes(draft, chance):
-    """Change bytes of the tensors."""
-    draft.payload = bits(draft.payload, chance)
+def change_payload(draft, chance):
+    """Flip bits of the tensors."""
+    draft.payload = flip_bits(draft.payload, chance)
 
 
 def change_somewhere(value, chance, numbers=STRANGE):
-    """Walk into a JSON value and change something there, in place."""
+    """Change a random part of a nested JSON value in place."""
     while True:
         keys = sorted(value) if isinstance(value, dict) else range(len(value))
         if not keys:
@@ -151,14 +151,14 @@ def change_somewhere(value, chance, numbers=STRANGE):
         elif way == 1 and isinstance(value, dict):
             value[str(chance.choice(STRANGE))] = value[key]
         elif way == 2:
-            value[key] = near(value[key], chance)
+            value[key] = similar(value[key], chance)
         else:
             value[key] = chance.choice(numbers)
         return
 
 
-def near(value, chance):
-    """Return another value, often of the same type."""
+def similar(value, chance):
+    """Return a similar value, often of the same type."""
     if isinstance(value, str) and chance.random() < 0.7:
         return value + chance.choice(("", "x", "\u202e", "é", "字", "\x07", "\n")) if value else "x"
     if type(value) in (int, float) and chance.random() < 0.7:
@@ -166,10 +166,10 @@ def near(value, chance):
     return chance.choice(STRANGE)
 
 
-# --- of the bytes
+# --- changes to the bytes
 
 
-def bits(data, chance):
+def flip_bits(data, chance):
     """Flip one to four bits."""
     changed = bytearray(data)
     for _ in range(chance.randint(1, 4) if changed else 0):
@@ -178,7 +178,7 @@ def bits(data, chance):
 
 
 def splice(data, chance):
-    """Copy, move or remove a stretch."""
+    """Copy, move, remove or zero a random range."""
     if len(data) < 2:
         return data
     begin, end = sorted(chance.sample(range(len(data)), 2))
@@ -191,18 +191,31 @@ def splice(data, chance):
     ))  # fmt: skip
 
 
-def cut(data, chance):
-    """Keep the beginning."""
+def truncate(data, chance):
+    """Truncate at a random position."""
     return data[: chance.randrange(len(data) + 1)]
 
 
-def longer(data, chance):
-    """Put bytes behind the end."""
+def append_bytes(data, chance):
+    """Append random bytes."""
     return data + chance.randbytes(chance.choice((1, 8, 100)))
 
 
-def length(data, chance):
-    """Say another length of the header."""
+def change_header_length(data, chance):
+    """Change the stated length of the header."""
     now = int.from_bytes(data[:8], "little")
-    said = chance.choice((0, 1, 2, now - 1, now + 1, now // 2, 1 << 20, 1 << 31, 1 << 32, 1 << 63, 2**64 - 1))
-    return struct.pack("<Q", max(0, said) % 2**64) + data[8:]
+    stated = chance.choice((0, 1, 2, now - 1, now + 1, now // 2, 1 << 20, 1 << 31, 1 << 32, 1 << 63, 2**64 - 1))
+    return struct.pack("<Q", max(0, stated) % 2**64) + data[8:]
+
+
+_DRAFT_CHANGES = (
+    change_description,
+    change_description,
+    change_fact,
+    change_entry,
+    change_size,
+    swap_tensors,
+    change_weights,
+    change_payload,
+)
+_BYTE_CHANGES = (flip_bits, splice, truncate, append_bytes, change_header_length)

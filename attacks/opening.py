@@ -20,7 +20,7 @@ from pathlib import Path
 
 import charloom.inference.engines.native
 import charloom.inference.engines.numpy  # noqa: F401
-from charloom.cli.commands.info import look, page_of
+from charloom.cli.commands.info import _format_model, describe_model
 from charloom.errors import ModelFileError
 from charloom.inference.engines.factory import ENGINE
 from charloom.inference.model import Model
@@ -86,7 +86,7 @@ def use(saved, path):
             try:
                 model.engine(precision)
             except ModelFileError as error:
-                assert "overflow" in str(error)
+                assert error.code == "weights_too_large", error
                 continue
             written = model.generate(length=20, seed=1, precision=precision)
             score = model.score(text, precision=precision)
@@ -94,7 +94,7 @@ def use(saved, path):
             for extreme in ({"temperature": 1e-300, "repetition_penalty": 0.01}, {"top_p": 1e-300, "min_p": 1.0}):
                 assert len(model.generate(length=5, seed=1, precision=precision, **extreme)) == 5
             count += 1
-    shown = page_of(look(str(path)))
+    shown = _format_model(describe_model(str(path)))
     assert all(c.isprintable() or c == "\n" for c in shown), shown
     assert model._repr_html_()
     save_model(path.with_suffix(".again"), saved)

@@ -1,10 +1,10 @@
-"""How fast a text becomes numbers: charloom's vocabulary beside the tutorial's list comprehension over a dict.
+"""Speed of encoding text to ids: charloom's vocabulary compared with the tutorial's list comprehension over a dict.
 
     python benchmarks/encoding.py
 
-Both encode the same text in turn, in one process; medians and their ratio are printed for ASCII, Russian,
-Chinese and a text with emoji, then one JSON line. The texts are those of CHARLOOM_CORPORA where it is set, and
-otherwise made here from the same alphabets.
+Both encode the same text in turn, in one process. Prints medians and their ratio for ASCII, Russian, Chinese and a
+text with emoji, then one JSON line. The texts come from the folder CHARLOOM_CORPORA if it is set; otherwise they are
+generated from the same alphabets.
 """
 
 import json
@@ -33,10 +33,10 @@ def main():
 
 
 def measure(text):
-    """Return medians over rounds in which both encode the text, one after the other."""
+    """Return median times over rounds in which both methods encode the text in turn."""
     vocabulary = Vocabulary.from_text(text)
     char_to_id = {character: i for i, character in enumerate(vocabulary.characters)}
-    vocabulary.encode(text)  # its tables are made once for a vocabulary, as the dict is
+    vocabulary.encode(text)  # builds the tables, once per vocabulary like the dict
     seconds = {"list": [], "array": [], "charloom": []}
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -58,14 +58,14 @@ def measure(text):
 
 
 def texts():
-    """Return texts of one million characters in four kinds of alphabet."""
-    found = {
-        "ascii": corpus("shakespeare.txt") or made(range(32, 97)),
-        "russian": corpus("anna_karenina_ru.txt") or made([10, 32, *range(0x410, 0x450)]),
-        "chinese": corpus("tang_poems.txt") or made(range(0x4E00, 0x4E00 + 5387)),
-        "emoji": made([*range(32, 127), *range(0x1F600, 0x1F640)]),
+    """Return texts of one million characters, one per alphabet."""
+    sources = {
+        "ascii": corpus("shakespeare.txt") or generated(range(32, 97)),
+        "russian": corpus("anna_karenina_ru.txt") or generated([10, 32, *range(0x410, 0x450)]),
+        "chinese": corpus("tang_poems.txt") or generated(range(0x4E00, 0x4E00 + 5387)),
+        "emoji": generated([*range(32, 127), *range(0x1F600, 0x1F640)]),
     }
-    return {name: (text * (LENGTH // len(text) + 1))[:LENGTH] for name, text in found.items()}
+    return {name: (text * (LENGTH // len(text) + 1))[:LENGTH] for name, text in sources.items()}
 
 
 def corpus(name):
@@ -73,11 +73,11 @@ def corpus(name):
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def made(code_points):
-    """Return a text in which the first characters are the most frequent, as in a language."""
+def generated(code_points):
+    """Return a random text with Zipf-distributed characters, as in a language."""
     alphabet = np.array(list(code_points))
-    places = np.random.default_rng(0).zipf(1.5, LENGTH) % len(alphabet)
-    return "".join(map(chr, alphabet[places]))
+    indices = np.random.default_rng(0).zipf(1.5, LENGTH) % len(alphabet)
+    return "".join(map(chr, alphabet[indices]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How many characters a second: charloom beside the tutorial's loop, PyTorch and JAX, on the same sizes.
+"""Generation speed in characters per second: charloom compared with the tutorial's loop, PyTorch and JAX.
 
-    make bench                                  in a virtual environment that has them all
-    python benchmarks/generation.py --all       every size, alphabet, number of streams and threads: an hour
+    make bench                                  in a virtual environment with all peers installed
+    python benchmarks/generation.py --all       every model size, alphabet, number of streams and threads: an hour
 
-Every peer runs in a process of its own, bound to as many cores as it may have threads; they take turns, round after
-round, and each figure is the median of its rounds. A table, then one line of JSON.
+Every peer runs in its own process, bound to as many cores as it may use threads. Peers take turns in each round; each
+figure is the median of its rounds. Prints tables, then one JSON line.
 """
 
 import argparse
@@ -14,8 +14,8 @@ import time
 from itertools import product
 
 from generation_peers import PEERS
-from in_turn import bind, compare
 from machine import processor
+from round_robin import bind, compare
 
 CELLS = (("gru", 512), ("gru", 1024), ("lstm", 1024))
 QUICK = (
@@ -28,17 +28,17 @@ QUICK = (
     ("lstm", 1024, 65, 1, 1),
 )
 NAMES = ("cell", "hidden", "vocabulary", "streams", "threads")
-SECONDS = 1.0  # of writing that is measured, each time
+SECONDS = 1.0  # approximate duration of each measurement
 
 
 def measure(peer, cell, hidden, vocabulary, streams):
-    """Return the characters a second of one peer, in this process."""
-    write = PEERS[peer](cell, hidden, vocabulary, streams)
+    """Measure one peer in this process; return characters per second."""
+    generate = PEERS[peer](cell, hidden, vocabulary, streams)
     count = 4
-    while True:  # as many characters as take about the time wanted
-        write(count)  # compiles, where there is something to compile
+    while True:  # find a count that takes about SECONDS
+        generate(count)  # warm-up; compiles if the peer compiles
         began = time.perf_counter()
-        write(count)
+        generate(count)
         seconds = time.perf_counter() - began
         if seconds > SECONDS / 4 or count >= 1 << 17:
             break
@@ -46,24 +46,27 @@ def measure(peer, cell, hidden, vocabulary, streams):
     rates = []
     for _ in range(3):
         began = time.perf_counter()
-        write(count)
+        generate(count)
         rates.append(streams * count / (time.perf_counter() - began))
     return statistics.median(rates)
 
 
 def table(case, rates):
     cell, hidden, vocabulary, streams, threads = case
-    print(f"\n{cell.upper()}, {hidden} units, {vocabulary:,} characters known; {streams} streams, {threads} threads\n")
-    print(f"| {'':28} | chars/s | charloom int8 is so many times as fast |\n|---|---:|---:|")
+    print(
+        f"\n{cell.upper()}, {hidden} units, {vocabulary:,} characters in the vocabulary; "
+        f"{streams} streams, {threads} threads\n"
+    )
+    print(f"| {'':28} | chars/s | speedup of charloom int8 |\n|---|---:|---:|")
     for peer, rate in rates.items():
         print(f"| {peer:28} | {rate:,.0f} | {rates['charloom, int8'] / rate:.1f} |")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="every combination")
+    parser.add_argument("--all", action="store_true", help="measure every combination")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", choices=PEERS, help="measure this one alone, in this process")
+    parser.add_argument("--peer", choices=PEERS, help="measure only this peer, in this process")
     for name in NAMES:
         parser.add_argument(f"--{name}", type=str if name == "cell" else int)
     options = parser.parse_args()
@@ -71,15 +74,15 @@ def main():
         bind(options.threads)
         print(measure(options.peer, options.cell, options.hidden, options.vocabulary, options.streams))
         return
-    every = [(*cell, *rest) for cell, *rest in product(CELLS, (65, 5387), (1, 64), (1, 2))]
-    found = []
-    for case in every if options.all else QUICK:
+    combinations = [(*cell, *rest) for cell, *rest in product(CELLS, (65, 5387), (1, 64), (1, 2))]
+    results = []
+    for case in combinations if options.all else QUICK:
         arguments = [f"--{name}={value}" for name, value in zip(NAMES, case, strict=True)]
-        found_rates = compare(__file__, PEERS, arguments, case[-1], options.rounds)
-        rates = {peer: statistics.median(rounds) for peer, rounds in found_rates.items()}
+        rounds_of = compare(__file__, PEERS, arguments, case[-1], options.rounds)
+        rates = {peer: statistics.median(rounds) for peer, rounds in rounds_of.items()}
         table(case, rates)
-        found.append({**dict(zip(NAMES, case, strict=True)), "chars_per_second": rates})
-    print(json.dumps({"benchmark": "generation", "processor": processor(), "cases": found}))
+        results.append({**dict(zip(NAMES, case, strict=True)), "chars_per_second": rates})
+    print(json.dumps({"benchmark": "generation", "processor": processor(), "cases": results}))
 
 
 if __name__ == "__main__":

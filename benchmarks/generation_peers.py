@@ -1,6 +1,6 @@
-"""The ways of generating that `generation.py` compares: each makes a `write(count)` that draws so many characters.
+"""Peers of `generation.py`: each function returns `generate(count)`, which generates `count` characters per stream.
 
-Every peer has a model of the same sizes with random weights, warmed up, and draws at temperature 1 from the softmax.
+All peers use models of the same size with random weights and sample from the softmax at temperature 1.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ EMBEDDING = 256
 
 
 def keras_loop(cell, hidden, vocabulary, streams):
-    """The tutorial's loop: one call of a stateful model for each character, one draw, fed back."""
+    """The tutorial's loop: call a stateful model for each character, sample, feed the sample back."""
     import keras
     import tensorflow as tf
 
@@ -23,7 +23,7 @@ def keras_loop(cell, hidden, vocabulary, streams):
         ]
     )
 
-    def write(count):
+    def generate(count):
         ids = tf.zeros((streams, 1), tf.int32)
         text = []
         for _ in range(count):
@@ -32,7 +32,7 @@ def keras_loop(cell, hidden, vocabulary, streams):
             text.append(ids.numpy())
         return text
 
-    return write
+    return generate
 
 
 def torch_eager(cell, hidden, vocabulary, streams):
@@ -43,7 +43,7 @@ def torch_eager(cell, hidden, vocabulary, streams):
     output = torch.nn.Linear(hidden, vocabulary)
 
     @torch.inference_mode()
-    def write(count):
+    def generate(count):
         ids, state, text = torch.zeros((streams, 1), dtype=torch.int64), None, []
         for _ in range(count):
             out, state = layer(embedding(ids), state)
@@ -51,11 +51,11 @@ def torch_eager(cell, hidden, vocabulary, streams):
             text.append(ids)
         return torch.cat(text, 1).numpy()
 
-    return write
+    return generate
 
 
 def jax_parameters(cell, hidden, vocabulary, embedding_size):
-    """Return weights of a model of one layer."""
+    """Return random weights of a one-layer model."""
     import jax
     import jax.numpy as jnp
 
@@ -72,7 +72,7 @@ def jax_parameters(cell, hidden, vocabulary, embedding_size):
 
 
 def jax_cell(cell):
-    """Return the function of one step: (weights, input, state) -> state."""
+    """Return the function for one time step: (weights, input, state) -> state."""
     import jax
     import jax.numpy as jnp
 
@@ -95,29 +95,29 @@ def jax_cell(cell):
 
 
 def jax_scan(cell, hidden, vocabulary, streams):
-    """All steps in one compiled loop."""
+    """All time steps in one compiled loop."""
     import jax
     import jax.numpy as jnp
 
     weights, run = jax_parameters(cell, hidden, vocabulary, EMBEDDING), jax_cell(cell)
 
-    def step(carried, _):
-        ids, state, key = carried
+    def step(carry, _):
+        ids, state, key = carry
         state = run(weights, weights["embedding"][ids], state)
-        key, draw = jax.random.split(key)
-        ids = jax.random.categorical(draw, state[0] @ weights["output"])
+        key, sample_key = jax.random.split(key)
+        ids = jax.random.categorical(sample_key, state[0] @ weights["output"])
         return (ids, state, key), ids
 
     state = (jnp.zeros((streams, hidden)),) * (1 if cell == "gru" else 2)
-    begin = (jnp.zeros(streams, jnp.int32), state, jax.random.key(1))
+    start = (jnp.zeros(streams, jnp.int32), state, jax.random.key(1))
     compiled = {}
 
-    def write(count):
+    def generate(count):
         if count not in compiled:
-            compiled[count] = jax.jit(lambda carried: jax.lax.scan(step, carried, None, count)[1])
-        return np.asarray(compiled[count](begin))
+            compiled[count] = jax.jit(lambda carry: jax.lax.scan(step, carry, None, count)[1])
+        return np.asarray(compiled[count](start))
 
-    return write
+    return generate
 
 
 def charloom_engine(engine, precision):
@@ -134,10 +134,10 @@ def charloom_engine(engine, precision):
             from charloom.inference.engines.native import NativeEngine as Engine
         else:
             from charloom.inference.engines.numpy import NumpyEngine as Engine
-        run = Engine(architecture, network)
-        logits, state = run.forward(np.zeros((streams, 1), np.int32), run.initial_state(streams))
+        charloom = Engine(architecture, network)
+        logits, state = charloom.forward(np.zeros((streams, 1), np.int32), charloom.initial_state(streams))
         cursor = Cursor(state, logits[:, 0], np.arange(streams, dtype=np.uint64))
-        return lambda count: run.sample(cursor, count, Sampling(1.0))
+        return lambda count: charloom.sample(cursor, count, Sampling(1.0))
 
     return make
 

@@ -1,9 +1,9 @@
-"""Training on a GPU: a step beside PyTorch's own layers (cuDNN's on an NVIDIA GPU), and what some seconds buy.
+"""Training on a GPU: a step compared with PyTorch's layers (cuDNN on NVIDIA GPUs), and the loss after a given time.
 
     PYTHONPATH=src python benchmarks/gpu.py --device cuda
 
-It needs no compiled module. Peers take turns, round after round, in this process; each figure is the median of its
-rounds. Then the default recipe on tiny Shakespeare for as long as `--seconds` says. A table, then one line of JSON.
+The compiled module is not needed. Peers take turns in this process; each figure is the median of its rounds. Then the
+default recipe trains on tiny Shakespeare for `--seconds`. Prints tables, then one JSON line.
 """
 
 import argparse
@@ -32,46 +32,46 @@ def peers(device):
     }
 
 
-def stepping(device, cases):
-    found = {}
+def step_seconds(device, cases):
+    results = {}
     for case in cases:
         steps = {name: make(CASES[case]) for name, make in peers(device).items()}
         seconds = {name: [] for name in steps}
         for _ in range(ROUNDS):
             for name, step in steps.items():
                 seconds[name].append(measure_step(step))
-        found[case] = {name: statistics.median(rounds) for name, rounds in seconds.items()}
-    return found
+        results[case] = {name: statistics.median(rounds) for name, rounds in seconds.items()}
+    return results
 
 
 def losses_in_time(device, seconds):
-    """Return the held-out losses of the default recipe on tiny Shakespeare, each with the seconds until then."""
-    points = []
+    """Train the default recipe on tiny Shakespeare; return [(seconds, held-out loss), ...]."""
+    records = []
     with tempfile.TemporaryDirectory() as folder:
         charloom.train(
             "shakespeare",
             run=Path(folder) / "run",
             device=device,
             minutes=seconds / 60,
-            watch=lambda record: points.append(record),
+            watch=lambda record: records.append(record),
         )
-    return [(r.seconds, r.val_loss) for r in points if hasattr(r, "val_loss") and hasattr(r, "is_best")]
+    return [(r.seconds, r.val_loss) for r in records if hasattr(r, "val_loss") and hasattr(r, "is_best")]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cuda", "mps", "cpu"))
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--case", choices=CASES, action="append", help="this case alone; may be given again")
+    parser.add_argument("--case", choices=CASES, action="append", help="measure only this case; may be repeated")
     options = parser.parse_args()
     try:
         device = choose_device(options.device)
     except charloom.InputError as error:
         sys.exit(str(error))
-    steps = stepping(options.device, options.case or CASES)
+    steps = step_seconds(options.device, options.case or CASES)
     points = losses_in_time(options.device, options.seconds)
     print(f"{device.description}, PyTorch {torch.__version__}\n")
-    print(f"| ms a step | {' | '.join(peers(options.device))} |\n|---|{'---:|' * len(peers(options.device))}")
+    print(f"| ms per step | {' | '.join(peers(options.device))} |\n|---|{'---:|' * len(peers(options.device))}")
     for case, row in steps.items():
         print(f"| {case} | {' | '.join(f'{1000 * seconds:.2f}' for seconds in row.values())} |")
     print("\n| seconds | held-out loss |\n|---:|---:|")

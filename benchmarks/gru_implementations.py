@@ -1,9 +1,10 @@
-"""How long a training step of a GRU takes with each implementation of the recurrent layers, on the CPU in float32.
+"""Training step of a GRU with each implementation of the recurrent layers, on the CPU in float32.
 
     python benchmarks/gru_implementations.py --threads 1
 
-The implementations take turns, step by step, so that other work on the machine slows all of them. Figures are medians
-of the processor's time (all threads) and of the wall clock; the ratio is to ``nn.GRU`` (pytorch). Last line: JSON.
+The implementations take turns, step by step, so that other work on the machine slows all of them equally. Figures are
+medians of processor time (all threads) and of wall-clock time; ratios are relative to ``nn.GRU`` (pytorch). The last
+line is JSON.
 """
 
 import argparse
@@ -24,14 +25,14 @@ from charloom.training.steps import TrainingSteps, kept_memory
 from machine import processor
 
 VOCABULARY = 65
-CASES = {  # settings, and steps that are measured
+CASES = {  # settings, number of measured steps
     "384 units, 32 x 32": ({"hidden_size": 384, "embedding_size": 128, "batch_size": 32, "seq_length": 32}, 30),
     "1024 units, 64 x 100": ({"hidden_size": 1024, "embedding_size": 256, "batch_size": 64, "seq_length": 100}, 10),
 }
 WARM_UP = 2  # steps
 
 
-def steps_of(implementation, settings):
+def training_steps(implementation, settings):
     architecture = settings.architecture(VOCABULARY)
     network = CharNetwork(architecture, initial_weights(architecture, 0), implementation=implementation)
     ids = np.random.default_rng(0).integers(0, VOCABULARY, 400_000).astype(np.uint8)
@@ -40,8 +41,8 @@ def steps_of(implementation, settings):
 
 
 def measure(implementations, settings, count):
-    """Return the seconds of each implementation's steps: of the processor, and of the wall clock."""
-    all_steps = {name: steps_of(name, settings) for name in implementations}
+    """Return for each implementation the median seconds per step, by processor time and by wall clock."""
+    all_steps = {name: training_steps(name, settings) for name in implementations}
     measured = {name: {"processor": [], "wall": []} for name in implementations}
     with kept_memory():
         for number in range(WARM_UP + count):
@@ -61,22 +62,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--implementation", action="append", help="default: gru_autograd and pytorch")
+    parser.add_argument(
+        "--implementation",
+        action="append",
+        help="implementation to measure; may be repeated (default: gru_autograd and pytorch)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     names = options.implementation or ["gru_autograd", "pytorch"]
-    found = {}
+    results = {}
     for case, (values, count) in CASES.items():
         settings = Settings(cell="gru", precision="float32", steps=10**6, minutes=0, **values)
-        found[case] = [measure(names, settings, count) for _ in range(options.rounds)]
-        for row in found[case]:
+        results[case] = [measure(names, settings, count) for _ in range(options.rounds)]
+        for row in results[case]:
             figures = [
-                f"{name} {1e3 * clocks['processor']:,.1f} ms ({1e3 * clocks['wall']:,.1f} by the wall clock, "
+                f"{name} {1e3 * clocks['processor']:,.1f} ms ({1e3 * clocks['wall']:,.1f} wall clock, "
                 f"{row['pytorch']['processor'] / clocks['processor'] if 'pytorch' in row else 1:.2f} times)"
                 for name, clocks in row.items()
             ]
             print(f"{case}: {'; '.join(figures)}", flush=True)
-    line = {"benchmark": "gru_implementations", "processor": processor(), "threads": options.threads, "cases": found}
+    line = {"benchmark": "gru_implementations", "processor": processor(), "threads": options.threads, "cases": results}
     print(json.dumps(line))
 
 

@@ -1,11 +1,11 @@
-"""What the benchmarks say of the machine they ran on."""
+"""Name of the processor that a benchmark runs on."""
 
 import platform
 from pathlib import Path
 
 
 def processor():
-    """Return the processor's name; with family and model where it has them, as one name is given to many."""
+    """Return the processor's name, with family and model on x86, since many models share one name."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

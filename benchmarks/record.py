@@ -1,11 +1,11 @@
-"""Run a benchmark and keep what it found: a line more in `results`, and docs/benchmarks.md written again.
+"""Run a benchmark, append its result to `results/NAME.jsonl`, and rebuild docs/results.md.
 
     python benchmarks/record.py encoding
-    .venv-bench/bin/python benchmarks/record.py training --rounds 3      # those that have peers
-    python benchmarks/record.py                                          # the page alone
+    .venv-bench/bin/python benchmarks/record.py training --rounds 3      # benchmarks that run peers
+    python benchmarks/record.py                                          # only rebuild the pages
 
-Arguments behind the name are the benchmark's own. Its output is shown as it comes; its last line, one JSON object,
-is kept together with the date, the machine, the versions and the command. On a busy machine nothing is measured.
+Arguments after the name are passed to the benchmark. Its output is shown as it comes. Its last line, a JSON object, is
+stored with the date, machine, package versions and command. Nothing is measured on a busy machine.
 """
 
 import json
@@ -18,7 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from machine import processor
-from page import DOCUMENT, RESULTS, TABLES, write_page
+from pages import PAGES, write_pages
+from recorded_tables import RESULTS, TABLES
 
 PACKAGES = ("charloom", "numpy", "torch", "tensorflow", "tensorflow-cpu", "keras", "jax")
 
@@ -27,16 +28,16 @@ def main():
     name, arguments = (sys.argv[1] if len(sys.argv) > 1 else None), sys.argv[2:]
     if name is not None:
         if name not in TABLES:
-            raise SystemExit(f"There is no benchmark {name!r}. Those that are: {', '.join(sorted(TABLES))}.")
-        facts = about(name, arguments)
-        look_for_quiet(facts)
-        keep(name, {**last_line(name, arguments, facts), "run": facts})
-    write_page()
-    print(f"written: {DOCUMENT}", file=sys.stderr)
+            raise SystemExit(f"Unknown benchmark {name!r}. Known benchmarks: {', '.join(sorted(TABLES))}.")
+        facts = run_facts(name, arguments)  # before the benchmark itself makes the machine busy
+        require_idle_machine(facts)
+        append(name, {**run_benchmark(name, arguments, facts), "run": facts})
+    write_pages()
+    print(f"written: {', '.join(f'docs/{page}' for page in PAGES)}", file=sys.stderr)
 
 
-def about(name, arguments):
-    """Return what a reader must know to judge a figure; asked before the benchmark makes the machine busy."""
+def run_facts(name, arguments):
+    """Return command, date, processor, cores, load, system and package versions of this run."""
     return {
         "command": " ".join(["python", f"benchmarks/{name}.py", *arguments]),
         "date": datetime.now(UTC).date().isoformat(),
@@ -44,20 +45,20 @@ def about(name, arguments):
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **dict(installed())},
+        "versions": {"python": platform.python_version(), **dict(installed_versions())},
     }
 
 
-def look_for_quiet(facts):
-    """Refuse to measure beside other work: with it, a ratio of 33 has come out as 101."""
+def require_idle_machine(facts):
+    """Exit if other processes are running: they once turned a ratio of 33 into 101."""
     if (facts["load"] or 0) > facts["cores"] / 2:
         raise SystemExit(
-            f"Other processes are running (load {facts['load']} on {facts['cores']} cores): what is measured now "
-            f"would be of no use. Wait until the load is {facts['cores'] / 2:g} at most; nothing was kept."
+            f"The machine is busy (load {facts['load']} on {facts['cores']} cores), so results would be wrong. "
+            f"Wait until the load is {facts['cores'] / 2:g} or less. Nothing was recorded."
         )
 
 
-def installed():
+def installed_versions():
     for package in PACKAGES:
         try:
             yield package, version(package)
@@ -65,8 +66,8 @@ def installed():
             continue
 
 
-def last_line(name, arguments, facts):
-    """Run the benchmark, show what it prints, and return its last line's object."""
+def run_benchmark(name, arguments, facts):
+    """Run the benchmark, show its output, and return the JSON object of its last line."""
     print(f"{facts['command']}, on {facts['processor']}", file=sys.stderr)
     script = Path(__file__).with_name(f"{name}.py")
     line = ""
@@ -74,17 +75,20 @@ def last_line(name, arguments, facts):
         for line in process.stdout:
             print(line, end="", flush=True)
     if process.returncode:
-        raise SystemExit(f"{facts['command']} ended with {process.returncode}; nothing was kept.")
-    found = json.loads(line)
-    if found.get("benchmark") != name:
-        raise SystemExit(f"The last line of {facts['command']} is of {found.get('benchmark')!r}; nothing was kept.")
-    return found
+        raise SystemExit(f"{facts['command']} failed with exit code {process.returncode}. Nothing was recorded.")
+    result = json.loads(line)
+    if result.get("benchmark") != name:
+        raise SystemExit(
+            f"The last line of {facts['command']} belongs to the benchmark {result.get('benchmark')!r}. "
+            "Nothing was recorded."
+        )
+    return result
 
 
-def keep(name, found):
+def append(name, result):
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(found, ensure_ascii=False) + "\n")
+        file.write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Both editions of the tutorial, trained again and laid beside the figures they report.
+"""Train both editions of the TensorFlow tutorial again and compare with the losses they publish.
 
     python benchmarks/reproduce.py          (`make reproduce`; one hour on two cores with bfloat16, two without)
 
-Trains each recipe the simple way (`charloom train`) and the open way (`examples/open_loop.py`), and the GRU once
-more with its state reset at every window. Runs that are complete under runs/reproduce are kept, so what was stopped
-can go on. Then writes docs/reproduction.json, and from it docs/reproduction.md and docs/reproduction.png. The last
+Trains each recipe with `charloom train` and with the custom loop (`examples/open_loop.py`), and once more the GRU
+with its state reset at every window and the LSTM with its state carried. Complete runs under runs/reproduce are kept,
+so a stopped script resumes. Writes results/reproduction.json, docs/reproduction.png and docs/results.md. The last
 line is JSON.
 """
 
@@ -30,7 +30,8 @@ from charloom.planning.recipes import RECIPES
 from charloom.training.backends.torch.device import choose_device
 from charloom.training.batches import make_batches
 from machine import processor
-from reproduction_page import write_page
+from pages import write_pages
+from reproduction_tables import REPRODUCTION, draw
 
 ROOT = Path(__file__).parents[1]
 RUNS = ROOT / "runs" / "reproduce"
@@ -38,7 +39,7 @@ DOCS = ROOT / "docs"
 EPOCHS = 10
 OPEN_LOOP = [sys.executable, "examples/open_loop.py"]
 CHARLOOM = [sys.executable, "-m", "charloom", "train"]
-CARRIED = ["--set", "reset_state=never", "--set", "shuffle=epoch"]  # the LSTM edition as its code says
+CARRIED = ["--set", "reset_state=never", "--set", "shuffle=epoch"]  # as in the code of the LSTM edition
 COMMANDS = {
     "gru-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-gru", "-o"],
     "lstm-simple": [*CHARLOOM, "shakespeare", "--recipe", "tutorial-lstm", "-o"],
@@ -52,7 +53,7 @@ PROMPTS, TEMPERATURES, SAMPLE_LENGTH = ("ROMEO: ", "Q"), (0.2, 0.5, 1.0), 1000
 
 def main():
     parser = argparse.ArgumentParser(description="Train both editions of the tutorial again.")
-    parser.add_argument("--no-training", action="store_true", help="write the page of the runs that are complete")
+    parser.add_argument("--no-training", action="store_true", help="only rebuild the page from complete runs")
     if not parser.parse_args().no_training:
         for name in COMMANDS:
             train(name)
@@ -65,17 +66,18 @@ def main():
         "samples": {cell: samples(cell) for cell in ("gru", "lstm")},
         "greedy": {cell: greedy(cell) for cell in ("gru", "lstm")},
     }
-    (DOCS / "reproduction.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_page(facts, DOCS)
+    REPRODUCTION.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    draw(facts["runs"], DOCS / "reproduction.png")
+    write_pages()
     last = {name: run["epochs"][-1] for name, run in facts["runs"].items()}
     print(json.dumps({"benchmark": "reproduce", "last_epoch": last, "machine": facts["machine"]}))
 
 
 def train(name):
-    """Make a run unless it is there; one that was broken off begins again."""
+    """Train a run unless it is complete; an incomplete run starts again."""
     folder = RUNS / name
     if is_complete(folder):
-        print(f"{name}: kept, it is complete in {folder.relative_to(ROOT)}", file=sys.stderr)
+        print(f"{name}: already complete in {folder.relative_to(ROOT)}", file=sys.stderr)
         return
     shutil.rmtree(folder, ignore_errors=True)
     print(f"{name}: training", file=sys.stderr, flush=True)
@@ -87,13 +89,13 @@ def is_complete(folder):
 
 
 def epochs_of(folder):
-    """Return one object for every epoch that a run has finished."""
+    """Return the record of each finished epoch of a run."""
     path = folder / ("losses.jsonl" if folder.name.endswith("open") else "metrics.jsonl")
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def run_facts(name):
-    """Return the losses by which the editions tell a run: the mean of an epoch, or in the open way its last batch."""
+    """Return the losses that the editions publish: mean of each epoch, or last batch for the custom loop."""
     epochs = epochs_of(RUNS / name)
     facts = {"command": " ".join(["python", *COMMANDS[name][1:], f"runs/reproduce/{name}"])}
     if name.endswith("open"):
@@ -139,7 +141,7 @@ def corpus_facts():
 
 
 def untrained(cell):
-    """Return parameters, and the loss of a fresh model on one batch."""
+    """Return parameter counts and the loss of an untrained model on one batch."""
     corpus = charloom.Corpus.read("shakespeare")
     settings = RECIPES[f"tutorial-{cell}"].settings
     architecture = settings.architecture(len(corpus.vocabulary))
@@ -147,8 +149,8 @@ def untrained(cell):
     batch = next(make_batches(corpus.vocabulary.encode(corpus.text), settings))
     logits, _ = engine.forward(batch.inputs, engine.initial_state(len(batch.inputs)))
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    likely = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    loss = -np.take_along_axis(likely, batch.targets[..., None].astype(np.intp), -1).mean()
+    log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    loss = -np.take_along_axis(log_probs, batch.targets[..., None].astype(np.intp), -1).mean()
     layers = {name: math.prod(shape) for name, shape in architecture.parameter_shapes().items()}
     return {
         "parameters": architecture.num_parameters,
@@ -159,7 +161,7 @@ def untrained(cell):
 
 
 def samples(cell):
-    """Return what the model of the simple way writes."""
+    """Return texts that the model trained with `charloom train` generates."""
     model = charloom.load(RUNS / f"{cell}-simple")
     return [
         {
@@ -174,7 +176,7 @@ def samples(cell):
 
 
 def greedy(cell):
-    """Return where the likeliest characters fall into a loop, and whether drawn ones do."""
+    """Return where greedy decoding starts to loop, and whether sampling does."""
     model = charloom.load(RUNS / f"{cell}-simple")
     texts = {"greedy": model.generate("ROMEO: ", SAMPLE_LENGTH, temperature=0, precision="float32")}
     for t in TEMPERATURES:
@@ -183,7 +185,7 @@ def greedy(cell):
 
 
 def find_loop(text, rounds=3):
-    """Return [start, length] of the loop that a text ends in, None if it does not repeat itself ``rounds`` times.
+    """Return [start, length] of the loop at the end of a text, or None without ``rounds`` repetitions.
 
     >>> find_loop("to be or not or not or not or")
     [5, 7]

@@ -1,10 +1,11 @@
-"""What keeping a training safe costs: checkpoints, their checksums, and looking for numbers that are not finite.
+"""Cost of safe training: saving checkpoints, their checksums, and checking for non-finite numbers.
 
     python benchmarks/saving.py
 
-For the default recipe and for the tutorial's GRU: the medians of saving a checkpoint and of its SHA-256 alone; of a
-step, and of one that does not look whether its numbers are finite. These take turns of as many steps as Muon uses one
-orthogonal matrix for, so that both ways have its long steps. A table, then one line of JSON.
+For the default recipe and the tutorial's GRU: median time to save a checkpoint and to compute its SHA-256 digests;
+median time of a step with and without the check for non-finite numbers. The two kinds of steps alternate in groups of
+as many steps as Muon reuses one orthogonal matrix, so both include its expensive steps. Prints a table, then one JSON
+line.
 """
 
 import json
@@ -29,15 +30,15 @@ from charloom.training.run_files import _MIN_SECONDS
 from charloom.training.steps import TrainingSteps, kept_memory
 from machine import processor
 
-KNOWN = 65
+VOCABULARY_SIZE = 65
 TURNS = {"auto": 200, "tutorial-gru": 10}
 
 
-def updates_of(recipe):
+def training_steps(recipe):
     settings = RECIPES[recipe].settings
-    architecture = settings.architecture(KNOWN)
+    architecture = settings.architecture(VOCABULARY_SIZE)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
-    ids = np.random.default_rng(0).integers(0, KNOWN, 10**6).astype(np.uint8)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY_SIZE, 10**6).astype(np.uint8)
     backend = loop.TorchBackend(network, settings, choose_device("cpu"))
     return TrainingSteps(backend, make_batches(ids, settings), settings, 10**6)
 
@@ -48,58 +49,58 @@ def seconds_of(action):
     return time.perf_counter() - began
 
 
-def saving(updates):
-    """Return the median seconds of a save, of its checksums, and the bytes of the file."""
-    vocabulary = Vocabulary("".join(map(chr, range(200, 200 + KNOWN))))
+def saving(steps):
+    """Return the median seconds of a save, the median seconds of its checksums, and the file size in bytes."""
+    vocabulary = Vocabulary("".join(map(chr, range(200, 200 + VOCABULARY_SIZE))))
     facts = {"corpus": "none", "corpus_sha256": "", "corpus_characters": 0, "recipe": "auto", "settings": {}}
-    model = SavedModel(updates.backend.architecture, vocabulary, updates.backend.weights(), facts)
-    past = {"step": updates.step, "position": [0, 0], "rate_factor": 1.0, "finished": False, "history": {}}
-    training = SavedTraining(past | {"files": {}, "seconds": 0.0, "device": "cpu"}, updates.backend.state())
+    model = SavedModel(steps.backend.architecture, vocabulary, steps.backend.weights(), facts)
+    progress = {"step": steps.step, "position": [0, 0], "rate_factor": 1.0, "finished": False, "history": {}}
+    training = SavedTraining(progress | {"files": {}, "seconds": 0.0, "device": "cpu"}, steps.backend.state())
     arrays = dict(enumerate([*model.weights.values(), *training.tensors.values()]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.safetensors"
         saves = [seconds_of(lambda: save_checkpoint(path, model, training)) for _ in range(9)]
         size = path.stat().st_size
-    sums = [seconds_of(lambda: _digests(arrays)) for _ in range(9)]
-    return statistics.median(saves), statistics.median(sums), size
+    checksums = [seconds_of(lambda: _digests(arrays)) for _ in range(9)]
+    return statistics.median(saves), statistics.median(checksums), size
 
 
-def guarding(updates, turns):
-    """Return the median seconds of a step, and by what share it is longer than one beside it that does not look."""
-    true, steps = torch.tensor(True), updates.settings.muon_every
-    looking = loop.finite_state, torch.isfinite
-    not_looking = (lambda state: true), (lambda value: true)
-    found = {looking: [], not_looking: []}
+def check_cost(steps, turns):
+    """Return the median seconds of a step, and the share of time that the check for non-finite numbers adds."""
+    true, group = torch.tensor(True), steps.settings.muon_every
+    checking = loop.finite_state, torch.isfinite
+    not_checking = (lambda state: true), (lambda value: true)
+    durations = {checking: [], not_checking: []}
     for _ in range(turns):
-        for way, seconds in found.items():
-            loop.finite_state, torch.isfinite = way
-            seconds.append(sum(next(updates).seconds for _ in range(steps)) / steps)
-    loop.finite_state, torch.isfinite = looking
-    pairs = zip(found[looking], found[not_looking], strict=True)
-    return statistics.median(found[looking]), statistics.median(a / b for a, b in pairs) - 1
+        for functions, seconds in durations.items():
+            loop.finite_state, torch.isfinite = functions
+            seconds.append(sum(next(steps).seconds for _ in range(group)) / group)
+    loop.finite_state, torch.isfinite = checking
+    pairs = zip(durations[checking], durations[not_checking], strict=True)
+    return statistics.median(durations[checking]), statistics.median(a / b for a, b in pairs) - 1
 
 
 def main():
-    found = {}
+    results = {}
     with kept_memory():
         for recipe in ("auto", "tutorial-gru"):
-            updates = updates_of(recipe)
+            steps = training_steps(recipe)
             for _ in range(3):
-                next(updates)
-            save, checksums, size = saving(updates)
-            step, guard = guarding(updates, TURNS[recipe])
-            found[recipe] = {
+                next(steps)
+            save, checksums, size = saving(steps)
+            step, check = check_cost(steps, TURNS[recipe])
+            results[recipe] = {
                 "save_seconds": save,
                 "megabytes": size / 1e6,
                 "share_of_time": save / max(_MIN_SECONDS, save * 50),
-                "checksums_of_a_save": checksums / save,
+                "checksum_share_of_save": checksums / save,
                 "step_seconds": step,
-                "guard_of_a_step": guard,
+                "guard_share_of_step": check,
             }
-    print(f"| {'':24} | {' | '.join(found)} |\n|---|{'---:|' * len(found)}")
-    for key in next(iter(found.values())):
-        print(f"| {key:24} | {' | '.join(f'{row[key]:.4f}' for row in found.values())} |")
-    print(json.dumps({"benchmark": "saving", "processor": processor(), "recipes": found}))
+    print(f"| {'':24} | {' | '.join(results)} |\n|---|{'---:|' * len(results)}")
+    for key in next(iter(results.values())):
+        print(f"| {key:24} | {' | '.join(f'{row[key]:.4f}' for row in results.values())} |")
+    print(json.dumps({"benchmark": "saving", "processor": processor(), "recipes": results}))
 
 
 if __name__ == "__main__":

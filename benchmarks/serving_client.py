@@ -1,7 +1,7 @@
-"""The load that `serving.py` lays on a server: completions asked for over connections that are kept open.
+"""Load generator of `serving.py`: requests completions over connections that stay open.
 
-A client of a few lines on bare sockets, so that little of the machine's time is the client's. Each load is a
-coroutine of a port; what it found is printed as one line of JSON.
+A small client on bare sockets, so that it uses little of the machine's time. Each load is a coroutine that takes the
+port and returns its results; they are printed as one JSON line.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ PROMPT = "ROMEO:\n"
 
 
 class Connection:
-    """One connection, which asks again and again for completions of one model."""
+    """A persistent connection that requests completions of one model."""
 
     model = ""
 
@@ -28,9 +28,9 @@ class Connection:
     async def __aexit__(self, *_):
         self._writer.close()
 
-    async def parts(self, **asked):
-        """Ask for a completion and yield the parts of the answer's body as they come."""
-        body = json.dumps({"model": self.model, "prompt": PROMPT, "temperature": 0.8, **asked}).encode()
+    async def parts(self, **options):
+        """Request a completion and yield the parts of the response body as they arrive."""
+        body = json.dumps({"model": self.model, "prompt": PROMPT, "temperature": 0.8, **options}).encode()
         head = (
             f"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -47,23 +47,23 @@ class Connection:
             yield (await self._reader.readexactly(size + 2))[:-2]
         await self._reader.readexactly(2)
 
-    async def text(self, **asked):
+    async def text(self, **options):
         """Return the text of one completion."""
-        (body,) = [part async for part in self.parts(**asked)]
+        (body,) = [part async for part in self.parts(**options)]
         return json.loads(body)["choices"][0]["text"]
 
-    async def pieces(self, **asked):
-        """Yield the text of one completion as it is written."""
-        waiting = b""
-        async for part in self.parts(stream=True, **asked):
-            *events, waiting = (waiting + part).split(b"\n\n")
+    async def pieces(self, **options):
+        """Request a stream and yield its text as it arrives."""
+        buffer = b""
+        async for part in self.parts(stream=True, **options):
+            *events, buffer = (buffer + part).split(b"\n\n")
             for event in events:
                 if event not in (b"data: [DONE]", b""):
                     yield json.loads(event.removeprefix(b"data: "))["choices"][0]["text"]
 
 
 async def streams(port, count=32, length=20_000):
-    """As many streams at once: characters a second of all together, and how many events they came in."""
+    """Read `count` streams concurrently; return their total characters per second and characters per event."""
 
     async def read(seed):
         characters = events = 0
@@ -73,24 +73,24 @@ async def streams(port, count=32, length=20_000):
         return characters, events, time.perf_counter() - began
 
     began = time.perf_counter()
-    found = await asyncio.gather(*map(read, range(count)))
-    ends = [end for _, _, end in found]
-    assert all(characters == length for characters, _, _ in found)
+    streams_read = await asyncio.gather(*map(read, range(count)))
+    ends = [end for _, _, end in streams_read]
+    assert all(characters == length for characters, _, _ in streams_read)
     return {
-        "characters_a_second": count * length / max(ends),
-        "characters_an_event": count * length / sum(events for _, events, _ in found),
+        "characters_per_second": count * length / max(ends),
+        "characters_per_event": count * length / sum(events for _, events, _ in streams_read),
         "first_end": min(ends),
         "last_end": max(ends),
     }
 
 
 async def requests(port, connections=64, count=1000, length=500):
-    """So many requests over some connections, each asking again as soon as it is answered."""
-    left, latencies, answered = iter(range(count)), [], [0] * connections
+    """Send `count` requests over `connections` connections, each sending the next when it is answered."""
+    seeds, latencies, answered = iter(range(count)), [], [0] * connections
 
-    async def ask(number):
+    async def send_requests(number):
         async with Connection(port) as connection:
-            for seed in left:
+            for seed in seeds:
                 began = time.perf_counter()
                 text = await connection.text(max_tokens=length, seed=seed)
                 latencies.append(time.perf_counter() - began)
@@ -98,17 +98,17 @@ async def requests(port, connections=64, count=1000, length=500):
                 assert len(text) == length
 
     began = time.perf_counter()
-    await asyncio.gather(*map(ask, range(connections)))
+    await asyncio.gather(*map(send_requests, range(connections)))
     return {
-        "requests_a_second": count / (time.perf_counter() - began),
+        "requests_per_second": count / (time.perf_counter() - began),
         **percentiles(latencies),
-        "fewest_a_connection": min(answered),
-        "most_a_connection": max(answered),
+        "min_per_connection": min(answered),
+        "max_per_connection": max(answered),
     }
 
 
-async def first_characters(port, count=300, beside=0):
-    """How soon the first character comes, of one request after another, while other streams are read beside it."""
+async def first_characters(port, count=300, other_streams=0):
+    """Measure the time to the first character of consecutive requests, while other streams are active."""
 
     async def keep_reading(seed):
         async with Connection(port) as connection:
@@ -116,8 +116,8 @@ async def first_characters(port, count=300, beside=0):
                 async for _ in connection.pieces(max_tokens=20_000, seed=seed):
                     pass
 
-    others = [asyncio.ensure_future(keep_reading(seed)) for seed in range(beside)]
-    await asyncio.sleep(1 if beside else 0)
+    readers = [asyncio.ensure_future(keep_reading(seed)) for seed in range(other_streams)]
+    await asyncio.sleep(1 if other_streams else 0)
     seconds = []
     async with Connection(port) as connection:
         for seed in range(count):
@@ -125,27 +125,27 @@ async def first_characters(port, count=300, beside=0):
             async for text in connection.pieces(max_tokens=32, seed=seed):
                 first = first or (text and time.perf_counter() - began)
             seconds.append(first)
-    for other in others:
-        other.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
     return percentiles(seconds)
 
 
 def percentiles(seconds):
-    """Return what half of them, 99 of 100 and all stay below, in milliseconds."""
+    """Return the median, 99th percentile and maximum in milliseconds."""
     ordered = sorted(seconds)
-    places = {"p50": len(ordered) // 2, "p99": len(ordered) * 99 // 100, "most": len(ordered) - 1}
-    return {f"{name}_ms": 1000 * ordered[place] for name, place in places.items()}
+    indices = {"p50": len(ordered) // 2, "p99": len(ordered) * 99 // 100, "max": len(ordered) - 1}
+    return {f"{name}_ms": 1000 * ordered[index] for name, index in indices.items()}
 
 
 LOADS = {load.__name__: load for load in (streams, requests, first_characters)}
 
 
 def main():
-    name, port, asked = sys.argv[1:]
+    name, port, options = sys.argv[1:]
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models") as answer:
         Connection.model = json.load(answer)["data"][0]["id"]
-    print(json.dumps(asyncio.run(LOADS[name](int(port), **json.loads(asked)))))
+    print(json.dumps(asyncio.run(LOADS[name](int(port), **json.loads(options)))))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How soon and how small: `charloom generate` beside the import of NumPy alone.
+"""Start-up time and memory: `charloom generate` compared with only importing NumPy.
 
     python benchmarks/startup.py
 
-Both start as new processes, in turn; medians of the seconds, the largest memory of each, and what importing charloom
-costs once NumPy is there. A table, then one line of JSON.
+Commands run in turn, each in a new process. Prints medians of the seconds, the peak memory of each, and the time to
+import charloom after NumPy, then one JSON line.
 """
 
 import json
@@ -24,19 +24,19 @@ AFTER_NUMPY = "import time, numpy; began = time.perf_counter(); {}; print(time.p
 
 
 def main():
-    found = {name: {"seconds": [], "megabytes": []} for name in COMMANDS}
+    measured = {name: {"seconds": [], "megabytes": []} for name in COMMANDS}
     imports = {name: [] for name in IMPORTS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():
             seconds, megabytes = run(command)
-            found[name]["seconds"].append(seconds)
-            found[name]["megabytes"].append(megabytes)
+            measured[name]["seconds"].append(seconds)
+            measured[name]["megabytes"].append(megabytes)
         for name, statement in IMPORTS.items():
             command = [sys.executable, "-c", AFTER_NUMPY.format(statement)]
             imports[name].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
     rows = {
         name: {"seconds": statistics.median(row["seconds"]), "megabytes": max(row["megabytes"])}
-        for name, row in found.items()
+        for name, row in measured.items()
     }
     for name, row in rows.items():
         print(f"{name:<26} {row['seconds']:.3f} s {row['megabytes']:6.1f} MB")
@@ -47,14 +47,14 @@ def main():
 
 
 def run(command):
-    """Return the seconds and the largest memory of a process."""
+    """Run a command; return its duration in seconds and its peak memory in megabytes."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
     return seconds, usage.ru_maxrss / 1024
 
 

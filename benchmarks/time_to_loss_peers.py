@@ -1,4 +1,4 @@
-"""The trainings that `time_to_loss.py` compares: each returns [(seconds of training, held-out loss), ...]."""
+"""Peers of `time_to_loss.py`: each trains for a given time and returns [(seconds of training, held-out loss), ...]."""
 
 import math
 import sys
@@ -20,14 +20,14 @@ def corpus():
 
 
 class Clock:
-    """Counts the seconds of training, and tells when to evaluate."""
+    """Measures training time without evaluations, and evaluates at equal intervals."""
 
     def __init__(self, seconds, evaluate):
         self.seconds, self.evaluate = seconds, evaluate
         self.points, self._spent, self._began = [], 0.0, time.perf_counter()
 
-    def share(self):
-        """Return how much of the time is over, after each step; evaluates now and then."""
+    def elapsed_share(self):
+        """Return the elapsed share of the time; call after each step. Evaluates when an interval is over."""
         spent = self._spent + time.perf_counter() - self._began
         if spent >= self.seconds * (len(self.points) + 1) / EVALUATIONS:
             self.points.append((spent, self.evaluate()))
@@ -37,7 +37,7 @@ class Clock:
 
 
 def charloom_default(seconds, seed):
-    """`charloom train shakespeare --minutes ...`; here the time of evaluations is counted, too."""
+    """`charloom train shakespeare --minutes ...`; its seconds include evaluations."""
     import charloom
     from charloom.training.events import EvaluationRecord
 
@@ -49,23 +49,27 @@ def charloom_default(seconds, seed):
 
 
 def pytorch_same(seconds, seed):
-    """What charloom plans for this, in PyTorch's own layers with AdamW, and the settings that were best for AdamW."""
+    """The model that charloom plans, with PyTorch's layers and AdamW, at the settings that worked best for AdamW."""
     import torch
     from torch import nn
 
-    training, held_out, known = corpus()
+    training, held_out, vocabulary_size = corpus()
     size, streams, length, width, learning_rate, warmup = 384, 32, 32, 128, 6e-3, 100
     torch.manual_seed(seed)
-    embedding, layer, output = nn.Embedding(known, width), nn.GRU(width, size, batch_first=True), nn.Linear(size, known)
+    embedding, layer, output = (
+        nn.Embedding(vocabulary_size, width),
+        nn.GRU(width, size, batch_first=True),
+        nn.Linear(size, vocabulary_size),
+    )
     parameters = [*embedding.parameters(), *layer.parameters(), *output.parameters()]
     optimizer = torch.optim.AdamW(parameters, learning_rate, (0.9, 0.99), weight_decay=0.01)
     rows = torch.from_numpy(training[: len(training) // streams * streams].reshape(streams, -1))
 
     @torch.no_grad()
     def evaluate():
-        stretches = torch.from_numpy(held_out[: len(held_out) // 64 * 64].reshape(64, -1))
-        logits = output(layer(embedding(stretches[:, :-1]))[0])
-        return nn.functional.cross_entropy(logits.flatten(0, 1), stretches[:, 1:].flatten()).item()
+        segments = torch.from_numpy(held_out[: len(held_out) // 64 * 64].reshape(64, -1))
+        logits = output(layer(embedding(segments[:, :-1]))[0])
+        return nn.functional.cross_entropy(logits.flatten(0, 1), segments[:, 1:].flatten()).item()
 
     clock, state, at, share, step = Clock(seconds, evaluate), None, 0, 0.0, 0
     while share < 1:
@@ -82,7 +86,7 @@ def pytorch_same(seconds, seed):
         step += 1
         optimizer.param_groups[0]["lr"] = learning_rate * min(step / warmup, 1 - share)
         optimizer.step()
-        share = clock.share()
+        share = clock.elapsed_share()
     return clock.points
 
 
@@ -91,16 +95,16 @@ def keras_tutorial(seconds, seed):
     import keras
 
     keras.utils.set_random_seed(seed)
-    training, held_out, known = corpus()
+    training, held_out, vocabulary_size = corpus()
     batch, length = 64, 100
 
     def model_for(streams, steps):
         return keras.Sequential(
             [
                 keras.Input(batch_shape=(streams, steps), dtype="int32"),
-                keras.layers.Embedding(known, 256),
+                keras.layers.Embedding(vocabulary_size, 256),
                 keras.layers.GRU(1024, return_sequences=True, stateful=True),
-                keras.layers.Dense(known),
+                keras.layers.Dense(vocabulary_size),
             ]
         )
 
@@ -116,27 +120,27 @@ def keras_tutorial(seconds, seed):
         reader = model_for(streams, length)
         reader.set_weights(model.get_weights())
         reader.compile(loss=loss)
-        stretches = np.stack([held_out[i * steps : (i + 1) * steps + 1] for i in range(streams)])
+        segments = np.stack([held_out[i * steps : (i + 1) * steps + 1] for i in range(streams)])
         losses = [
-            reader.test_on_batch(stretches[:, t : t + length], stretches[:, t + 1 : t + length + 1])
+            reader.test_on_batch(segments[:, t : t + length], segments[:, t + 1 : t + length + 1])
             for t in range(0, steps, length)
         ]
-        return float(losses[-1])  # Keras reports the mean so far
+        return float(losses[-1])  # Keras reports the running mean
 
-    model.train_on_batch(rows[:batch, :-1], rows[:batch, 1:])  # compiles
+    model.train_on_batch(rows[:batch, :-1], rows[:batch, 1:])  # warm-up: compiles
     clock, share = Clock(seconds, evaluate), 0.0
     while share < 1:
-        for chosen in np.array_split(rng.permutation(count), count // batch)[:-1]:
-            chosen = chosen[:batch]
-            model.train_on_batch(rows[chosen, :-1], rows[chosen, 1:])
-            share = clock.share()
+        for indices in np.array_split(rng.permutation(count), count // batch)[:-1]:
+            indices = indices[:batch]
+            model.train_on_batch(rows[indices, :-1], rows[indices, 1:])
+            share = clock.elapsed_share()
             if share >= 1:
                 break
     return clock.points
 
 
-def nanogpt_model(known, context, width=128):
-    """Return the modules, and the function from ids (B, T) to logits (B, T, V)."""
+def nanogpt_model(vocabulary_size, context, width=128):
+    """Return the modules, and a function from ids (B, T) to logits (B, T, V)."""
     from torch import nn
 
     class Block(nn.Module):
@@ -144,7 +148,7 @@ def nanogpt_model(known, context, width=128):
             super().__init__()
             self.norms = nn.ModuleList([nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)])
             self.attention = nn.Linear(width, 3 * width, bias=False)
-            self.joined = nn.Linear(width, width, bias=False)
+            self.projection = nn.Linear(width, width, bias=False)
             self.mlp = nn.Sequential(
                 nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False)
             )
@@ -154,21 +158,21 @@ def nanogpt_model(known, context, width=128):
                 part.unflatten(2, (4, -1)).transpose(1, 2) for part in self.attention(self.norms[0](x)).chunk(3, 2)
             )
             heads = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.joined(heads.transpose(1, 2).flatten(2))
+            x = x + self.projection(heads.transpose(1, 2).flatten(2))
             return x + self.mlp(self.norms[1](x))
 
-    tokens, places = nn.Embedding(known, width), nn.Embedding(context, width)
+    tokens, positions = nn.Embedding(vocabulary_size, width), nn.Embedding(context, width)
     blocks, norm = nn.Sequential(*[Block() for _ in range(4)]), nn.LayerNorm(width, bias=False)
-    model = nn.ModuleList([tokens, places, blocks, norm])
+    model = nn.ModuleList([tokens, positions, blocks, norm])
     for parameter in model.parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=0.02)
 
-    def logits_of(ids):
-        x = blocks(tokens(ids) + places.weight[: ids.shape[1]])
+    def forward(ids):
+        x = blocks(tokens(ids) + positions.weight[: ids.shape[1]])
         return norm(x) @ tokens.weight.t()
 
-    return model, logits_of
+    return model, forward
 
 
 def nanogpt(seconds, seed):
@@ -176,10 +180,10 @@ def nanogpt(seconds, seed):
     import torch
     from torch import nn
 
-    training, held_out, known = corpus()
+    training, held_out, vocabulary_size = corpus()
     context, batch = 64, 12
     torch.manual_seed(seed)
-    model, logits_of = nanogpt_model(known, context)
+    model, forward = nanogpt_model(vocabulary_size, context)
     groups = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
@@ -192,7 +196,7 @@ def nanogpt(seconds, seed):
         windows = new_text.unfold(0, context + 1, context // 2)
         losses = [
             nn.functional.cross_entropy(
-                logits_of(part[:, :-1])[:, context // 2 :].flatten(0, 1), part[:, 1 + context // 2 :].flatten()
+                forward(part[:, :-1])[:, context // 2 :].flatten(0, 1), part[:, 1 + context // 2 :].flatten()
             ).item()
             for part in windows.split(256)[:-1]
         ]
@@ -202,7 +206,7 @@ def nanogpt(seconds, seed):
     while share < 1:
         starts = torch.randint(len(text) - context - 1, (batch, 1)) + torch.arange(context + 1)
         windows = text[starts]
-        loss = nn.functional.cross_entropy(logits_of(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
+        loss = nn.functional.cross_entropy(forward(windows[:, :-1]).flatten(0, 1), windows[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -211,7 +215,7 @@ def nanogpt(seconds, seed):
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        share = clock.share()
+        share = clock.elapsed_share()
     return clock.points
 
 

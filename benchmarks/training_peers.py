@@ -1,6 +1,6 @@
-"""The ways of training that `training.py` compares: each makes a `step()` that makes one update.
+"""Peers of `training.py`: each function returns `step()`, which makes one update.
 
-Every peer has a model of the same sizes with random weights, the same batch of random characters, and Adam.
+All peers use models of the same size with random weights, the same batch of random characters, and Adam.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ def batch_of(case):
 
 
 def keras_peer(case):
-    """The tutorial: a stateful model, compiled, `train_on_batch`."""
+    """The tutorial's model in Keras: stateful, compiled, `train_on_batch`."""
     import keras
 
     cell, hidden, layers, batch, length, vocabulary = case
@@ -53,14 +53,16 @@ def torch_peer(autocast, device="cpu"):
         def step():
             nonlocal state
             with torch.autocast(device, torch.bfloat16, enabled=autocast):
-                out, after = layer(embedding(inputs), state)
+                out, next_state = layer(embedding(inputs), state)
                 logits = output(out)
-            state = tuple(part.detach() for part in after) if isinstance(after, tuple) else after.detach()
+            state = (
+                tuple(part.detach() for part in next_state) if isinstance(next_state, tuple) else next_state.detach()
+            )
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            return loss.item()  # a device is waited for, as a training that tells its loss does
+            return loss.item()  # waits for the device, as training that reports its loss does
 
         torch.set_flush_denormal(True)
         return step
@@ -69,7 +71,7 @@ def torch_peer(autocast, device="cpu"):
 
 
 def jax_peer(case):
-    """Scan over the steps, everything compiled as one."""
+    """JAX: a scan over the time steps, compiled as one function."""
     import jax
     import jax.numpy as jnp
 
@@ -77,7 +79,7 @@ def jax_peer(case):
 
     cell, hidden, layers, batch, _, vocabulary = case
     if layers != 1:
-        raise SystemExit("written for one layer")
+        raise SystemExit("The JAX peer supports one layer only.")
     run = jax_cell(cell)
     parameters = jax_parameters(cell, hidden, vocabulary, EMBEDDING)
     inputs, targets = (jnp.asarray(part, jnp.int32) for part in batch_of(case))
@@ -98,10 +100,10 @@ def jax_peer(case):
         return parameters, (first, second), count + 1, state
 
     zeros = jax.tree.map(jnp.zeros_like, parameters)
-    carried = [parameters, (zeros, zeros), jnp.float32(1), (jnp.zeros((batch, hidden)),) * (2 - (cell == "gru"))]
+    carry = [parameters, (zeros, zeros), jnp.float32(1), (jnp.zeros((batch, hidden)),) * (2 - (cell == "gru"))]
 
     def step():
-        carried[:] = jax.block_until_ready(update(*carried))
+        carry[:] = jax.block_until_ready(update(*carry))
 
     return step
 
@@ -131,8 +133,8 @@ def charloom_peer(precision, engine=True, device="cpu"):
     return make
 
 
-def floor(precision):
-    """The products of a step and nothing else: of the state, forwards and backwards, of its weights, of the output."""
+def matrix_products(precision):
+    """Only the matrix products of a step: hidden state (forward, backward), weight gradients, output layer."""
 
     def make(case):
         import torch
@@ -140,14 +142,23 @@ def floor(precision):
         cell, hidden, layers, batch, length, vocabulary = case
         gates = (3 if cell == "gru" else 4) * hidden
 
-        def numbers(*shape):
+        def random_tensor(*shape):
             return torch.randn(shape).to(getattr(torch, precision))
 
-        h, u, g, w = numbers(batch, hidden), numbers(batch, gates), numbers(hidden, gates), numbers(gates, hidden)
-        many_g, many_h, back = numbers(gates, batch * length), numbers(batch * length, hidden), numbers(batch, hidden)
-        logits, out = numbers(batch * length, vocabulary), numbers(hidden, vocabulary)
+        h, u, g, w = (
+            random_tensor(batch, hidden),
+            random_tensor(batch, gates),
+            random_tensor(hidden, gates),
+            random_tensor(gates, hidden),
+        )
+        many_g, many_h, back = (
+            random_tensor(gates, batch * length),
+            random_tensor(batch * length, hidden),
+            random_tensor(batch, hidden),
+        )
+        logits, out = random_tensor(batch * length, vocabulary), random_tensor(hidden, vocabulary)
         of_w, of_h, of_out = torch.empty_like(w), torch.empty_like(many_h), torch.empty_like(out)
-        many_u, of_ih = numbers(batch * length, gates), torch.empty_like(w)
+        many_u, of_ih = random_tensor(batch * length, gates), torch.empty_like(w)
 
         def step():
             for layer in range(layers):
@@ -155,7 +166,7 @@ def floor(precision):
                     torch.mm(h, g, out=u)
                     torch.mm(u, w, out=back)
                 torch.mm(many_g, many_h, out=of_w)
-                if layer:  # its input is a product too
+                if layer:  # the input projection of upper layers
                     torch.mm(many_h, g, out=many_u)
                     torch.mm(many_u, w, out=of_h)
                     torch.mm(many_g, many_h, out=of_ih)
@@ -174,8 +185,8 @@ PEERS = {
     "PyTorch, bfloat16 autocast": torch_peer(True),
     "JAX, one compiled step": jax_peer,
     "charloom, float32": charloom_peer("float32"),
-    "charloom, float32, PyTorch alone": charloom_peer("float32", engine=False),
-    "charloom, as it chooses": charloom_peer("auto"),
-    "products alone, float32": floor("float32"),
-    "products alone, bfloat16": floor("bfloat16"),
+    "charloom, float32, without compiled module": charloom_peer("float32", engine=False),
+    "charloom, default precision": charloom_peer("auto"),
+    "matrix products only, float32": matrix_products("float32"),
+    "matrix products only, bfloat16": matrix_products("bfloat16"),
 }

@@ -1,10 +1,10 @@
-"""Which way of searching finds better settings in a few trials: TPE, or changes of the best trial so far.
+"""Search methods of `charloom tune` compared: TPE, or changes to the best trial so far, in few trials.
 
     python benchmarks/tuning.py TEXT [--trials 12] [--seeds 3] [--seconds 4]
 
-Every trial is a training on the same part of the text with as many operations as the plan's in so many seconds at a
-nominal speed: a larger model makes fewer steps, and the machine's load changes nothing. Nothing is pruned. For each way
-and seed the lowest held-out loss after each trial; then one line of JSON.
+Every trial trains on the same part of the text with the number of operations that the plan needs in `--seconds` at a
+nominal speed. A larger model therefore makes fewer steps, and the load of the machine changes nothing. Trials are not
+pruned. Prints the lowest held-out loss after each trial, per method and seed, then one JSON line.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from charloom.tuning.search import distributions
 from charloom.tuning.search_space import axes_around, neighbor, settings_at, start_point
 from machine import processor
 
-NOMINAL = 5e10  # operations a second
+NOMINAL = 5e10  # operations per second
 
 
 class Trials:
-    """Trains at a point of the search space, once for each."""
+    """Trains at points of the search space; each point is trained once and cached."""
 
     def __init__(self, corpus, seconds):
         self.corpus = corpus
@@ -37,14 +37,14 @@ class Trials:
         self.plan, self.alphabet = setup.settings, len(setup.vocabulary)
         self.axes = axes_around(self.plan, len(setup.training))
         self.operations = seconds * NOMINAL
-        self.known, self.folders = {}, count()
+        self.losses, self.folders = {}, count()
 
     def loss(self, point):
-        """Return the lowest held-out loss of a training at a point."""
+        """Return the lowest held-out loss of the trial at a point."""
         key = tuple(sorted(point.items()))
-        if key not in self.known:
-            self.known[key] = self._train(settings_at(self.plan, self.axes, point))
-        return self.known[key]
+        if key not in self.losses:
+            self.losses[key] = self._train(settings_at(self.plan, self.axes, point))
+        return self.losses[key]
 
     def _train(self, settings):
         steps = max(1, round(self.operations / step_operations(settings, self.alphabet)))
@@ -61,8 +61,8 @@ class Trials:
         return min(losses)
 
 
-def by_optuna(trials, count, seed, first):
-    """Search with TPE, the first trials at random."""
+def search_tpe(trials, count, seed, first):
+    """Search with TPE; the first `first` trials are random. Returns the loss of each trial."""
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=first, multivariate=True)
     study = optuna.create_study(sampler=sampler)
     study.enqueue_trial(start_point(trials.axes))
@@ -72,16 +72,16 @@ def by_optuna(trials, count, seed, first):
     return [trial.value for trial in study.trials]
 
 
-def by_changes(trials, count, seed, first):
-    """Search by changing the best so far, after some of them with TPE."""
+def search_changes(trials, count, seed, first):
+    """Search by changing the best trial; TPE after `first` trials. Returns the loss of each trial."""
     rng = np.random.Generator(np.random.Philox(key=seed))
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True))
     point = start_point(trials.axes)
     tried = []
     while len(tried) < count:
         if tried and len(tried) < first:
-            best = min(tried, key=lambda one: one[0])[1]
-            point = neighbor(best, trials.axes, rng, lambda found: all(found != known for _, known in tried))
+            best = min(tried, key=lambda trial: trial[0])[1]
+            point = neighbor(best, trials.axes, rng, lambda candidate: all(candidate != point for _, point in tried))
         if len(tried) < first:
             study.enqueue_trial(point)
         trial = study.ask(distributions(trials.axes))
@@ -90,34 +90,34 @@ def by_changes(trials, count, seed, first):
     return [loss for loss, _ in tried]
 
 
-WAYS = {
-    "changes of the best": (by_changes, 10**6),
-    "TPE after 4 at random": (by_optuna, 4),
-    "TPE after 5 changes": (by_changes, 6),
+METHODS = {
+    "changes to the best trial": (search_changes, 10**6),
+    "TPE after 4 random trials": (search_tpe, 4),
+    "TPE after 5 changes": (search_changes, 6),
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text")
-    parser.add_argument("--characters", type=int, default=200_000, help="of the text, its beginning")
+    parser.add_argument("--characters", type=int, default=200_000, help="use only the first N characters of the text")
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     text = charloom.Corpus.read(options.text).head(options.characters)
-    trials, found = Trials(charloom.Corpus(text), options.seconds), {}
+    trials, results = Trials(charloom.Corpus(text), options.seconds), {}
     for seed in range(options.seeds):
-        for way in options.ways:
-            search, first = WAYS[way]
+        for method in options.methods:
+            search, first = METHODS[method]
             losses = search(trials, options.trials, seed, first)
-            found.setdefault(way, []).append(losses)
+            results.setdefault(method, []).append(losses)
             lowest = np.minimum.accumulate(losses)
-            print(f"{way:22} {seed}  {' '.join(f'{loss:.4f}' for loss in lowest)}", flush=True)
+            print(f"{method:25} {seed}  {' '.join(f'{loss:.4f}' for loss in lowest)}", flush=True)
     facts = {"trials": options.trials, "seconds": options.seconds, "processor": processor()}
-    print(json.dumps({"benchmark": "tuning", **facts, "plan": trials.plan.to_dict(), "losses": found}))
+    print(json.dumps({"benchmark": "tuning", **facts, "plan": trials.plan.to_dict(), "losses": results}))
 
 
 if __name__ == "__main__":

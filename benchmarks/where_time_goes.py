@@ -1,8 +1,8 @@
-"""Where each millisecond of a training step goes, for GRUs of 512 and 1024 units.
+"""Time of each part of a training step, for GRUs of 512 and 1024 units.
 
-    python benchmarks/where_time_goes.py        a table, docs/performance.png, and a line of JSON
+    python benchmarks/where_time_goes.py        prints a table and a JSON line, writes docs/performance.png
 
-PyTorch's profiler counts what each part takes of some steps on 64 streams and 100 characters.
+Measured with PyTorch's profiler on 64 streams of 100 characters.
 """
 
 import argparse
@@ -15,18 +15,18 @@ from training import CASES
 from training_peers import charloom_peer
 
 STEPS = 5
-# part: (its name in the profile, whether what it calls counts as its own)
+# part -> (name in the profile, whether to include the functions it calls)
 PARTS = {
-    "window forwards: state products and gates": ("_Window", False),
-    "window backwards: state products and gates": ("_WindowBackward", False),
-    "gradients of weights": ("aten::mm", False),
-    "output layer and loss, forwards and backwards": ("_LinearCrossEntropy", True),
+    "recurrent forward: state products and gates": ("_Window", False),
+    "recurrent backward: state products and gates": ("_WindowBackward", False),
+    "weight gradients": ("aten::mm", False),
+    "output layer and loss, forward and backward": ("_LinearCrossEntropy", True),
     "optimizer": ("Optimizer.step#Adam.step", True),
 }
 
 
-def parts_of(case):
-    """Return the milliseconds of each part of a step, and of what is left."""
+def measure_parts(case):
+    """Return the milliseconds of each part of a step, and of everything else."""
     step = charloom_peer("auto")(case)
     for _ in range(3):
         step()
@@ -35,17 +35,17 @@ def parts_of(case):
             step()
     events = {event.key: event for event in profiled.key_averages()}
     total = sum(event.self_cpu_time_total for event in events.values())
-    found = {}
-    for part, (key, with_calls) in PARTS.items():
+    results = {}
+    for part, (key, include_calls) in PARTS.items():
         event = events[key]
-        found[part] = event.cpu_time_total if with_calls else event.self_cpu_time_total
-    found["gradients of weights"] -= _products_of_the_loss(profiled)
-    found["everything else"] = total - sum(found.values())
-    return {part: microseconds / 1000 / STEPS for part, microseconds in found.items()}
+        results[part] = event.cpu_time_total if include_calls else event.self_cpu_time_total
+    results["weight gradients"] -= _loss_matrix_products(profiled)
+    results["everything else"] = total - sum(results.values())
+    return {part: microseconds / 1000 / STEPS for part, microseconds in results.items()}
 
 
-def _products_of_the_loss(profiled):
-    """Return what products within the loss take, which are counted there."""
+def _loss_matrix_products(profiled):
+    """Return the microseconds of matrix products within the loss, which belong to the output layer."""
     total = 0.0
     for event in profiled.events():
         parent = event.cpu_parent
@@ -56,18 +56,18 @@ def _products_of_the_loss(profiled):
     return total
 
 
-def picture(found, path):
+def draw(results, path):
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 3), layout="constrained")
-    left = dict.fromkeys(found, 0.0)
+    left = dict.fromkeys(results, 0.0)
     for part in (*PARTS, "everything else"):
-        widths = [100 * parts[part] / sum(parts.values()) for parts in found.values()]
-        axes.barh(list(found), widths, left=list(left.values()), label=part)
-        left = {name: left[name] + width for name, width in zip(found, widths, strict=True)}
+        widths = [100 * parts[part] / sum(parts.values()) for parts in results.values()]
+        axes.barh(list(results), widths, left=list(left.values()), label=part)
+        left = {name: left[name] + width for name, width in zip(results, widths, strict=True)}
     axes.set(xlabel="share of a step, %", xlim=(0, 100))
     axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.25), ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
@@ -78,13 +78,13 @@ def main():
     parser.add_argument("--picture", default="docs/performance.png")
     options = parser.parse_args()
     cases = {"512 units": CASES["GRU of 512"], "1024 units": CASES["the tutorial's GRU"]}
-    found = {name: parts_of(case) for name, case in cases.items()}
-    print(f"| {'ms a step':46} | {' | '.join(found)} |\n|---|{'---:|' * len(found)}")
+    results = {name: measure_parts(case) for name, case in cases.items()}
+    print(f"| {'ms per step':46} | {' | '.join(results)} |\n|---|{'---:|' * len(results)}")
     for part in (*PARTS, "everything else"):
-        print(f"| {part:46} | {' | '.join(f'{parts[part]:,.1f}' for parts in found.values())} |")
-    print(f"| {'all':46} | {' | '.join(f'{sum(parts.values()):,.1f}' for parts in found.values())} |")
-    picture(found, options.picture)
-    print(json.dumps({"benchmark": "where_time_goes", "processor": processor(), "milliseconds": found}))
+        print(f"| {part:46} | {' | '.join(f'{parts[part]:,.1f}' for parts in results.values())} |")
+    print(f"| {'total':46} | {' | '.join(f'{sum(parts.values()):,.1f}' for parts in results.values())} |")
+    draw(results, options.picture)
+    print(json.dumps({"benchmark": "where_time_goes", "processor": processor(), "milliseconds": results}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Write the tables of codes in docs/reference/json.md: `python docs/codes.py`.
 
-A code stands at the call that has its message: ``raise InputError("...", code="...", path=...)``. This script reads
-the calls from the source, so that the tables cannot go stale. `python docs/codes.py --missing [PATH ...]` lists the
-errors and notices that have no code.
+Each code is an argument of the call that contains its message: ``raise InputError("...", code="...", path=...)``. This
+script reads the calls from the source, so that the tables are never out of date. `python docs/codes.py --missing
+[PATH ...]` lists the errors and notices without a code.
 """
 
 import ast
@@ -16,18 +16,18 @@ import charloom.errors
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "charloom"
 PAGE = ROOT / "docs" / "reference" / "json.md"
-TABLES = ("error codes", "notice codes", "server codes")  # each between two comments on the page
+TABLES = ("error codes", "notice codes", "server codes")  # each is between two comments on the page
 
 
 class Message:
-    """A call that has a message and perhaps a code."""
+    """A call with a message: its kind, code (or None), message template, data keys and place in the source."""
 
     def __init__(self, kind, code, template, data, place):
         self.kind, self.code, self.template, self.data, self.place = kind, code, template, data, place
 
 
 def messages(paths=(SOURCE,)):
-    """Yield every call in the source that raises, returns or adds a message that has, or should have, a code."""
+    """Yield every call in the source whose message has, or should have, a code."""
     for path in paths:
         path = Path(path)
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -40,9 +40,9 @@ def messages(paths=(SOURCE,)):
                 if kind is None and not (isinstance(literal, str) and _is_code(literal)):
                     continue
                 if code is not None and literal is None:
-                    continue  # it passes on the code of another error
+                    continue  # passes on the code of another error
                 if code is None and any(keyword.arg is None for keyword in call.keywords):
-                    continue  # likewise, as **fields
+                    continue  # passes on a code in **fields
                 first = call.args[_position(kind)] if len(call.args) > _position(kind) else None
                 data = [name for name in keywords if name not in ("code", "headers")]
                 place = f"{file}:{call.lineno}"
@@ -50,7 +50,7 @@ def messages(paths=(SOURCE,)):
 
 
 def tables():
-    """Return the three tables as Markdown, by their names."""
+    """Return each table as Markdown, by its name."""
     grouped = defaultdict(list)
     for message in messages():
         if message.code:
@@ -65,7 +65,7 @@ def tables():
 
 
 def with_tables(page):
-    """Return the text of the page with its tables as the code has them."""
+    """Return the text of docs/reference/json.md with its tables replaced by current ones."""
     for name, table in tables().items():
         begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->\n"
         before, rest = page.split(begin)
@@ -86,14 +86,13 @@ def _calls(tree):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Call):
                 yield scope, child
-            inner = child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else scope
-            yield from walk(child, inner)
+            yield from walk(child, child if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else scope)
 
     yield from walk(tree, tree)
 
 
 def _kind(call):
-    """Return the name of what is called if its messages need a code, or None."""
+    """Return the name of the called class or method if its messages need a code, else None."""
     match call.func:
         case ast.Name(name) | ast.Attribute(attr=name):
             known = vars(charloom.errors).get(name)
@@ -114,7 +113,7 @@ def _is_code(text):
 
 
 def _template(node, scope):
-    """Return a message with {…} for what differs; "" for one that is computed elsewhere."""
+    """Return a message with … for each inserted value; "" if the message is computed elsewhere."""
     match node:
         case ast.Constant(str(text)):
             return text
@@ -124,10 +123,10 @@ def _template(node, scope):
             return (_template(left, scope) or "…") + (_template(right, scope) or "…")
         case ast.Name(name):
             values = [
-                found.value
-                for found in ast.walk(scope)
-                if isinstance(found, ast.Assign)
-                and any(isinstance(t, ast.Name) and t.id == name for t in found.targets)
+                statement.value
+                for statement in ast.walk(scope)
+                if isinstance(statement, ast.Assign)
+                and any(isinstance(t, ast.Name) and t.id == name for t in statement.targets)
             ]
             earlier = [value for value in values if value.lineno <= node.lineno]
             return _template(earlier[-1], scope) if earlier else ""
@@ -140,7 +139,7 @@ def _cell(text):
 
 
 def main(arguments):
-    """Write the page, or list what has no code."""
+    """Write the page, or list messages without a code."""
     if arguments[:1] == ["--missing"]:
         missing = [message for message in messages(arguments[1:] or [SOURCE]) if message.code is None]
         print(*(f"{message.place}: {message.kind}: {message.template}" for message in missing), sep="\n")

@@ -1,4 +1,4 @@
-"""How the documentation becomes a site: `make docs`. Nothing in it is fetched, neither now nor by its reader."""
+"""Sphinx configuration of the documentation site (`make docs`). The site loads nothing from other hosts."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 exclude_patterns = ["**/*.ipynb"]
 
 myst_heading_anchors = 4
-smartquotes = False  # -- is an option
+smartquotes = False  # they would turn the "--" of options into a dash
 
 html_theme = "furo"
 html_title = "charloom"
@@ -34,31 +34,39 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 nitpicky = True
-nitpick_ignore_regex = [  # what others document, which is not looked up; and parts of ours that no page shows
+nitpick_ignore_regex = [  # names of other projects, which are not linked, and own names that no page documents
     ("py:.*", r"(numpy|np|torch|collections|os|pathlib|typing|click)\..*"),
     ("py:class", r"charloom\.(data|model\.file|training\.(backends|batches|distributed))\..*"),
     ("py:class", "Record|PathLike"),
 ]
 
 
-def without_folders(app, page, source):
-    """Take out links to what is in no site: folders, READMEs."""
+LINK = re.compile(r"\[([^\]]*)\]\((\.\./[^)#:]*)(?:#[^)]*)?\)")  # [text](../path), optionally with an anchor
+
+
+def unlink_pages_outside(app, page, source):
+    """Replace links to folders and Markdown files outside docs/ by their text, since the site does not contain them.
+
+    Links to other files outside docs/ stay: the site offers those files for download.
+    """
     folder = Path(app.env.doc2path(page)).parent
 
-    def kept(link):
-        inside = (folder / link[2]).resolve().is_relative_to(DOCS)
-        return link[0] if inside else link[1]
+    def link_or_text(link):
+        text, path = link.groups()
+        target = (folder / path).resolve()
+        is_page = target.is_dir() or path.endswith(("/", ".md"))
+        return text if is_page and not target.is_relative_to(DOCS) else link[0]
 
-    source[0] = re.sub(r"\[([^\]]*)\]\((\.\./[^)#:]*(?:/|\.md))\)", kept, source[0])
+    source[0] = LINK.sub(link_or_text, source[0])
 
 
-def keep_whole(app, what, name, obj, options, lines):
-    """Keep Napoleon from taking what stands before a colon, in the docstring of an attribute, for its type."""
+def protect_colons(app, what, name, obj, options, lines):
+    """Stop Napoleon from parsing the text before a colon in an attribute's docstring as its type."""
     if what in ("attribute", "data", "property"):
-        lines[:0] = ["..", ""]  # an empty comment, which has no colon
+        lines[:0] = ["..", ""]  # an empty comment, which contains no colon
 
 
 def setup(app):
-    """Tell Sphinx of both."""
-    app.connect("source-read", without_folders)
-    app.connect("autodoc-process-docstring", keep_whole, priority=400)
+    """Register both hooks with Sphinx."""
+    app.connect("source-read", unlink_pages_outside)
+    app.connect("autodoc-process-docstring", protect_colons, priority=400)

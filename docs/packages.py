@@ -1,7 +1,7 @@
 """Write the lists of packages and files in docs/architecture.md: `python docs/packages.py`.
 
-The order of the packages is that of the contract `layers` in pyproject.toml. A line is the first line of a module's
-docstring, or the first sentence of the comment that a file of C++ or JavaScript starts with.
+Packages are listed in the order of the contract `layers` in pyproject.toml. Each Python module is described by the
+first line of its docstring, and each C++ or JavaScript file by the first sentence of its leading comment.
 """
 
 import ast
@@ -17,7 +17,7 @@ BEGIN_FILES, END_FILES = "<!-- files: begin, written by docs/packages.py -->\n",
 
 
 def layers():
-    """Return the packages and modules at the top of charloom, lowest layer first; those of one layer together."""
+    """Return the layers of charloom, lowest first, each as a list of top-level packages and modules."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"
     ]
@@ -26,18 +26,18 @@ def layers():
 
 
 def packages():
-    """Return the packages' tree as Markdown."""
+    """Return the tree of Python packages as Markdown."""
     return "```text\nsrc/charloom/\n" + "".join(_lines()) + "```\n"
 
 
 def other_files():
-    """Return the trees of C++ and of what browsers load as Markdown."""
+    """Return the trees of C++ files and browser assets as Markdown."""
     trees = (ROOT / "native", SOURCE / "web" / "assets")
     return "".join(f"```text\n{tree.relative_to(ROOT)}/\n{''.join(_commented(tree, 1))}```\n" for tree in trees)
 
 
 def with_packages(page):
-    """Return the text of docs/architecture.md with its list of packages as the code has it."""
+    """Return the text of docs/architecture.md with its lists replaced by current ones."""
     for begin, end, tree in ((BEGIN, END, packages()), (BEGIN_FILES, END_FILES, other_files())):
         before, rest = page.split(begin)
         page = f"{before}{begin}{tree}{end}{rest.split(end)[1]}"
@@ -57,8 +57,8 @@ def _tree(folder, depth):
     for path in sorted(folder.glob("*.py")):
         if path.name != "__init__.py":
             yield _line(path, depth + 1)
-    for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
-        yield from _tree(inner, depth + 1)
+    for subpackage in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        yield from _tree(subpackage, depth + 1)
 
 
 def _commented(folder, depth):
@@ -76,10 +76,9 @@ def _commented(folder, depth):
 
 def _line(path, depth):
     code = path / "__init__.py" if path.is_dir() else path
-    about = ast.get_docstring(ast.parse(code.read_text(encoding="utf-8"))).splitlines()[0]
+    summary = ast.get_docstring(ast.parse(code.read_text(encoding="utf-8"))).splitlines()[0].replace("``", "")
     name = f"{'  ' * depth}{path.name}{'/' if path.is_dir() else ''}"
-    plain = about.replace("``", "")
-    return f"{name:<32} {plain}\n"
+    return f"{name:<32} {summary}\n"
 
 
 if __name__ == "__main__":

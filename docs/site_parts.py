@@ -1,11 +1,11 @@
-"""The parts of pages that are computed when the site is built, so that they cannot go stale.
+"""Directives for the parts of pages that are computed when the site is built, so that they are never out of date.
 
-A page asks for one with the directive ``made``: ```` ```{made} recipes ``` ````.
+A page includes one with the directive ``made``, for example ```` ```{made} recipes ``` ````.
 """
 
 import html
 from functools import cache
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from docutils import nodes
@@ -18,94 +18,82 @@ from charloom.planning.heuristics import MAX_EPOCHS, NOMINAL_SPEED, Task, adapt_
 from charloom.planning.recipes import PLANNED, RECIPES
 from charloom.planning.settings import Settings, setting_fields
 
-README = Path(__file__).parents[1] / "README.md"
-MOST = 7  # whole bits: a character that costs more has the same colour
-# rows of the README's table that the front page shows, by how they begin
-MEASURED = (
-    "tiny Shakespeare, 3 minutes",
-    "the same 3 minutes",
-    "training speed",
-    "writing, GRU of 512",
-    "64 texts at once",
-    "`charloom generate",
-    "the bundled model",
-)
-LENGTHS = (20_000, 100_000, 1_000_000, 5_000_000, 20_000_000)  # characters of the texts a plan is shown for
+RESULTS = Path(__file__).parent / "results.md"
+MAX_LEVEL = 7  # whole bits; a character with a higher surprisal has the same colour
+TEXT_LENGTHS = (20_000, 100_000, 1_000_000, 5_000_000, 20_000_000)  # characters of the texts in the table of plans
 
 
 def recipes():
-    """All settings, a row each; of a recipe's own only what differs from auto."""
-    others = [recipe for recipe in RECIPES.values() if recipe.name != "auto"]
-    yield "| setting | meaning | `auto` |" + "".join(f" `{recipe.name}` |" for recipe in others)
-    yield "|---|---|" + "---|" * (len(others) + 1)
+    """Yield a table of all settings, with the values of each recipe. Values equal to those of auto are left out."""
+    rest = [recipe for recipe in RECIPES.values() if recipe.name != "auto"]
+    yield "| setting | meaning | `auto` |" + "".join(f" `{recipe.name}` |" for recipe in rest)
+    yield "|---|---|" + "---|" * (len(rest) + 1)
     for item in setting_fields():
-        base = getattr(RECIPES["auto"].settings, item.name)
-        values = [getattr(recipe.settings, item.name) for recipe in others]
-        shown = [_value(base), *("" if value == base else _value(value) for value in values)]
-        yield f"| `{item.name}` | {item.metadata['help']}{_accepted(item)} | {' | '.join(shown)} |"
+        default = getattr(RECIPES["auto"].settings, item.name)
+        values = [getattr(recipe.settings, item.name) for recipe in rest]
+        cells = [_value(default), *("" if value == default else _value(value) for value in values)]
+        yield f"| `{item.name}` | {item.metadata['help']}{_accepted(item)} | {' | '.join(cells)} |"
 
 
 def recipe_names():
-    """Each recipe with its line."""
+    """Yield a list of the recipes with a description of each."""
     for recipe in RECIPES.values():
-        planned = " Fitted to text, time and machine." if recipe.name in PLANNED else " Stays as it is."
-        yield f"- `{recipe.name}`: {recipe.about}.{planned}"
+        planned = "Adapted to the text, time and machine" if recipe.name in PLANNED else "Fixed: never adapted"
+        yield f"- `{recipe.name}`: {recipe.about}. {planned}."
 
 
 def plans():
-    """What the recipe auto chooses for texts of several lengths, at the speed that it assumes before it measures."""
-    yield "| characters to train on | minutes | the model | passes | of 20 minutes: the model | passes |"
+    """Yield a table of what the recipe auto plans for texts of several lengths, at its assumed speed."""
+    yield "| training characters | minutes | model | epochs | model for 20 minutes | epochs |"
     yield "|---:|---:|---|---:|---|---:|"
-    for characters in LENGTHS:
+    for characters in TEXT_LENGTHS:
         task = Task(characters, vocabulary_size=80, speed=NOMINAL_SPEED)
-        own = adapt_settings(Settings(), task)
+        planned = adapt_settings(Settings(), task)
         long = adapt_settings(Settings(minutes=20.0), task, {"minutes"})
-        cells = [f"{characters:,}", f"{own.minutes:.1f}", *_model(own, task), *_model(long, task)]
+        cells = [f"{characters:,}", f"{planned.minutes:.1f}", *_model(planned, task), *_model(long, task)]
         yield f"| {' | '.join(cells)} |"
 
 
 def measured():
-    """Rows of the README's table of what was measured."""
-    table = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    yield from ("| what | measured | command |", "|---|---|---|")
-    for beginning in MEASURED:
-        (row,) = [line for line in table if line.startswith(f"| {beginning}")]
-        yield row
+    """Yield the first table of the results page: what to expect."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| "))
+    yield from takewhile(lambda line: line.startswith("|"), lines[first:])
 
 
 def commands():
-    """Every command of the command line, in the order in which its help names them."""
+    """Yield a ``click`` directive for each command, in the order of ``charloom --help``."""
     for command in COMMANDS:
         module = group.get_command(None, command).callback.__module__
         yield from ("```{eval-rst}", f".. click:: {module}:command", f"   :prog: charloom {command}", "```", "")
 
 
 def surprisal_html(text):
-    """Return a text with a class for each stretch of characters that cost the same whole number of bits."""
+    """Return a text as HTML, coloured by the surprisal of each character for the bundled model, in whole bits."""
     score = _bundled().score(text)
-    levels = [0, *(min(int(bits), MOST) for bits in score.surprisals)]
+    levels = [0, *(min(int(bits), MAX_LEVEL) for bits in score.surprisals)]
     spans = []
-    for level, stretch in groupby(zip(levels, text, strict=True), key=lambda pair: pair[0]):
-        letters = html.escape("".join(letter for _, letter in stretch))
-        spans.append(f'<span class="b{level}">{letters}</span>' if level else letters)
-    said = f"{score.bits_per_char:.2f} bits per character"
-    return f'<figure class="surprisal"><pre>{"".join(spans)}</pre><figcaption>{said}</figcaption></figure>'
+    for level, pairs in groupby(zip(levels, text, strict=True), key=lambda pair: pair[0]):
+        characters = html.escape("".join(character for _, character in pairs))
+        spans.append(f'<span class="b{level}">{characters}</span>' if level else characters)
+    caption = f"{score.bits_per_char:.2f} bits per character"
+    return f'<figure class="surprisal"><pre>{"".join(spans)}</pre><figcaption>{caption}</figcaption></figure>'
 
 
 def legend_html():
-    """Return the scale of these colours."""
-    steps = "".join(f'<span class="b{level}">{level}</span>' for level in range(MOST))
-    return f'<p class="surprisal legend">bits: {steps}<span class="b{MOST}">{MOST} and more</span></p>'
+    """Return the legend of the surprisal colours as HTML."""
+    levels = "".join(f'<span class="b{level}">{level}</span>' for level in range(MAX_LEVEL))
+    return f'<p class="surprisal legend">bits: {levels}<span class="b{MAX_LEVEL}">{MAX_LEVEL} and more</span></p>'
 
 
 class Made(Directive):
-    """A part of a page that one of the functions above makes as Markdown."""
+    """Inserts the Markdown that one of the functions of this module computes; its argument names the function."""
 
     required_arguments = 1
 
     def run(self):
-        """Return its nodes."""
-        parts = {made.__name__: made for made in (recipes, recipe_names, plans, measured, commands)}
+        """Return the nodes of the computed Markdown."""
+        parts = {part.__name__: part for part in (recipes, recipe_names, plans, measured, commands)}
         lines = StringList(list(parts[self.arguments[0]]()), source=f"site_parts.{self.arguments[0]}")
         holder = nodes.container(classes=["made"])
         self.state.nested_parse(lines, self.content_offset, holder)
@@ -113,12 +101,12 @@ class Made(Directive):
 
 
 class Surprisal(Directive):
-    """A text on the colours of what its characters cost the bundled model; without a text, the scale."""
+    """Shows its content coloured by surprisal; without content, the legend of the colours."""
 
     has_content = True
 
     def run(self):
-        """Return its node."""
+        """Return the coloured text or the legend."""
         text = "\n".join(self.content)
         return [nodes.raw("", surprisal_html(text) if text else legend_html(), format="html")]
 
@@ -142,8 +130,8 @@ def _accepted(item):
     return f" ({', '.join(choices)})" if choices else f" ({_value(minimum)} to {_value(maximum)})"
 
 
-def for_keys_and_readers(app, page, template, context, tree):
-    """Let keys scroll what is wider than the page, and say how high the captions of the contents are."""
+def make_accessible(app, page, template, context, tree):
+    """Make wide blocks and tables scrollable by keyboard, and give the captions of the contents a heading level."""
     for part, old, new in (
         ("body", "<pre", '<pre tabindex="0"'),
         ("body", '<div class="table-wrapper', '<div tabindex="0" class="table-wrapper'),
@@ -153,9 +141,17 @@ def for_keys_and_readers(app, page, template, context, tree):
             context[part] = context[part].replace(old, new)
 
 
+def unlink_email_addresses(app, doctree):
+    """Turn links to email addresses into text: docutils takes RUN@STEP in a help text for an address."""
+    for link in list(doctree.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(nodes.Text(link.astext()))
+
+
 def setup(app):
-    """Make all of it known to Sphinx."""
+    """Register the directives and hooks with Sphinx."""
     app.add_directive("made", Made)
     app.add_directive("surprisal", Surprisal)
-    app.connect("html-page-context", for_keys_and_readers, priority=900)  # when the theme has made the contents
+    app.connect("doctree-read", unlink_email_addresses)
+    app.connect("html-page-context", make_accessible, priority=900)  # after the theme has built the contents
     return {"parallel_read_safe": True, "parallel_write_safe": True}

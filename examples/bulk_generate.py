@@ -1,9 +1,10 @@
-"""Write a synthetic set of many texts on several processes or machines.
+"""Generate a synthetic dataset on several processes or machines.
 
     python examples/bulk_generate.py shakespeare 10000 -o set --prompt "ROMEO:" --length 300 --workers 2
 
-Text number i is the same however many workers there are; `charloom generate` writes it alone with the seed of its row.
-The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/bulk.md.
+The texts do not depend on the number of workers, and `charloom generate` reproduces each text with the seed in its row.
+Run the same command again to continue where it stopped. Needs `pip install 'charloom[bulk]'`.
+The guide is docs/guides/scaling.md.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from charloom.errors import CharloomError
 
 
 def show(done: int, total: int) -> None:
-    """Say how far it is, on one line."""
+    """Print the progress on one line."""
     print(f"\r{done:,} of {total:,} partitions", end="", file=sys.stderr, flush=True)
 
 
 def work(options: argparse.Namespace) -> None:
-    """Write the texts, then put them into one file if asked."""
+    """Run the job, and collect the rows in one file if --rows is given."""
     job = generation_job(
         options.output,
         options.model,
@@ -40,24 +41,24 @@ def work(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the command line; a mistake is one message."""
+    """Parse the command line and run; print errors without a traceback."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
-    parser.add_argument("count", type=int, metavar="N", help="how many texts")
+    parser.add_argument("count", type=int, metavar="N", help="number of texts")
     parser.add_argument("-o", "--output", required=True, help="the job's folder")
-    parser.add_argument("--prompt", default="", help="what each text begins with")
-    parser.add_argument("--length", type=int, default=1000, help="characters after it")
+    parser.add_argument("--prompt", default="", help="prompt of each text")
+    parser.add_argument("--length", type=int, default=1000, help="number of characters after the prompt")
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same set")
-    parser.add_argument("--partition-texts", type=int, default=1000, help="texts of a partition")
+    parser.add_argument("--seed", type=int, default=0, help="seed; the same seed gives the same set")
+    parser.add_argument("--partition-texts", type=int, default=1000, help="texts per partition")
     parser.add_argument("--workers", type=int, default=1, help="processes on this machine, one thread each")
-    parser.add_argument("--scheduler", help="the address of a Dask scheduler instead")
-    parser.add_argument("--rows", type=Path, help="write all texts to this file of JSON lines")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
+    parser.add_argument("--rows", type=Path, help="write all texts to this file as JSON lines")
     try:
         work(parser.parse_args())
     except CharloomError as error:
-        parser.exit(error.exit_code, f"\nerror: {error}\n")
+        parser.exit(error.exit_code, f"\nError: {error}\n")
 
 
-if __name__ == "__main__":  # Dask's processes import this file too
+if __name__ == "__main__":  # Dask's worker processes import this file too
     main()

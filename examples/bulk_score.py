@@ -1,10 +1,11 @@
-"""Score every line of files of any size on several processes or machines, and keep the lines a model finds likely.
+"""Score every line of text files on several processes or machines, and filter lines by perplexity.
 
     python examples/bulk_score.py shakespeare corpus/ -o scores --workers 2
     python examples/bulk_score.py shakespeare corpus/ -o scores --scheduler tcp://10.0.0.1:8786
     python examples/bulk_score.py shakespeare corpus/ -o scores --workers 2 --most 8 --keep kept.txt
 
-The same command again goes on where it stopped. Needs `pip install 'charloom[bulk]'`; see docs/guides/bulk.md.
+Run the same command again to continue where it stopped. Needs `pip install 'charloom[bulk]'`.
+The guide is docs/guides/scaling.md.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from charloom.inference.generation_options import PRECISIONS
 
 
 def show(done: int, total: int) -> None:
-    """Say how far it is, on one line."""
+    """Print the progress on one line."""
     print(f"\r{done:,} of {total:,} partitions", end="", file=sys.stderr, flush=True)
 
 
 def work(options: argparse.Namespace) -> None:
-    """Score, then write what was asked for."""
+    """Run the job, and write the requested files."""
     job = scoring_job(
         options.output,
         options.model,
@@ -47,24 +48,24 @@ def work(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Read the command line; a mistake is one message."""
+    """Parse the command line and run; print errors without a traceback."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="plain UTF-8 files, folders or globs")
-    parser.add_argument("-o", "--output", required=True, help="the job's folder")
+    parser.add_argument("-o", "--output", required=True, help="folder of the job")
     parser.add_argument("--workers", type=int, default=1, help="processes on this machine, one thread each")
-    parser.add_argument("--scheduler", help="the address of a Dask scheduler instead")
-    parser.add_argument("--partition-mb", type=float, default=4, help="megabytes of a partition")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler to use instead")
+    parser.add_argument("--partition-mb", type=float, default=4, help="megabytes per partition")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8")
     parser.add_argument("--unknown", choices=UNKNOWN_LINES, default="mark", help="lines with unknown characters")
     parser.add_argument("--rows", type=Path, help="write all rows to this file of JSON lines")
     parser.add_argument("--keep", type=Path, help="write the lines within these perplexities to this file")
-    parser.add_argument("--least", type=float, default=0.0, help="perplexity per character")
-    parser.add_argument("--most", type=float, default=math.inf, help="perplexity per character")
+    parser.add_argument("--least", type=float, default=0.0, help="minimum perplexity per character")
+    parser.add_argument("--most", type=float, default=math.inf, help="maximum perplexity per character")
     try:
         work(parser.parse_args())
     except CharloomError as error:
-        parser.exit(error.exit_code, f"\nerror: {error}\n")
+        parser.exit(error.exit_code, f"\nError: {error}\n")
 
 
 if __name__ == "__main__":  # Dask's processes import this file too

@@ -1,17 +1,17 @@
-"""Slips of the finger in code: a model that has read Python finds two letters that changed places, and puts them back.
+"""Find and correct typos in code: a model that was trained on Python finds two swapped letters and swaps them back.
 
     python examples/code_typos.py
 
-The data are the modules of Python's standard library, as they lie on every machine that runs it: 30,000 different lines
-to learn from, and others, of other modules, in which typos are planted: in each page of 40 lines one pair of
-neighbouring letters of one word has changed places, as in "retrun". Nothing is compiled and no word list is used.
+The data are the modules of Python's standard library: 30,000 distinct lines to train on. Lines of other modules are
+the test pages. Each page has 40 lines and one typo: two neighbouring letters of a word are swapped, as in "retrun".
+Nothing is compiled and no word list is used.
 
-For every pair of neighbouring letters of a page the model says how many bits a line would cost less with the two the
-other way round. The pair that saves most is what it would correct. A line that is merely rare costs many bits either
-way; a slip is one that costs many and need not.
+For every pair of neighbouring letters, the script computes how many bits of surprisal the line would save if the
+letters were swapped. The pair that saves most is the correction. A line that is merely rare has a high surprisal
+either way; a typo is a line whose surprisal drops.
 
-What comes out: corrections it proposes, and how many of the planted slips it found and put right, beside how many lines
-would be found if the line that costs most per character were taken, and by chance. A minute of training.
+Output: proposed corrections, and how many typos were found and corrected, compared with choosing the line with the
+most bits per character, and with chance. Trains for a minute.
 """
 
 import argparse
@@ -23,22 +23,22 @@ from pathlib import Path
 
 import charloom
 
-LINES, PAGES, PAGE, SHOWN = 30_000, 40, 40, 8  # to learn from; with a slip each; lines of one; printed
-HELD_OUT = 5  # of so many modules one is not learned from
+LINES, PAGES, PAGE, SHOWN = 30_000, 40, 40, 8  # training lines; pages with one typo; lines per page; printed
+HELD_OUT = 5  # one of so many modules is held out
 
 
 def read_lines(modules: Sequence[Path]) -> list[str]:
-    """Return the lines of modules, in plain ASCII, of 8 to 100 characters, each once, in their order."""
-    found: dict[str, None] = {}
+    """Return the distinct ASCII lines of modules with 8 to 100 characters, in order."""
+    lines: dict[str, None] = {}
     for path in modules:
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.isascii() and line.isprintable() and len(line.strip()) >= 8 and len(line) <= 100:
-                found[line] = None
-    return list(found)
+                lines[line] = None
+    return list(lines)
 
 
 def make_data(seed: int) -> tuple[list[str], list[str]]:
-    """Return lines to learn from, and lines of other modules that are none of these."""
+    """Return training lines, and lines of held-out modules that do not occur among them."""
     modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
     random.Random(seed).shuffle(modules)
     known = read_lines(modules[len(modules) // HELD_OUT :])[:LINES]
@@ -46,7 +46,7 @@ def make_data(seed: int) -> tuple[list[str], list[str]]:
 
 
 def swaps(line: str) -> Iterator[str]:
-    """Yield a line with two neighbouring letters of a word the other way round, for each such pair that differs."""
+    """Yield the line with two different neighbouring letters swapped, for each such pair."""
     for match in re.finditer(r"(?=([A-Za-z])([A-Za-z]))", line):
         if match[1] != match[2]:
             at = match.start()
@@ -54,62 +54,64 @@ def swaps(line: str) -> Iterator[str]:
 
 
 def plant(lines: Sequence[str], rng: random.Random) -> tuple[list[str], int]:
-    """Return a page with one slip, and in which line it is.
+    """Return a page with one typo, and the index of its line.
 
     Args:
-        lines: The page; at least one line has two different letters side by side.
+        lines: The page; at least one line has two different letters next to each other.
         rng: Chooses the line and the pair.
     """
-    able = [i for i, line in enumerate(lines) if next(swaps(line), None)]
-    at = rng.choice(able)
+    candidates = [i for i, line in enumerate(lines) if next(swaps(line), None)]
+    at = rng.choice(candidates)
     return [*lines[:at], rng.choice(list(swaps(lines[at]))), *lines[at + 1 :]], at
 
 
-def costs(model: charloom.Model, lines: Sequence[str]) -> list[float]:
-    """Return what each line costs, in bits."""
-    return [one.bits_per_char * one.characters for one in model.score_many(lines, precision="int8")]
+def line_bits(model: charloom.Model, lines: Sequence[str]) -> list[float]:
+    """Return the surprisal of each line in bits."""
+    return [score.bits_per_char * score.characters for score in model.score_many(lines, precision="int8")]
 
 
 def correct(model: charloom.Model, page: Sequence[str]) -> tuple[int, str, float]:
-    """Return the line that a swap makes cheaper by most, what it becomes, and how many bits that saves."""
-    tried = [(i, swapped) for i, line in enumerate(page) for swapped in swaps(line)]
-    before, after = costs(model, page), costs(model, [swapped for _, swapped in tried])
-    saved = [before[i] - bits for (i, _), bits in zip(tried, after, strict=True)]
-    best = max(range(len(tried)), key=saved.__getitem__)
-    return *tried[best], saved[best]
+    """Return the index of the line whose swap saves the most bits, the corrected line, and the bits saved."""
+    candidates = [(i, swapped) for i, line in enumerate(page) for swapped in swaps(line)]
+    before, after = line_bits(model, page), line_bits(model, [swapped for _, swapped in candidates])
+    saved = [before[i] - bits for (i, _), bits in zip(candidates, after, strict=True)]
+    best = max(range(len(candidates)), key=saved.__getitem__)
+    return *candidates[best], saved[best]
 
 
 def run(minutes: float, seed: int) -> None:
-    """Train, and correct pages."""
+    """Train and correct pages."""
     rng = random.Random(seed)
-    known, others = make_data(seed)
+    known, held_out = make_data(seed)
     corpus = charloom.Corpus("\n".join(known), "code", text_format=charloom.TextFormat(lines=True))
     model = charloom.train(corpus, minutes=minutes, seed=seed)
-    others = [line for line in others if not model.vocabulary.unknown(line)]
-    found = right = dearest = 0
+    held_out = [line for line in held_out if not model.vocabulary.unknown(line)]
+    found = corrected = baseline = 0
     for number in range(PAGES):
-        page = rng.sample(others, PAGE)
-        slipped, at = plant(page, rng)
-        line, proposed, bits = correct(model, slipped)
-        means = [bits / len(text) for bits, text in zip(costs(model, slipped), slipped, strict=True)]
-        dearest += means.index(max(means)) == at
+        page = rng.sample(held_out, PAGE)
+        with_typo, at = plant(page, rng)
+        line, proposed, bits = correct(model, with_typo)
+        means = [bits / len(text) for bits, text in zip(line_bits(model, with_typo), with_typo, strict=True)]
+        baseline += means.index(max(means)) == at
         found += line == at
-        right += proposed == page[line]
+        corrected += proposed == page[line]
         if number < SHOWN:
             mark = "right" if line == at and proposed == page[line] else "wrong"
-            print(f"{mark}  saves {bits:4.1f} bits  {slipped[line].strip()}\n{'':21}{proposed.strip()}")
-    print(f"found: {found / PAGES:.1%} of {PAGES} slips, {right / PAGES:.1%} put right")
-    print(f"the line that costs most per character: {dearest / PAGES:.1%}; by chance {1 / PAGE:.1%}")
+            print(f"{mark}  saves {bits:4.1f} bits  {with_typo[line].strip()}\n{'':21}{proposed.strip()}")
+    print(f"found: {found / PAGES:.1%} of {PAGES} typos, {corrected / PAGES:.1%} corrected")
+    print(f"line with the most bits per character: {baseline / PAGES:.1%}; by chance {1 / PAGE:.1%}")
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="Slips of the finger in Python code.")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training (default: 1)")
-    parser.add_argument("--seed", type=int, default=1, help="of pages and training (default: 1)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Find and correct typos in Python code.")
+    parser.add_argument("--minutes", type=float, default=1.0, help="training time (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the pages and training (default: 1)")
     options = parser.parse_args()
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

@@ -1,14 +1,13 @@
-"""Odd lines in a log: a model reads a quiet day, and what surprises it on the next day is looked at first.
+"""Detect anomalies in a log: a model trains on a normal day and ranks the lines of the next day by surprisal.
 
     python examples/logs.py
 
-The data are made here: 6,000 lines of a shop's quiet day to learn from, and 2,000 of the next, in which 40 are odd in
-one of six ways that the first day does not have: a status, an address, a path, a level, a service that says what
-another says, a line that breaks off. Both days have rare lines that are in order. Nobody tells the model what is odd;
-lines are sorted by how many bits they cost it.
+The script generates the data: 6,000 lines of a shop's normal day to train on, and 2,000 lines of the next day. Of
+these, 40 are anomalous in one of six ways: a status, an address, a path, a level, a message of another service, or a
+truncated line. Both days contain rare normal lines. The model is never told what is anomalous.
 
-What comes out: the lines that cost most, the odd ones marked, and the AUC of four ways to sort: the share of all
-pairs of an odd line and one in order in which the odd one comes first. 50 % is chance. Half a minute of training.
+Output: the lines with the highest surprisal, anomalies marked, and the AUC of four ways to rank lines: the share of
+pairs of an anomaly and a normal line in which the anomaly ranks first (50 % is chance). Trains for half a minute.
 """
 
 import argparse
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 
 import charloom
 
-QUIET, NEXT, ODD, SHOWN = 6000, 2000, 40, 12
+NORMAL, NEXT, ANOMALIES, SHOWN = 6000, 2000, 40, 12
 USERS = ["ada", "ben", "cleo", "dara", "emil", "finn", "gala", "hugo", "iris", "juno"]
 TABLES = ["orders", "items", "carts", "stock", "prices"]
 LEVELS = {"INFO ": "ERROR", "WARN ": "FATAL"}
@@ -25,7 +24,7 @@ SERVICES = ("api   ", "auth  ", "db    ", "mail  ", "backup")
 
 
 def make_line(rng: random.Random) -> str:
-    """Return what follows the time in a line of a quiet day."""
+    """Return a normal line without its time."""
     user, table, number = rng.choice(USERS), rng.choice(TABLES), rng.randrange(1, 1000)
     kinds = {
         f"INFO  api    GET /{table}/{number} 200 {rng.randrange(2, 90)}ms user={user}": 40,
@@ -40,83 +39,87 @@ def make_line(rng: random.Random) -> str:
     return rng.choices(list(kinds), list(kinds.values()))[0]
 
 
-def make_odd(rng: random.Random) -> str:
-    """Return a line that no quiet day has."""
+def make_anomaly(rng: random.Random) -> str:
+    """Return a line without its time that does not occur on a normal day."""
     user, table, line = rng.choice(USERS), rng.choice(TABLES), make_line(rng)
-    others = [service for service in SERVICES if service != line[6:12]]
+    other_services = [service for service in SERVICES if service != line[6:12]]
     return rng.choice(
         [
             f"INFO  api    GET /{table}/{rng.randrange(1, 1000)} 500 {rng.randrange(2, 90)}ms user={user}",
             f"INFO  auth   login user={user} from=185.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(256)}",
             f"INFO  api    GET /{table}/../../etc/passwd 200 {rng.randrange(2, 90)}ms user={user}",
             LEVELS[line[:6].rstrip() + " "] + line[5:],
-            line[:6] + rng.choice(others) + line[12:],
+            line[:6] + rng.choice(other_services) + line[12:],
             line[: rng.randrange(13, len(line) - 8)],
         ]
     )
 
 
-def make_day(rng: random.Random, lines: int, odd: int = 0) -> tuple[list[str], list[bool]]:
-    """Return a day's lines in the order of their times, and whether each is odd."""
-    marks = [i < odd for i in range(lines)]
+def make_day(rng: random.Random, lines: int, anomalies: int = 0) -> tuple[list[str], list[bool]]:
+    """Return the lines of a day in order of time, and for each whether it is an anomaly."""
+    marks = [i < anomalies for i in range(lines)]
     rng.shuffle(marks)
     seconds = sorted(rng.randrange(86_400) for _ in range(lines))
-    said = [(make_odd if mark else make_line)(rng) for mark in marks]
+    messages = [(make_anomaly if mark else make_line)(rng) for mark in marks]
     return [
-        f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02} {line}" for s, line in zip(seconds, said, strict=True)
+        f"{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02} {line}" for s, line in zip(seconds, messages, strict=True)
     ], marks
 
 
 def auc(values: Sequence[float], marks: Sequence[bool]) -> float:
-    """Return the share of pairs, one marked and one not, in which the marked has the higher value; equal is half.
+    """Return the area under the ROC curve: the share of pairs of a marked and an unmarked value ranked correctly.
 
-    It is counted by ranks: a marked value's rank is how many values are lower, and half of the others that are equal.
+    The marked value must be higher; a tie counts half. Computed from ranks: the rank of a marked value is the number of
+    lower values plus half of the other equal values.
 
     Raises:
-        ValueError: If nothing is marked, or everything.
+        ValueError: If no value is marked, or all are.
     """
     marked, total = sum(marks), len(values)
     if marked in (0, total):
-        raise ValueError(f"An AUC compares marked values with others; {marked} of {total} are marked.")
+        raise ValueError(f"An AUC needs marked and unmarked values, but {marked} of {total} are marked.")
     order = sorted(values)
     ranks: dict[float, float] = {}
     for i, value in enumerate(order):
         ranks.setdefault(value, i)
     last = {value: i for i, value in enumerate(order)}
-    found = sum((ranks[value] + last[value]) / 2 for value, mark in zip(values, marks, strict=True) if mark)
-    return (found - marked * (marked - 1) / 2) / (marked * (total - marked))
+    rank_sum = sum((ranks[value] + last[value]) / 2 for value, mark in zip(values, marks, strict=True) if mark)
+    return (rank_sum - marked * (marked - 1) / 2) / (marked * (total - marked))
 
 
 def run(minutes: float, seed: int) -> None:
-    """Train on one day, and sort the next."""
+    """Train on one day and rank the lines of the next."""
     rng = random.Random(seed)
-    quiet, _ = make_day(rng, QUIET)
-    lines, marks = make_day(rng, NEXT, ODD)
-    corpus = charloom.Corpus("\n".join(quiet), "logs", text_format=charloom.TextFormat(lines=True))
-    bits = [one.surprisals for one in charloom.train(corpus, minutes=minutes, seed=seed).score_many(lines)]
-    ways = {
-        "the dearest character": [float(one.max()) for one in bits],
-        "bits of the line": [float(one.sum()) for one in bits],
-        "bits per character": [float(one.mean()) for one in bits],
-        "length, without a model": [float(len(line)) for line in lines],
+    normal, _ = make_day(rng, NORMAL)
+    lines, marks = make_day(rng, NEXT, ANOMALIES)
+    corpus = charloom.Corpus("\n".join(normal), "logs", text_format=charloom.TextFormat(lines=True))
+    bits = [score.surprisals for score in charloom.train(corpus, minutes=minutes, seed=seed).score_many(lines)]
+    rankings = {
+        "highest surprisal of a character": [float(line.max()) for line in bits],
+        "bits of the line": [float(line.sum()) for line in bits],
+        "bits per character": [float(line.mean()) for line in bits],
+        "length of the line (no model)": [float(len(line)) for line in lines],
     }
-    peaks = ways["the dearest character"]
+    peaks = rankings["highest surprisal of a character"]
     order = sorted(range(len(lines)), key=lambda i: -peaks[i])
     for i in order[:SHOWN]:
-        print(f"{'odd' if marks[i] else '   '} {peaks[i]:5.1f} bits  {lines[i]}")
-    print(f"found: {sum(marks[i] for i in order[:ODD])} of {ODD} odd lines are among the {ODD} dearest of {NEXT:,}")
-    for way, values in ways.items():
-        print(f"AUC {auc(values, marks):6.1%}  {way}")
+        print(f"{'anomaly' if marks[i] else '       '} {peaks[i]:5.1f} bits  {lines[i]}")
+    found = sum(marks[i] for i in order[:ANOMALIES])
+    print(f"found: {found} of {ANOMALIES} anomalies among the {ANOMALIES} most surprising of {NEXT:,} lines")
+    for ranking, values in rankings.items():
+        print(f"AUC {auc(values, marks):6.1%}  {ranking}")
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="Odd lines in a log.")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of training (default: 0.5)")
-    parser.add_argument("--seed", type=int, default=1, help="of data and training (default: 1)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Detect anomalies in a log.")
+    parser.add_argument("--minutes", type=float, default=0.5, help="training time (default: 0.5)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data and training (default: 1)")
     options = parser.parse_args()
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

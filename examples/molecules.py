@@ -1,16 +1,15 @@
-"""Molecules: a model learns SMILES, the line notation of chemistry, and proposes new ones around a given beginning.
+"""Generate molecules: a model learns SMILES, a line notation of chemistry, and proposes molecules with a given ring.
 
     python examples/molecules.py
 
-The data are made here: 8,000 molecules of carbon, nitrogen, oxygen, sulfur and halogens, grown from rings and groups
-by single bonds, each written as SMILES with its double bonds in place (C1=CC=CC=C1, not c1ccccc1). A small parser
-reads SMILES, closes rings and branches, and counts bonds: a molecule is valid if it can be read and no atom has more
-bonds than its valence. Stereochemistry, charges and isotopes are not looked at.
+The script generates the data: 8,000 molecules of carbon, nitrogen, oxygen, sulfur and halogens, built from rings and
+groups with single bonds between them. SMILES strings use explicit double bonds (C1=CC=CC=C1, not c1ccccc1). A small
+parser reads SMILES and counts bonds: a molecule is valid if the string parses and no atom exceeds its valence.
+Stereochemistry, charges and isotopes are ignored.
 
-What comes out: of 500 strings that the model writes, how many are valid, and how many of these are new: no molecule of
-the data has the same atoms and bonds around every atom, however it is written. Beside it the same strings with their
-characters in any order. Then new ones that begin with a ring asked for, the lightest first, with formula and mass. A
-minute of training.
+Output: of 500 generated strings, how many are valid, and how many of these are new (no molecule in the data has the
+same structure), compared with the same strings with shuffled characters. Then new molecules that start with a given
+ring, the lightest first, with formula and molar mass. Trains for a minute.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 
 import charloom
 
-MOLECULES, WRITTEN, ASKED, SHOWN = 8000, 500, 100, 8  # in the data, written freely and after a ring, printed
+MOLECULES, GENERATED, WITH_RING, SHOWN = 8000, 500, 100, 8  # in the data, generated freely, with a ring, printed
 VALENCE = {"C": 4, "N": 3, "O": 2, "S": 2, "F": 1, "Cl": 1, "Br": 1}
 MASS = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "S": 32.06, "F": 18.998, "Cl": 35.45, "Br": 79.904}
 CORES = [
@@ -31,36 +30,36 @@ GROUPS = [
     "C", "C", "C", "CC", "CC(C)C", "N", "O", "S", "F", "Cl", "Br", "C=O", "C#N", "C(=O)O", "C(=O)N", "C=C", "OC",
     "C1=CC=CC=C1", "C1CCCC1", "C1CCOCC1", "C1CC1",
 ]  # fmt: skip
-RING = "C1CCNC1"  # what is asked for
+RING = "C1CCNC1"  # start of the requested molecules
 
 
 @dataclass
 class Molecule:
-    """Atoms by their elements, and bonds: the order (1, 2 or 3) by the two atoms' places, the lower first."""
+    """A molecule: the element of each atom, and bonds as {(lower index, higher index): bond order 1, 2 or 3}."""
 
     atoms: list[str] = field(default_factory=list)
     bonds: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def bind(self, one: int, other: int, order: int) -> None:
-        """Add a bond; ``ValueError`` if it is there, or from an atom to itself."""
-        pair = (min(one, other), max(one, other))
-        if one == other or pair in self.bonds:
-            raise ValueError(f"Atoms {one} and {other} cannot be bound (again).")
+    def bind(self, a: int, b: int, order: int) -> None:
+        """Add a bond; raises ``ValueError`` if it exists or connects an atom to itself."""
+        pair = (min(a, b), max(a, b))
+        if a == b or pair in self.bonds:
+            raise ValueError(f"Atoms {a} and {b} are the same atom or already have a bond.")
         self.bonds[pair] = order
 
     def neighbours(self, atom: int) -> list[tuple[int, int]]:
-        """Return the atoms bound to one, each with the bond's order."""
+        """Return the neighbours of an atom, each with the order of its bond."""
         return [(sum(pair) - atom, order) for pair, order in self.bonds.items() if atom in pair]
 
     def hydrogens(self, atom: int) -> int:
-        """Return how many hydrogens fill up an atom; below 0 if it has too many bonds."""
+        """Return the number of implicit hydrogens of an atom; negative if it exceeds its valence."""
         return VALENCE[self.atoms[atom]] - sum(order for _, order in self.neighbours(atom))
 
     def fingerprint(self) -> tuple[int, ...]:
-        """Return the same numbers for the same molecule, whatever the order of its atoms.
+        """Return a fingerprint that does not depend on the order of the atoms.
 
-        Every atom is told apart by its element, then by its neighbours, by theirs, and so on. Different molecules may
-        share a fingerprint, rarely. Source: Weisfeiler and Leman 1968.
+        Labels start as elements and are refined by the labels of neighbours. Different molecules rarely share a
+        fingerprint. Source: Weisfeiler and Leman 1968.
         """
         labels = [sorted(VALENCE).index(element) for element in self.atoms]
         for _ in self.atoms:
@@ -69,7 +68,7 @@ class Molecule:
         return tuple(sorted(labels))
 
     def formula(self) -> tuple[str, float]:
-        """Return the formula, carbon and hydrogen first, and the molar mass in grams per mole."""
+        """Return the molecular formula, carbon and hydrogen first, and the molar mass in g/mol."""
         counts = Counter(self.atoms) + Counter(H=sum(map(self.hydrogens, range(len(self.atoms)))))
         order = sorted(counts, key=lambda element: (element not in "CH", element))
         mass = sum(MASS[element] * count for element, count in counts.items())
@@ -77,14 +76,14 @@ class Molecule:
 
 
 def parse(smiles: str) -> Molecule:
-    """Read SMILES of neutral atoms.
+    """Parse a SMILES string of neutral atoms.
 
     Raises:
-        ValueError: If it cannot be read, or an atom has more bonds than its valence.
+        ValueError: If the string does not parse or an atom exceeds its valence.
     """
     tokens = re.findall(r"Cl|Br|[CNOSF]|[()=#]|[1-9]", smiles)
     if "".join(tokens) != smiles or re.search(r"^(?![A-Z])|\((?![A-Z=#])|[()][=#]?\d|[=#](?![A-Z\d])", smiles):
-        raise ValueError(f"{smiles!r} is no SMILES of {', '.join(VALENCE)}.")
+        raise ValueError(f"{smiles!r} is not a SMILES string of {', '.join(VALENCE)}.")
     molecule, here, order = Molecule(), -1, 0
     branches: list[int] = []
     rings: dict[str, tuple[int, int]] = {}
@@ -100,24 +99,24 @@ def parse(smiles: str) -> Molecule:
             branches.append(here)
         elif token == ")":
             if not branches:
-                raise ValueError(f"{smiles!r} closes a branch that is not open.")
+                raise ValueError(f"{smiles!r} closes a branch that was not opened.")
             here = branches.pop()
         elif token in rings:
             there, opened = rings.pop(token)
             if order and opened and order != opened:
-                raise ValueError(f"{smiles!r} gives the bond of ring {token} two orders.")
+                raise ValueError(f"{smiles!r} gives ring bond {token} two different orders.")
             molecule.bind(there, here, order or opened or 1)
             order = 0
         else:
             rings[token], order = (here, order), 0
     crowded = [atom for atom in range(len(molecule.atoms)) if molecule.hydrogens(atom) < 0]
     if branches or rings or crowded:
-        raise ValueError(f"{smiles!r} leaves a branch or a ring open, or an atom has too many bonds.")
+        raise ValueError(f"{smiles!r} leaves a branch or ring open, or an atom has too many bonds.")
     return molecule
 
 
 def grow(smiles: str, group: str, rng: random.Random) -> str:
-    """Return a molecule with a group at one of its atoms, bound by the group's first, in place of two hydrogens."""
+    """Return the molecule with a group attached to a random atom that has a free hydrogen."""
     molecule, atoms = parse(smiles), re.finditer(r"(?:Cl|Br|[CNOSF])(?:[=#]?\d)*", smiles)
     free = [place.end() for atom, place in enumerate(atoms) if molecule.hydrogens(atom) > 0]
     if not free:
@@ -129,55 +128,59 @@ def grow(smiles: str, group: str, rng: random.Random) -> str:
 
 
 def make_data(seed: int, count: int = MOLECULES) -> list[str]:
-    """Return molecules as SMILES, each string once."""
-    rng, found = random.Random(seed), set[str]()
-    while len(found) < count:
+    """Return distinct SMILES strings."""
+    rng, strings = random.Random(seed), set[str]()
+    while len(strings) < count:
         smiles = rng.choice(CORES)
         for _ in range(rng.randint(1, 4)):
             smiles = grow(smiles, rng.choice(GROUPS), rng)
-        found.add(smiles)
-    return sorted(found)
+        strings.add(smiles)
+    return sorted(strings)
 
 
 def valid(lines: list[str]) -> list[tuple[str, Molecule]]:
-    """Return those lines that are valid, with their molecules."""
-    found = []
+    """Return the valid lines with their molecules."""
+    molecules = []
     for line in lines:
         try:
-            found.append((line, parse(line)))
+            molecules.append((line, parse(line)))
         except ValueError:
             continue
-    return found
+    return molecules
 
 
 def run(minutes: float, seed: int) -> None:
-    """Train, and print new molecules."""
+    """Train and print new molecules."""
     data, rng = make_data(seed), random.Random(seed)
     corpus = charloom.Corpus("\n".join(data), "molecules", text_format=charloom.TextFormat(lines=True))
     model = charloom.train(corpus, minutes=minutes, seed=seed)
     known = {molecule.fingerprint() for _, molecule in valid(data)}
-    lines = model.generate(length=200 * WRITTEN, temperature=1.0, seed=seed, max_lines=WRITTEN).split("\n")[:WRITTEN]
+    lines = model.generate(length=200 * GENERATED, temperature=1.0, seed=seed, max_lines=GENERATED).split("\n")[
+        :GENERATED
+    ]
     good = [molecule.fingerprint() for _, molecule in valid(lines)]
-    new = [one for one in good if one not in known]
+    new = [fingerprint for fingerprint in good if fingerprint not in known]
     mixed = valid(["".join(rng.sample(line, len(line))) for line in lines])
-    shares = [len(found) / len(lines) for found in (good, mixed)]
-    print(f"valid: {shares[0]:.1%} of {len(lines)} written, {shares[1]:.1%} of them shuffled")
-    print(f"new: {len(new) / max(1, len(good)):.1%} of the valid; {len(set(new))} different molecules")
-    asked = valid([model.generate(RING, 80, 1.0, seed + i, stop="\n") for i in range(ASKED)])
-    wanted = {m.fingerprint(): (*m.formula(), line) for line, m in asked if m.fingerprint() not in known}
-    print(f"asked for: {len(wanted)} new ones begin with {RING}, of {ASKED} written; the lightest:")
-    for formula, mass, line in sorted(wanted.values(), key=lambda one: one[1])[:SHOWN]:
+    shares = [len(part) / len(lines) for part in (good, mixed)]
+    print(f"valid: {shares[0]:.1%} of {len(lines)} generated, {shares[1]:.1%} with shuffled characters")
+    print(f"new: {len(new) / max(1, len(good)):.1%} of the valid ones; {len(set(new))} distinct molecules")
+    with_ring = valid([model.generate(RING, 80, 1.0, seed + i, stop="\n") for i in range(WITH_RING)])
+    proposed = {m.fingerprint(): (*m.formula(), line) for line, m in with_ring if m.fingerprint() not in known}
+    print(f"with {RING}: {len(proposed)} new molecules of {WITH_RING} generated; the lightest:")
+    for formula, mass, line in sorted(proposed.values(), key=lambda row: row[1])[:SHOWN]:
         print(f"{mass:7.2f} g/mol  {formula:<14} {line}")
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="New molecules in SMILES.")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training (default: 1)")
-    parser.add_argument("--seed", type=int, default=1, help="of data, training and writing (default: 1)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Generate molecules in SMILES.")
+    parser.add_argument("--minutes", type=float, default=1.0, help="training time (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data, training and generation (default: 1)")
     options = parser.parse_args()
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

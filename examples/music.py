@@ -1,15 +1,14 @@
-"""Tunes in ABC notation: a model learns to fill bars, and writes tunes in the metre that is asked for.
+"""Generate tunes in ABC notation: a model learns to fill bars and writes tunes in a given metre.
 
     python examples/music.py --output tunes.abc
 
-The data are 2,000 tunes of two parts of four bars, made here: in four metres and four keys, a melody that walks up
-and down the scale, a bar that begins on a note of the key's chord, an end on the key's own note. Every bar is as long
-as its metre says. To write such a tune a model has to count: the lengths in a bar must add up, in 6/8 otherwise than
-in 4/4, though the metre was said long before.
+The script generates the data: 2,000 tunes of two parts with four bars each, in four metres and four keys. The melody
+moves up and down the scale; a bar starts on a note of the tonic chord, and a part ends on the tonic. Every bar is as
+long as its metre requires. To write such a tune, a model has to count: note lengths must add up to the metre, which
+stands far back in the header.
 
-What comes out: how many bars, and how many whole tunes, have the right lengths, beside the same notes with their
-lengths shuffled within each tune; and a file of those that are right in all bars, which any ABC program plays or
-prints. A minute of training.
+Output: how many bars and how many whole tunes have the right length, compared with the same notes with shuffled
+lengths; and a file with the correct tunes that any ABC program can play or print. Trains for a minute.
 """
 
 import argparse
@@ -20,17 +19,17 @@ from pathlib import Path
 
 import charloom
 
-TUNES, WRITTEN, BARS = 2000, 20, 4  # in the data; asked for in each metre; of a part
+TUNES, GENERATED, BARS = 2000, 20, 4  # in the data; generated per metre; bars per part
 BEATS = {2: ["2", "1 1", "1 1", "3/2 1/2"], 3: ["3", "2 1", "1 1 1"]}  # lengths that fill a beat, in eighths
-METRES = {"2/4": (2, 2), "3/4": (3, 2), "4/4": (4, 2), "6/8": (2, 3)}  # beats of a bar, eighths of a beat
-KEYS = {"C": 0, "G": 4, "D": 1, "Am": 5}  # the place of the key's own note in the scale
+METRES = {"2/4": (2, 2), "3/4": (3, 2), "4/4": (4, 2), "6/8": (2, 3)}  # beats per bar, eighths per beat
+KEYS = {"C": 0, "G": 4, "D": 1, "Am": 5}  # index of the tonic in SCALE
 SCALE = "CDEFGABcdefgab"
 NOTE = re.compile(r"([_^=]?[A-Ga-gz][,']*)(\d*)(/?)(\d*)")
 WHO, WHAT = ("Miller", "Weaver", "Sailor", "Baker", "Farmer"), ("Walk", "Jig", "Morning", "Delight", "Wheel")
 
 
 def make_bar(rng: random.Random, metre: str, tonic: int, place: int) -> tuple[str, int]:
-    """Return a bar, and the place in the scale of its last note."""
+    """Return a bar, and the scale index after its last note."""
     beats, eighths = METRES[metre]
     chord = [tonic + step for step in (-7, -5, -3, 0, 2, 4, 7) if 0 <= tonic + step < len(SCALE)]
     place = min(chord, key=lambda note: abs(note - place))
@@ -45,7 +44,7 @@ def make_bar(rng: random.Random, metre: str, tonic: int, place: int) -> tuple[st
 
 
 def make_tune(rng: random.Random) -> str:
-    """Return a tune: its head, and two parts, each of which ends on the key's own note."""
+    """Return a tune: header and two parts, each ending on the tonic."""
     metre, key = rng.choice(list(METRES)), rng.choice(list(KEYS))
     beats, eighths = METRES[metre]
     place, parts = KEYS[key], []
@@ -59,50 +58,50 @@ def make_tune(rng: random.Random) -> str:
 
 
 def length_of(bar: str) -> Fraction:
-    """Return how long a bar's notes are together, in the tune's unit.
+    """Return the total length of a bar's notes, in units of the tune's L: field.
 
     Raises:
-        ValueError: If it holds anything but notes, rests and spaces, or a length of nothing.
+        ValueError: If it contains anything but notes, rests and spaces, or a length of zero.
     """
     rest = NOTE.sub("", bar).strip(" ")
     notes = NOTE.findall(bar)
     if rest or any(0 in (int(over or 1), int(under or 1)) for _, over, _, under in notes):
-        raise ValueError(f"{bar!r} is no bar of notes.")
+        raise ValueError(f"{bar!r} is not a bar of notes.")
     return sum(
         (Fraction(int(over or 1), int(under or 2) if slash else 1) for _, over, slash, under in notes), Fraction()
     )
 
 
-def bars_right(tune: str) -> list[bool]:
-    """Return for each bar of a tune whether it is as long as the metre says.
+def correct_bars(tune: str) -> list[bool]:
+    """Return for each bar of a tune whether its length matches the metre.
 
     Raises:
-        ValueError: If the head lacks metre, unit of length or key.
+        ValueError: If the header lacks metre (M:), unit length (L:) or key (K:).
     """
     before, _, after = tune.partition("\nK:")
     key, _, body = after.partition("\n")
     head = {**dict(re.findall(r"^([ML]):(\S+)$", before, re.M)), **({"K": key} if key else {})}
     if set(head) != set("MLK") or not all(re.fullmatch(r"[1-9]\d?/[1-9]\d?", head[name]) for name in "ML"):
-        raise ValueError("A tune has lines M:, L: and K:, as in M:3/4, L:1/8, K:G.")
-    wanted = Fraction(head["M"]) / Fraction(head["L"])
+        raise ValueError("A tune needs the lines M:, L: and K:, for example M:3/4, L:1/8, K:G.")
+    expected = Fraction(head["M"]) / Fraction(head["L"])
     right = []
     for bar in re.split(r"\||\n", body):
         if bar.strip(" :]"):
             try:
-                right.append(length_of(bar.strip(":")) == wanted)
+                right.append(length_of(bar.strip(":")) == expected)
             except ValueError:
                 right.append(False)
     return right
 
 
-def whole(tune: str) -> bool:
-    """Return whether a tune has as many bars as those of the data, all of the right length."""
-    right = bars_right(tune)
-    return len(right) == 2 * BARS and all(right)
+def is_correct(tune: str) -> bool:
+    """Return whether a tune has as many bars as the tunes in the data, all of the right length."""
+    correct = correct_bars(tune)
+    return len(correct) == 2 * BARS and all(correct)
 
 
 def shuffled(tune: str, rng: random.Random) -> str:
-    """Return a tune with the same notes, their lengths shuffled."""
+    """Return the tune with the lengths of its notes shuffled."""
     head, key, body = re.split(r"(\nK:\S+\n)", tune, maxsplit=1)
     lengths = [over + slash + under for _, over, slash, under in NOTE.findall(body)]
     rng.shuffle(lengths)
@@ -110,46 +109,52 @@ def shuffled(tune: str, rng: random.Random) -> str:
 
 
 def report(name: str, tunes: list[str]) -> None:
-    """Print how many bars and tunes are right."""
-    bars = [right for tune in tunes for right in bars_right(tune)]
-    right = sum(map(whole, tunes))
-    print(f"{name}: {sum(bars) / max(1, len(bars)):.1%} of {len(bars)} bars, {right} of {len(tunes)} tunes right")
+    """Print how many bars and tunes have the right length."""
+    bars = [is_right for tune in tunes for is_right in correct_bars(tune)]
+    correct = sum(map(is_correct, tunes))
+    print(f"{name}: {sum(bars) / max(1, len(bars)):.1%} of {len(bars)} bars, {correct} of {len(tunes)} tunes correct")
 
 
 def run(minutes: float, seed: int, output: Path) -> None:
-    """Train, and write tunes."""
+    """Train and generate tunes."""
     rng = random.Random(seed)
     data = [make_tune(rng) for _ in range(TUNES)]
     model = charloom.train(charloom.Corpus("\n\n".join(data) + "\n\n", "music"), minutes=minutes, seed=seed)
     known = {tune.split("\nK:")[1] for tune in data}
-    written: list[str] = []
+    generated: list[str] = []
     for metre in METRES:
         head = f"X:1\nT:The {rng.choice(WHO)}'s Loom\nM:{metre}\nL:1/8\nK:"
-        prompts = [f"{head}{rng.choice(list(KEYS))}\n" for _ in range(WRITTEN)]
+        prompts = [f"{head}{rng.choice(list(KEYS))}\n" for _ in range(GENERATED)]
         tunes = [model.generate(prompt, 300, 0.8, seed + i, stop="\n\n") for i, prompt in enumerate(prompts)]
         report(metre, tunes)
-        written += tunes
-    report("all", written)
-    report("shuffled", [shuffled(tune, rng) for tune in written])
-    right = [tune for tune in written if whole(tune) and tune.split("\nK:")[1] not in known]
-    output.write_text("\n\n".join(tune.replace("X:1\n", f"X:{i + 1}\n") for i, tune in enumerate(right)) + "\n")
-    print(f"{len(right)} new tunes that are right in all bars are in {output}" + ("; the first:" if right else "."))
-    print("".join(right[:1]))
+        generated += tunes
+    report("all", generated)
+    report("shuffled", [shuffled(tune, rng) for tune in generated])
+    correct = [tune for tune in generated if is_correct(tune) and tune.split("\nK:")[1] not in known]
+    output.write_text("\n\n".join(tune.replace("X:1\n", f"X:{i + 1}\n") for i, tune in enumerate(correct)) + "\n")
+    print(f"{len(correct)} new, correct tunes written to {output}" + ("; the first:" if correct else "."))
+    print("".join(correct[:1]))
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="Tunes whose bars add up.")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training (default: 1)")
-    parser.add_argument("--seed", type=int, default=1, help="of data, training and writing (default: 1)")
-    parser.add_argument("--output", type=Path, default=Path("tunes.abc"), help="a new file (default: tunes.abc)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Generate tunes in ABC notation.")
+    parser.add_argument("--minutes", type=float, default=1.0, help="training time (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data, training and generation (default: 1)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("tunes.abc"), help="new file for the tunes (default: tunes.abc)"
+    )
     options = parser.parse_args()
     if options.output.exists():
-        parser.error(f"{options.output} is there already, and is not written over. Name another with --output.")
+        parser.error(f"{options.output} already exists. Choose another file with --output.")
     if not options.output.parent.is_dir():
-        parser.error(f"--output: there is no folder {options.output.parent}. Make it, or name a file in another.")
+        parser.error(
+            f"The folder {options.output.parent} of --output does not exist. Create it or choose another file."
+        )
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed, options.output)
     except charloom.CharloomError as error:
         parser.error(str(error))

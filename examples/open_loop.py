@@ -1,10 +1,10 @@
-"""Train the open way: a loop of your own on charloom's parts, as the tutorial's last chapter invites to.
+"""Train with a custom loop built from charloom's parts, as the last chapter of the tutorial suggests.
 
     python examples/open_loop.py shakespeare --recipe tutorial-gru --epochs 10 --output runs/open
 
-The state goes back to zero at the start of every epoch, a line tells the loss every 100 batches, a checkpoint is
-written every 5 epochs and at the end, and each epoch says how long it took. Change ``train_step`` to try ideas;
-``curriculum.py`` beside this file is one.
+The hidden state is reset at the start of every epoch. The loss is printed every 100 batches, a checkpoint is saved
+every 5 epochs and at the end, and each epoch prints its duration. Change ``train_step`` to try ideas;
+``curriculum.py`` is such a variant.
 """
 
 import argparse
@@ -36,25 +36,25 @@ def train_step(
     state: NetworkState | None,
     device: TorchDevice,
 ) -> tuple[float, NetworkState]:
-    """Make one update; return the loss before it, in nats per character, and the state after the batch."""
+    """Apply one update; return the loss before it in nats per character, and the hidden state after the batch."""
     inputs, targets = (torch.from_numpy(ids.astype("int64")) for ids in (batch.inputs, batch.targets))  # (B, T)
-    with device.autocast():  # products of 16-bit numbers where the processor has them fast
+    with device.autocast():  # bfloat16 matrix products where the processor is fast at them
         logits, state = network(inputs, state)  # (B, T, V)
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-    gradients = torch.autograd.grad(loss, list(learned(network)))
-    for parameter, gradient in zip(learned(network), gradients, strict=True):
+    gradients = torch.autograd.grad(loss, list(trainable_parameters(network)))
+    for parameter, gradient in zip(trainable_parameters(network), gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
     return loss.item(), detached(state)
 
 
-def learned(network: CharNetwork) -> list[Tensor]:
-    """Return the parameters that are learned."""
+def trainable_parameters(network: CharNetwork) -> list[Tensor]:
+    """Return the parameters that require gradients."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 def train(corpus: Corpus, recipe: Recipe, epochs: int, folder: Path) -> None:
-    """Train for some epochs and leave checkpoints and ``losses.jsonl`` in a new folder."""
+    """Train for a number of epochs; write checkpoints and ``losses.jsonl`` to a new folder."""
     settings = recipe.settings
     architecture = settings.architecture(len(corpus.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, settings.seed))
@@ -86,20 +86,22 @@ def train(corpus: Corpus, recipe: Recipe, epochs: int, folder: Path) -> None:
 
 
 def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description="Train with a loop of your own.")
-    parser.add_argument("corpus", help="a text file, a folder, or a named corpus such as shakespeare")
-    parser.add_argument("--recipe", default="tutorial-gru", help="a recipe's name or file (default: tutorial-gru)")
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description="Train with a custom training loop.")
+    parser.add_argument("corpus", help="text file, folder, or named corpus such as shakespeare")
+    parser.add_argument("--recipe", default="tutorial-gru", help="name or file of a recipe (default: tutorial-gru)")
     parser.add_argument("--epochs", type=int, default=10, help="passes over the text (default: 10)")
-    parser.add_argument("--output", type=Path, default=Path("runs/open"), help="a new folder (default: runs/open)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/open"), help="new folder for the run (default: runs/open)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe"
     )
     options = parser.parse_args()
     if options.epochs < 1:
-        parser.error(f"--epochs must be at least 1; got {options.epochs}.")
+        parser.error(f"--epochs must be at least 1, got {options.epochs}.")
     if options.output.exists():
-        parser.error(f"{options.output} exists already; name a new folder with --output.")
+        parser.error(f"{options.output} already exists. Choose a new folder with --output.")
     try:
         with kept_memory(), flushed_denormals():
             recipe = load_recipe(options.recipe).with_values(parse_assignments(options.set))

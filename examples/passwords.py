@@ -1,21 +1,20 @@
-"""Password strength: a model learns how people choose, and says how many guesses a password would stand.
+"""Estimate password strength: a model learns how people choose passwords and counts the guesses one withstands.
 
     python examples/passwords.py
 
-The data are 20,000 passwords, made here as people make them: words, names and years, a capital, letters turned into
-digits, keys that lie side by side, a mark at the end; the favourites far more often than the rest; one in fifty is
-random. Real lists of stolen passwords are not needed.
+The script generates the data: 20,000 passwords as people choose them: words, names and years, capitals, letters
+replaced by digits, keyboard patterns, a mark at the end. Popular choices are far more frequent; one password in fifty
+is random. No list of stolen passwords is needed.
 
-A guesser who knows people tries the likeliest first. So the strength is not how many characters a password has, but how
-many passwords the model holds to be likelier. That is estimated from 2,000 that the model writes itself: each that is
-likelier than the password stands for as many as its own probability says. Beside it the usual count: length times the
-bits of a character of the kinds that occur.
+An attacker who knows people tries likely passwords first. So the strength of a password is the number of passwords
+that are more likely. It is estimated from 2,000 passwords sampled from the model: each sample that is more likely
+counts as 1 / (2,000 x its probability) passwords. The usual measure is shown for comparison: length times the bits
+per character of the character classes used.
 
-What comes out: some passwords in order of the guesses they stand, and how well both orders agree with the truth, which
-is known here, as the maker's own probabilities are: Spearman's rank correlation, 0 % is chance. Half a minute of
-training.
+Output: some passwords sorted by estimated guesses, and how well both measures agree with the true probabilities,
+which the generator knows: Spearman's rank correlation, 0 % is chance. Trains for half a minute.
 
-Source: the estimate by sampling: Dell'Amico and Filippone 2015, "Monte Carlo Strength Evaluation".
+Source of the estimate: Dell'Amico and Filippone 2015, "Monte Carlo Strength Evaluation".
 """
 
 import argparse
@@ -28,7 +27,7 @@ import numpy as np
 
 import charloom
 
-PASSWORDS, JUDGED, WRITTEN = 20_000, 500, 2000
+PASSWORDS, EVALUATED, SAMPLES = 20_000, 500, 2000
 WORDS = [
     "dragon", "summer", "monkey", "sunshine", "flower", "secret", "winter", "shadow", "tiger", "hello", "butterfly",
     "cookie", "orange", "magic",
@@ -44,11 +43,11 @@ SHOWN = [
 ]  # fmt: skip
 
 
-class Chooser:
-    """Chooses as people do, and knows how likely each choice was.
+class PasswordGenerator:
+    """Generates passwords as people choose them, and knows the probability of each.
 
     Args:
-        seed: Of its choices.
+        seed: Seed of the random choices.
     """
 
     def __init__(self, seed: int) -> None:
@@ -56,7 +55,7 @@ class Chooser:
         self._bits = 0.0
 
     def password(self) -> tuple[str, float]:
-        """Return a password, and minus the logarithm to base 2 of the probability of its making."""
+        """Return a password and its surprisal: minus log2 of the probability of the choices that made it."""
         self._bits = 0.0
         if self._happens(0.02):
             text = "".join(self._of("".join(KINDS), even=True) for _ in range(10))
@@ -78,7 +77,7 @@ class Chooser:
         return happens
 
     def _of(self, choices: Sequence[str], even: bool = False) -> str:
-        """Choose one: all evenly, or the n-th with 1/n of the first one's chance."""
+        """Choose uniformly if `even`, otherwise the n-th choice with 1/n of the weight of the first."""
         weights = [1 if even else 1 / (i + 1) for i in range(len(choices))]
         place = self._rng.choices(range(len(choices)), weights)[0]
         self._bits -= math.log2(weights[place] / sum(weights))
@@ -86,66 +85,68 @@ class Chooser:
 
 
 def counted_bits(password: str) -> float:
-    """Return the usual count: length times the bits of a character, drawn evenly from the kinds that occur."""
+    """Return length times log2 of the number of characters in the classes that occur."""
     return len(password) * math.log2(max(1, sum(len(kind) for kind in KINDS if set(kind) & set(password))))
 
 
 def bits_of(model: charloom.Model, passwords: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return minus the logarithm to base 2 of each password's probability under a model of lines."""
-    return np.array([one.total_nats for one in model.score_many(passwords)]) / math.log(2)
+    """Return the surprisal of each password in bits under a line model."""
+    return np.array([score.total_nats for score in model.score_many(passwords)]) / math.log(2)
 
 
 def guesses(bits: Sequence[float], samples: Sequence[float]) -> list[float]:
-    """Return how many passwords are likelier than each.
+    """Estimate for each password how many passwords are more likely.
 
     Args:
-        bits: What the passwords cost.
-        samples: What passwords cost that were drawn by their probability. Of n, each stands for 1 / (n x probability).
+        bits: Surprisal of the passwords in bits.
+        samples: Surprisal in bits of n passwords sampled from the model. Each counts as 1 / (n x probability).
     """
-    return [sum(2.0**sample for sample in samples if sample < one) / len(samples) for one in bits]
+    return [sum(2.0**sample for sample in samples if sample < value) / len(samples) for value in bits]
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Return each value's rank from 0; equal values share the mean of theirs."""
+    """Return the rank of each value from 0; equal values share the mean of their ranks."""
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(values)):
         places.setdefault(value, []).append(place)
     return [sum(places[value]) / len(places[value]) for value in values]
 
 
-def agreement(one: Sequence[float], other: Sequence[float]) -> float:
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Return Spearman's rank correlation, from -1 to 1."""
-    return float(np.corrcoef(ranks(one), ranks(other))[0, 1])
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
 
 
 def run(minutes: float, seed: int) -> None:
-    """Train, and judge passwords."""
-    chooser = Chooser(seed)
-    data = [chooser.password()[0] for _ in range(PASSWORDS)]
+    """Train and estimate the strength of passwords."""
+    generator = PasswordGenerator(seed)
+    data = [generator.password()[0] for _ in range(PASSWORDS)]
     corpus = charloom.Corpus("\n".join(data), "passwords", text_format=charloom.TextFormat(lines=True))
     model = charloom.train(corpus, minutes=minutes, seed=seed)
-    written = model.generate(length=40 * WRITTEN, temperature=1.0, seed=seed, max_lines=WRITTEN).split("\n")[:WRITTEN]
-    samples = bits_of(model, written).tolist()
+    generated = model.generate(length=40 * SAMPLES, temperature=1.0, seed=seed, max_lines=SAMPLES).split("\n")[:SAMPLES]
+    samples = bits_of(model, generated).tolist()
     rows = zip(guesses(bits_of(model, SHOWN).tolist(), samples), SHOWN, strict=True)
-    print("guesses, as powers of 2: by the model, by the count")
-    for stood, password in sorted(rows):
-        print(f"{math.log2(1 + stood):8.1f} {counted_bits(password) - 1:8.1f}  {password}")
-    chooser = Chooser(seed + 1)
-    truth = dict(chooser.password() for _ in range(JUDGED))  # each password once
-    found = list(truth)
-    print(f"agreement with the truth, {len(found)} passwords:", end=" ")
-    print(f"model {agreement(bits_of(model, found).tolist(), list(truth.values())):.1%}", end=", ")
-    print(f"count {agreement([counted_bits(one) for one in found], list(truth.values())):.1%}")
+    print("log2 of the guesses: by the model, by length and character classes")
+    for count, password in sorted(rows):
+        print(f"{math.log2(1 + count):8.1f} {counted_bits(password) - 1:8.1f}  {password}")
+    generator = PasswordGenerator(seed + 1)
+    truth = dict(generator.password() for _ in range(EVALUATED))  # without duplicates
+    passwords = list(truth)
+    print(f"rank correlation with the truth, {len(passwords)} passwords:", end=" ")
+    print(f"model {rank_correlation(bits_of(model, passwords).tolist(), list(truth.values())):.1%}", end=", ")
+    print(f"length {rank_correlation([counted_bits(text) for text in passwords], list(truth.values())):.1%}")
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="How many guesses a password stands.")
-    parser.add_argument("--minutes", type=float, default=0.5, help="of training (default: 0.5)")
-    parser.add_argument("--seed", type=int, default=1, help="of data, training and samples (default: 1)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Estimate the guesses a password withstands.")
+    parser.add_argument("--minutes", type=float, default=0.5, help="training time (default: 0.5)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data, training and samples (default: 1)")
     options = parser.parse_args()
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed)
     except charloom.CharloomError as error:
         parser.error(str(error))

@@ -1,16 +1,16 @@
-"""Poems under rules: four lines that spell a word, that rhyme in pairs, or that do without a letter.
+"""Generate poems under constraints: lines that spell a word, that rhyme in pairs, or that avoid a letter.
 
     python examples/poems.py --word LOOM
 
-The data are 20,000 rhymed quatrains, made here of a little grammar. Learning them, a model finds the words, the shape
-of a line, and that lines 1 and 2 rhyme, and 3 and 4: it has to keep an ending in mind for a whole line.
+The script generates the data: 20,000 rhymed quatrains from a small grammar. The model learns the words, the shape of
+a line, and that lines 1 and 2 rhyme, and 3 and 4. For that it has to remember an ending for a whole line.
 
-The rules need no training. Line count: a poem ends at an empty line, which is a stop string. First letters: the poem so
-far and a letter are the prompt of the next line, which stops at its end. Rhyme: of twenty such lines the one is kept
-that rhymes and surprises the model least. A letter that must not occur is forbidden to be drawn.
+The constraints need no extra training. Number of lines: a poem ends with an empty line, which is a stop sequence.
+First letter: the poem so far plus a letter is the prompt of the next line. Rhyme: of twenty candidate lines, the
+rhyming one with the lowest surprisal is kept. Forbidden letter: the sampler never draws it.
 
-What comes out: how many pairs of lines rhyme in 100 poems written freely, beside lines paired at random; a poem that
-spells the word; a poem without the letter "s", and how many of its words are words of the data. A minute of training.
+Output: how many pairs of lines rhyme in 100 poems, compared with random pairs of lines; a poem that spells the word;
+a poem without the letter "s", and how many of its words occur in the data. Trains for a minute.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from itertools import pairwise
 
 import charloom
 
-POEMS, WRITTEN, TRIED = 20_000, 100, 20  # in the data; written freely; lines to choose from
-WITHOUT = "s"
+POEMS, GENERATED, CANDIDATES = 20_000, 100, 20  # in the data; generated freely; candidates for a line
+FORBIDDEN = "s"
 RHYMES = [
     words.split()
     for words in (
@@ -41,7 +41,7 @@ NOUNS = ["weaver", "miller", "river", "garden", "baker", "boat", "hound", "lamp"
 
 
 def make_line(rng: random.Random, end: str) -> str:
-    """Return a line that ends with a word."""
+    """Return a line that ends with the given word."""
     begin = rng.choice(OPENERS)
     return rng.choice(
         [
@@ -53,69 +53,74 @@ def make_line(rng: random.Random, end: str) -> str:
 
 
 def make_poem(rng: random.Random) -> str:
-    """Return four lines; the first two end with different words that rhyme, and so do the others."""
+    """Return four lines; lines 1 and 2 end with different words that rhyme, and so do lines 3 and 4."""
     ends = [word for words in rng.sample(RHYMES, 2) for word in rng.sample(words, 2)]
     return "\n".join(make_line(rng, end) for end in ends)
 
 
-def rhyme(one: str, other: str) -> bool:
-    """Return whether two lines end with different words of one group of rhymes."""
-    ends = {line.split()[-1] for line in (one, other) if line.split()}
+def rhyme(first: str, second: str) -> bool:
+    """Return whether two lines end with different words of the same rhyme group."""
+    ends = {line.split()[-1] for line in (first, second) if line.split()}
     return len(ends) == 2 and any(ends <= set(words) for words in RHYMES)
 
 
-def rhyming(pairs: Iterable[tuple[str, str]]) -> float:
-    """Return the share of pairs of lines that rhyme."""
-    judged = [rhyme(*pair) for pair in pairs]
-    return sum(judged) / max(1, len(judged))
+def rhyming_share(pairs: Iterable[tuple[str, str]]) -> float:
+    """Return the share of pairs that rhyme."""
+    rhymes = [rhyme(*pair) for pair in pairs]
+    return sum(rhymes) / max(1, len(rhymes))
 
 
 def spell(model: charloom.Model, word: str, seed: int) -> list[str]:
-    """Return lines whose first letters are a word's, and that rhyme in pairs where the model found one that does."""
+    """Return lines whose first letters spell a word, rhyming in pairs if a candidate rhymes."""
     lines: list[str] = []
     for letter in word:
-        before = "\n\n" + "".join(f"{line}\n" for line in lines[len(lines) // 4 * 4 :])
-        tried = {model.generate(before + letter, 80, 0.8, seed + i, stop="\n")[len(before) :] for i in range(TRIED)}
-        costs = {line: model.score(before + line + "\n").total_nats for line in sorted(tried)}
-        second = len(lines) % 2 == 1
-        lines.append(min(costs, key=lambda line: (second and not rhyme(lines[-1], line), costs[line])))
+        prefix = "\n\n" + "".join(f"{line}\n" for line in lines[len(lines) // 4 * 4 :])
+        candidates = {
+            model.generate(prefix + letter, 80, 0.8, seed + i, stop="\n")[len(prefix) :] for i in range(CANDIDATES)
+        }
+        nats = {line: model.score(prefix + line + "\n").total_nats for line in sorted(candidates)}
+        must_rhyme = len(lines) % 2 == 1
+        lines.append(min(nats, key=lambda line: (must_rhyme and not rhyme(lines[-1], line), nats[line])))
     return lines
 
 
 def run(minutes: float, seed: int, word: str) -> None:
-    """Train, and write poems."""
+    """Train and generate poems."""
     rng = random.Random(seed)
     data = [make_poem(rng) for _ in range(POEMS)]
     corpus = charloom.Corpus("\n\n".join(data) + "\n\n", "poems")
-    # An error is followed back over so many characters: over a line at least, or no rhyme is ever found. And with so
-    # many poems none is learned by heart: what holds a model back from that would hold it back from rhyming.
+    # Gradients must reach back over at least one line, or the model never learns to rhyme. With this many poems it
+    # cannot memorize them; regularization would only keep it from rhyming.
     model = charloom.train(corpus, minutes=minutes, seed=seed, seq_length=128, weight_decay=0.0, dropout_output=0.0)
-    poems = [model.generate("\n\n", 400, 0.8, seed + i, stop="\n\n").strip().split("\n") for i in range(WRITTEN)]
+    poems = [model.generate("\n\n", 400, 0.8, seed + i, stop="\n\n").strip().split("\n") for i in range(GENERATED)]
     lines = [line for poem in poems for line in poem]
-    by_chance = list(pairwise(rng.sample(lines, len(lines))))
+    random_pairs = list(pairwise(rng.sample(lines, len(lines))))
     pairs = [(first, second) for poem in poems for first, second in zip(poem[::2], poem[1::2], strict=False)]
-    print(f"rhyme: {rhyming(pairs):.1%} of {len(pairs)} pairs of lines, {rhyming(by_chance):.1%} of lines at random")
+    baseline = rhyming_share(random_pairs)
+    print(f"rhyme: {rhyming_share(pairs):.1%} of {len(pairs)} pairs of lines, {baseline:.1%} of random pairs")
     print(f"four lines: {sum(len(poem) == 4 for poem in poems)} of {len(poems)} poems")
     print("\n" + "\n".join(spell(model, word, seed)) + "\n")
     known = {w for poem in data for w in poem.split()}
-    letters = WITHOUT + WITHOUT.upper()
-    without = model.generate("\n\n", 400, 0.8, seed, stop="\n\n", forbid=letters).strip()
-    share = sum(w in known for w in without.split()) / max(1, len(without.split()))
-    print(f"{without}\n\nwithout {WITHOUT!r}: {share:.1%} of the words are words of the data")
+    letters = FORBIDDEN + FORBIDDEN.upper()
+    poem = model.generate("\n\n", 400, 0.8, seed, stop="\n\n", forbid=letters).strip()
+    share = sum(w in known for w in poem.split()) / max(1, len(poem.split()))
+    print(f"{poem}\n\nwithout {FORBIDDEN!r}: {share:.1%} of the words occur in the data")
 
 
 def main() -> None:
-    """Read the command line and run."""
-    parser = argparse.ArgumentParser(description="Poems under rules.")
-    parser.add_argument("--minutes", type=float, default=1.0, help="of training (default: 1)")
-    parser.add_argument("--seed", type=int, default=1, help="of data, training and writing (default: 1)")
-    parser.add_argument("--word", default="LOOM", help="what the first letters spell (default: LOOM)")
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description="Generate poems under constraints.")
+    parser.add_argument("--minutes", type=float, default=1.0, help="training time (default: 1)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data, training and generation (default: 1)")
+    parser.add_argument("--word", default="LOOM", help="word that the first letters spell (default: LOOM)")
     options = parser.parse_args()
     letters = {opener[0] for opener in OPENERS}
     if not options.word or not set(options.word) <= letters:
-        parser.error(f"--word must be of the letters {''.join(sorted(letters))}; got {options.word!r}.")
+        parser.error(f"--word must consist of the letters {''.join(sorted(letters))}, got {options.word!r}.")
     try:
-        charloom.Settings(minutes=options.minutes, seed=options.seed)  # refused before the data are made
+        charloom.Settings(
+            minutes=options.minutes, seed=options.seed
+        )  # rejects bad values before the data are generated
         run(options.minutes, options.seed, options.word)
     except charloom.CharloomError as error:
         parser.error(str(error))

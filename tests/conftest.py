@@ -28,7 +28,7 @@ pytest.register_assert_rewrite("support")  # show the compared values in failed 
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("patient")
 
-pytest_plugins = ["support.promises", "support.hub", "support.browser", "support.groups"]
+pytest_plugins = ["support.reliability", "support.hub", "support.browser", "support.groups"]
 
 LINES = [
     "The loom is warm and the thread is long.",

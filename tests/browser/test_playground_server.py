@@ -4,7 +4,7 @@ import pytest
 
 from support.browser import HOSTILE, opened
 from support.playground import costing, goes_on, marked, page, until, wait_for, written
-from support.server import served
+from support.server import server_process
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_hostile_text_is_only_text(browser, stub):
 def real():
     """The server itself, with the bundled model."""
     pytest.importorskip("charloom.serve.app", exc_type=ImportError)
-    with served("--token", "sesame") as address:
+    with server_process("--token", "sesame") as address:
         yield address
 
 

@@ -170,7 +170,7 @@ def test_the_live_page_follows_a_training(browser, text, tmp_path):
     from charloom.serve.live import LivePage
 
     live = LivePage()
-    with live.served(), opened(browser, live.address) as tab:
+    with live.serve(), opened(browser, live.address) as tab:
         sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
         charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=live.take, **sizes)
         tab.locator("#status", has_text="Done after 30 steps.").wait_for(timeout=10_000)

@@ -96,8 +96,8 @@ def test_the_open_loop_is_the_simple_way_with_the_state_reset_at_every_epoch(boo
         (["book.txt", "--epochs", "0"], "at least 1"),
         (["book.txt", "--set", "hidden_sise=8"], "hidden_size"),
         (["book.txt", "--set", "hidden_size"], "KEY=VALUE"),
-        (["book.txt", "--set", "seed=1", "--set", "seed=2"], "given twice"),
-        (["book.txt", "--output", "."], "exists already"),
+        (["book.txt", "--set", "seed=1", "--set", "seed=2"], "seed"),
+        (["book.txt", "--output", "."], "already exists"),
     ],
 )
 def test_a_mistake_is_one_clear_message(book, arguments, said):
@@ -113,9 +113,9 @@ def test_scheduled_sampling_is_measured_beside_the_plain_loop(book, text):
     done = run("curriculum.py", "longer.txt", "--recipe", "held.toml", "--steps", 4, "--share", 1)
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()[-3:]}
-    assert rows.keys() == {"the", "plain", "scheduled"}
-    author, plain = ([float(bits) for bits in rows[name][-5:]] for name in ("the", "plain"))
-    assert max(author) < min(plain)  # four steps teach nothing; the author writes what the judge expects
+    assert rows.keys() == {"human", "plain", "scheduled"}
+    human, plain = ([float(bits) for bits in rows[name][-5:]] for name in ("human", "plain"))
+    assert max(human) < min(plain)  # after four steps the model knows nothing; the judge prefers the human text
 
 
 def test_what_scheduled_sampling_replaces(curriculum):
@@ -125,12 +125,12 @@ def test_what_scheduled_sampling_replaces(curriculum):
     with torch.no_grad():
         network.output.bias[4] = 100  # certain of character 4
     inputs = torch.randint(0, 4, (64, 51), generator=torch.Generator().manual_seed(1))
-    changed = curriculum.mixed(network, inputs, None, 0.3, torch.Generator().manual_seed(2))
+    changed = curriculum.replace_inputs(network, inputs, None, 0.3, torch.Generator().manual_seed(2))
     assert torch.equal(changed[:, 0], inputs[:, 0])
     assert set(changed[changed != inputs].tolist()) == {4}
     # 3,200 places, each replaced with probability 0.3: the share's sd is 0.008
     assert abs((changed == 4).float()[:, 1:].mean().item() - 0.3) < 0.035
-    assert torch.equal(curriculum.mixed(network, inputs, None, 0.0, torch.Generator().manual_seed(2)), inputs)
+    assert torch.equal(curriculum.replace_inputs(network, inputs, None, 0.0, torch.Generator().manual_seed(2)), inputs)
 
 
 def test_the_judge_counts_as_witten_and_bell(curriculum):

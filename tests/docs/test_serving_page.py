@@ -20,7 +20,7 @@ from charloom.serve.security.limits import Limits
 from support.clients import python_with
 from support.documents import blocks
 from support.paths import ROOT
-from support.server import served
+from support.server import server_process
 
 pytestmark = pytest.mark.alone
 PAGE = (ROOT / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def desk(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def port(desk):
-    with served("shakespeare", desk / "runs" / "my_book") as address:
+    with server_process("shakespeare", desk / "runs" / "my_book") as address:
         yield address.rsplit(":")[-1]
 
 
@@ -90,7 +90,7 @@ def test_the_pages_servers_start(desk):
     commands = re.findall(r"^\$ charloom serve(.*)$", PAGE, re.M)
     assert commands
     for command in commands:
-        with served(*re.sub(r"--port \d+", "", command).split()):
+        with server_process(*re.sub(r"--port \d+", "", command).split()):
             pass
 
 
@@ -161,7 +161,7 @@ def test_the_container_is_healthy_when_its_server_is(desk):
     (check,) = (line.partition(" CMD ")[2] for line in lines if line.startswith("HEALTHCHECK"))
     _, *code = json.loads(check)
     token = {"CHARLOOM_TOKEN": "a-token-in-the-environment"}
-    with served("--host", "0.0.0.0", **token) as address:
+    with server_process("--host", "0.0.0.0", **token) as address:
         for known, healthy in ((token, True), ({"CHARLOOM_TOKEN": "another"}, False)):
             command = [sys.executable, *(word.replace(":8000", f":{address.rsplit(':')[-1]}") for word in code)]
             done = subprocess.run(command, capture_output=True, env={**os.environ, **known}, timeout=30)
@@ -169,7 +169,7 @@ def test_the_container_is_healthy_when_its_server_is(desk):
 
 
 def test_a_proxys_name_is_answered_and_no_other(desk):
-    with served("--name", "text.example.org") as address:
+    with server_process("--name", "text.example.org") as address:
         for host, status in (("text.example.org", 200), ("other.example.org", 421)):
             asked = urllib.request.Request(f"{address}/healthz", headers={"Host": host})
             try:

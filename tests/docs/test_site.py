@@ -128,7 +128,7 @@ def test_what_loads_is_seen():
 
 
 def test_the_references_have_all_there_is(pages):
-    python, commands = pages["python.html"].anchors, pages["commands.html"].anchors
+    python, commands = pages["reference/python.html"].anchors, pages["reference/commands.html"].anchors
     for name in set(charloom.__all__) - {"__version__"}:
         assert {f"charloom.{name}", f"charloom.errors.{name}"} & python, name
     for name in COMMANDS:
@@ -154,7 +154,9 @@ def address(site):
         server.shutdown()
 
 
-@pytest.mark.parametrize("page", ["index.html", "format.html", "commands.html", "tutorial/zh.html", "how_good.html"])
+@pytest.mark.parametrize(
+    "page", ["index.html", "reference/format.html", "reference/commands.html", "tutorial/zh.html", "results.html"]
+)
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_it_can_be_read_by_everybody(browser, address, page, viewport, theme):
     """And a phone need not be scrolled sideways."""

@@ -3,7 +3,6 @@
 import importlib
 import math
 import re
-import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,13 +10,13 @@ import pytest
 
 import charloom
 from charloom.cli.main import COMMANDS
-from charloom.planning.recipes import RECIPES, load_recipe
+from charloom.planning.recipes import RECIPES
 from charloom.planning.settings import parse_value
-from support.documents import README, blocks, run_command, run_python, shortened
+from support.documents import blocks, run_command, run_python, shortened
 from support.paths import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "how_good.md", "recipes.md")}
+PAGES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("index.md", "results.md")}
 SMALL = " --set batch_size=8 --set embedding_size=8"
 
 
@@ -47,16 +46,9 @@ def test_the_front_page_shows_what_its_command_writes():
     assert run_command(command).decode().rstrip("\n") == shown
 
 
-def test_the_recipe_file_on_the_page_is_one(tmp_path):
-    (text,) = blocks("toml", PAGES["recipes.md"])
-    (tmp_path / "mine.toml").write_text(text)
-    chosen = load_recipe(str(tmp_path / "mine.toml"))
-    assert chosen.fixed == tomllib.loads(text).keys() - {"recipe"} and chosen.settings.hidden_size == 64
-
-
 @pytest.mark.slow
 def test_the_python_of_the_page_on_python_runs(desk):
-    (code,) = blocks("python", (DOCS / "python.md").read_text(encoding="utf-8"))
+    (code,) = blocks("python", (DOCS / "reference" / "python.md").read_text(encoding="utf-8"))
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "The end")
     assert run_python(shortened(code)).startswith("The ")
 
@@ -104,23 +96,28 @@ def test_plans_grow_with_the_text_and_the_time(parts):
     assert all(float(row[5]) <= 25 and float(row[5]) >= float(row[3]) * 0.5 for row in rows)
 
 
-def test_what_the_front_page_says_was_measured_is_in_the_readme(parts):
-    rows = list(parts.measured())[2:]
-    assert len(rows) == len(parts.MEASURED) and all(f"{row}\n" in README for row in rows)
+def test_the_front_page_shows_the_first_table_of_the_results(parts):
+    heading, _, *rows = parts.measured()
+    assert heading == "| what | result | machine | command |" and len(rows) >= 5
+    assert all(f"{row}\n" in PAGES["results.md"] for row in rows)
 
 
 def test_every_command_is_on_the_page_of_commands(parts):
     assert re.findall(r":prog: charloom (\S+)", "\n".join(parts.commands())) == list(COMMANDS)
 
 
-def test_what_is_not_in_the_site_is_not_linked(parts):
+def test_links_to_folders_and_pages_outside_the_docs_become_text(parts):
     conf = importlib.import_module("conf")
     app = SimpleNamespace(env=SimpleNamespace(doc2path=lambda page: DOCS / f"{page}.md"))
-    source = ["[a](../deploy/) [b](../plugins/README.md) [c](../examples/x.py) [d](../reproduction.md)"]
-    conf.without_folders(app, "tutorial/README", source)
-    assert source == ["[a](../deploy/) [b](../plugins/README.md) [c](../examples/x.py) [d](../reproduction.md)"]
-    conf.without_folders(app, "serving", source)
-    assert source == ["a b [c](../examples/x.py) d"]
+    source = ["[a](../plugins/README.md) [b](../examples/x.py) [c](../results.md#there)"]
+    conf.unlink_pages_outside(app, "tutorial/README", source)
+    assert source == ["[a](../plugins/README.md) [b](../examples/x.py) [c](../results.md#there)"]
+    source[0] += " [d](../deploy/) [e](../deploy) [f](../deploy/nginx.conf)"
+    conf.unlink_pages_outside(app, "index", source)
+    assert source == ["a [b](../examples/x.py) c d e [f](../deploy/nginx.conf)"]
+    source = ["[a](../../deploy) [b](../../README.md#there) [c](../../deploy/nginx.conf) [d](../reference/engine.md)"]
+    conf.unlink_pages_outside(app, "guides/serving", source)
+    assert source == ["a b [c](../../deploy/nginx.conf) [d](../reference/engine.md)"]
 
 
 def test_no_page_has_a_block_that_no_test_runs():

@@ -18,7 +18,7 @@ from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
 from support.errors import cli_error, raises_code
-from support.promises import counts
+from support.reliability import counts
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def model():
 
 
 @counts(500, 100_000)
-def test_byte_strings_round_trip(promise, count):
+def test_byte_strings_round_trip(report_trials, count):
     vocabulary = ByteVocabulary()
 
     @settings(max_examples=count, deadline=None, database=None)
@@ -40,11 +40,11 @@ def test_byte_strings_round_trip(promise, count):
         assert vocabulary.encode(text).tobytes() == data == text.encode("utf-8", "surrogateescape")
 
     check()
-    promise(11, "byte strings to text and back, by bytes", count, "all as they were")
+    report_trials("unusual_texts", "byte strings to text and back, byte vocabulary", count, "all unchanged")
 
 
 @counts(500, 100_000)
-def test_texts_round_trip(promise, count):
+def test_texts_round_trip(report_trials, count):
     vocabulary = ByteVocabulary()
 
     @settings(max_examples=count, deadline=None, database=None)
@@ -58,7 +58,7 @@ def test_texts_round_trip(promise, count):
             assert known.decode(known.encode(text)) == text
 
     check()
-    promise(11, "texts to ids and back, by characters and by bytes", count, "all as they were")
+    report_trials("unusual_texts", "texts to ids and back, character and byte vocabularies", count, "all unchanged")
 
 
 def test_lone_surrogates_are_rejected():

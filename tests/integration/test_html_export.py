@@ -19,6 +19,7 @@ from charloom.model.file.run_folder import find_model
 from charloom.web.playground import playground_files
 from charloom.web.single_page import MAX_PROMPTS, MAX_SAMPLES, make_page, write_page
 from charloom.web.wasm_model import pack_model
+from support.errors import cli_error, raises_code
 from support.models import tiny_saved, untrained
 
 HTML = files("charloom.web").joinpath("assets", "offline")
@@ -157,27 +158,33 @@ def test_what_html_cannot_hold_is_not_in_it():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "code", "data"),
     [
-        ({"title": ""}, "title must be"),
-        ({"title": "a\nb"}, r"title must be .* got 'a\\nb'"),
-        ({"title": "x" * 201}, "1 to 200"),
-        ({"prompts": [""]}, "A prompt must be text"),
-        ({"prompts": ["a\x1b[2J"]}, r"got 'a\\x1b\[2J'"),
-        ({"prompts": ["a"] * (MAX_PROMPTS + 1)}, f"at most {MAX_PROMPTS} prompts; got {MAX_PROMPTS + 1}"),
-        ({"samples": MAX_SAMPLES + 1}, f"from 0 to {MAX_SAMPLES}; got {MAX_SAMPLES + 1}"),
-        ({"samples": -1}, "got -1"),
+        ({"title": ""}, "invalid_setting", {"name": "title", "value": ""}),
+        ({"title": "a\nb"}, "invalid_setting", {"name": "title", "value": "a\nb"}),
+        ({"title": "x" * 201}, "invalid_setting", {"name": "title", "value": "x" * 200, "max_length": 200}),
+        ({"prompts": [""]}, "invalid_setting", {"name": "prompts", "value": ""}),
+        ({"prompts": ["a\x1b[2J"]}, "invalid_setting", {"name": "prompts", "value": "a\x1b[2J"}),
+        (
+            {"prompts": ["a"] * (MAX_PROMPTS + 1)},
+            "too_many_prompts",
+            {"count": MAX_PROMPTS + 1, "maximum": MAX_PROMPTS},
+        ),
+        ({"samples": MAX_SAMPLES + 1}, "invalid_setting", {"name": "samples", "maximum": MAX_SAMPLES}),
+        ({"samples": -1}, "invalid_setting", {"name": "samples", "value": -1, "minimum": 0}),
     ],
 )
-def test_options_out_of_range_are_refused(options, message):
-    with pytest.raises(SettingsError, match=message):
+def test_page_options_out_of_range_are_rejected(options, code, data):
+    with raises_code(code, SettingsError, **data) as caught:
         make_page([tiny_saved()], **options)
+    assert str(caught.value).isprintable()
 
 
-def test_a_prompt_must_be_known_to_every_model(bundled):
+def test_prompt_must_be_known_to_every_model(bundled):
     make_page([bundled, tiny_saved()], prompts=["a"])
-    with pytest.raises(UnknownCharacterError, match="'R'"):
+    with raises_code("unknown_character", UnknownCharacterError, count=1) as caught:
         make_page([bundled, tiny_saved()], prompts=["aR"])
+    assert caught.value.data["characters"][0]["character"] == "R"
 
 
 def test_the_command_writes_it_and_says_what_it_holds(quick_cli, run, tmp_path):
@@ -193,19 +200,18 @@ def test_the_command_writes_it_and_says_what_it_holds(quick_cli, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "data"),
     [
-        (["shakespeare", "shakespeare", "--to", "int8"], "int8 takes one model; got 2"),
-        (["shakespeare", "--to", "float16", "--title", "T"], "--title is of html alone"),
-        (["shakespeare", "--to", "keras", "--prompt", "a"], "--prompt is of html alone"),
-        (["shakespeare", "--to", "onnx", "--samples", "0"], "--samples is of html alone"),
-        (["shakespeare", "--to", "html", "--samples", "-1"], "samples must be"),
-        (["shakespeare", "--to", "html", "--prompt", "ÖL"], "never seen"),
+        (["shakespeare", "shakespeare", "--to", "int8"], "too_many_models", {"format": "int8"}),
+        (["shakespeare", "--to", "float16", "--title", "T"], "missing_option", {"required_by": "--title"}),
+        (["shakespeare", "--to", "keras", "--prompt", "a"], "missing_option", {"required_by": "--prompt"}),
+        (["shakespeare", "--to", "onnx", "--samples", "0"], "missing_option", {"required_by": "--samples"}),
+        (["shakespeare", "--to", "html", "--samples", "-1"], "invalid_setting", {"name": "samples", "value": -1}),
+        (["shakespeare", "--to", "html", "--prompt", "ÖL"], "unknown_character", {"count": 1}),
     ],
 )
-def test_what_does_not_go_together_is_refused_and_nothing_written(quick_cli, tmp_path, arguments, message):
-    done = quick_cli("export", *arguments, "-o", "out")
-    assert done.code == 2 and message in done.err
+def test_export_rejects_invalid_options_and_writes_nothing(quick_cli, tmp_path, arguments, code, data):
+    cli_error(quick_cli("export", *arguments, "-o", "out", "--json"), code, **data)
     assert not list(tmp_path.iterdir())
 
 

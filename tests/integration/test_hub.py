@@ -135,24 +135,24 @@ def test_separate_process_makes_only_these_requests(cli, model, tmp_path):
         assert not any("torch" in seen.agent for seen in stub.seen)
 
 
-DOCS = ROOT / "docs" / "guides" / "interop.md"
+PAGE = (ROOT / "docs" / "guides" / "interop.md").read_text(encoding="utf-8")
+SECTION = PAGE[PAGE.index("\n## Hugging Face Hub") : PAGE.index("\n## The llm plugin")]
 
 
 def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):
-    page = DOCS.read_text(encoding="utf-8")
-    commands = re.findall(r"^\$ charloom (.+)$", page, re.M)
+    commands = re.findall(r"^\$ charloom (.+)$", SECTION, re.M)
     assert len(commands) >= 5
     done = [quick_cli(*shlex.split(command.replace("runs/my_book", str(run)))) for command in commands]
     assert [result.code for result in done] == [0] * len(commands), [result.err for result in done]
     assert {path.name for path in Path("card").iterdir()} == there.repos["ada/my-book"].files.keys()
-    for name in re.findall(r"^\| `(--[\w-]+)", page, re.M):
+    for name in re.findall(r"^\| `(--[\w-]+)", SECTION, re.M):
         assert name in quick_cli("push", "--help").out + quick_cli("pull", "--help").out
 
 
 @pytest.mark.slow
 def test_the_pages_python_runs(there, run):
     hub.push("ada/my-book", build_package(run / "model.safetensors", "ada/my-book").files, "once")
-    (code,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), re.M | re.S)
+    (code,) = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
     environment = {**os.environ, "HF_ENDPOINT": there.hub}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "The " in done.stdout, done.stderr

@@ -87,7 +87,7 @@ def keras_weights(cell, weights):
 
 @both
 @pytest.mark.parametrize("reset_state", ["never", "epoch", "window"])
-def test_losses_are_those_of_keras_step_by_step(cell, reset_state):
+def test_losses_match_keras_step_by_step(cell, reset_state):
     settings = tutorial_settings(cell, reset_state=reset_state)
     ids = (np.random.default_rng(5).integers(1, 3, 600).cumsum() % VOCABULARY).astype(np.uint8)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)
@@ -102,7 +102,7 @@ def test_losses_are_those_of_keras_step_by_step(cell, reset_state):
 
 
 @both
-def test_weights_begin_in_keras_distribution(cell):
+def test_initial_weights_match_keras_distribution(cell):
     """Uniform between the same bounds: extremes of n draws lie within 1/n of them or so; biases are equal."""
     settings = tutorial_settings(cell, hidden_size=96, embedding_size=64)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)

@@ -1,4 +1,4 @@
-"""The training loop: initial loss, memorization of a batch, seeds, optimizer and schedules."""
+"""The training loop learns: initial loss, memorizing a batch, seeds, optimizers and schedules."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def train(ids, settings, steps, vocabulary_size):
 
 
 @pytest.mark.parametrize("recipe", ["auto", "tutorial-gru", "tutorial-lstm"])
-def test_the_initial_loss_is_the_uniform_baseline(recipe):
+def test_initial_loss_is_log_vocabulary_size(recipe):
     settings = RECIPES[recipe].settings
     ids = np.random.default_rng(0).integers(0, 65, 10_000).astype(np.uint8)
     _, records = train(ids, settings, 1, 65)
@@ -41,7 +41,7 @@ def test_the_initial_loss_is_the_uniform_baseline(recipe):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_one_batch_can_be_memorized(cell):
-    """81 random characters: only memorization can reduce the loss from ln 10 to nearly 0."""
+    """81 random characters: only memorization lowers the loss from ln 10 to about 0."""
     ids = np.random.default_rng(1).integers(0, 10, 81).astype(np.uint8)
     _, records = train(ids, SMALL.with_values({"cell": cell}), 300, 10)
     assert records[0].loss == pytest.approx(math.log(10), abs=0.1)
@@ -49,13 +49,13 @@ def test_one_batch_can_be_memorized(cell):
 
 
 def test_random_text_is_not_learned(text):
-    """Random characters, each used once: the loss stays at their entropy, ln 4."""
+    """On random characters that do not repeat, the loss stays at their entropy, ln 4."""
     ids = np.random.default_rng(2).integers(0, 4, 40_000).astype(np.uint8)
     _, records = train(ids, SMALL, 200, 4)
     assert np.mean([r.loss for r in records[-50:]]) == pytest.approx(math.log(4), abs=0.02)
 
 
-def test_the_seed_determines_the_trained_model():
+def test_seed_determines_the_model():
     ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
     with_dropout = replace(SMALL, dropout_output=0.3)
     first, again, other = (train(ids, replace(with_dropout, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
@@ -63,7 +63,7 @@ def test_the_seed_determines_the_trained_model():
     assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_training_does_not_change_global_random_states():
+def test_training_does_not_change_the_global_generator():
     ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -72,8 +72,8 @@ def test_training_does_not_change_global_random_states():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_adam_equals_the_published_update():
-    """Compare three updates of one parameter with the formula."""
+def test_adam_matches_the_paper():
+    """Three updates of one parameter, compared with the formula of the paper."""
     ids = np.random.default_rng(4).integers(0, 5, 200).astype(np.uint8)
     settings = RECIPES["tutorial-gru"].settings.with_values(
         {"hidden_size": 6, "embedding_size": 4, "seq_length": 9, "batch_size": 2, "shuffle_buffer": 50}
@@ -91,7 +91,7 @@ def test_adam_equals_the_published_update():
 
 
 def test_weight_decay_applies_to_matrices_only():
-    """With no gradient, AdamW only multiplies by 1 - learning_rate * weight_decay = 1 - 0.01 * 0.5."""
+    """With zero gradients, AdamW only multiplies by 1 - learning_rate * weight_decay = 1 - 0.01 * 0.5."""
     architecture = SMALL.architecture(9)
     weights = {n: w + np.float32(0.5) for n, w in initial_weights(architecture, 0).items()}
     network = CharNetwork(architecture, weights)
@@ -104,7 +104,7 @@ def test_weight_decay_applies_to_matrices_only():
         np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=name)
 
 
-def test_gradients_are_clipped():
+def test_gradient_clipping():
     ids = np.random.default_rng(5).integers(0, 9, 3000).astype(np.uint8)
     settings = replace(SMALL, max_grad_norm=0.01, optimizer="adam")
     architecture = settings.architecture(9)
@@ -115,7 +115,7 @@ def test_gradients_are_clipped():
 
 
 @pytest.mark.parametrize(("schedule", "middle", "last"), [("linear", 0.5, 0.01), ("cosine", 0.5, 0.0003)])
-def test_the_learning_rate_schedule(schedule, middle, last):
+def test_learning_rate_warms_up_and_decays(schedule, middle, last):
     settings = Settings(learning_rate=1.0, warmup_steps=10, schedule=schedule)
     rates = [learning_rate_at(step, 110, settings) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
@@ -123,12 +123,12 @@ def test_the_learning_rate_schedule(schedule, middle, last):
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
-def test_a_constant_learning_rate_schedule():
+def test_constant_learning_rate():
     settings = Settings(learning_rate=1.0, warmup_steps=0, schedule="constant")
     assert {learning_rate_at(step, 110, settings) for step in range(110)} == {1.0}
 
 
-def test_updates_with_non_finite_values_are_skipped():
+def test_nonfinite_step_is_skipped():
     ids = np.random.default_rng(6).integers(0, 9, 3000).astype(np.uint8)
     architecture = SMALL.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))

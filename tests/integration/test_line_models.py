@@ -239,7 +239,7 @@ def test_a_run_on_lines_resumes_exactly(tmp_path, corpus):
     assert all(np.array_equal(last[0].saved.weights[k], v) for k, v in last[1].saved.weights.items())
 
 
-def test_batching_must_match_the_text_format(tmp_path, corpus):
+def test_batching_that_does_not_fit_the_text_raises(tmp_path, corpus):
     from charloom.training.pipeline import TrainingRequest, prepare
 
     with raises_code("lines_option_missing", SettingsError):

@@ -1,3 +1,5 @@
+"""The live page (`train --live`) and the TensorBoard log of a training."""
+
 import http.client
 import json
 import math
@@ -26,31 +28,31 @@ def request(address, path="/", host=None, method="GET"):
 @pytest.fixture
 def live():
     page = LivePage()
-    with page.served():
+    with page.serve():
         yield page
-        page._last_asked = -math.inf  # skip the wait for a last request
+        page._last_request = -math.inf  # do not wait for a last request
 
 
-def test_the_live_page_follows_a_training(live, text, tmp_path):
+def test_data_follows_the_training(live, text, tmp_path):
     assert json.loads(request(live.address, "/data.json")[1])["status"] == "Starting."
-    snapshots = []
+    seen = []
 
     def observe(record):
         live.take(record)
         if type(record).__name__ == "EvaluationRecord":
-            snapshots.append(json.loads(request(live.address, "/data.json")[1]))
+            seen.append(json.loads(request(live.address, "/data.json")[1]))
 
     sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
-    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=observe, **sizes)
-    assert [len(data["run"]["evaluations"]) for data in snapshots] == [1, 2, 3, 4]
-    assert [e["step"] for e in snapshots[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
-    assert snapshots[2]["status"].startswith("Step 20 of 30")
+    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=watch, **sizes)
+    assert [len(data["run"]["evaluations"]) for data in seen] == [1, 2, 3, 4]
+    assert [e["step"] for e in seen[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
+    assert seen[2]["status"].startswith("Step 20 of 30")
     last = json.loads(request(live.address, "/data.json")[1])
     assert last["finished"] and last["status"] == "Done after 30 steps."
     assert len(last["run"]["samples"]) == 3
 
 
-def test_the_page_is_served_with_security_headers(live):
+def test_security_headers(live):
     response, body = request(live.address)
     assert response.status == 200 and b"data.json" in body
     assert response.getheader("X-Content-Type-Options") == "nosniff"
@@ -58,7 +60,7 @@ def test_the_page_is_served_with_security_headers(live):
     assert "connect-src 'self'" in body.decode()
 
 
-def test_the_server_answers_only_local_get_requests(live):
+def test_only_local_get_requests_are_accepted(live):
     port = live.address.rsplit(":", 1)[1].strip("/")
     assert live.address.startswith("http://127.0.0.1:")
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1", f"127.0.0.1.evil.example:{port}", "", ":"):
@@ -69,7 +71,7 @@ def test_the_server_answers_only_local_get_requests(live):
         assert request(live.address, "/", method=method)[0].status == 501
 
 
-def test_train_live_prints_its_address_and_stops_with_the_training(text, tmp_path):
+def test_train_live_prints_the_url_and_stops_with_the_training(text, tmp_path):
     (tmp_path / "t.txt").write_text(text)
     command = [sys.executable, "-m", "charloom", "train", "t.txt", "--steps", "60", "--set", "hidden_size=16", "--live"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -81,7 +83,7 @@ def test_train_live_prints_its_address_and_stops_with_the_training(text, tmp_pat
         request(address)
 
 
-def test_tensorboard_reads_the_written_events(cli, text):
+def test_tensorboard_events(cli, text):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -100,4 +102,4 @@ def test_tensorboard_reads_the_written_events(cli, text):
 def test_plan_cannot_be_combined_with_live_or_tensorboard(cli):
     Path("t.txt").write_text("some text\n" * 200)
     for option in ("--live", "--tensorboard"):
-        cli_error(cli("train", "t.txt", "--plan", option, "--json"), "conflicting_options")
+        cli_error(cli("train", "t.txt", "--plan", option, "--json"), "conflicting_options", options=[option, "--plan"])

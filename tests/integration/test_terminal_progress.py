@@ -1,4 +1,4 @@
-"""What a person sees, on a terminal that is really there: a pseudo-terminal, read by a terminal emulator."""
+"""The output on a terminal: a pseudo-terminal, read by a terminal emulator."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.terminal.messages import clock
+from charloom.terminal.messages import format_duration
 
 pexpect = pytest.importorskip("pexpect")
 pyte = pytest.importorskip("pyte")
@@ -15,8 +15,8 @@ pyte = pytest.importorskip("pyte")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 
 
-def seen(arguments, columns=100, rows=40):
-    """Run charloom on a terminal; return the screens that were seen and the last one."""
+def run_on_terminal(arguments, columns=100, rows=40):
+    """Run charloom on a pseudo-terminal; return the screen after each output, and the exit code."""
     screen = pyte.Screen(columns, rows)
     stream = pyte.ByteStream(screen)
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")} | {"TERM": "xterm"}
@@ -32,22 +32,24 @@ def seen(arguments, columns=100, rows=40):
             return screens, child.exitstatus
 
 
-def test_the_live_view_shows_bar_figures_and_a_sample_and_ends_in_plain_words(tmp_path, monkeypatch, text):
+def test_live_view_shows_progress_and_ends_with_a_summary(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_COLOR", raising=False)
     Path("book.txt").write_text(text)
-    screens, code = seen(["train", "book.txt", "--steps", "400", "--set", "hidden_size=32", "--set", "batch_size=8"])
+    screens, code = run_on_terminal(
+        ["train", "book.txt", "--steps", "400", "--set", "hidden_size=32", "--set", "batch_size=8"]
+    )
     assert code == 0
-    running = [s for s in screens if "/400 steps" in s and "written at step" in s]
+    running = [s for s in screens if "/400 steps" in s and "sample at step" in s]
     assert running, screens[-1]
-    for part in ("epoch", "chars/s", "bits/char", "held out", "best", "left", "━"):
+    for part in ("epoch", "chars/s", "bits/char", "held-out loss", "best", "remaining", "━"):
         assert part in running[-1]
     final = screens[-1]
     assert "Done after 400 steps" in final and "charloom generate runs/book" in final
-    assert final.count("/400 steps") == 1  # the view was redrawn in its place, not printed again and again
+    assert final.count("/400 steps") == 1  # the view is redrawn in place
 
 
-def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing():
+def test_samples_are_printed_verbatim_and_a_closed_stderr_is_tolerated():
     from charloom.terminal.training_view import RaisingConsole, _FaultTolerantView, _LineView
     from charloom.training.events import SampleRecord
 
@@ -60,13 +62,15 @@ def test_a_sample_is_shown_as_it_was_written_and_a_view_nobody_sees_ends_nothing
     view.show(SampleRecord(3, "unseen"))
 
 
-def test_a_narrow_terminal_is_enough(tmp_path, monkeypatch, text):
+def test_narrow_terminal(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     Path("book.txt").write_text(text)
-    screens, code = seen(["train", "book.txt", "--steps", "40", "--set", "hidden_size=16"], columns=40, rows=16)
+    screens, code = run_on_terminal(
+        ["train", "book.txt", "--steps", "40", "--set", "hidden_size=16"], columns=40, rows=16
+    )
     assert code == 0 and "charloom generate" in screens[-1].replace("\n", " ")
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
-def test_times_are_shown_as_on_a_clock(seconds, shown):
-    assert clock(seconds) == shown
+def test_clock(seconds, shown):
+    assert format_duration(seconds) == shown

@@ -1,4 +1,4 @@
-"""``charloom tune``: how long it takes, what it refuses, and real searches that are killed and gone on with."""
+"""``charloom tune``: durations, invalid options, and real searches that are killed and resumed."""
 
 import json
 import signal
@@ -52,21 +52,36 @@ def test_a_search_begins_with_autos_own_plan(text):
 # --- what is refused
 
 
-@pytest.mark.parametrize(("options", "says"), [
-    (["--hours", "0"], "--hours must be above 0"),
-    (["--hours", "-1"], "--hours must be above 0"),
-    (["--hours", "nan"], "--hours must be above 0"),
-    (["--hours", "1", "--minutes", "0"], "--minutes must be above 0"),
-    (["--hours", "1", "--workers", "0"], "--workers must be from 1"),
-    (["--hours", "1", "--set", "learning_rat=1"], "Did you mean learning_rate?"),
-    (["--hours", "1", "--set", "steps=5"], "--minutes M says how long"),
-    (["--hours", "1", "--recipe", "autoo"], "auto"),
-    ([], "Missing option '--hours'"),
+@pytest.mark.parametrize(("options", "code", "data"), [
+    (["--hours", "0"], "invalid_setting", {"name": "hours", "value": 0}),
+    (["--hours", "-1"], "invalid_setting", {"name": "hours", "value": -1}),
+    (["--hours", "nan"], "invalid_setting", {"name": "hours", "value": "nan"}),
+    (["--hours", "1", "--minutes", "0"], "invalid_setting", {"name": "minutes", "value": 0}),
+    (["--hours", "1", "--workers", "0"], "invalid_setting", {"name": "workers", "value": 0}),
+    (["--hours", "1", "--workers", "2", "-"], "conflicting_options", {"options": ["--workers", "-"]}),
+    (["--hours", "1", "--set", "steps=5"], "setting_not_tunable", {"name": "steps"}),
+    ([], "missing_argument", {"parameter": "hours"}),
 ])  # fmt: skip
-def test_bad_options_are_refused(quick_cli, text, options, says):
+def test_invalid_options_are_rejected(quick_cli, text, options, code, data):
+    Path("book.txt").write_text(text)
+    cli_error(quick_cli("tune", "book.txt", *options, "--json"), code, **data)
+    assert not Path("tuning").exists()
+
+
+@pytest.mark.parametrize(("options", "suggestion"), [
+    (["--hours", "1", "--set", "learning_rat=1"], "learning_rate"), (["--hours", "1", "--recipe", "autoo"], "auto"),
+])  # fmt: skip
+def test_misspelled_names_get_a_suggestion(quick_cli, text, options, suggestion):
     Path("book.txt").write_text(text)
     done = quick_cli("tune", "book.txt", *options)
-    assert done.code == 2 and says in done.err and not Path("tuning").exists()
+    assert done.code == 2 and suggestion in done.err and not Path("tuning").exists()
+
+
+def test_a_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
+    Path("book.txt").write_text(text)
+    done = quick_cli("tune", "book.txt", "--hours", "0.0000001", "--json")
+    cli_error(done, "search_too_short", hours=1e-7)
+    assert not Path("tuning").exists()
 
 
 def test_folders_of_something_else_are_refused(quick_cli, text, tmp_path):
@@ -148,6 +163,6 @@ def test_a_signal_ends_it_with_what_was_learned(book, workers, number):
     running.send_signal(number)
     said = running.communicate(timeout=100)[1]
     assert running.returncode == 128 + number, said
-    assert "Stopped after" in said and "To go on" in said and (book / "t" / "tuning.html").exists()
+    assert "Stopped after" in said and "charloom tune" in said and (book / "t" / "tuning.html").exists()
     states = [trial.state for trial in open_tuning_folder(book / "t").trials.trials()]
     assert "running" not in states and states.count("waiting") == workers

@@ -21,7 +21,7 @@ from charloom.native import engine as compiled
 from support.errors import raises_code
 from support.models import tiny_saved
 from support.paths import ROOT
-from support.promises import counts
+from support.reliability import counts
 
 ATTACKS = ROOT / "attacks"
 pytestmark = [
@@ -74,7 +74,7 @@ def malformed_files(tmp_path_factory):
     return folder, json.loads(done.stdout)
 
 
-def test_each_malformed_file_is_rejected_with_its_error(malformed_files, promise):
+def test_each_malformed_file_is_rejected_with_its_error(malformed_files, report_trials):
     folder, known = malformed_files
     results = run_attack("opening.py", "files", folder)
     assert {result["file"] for result in results} == set(known)
@@ -85,12 +85,13 @@ def test_each_malformed_file_is_rejected_with_its_error(malformed_files, promise
     assert not [*folder.rglob("OWNED")]
     assert len(results) >= 140
     slowest, largest = max(r["seconds"] for r in results), max(r["memory"] for r in results)
-    summary = f"each refused for its own reason, within {slowest:.2f} s and {largest / 1e6:.0f} MB; nothing ran"
-    promise(7, "bad files by hand, each of another kind", len(results), summary)
+    limits = f"within {slowest:.2f} s and {largest / 1e6:.0f} MB of memory"
+    summary = f"each refused with the expected reason, {limits}; no code executed"
+    report_trials("hostile_model_files", "hand-made bad files, each with a different fault", len(results), summary)
 
 
 @counts(2_000, 100_000)
-def test_randomly_changed_files_are_rejected_or_usable(tmp_path, promise, count):
+def test_randomly_changed_files_are_rejected_or_usable(tmp_path, report_trials, count):
     results = run_attack("opening.py", "mutated", tmp_path, 0, count)
     assert len(results) == count
     for result in results:
@@ -103,10 +104,12 @@ def test_randomly_changed_files_are_rejected_or_usable(tmp_path, promise, count)
     assert len(reasons) > 30, reasons
     slowest = max(result["seconds"] for result in results)
     summary = (
-        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} open and are of use to every engine; "
-        f"of {overflow:,} engines say that sums overflow; nothing ran"
+        f"{count - used - overflow:,} refused, within {slowest:.2f} s; {used:,} load and work in every engine; "
+        f"{overflow:,} are refused by the engines because sums overflow; no code executed"
     )
-    promise(7, "good files changed at random, signed again or not", count, summary)
+    report_trials(
+        "hostile_model_files", "valid files with random changes, with and without new checksums", count, summary
+    )
     assert [*tmp_path.iterdir()] == [tmp_path / "mutated.safetensors"]
 
 
@@ -136,7 +139,7 @@ def test_model_larger_than_memory_is_rejected_before_reading_tensors(tmp_path, m
     path = tmp_path / "m"
     save_model(path, tiny_saved())
     monkeypatch.setattr(model_file.os, "sysconf", lambda name: 30)  # 900 bytes
-    monkeypatch.setattr(model_file, "_tensor", None)
+    monkeypatch.setattr(model_file, "_read_tensor", None)
     with raises_code("model_too_large", ModelFileError, available_bytes=900):
         load_model(path)
 
@@ -146,12 +149,12 @@ def test_file_truncated_while_reading_is_rejected(tmp_path, monkeypatch):
     architecture = Architecture(7, hidden_size=64)  # larger than the read-ahead buffer
     saved = SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1))
     save_model(path, saved)
-    read, size = model_file._tensor, path.stat().st_size
+    read, size = model_file._read_tensor, path.stat().st_size
 
     def truncate_first(file, name, slot):
         os.truncate(path, size - 8)
         return read(file, name, slot)
 
-    monkeypatch.setattr(model_file, "_tensor", truncate_first)
+    monkeypatch.setattr(model_file, "_read_tensor", truncate_first)
     with raises_code("truncated_while_reading", ModelFileError):
         load_model(path)

@@ -1,4 +1,4 @@
-"""Promise 9, local means local: who is answered, and what the door says to the others."""
+"""The server is local: which hosts, origins and tokens are answered, and how all others are refused."""
 
 import itertools
 import socket
@@ -9,11 +9,11 @@ from charloom.inference.model import Model
 from charloom.serve.security.allowed_hosts import AllowedHosts, allowed_hosts
 from charloom.serve.security.limits import Limits
 from support.models import tiny_saved
-from support.server import serving
+from support.server import serve_models
 
 TOKEN = "a-long-token-drawn-at-random"
 
-HOSTS = {  # whether each is answered
+HOSTS = {  # and whether each is accepted
     "127.0.0.1:{port}": True,
     "localhost:{port}": True,
     "LOCALHOST:{port}": True,
@@ -29,7 +29,7 @@ HOSTS = {  # whether each is answered
     "somebody@127.0.0.1:{port}": False,
     "": False,
 }
-ORIGINS = {  # of a request that names no host but the one it came to
+ORIGINS = {  # and whether each is accepted
     None: True,
     "http://{host}": True,
     "https://{host}": True,
@@ -39,7 +39,7 @@ ORIGINS = {  # of a request that names no host but the one it came to
     "http://{host}.evil.example": False,
     "": False,
 }
-ROUTES = [  # and what is answered to those who may ask
+ROUTES = [  # method, path, body, and status if the request is accepted
     ("GET", "/", None, 200),
     ("GET", "/v1/models", None, 200),
     ("POST", "/v1/completions", {"prompt": "a", "max_tokens": 2}, 200),
@@ -53,54 +53,59 @@ ROUTES = [  # and what is answered to those who may ask
 
 @pytest.fixture(scope="module")
 def server():
-    with serving({"tiny": Model(tiny_saved())}) as found:
-        yield found
+    with serve_models({"tiny": Model(tiny_saved())}) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def closed():
-    with serving({"tiny": Model(tiny_saved())}, token=TOKEN) as found:
-        yield found
+    with serve_models({"tiny": Model(tiny_saved())}, token=TOKEN) as running:
+        yield running
 
 
-def test_every_host_and_origin_at_every_route(server, promise):
+def test_hosts_and_origins_on_every_route(server, report_trials):
     tried = 0
-    for (host, is_ours), (origin, may), route in itertools.product(HOSTS.items(), ORIGINS.items(), ROUTES):
+    for (host, host_ok), (origin, origin_ok), route in itertools.product(HOSTS.items(), ORIGINS.items(), ROUTES):
         method, path, body, status = route
         host = host.format(port=server.port)
         headers = {"Host": host}
         if origin is not None:
             headers["Origin"] = origin.format(host=host)
-        written = server.stats.characters
-        answer = server.ask(method, path, body, headers)
-        expected = status if is_ours and may else 403 if is_ours else 421
-        assert answer.status == expected, (host, origin, route, answer.body)
-        assert not any(name.lower().startswith("access-control-") for name in answer.headers)
+        generated = server.stats.characters
+        response = server.request(method, path, body, headers)
+        expected = status if host_ok and origin_ok else 403 if host_ok else 421
+        assert response.status == expected, (host, origin, route, response.body)
+        assert not any(name.lower().startswith("access-control-") for name in response.headers)
         if expected in (403, 421):
-            assert server.stats.characters == written and answer.error["message"]
+            assert server.stats.characters == generated and response.error["message"]
         tried += 1
     assert tried == 896
-    promise(9, "14 hosts x 8 origins x 8 routes", tried, "each answered as it must be; 0 characters for others")
+    report_trials(
+        "local_server",
+        "requests from 14 hosts and 8 origins to 8 routes",
+        tried,
+        "each answered or refused as specified; 0 characters generated for refused ones",
+    )
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_what_a_foreign_page_embeds_is_not_answered(server, site):
-    """A picture's request names no origin, but browsers tell whose page it is on."""
+def test_cross_site_subresource_requests_are_rejected(server, site):
+    """Requests for images have no Origin header, but browsers send Sec-Fetch-Site."""
     for mode, path in (("no-cors", "/generate?start_text=a"), ("no-cors", "/"), ("navigate", "/generate?start_text=a")):
         headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
-        assert server.ask("GET", path, headers=headers).status == 403
-    assert server.ask("GET", "/", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}).status == 200
-    assert server.ask("GET", "/healthz", headers={"Sec-Fetch-Site": "none"}).status == 200
-    assert server.ask("GET", "/healthz", headers={"Sec-Fetch-Site": "same-origin"}).status == 200
+        assert server.request("GET", path, headers=headers).status == 403
+    assert server.request("GET", "/", headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}).status == 200
+    assert server.request("GET", "/healthz", headers={"Sec-Fetch-Site": "none"}).status == 200
+    assert server.request("GET", "/healthz", headers={"Sec-Fetch-Site": "same-origin"}).status == 200
 
 
-def test_two_hosts_are_none(server):
+def test_duplicate_host_header_is_rejected(server):
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: {server.host}\r\nHost: evil.example\r\n\r\n".encode())
         assert b" 400 " in connection.recv(1000)
 
 
-def test_a_token_covers_everything_but_the_page(closed, promise):
+def test_token_protects_everything_except_the_page(closed, report_trials):
     page = {"/", "/playground/server.js"}
     paths = [path for _, path, _, _ in ROUTES] + ["/v1/chat/completions", "/openapi.json", "/healthz", "/tokenize"]
     paths += ["/playground/", "/playground/../v1/models", "/playground/%2e%2e/metrics", "//", "/v1/models#/"]
@@ -108,32 +113,37 @@ def test_a_token_covers_everything_but_the_page(closed, promise):
     for path in paths:
         for given in wrong:
             headers = {} if given is None else {"Authorization": given.encode("utf-8")}
-            answer = closed.ask("GET", path, headers=headers)
+            response = closed.request("GET", path, headers=headers)
             if path in page:
-                assert answer.status == 200
+                assert response.status == 200
             else:
-                assert answer.status == 401 and answer.headers["WWW-Authenticate"] == "Bearer", path
-                assert answer.error["code"] == "invalid_api_key" and TOKEN not in answer.body.decode()
+                assert response.status == 401 and response.headers["WWW-Authenticate"] == "Bearer", path
+                assert response.error["code"] == "invalid_api_key" and TOKEN not in response.body.decode()
     for path in page:
         assert closed.get(path).status == 200
     for given in (f"Bearer {TOKEN}", f"bearer {TOKEN}"):
-        assert closed.ask("GET", "/v1/models", headers={"Authorization": given}).status == 200
-    answer = closed.ask("POST", "/v1/completions", {"prompt": "a"}, {"Authorization": f"Bearer {TOKEN}"})
-    assert answer.status == 200
-    promise(9, "wrong tokens at all routes", len(paths) * len(wrong), "0 answered but the page's own files")
+        assert closed.request("GET", "/v1/models", headers={"Authorization": given}).status == 200
+    response = closed.request("POST", "/v1/completions", {"prompt": "a"}, {"Authorization": f"Bearer {TOKEN}"})
+    assert response.status == 200
+    report_trials(
+        "local_server",
+        "requests with a wrong token, to all routes",
+        len(paths) * len(wrong),
+        "0 answered, except for the page's static files",
+    )
 
 
-def test_a_foreign_host_is_refused_before_its_token_is_looked_at(closed):
+def test_host_is_checked_before_the_token(closed):
     headers = {"Host": "evil.example", "Authorization": f"Bearer {TOKEN}"}
-    assert closed.ask("GET", "/v1/models", headers=headers).status == 421
+    assert closed.request("GET", "/v1/models", headers=headers).status == 421
 
 
-def test_any_token_is_taken_where_none_is_needed(server):
-    assert server.ask("GET", "/v1/models", headers={"Authorization": "Bearer DUMMY_KEY"}).status == 200
+def test_a_token_is_ignored_if_none_is_required(server):
+    assert server.request("GET", "/v1/models", headers={"Authorization": "Bearer DUMMY_KEY"}).status == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None, ""])
-def test_a_body_must_be_called_json(server, kind):
+def test_content_type_must_be_json(server, kind):
     connection = server.connection()
     connection.putrequest("POST", "/v1/completions")
     if kind is not None:
@@ -144,13 +154,13 @@ def test_a_body_must_be_called_json(server, kind):
     connection.close()
 
 
-def test_a_charset_may_stand_behind_it_but_no_compression(server):
+def test_charset_is_accepted_and_compression_is_rejected(server):
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    assert server.ask("POST", "/v1/completions", {}, headers).status == 200
-    assert server.ask("POST", "/v1/completions", {}, {**headers, "Content-Encoding": "gzip"}).status == 415
+    assert server.request("POST", "/v1/completions", {}, headers).status == 200
+    assert server.request("POST", "/v1/completions", {}, {**headers, "Content-Encoding": "gzip"}).status == 415
 
 
-def test_every_answer_has_its_fences_up(server):
+def test_every_response_has_security_headers(server):
     for path in ("/", "/v1/models", "/nothing"):
         headers = server.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
@@ -158,10 +168,10 @@ def test_every_answer_has_its_fences_up(server):
         policy = headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; script-src 'self';") and "frame-ancestors 'none'" in policy
         assert "Server" not in headers
-    assert server.ask("GET", "/", headers={"Host": "evil.example"}).headers["Content-Security-Policy"]
+    assert server.request("GET", "/", headers={"Host": "evil.example"}).headers["Content-Security-Policy"]
 
 
-def test_hosts_of_an_address_others_reach():
+def test_allowed_hosts_of_public_addresses():
     everywhere = allowed_hosts("0.0.0.0", "0.0.0.0", 8000, ["books.example"])
     for host in (
         "192.168.1.5:8000",
@@ -186,26 +196,29 @@ def test_hosts_of_an_address_others_reach():
     assert "localhost" in allowed_hosts("127.0.0.1", "127.0.0.1", 80) and "[::1]:80" in allowed_hosts("::1", "::1", 80)
 
 
-def test_it_is_served_on_ipv6_too():
+def test_ipv6():
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    with serving({"tiny": Model(tiny_saved())}, host="::1") as found, socket.socket(socket.AF_INET6) as connection:
-        connection.connect(("::1", found.port))
-        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{found.port}\r\n\r\n".encode())
+    with (
+        serve_models({"tiny": Model(tiny_saved())}, host="::1") as running,
+        socket.socket(socket.AF_INET6) as connection,
+    ):
+        connection.connect(("::1", running.port))
+        connection.sendall(f"GET /healthz HTTP/1.1\r\nHost: [::1]:{running.port}\r\n\r\n".encode())
         assert b" 200 " in connection.recv(1000)
 
 
-def test_no_wait_is_endless():
+def test_timeouts():
     limits = Limits(max_body_seconds=0.3, max_header_seconds=0.3, max_idle_seconds=1, max_request_seconds=0.5)
-    with serving({"tiny": Model(tiny_saved())}, limits=limits) as found:
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: {found.host}\r\nContent-Type: application/json\r\n"
+    with serve_models({"tiny": Model(tiny_saved())}, limits=limits) as running:
+        head = f"POST /v1/completions HTTP/1.1\r\nHost: {running.host}\r\nContent-Type: application/json\r\n"
         for sent, ends in ((head, b""), (f"{head}Content-Length: 9\r\n\r\n{{", b" 408 ")):
-            with socket.create_connection(("127.0.0.1", found.port), timeout=5) as connection:
+            with socket.create_connection(("127.0.0.1", running.port), timeout=5) as connection:
                 connection.sendall(sent.encode())
                 assert ends in connection.recv(1000)
-        answer = found.complete("a", max_tokens=200_000)
-        assert answer.status in (200, 503)  # a tiny model may be quick enough
+        response = running.complete("a", max_tokens=200_000)
+        assert response.status in (200, 503)  # a tiny model may finish in time

@@ -1,4 +1,4 @@
-"""Promise 8, bad requests cost little: each is refused at once, and whoever asks well does not notice."""
+"""Hostile requests are refused at once, with little time and memory, and do not slow down other clients."""
 
 import contextlib
 import itertools
@@ -19,13 +19,13 @@ from charloom.serve.errors import ApiError
 from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import check_json_shape
 from support.models import tiny_saved
-from support.promises import counts
-from support.server import serving
+from support.reliability import counts
+from support.server import serve_models
 from support.waiting import wait_for
 
 pytestmark = pytest.mark.alone
 NUMBERS = [-1, 10**30, 1e300, "1", [], {}, True, "NaN", [1], {"a": 1}]
-WRONG = {  # values of fields that are refused
+INVALID_VALUES = {  # by field
     "prompt": [1, 1.5, {}, [], [[]] * 33, [1, "a"], [["a"]], [[[1]]], [None], [True], [-1], [10**9], ["a", [1]],
                "é" * 9, "a" * 100_001, ["a"] * 33, [1.5], "\ud800", "\0"],
     "max_tokens": [*NUMBERS, 1.5, 200_001],
@@ -54,7 +54,7 @@ WRONG = {  # values of fields that are refused
     "file": ["/etc/passwd"],
     "url": ["http://evil.example/"],
 }  # fmt: skip
-BODIES = [  # that are no requests at all
+INVALID_BODIES = [  # not JSON, not an object, or beyond a limit
     b"", b" ", b"null", b"1", b'"a"', b"[]", b"[{}]", b"{", b"}", b"{}}", b'{"prompt"}', b'{"prompt":}', b"{'a':1}",
     b'{"prompt":"a",}', b'{"prompt":"a","prompt":"b"}', b'{"temperature":NaN}', b'{"temperature":Infinity}',
     b'{"temperature":-Infinity}', b'{"temperature":1e999}', b'{"max_tokens":' + b"9" * 5000 + b"}", b"\xff\xfe{}",
@@ -65,7 +65,7 @@ BODIES = [  # that are no requests at all
     b'{"logit_bias":{' + b",".join(b'"%d":1' % i for i in range(60_000)) + b"}}", b"\0" * 1000, b"// {}", b"{} {}",
     b'{"prompt":"a"' + b" " * 1_000_000, b"true", b"-", b"1e5", b"\n",
 ]  # fmt: skip
-OTHERS = [  # (method, path, body)
+OTHER_INVALID_REQUESTS = [  # (method, path, body)
     *(("POST", path, body) for path in ("/tokenize", "/detokenize", "/score", "/guesses") for body in (
         b"", b"[]", b"{}", {"model": "nobody", "prompt": "a", "tokens": [], "text": "abc"}, {"x": 1},
         {"prompt": 1, "text": 1, "tokens": "a"}, {"text": "é" * 9, "prompt": "é", "tokens": [999]},
@@ -91,18 +91,18 @@ OTHERS = [  # (method, path, body)
 ]  # fmt: skip
 
 
-def bad_requests():
-    """Every one as (method, path, body)."""
-    fields = ((name, value) for name, values in WRONG.items() for value in values)
+def invalid_requests():
+    """Yield every invalid request as (method, path, body)."""
+    fields = ((name, value) for name, values in INVALID_VALUES.items() for value in values)
     yield from (("POST", "/v1/completions", json.dumps({name: value}).encode()) for name, value in fields)
-    yield from (("POST", "/v1/completions", body) for body in BODIES)
-    yield from OTHERS
+    yield from (("POST", "/v1/completions", body) for body in INVALID_BODIES)
+    yield from OTHER_INVALID_REQUESTS
 
 
 @pytest.fixture(scope="module")
 def server():
-    with serving({"shakespeare": charloom.load("shakespeare")}) as found:
-        yield found
+    with serve_models({"shakespeare": charloom.load("shakespeare")}) as running:
+        yield running
 
 
 def resident_bytes():
@@ -111,62 +111,63 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def tried(server, requests):
-    """Ask all of these, and return how long each took, (N, 2): on the clock, and of the processor.
+def send_invalid(server, requests):
+    """Send invalid requests, check that each is rejected, and return their wall times and CPU times in seconds, (N, 2).
 
-    None is a success, or fails on the server's side.
+    Only the page with a query is accepted.
     """
     seconds = []
     for method, path, body in requests:
         started = time.perf_counter(), time.process_time()
-        answer = server.ask(method, path, body)
+        response = server.request(method, path, body)
         seconds.append((time.perf_counter() - started[0], time.process_time() - started[1]))
-        well = answer.status == 200 and path.startswith("/?")
-        assert well or 400 <= answer.status < 500, (method, path, str(body)[:200], answer.status, answer.body[:300])
-        if not well and method != "HEAD":
-            assert set(answer.error) == {"message", "type", "param", "code"}
-            assert 5 < len(answer.error["message"]) < 3000, answer.body
+        accepted = response.status == 200 and path.startswith("/?")
+        details = (method, path, str(body)[:200], response.status, response.body[:300])
+        assert accepted or 400 <= response.status < 500, details
+        if not accepted and method != "HEAD":
+            assert set(response.error) == {"message", "type", "param", "code"}
+            assert 5 < len(response.error["message"]) < 3000, response.body
     return np.array(seconds)
 
 
 @counts(1, 20)
-def test_bad_requests(server, promise, count):
-    requests = list(bad_requests())
+def test_invalid_requests(server, report_trials, count):
+    requests = list(invalid_requests())
     assert len(requests) >= 300
-    tried(server, requests)  # what is loaded late is loaded now
-    before, written = resident_bytes(), server.stats.characters
-    seconds = tried(server, requests * count)
+    send_invalid(server, requests)  # warm up: lazy imports
+    before, generated = resident_bytes(), server.stats.characters
+    seconds = send_invalid(server, requests * count)
     grown = resident_bytes() - before
-    on_clock, of_processor = np.quantile(seconds, 0.99, axis=0)
-    assert of_processor <= 0.05 and grown <= 50 << 20
-    assert on_clock <= 0.05 or count == 1  # the fast tests may have to share the machine
-    assert server.stats.characters == written and server.get("/healthz").status == 200
-    result = f"0 answered by a failure, p99 {1000 * on_clock:.1f} ms, {grown / 2**20:.0f} MB more memory"
-    promise(8, "bad requests made by hand", len(seconds), result)
+    wall_time, cpu_time = np.quantile(seconds, 0.99, axis=0)
+    assert cpu_time <= 0.05 and grown <= 50 << 20
+    assert wall_time <= 0.05 or count == 1  # the fast tests may run on a busy machine
+    assert server.stats.characters == generated and server.get("/healthz").status == 200
+    result = f"0 server errors, 99th percentile {1000 * wall_time:.1f} ms, memory grew by {grown / 2**20:.0f} MB"
+    report_trials("hostile_requests", "hand-made invalid requests", len(seconds), result)
 
 
 def raw(server, data, timeout=5.0):
     with socket.create_connection(("127.0.0.1", server.port), timeout=timeout) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
-        answer = b""
-        while b"\r\n\r\n" not in answer:
+        response = b""
+        while b"\r\n\r\n" not in response:
             try:
                 part = connection.recv(65536)
             except ConnectionError:
                 break
             if not part:
                 break
-            answer += part
-        return answer
+            response += part
+        return response
 
 
-def test_a_body_is_counted_whatever_it_says_of_itself(server):
+def test_body_size_limit_does_not_trust_content_length(server):
     head = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
     assert b" 413 " in raw(server, f"{head}Content-Length: {1 << 40}\r\n\r\n".encode())
     assert b" 413 " in raw(server, f"{head}Content-Length: {(1 << 20) + 1}\r\n\r\n".encode())
     whole = head + f"Content-Length: {8 << 20}\r\n\r\n"
-    assert b" 413 " in raw(server, whole.encode() + b" " * (8 << 20))  # it is sent, and the answer is seen
+    assert b" 413 " in raw(server, whole.encode() + b" " * (8 << 20))  # the client can read the response
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     assert b" 413 " in raw(server, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk * 40)
     for wrong in ("-1", "x", "1, 2", "1e3"):
@@ -176,7 +177,7 @@ def test_a_body_is_counted_whatever_it_says_of_itself(server):
     assert server.get("/healthz").status == 200
 
 
-def test_the_shape_of_json_is_checked_without_reading_it():
+def test_json_shape_is_checked_before_parsing():
     limits = Limits()
     check_json_shape(b'{"prompt": "[[[[[[[[[[[[[[[[[[[[[[ \\" {{{{{{{{{{{{{{{{{{{{{"}', limits)
     check_json_shape(b"[" * 16 + b"]" * 16, limits)
@@ -189,20 +190,20 @@ def test_the_shape_of_json_is_checked_without_reading_it():
     assert time.process_time() - started < 0.2
 
 
-def test_too_many_writers_are_asked_to_wait():
+def test_overload_is_rejected_with_429():
     limits = Limits(max_active_texts=2, max_waiting_texts=2)
-    with serving({"tiny": Model(tiny_saved())}, limits=limits) as found:
-        open_ones = [open_stream(found, max_tokens=200_000) for _ in range(4)]
-        answer = found.complete("a")
-        assert answer.status == 429 and answer.headers["Retry-After"] == "1"
-        assert answer.error["type"] == "rate_limit_error" and answer.error["code"] == "too_many_requests"
+    with serve_models({"tiny": Model(tiny_saved())}, limits=limits) as running:
+        open_ones = [open_stream(running, max_tokens=200_000) for _ in range(4)]
+        response = running.complete("a")
+        assert response.status == 429 and response.headers["Retry-After"] == "1"
+        assert response.error["type"] == "rate_limit_error" and response.error["code"] == "too_many_requests"
         for connection in open_ones:
             connection.close()
-        wait_for(lambda: found.complete("a").status == 200)
+        wait_for(lambda: running.complete("a").status == 200)
 
 
 def open_stream(server, **body):
-    """Return a connection on which a stream has begun, of which little is read."""
+    """Start a stream, read only its status line, and return the connection."""
     body = json.dumps({"prompt": "a", "stream": True, **body})
     data = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Type: application/json\r\n"
     connection = socket.socket()
@@ -214,7 +215,7 @@ def open_stream(server, **body):
     return connection
 
 
-def test_a_stream_that_nobody_reads_stops(server):
+def test_unread_stream_pauses(server):
     before = server.stats.characters
     connection = open_stream(server, max_tokens=200_000)
     wait_for(lambda: server.stats.characters > before)
@@ -227,34 +228,39 @@ def test_a_stream_that_nobody_reads_stops(server):
     wait_for(lambda: server.tasks == 0)
 
 
-def test_whoever_reads_nothing_for_long_is_left():
-    with serving({"tiny": Model(tiny_saved())}, limits=Limits(max_unread_seconds=0.3)) as found:
-        connection = open_stream(found, max_tokens=200_000)
-        wait_for(lambda: found.tasks == 0)
+def test_client_that_does_not_read_is_disconnected():
+    with serve_models({"tiny": Model(tiny_saved())}, limits=Limits(max_unread_seconds=0.3)) as running:
+        connection = open_stream(running, max_tokens=200_000)
+        wait_for(lambda: running.tasks == 0)
         connection.close()
 
 
-def test_slow_clients_block_nobody(server, promise):
-    """Connections that send a request byte by byte, or nothing at all."""
+def test_slow_clients_do_not_block_others(server, report_trials):
+    """200 connections send only a part of a request."""
     half = f"POST /v1/completions HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 100\r\n".encode()
     slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
     for i, connection in enumerate(slow):
         connection.sendall(half[: 1 + i % len(half)])
-    seconds = [tried_well(server) for _ in range(50)]
+    seconds = [time_valid_request(server) for _ in range(50)]
     for connection in slow:
         connection.close()
     assert np.median(seconds) < 0.5 and max(seconds) < 10
-    promise(8, "connections that send a request byte by byte", 200, "others are answered meanwhile")
+    report_trials(
+        "hostile_requests",
+        "connections that send their request byte by byte",
+        200,
+        "other clients are answered meanwhile",
+    )
 
 
-def tried_well(server):
+def time_valid_request(server):
     started = time.perf_counter()
     assert server.complete("ROMEO:", max_tokens=20).status == 200
     return time.perf_counter() - started
 
 
 @pytest.mark.slow
-def test_the_server_says_that_it_is_well_while_it_writes(server, promise):
+def test_health_check_under_load(server, report_trials):
     stop = threading.Event()
 
     def write():
@@ -275,5 +281,10 @@ def test_the_server_says_that_it_is_well_while_it_writes(server, promise):
     for writer in writers:
         writer.join()
     milliseconds = 1000 * np.quantile(seconds, 0.99)
-    promise(8, "/healthz while 32 streams are written and read", len(seconds), f"p99 {milliseconds:.0f} ms")
+    report_trials(
+        "hostile_requests",
+        "requests to /healthz while 32 streams are generated",
+        len(seconds),
+        f"answered, 99th percentile {milliseconds:.0f} ms",
+    )
     assert milliseconds <= 100

@@ -17,7 +17,7 @@ from charloom.data.vocabulary.characters import Vocabulary, similar_character
 from charloom.errors import CharloomError, CorpusError, SettingsError, UnknownCharacterError
 from charloom.planning.recipes import RECIPES
 from support.errors import raises_code
-from support.promises import counts
+from support.reliability import counts
 
 PROSE = "It was a dark and stormy night; the rain fell in torrents.\n" * 5
 
@@ -71,7 +71,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_unusual_files_are_read_or_rejected(tmp_path, name, promise):
+def test_unusual_files_are_read_or_rejected(tmp_path, name, report_trials):
     data, values, expected = FILES[name]
     (tmp_path / "strange.txt").write_bytes(data)
     if isinstance(expected, tuple):
@@ -83,8 +83,13 @@ def test_unusual_files_are_read_or_rejected(tmp_path, name, promise):
         assert corpus.text == expected
         ids = corpus.vocabulary.encode(corpus.text)
         assert corpus.vocabulary.decode(ids) == expected
-    tried = "strange files: marks, encodings, line ends, halves, compressed"
-    promise(11, tried, 1, "the text, or why not", added=True)
+    report_trials(
+        "unusual_texts",
+        "unusual files: byte order marks, encodings, line ends, truncated characters, compressed files",
+        1,
+        "read correctly, or refused with a reason",
+        added=True,
+    )
 
 
 def test_unknown_characters_are_reported_with_similar_known_ones():
@@ -110,7 +115,7 @@ def test_unknown_characters_are_reported_with_similar_known_ones():
 
 
 @counts(300, 10_000)
-def test_arbitrary_prompts_are_continued_or_rejected(run, promise, count):
+def test_arbitrary_prompts_are_continued_or_rejected(run, report_trials, count):
     """Prompts of any Unicode characters, and of known ones: continued, or rejected with the unknown characters."""
     import charloom
 
@@ -129,7 +134,12 @@ def test_arbitrary_prompts_are_continued_or_rejected(run, promise, count):
             assert model.generate(prompt, length=2, seed=0, unknown=unknown).startswith(prompt)
 
     check()
-    promise(11, "prompts, of any characters", count, f"written on, or refused by name ({refused[0]:,})")
+    report_trials(
+        "unusual_texts",
+        "prompts of arbitrary characters",
+        count,
+        f"continued, or refused with the unknown character named ({refused[0]:,})",
+    )
 
 
 def test_unusual_prompts_on_the_command_line(cli, run):
@@ -152,7 +162,7 @@ _TOO_SHORT = ("held_out_text_too_short", "text_shorter_than_window", "text_short
 
 
 @pytest.mark.parametrize(("text", "recipe", "values"), _TINY)
-def test_tiny_texts_are_trained_on_or_rejected_quickly(tmp_path, text, recipe, values, promise):
+def test_tiny_texts_are_trained_on_or_rejected_quickly(tmp_path, text, recipe, values, report_trials):
     """Training succeeds, or an error tells within a second what to change, and no run folder remains."""
     from charloom.training.run import run_training
 
@@ -167,7 +177,13 @@ def test_tiny_texts_are_trained_on_or_rejected_quickly(tmp_path, text, recipe, v
         assert isinstance(error, (CorpusError, SettingsError)) and time.perf_counter() - began < 1
         assert error.code in _TOO_SHORT or not text, error.to_dict()
         assert not (tmp_path / "run").exists()
-    promise(12, "tiny texts, from none to a few characters", 1, "learned, or what is wanted is said", added=True)
+    report_trials(
+        "corpus_sizes",
+        "tiny texts, from empty to a few characters",
+        1,
+        "trained, or refused with the required length",
+        added=True,
+    )
 
 
 def test_control_characters_are_escaped_on_a_terminal(cli, tmp_path):

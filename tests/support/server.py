@@ -1,4 +1,4 @@
-"""The real server for tests, on a free port: in a thread (``serving``) or a process (``served``, ``started``)."""
+"""Run the real server in tests: in a thread (``serve_models``) or a process (``server_process``, ``start_server``)."""
 
 import http.client
 import json
@@ -25,12 +25,12 @@ from support.ports import free_port
 from support.waiting import wait_for
 
 
-class Answer:
-    """What came back."""
+class Response:
+    """A complete HTTP response."""
 
-    def __init__(self, answer: http.client.HTTPResponse) -> None:
-        self.status, self.headers = answer.status, answer.headers
-        self.body = answer.read()
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers = response.status, response.headers
+        self.body = response.read()
 
     @property
     def json(self):
@@ -42,41 +42,41 @@ class Answer:
 
     @property
     def events(self):
-        """The values of the events of a stream, and whether it ended as it should."""
+        """The JSON values of the events of a stream, and whether it ends with ``data: [DONE]``."""
         lines = self.body.decode("utf-8").split("\n\n")
         assert lines[-1] == "" and all(line.startswith("data: ") for line in lines[:-1])
-        found = [line[6:] for line in lines[:-1]]
-        return [json.loads(one) for one in found if one != "[DONE]"], bool(found) and found[-1] == "[DONE]"
+        data = [line[6:] for line in lines[:-1]]
+        return [json.loads(event) for event in data if event != "[DONE]"], bool(data) and data[-1] == "[DONE]"
 
 
 class Served:
-    """A server that runs, and how to ask it."""
+    """A running server, and a client for it."""
 
     def __init__(self, app, server, port):
         self.app, self.server, self.port = app, server, port
         self.host = f"127.0.0.1:{port}"
         self._local = threading.local()
 
-    def ask(self, method, path, body=None, headers=None, *, keep=True):
-        """Ask once; a body that is no bytes is sent as JSON."""
+    def request(self, method, path, body=None, headers=None, *, keep=True):
+        """Send a request and return the response. A body that is not bytes is encoded as JSON."""
         headers = dict(headers or {})
         if body is not None:
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
         connection = self.connection(keep)
         try:
-            return self._asked(connection, method, path, body, headers)
+            return self._send(connection, method, path, body, headers)
         except (http.client.HTTPException, ConnectionError):
-            connection.close()  # the server may close one that was idle
-            return self._asked(connection, method, path, body, headers)
+            connection.close()  # the server closes idle connections
+            return self._send(connection, method, path, body, headers)
         finally:
             if not keep:
                 connection.close()
 
-    def _asked(self, connection, method, path, body, headers):
+    def _send(self, connection, method, path, body, headers):
         try:
             connection.request(method, path, body, headers)
-            return Answer(connection.getresponse())
+            return Response(connection.getresponse())
         except BaseException:
             connection.close()
             raise
@@ -93,10 +93,10 @@ class Served:
             self._local.connection.close()
 
     def get(self, path, **headers):
-        return self.ask("GET", path, headers=headers)
+        return self.request("GET", path, headers=headers)
 
     def post(self, path, **body):
-        return self.ask("POST", path, body)
+        return self.request("POST", path, body)
 
     def complete(self, prompt, **body):
         return self.post("/v1/completions", prompt=prompt, **body)
@@ -111,8 +111,8 @@ class Served:
 
 
 @contextmanager
-def serving(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
-    """Serve models while this lasts."""
+def serve_models(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
+    """Serve models in a thread while the context is active."""
     listening = listen(host, 0)
     port = listening.getsockname()[1]
     app = App(models, hosts=allowed_hosts(host, host, port, names), version="0", **options)
@@ -132,22 +132,22 @@ def serving(models, host="127.0.0.1", names=(), **options) -> Iterator[Served]:
 
 
 @contextmanager
-def served(*arguments, **environment):
-    """Serve while this lasts: yields the address, which ends in the port."""
+def server_process(*arguments, **environment):
+    """Run ``charloom serve`` while the context is active; yield its URL without a trailing slash."""
     port = free_port()
     command = [sys.executable, "-m", "charloom", "serve", *map(str, arguments), "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
     address = f"http://127.0.0.1:{port}"
     try:
-        assert answers(process, address), process.stderr.read()
+        assert wait_until_ready(process, address), process.stderr.read()
         yield address
     finally:
         process.terminate()
         process.communicate(timeout=60)
 
 
-def answers(process, address):
-    """Wait until the server answers, with whatever status; return whether it does before it ends."""
+def wait_until_ready(process, address):
+    """Wait until the server responds, with any status. Return False if it exits before."""
     while process.poll() is None:
         try:
             urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
@@ -160,18 +160,18 @@ def answers(process, address):
     return False
 
 
-def started(*arguments, **environment):
-    """Start the command and return it with the address it says."""
+def start_server(*arguments, **environment):
+    """Start ``charloom serve``; return the process and the port that it prints."""
     command = [sys.executable, "-m", "charloom", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
     line = process.stderr.readline()
-    found = re.search(r"http://(\S+):(\d+)/", line)
-    assert found, line + process.stderr.read()
-    return process, int(found[2])
+    match = re.search(r"http://(\S+):(\d+)/", line)
+    assert match, line + process.stderr.read()
+    return process, int(match[2])
 
 
-def ended(process):
-    """Wait for a process and close what was read of it."""
+def wait_for_exit(process):
+    """Wait for a process; return its exit code and the rest of its stderr."""
     code = process.wait(20)
     rest = process.stderr.read()
     process.stderr.close()

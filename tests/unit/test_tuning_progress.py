@@ -46,20 +46,20 @@ def run_search(folder, view, trials):
 def test_every_trial_that_ends_has_a_line(folder):
     out = io.StringIO()
     run_search(folder, view_of(folder, out, reserved=120), 9)
-    heading, plan, first, *others = out.getvalue().splitlines()
-    assert "for 60 minutes in all, 2 of them to check what is found" in heading
-    assert plan.startswith("auto's plan: GRU, ") and "varied are learning_rate, " in plan
-    assert first == f"trial 0 (the plan): {bowl(PLAN):.4f}, the best so far"
+    heading, plan, varied, first, *rest = out.getvalue().splitlines()
+    assert "60 minutes of search (the last 2 for verification)" in heading
+    assert plan.startswith("plan of auto: GRU, ") and varied.startswith("searching: learning_rate, ")
+    assert first == f"trial 0 (the plan): {bowl(PLAN):.4f} (best so far)"
     trials = folder.trials.trials()
     ended = [trial for trial in trials if trial.state in ("complete", "pruned")]
-    assert len(ended) == len(others) + 1
+    assert len(ended) == len(rest) + 1
     best = float("inf")
-    for trial, line in zip(ended, [first, *others], strict=True):
+    for trial, line in zip(ended, [first, *rest], strict=True):
         assert line.startswith(f"trial {trial.number} (")
         if trial.state == "pruned":
-            assert f"): given up, {trial.curve[-1][1]:.4f} at " in line and trial.reason in line
+            assert f"): pruned ({trial.curve[-1][1]:.4f} at " in line and trial.reason in line
         else:
-            assert line.endswith(", the best so far") is (trial.loss < best)
+            assert line.endswith(" (best so far)") is (trial.loss < best)
             best = min(best, trial.loss)
 
 
@@ -69,18 +69,24 @@ def test_a_terminal_shows_what_is_being_tried(folder, monkeypatch):
     point = start_point(folder.task.axes)
     with view_of(folder, out, minutes=10.9) as view:
         for trial, line in (
-            (Trial(3, "running", point), "): begins"),
+            (Trial(3, "running", point), "): starting"),
             (Trial(3, "running", point, ((0.25, 1.5),)), "): 1.5000 at 25%"),
-            (Trial(0, "running", point, checks=4), "check of trial 4: begins"),
+            (Trial(0, "running", point, checks=4), "verification of trial 4: starting"),
         ):
             view.show(trial)
             wait_for(lambda line=line: line in out.getvalue())
-    assert "too few to check what is found" in out.getvalue() and re.search(r"10:\d\d left", out.getvalue())
+    assert "too short for verification" in out.getvalue() and re.search(r"10:\d\d left", out.getvalue())
 
 
 class Broken(io.StringIO):
     def write(self, _):
         raise BrokenPipeError
+
+
+def test_a_search_whose_time_is_over_does_not_show_negative_minutes(folder):
+    out = io.StringIO()
+    view_of(folder, out, minutes=-1.0)
+    assert "0 minutes of search" in out.getvalue()
 
 
 def test_nobody_who_asked_for_quiet_or_has_left_is_told(folder):
@@ -93,7 +99,7 @@ def test_nobody_who_asked_for_quiet_or_has_left_is_told(folder):
 def test_a_failed_trial_says_why(folder):
     out = io.StringIO()
     view_of(folder, out).show(Trial(1, "failed", start_point(folder.task.axes), reason="the disk is full"))
-    assert out.getvalue().splitlines()[-1].endswith("): given up: the disk is full")
+    assert out.getvalue().splitlines()[-1].endswith("): failed: the disk is full")
 
 
 def test_a_search_leaves_a_recipe_and_a_page_and_says_what_to_do(folder, capsys):
@@ -115,7 +121,7 @@ def test_a_search_leaves_a_recipe_and_a_page_and_says_what_to_do(folder, capsys)
     assert found["commands"] == {"train": f"charloom train 'my book.txt' --recipe {found['recipe']}"}
     print_summary(found, quiet=False)
     said = capsys.readouterr().err
-    assert f"Done after 1:05: {found['complete']} complete trials, {found['pruned']} given up early." in said
+    assert f"Done after 1:05: {found['complete']} complete trials, {found['pruned']} pruned." in said
     assert found["verdict"] in said and found["page"] in said and found["commands"]["train"] in said
 
 

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing about texts or models."""
+"""General helpers that are independent of texts and models."""

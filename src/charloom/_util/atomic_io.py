@@ -1,53 +1,56 @@
-"""Write a file atomically and durably: afterwards it is complete or unchanged."""
+"""Write a file atomically and durably: after a crash it has either its old or its new content."""
 
 import errno
 import os
 from pathlib import Path
 
-_PART = ".part"
-_PIECE = 1 << 20  # bytes
+_TEMPORARY_SUFFIX = ".part"
+_CHUNK = 1 << 20  # bytes compared at once
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its place, make it durable, read it again, then move it there.
+    """Write data to a temporary file in the same folder, sync it, verify it, then rename it to ``path``.
 
-    A crash at any moment leaves either the old file or the new one, never a part; and it may leave a part under
-    another name, which ``remove_parts`` finds.
+    A crash leaves either the old or the new file. It can also leave the temporary file, which ``remove_parts`` removes.
+
+    Args:
+        path: The file to write; an existing file is replaced.
+        data: Its content.
 
     Raises:
-        OSError: If it cannot be written, or reads back differently; nothing is left behind, and an old file stays as
-            it was.
+        OSError: If the file cannot be written, or reads back differently. The temporary file is then removed and an
+            existing file is unchanged.
     """
-    from tempfile import mkstemp  # what only reads models need not wait for it
+    from tempfile import mkstemp  # imported here because programs that only read models do not need it
 
-    descriptor, name = mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
-    part = Path(name)
+    descriptor, name = mkstemp(prefix=f".{path.name}.", suffix=_TEMPORARY_SUFFIX, dir=path.parent)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _check_written(part, data)
-        part.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        part.replace(path)
+        _check_written(temporary, data)
+        temporary.chmod(0o666 & ~_umask())  # mkstemp creates files that only their owner can read
+        temporary.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder."""
-    for part in folder.glob(f".*{_PART}"):
-        part.unlink(missing_ok=True)
+    """Remove temporary files of ``write_atomically`` that killed processes have left in a folder."""
+    for temporary in folder.glob(f".*{_TEMPORARY_SUFFIX}"):
+        temporary.unlink(missing_ok=True)
 
 
 def _check_written(path: Path, data: bytes) -> None:
-    """Compare a file with what was written."""
+    """Read a file back and raise ``OSError`` if its content is not ``data``."""
     with path.open("rb") as file:
-        for at in range(0, len(data), _PIECE):
-            if file.read(_PIECE) != data[at : at + _PIECE]:  # of bytes: views are compared number by number
-                raise OSError(errno.EIO, "What was written reads back differently", str(path))
+        for start in range(0, len(data), _CHUNK):
+            if file.read(_CHUNK) != data[start : start + _CHUNK]:  # bytes, because memoryviews compare slowly
+                raise OSError(errno.EIO, "The file reads back differently than it was written", str(path))
 
 
 def _umask() -> int:
@@ -57,7 +60,7 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system lets folders be synced."""
+    """Sync a folder, which makes a rename in it durable; only POSIX systems can."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -5,19 +5,20 @@ from importlib.util import find_spec
 from charloom.errors import MissingExtraError
 
 
-def require_extra(what: str, extra: str, *modules: str) -> None:
-    """Raise ``MissingExtraError``, saying how to get them, unless optional modules are installed.
+def require_extra(feature: str, extra: str, *modules: str) -> None:
+    """Raise ``MissingExtraError`` with the pip command if optional modules are not installed.
 
     Args:
-        what: Needs them; the sentence begins with it.
-        extra: Of charloom, which brings them.
-        modules: Their names.
+        feature: The feature that requires the modules; the subject of the message, such as "Drawing figures".
+        extra: The extra of the charloom package that installs the modules.
+        modules: The required modules.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise MissingExtraError(
-            f"{what} requires {', '.join(missing)}, which {verb} not installed. Run: pip install 'charloom[{extra}]'",
+            f"{feature} requires {', '.join(missing)}, which {verb} not installed. "
+            f"Run: pip install 'charloom[{extra}]'",
             code="missing_extra",
             extra=extra,
             modules=missing,
@@ -25,7 +26,7 @@ def require_extra(what: str, extra: str, *modules: str) -> None:
 
 
 def require_torch() -> None:
-    """Raise ``MissingExtraError``, saying how to get it, unless PyTorch is installed."""
+    """Raise ``MissingExtraError`` with the pip command if PyTorch is not installed."""
     if find_spec("torch") is None:
         raise MissingExtraError(
             "Training requires PyTorch, which is not installed. Run: pip install 'charloom[train]'. For the smaller "

@@ -1,11 +1,16 @@
-"""File locks that only one process can hold."""
+"""File locks between processes."""
 
 import os
 from pathlib import Path
 
 
 def try_lock(path: Path) -> int | None:
-    """Return an open file that no other process has locked; None if one has, or the system has no such locks."""
+    """Lock a file without waiting.
+
+    Returns:
+        The file descriptor, whose closing releases the lock; None if another process holds the lock, or the system has
+        no ``fcntl``.
+    """
     try:
         import fcntl
     except ImportError:

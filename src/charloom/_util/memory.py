@@ -1,6 +1,6 @@
-"""Recognize that memory ran out."""
+"""Recognize out-of-memory errors."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory did not suffice, which PyTorch and others tell by a ``RuntimeError``."""
+    """Return whether an error means out of memory; PyTorch reports that as a ``RuntimeError``."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))

@@ -1,4 +1,4 @@
-"""Child processes that end when their parent does."""
+"""Terminate child processes when their parent exits."""
 
 import os
 import signal
@@ -6,14 +6,14 @@ import threading
 
 
 def end_with_parent(lifeline: int) -> None:
-    """Let this process end, as by SIGTERM, as soon as the one that started it has.
+    """Send SIGTERM to this process when its parent process has exited.
 
     Args:
-        lifeline: A file descriptor of a pipe whose other end that process alone holds.
+        lifeline: A file descriptor for reading from a pipe whose write end only the parent holds.
     """
 
     def wait() -> None:
-        os.read(lifeline, 1)  # returns when nobody can write any more
+        os.read(lifeline, 1)  # returns when the write end is closed
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()

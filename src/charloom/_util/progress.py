@@ -3,4 +3,4 @@
 from collections.abc import Callable
 
 ProgressCallback = Callable[[int, int], None]
-"""Called with the amount of work done so far and its total (0 if the total is unknown)."""
+"""Called with the amount of work done and the total amount, which is 0 if unknown."""

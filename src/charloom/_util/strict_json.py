@@ -1,4 +1,4 @@
-"""Parse JSON from untrusted files: no duplicate keys, NaN, long numbers, or deep nesting."""
+"""Parse JSON from untrusted files; reject duplicate keys, NaN, long numbers and deep nesting."""
 
 import json
 import math
@@ -9,21 +9,21 @@ from typing import Any
 from charloom._util.printable import quoted, shortened
 from charloom.errors import ModelFileError
 
-_MAX_VALUES = 100_000  # bounds the memory that a 2 MB header can take
-_MAX_DEPTH = 12  # objects and lists within each other; charloom's own files nest 5 deep
-_MAX_DIGITS = 19  # digits of a whole number: as many as 64 bits have
+_MAX_VALUES = 100_000  # values; bounds the memory used for a 2 MB header
+_MAX_DEPTH = 12  # nesting levels of objects and lists; files written by charloom have 5
+_MAX_DIGITS = 19  # digits of an integer; a 64-bit integer has at most 19
 
 
 class _DuplicateKeyError(Exception):
     """A JSON object contains a key twice; the argument is the key."""
 
 
-def strict_json(text: str, what: str = "The header", max_depth: int = _MAX_DEPTH) -> Any:
+def strict_json(text: str, subject: str = "The header", max_depth: int = _MAX_DEPTH) -> Any:
     """Parse JSON from an untrusted file.
 
     Args:
         text: The JSON text.
-        what: The subject of error messages, such as "The header".
+        subject: The subject of error messages, such as "The header".
         max_depth: The maximum nesting depth of objects and lists.
 
     Raises:
@@ -32,25 +32,25 @@ def strict_json(text: str, what: str = "The header", max_depth: int = _MAX_DEPTH
     """
     if sum(map(text.count, ",[{")) > _MAX_VALUES:
         raise ModelFileError(
-            f"{what} contains more than {_MAX_VALUES:,} values.", code="too_many_values", maximum=_MAX_VALUES
+            f"{subject} contains more than {_MAX_VALUES:,} values.", code="too_many_values", maximum=_MAX_VALUES
         )
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant, parse_int=_parse_int)
     except _DuplicateKeyError as error:
         raise ModelFileError(
-            f"{what} contains the key {quoted(error)} more than once.", code="duplicate_key", key=shortened(error)
+            f"{subject} contains the key {quoted(error)} more than once.", code="duplicate_key", key=shortened(error)
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"{what} is not valid JSON: {error}.", code="invalid_json", reason=shortened(error)
+            f"{subject} is not valid JSON: {error}.", code="invalid_json", reason=shortened(error)
         ) from None
     for depth, part in _nested_values(value):
         if depth > max_depth:
             raise ModelFileError(
-                f"{what} is nested more than {max_depth} levels deep.", code="json_too_deep", maximum=max_depth
+                f"{subject} is nested more than {max_depth} levels deep.", code="json_too_deep", maximum=max_depth
             )
         if isinstance(part, float) and not math.isfinite(part):
-            raise ModelFileError(f"{what} contains a number that is too large.", code="number_too_large")
+            raise ModelFileError(f"{subject} contains a number that is too large.", code="number_too_large")
     return value
 
 

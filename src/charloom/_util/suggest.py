@@ -5,19 +5,19 @@ from difflib import get_close_matches
 
 
 def suggestions(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known name that is closest to ``name``, as a list of one; an empty list if none is close."""
+    """Return a list with the known name most similar to ``name``; an empty list if none is similar."""
     return get_close_matches(name, list(known), 1)
 
 
 def did_you_mean(name: str, known: Iterable[str], shown: Callable[[str], str] = str) -> str:
-    """Return " Did you mean ...?" with the closest known name, or "" if none is close.
+    """Return " Did you mean ...?" with the most similar known name, or "" if none is similar.
 
-    Meant to be appended to a sentence that reports an unknown name.
+    The result is appended to a sentence that reports an unknown name.
 
     Args:
         name: The unknown name.
         known: All known names.
-        shown: Converts the closest known name to the form in which the user would write it.
+        shown: Converts a known name to the form that the user types, such as "--seed" for "seed".
     """
     closest = suggestions(name, known)
     return f" Did you mean {shown(closest[0])}?" if closest else ""

@@ -5,7 +5,11 @@ from itertools import count
 
 
 def unused_name(name: str, is_taken: Callable[[str], bool]) -> str:
-    """Return a name, or the first of it with -2, -3 ... behind it that is not taken.
+    """Return ``name``, or ``name`` followed by the first of -2, -3, ... that makes it unused.
+
+    Args:
+        name: The preferred name.
+        is_taken: Returns whether a name is in use.
 
     >>> unused_name("book", {"book", "book-2"}.__contains__)
     'book-3'

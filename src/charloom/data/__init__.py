@@ -1,1 +1,1 @@
-"""Text to ids: corpora, reading, vocabularies and indexes."""
+"""From texts to ids: reading, vocabularies, indexes and corpora."""

@@ -1,4 +1,4 @@
-"""The corpus: a text, its sources, and its split into training, validation and test parts."""
+"""The corpus: a text with its sources, vocabulary and split into training, validation and test parts."""
 
 import math
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ class Corpus:
 
     Args:
         text: The whole text with unchanged newlines, or its index.
-        name: A short name, such as the file name without its suffix.
-        notices: What was done to the text when it was read, one sentence each, to be shown to the user.
-        sources: The sources it was read from, as they were named; empty if it was not read.
-        text_format: How it was read, and whether its lines are separate texts.
+        name: A short name, such as a file name without suffix.
+        notices: Notices for the user about changes made to the text while reading it.
+        sources: The sources as the user gave them; empty if the text was not read from sources.
+        text_format: How the text was read, and whether its lines are separate texts.
 
     Raises:
         CorpusError: If the text is empty.
@@ -67,19 +67,18 @@ class Corpus:
     ) -> "Corpus":
         """Read a corpus from files, folders, globs, named corpora or standard input ("-").
 
-        Several files are joined in order; where one does not end with a newline, one is added and reported in
-        ``notices``. In a folder, hidden files are ignored and binary files are skipped and reported. Compressed files
-        are decompressed. A text of more than 16 million characters is not held in memory: its index is kept in the
-        cache folder.
+        Several files are joined in order, with a newline added to files that do not end with one. In a folder, hidden
+        and binary files are skipped. Compressed files are decompressed. ``notices`` lists these changes. The index of a
+        text of more than 16 million characters is kept in the cache folder instead of in memory.
 
         Args:
-            sources: One source or several.
+            sources: One or more sources.
             encoding: Encoding of the files; named corpora are always UTF-8.
-            progress: Called with the bytes read so far and their total (0 if unknown).
-            text_format: How to read them; overrides ``encoding``.
+            progress: Called with the bytes read so far and the total (0 if unknown).
+            text_format: How to read the files; overrides ``encoding``.
 
         Raises:
-            CorpusError: If a source is missing, unreadable, not text in that encoding, or all are empty.
+            CorpusError: If a source is missing, unreadable or not text in that encoding, or if the text is empty.
         """
         arguments = [str(s) for s in ([sources] if isinstance(sources, (str, PathLike)) else sources)]
         text_format = text_format or TextFormat(encoding=encoding)
@@ -88,7 +87,7 @@ class Corpus:
 
     @cached_property
     def text(self) -> str:
-        """The whole text; it stays in memory once it was used."""
+        """The whole text; it stays in memory after the first use."""
         return TextSpan(self.index, 0, len(self.index)).text
 
     def head(self, count: int) -> str:
@@ -97,15 +96,15 @@ class Corpus:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the text as UTF-8; for a single plain UTF-8 file, that of the file."""
+        """SHA-256 of the text in UTF-8, which for a single plain UTF-8 file equals the SHA-256 of the file."""
         return self.index.sha256
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The sorted distinct characters of the whole text, held-out parts included; all 256 bytes if that is the unit.
+        """The sorted distinct characters of the whole text; all 256 bytes if the unit is "byte".
 
-        A model cannot score a character that it has no output for, so the alphabet is taken as known; everything else
-        is learned from the training part only.
+        The vocabulary includes the characters of the held-out parts, because a model cannot score a character that is
+        not in its vocabulary.
         """
         if self.format.unit == "byte":
             return ByteVocabulary()
@@ -113,29 +112,32 @@ class Corpus:
 
     @cached_property
     def lines(self) -> tuple[TextLines, int]:
-        """The non-empty lines, and the number of empty ones."""
+        """The non-empty lines, and the number of empty lines."""
         return nonempty_lines(self.index)
 
     def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> CorpusSplit:
-        """Split the text by position, in the order training, validation, test; lines are sampled evenly instead.
+        """Split the text into training, validation and test parts.
+
+        A continuous text is split by position, in that order. Of separate lines, stratified random samples are
+        held out.
 
         Args:
-            val_fraction: Share of the text for validation, in [0, 1).
-            test_fraction: Share of the text for the test, in [0, 1).
+            val_fraction: Fraction of the text for validation, in [0, 1).
+            test_fraction: Fraction of the text for testing, in [0, 1).
 
         Raises:
-            SettingsError: If a fraction is out of range, or the two leave nothing to train on.
+            SettingsError: If a fraction is out of range, or their sum is 1 or more.
         """
         _check_fractions(val_fraction, test_fraction)
         if self.format.lines:
             return self._parts_of_lines(val_fraction, test_fraction)
         first = int(len(self) * (1 - val_fraction - test_fraction))
         second = int(len(self) * (1 - test_fraction))
-        places = (0, first, second, len(self))
-        return CorpusSplit(*(TextSpan(self.index, a, b) for a, b in pairwise(places)))
+        boundaries = (0, first, second, len(self))
+        return CorpusSplit(*(TextSpan(self.index, a, b) for a, b in pairwise(boundaries)))
 
     def split(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> TextSplit:
-        """Return the three parts of ``parts`` as text."""
+        """Return the training, validation and test parts as strings; see ``parts``."""
         parts = self.parts(val_fraction, test_fraction)
         return TextSplit(parts.training.text, parts.validation.text, parts.test.text)
 
@@ -144,9 +146,9 @@ class Corpus:
         rest = np.arange(len(lines.starts))
         test = rest[stratified_indices(len(rest), test_fraction)]
         rest = np.delete(rest, test)
-        places = stratified_indices(len(rest), val_fraction / (1 - test_fraction))
-        validation = rest[places]
-        return CorpusSplit(lines.subset(np.delete(rest, places)), lines.subset(validation), lines.subset(test))
+        sampled = stratified_indices(len(rest), val_fraction / (1 - test_fraction))
+        validation = rest[sampled]
+        return CorpusSplit(lines.subset(np.delete(rest, sampled)), lines.subset(validation), lines.subset(test))
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -1,4 +1,4 @@
-"""Named datasets such as ``shakespeare``: where they are downloaded from, and their checksums."""
+"""Named datasets such as ``shakespeare``: URLs, checksums and downloading."""
 
 import hashlib
 import os
@@ -21,13 +21,13 @@ class _TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class Download:
-    """A dataset that is downloaded once and verified by its digest.
+    """A dataset that is downloaded once and verified by its SHA-256.
 
     Attributes:
         file_name: Name of the cached file.
         addresses: URLs, tried in this order.
-        size_bytes: Size of the file; a response of more than twice that is aborted.
-        sha256: Digest of the file, in hexadecimal.
+        size_bytes: Size of the file; a download is aborted if it exceeds twice this size.
+        sha256: SHA-256 of the file in hexadecimal.
     """
 
     file_name: str
@@ -47,7 +47,7 @@ SHAKESPEARE = Download(
 )
 
 NAMES = ("python-docs", "shakespeare")
-"""The names of datasets, accepted in place of a path."""
+"""Names of datasets that are accepted in place of a path."""
 
 
 def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
@@ -55,10 +55,10 @@ def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
 
     Args:
         name: One of ``NAMES``.
-        progress: Called with the bytes downloaded so far and their total.
+        progress: Called with the bytes downloaded so far and the expected total.
 
     Raises:
-        CorpusError: If it cannot be downloaded, or has another digest.
+        CorpusError: If no URL delivers a file with the expected SHA-256.
     """
     if name == "shakespeare":
         return _read_download(SHAKESPEARE, progress)
@@ -66,12 +66,12 @@ def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
 
 
 def is_available_offline(name: str) -> bool:
-    """Return whether a source can be read without a download; any source that is not a dataset can."""
+    """Return whether a source can be read without a download; True for every source except an uncached dataset."""
     return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _local_paths(SHAKESPEARE))
 
 
 def _python_docs() -> str:
-    """Return the language reference that CPython ships for ``help()``, topic by topic."""
+    """Return the language reference that CPython includes for ``help()``, all topics in alphabetical order."""
     from pydoc_data.topics import topics
 
     return "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
@@ -89,7 +89,7 @@ def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache, data)
     except OSError:
-        pass  # a cache that cannot be written only means loading again next time
+        pass  # without a writable cache, the next run downloads again
     return data
 
 

@@ -1,6 +1,6 @@
-"""Parts of an indexed text: a contiguous stretch, or lines from all over it.
+"""Parts of an indexed text: contiguous spans, and selections of lines.
 
-A part is a view of an ``Index``: it is read in pieces and never held in memory as a whole unless that is asked for.
+A part is a view of an ``Index``. It is read in pieces, and held in memory as a whole only if its ``text`` is requested.
 """
 
 import codecs
@@ -16,14 +16,14 @@ from charloom.data.index.index import BLOCK, Ids, Index
 from charloom.data.vocabulary.characters import Vocabulary, text_from_code_points
 
 _LINES_PER_PIECE = 10_000
-_MAX_FLAT = 4_000_000  # characters of a sample of lines
+_MAX_FLAT = 4_000_000  # characters in a sample of lines
 
 
 class TextView(Protocol):
     """A part of a text, read in pieces."""
 
     def __len__(self) -> int:
-        """Return the number of characters; each line counts with the line feed that ends it."""
+        """Return the number of characters, including the line feed after each line."""
         ...
 
     def pieces(self) -> Iterator[str]:
@@ -41,8 +41,8 @@ class TextSpan:
 
     Attributes:
         index: The index of the whole text.
-        first: Position of its first character.
-        last: Position after its last character.
+        first: Position of the first character of the span.
+        last: Position after the last character of the span.
     """
 
     index: Index = field(repr=False)
@@ -57,7 +57,7 @@ class TextSpan:
         return self._pieces(whole=True)
 
     def _pieces(self, whole: bool) -> Iterator[str]:
-        """Yield the text; an incomplete character at the end of bytes is left out unless ``whole``."""
+        """Yield the text in pieces; for bytes, ``whole=False`` omits an incomplete UTF-8 character at the end."""
         decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         for start in range(self.first, self.last, BLOCK):
             last = min(start + BLOCK, self.last)
@@ -66,11 +66,11 @@ class TextSpan:
             yield decoder.decode(symbols.encode("latin-1"), is_end) if self.index.unit == "byte" else symbols
 
     def head(self, count: int) -> str:
-        """Return the first characters, at most ``count`` (or bytes, rounded down to whole characters)."""
+        """Return at most ``count`` first characters; of bytes, the complete characters in the first ``count`` bytes."""
         return "".join(self.beginning(count)._pieces(whole=count >= len(self)))
 
     def beginning(self, count: int) -> "TextSpan":
-        """Return the view of its first characters, at most ``count``."""
+        """Return the span of the first ``count`` characters, or of all if there are fewer."""
         return TextSpan(self.index, self.first, min(self.first + count, self.last))
 
     @property
@@ -79,7 +79,7 @@ class TextSpan:
         return "".join(self.pieces())
 
     def ids(self, vocabulary: Vocabulary) -> Ids:
-        """Return its ids under a vocabulary."""
+        """Encode the text of this part with a vocabulary."""
         return self.index.ids(vocabulary, self.first, self.last)
 
 
@@ -90,8 +90,8 @@ class LineIds:
     Attributes:
         ids: Ids of the whole text that contains the lines.
         starts: Position of the first character of each line, (M,).
-        lengths: Number of characters of each line without the line feed, (M,).
-        newline: Id of the line feed, which is read before each line and ends it.
+        lengths: Number of characters of each line without its line feed, (M,).
+        newline: Id of the line feed, which is the model's first input for a line and its last target.
     """
 
     ids: Ids = field(repr=False)
@@ -103,34 +103,35 @@ class LineIds:
         return int(self.lengths.sum()) + len(self.lengths)
 
     def flat(self, max_length: int) -> NDArray[np.unsignedinteger]:
-        """Return ids of evenly spaced lines, each with its line feed, about ``max_length`` ids in all."""
+        """Concatenate the ids of evenly spaced lines, including their line feeds, to about ``max_length`` ids."""
         if not len(self.lengths):
             return self.ids[:0]
-        every = max(1, -(-len(self) // max_length))
-        places, ends = _places(self.starts[::every], self.lengths[::every])
-        flat = self.ids[places]
+        stride = max(1, -(-len(self) // max_length))
+        positions, ends = _line_positions(self.starts[::stride], self.lengths[::stride])
+        flat = self.ids[positions]
         flat[ends] = self.newline
         return flat
 
     def windows(self, lines: NDArray[np.intp], rows: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
-        """Return lines as the rows of a batch, padded to the longest.
+        """Return lines as the rows of a batch, padded to the longest line.
 
         Args:
-            lines: Numbers of lines, at most ``rows``.
-            rows: The batch size B.
+            lines: Indices of the lines, at most ``rows``.
+            rows: Batch size B.
 
         Returns:
-            Inputs (B, T): a line feed, then the line; and targets (B, T): the line, a line feed, then padding of -1.
+            Inputs (B, T): a line feed, the line, and padding with line feeds. Targets (B, T): the line, a line feed,
+            and padding with -1.
         """
         longest = int(self.lengths[lines].max(initial=0))
-        inside = np.arange(longest)
-        counted = inside < self.lengths[lines][:, None]
-        places = np.where(counted, self.starts[lines][:, None] + inside, self.starts[lines][:, None])
-        text = self.ids[places]
+        offsets = np.arange(longest)
+        is_text = offsets < self.lengths[lines][:, None]
+        positions = np.where(is_text, self.starts[lines][:, None] + offsets, self.starts[lines][:, None])
+        text = self.ids[positions]
         inputs = np.full((rows, longest + 1), self.newline, text.dtype)
         targets = np.full((rows, longest + 1), -1, np.int64)
-        inputs[: len(lines), 1:] = np.where(counted, text, self.newline)
-        targets[: len(lines), :-1] = np.where(counted, text.astype(np.int64), -1)
+        inputs[: len(lines), 1:] = np.where(is_text, text, self.newline)
+        targets[: len(lines), :-1] = np.where(is_text, text.astype(np.int64), -1)
         targets[np.arange(len(lines)), self.lengths[lines]] = self.newline
         return inputs, targets
 
@@ -142,7 +143,7 @@ class TextLines:
     Attributes:
         index: The index of the whole text.
         starts: Position of the first character of each line, (M,).
-        lengths: Number of characters of each line without the line feed, (M,).
+        lengths: Number of characters of each line without its line feed, (M,).
     """
 
     index: Index = field(repr=False)
@@ -157,46 +158,46 @@ class TextLines:
         return self._characters
 
     def pieces(self) -> Iterator[str]:
-        """Yield the lines, each with a line feed, in pieces of whole lines."""
+        """Yield the lines with their line feeds, in pieces of up to 10,000 lines."""
         for first in range(0, len(self.starts), _LINES_PER_PIECE):
             rows = slice(first, first + _LINES_PER_PIECE)
-            places, ends = _places(self.starts[rows], self.lengths[rows])
-            points = self.index.points[self.index.codes[places]]
+            positions, ends = _line_positions(self.starts[rows], self.lengths[rows])
+            points = self.index.points[self.index.codes[positions]]
             points[ends] = ord("\n")
             yield text_from_code_points(points)
 
     def head(self, count: int) -> str:
-        """Return the beginning of the first lines, at most ``count`` characters."""
+        """Return the first ``count`` characters of the lines, or all if there are fewer."""
         return self.beginning(count).text[:count]
 
     def beginning(self, count: int) -> "TextLines":
-        """Return the first lines that together have at least ``count`` characters."""
+        """Return as many first lines as are needed for ``count`` characters."""
         enough = int(np.searchsorted(np.cumsum(self.lengths + 1), count)) + 1
         return self.subset(np.arange(min(enough, len(self.starts))))
 
     @property
     def text(self) -> str:
-        """All lines as one text."""
+        """All lines with their line feeds as one string."""
         return "".join(self.pieces())
 
     def ids(self, vocabulary: Vocabulary) -> LineIds:
-        """Return its ids under a vocabulary."""
+        """Encode the text of this part with a vocabulary."""
         newline = int(vocabulary.encode("\n")[0])
         return LineIds(self.index.ids(vocabulary), self.starts, self.lengths, newline)
 
-    def subset(self, numbers: NDArray[np.intp]) -> "TextLines":
-        """Return the lines with these numbers."""
-        return TextLines(self.index, self.starts[numbers], self.lengths[numbers])
+    def subset(self, indices: NDArray[np.intp]) -> "TextLines":
+        """Return the lines at these indices."""
+        return TextLines(self.index, self.starts[indices], self.lengths[indices])
 
 
 @dataclass(frozen=True)
 class CorpusSplit:
-    """A corpus split into three parts, none of which is held in memory as text.
+    """Views of the three parts of a corpus.
 
     Attributes:
-        training: The part that a model learns from.
-        validation: The part that training decisions are based on; may be empty.
-        test: The part that results are reported on; may be empty.
+        training: The part on which a model is trained.
+        validation: The part used for early stopping and for selecting the best checkpoint; may be empty.
+        test: The part used to report results; may be empty.
     """
 
     training: TextSpan | TextLines
@@ -206,12 +207,12 @@ class CorpusSplit:
 
 @dataclass(frozen=True)
 class TextSplit:
-    """A ``CorpusSplit`` as text.
+    """The three parts of a corpus as strings.
 
     Attributes:
-        training: The part that a model learns from.
-        validation: The part that training decisions are based on; may be empty.
-        test: The part that results are reported on; may be empty.
+        training: The part on which a model is trained.
+        validation: The part used for early stopping and for selecting the best checkpoint; may be empty.
+        test: The part used to report results; may be empty.
     """
 
     training: str
@@ -219,38 +220,45 @@ class TextSplit:
     test: str
 
 
-def _places(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions of all characters of lines with one extra position after each line, and where those are."""
+def _line_positions(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return text positions for gathering lines, with a placeholder for the line feed after each line.
+
+    Returns:
+        The position in the text of each character of the lines, with one placeholder position (0) after each line; and
+        the indices of the placeholders, whose gathered values the caller replaces by line feeds.
+    """
     ends = np.cumsum(lengths + 1)
-    places = np.repeat(starts - (ends - lengths - 1), lengths + 1) + np.arange(ends[-1])
-    places[ends - 1] = 0  # overwritten by the caller; a position after the last line may not exist
-    return places, ends - 1
+    positions = np.repeat(starts - (ends - lengths - 1), lengths + 1) + np.arange(ends[-1])
+    positions[ends - 1] = 0  # the position after the last line may be beyond the text
+    return positions, ends - 1
 
 
 def flatten_ids(ids: Ids | LineIds) -> Ids:
-    """Return ids as those of one text; of lines, an evenly spaced sample of at most about 4 million ids."""
+    """Return one array of ids; for lines, an evenly spaced sample of about 4 million ids at most."""
     return ids.flat(_MAX_FLAT) if isinstance(ids, LineIds) else ids
 
 
 def nonempty_lines(index: Index) -> tuple[TextLines, int]:
-    """Return the non-empty lines of a text, and the number of empty ones."""
-    code = index.characters.find("\n")  # -1 if there is none; no code equals that
+    """Return the non-empty lines of a text, and the number of empty lines."""
+    code = index.characters.find("\n")  # -1 if there is none, which no code equals
     parts = range(0, len(index), BLOCK)
     ends = (start + np.flatnonzero(index.codes[start : start + BLOCK] == code) for start in parts)
     ended = np.concatenate([*ends, [len(index)]]).astype(np.int64)
     starts = np.concatenate([[0], ended[:-1] + 1]).astype(np.int64)
     lengths = ended - starts
     full = lengths > 0
-    empty = int((~full).sum()) - int(lengths[-1] == 0)  # nothing after the last line feed is no line
+    empty = int((~full).sum()) - int(lengths[-1] == 0)  # the end after the last line feed is not an empty line
     return TextLines(index, starts[full], lengths[full]), empty
 
 
-def stratified_indices(count: int, share: float) -> NDArray[np.intp]:
-    """Return a reproducible stratified sample of the numbers below ``count``, in ascending order.
+def stratified_indices(count: int, fraction: float) -> NDArray[np.intp]:
+    """Return a reproducible stratified sample of the indices in [0, count), in ascending order.
 
-    One is drawn from each of ``count * share`` strata of equal size, so that a sorted list is sampled evenly.
+    One index is drawn from each of ``count * fraction`` strata of equal size, which samples a sorted list evenly.
     """
-    size = int(count * share)
+    size = int(count * fraction)
     if not size:
         return np.empty(0, np.intp)
     drawn = np.random.Generator(np.random.Philox(key=0)).random(size)

@@ -1,4 +1,4 @@
-"""Options for reading files as text: encoding, newlines, normal form, unit, whole text or lines."""
+"""Options for reading files as text: encoding, newlines, Unicode normalization, unit, and separate lines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -18,16 +18,16 @@ class TextFormat:
     r"""How files are read as text.
 
     Attributes:
-        encoding: Of the files; named corpora are always UTF-8.
-        newlines: "keep" them as they are, or turn CR LF and a lone CR into "lf".
-        normalize: "none", or "nfc": letters and their accents become one character where there is one.
-        unit: "char", or "byte": the text is its bytes, 256 symbols, whatever is in the file.
-        boundary: Put between the files instead of a newline, so that a model learns where a text ends.
-        lines: Whether every line is a text of its own; line ends are then line feeds, and empty lines are left out.
-        column: Of CSV or TSV, or the field of JSON lines, that alone is read; each of its values is a line.
+        encoding: Encoding of the files; named corpora are always UTF-8.
+        newlines: "keep" leaves newlines unchanged; "lf" converts CR LF and lone CR to LF.
+        normalize: "none", or "nfc" for Unicode normalization form C, which combines letters with their accents.
+        unit: "char", or "byte" to read any file as bytes, with a vocabulary of 256.
+        boundary: Text inserted between files instead of a newline, from which a model can learn where a text ends.
+        lines: Whether each line is a separate text. Newlines are then converted to LF, and empty lines are ignored.
+        column: The column of a CSV or TSV file, or the field of JSON Lines objects, to read. Each value becomes a line.
 
     Raises:
-        CorpusError: If a value is none of these, or two do not go together.
+        CorpusError: If a value is invalid, or two options conflict.
     """
 
     encoding: str = "utf-8"
@@ -87,11 +87,11 @@ class TextFormat:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "TextFormat":
-        """Return what ``to_dict`` described; keys that are missing have their defaults."""
+        """Create a format from the result of ``to_dict``; missing keys get their defaults."""
         return cls(**{item.name: saved[item.name] for item in fields(cls) if item.name in saved})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain JSON data."""
+        """Return the fields as JSON data."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 

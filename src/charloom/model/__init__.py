@@ -1,1 +1,1 @@
-"""What a model is: architecture, reference equations, quantization and file."""
+"""The model: architecture, initial weights, reference equations, quantization and file format."""

@@ -1,8 +1,8 @@
 """The architecture: cell, sizes, and the shape of every parameter.
 
-Dimensions: V characters known, E embedding width, H hidden width, L recurrent layers, G gates (3 in a
-GRU, 4 in an LSTM). Weights are packed gate under gate as PyTorch does it: r, z, n in a GRU and
-i, f, g, o in an LSTM, so ``weight_ih`` is (G*H, input width) and ``weight_hh`` is (G*H, H).
+Dimensions: V vocabulary size, E embedding size, H hidden size, L recurrent layers, G gates (3 for a GRU, 4 for an
+LSTM). As in PyTorch, the weights of the gates are stacked by rows, in the order r, z, n for a GRU and i, f, g, o for an
+LSTM: ``weight_ih`` is (G*H, input size) and ``weight_hh`` is (G*H, H).
 """
 
 import math
@@ -13,7 +13,7 @@ from charloom._util.printable import shortened
 from charloom.errors import SettingsError
 
 GATES = {"gru": 3, "lstm": 4}
-STATE_PARTS = {"gru": 1, "lstm": 2}  # the hidden vector; an LSTM's cell vector comes second
+STATE_PARTS = {"gru": 1, "lstm": 2}  # the hidden state, and for an LSTM the cell state
 
 LIMITS = {
     "vocabulary_size": (1, 65_536),
@@ -21,18 +21,18 @@ LIMITS = {
     "hidden_size": (1, 16_384),
     "num_layers": (1, 64),
 }
-"""The least and the most that each size of a model may be."""
+"""Minimum and maximum of each size."""
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One row of a model's summary.
+    """A layer in the summary of a model.
 
     Attributes:
-        name: As in the names of its parameters: ``embedding``, ``layers.0`` ..., ``output``.
+        name: The prefix of its parameter names: ``embedding``, ``layers.0`` ..., ``output``.
         kind: ``Embedding``, ``GRU``, ``LSTM`` or ``Dense``.
-        output_shape: With the letters B and T for batch and time.
-        parameters: How many numbers it learns.
+        output_shape: Output shape as text, with B for the batch size and T for the number of time steps.
+        parameters: Number of parameters.
     """
 
     name: str
@@ -43,19 +43,19 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes of a character model: embedding, stacked recurrent layers, dense logits.
+    """Cell type and sizes of a character model: embedding, stacked recurrent layers, dense output layer.
 
     Attributes:
-        vocabulary_size: V.
-        cell: ``gru`` or ``lstm``.
-        embedding_size: E.
-        hidden_size: H, the same in every layer.
-        num_layers: L.
-        reset_after: GRU only: whether the reset gate is applied after the product with ``weight_hh``
-            (PyTorch, cuDNN, the tutorial), with a second bias, or before it (models of older Keras).
+        vocabulary_size: Vocabulary size V.
+        cell: "gru" or "lstm".
+        embedding_size: Embedding size E.
+        hidden_size: Hidden size H of every recurrent layer.
+        num_layers: Number of recurrent layers L.
+        reset_after: For a GRU, whether the reset gate is applied after the product with ``weight_hh``, with a second
+            bias (as in PyTorch, cuDNN and the TensorFlow tutorial), or before it (as in older Keras models).
 
     Raises:
-        SettingsError: If a size is out of range or the cell unknown.
+        SettingsError: If a size is out of range or the cell is unknown.
     """
 
     vocabulary_size: int
@@ -96,16 +96,19 @@ class Architecture:
 
     @property
     def has_bias_hh(self) -> bool:
-        """Whether layers have a second bias: only where it is not the same as adding to the first."""
+        """Whether layers have a recurrent bias ``bias_hh``.
+
+        Only a GRU with ``reset_after`` needs one; elsewhere it would be equivalent to a change of ``bias_ih``.
+        """
         return self.cell == "gru" and self.reset_after
 
     @property
     def state_parts(self) -> int:
-        """Vectors carried per layer: 1 in a GRU (hidden), 2 in an LSTM (hidden, cell)."""
+        """Number S of state vectors per layer: 1 for a GRU (hidden), 2 for an LSTM (hidden, cell)."""
         return STATE_PARTS[self.cell]
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return every parameter's name and shape, in the order in which data passes them."""
+        """Return the name and shape of every parameter, from the embedding to the output layer."""
         rows = GATES[self.cell] * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.vocabulary_size, self.embedding_size)}
         for layer in range(self.num_layers):
@@ -121,16 +124,16 @@ class Architecture:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the model learns."""
+        """Number of parameters."""
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
     @property
     def in_words(self) -> str:
-        """Cell, layers and units, such as "GRU, 1 x 512"."""
+        """Cell, number of layers and hidden size as text, such as "GRU, 1 x 512"."""
         return f"{self.cell.upper()}, {self.num_layers} x {self.hidden_size}"
 
     def summary(self) -> list[LayerSummary]:
-        """Return a row for each layer, as a table of the model shows them."""
+        """Return name, kind, output shape and number of parameters of each layer."""
         counts: dict[str, int] = {}
         for name, shape in self.parameter_shapes().items():
             layer = name.rpartition(".")[0]
@@ -145,5 +148,5 @@ class Architecture:
         return self.cell.upper(), f"(B, T, {self.hidden_size})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain data."""
+        """Return the fields as JSON data."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Initial weights, drawn with NumPy so that they are the same on every device."""
+"""Initial weights, drawn with NumPy so that they are equal on every device."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,14 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def initial_weights(architecture: Architecture, seed: int) -> Weights:
-    """Return freshly drawn weights.
+    """Draw initial weights.
 
-    The embedding is uniform in ±0.05; input and recurrent weights and the output layer are Glorot-uniform,
-    with the fan-out of all gates together; biases are 0, but an LSTM's forget gate begins at 1.
+    The embedding is uniform in ±0.05. Input, recurrent and output weights are Glorot-uniform, with a fan-out that
+    counts the rows of all gates. Biases are 0, except those of an LSTM's forget gate, which are 1.
 
     Args:
-        architecture: The sizes.
-        seed: The same seed gives the same weights on every machine; 0 or more.
+        architecture: The architecture of the model.
+        seed: Random seed, 0 or more; equal seeds give equal weights on every machine.
 
     Source: the TensorFlow tutorial "Text generation with an RNN" and Keras' defaults; Glorot & Bengio 2010.
     """

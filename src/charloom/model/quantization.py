@@ -1,7 +1,8 @@
 """Quantize weights to int8 with one scale per row, and back.
 
-A scale has only 16 significant bits, so that scale x whole number is exact in float32: quantising what was
-quantised changes nothing, and a model stored as int8 writes the same text as the float32 model it came from.
+Scales are rounded to 16 significant bits, so that the product of a scale and an int8 value is exact in float32. As a
+result, quantizing dequantized weights returns the same values, and an int8 engine generates the same text from an int8
+model file as from the float32 file it was converted from.
 """
 
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ _SCALE_BITS = 16
 
 @dataclass(frozen=True)
 class Quantized:
-    """A matrix of R rows: weight = value x scale of its row.
+    """A quantized matrix, in which each weight is an int8 value times the scale of its row.
 
     Attributes:
         values: int8 (R, K), each in [-127, 127].
-        scales: float32 (R,); 0 for a row of zeros.
+        scales: float32 (R,), each at least 0; 0 for a row of zeros.
     """
 
     values: NDArray[np.int8]
@@ -27,24 +28,24 @@ class Quantized:
 
 
 def quantize(weights: NDArray[np.float32]) -> Quantized:
-    """Return the nearest whole numbers; the largest weight of each row becomes 127 or -127.
+    """Quantize a matrix to int8; the weight of largest magnitude in each row becomes 127 or -127.
 
     Args:
-        weights: (R, K), finite.
+        weights: Finite weights (R, K).
     """
-    scales = _few_bits(np.abs(weights).max(axis=1).astype(np.float64) / MAX_INT8)
-    # float64 holds the quotient of two float32 exactly enough that rounding it is rounding the true one
+    scales = _round_up(np.abs(weights).max(axis=1).astype(np.float64) / MAX_INT8)
+    # a float64 quotient of two float32 numbers rounds to the same integer as the exact quotient
     quotients = weights / np.where(scales > 0, scales, 1.0)[:, None]
     return Quantized(np.rint(quotients).astype(np.int8), scales.astype(np.float32))
 
 
 def dequantize(quantized: Quantized) -> NDArray[np.float32]:
-    """Return the weights (R, K) that the whole numbers stand for, exactly."""
+    """Return the weights (R, K): the exact products of the int8 values and the scales."""
     return quantized.values * quantized.scales[:, None]
 
 
-def _few_bits(scales: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round up to 16 significant bits; what is too small for that in float32 becomes 0."""
+def _round_up(scales: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round scales up to 16 significant bits; scales below 2**-100 become 0."""
     mantissas, exponents = np.frexp(scales)
     rounded = np.ldexp(np.ceil(np.ldexp(mantissas, _SCALE_BITS)), exponents - _SCALE_BITS)
     return np.where(rounded < 2.0**-100, 0.0, rounded)

@@ -1,13 +1,12 @@
-"""Reference equations of the cells and the whole model in float64, against which fast code is tested.
+"""Reference implementation of the cells and the model in float64, against which the fast implementations are tested.
 
-One step and its unrolling over time are separate functions. Nothing here is fast; everything is meant to
-be read beside the papers.
+It follows the notation of the papers and is not optimized.
 
-Shapes: x (B, input width), h and c (B, H), gates (B, H) each, W = ``weight_ih``, U = ``weight_hh``.
+Shapes: x (B, input size), h and c (B, H), each gate (B, H), W = ``weight_ih``, U = ``weight_hh``.
 
-Source: GRU: Cho et al. 2014, arXiv:1406.1078, in the two forms of cuDNN (``reset_after``) and of the paper;
-LSTM: Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000. Gate order and the meaning of
-z (it keeps the old state) are PyTorch's.
+Source: GRU: Cho et al. 2014, arXiv:1406.1078, in the form of cuDNN (``reset_after``) and in that of the paper. LSTM:
+Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000. The order of the gates and the meaning of z (1
+keeps the old state) are PyTorch's.
 """
 
 from collections.abc import Mapping
@@ -21,16 +20,16 @@ Array = NDArray[np.float64]
 
 
 def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), written with tanh so that no exponential overflows."""
+    """Compute 1 / (1 + exp(-x)) with tanh, which cannot overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * x))
 
 
 def gru_step(x: Array, h: Array, weights: Mapping[str, Array], reset_after: bool = True) -> Array:
-    """Return the next hidden vector (B, H) of a GRU.
+    """Compute one step of a GRU; return the next hidden state (B, H).
 
     r = sigmoid(W_r x + b_r + U_r h + d_r),  z = sigmoid(W_z x + b_z + U_z h + d_z)
     n = tanh(W_n x + b_n + r * (U_n h + d_n))      with ``reset_after``
-    n = tanh(W_n x + b_n + U_n (r * h))            without; then there is no second bias d
+    n = tanh(W_n x + b_n + U_n (r * h))            otherwise, without recurrent biases d
     h' = (1 - z) * n + z * h
     """
     a_r, a_z, a_n = np.split(x @ weights["weight_ih"].T + weights["bias_ih"], 3, axis=1)
@@ -43,9 +42,9 @@ def gru_step(x: Array, h: Array, weights: Mapping[str, Array], reset_after: bool
 
 
 def lstm_step(x: Array, h: Array, c: Array, weights: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Return the next hidden and cell vectors (B, H) of an LSTM.
+    """Compute one step of an LSTM; return the next hidden and cell states (B, H).
 
-    i, f, o = sigmoid(W x + b + U h) each,  g = tanh(W_g x + b_g + U_g h)
+    i, f, o = sigmoid(W x + b + U h), each with its own rows,  g = tanh(W_g x + b_g + U_g h)
     c' = f * c + i * g,  h' = o * tanh(c')
     """
     a_i, a_f, a_g, a_o = np.split(
@@ -56,7 +55,7 @@ def lstm_step(x: Array, h: Array, c: Array, weights: Mapping[str, Array]) -> tup
 
 
 def initial_state(architecture: Architecture, batch_size: int) -> Array:
-    """Return the state before any character: zeros (L, S, B, H), S = 1 in a GRU and 2 in an LSTM."""
+    """Return the initial state: zeros (L, S, B, H) with S = 1 for a GRU and S = 2 for an LSTM."""
     shape = (architecture.num_layers, architecture.state_parts, batch_size, architecture.hidden_size)
     return np.zeros(shape)
 
@@ -67,16 +66,16 @@ def forward(
     ids: NDArray[np.integer],
     state: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Run the whole model over a batch of texts, character by character.
+    """Run the model over a batch of texts.
 
     Args:
-        architecture: The sizes.
-        weights: Every parameter of ``architecture.parameter_shapes()``.
-        ids: Characters read, (B, T), each in [0, V).
-        state: The state before them, (L, S, B, H); zeros if None.
+        architecture: The architecture of the model.
+        weights: All parameters of ``architecture.parameter_shapes()``.
+        ids: Input ids (B, T), each in [0, V).
+        state: Initial state (L, S, B, H); zeros if None.
 
     Returns:
-        Logits (B, T, V) of the character after each, and the state after the last.
+        Logits (B, T, V) for the character after each input, and the state after the last input (L, S, B, H).
     """
     exact = {name: np.asarray(value, np.float64) for name, value in weights.items()}
     layers = [_layer(exact, i) for i in range(architecture.num_layers)]
@@ -95,11 +94,11 @@ def forward(
 
 
 def loss(logits: Array, targets: NDArray[np.integer]) -> float:
-    """Return the mean cost of the target characters, in nats: -log softmax(logits)[target].
+    """Return the mean cross-entropy of the targets in nats, -log softmax(logits)[target].
 
     Args:
-        logits: (B, T, V).
-        targets: The characters that followed, (B, T), each in [0, V).
+        logits: Logits (B, T, V).
+        targets: Target ids (B, T), each in [0, V).
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,8 +1,8 @@
-"""The compiled module, or the reason why it could not be loaded.
+"""The compiled extension module, or the reason why it could not be loaded.
 
 Attributes:
-    engine: The compiled module, or None.
-    missing: Why it is None, as part of a sentence; empty otherwise.
+    engine: The compiled module, or None if it could not be loaded.
+    missing: The reason why ``engine`` is None, as a clause for messages; "" otherwise.
 """
 
 import os
@@ -11,7 +11,7 @@ from types import ModuleType
 from charloom.errors import SettingsError
 
 ISA = "CHARLOOM_ISA"
-"""Environment variable that selects the instruction set; the default is the fastest that the processor has."""
+"""Environment variable that selects the instruction set; the default is the fastest one that the CPU supports."""
 
 engine: ModuleType | None
 missing = ""
@@ -23,15 +23,15 @@ except ImportError as error:
 
 
 def instruction_sets() -> list[str]:
-    """Return the instruction sets that the module has and this processor can run, the fastest first."""
+    """Return the instruction sets that the module was compiled for and this CPU supports, fastest first."""
     return [] if engine is None else list(engine.isas())
 
 
 def chosen_isa() -> str:
-    """Return the instruction set to use: that of ``CHARLOOM_ISA``, else the fastest. The module must be available.
+    """Return the instruction set to use: that of ``CHARLOOM_ISA``, else the fastest. Requires the compiled module.
 
     Raises:
-        SettingsError: If ``CHARLOOM_ISA`` names one that is not available.
+        SettingsError: If ``CHARLOOM_ISA`` names an unsupported instruction set.
     """
     available = instruction_sets()
     isa = os.environ.get(ISA) or available[0]

@@ -1,4 +1,4 @@
-"""The compiled module: native/bindings/."""
+"""Types of the compiled module, whose source is in native/bindings/."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ class Recurrence:
         threads: int,
     ) -> None: ...
 
-class RecurrenceBfloat16(Recurrence): ...  # takes the bits of bfloat16, as int16, instead of float32
+class RecurrenceBfloat16(Recurrence): ...  # its arrays are bfloat16 stored as int16, instead of float32
 
 def multiplies_bfloat16() -> bool: ...
 def share_threads(library: str) -> bool: ...

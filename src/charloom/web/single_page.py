@@ -95,14 +95,37 @@ def make_page(
 
 def _check(title: str, prompts: Sequence[str], samples: int) -> None:
     if not title.isprintable() or not 0 < len(title) <= MAX_TITLE:
-        raise SettingsError(f"title must be 1 to {MAX_TITLE} printable characters; got {title[:MAX_TITLE]!r}.")
+        raise SettingsError(
+            f"title must have 1 to {MAX_TITLE} printable characters, got {title[:MAX_TITLE]!r}.",
+            code="invalid_setting",
+            name="title",
+            value=title[:MAX_TITLE],
+            max_length=MAX_TITLE,
+        )
     if len(prompts) > MAX_PROMPTS:
-        raise SettingsError(f"A page has at most {MAX_PROMPTS} prompts; got {len(prompts)}.")
+        raise SettingsError(
+            f"A page can have at most {MAX_PROMPTS} prompts, got {len(prompts)}.",
+            code="too_many_prompts",
+            count=len(prompts),
+            maximum=MAX_PROMPTS,
+        )
     for prompt in prompts:
         if not prompt or not prompt.replace("\n", "").replace("\t", "").isprintable():
-            raise SettingsError(f"A prompt must be text, of printable characters, tabs and line feeds; got {prompt!r}.")
+            raise SettingsError(
+                f"A prompt must consist of printable characters, tabs and line feeds, got {prompt!r}.",
+                code="invalid_setting",
+                name="prompts",
+                value=prompt,
+            )
     if isinstance(samples, bool) or not isinstance(samples, int) or not 0 <= samples <= MAX_SAMPLES:
-        raise SettingsError(f"samples must be a whole number from 0 to {MAX_SAMPLES}; got {samples!r}.")
+        raise SettingsError(
+            f"samples must be an integer from 0 to {MAX_SAMPLES}, got {samples!r}.",
+            code="invalid_setting",
+            name="samples",
+            value=samples if isinstance(samples, int) else repr(samples),
+            minimum=0,
+            maximum=MAX_SAMPLES,
+        )
 
 
 def _script() -> str:

@@ -1,1 +1,1 @@
-"""A text as ids, in memory or memory-mapped from disk."""
+"""The index of a text: its characters as integer codes, in memory or memory-mapped from disk."""

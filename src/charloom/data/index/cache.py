@@ -1,15 +1,15 @@
-"""Cache of indexes on disk: built while a long text is read, resumed after a crash, looked up by content.
+"""Cache of indexes on disk: built while a long text is read, resumed after a crash, and looked up by content.
 
 Folder layout, below the cache folder (``CHARLOOM_CACHE``)::
 
     texts/
-      0f3a…/                 a complete index, named after the digests of its text and files and of the format
-        codes1.bin           the codes of the whole text; 1, 2 or 4 bytes each
-        index.json           its metadata, after a SHA-256 of them
-      part-9c2e…/            an index being built, named after the paths, their size and the format
-        codes1.bin           at least the codes that index.json counts
-        index.json           the metadata of the last checkpoint: everything up to there is durable
-      part-9c2e….lock        held by the process that builds it
+      0f3a…/                 a complete index; its name is a hash of the text, the source files and the text format
+        codes1.bin           the codes of the whole text, 1, 2 or 4 bytes each
+        index.json           the SHA-256 of the metadata, and the metadata
+      part-9c2e…/            an unfinished index; its name is a hash of the paths, their total size and the text format
+        codes1.bin           at least as many codes as index.json states
+        index.json           the metadata of the last checkpoint; all codes up to it are durable
+      part-9c2e….lock        locked by the process that builds the index
 
 The states of an index::
 
@@ -17,11 +17,11 @@ The states of an index::
                           |    ^                     ^                            |
             crash or kill |    | resume: same text   | same content again         | never opened: its digest
                           v    |                     |                            v differs from the text's
-                        unfinished --no use for a week--> removed             (stays until it is deleted by hand)
+                        unfinished --unused for a week--> removed             (remains until deleted manually)
 
-An unfinished index whose text has changed is built again from the start. Nothing here trusts the name, size or date
-of a file: the sources are always read and their digest compared. Several processes may do all this at once: one
-builds under the lock, others build in folders of their own, and whoever publishes first wins.
+An unfinished index whose text has changed is rebuilt from the start. The name, size or date of a file is never
+sufficient to reuse an index: the sources are always read and hashed. Several processes can index the same text at once:
+one builds under the lock, the others build in separate folders, and the first to publish its index wins.
 """
 
 import hashlib
@@ -49,10 +49,10 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
 MAX_IN_MEMORY = 1 << 24
-"""Characters of a text whose index is held in memory; that of a longer one is kept on disk."""
+"""Maximum number of characters of a text whose index is held in memory; indexes of longer texts are on disk."""
 
-_CHECKPOINT_INTERVAL = 1 << 28  # characters between two checkpoints of an index that is being built
-_MIN_FREE = 1 << 28  # bytes of disk space that are never used
+_CHECKPOINT_INTERVAL = 1 << 28  # characters between two checkpoints of an unfinished index
+_MIN_FREE = 1 << 28  # bytes of disk space to leave free
 _VERSION = 1
 _METADATA = "index.json"
 _ABANDONED_AFTER = 7 * 24 * 3600  # seconds after which an unfinished index is removed
@@ -64,15 +64,15 @@ class _Metadata:
 
     Attributes:
         characters: The character of each code.
-        length: Number of codes; of an unfinished index, up to its last checkpoint.
+        length: Number of codes; in an unfinished index, the number at the last checkpoint.
         itemsize: Bytes per code.
-        sha256: Digest of the text up to there, as UTF-8; of bytes, theirs.
+        sha256: SHA-256 of the first ``length`` characters in UTF-8, or of the bytes if ``unit`` is "byte".
         unit: "char" or "byte".
-        key: Digest of the text format and of the versions of this layout.
+        key: Hash of the text format and the layout version.
         size: Total size of the source files in bytes.
-        raw: Digest of the source files, unchanged; empty until the index is complete.
-        notices: What was done to the text when it was read.
-        version: Of this layout.
+        raw: Hash of the source files' bytes; empty until the index is complete.
+        notices: Notices about changes made to the text while reading it.
+        version: Version of the layout.
     """
 
     characters: str
@@ -88,34 +88,34 @@ class _Metadata:
 
 
 class _SourceChanged(Exception):
-    """The text of an unfinished index is not the same any more."""
+    """The sources of an unfinished index have changed."""
 
 
 def texts_folder() -> Path:
-    """Return the folder of all indexes."""
+    """Return the folder that contains all indexes."""
     return cache_folder() / "texts"
 
 
 def index_text(
     arguments: Sequence[str], text_format: TextFormat, progress: ProgressCallback | None = None
 ) -> tuple[Index, tuple[str, ...]]:
-    """Return the index of a text, and notices about what was done to the text when it was read.
+    """Return the index of a text, from the cache or newly built, and the notices about reading the text.
 
-    The index of a text of up to ``MAX_IN_MEMORY`` characters is held in memory; that of a longer one is kept on disk
-    and used again.
+    The index of a text of at most ``MAX_IN_MEMORY`` characters is held in memory. The index of a longer text is cached
+    on disk and reused.
 
     Args:
-        arguments: The sources as the user named them; see ``resolve_sources``.
-        text_format: How they are read.
-        progress: Called with the bytes read so far and their total (0 if unknown).
+        arguments: The sources as the user gave them; see ``resolve_sources``.
+        text_format: How to read the sources.
+        progress: Called with the bytes read so far and the total (0 if unknown).
 
     Raises:
-        CorpusError: If the text cannot be read, or the disk is too small for its index.
+        CorpusError: If the text cannot be read, or its index cannot be written.
     """
     sources = resolve_sources(list(arguments))
     indexer = _Indexer(list(arguments), sources, text_format, progress)
-    if (kept := indexer.find()) is not None:
-        return kept
+    if (cached := indexer.find()) is not None:
+        return cached
     try:
         return indexer.build()
     except _SourceChanged:
@@ -127,9 +127,9 @@ class _Indexer:
 
     Attributes:
         size: Total size of the source files, in bytes.
-        can_reread: Whether all sources are regular files; only then an index can be found again or resumed.
+        can_reread: Whether all sources are regular files; only their indexes can be reused or resumed.
         key: See ``_Metadata``.
-        build_name: Name of the folder in which the index is built.
+        build_name: Name of the folder for building the index.
     """
 
     def __init__(
@@ -139,13 +139,13 @@ class _Indexer:
         paths = [source.path for source in sources]
         self.size = sum(path.stat().st_size for path in paths if path is not None)
         self.can_reread = all(path is not None and path.is_file() for path in paths)
-        described = json.dumps([_VERSION, BLOCK, text_format.to_dict()], sort_keys=True)
-        self.key = hashlib.sha256(described.encode()).hexdigest()
-        named = json.dumps([self.key, [str(path and path.resolve()) for path in paths], self.size])
-        self.build_name = f"part-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+        layout = json.dumps([_VERSION, BLOCK, text_format.to_dict()], sort_keys=True)
+        self.key = hashlib.sha256(layout.encode()).hexdigest()
+        identity = json.dumps([self.key, [str(path and path.resolve()) for path in paths], self.size])
+        self.build_name = f"part-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     def find(self) -> tuple[Index, tuple[str, ...]] | None:
-        """Return the complete index of this text and its notices, or None."""
+        """Return the cached index of this text with its notices, or None."""
         if not self.can_reread:
             return None
         candidates = [(folder, metadata) for folder in _complete_folders() if (metadata := _read_metadata(folder))]
@@ -154,24 +154,25 @@ class _Indexer:
             return None
         raw = digest_sources(self.sources, self.progress)
         for folder, metadata in candidates:
-            if metadata.raw == raw and (kept := _open_complete(folder, metadata)) is not None:
-                return kept
+            if metadata.raw == raw and (cached := _open_complete(folder, metadata)) is not None:
+                return cached
         return None
 
     def build(self, restart: bool = False) -> tuple[Index, tuple[str, ...]]:
-        """Read the text and index it, on disk once it turns out to be long.
+        """Read and index the text; write the index to disk once the text exceeds ``MAX_IN_MEMORY`` characters.
 
         Args:
-            restart: Whether an unfinished index is discarded instead of resumed.
+            restart: Whether to discard an unfinished index instead of resuming it.
 
         Raises:
-            _SourceChanged: If an unfinished index is of another text.
+            _SourceChanged: If the text differs from that of the unfinished index.
         """
         notices: list[str] = []
         raw = SourceDigest()
         builder = IndexBuilder(self.format.unit)
         pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
         unfinished = None if restart or not self.can_reread else _read_unfinished(texts_folder() / self.build_name)
+        # 1. Index in memory while the text is short.
         if unfinished is None:
             for piece in pieces:
                 builder.add(piece)
@@ -179,10 +180,12 @@ class _Indexer:
                     break
             else:
                 return builder.build(), tuple(notices)
+        # 2. Continue on disk, after the codes of an unfinished index.
         with _build_folder(self.build_name if self.can_reread else f"part-stdin-{os.getpid()}") as (folder, is_locked):
             unfinished = unfinished if is_locked else None
             itemsize = self._write(folder, builder, pieces, unfinished)
             metadata = self._metadata(builder, itemsize, raw.hexdigest(), notices)
+            # 3. Rename the folder to the name of a complete index.
             target = _publish(folder, metadata)
         size = metadata.length * metadata.itemsize
         notices.append(
@@ -196,7 +199,7 @@ class _Indexer:
         return _map_codes(target, metadata), tuple(notices)
 
     def _write(self, folder: Path, builder: IndexBuilder, pieces: Iterator[str], unfinished: _Metadata | None) -> int:
-        """Append the codes of the pieces to those of an unfinished index, if any; return the bytes per code."""
+        """Append the codes of the pieces to the codes file, resuming an unfinished index; return the bytes per code."""
         if unfinished is not None:
             _skip_indexed(builder, pieces, unfinished)
         file = CodesFile(folder, unfinished.itemsize if unfinished else 1, unfinished.length if unfinished else 0)
@@ -212,7 +215,7 @@ class _Indexer:
                 builder.length = file.length
                 if file.length - durable >= _CHECKPOINT_INTERVAL:
                     durable = file.length
-                    self._check_room(folder)
+                    self._check_free_space(folder)
                     checkpoints.save(file, self._metadata(builder, file.itemsize, "", []))
             checkpoints.wait()
             file.sync()
@@ -230,7 +233,7 @@ class _Indexer:
             file.close()
         return file.itemsize
 
-    def _check_room(self, folder: Path) -> None:
+    def _check_free_space(self, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
         if free < _MIN_FREE + _CHECKPOINT_INTERVAL:
             raise CorpusError(
@@ -256,7 +259,7 @@ class _Indexer:
 
 
 class _CheckpointWriter:
-    """Makes an index durable in the background, then records in ``index.json`` how far it is.
+    """Writes checkpoints of an unfinished index in a background thread: syncs the codes, then writes ``index.json``.
 
     Args:
         folder: The folder of the index.
@@ -268,7 +271,7 @@ class _CheckpointWriter:
         self._last: Future[None] | None = None
 
     def save(self, file: CodesFile, metadata: _Metadata) -> None:
-        """Record ``metadata`` once everything that the file holds now is durable; wait for the checkpoint before."""
+        """Start a checkpoint of the file's current content; wait for the previous checkpoint first."""
         self.wait()
         self._last = self._pool.submit(self._write, file.duplicate(), metadata)
 
@@ -280,18 +283,18 @@ class _CheckpointWriter:
         write_atomically(self._path, _encode_metadata(metadata))
 
     def wait(self) -> None:
-        """Wait for the last checkpoint; ``OSError`` if it could not be written."""
+        """Wait for the last checkpoint; raises ``OSError`` if it failed."""
         if self._last is not None:
             last, self._last = self._last, None
             last.result()
 
     def close(self) -> None:
-        """Finish the last checkpoint and end the thread."""
+        """Wait for the last checkpoint and stop the thread."""
         self._pool.shutdown()
 
 
 def _skip_indexed(builder: IndexBuilder, pieces: Iterator[str], unfinished: _Metadata) -> None:
-    """Read the part of the text that is indexed already, and check that it has not changed."""
+    """Read the part of the text that is already indexed; raise ``_SourceChanged`` if it has changed."""
     builder.restore_characters(unfinished.characters)
     while builder.length < unfinished.length:
         piece = next(pieces, None)
@@ -304,7 +307,7 @@ def _skip_indexed(builder: IndexBuilder, pieces: Iterator[str], unfinished: _Met
 
 
 def _publish(folder: Path, metadata: _Metadata) -> Path:
-    """Rename a finished build to its final name, and return the new folder."""
+    """Write the metadata of a complete index and rename its folder; return the new folder."""
     write_atomically(folder / _METADATA, _encode_metadata(metadata))
     for narrower in folder.glob("codes*.bin"):
         if narrower != codes_path(folder, metadata.itemsize):
@@ -313,7 +316,7 @@ def _publish(folder: Path, metadata: _Metadata) -> Path:
     target = folder.with_name(name)
     try:
         folder.rename(target)
-    except OSError:  # another process was faster, or a damaged one lies there
+    except OSError:  # another process was faster, or a damaged index has this name
         if _open_complete(target, metadata) is None:
             shutil.rmtree(target, ignore_errors=True)
             folder.rename(target)
@@ -324,10 +327,10 @@ def _publish(folder: Path, metadata: _Metadata) -> Path:
 
 @contextmanager
 def _build_folder(name: str) -> Iterator[tuple[Path, bool]]:
-    """Create a folder to build an index in, for this process alone.
+    """Create and lock a folder for building an index; use a separate folder if another process holds the lock.
 
     Yields:
-        The folder, and whether it has this name and is locked: then an unfinished index in it may be resumed.
+        The folder, and whether this process holds the lock; only then an unfinished index can be resumed.
     """
     texts = texts_folder()
     try:
@@ -366,7 +369,7 @@ def _complete_folders() -> list[Path]:
 
 
 def _open_complete(folder: Path, metadata: _Metadata) -> tuple[Index, tuple[str, ...]] | None:
-    """Return a complete index and its notices; None if its codes do not have the size that its metadata states."""
+    """Open a complete index; return None if its codes file has the wrong size."""
     path = codes_path(folder, metadata.itemsize)
     if not path.is_file() or path.stat().st_size != metadata.length * metadata.itemsize:
         return None
@@ -374,7 +377,7 @@ def _open_complete(folder: Path, metadata: _Metadata) -> tuple[Index, tuple[str,
 
 
 def _read_unfinished(folder: Path) -> _Metadata | None:
-    """Return the last checkpoint of an unfinished index; None if there is none that can be resumed."""
+    """Return the metadata of the last checkpoint of an unfinished index; None if it cannot be resumed."""
     metadata = _read_metadata(folder)
     if metadata is None:
         return None
@@ -393,7 +396,7 @@ def _encode_metadata(metadata: _Metadata) -> bytes:
 
 
 def _read_metadata(folder: Path) -> _Metadata | None:
-    """Return the metadata of an index; None if they are missing, damaged, or of another version."""
+    """Return the metadata of an index; None if they are missing, damaged or have another version."""
     try:
         digest, _, text = (folder / _METADATA).read_text(encoding="utf-8").partition(" ")
         if hashlib.sha256(text.encode()).hexdigest() != digest:

@@ -1,7 +1,7 @@
-"""A text as integer codes, in memory or memory-mapped, with as few bytes per code as possible.
+"""The index of a text: one integer code per character, in memory or memory-mapped, in the narrowest integer type.
 
-The numbers ("codes") count characters in the order of their first appearance, so that one reading is enough; what
-number a vocabulary gives each of them is looked up where they are read.
+Codes number the characters in the order of their first appearance, so that the text is indexed in one pass. A lookup
+table converts codes to the ids of a vocabulary when they are read.
 """
 
 import hashlib
@@ -19,29 +19,29 @@ from charloom.data.vocabulary.bytes import BYTES
 from charloom.data.vocabulary.characters import Vocabulary, code_points, text_from_code_points
 
 BLOCK = 1 << 18
-"""Characters that are processed at once."""
+"""Number of characters processed at once."""
 
-_CODED = "utf-8", "surrogatepass"
+_UTF8 = "utf-8", "surrogatepass"
 
 
 class Ids(Protocol):
-    """An array of ids (N,), in memory or on disk: indexing it returns an array."""
+    """A one-dimensional array of N ids, in memory or on disk; indexing it returns a NumPy array."""
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of ids, N."""
         ...
 
-    def __getitem__(self, places: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
-        """Return the ids at these places."""
+    def __getitem__(self, positions: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
+        """Return the ids at these positions."""
         ...
 
 
 @dataclass(frozen=True)
 class MappedIds:
-    """Ids that are looked up in a table when they are read.
+    """Ids that are converted from the codes of an index when they are read.
 
     Attributes:
-        codes: (N,), of an ``Index``.
+        codes: Codes of an ``Index``, (N,).
         table: The id of each code.
     """
 
@@ -51,26 +51,26 @@ class MappedIds:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, places: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
-        ids: NDArray[np.unsignedinteger] = self.table[self.codes[places]]
+    def __getitem__(self, positions: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
+        ids: NDArray[np.unsignedinteger] = self.table[self.codes[positions]]
         return ids
 
 
 def blocks(ids: Ids) -> Iterator[NDArray[np.unsignedinteger]]:
-    """Yield all ids in order, in blocks."""
+    """Yield all ids in order, in blocks of ``BLOCK`` ids."""
     for start in range(0, len(ids), BLOCK):
         yield ids[start : start + BLOCK]
 
 
 @dataclass(frozen=True)
 class Index:
-    """A text as integer codes.
+    """A text in the form of one integer code per character.
 
     Attributes:
-        codes: (N,), in memory or memory-mapped.
+        codes: Unsigned integers (N,), in memory or memory-mapped.
         characters: The character of each code.
-        sha256: Digest of the text as UTF-8; of the bytes if the unit is the byte.
-        unit: "char", or "byte": each character then stands for the byte of its code point.
+        sha256: SHA-256 of the text in UTF-8, or of the bytes if ``unit`` is "byte".
+        unit: "char" or "byte". For bytes, each character represents the byte with its code point.
     """
 
     codes: NDArray[np.unsignedinteger] = field(repr=False)
@@ -82,7 +82,7 @@ class Index:
         return len(self.codes)
 
     def symbols(self, first: int, last: int) -> str:
-        """Return one character for each code in a range; bytes are not decoded."""
+        """Return the characters of the codes in [first, last); bytes are not decoded as UTF-8."""
         return text_from_code_points(self.points[self.codes[first:last]])
 
     @cached_property
@@ -91,12 +91,12 @@ class Index:
         return code_points(self.characters)
 
     def ids(self, vocabulary: Vocabulary, first: int = 0, last: int | None = None) -> Ids:
-        """Return the ids of a part; of a text on disk, to be looked up where they are read.
+        """Return the ids of a span of the text; for a memory-mapped index, the ids are converted when they are read.
 
         Args:
-            vocabulary: Whose ids; it knows every character.
-            first: Of the part.
-            last: The place after its end; None: the text's end.
+            vocabulary: A vocabulary that contains every character of the text.
+            first: Start of the span.
+            last: End of the span (exclusive); None for the end of the text.
         """
         table = vocabulary.encode_symbols(self.characters)
         part = self.codes[first:last]
@@ -104,14 +104,14 @@ class Index:
 
 
 class IndexBuilder:
-    """Builds an index in memory from the pieces of a text.
+    """Builds an index from the pieces of a text.
 
     Args:
         unit: "char" or "byte".
 
     Attributes:
-        length: Characters appended so far.
-        sha256: Digest of the text so far.
+        length: Number of characters appended so far.
+        sha256: Hash of the text so far.
     """
 
     def __init__(self, unit: str = "char") -> None:
@@ -123,18 +123,18 @@ class IndexBuilder:
 
     @property
     def characters(self) -> str:
-        """The characters seen so far, in the order of their first appearance; all 256 bytes if the unit is the byte."""
+        """The characters seen so far in the order of their first appearance; all 256 bytes if the unit is "byte"."""
         if self.unit == "byte":
             return BYTES
         return self._vocabulary.characters if self._vocabulary else ""
 
     def restore_characters(self, characters: str) -> None:
-        """Continue with the characters that an unfinished index has seen."""
+        """Start with the characters of an unfinished index."""
         self._vocabulary = Vocabulary(characters) if characters else None
 
     def update_digest(self, piece: str) -> None:
-        """Add a piece to the digest."""
-        self.sha256.update(piece.encode("latin-1") if self.unit == "byte" else piece.encode(*_CODED))
+        """Update the hash with a piece of the text."""
+        self.sha256.update(piece.encode("latin-1") if self.unit == "byte" else piece.encode(*_UTF8))
 
     def add(self, piece: str) -> None:
         """Append the next piece of the text."""
@@ -143,7 +143,7 @@ class IndexBuilder:
             self.append(self.encode(piece[start : start + BLOCK]))
 
     def encode(self, piece: str) -> NDArray[np.unsignedinteger]:
-        """Return the codes of a piece; new characters get new codes."""
+        """Convert a piece to codes; characters that are new get the next codes."""
         if self.unit == "byte":
             return np.frombuffer(piece.encode("latin-1"), np.uint8)
         if self._vocabulary is None:
@@ -155,39 +155,39 @@ class IndexBuilder:
         return codes
 
     def append(self, codes: NDArray[np.unsignedinteger]) -> None:
-        """Append codes."""
+        """Append codes to the index in memory."""
         self._parts.append(codes)
         self.length += len(codes)
 
     def take_pending(self) -> list[NDArray[np.unsignedinteger]]:
-        """Return the codes held in memory and drop them."""
+        """Return the codes appended so far, and remove them from memory."""
         parts, self._parts = self._parts, []
         return parts
 
     def build(self) -> Index:
-        """Return the index of everything that was appended."""
+        """Return the index of the appended codes."""
         codes = np.concatenate(self._parts) if self._parts else np.empty(0, np.uint8)
         return Index(codes, self.characters, self.sha256.hexdigest(), self.unit)
 
 
 def codes_path(folder: Path, itemsize: int) -> Path:
-    """Return the path of the file that holds codes of ``itemsize`` bytes each."""
+    """Return the path of the file for codes of ``itemsize`` bytes."""
     return folder / f"codes{itemsize}.bin"
 
 
 class CodesFile:
-    """An append-only file of codes of one width; if the alphabet outgrows it, a wider file replaces it.
+    """An append-only file of codes, which is rewritten with more bytes per code when there are too many characters.
 
-    The narrower file stays until the metadata that name the wider one are durable.
+    The narrower file is kept until metadata that refer to the wider file are durable.
 
     Args:
         folder: The folder of the index.
         itemsize: Bytes per code.
-        length: Number of codes to keep; the file is truncated to them.
+        length: Number of codes to keep; the rest of the file is truncated.
 
     Attributes:
-        itemsize: Bytes per code now.
-        length: Number of codes.
+        itemsize: Current number of bytes per code.
+        length: Current number of codes.
     """
 
     def __init__(self, folder: Path, itemsize: int = 1, length: int = 0) -> None:
@@ -199,19 +199,19 @@ class CodesFile:
         self._file.seek(0, 2)
 
     def write(self, codes: NDArray[np.unsignedinteger]) -> None:
-        """Append codes."""
+        """Append codes; widen the file first if they need more bytes."""
         if codes.itemsize > self.itemsize:
             self._widen(codes.dtype)
         self._file.write(codes.astype(f"<u{self.itemsize}", copy=False).data)
         self.length += len(codes)
 
     def duplicate(self) -> int:
-        """Flush, and return a duplicate of the file descriptor, which the caller closes."""
+        """Flush the file, and return a duplicate of its descriptor, which the caller must close."""
         self._file.flush()
         return os.dup(self._file.fileno())
 
     def sync(self) -> None:
-        """Flush and fsync."""
+        """Make the file durable."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -220,7 +220,7 @@ class CodesFile:
         self._file.close()
 
     def _widen(self, dtype: np.dtype[np.unsignedinteger]) -> None:
-        """Copy everything to a new file of wider codes."""
+        """Copy all codes to a new file with more bytes per code."""
         self._file.close()
         narrow = codes_path(self._folder, self.itemsize)
         wider = codes_path(self._folder, dtype.itemsize).open("w+b")

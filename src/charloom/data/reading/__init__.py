@@ -1,1 +1,1 @@
-"""Files to text: sources, decoding, decompression, table columns and normal forms."""
+"""Reading files as text: sources, decompression, decoding, table columns and normalization."""

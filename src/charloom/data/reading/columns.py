@@ -13,22 +13,22 @@ _MAX_SHOWN = 40  # characters of a value shown in an error message
 
 
 def read_column(pieces: Iterable[str], name: str, column: str, notices: list[str]) -> Iterator[str]:
-    """Yield the values of a column, each with a line feed behind it.
+    """Yield the values of a column, each followed by a line feed; line breaks inside a value become spaces.
 
     Args:
         pieces: The text of the file.
-        name: The file's; its ending says what it is.
-        column: CSV's and TSV's first row names the columns; JSON lines are objects with a field of that name.
-        notices: What was done is appended.
+        name: Name of the file; its suffix determines the format.
+        column: Name of the column, as in the first row of a CSV or TSV file, or of the field of JSON Lines objects.
+        notices: A notice is appended if line breaks were replaced.
 
     Raises:
-        CorpusError: If the file has no such column, a value is no text, or it is none of these formats.
+        CorpusError: If the format is not supported, the file is invalid or has no such column, or a value is not text.
     """
     stem = name.lower()
     for compressed in _COMPRESSED:
         stem = stem.removesuffix(compressed)
-    ending = next((one for one in _FORMATS if stem.endswith(one)), None)
-    if ending is None:
+    suffix = next((suffix for suffix in _FORMATS if stem.endswith(suffix)), None)
+    if suffix is None:
         raise CorpusError(
             f"--column cannot read {name}: it supports files that end with {', '.join(_FORMATS)}, optionally followed "
             f"by {', '.join(_COMPRESSED)}.",
@@ -37,8 +37,9 @@ def read_column(pieces: Iterable[str], name: str, column: str, notices: list[str
             accepted=list(_FORMATS),
         )
     lines = whole_lines(pieces)
-    values = _separated(lines, name, column, _FORMATS[ending]) if _FORMATS[ending] else _fields(lines, name, column)
-    joined = 0
+    delimiter = _FORMATS[suffix]
+    values = _csv_values(lines, name, column, delimiter) if delimiter else _json_values(lines, name, column)
+    joined = 0  # values whose line breaks were replaced
     for value in values:
         joined += "\n" in value or "\r" in value
         yield " ".join(value.splitlines() if "\n" in value or "\r" in value else [value]) + "\n"
@@ -54,28 +55,28 @@ def read_column(pieces: Iterable[str], name: str, column: str, notices: list[str
 
 
 def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a text, each with its line feed; the last may have none."""
-    held: list[str] = []
+    """Split a text that arrives in pieces into lines, each with its line feed, which the last line may lack."""
+    pending: list[str] = []  # the parts of an incomplete line
     for piece in pieces:
-        first, *others = piece.split("\n")
-        held.append(first)
-        if others:
-            yield "".join(held) + "\n"
-            yield from (line + "\n" for line in others[:-1])
-            held = [others[-1]]
-    if any(held):
-        yield "".join(held)
+        first, *rest = piece.split("\n")
+        pending.append(first)
+        if rest:
+            yield "".join(pending) + "\n"
+            yield from (line + "\n" for line in rest[:-1])
+            pending = [rest[-1]]
+    if any(pending):
+        yield "".join(pending)
 
 
-def _separated(lines: Iterator[str], name: str, column: str, delimiter: str) -> Iterator[str]:
+def _csv_values(lines: Iterator[str], name: str, column: str, delimiter: str) -> Iterator[str]:
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         header = next(rows, [])
         if column not in header:
             raise _unknown_column(name, None, column, header)
-        place = header.index(column)
+        index = header.index(column)
         for row in rows:
-            if row and len(row) <= place:
+            if row and len(row) <= index:
                 raise CorpusError(
                     f"{name}, line {rows.line_num}: the row has no field for column {column!r} "
                     f"({len(row)} of {len(header)} fields).",
@@ -86,7 +87,7 @@ def _separated(lines: Iterator[str], name: str, column: str, delimiter: str) -> 
                     fields=len(row),
                 )
             if row:
-                yield row[place]
+                yield row[index]
     except csv.Error as error:
         raise CorpusError(
             f"{name}, line {rows.line_num}: invalid CSV or TSV: {error}.",
@@ -97,7 +98,7 @@ def _separated(lines: Iterator[str], name: str, column: str, delimiter: str) -> 
         ) from None
 
 
-def _fields(lines: Iterator[str], name: str, column: str) -> Iterator[str]:
+def _json_values(lines: Iterator[str], name: str, column: str) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

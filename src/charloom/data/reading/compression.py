@@ -1,4 +1,4 @@
-"""Decompress files on the fly; the format is detected from the first bytes, not from the name."""
+"""Decompress files while reading them; the format is detected from the first bytes, not from the name."""
 
 import bz2
 import gzip
@@ -12,11 +12,11 @@ _MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\x00", "bzip2": b"BZh", "zstd": b
 MAX_MAGIC_BYTES = max(map(len, _MAGIC.values()))
 
 _CHUNK = 1 << 18  # bytes read at once
-_STEP = 1 << 12  # compressed bytes of zstd taken at once, so that what they hold is not large
+_STEP = 1 << 12  # compressed zstd bytes processed at once, which limits the size of the output
 
 
 def detect_compression(start: bytes) -> str | None:
-    """Return the compression of a file with these first bytes: gzip, xz, bzip2 or zstd; None if there is none."""
+    """Return the compression format of a file with these first bytes: gzip, xz, bzip2, zstd, or None."""
     return next((name for name, magic in _MAGIC.items() if start.startswith(magic)), None)
 
 
@@ -24,36 +24,36 @@ def decompress(file: BinaryIO, compression: str) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file in pieces; the file is read to its end.
 
     Args:
-        file: Open at its beginning.
-        compression: What ``compression_of`` said.
+        file: An open file, at its start.
+        compression: The result of ``detect_compression``.
 
     Raises:
-        OSError: If it cannot be read; or it is damaged, as the other errors of ``damage`` say.
+        OSError: If the file cannot be read. A damaged file raises one of ``decompression_errors``.
     """
     if compression == "zstd":
         yield from _zstd(file)
         return
     library: Any = {"gzip": gzip, "xz": lzma, "bzip2": bz2}[compression]
-    inside = library.open(file, "rb")
-    while chunk := inside.read(_CHUNK):
+    decompressed = library.open(file, "rb")
+    while chunk := decompressed.read(_CHUNK):
         yield chunk
     while file.read(_CHUNK):
-        pass  # what a decompressor leaves unread belongs to the file all the same
+        pass  # read the bytes that the decompressor ignored, because the file's hash covers all bytes
 
 
 def decompression_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that reading a damaged file may raise, which include those of a failing disk."""
+    """Return the exceptions that decompressing a damaged file can raise; ``OSError`` also means a failing disk."""
     return (OSError, EOFError, zlib.error, lzma.LZMAError, _zstd_error())
 
 
 def _zstd(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the content of zstd frames; an incomplete last frame is an error, which libraries do not report."""
+    """Decompress consecutive zstd frames; raise ``EOFError`` for an incomplete frame, which the libraries accept."""
     pending = file.read(_CHUNK)
     while pending:
         frame = _zstd_frame()
         while not frame.eof:
             if not pending and not (pending := file.read(_CHUNK)):
-                raise EOFError("the last frame does not end")
+                raise EOFError("the last frame is incomplete")
             for start in range(0, len(pending), _STEP):
                 yield frame.decompress(pending[start : start + _STEP])
                 if frame.eof:

@@ -1,14 +1,13 @@
-"""Decode bytes to text strictly: undecodable bytes are explained, never replaced."""
+"""Strict decoding of bytes: undecodable bytes raise an error that suggests the likely encoding."""
 
 import codecs
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from charloom.errors import CorpusError
 
-_BOMS = (  # the longer marks first: UTF-32's little-endian one begins with UTF-16's
+_BOMS = (  # longer marks first, because the UTF-32-LE mark begins with the UTF-16-LE mark
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -18,21 +17,24 @@ _BOMS = (  # the longer marks first: UTF-32's little-endian one begins with UTF-
 _TYPOGRAPHY = "‘’‚“”„–—…•‹›«»§©®°·€£\u00a0"
 _WESTERN = "".join(map(chr, [*range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)])) + "ŒœŠšŽžŸ¡¿ªº´"
 _CENTRAL_EUROPEAN = "ÁÂÄĄĂČĆÇĎÉĚĘËÍÎŁĽĹŇŃÓÔÖŐŔŘŠŚŞŤŢÚŮÜŰÝŽŹŻáâäąăčćçďéěęëíîłľĺňńóôöőŕřšśşťţúůüűýžźżß"
-_CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўјљњћђџ№"  # capitals are rare: in the wrong encoding most letters are
-_SAMPLE = 1 << 16  # bytes that an encoding is guessed from
-_MIN_PLAUSIBLE = 0.75  # share of plausible characters below which no encoding is suggested
-_MIN_KANA = 0.2  # share of kana in Japanese: a lower one is Chinese
+# lower case only: capitals are rare in text, but frequent in text decoded with a wrong encoding
+_CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўјљњћђџ№"
+_SAMPLE = 1 << 16  # bytes from which the encoding is guessed
+_MIN_PLAUSIBLE = 0.75  # fraction of plausible non-ASCII characters required to suggest an encoding
+_MIN_KANA = 0.2  # fraction of kana among the non-ASCII characters that distinguishes Japanese from Chinese
 
 
 def decode_utf8(data: bytes, source: str) -> str:
-    """Decode the bytes of a file that no option can give another encoding; a byte order mark is dropped.
+    """Decode the content of a UTF-8 file and remove its byte order mark.
+
+    For files that have no option for their encoding.
 
     Args:
-        data: The whole file.
-        source: What to call it in an error.
+        data: The content of the file.
+        source: The file's name in an error message.
 
     Raises:
-        CorpusError: If it is not UTF-8; the message gives the byte offset and the line.
+        CorpusError: If the file is not UTF-8; the message states the byte offset and the line.
     """
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
@@ -41,7 +43,7 @@ def decode_utf8(data: bytes, source: str) -> str:
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise ``CorpusError`` unless Python knows this encoding as one between bytes and text."""
+    """Raise ``CorpusError`` unless Python supports this text encoding."""
     try:
         "".encode(encoding)
     except (LookupError, ValueError):
@@ -54,12 +56,12 @@ def check_encoding(encoding: str) -> None:
 
 
 def looks_binary(data: bytes) -> bool:
-    """Return whether the start of a file holds a NUL byte and no byte order mark: no text does."""
+    """Return whether the first 8,192 bytes of a file contain a NUL byte and no byte order mark."""
     return b"\0" in data[:8192] and marked_encoding(data) is None
 
 
 def marked_encoding(data: bytes) -> str | None:
-    """Return the encoding that a byte order mark at the start announces, or None."""
+    """Return the encoding of a byte order mark at the start of the data, or None."""
     return next((name for mark, name in _BOMS if data.startswith(mark)), None)
 
 
@@ -71,18 +73,20 @@ def undecodable_error(
     before: tuple[int, int] = (0, 0),
     can_choose: bool = True,
 ) -> CorpusError:
-    """Return the error for bytes that cannot be decoded: where they are, which encoding may fit, and what to do.
+    """Create the error for undecodable bytes, with their position and the likely encoding.
 
     Args:
-        data: The bytes that were given to the decoder.
-        source: What to call the file.
-        encoding: That was tried.
-        error: What the decoder said.
-        before: Bytes and line feeds of the file that had been decoded before.
-        can_choose: Whether the user can name another encoding.
+        data: The bytes passed to the decoder.
+        source: The file's name in the message.
+        encoding: The encoding used.
+        error: The decoder's error.
+        before: Number of bytes and of line feeds that precede ``data`` in the file.
+        can_choose: Whether the user can specify the encoding with ``--encoding``.
     """
     offset = 0
-    if isinstance(error, UnicodeDecodeError):  # a decoder that goes on may have kept some bytes of the last chunk
+    if isinstance(
+        error, UnicodeDecodeError
+    ):  # an incremental decoder may prepend bytes that it kept from the previous chunk
         kept = error.object[: len(error.object) - len(data)]
         data, before = error.object, (before[0] - len(kept), before[1] - kept.count(b"\n"))
         offset = error.start
@@ -91,18 +95,15 @@ def undecodable_error(
     position = before[0] + offset
     invalid = "invalid data" if byte is None else f"invalid byte 0x{byte:02X}"
     where = f"{source} is not {encoding.upper()} text: {invalid} at offset {position} (line {line})."
-    place: dict[str, Any] = {
-        "path": source,
-        "encoding": encoding,
-        "offset": position,
-        "line": line,
-        "byte": byte,
-    }
     if (isinstance(error, UnicodeDecodeError) and "end of data" in error.reason) or "truncated" in str(error):
         return CorpusError(
             f"{where} The file is incomplete: it ends in the middle of a character. Use the complete file.",
             code="incomplete_text_file",
-            **place,
+            path=source,
+            encoding=encoding,
+            offset=position,
+            line=line,
+            byte=byte,
         )
     guess = _guess(data, offset) if can_choose else None
     if not can_choose:
@@ -111,26 +112,39 @@ def undecodable_error(
         advice = "Save the file as UTF-8, or specify its encoding with --encoding."
     else:
         advice = f"It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
-    return CorpusError(f"{where} {advice}", code="undecodable_text", suggested_encoding=guess, **place)
+    return CorpusError(
+        f"{where} {advice}",
+        code="undecodable_text",
+        path=source,
+        encoding=encoding,
+        offset=position,
+        line=line,
+        byte=byte,
+        suggested_encoding=guess,
+    )
 
 
 def _guess(data: bytes, offset: int) -> str | None:
-    """Return the most plausible encoding of the bytes around the first one that did not fit, or None."""
+    """Return the most plausible encoding of the bytes around the undecodable byte at ``offset``, or None."""
     if (marked := marked_encoding(data)) is not None and marked != "utf-8":
         return marked
     start = max(0, offset - _SAMPLE // 2)
     sample = data[start : start + _SAMPLE]
     if start:
-        sample = sample[1 + sample.find(b"\n") :]  # a line feed is never part of another character
+        sample = sample[
+            1 + sample.find(b"\n") :
+        ]  # start after a line feed, whose byte is never part of another character
     scores = {encoding: _plausibility(sample, encoding, test) for encoding, test in _CANDIDATES.items()}
-    best = max(scores, key=lambda encoding: scores[encoding])  # of equals the first one
+    best = max(scores, key=lambda encoding: scores[encoding])  # the first of equal scores
     return best if scores[best] >= _MIN_PLAUSIBLE else None
 
 
 def _plausibility(sample: bytes, encoding: str, test: "_Test") -> float:
-    """Return the share of the non-ASCII characters that are common in texts of an encoding; 0 if it cannot be read."""
+    """Return the fraction of non-ASCII characters that are common in an encoding's languages; 0 if undecodable."""
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(sample)  # the last character may be incomplete
+        text = codecs.getincrementaldecoder(encoding)().decode(
+            sample
+        )  # incremental, because the last character may be incomplete
     except UnicodeDecodeError:
         return 0.0
     counts = Counter(text)
@@ -143,7 +157,7 @@ def _plausibility(sample: bytes, encoding: str, test: "_Test") -> float:
 
 def _latin(common: str) -> "_Test":
     def count(foreign: Counter[str], ascii_letters: int, _encoding: str) -> int:
-        """Count accented letters and typographic marks; Latin texts consist of ASCII letters for the most part."""
+        """Count common accented letters and typographic marks; 0 unless most letters are ASCII, as in Latin scripts."""
         return _sum(foreign, common + _TYPOGRAPHY) if foreign.total() < ascii_letters else 0
 
     return count
@@ -159,7 +173,7 @@ def _korean(foreign: Counter[str], _ascii_letters: int, _encoding: str) -> int:
 
 def _japanese(kanji: range) -> "_Test":
     def count(foreign: Counter[str], _ascii_letters: int, encoding: str) -> int:
-        """Count kana, punctuation and the common kanji, whose first byte lies in a range: level 1 of JIS X 0208."""
+        """Count kana, punctuation and common kanji (JIS X 0208 level 1, identified by the range of the first byte)."""
         kana = sum(count for c, count in foreign.items() if "\u3041" <= c <= "\u30fe")
         if kana < _MIN_KANA * foreign.total():
             return 0
@@ -171,7 +185,7 @@ def _japanese(kanji: range) -> "_Test":
 
 def _chinese(leads: range, trails: range) -> "_Test":
     def count(foreign: Counter[str], _ascii_letters: int, encoding: str) -> int:
-        """Count punctuation and the common characters, which the standards keep in a range of first bytes."""
+        """Count punctuation and common characters, identified by the ranges of their two bytes."""
         coded = ((c.encode(encoding), count) for c, count in foreign.items() if not "\u3041" <= c <= "\u30fe")
         return sum(count for code, count in coded if len(code) == 2 and code[0] in leads and code[1] in trails)
 
@@ -183,7 +197,10 @@ def _sum(counts: Counter[str], characters: str) -> int:
 
 
 _Test = Callable[[Counter[str], int, str], int]
-"""Counts the plausible characters among those beyond ASCII; takes them, the number of ASCII letters, the encoding."""
+"""Counts plausible characters.
+
+The arguments are the counts of the non-ASCII characters, the number of ASCII letters, and the encoding.
+"""
 
 _CANDIDATES: dict[str, _Test] = {
     "cp1252": _latin(_WESTERN),
@@ -196,4 +213,4 @@ _CANDIDATES: dict[str, _Test] = {
     "gb18030": _chinese(range(0xA1, 0xD8), range(0xA1, 0xFF)),
     "big5": _chinese(range(0xA1, 0xC7), range(0x40, 0xFF)),
 }
-"""The encodings that are suggested, those first that are likelier where two are equally plausible."""
+"""The encodings that can be suggested; of equally plausible encodings, the first is suggested."""

@@ -1,15 +1,15 @@
-"""Normalize newlines and Unicode forms in text that arrives in pieces."""
+"""Normalize newlines and Unicode characters in text that arrives in pieces."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-_JAMO = range(0x1160, 0x1200)  # Hangul vowels and final consonants: letters that join the letter before them
-_ALONE = "LNPZS"  # first letters of the categories of characters that begin something; marks (M) do not
-_MAX_HELD = 1 << 16  # characters held back: a longer run of combining marks is cut
+_JAMO = range(0x1160, 0x1200)  # Hangul vowels and final consonants, which combine with the preceding letter
+_STARTERS = "LNPZS"  # first letters of Unicode categories that never combine with the preceding character, unlike M
+_MAX_HELD = 1 << 16  # maximum number of characters held back; a longer run of combining marks is split
 
 
 def normalize_newlines(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a text with CR LF, and a CR alone, turned into LF."""
+    """Convert CR LF and lone CR to LF in a text that arrives in pieces."""
     held = ""
     for piece in pieces:
         text = held + piece
@@ -20,9 +20,10 @@ def normalize_newlines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def normalize_nfc(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a text in Unicode normal form C, independently of how it is cut into pieces.
+    """Convert a text that arrives in pieces to Unicode normalization form C.
 
-    Source: Unicode Standard Annex 15. A text may be cut before a character that never joins what is before it.
+    The result does not depend on the piece boundaries: text is held back from the last character that cannot combine
+    with its predecessor. Source: Unicode Standard Annex 15.
     """
     held = ""
     for piece in pieces:
@@ -36,13 +37,13 @@ def normalize_nfc(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _last_boundary(text: str) -> int:
-    for place in range(len(text) - 1, max(0, len(text) - _MAX_HELD), -1):
-        if _starts_segment(text[place]):
-            return place
+    for position in range(len(text) - 1, max(0, len(text) - _MAX_HELD), -1):
+        if _starts_segment(text[position]):
+            return position
     return max(0, len(text) - _MAX_HELD)
 
 
 def _starts_segment(character: str) -> bool:
     if character.isascii():
         return True
-    return unicodedata.category(character)[0] in _ALONE and ord(character) not in _JAMO
+    return unicodedata.category(character)[0] in _STARTERS and ord(character) not in _JAMO

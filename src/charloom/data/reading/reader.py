@@ -1,4 +1,4 @@
-"""Read sources as pieces of text; files of any size need little memory."""
+"""Read sources as a stream of text pieces, in constant memory."""
 
 import codecs
 import hashlib
@@ -23,23 +23,23 @@ _HASHED = 1 << 20  # bytes hashed at once
 
 
 class SourceDigest:
-    """Digest of the unchanged bytes of several sources, by which a text is recognized."""
+    """Hash of the unmodified bytes of several sources, which identifies a text."""
 
     def __init__(self) -> None:
         self._whole = hashlib.sha256()
-        self._one = hashlib.sha256()
+        self._source = hashlib.sha256()
 
     def update(self, data: bytes) -> None:
         """Add the next bytes of the current source."""
-        self._one.update(data)
+        self._source.update(data)
 
     def end_source(self, source: Source) -> None:
-        """End the current source; the boundaries and kinds of sources are part of the digest."""
-        self._whole.update(f"{source.kind} {source.from_folder} {self._one.hexdigest()}\n".encode())
-        self._one = hashlib.sha256()
+        """End the current source; the hash also covers the boundaries and kinds of the sources."""
+        self._whole.update(f"{source.kind} {source.from_folder} {self._source.hexdigest()}\n".encode())
+        self._source = hashlib.sha256()
 
     def hexdigest(self) -> str:
-        """Return the digest of all sources that have ended."""
+        """Return the hash of all ended sources."""
         return self._whole.hexdigest()
 
 
@@ -51,22 +51,22 @@ def text_pieces(
     errors: str = "strict",
     raw: SourceDigest | None = None,
 ) -> Iterator[str]:
-    """Yield a text in pieces, in order; nothing is read before it is needed.
+    """Read a text lazily, in pieces.
 
-    Several files are joined in order, with the boundary of the format between them, or else with a newline where one
-    does not end with it. In a folder, hidden files are ignored and binary files are skipped. Compressed files are
-    decompressed. With ``unit="byte"`` each character stands for the byte of its code point.
+    Several files are joined in order: with ``text_format.boundary`` between them if it is set, else with a newline
+    after files that do not end with one. In a folder, hidden files are ignored and binary files are skipped. Compressed
+    files are decompressed. With ``unit="byte"``, each character represents the byte with its code point.
 
     Args:
-        arguments: The sources as the user named them; see ``resolve_sources``.
-        text_format: How to read them.
-        notices: A sentence is appended for each thing that was done to the text; complete after the last piece.
-        progress: Called with the bytes read so far and their total (0 if unknown).
-        errors: "strict", or "surrogateescape" for readers that can restore undecodable bytes.
-        raw: Updated with every byte of every source as it is read.
+        arguments: The sources as the user gave them; see ``resolve_sources``.
+        text_format: How to read the sources.
+        notices: Receives notices about changes to the text; complete after the last piece.
+        progress: Called with the bytes read so far and the total (0 if unknown).
+        errors: "strict", or "surrogateescape" for callers that restore undecodable bytes.
+        raw: Receives the bytes of all sources as they are read.
 
     Raises:
-        CorpusError: If a source is missing, unreadable, not text in that encoding, or none of them is text.
+        CorpusError: If a source is missing, unreadable or not text in that encoding, or if no source is text.
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
@@ -79,7 +79,7 @@ def text_pieces(
 
 
 def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None = None) -> str:
-    """Return the digest of files, all of which are read."""
+    """Read all files and return the hash that ``text_pieces`` computes in its argument ``raw``."""
     digest, done = SourceDigest(), 0
     total = sum(source.path.stat().st_size for source in sources if source.path is not None)
     for source in sources:
@@ -96,7 +96,7 @@ def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None 
 
 @dataclass(frozen=True)
 class _SourceReader:
-    """Reads sources once; the fields are the arguments of ``text_pieces``."""
+    """Reads sources; the fields are the arguments of ``text_pieces``."""
 
     format: TextFormat
     errors: str
@@ -144,11 +144,11 @@ class _SourceReader:
             )
 
     def _symbols(self, text: str) -> str:
-        """Return a text in the unit: unchanged, or one character for each byte."""
+        """Return a text unchanged, or for bytes with one character per byte."""
         return text.encode("utf-8").decode("latin-1") if self.format.unit == "byte" else text
 
     def _read(self, source: Source, report: ProgressCallback) -> Iterator[str]:
-        """Yield the pieces of one source, the first of which may be empty; nothing for a skipped file."""
+        """Yield the pieces of a source; the first may be empty, and a skipped file has none."""
         if source.kind == "run":
             self.notices.append(
                 Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
@@ -184,7 +184,7 @@ class _SourceReader:
             yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
 
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
-        """Yield the decompressed bytes of a file in chunks; the last chunk is empty."""
+        """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
         compression = detect_compression(file.peek())
         reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
         if compression is None:
@@ -209,7 +209,7 @@ class _SourceReader:
                     return
             try:
                 text = decoder.decode(chunk, final=not chunk)
-            except UnicodeError as error:  # its subclass UnicodeDecodeError knows where; UTF-16 raises both
+            except UnicodeError as error:  # UTF-16 can raise UnicodeError without a position
                 if source.path is not None:
                     lines = self._lines_before(source, read)
                 raise undecodable_error(chunk, source.name, encoding, error, (read, lines)) from None
@@ -231,8 +231,8 @@ class _SourceReader:
             elif text:
                 yield text
 
-    def _lines_before(self, source: Source, place: int) -> int:
-        """Count the line feeds before a position of a file; only done for an error message, as it takes time."""
+    def _lines_before(self, source: Source, position: int) -> int:
+        """Count the line feeds before a position of a decompressed file; slow, so only used for error messages."""
         assert source.path is not None
         with source.path.open("rb") as file:
             chunks = _SourceReader(self.format, self.errors, [], None, SourceDigest())._chunks(
@@ -240,9 +240,9 @@ class _SourceReader:
             )
             lines = 0
             for chunk in chunks:
-                lines += chunk[:place].count(b"\n")
-                place -= len(chunk)
-                if place <= 0:
+                lines += chunk[:position].count(b"\n")
+                position -= len(chunk)
+                if position <= 0:
                     break
         return lines
 
@@ -268,12 +268,12 @@ class _SourceReader:
 
 
 def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
-    """Yield the decompressed bytes of a file."""
+    """Yield the decompressed bytes of a file; raise ``CorpusError`` if it is damaged."""
     try:
         yield from decompress(file, compression)
     except decompression_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's, not the format's
+            raise  # an error of the disk, not of the compressed data
         raise CorpusError(
             f"{name} is damaged or incomplete ({compression} file: {error}).",
             code="damaged_compressed_file",
@@ -284,10 +284,10 @@ def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
 
 
 class _ObservedFile(io.RawIOBase):
-    """A file whose reads are observed, and whose first bytes can be peeked at.
+    """A file that reports its reads to a callback and can return its first bytes in advance.
 
     Args:
-        file: A file that is open at its beginning.
+        file: An open file, at its start.
         observe: Called with the bytes of each read, and the number of bytes read so far.
     """
 
@@ -299,12 +299,12 @@ class _ObservedFile(io.RawIOBase):
         return True
 
     def peek(self) -> bytes:
-        """Return the first bytes, which the next read returns again."""
+        """Return the first bytes; the next read returns them, too."""
         self._start = self._next(MAX_MAGIC_BYTES)
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
-        """Read into a buffer, and return the number of bytes."""
+        """Read into a buffer, and return the number of bytes read."""
         data, self._start = self._start[: len(buffer)], self._start[len(buffer) :]
         data = data or self._next(len(buffer))
         buffer[: len(data)] = data

@@ -1,4 +1,4 @@
-"""Resolve corpus arguments to files: paths, folders, globs, "-" and dataset names."""
+"""Resolve corpus arguments (paths, folders, globs, "-", dataset names) to sources."""
 
 import glob
 import os
@@ -18,14 +18,14 @@ _MAX_SHOWN = 40  # characters of an argument shown in an error message
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to read: a file, a named corpus or standard input.
+    """A file, a named corpus or standard input.
 
     Attributes:
-        kind: "file", "named", "stdin", or "run": a run folder found in a folder, which is passed over.
-        name: What to call it in messages: the path as given, the corpus' name, or "standard input".
-        path: The file, where there is one.
-        from_folder: Whether a folder was named and this file found in it; then a file that is no text is
-            passed over with a notice instead of refused.
+        kind: "file", "named", "stdin", or "run" for a run folder inside a given folder, which is skipped.
+        name: Name in messages: the path as given, the name of the corpus, or "standard input".
+        path: The file, if the kind is "file".
+        from_folder: Whether the file was found in a given folder. Such a file is skipped with a notice if it is not
+            text; other files raise an error.
     """
 
     kind: str
@@ -35,10 +35,10 @@ class Source:
 
 
 def resolve_sources(arguments: list[str]) -> list[Source]:
-    """Resolve arguments to sources, in order; the files of a folder are sorted by path.
+    """Resolve arguments to sources in order, with the files of a folder sorted by path.
 
     Raises:
-        CorpusError: If an argument names nothing, or nothing is named.
+        CorpusError: If there are no arguments, or an argument does not match any file.
     """
     if not arguments:
         raise CorpusError(f"No corpus given. Provide {_ACCEPTED}.", code="missing_corpus")
@@ -50,7 +50,7 @@ def resolve_sources(arguments: list[str]) -> list[Source]:
 
 
 def corpus_name(argument: str) -> str:
-    """Return the short name of a corpus, which names its run folder."""
+    """Return the short name of a corpus, which is also the default name of its run folder."""
     if argument == STANDARD_INPUT:
         return "stdin"
     if argument in NAMES and not Path(argument).exists():
@@ -63,11 +63,11 @@ def corpus_name(argument: str) -> str:
 
 
 def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, str]] | None:
-    """Return the sources of a corpus relative to a folder, so that no absolute path is recorded.
+    """Return the sources of a corpus with paths relative to a folder, so that no absolute path is recorded.
 
     Returns:
-        A name or a path for each argument; None if one was standard input, or has nothing but the root in common with
-        the folder.
+        ``{"name": …}`` or ``{"path": …}`` for each argument; None if an argument is standard input, or shares only the
+        root folder with ``folder``.
     """
     recorded = []
     for argument in arguments:
@@ -76,15 +76,15 @@ def relative_sources(arguments: Sequence[str], folder: Path) -> list[dict[str, s
         if argument in NAMES and not Path(argument).exists():
             recorded.append({"name": argument})
             continue
-        here, there = folder.resolve(), Path(argument).resolve()
-        if here.anchor != there.anchor or here.parts[1:2] != there.parts[1:2]:
+        base, target = folder.resolve(), Path(argument).resolve()
+        if base.anchor != target.anchor or base.parts[1:2] != target.parts[1:2]:
             return None
-        recorded.append({"path": Path(os.path.relpath(there, here)).as_posix()})
+        recorded.append({"path": Path(os.path.relpath(target, base)).as_posix()})
     return recorded or None
 
 
 def located_sources(recorded: object, folder: Path) -> list[str] | None:
-    """Convert the result of ``relative_sources`` back to arguments; None if there is none."""
+    """Convert the result of ``relative_sources`` back to arguments; return None if it is not a list."""
     if not isinstance(recorded, list):
         return None
     return [source["name"] if "name" in source else os.path.normpath(folder / source["path"]) for source in recorded]
@@ -121,7 +121,7 @@ def _resolve(argument: str) -> Iterator[Source]:
 def _may_exist(path: Path) -> bool:
     try:
         path.exists()
-    except (OSError, ValueError):  # longer than a name can be, or with a NUL in it
+    except (OSError, ValueError):  # the name is too long, or contains a NUL character
         return False
     return True
 
@@ -160,8 +160,8 @@ def _glob(pattern: str) -> Iterator[Source]:
 
 
 def _not_found_error(argument: str, path: Path) -> CorpusError:
-    there = path.parent if path.parent.is_dir() else Path()
-    names = [entry.name for entry in there.iterdir()] if there.is_dir() else []
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
     similar = suggestions(path.name, names) or suggestions(argument, NAMES)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     return CorpusError(

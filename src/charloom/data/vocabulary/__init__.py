@@ -1,1 +1,1 @@
-"""Vocabularies: which characters or bytes a model knows, and their ids."""
+"""Vocabularies: the characters or bytes that a model knows, and their ids."""

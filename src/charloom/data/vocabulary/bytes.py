@@ -1,4 +1,4 @@
-"""The vocabulary of bytes: every text and every file can be encoded."""
+"""The byte vocabulary, which can encode every text and every file."""
 
 import codecs
 
@@ -9,14 +9,14 @@ from charloom.data.vocabulary.characters import Decoder, Vocabulary, describe
 from charloom.errors import CorpusError, UnknownCharacterError
 
 BYTES = "".join(map(chr, range(256)))
-"""One character for each byte: that of its code point."""
+"""The 256 characters with the code points 0 to 255; each represents one byte."""
 
 
 class ByteVocabulary(Vocabulary):
-    """All 256 bytes, each its own id: a text is the bytes of its UTF-8, and nothing is unknown.
+    """All 256 bytes; the ids of a text are the bytes of its UTF-8 encoding.
 
-    Bytes that are no UTF-8 stand in a text as the lone surrogates that Python puts there ("surrogateescape"), so that
-    any bytes become a text and the same bytes again.
+    Bytes that are not valid UTF-8 are represented in a text by the lone surrogates of Python's "surrogateescape", so
+    that decoding and encoding restores any sequence of bytes.
 
     Example:
         >>> vocabulary = ByteVocabulary()
@@ -45,14 +45,14 @@ class ByteVocabulary(Vocabulary):
 
     @property
     def ids_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """One byte for each."""
+        """The type of ids, uint8."""
         return np.dtype(np.uint8)
 
     def encode(self, text: str) -> NDArray[np.unsignedinteger]:
-        """Return the bytes of a text.
+        """Return the UTF-8 bytes of a text.
 
         Raises:
-            UnknownCharacterError: If it holds half a character: a surrogate that stands for no byte.
+            UnknownCharacterError: If the text contains a lone surrogate that does not represent a byte.
         """
         try:
             return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
@@ -67,23 +67,23 @@ class ByteVocabulary(Vocabulary):
             ) from None
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of these bytes; those that are no UTF-8 become lone surrogates."""
+        """Decode bytes as UTF-8; invalid bytes become lone surrogates."""
         return self._as_bytes(ids).decode("utf-8", "surrogateescape")
 
     def unknown(self, text: str) -> str:
-        """Return the distinct surrogates of a text that stand for no byte."""
+        """Return the distinct lone surrogates of a text that do not represent bytes."""
         return "".join(dict.fromkeys(c for c in text if "\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff"))
 
     def encode_symbols(self, symbols: str) -> NDArray[np.unsignedinteger]:
-        """Return the byte that each character stands for."""
+        """Return the bytes that these characters represent; see ``symbols``."""
         return np.frombuffer(symbols.encode("latin-1"), np.uint8)
 
     def symbols(self, ids: ArrayLike) -> str:
-        """Return one character for each byte: that of its code point."""
+        """Return one character per byte, with the byte as its code point."""
         return self._as_bytes(ids).decode("latin-1")
 
     def displayed(self, text: str) -> str:
-        """Return one character for each byte: the character itself, then a dot per further byte; U+FFFD if invalid."""
+        """Return one display character per byte: a character, then "·" for each further byte; U+FFFD if invalid."""
         sizes = self.sizes(text)
         if sizes is None:
             return text
@@ -91,15 +91,15 @@ class ByteVocabulary(Vocabulary):
         return "".join(c + "·" * (size - 1) for c, size in zip(shown, sizes.tolist(), strict=True))
 
     def names(self) -> list[str]:
-        """Return each byte as its ASCII character, or as an escape."""
+        """Return a display name for each byte: its ASCII character, or an escape such as ``\\xc3``."""
         return [chr(byte) if byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
 
     def decoder(self) -> "Decoder":
-        """Return a decoder for bytes that come in pieces, which holds back incomplete characters."""
+        """Return an incremental decoder, which holds back incomplete characters."""
         return _ByteDecoder(self)
 
     def sizes(self, text: str) -> NDArray[np.intp] | None:
-        """Return the number of bytes of each character of a text; None if that is 1 for all."""
+        """Return the number of bytes of each character of a text; None if every character has one byte."""
         if text.isascii():
             return None
         return np.fromiter((len(c.encode("utf-8", "surrogateescape")) for c in text), np.intp, len(text))
@@ -118,10 +118,14 @@ class _ByteDecoder(Decoder):
 
 
 def make_vocabulary(characters: str, unit: str = "char") -> Vocabulary:
-    """Return the vocabulary of these characters.
+    """Create a vocabulary for a unit.
+
+    Args:
+        characters: The characters in the order of their ids; for bytes, ``BYTES``.
+        unit: "char" or "byte".
 
     Raises:
-        CorpusError: If there are none, one is there twice, or the unit is the byte and they are not all bytes.
+        CorpusError: If there are no characters, or duplicate ones, or the unit is "byte" and they are not ``BYTES``.
     """
     if unit != "byte":
         return Vocabulary(characters)

@@ -1,6 +1,6 @@
-"""The vocabulary of characters: encoding, decoding and unknown characters.
+"""The character vocabulary: encoding, decoding and unknown characters.
 
-Encoding is a table look-up over the code points of a text; no Python code runs per character.
+Encoding is a vectorized table lookup by code point; no Python code runs per character.
 """
 
 import unicodedata
@@ -13,20 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from charloom.errors import CorpusError, UnknownCharacterError
 
-_BLOCK = 1 << 15  # characters looked up at once: small enough that index and result stay in the cache
+_BLOCK = 1 << 15  # characters looked up at once; indices and results then fit in the CPU cache
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'"}
-_BY_CATEGORY = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # by Unicode category
-_MAX_LISTED = 8  # unknown characters listed in one message
+_BY_CATEGORY = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # replacements by Unicode category
+_MAX_LISTED = 8  # maximum number of unknown characters listed in an error
 
 
 class Vocabulary:
-    """The characters a model knows; a character's id is its position.
+    """The characters that a model knows; the id of a character is its position.
 
     Args:
         characters: Distinct characters, in the order of their ids.
 
     Raises:
-        CorpusError: If a character stands in it twice, or it is empty.
+        CorpusError: If there are no characters, or duplicate ones.
 
     Example:
         >>> vocabulary = Vocabulary.from_text("hello")
@@ -61,7 +61,7 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str) -> "Vocabulary":
-        """Return the sorted distinct characters of a text.
+        """Create the vocabulary of the sorted distinct characters of a text.
 
         Raises:
             CorpusError: If the text is empty.
@@ -85,7 +85,7 @@ class Vocabulary:
 
     @property
     def ids_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The narrowest unsigned integer that holds every id, and one more number for "unknown"."""
+        """The narrowest unsigned integer type for ids in [0, V) and the marker V for unknown characters."""
         return np.min_scalar_type(len(self))
 
     def encode(self, text: str) -> NDArray[np.unsignedinteger]:
@@ -98,8 +98,8 @@ class Vocabulary:
             Ids (T,), each in [0, V), in the narrowest unsigned integer type.
 
         Raises:
-            UnknownCharacterError: If the text holds a character that is not in this vocabulary; the
-                message names each by code point, name and first position.
+            UnknownCharacterError: If the text contains characters that are not in this vocabulary; the message lists
+                their code points, names and first positions.
         """
         ids = self.look_up(text)
         if ids.size and ids.max() == len(self):
@@ -107,7 +107,7 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of these ids.
+        """Convert ids to text.
 
         Args:
             ids: Integers (T,), each in [0, V).
@@ -118,19 +118,19 @@ class Vocabulary:
         return text_from_code_points(self._codes[self._checked(ids)])
 
     def unknown(self, text: str) -> str:
-        """Return the distinct characters of a text that are not in this vocabulary, in their order there."""
+        """Return the distinct unknown characters of a text, in the order of their first appearance."""
         return "".join(dict.fromkeys(c for c in dict.fromkeys(text) if c not in self._set))
 
     def encode_symbols(self, symbols: str) -> NDArray[np.unsignedinteger]:
-        """Return the ids of characters that stand for themselves, or for bytes where the unit is the byte."""
+        """Convert the result of ``symbols`` back to ids."""
         return self.encode(symbols)
 
     def symbols(self, ids: ArrayLike) -> str:
-        """Return one character for each id; for a byte that of its code point."""
+        """Return exactly one character per id; for bytes, the character with the byte as its code point."""
         return self.decode(ids)
 
     def displayed(self, text: str) -> str:
-        """Return one displayable character for each id of a text."""
+        """Return one display character for each id of a text."""
         return text
 
     def names(self) -> list[str]:
@@ -138,33 +138,33 @@ class Vocabulary:
         return list(self.characters)
 
     def decoder(self) -> "Decoder":
-        """Return a decoder for ids that come in pieces."""
+        """Return an incremental decoder."""
         return Decoder(self)
 
     def sizes(self, text: str) -> NDArray[np.intp] | None:
-        """Return the number of ids of each character of a text; None if that is 1 for all."""
+        """Return the number of ids of each character of a text; None if every character has one id."""
         return None
 
     def look_up(self, text: str) -> NDArray[np.unsignedinteger]:
-        """Return the id of every character, and V for those that are not in this vocabulary."""
+        """Return the id of every character, and V for unknown characters."""
         if self._bytes is not None and text.isascii():
             return np.frombuffer(text.encode("ascii").translate(self._bytes), np.uint8)
         codes = code_points(text)
         ids = np.empty(len(codes), self.ids_dtype)
         for start in range(0, len(codes), _BLOCK):
             block = slice(start, start + _BLOCK)
-            # mode "clip" sends every code point beyond the table to its last entry, which is "unknown"
+            # mode "clip" maps code points beyond the table to its last entry, the marker for unknown characters
             self._table.take(codes[block], mode="clip", out=ids[block])
         return ids
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.intp]:
         array = np.asarray(ids, dtype=np.intp).reshape(-1)
         if array.size and (array.min() < 0 or array.max() >= len(self)):
-            raise IndexError(f"Ids must lie in [0, {len(self)}); got {array.min()} to {array.max()}.")
+            raise IndexError(f"Ids must be in [0, {len(self)}), got {array.min()} to {array.max()}.")
         return array
 
     def _unknown_error(self, text: str, ids: NDArray[np.unsignedinteger]) -> UnknownCharacterError:
-        """Return the error that lists the unknown characters of a text, with similar known ones."""
+        """Create the error that lists the unknown characters of a text and similar known ones."""
         unknown = self.unknown(text)
         total = int((ids == len(self)).sum())
         listed, lines = [], []
@@ -215,7 +215,7 @@ class Vocabulary:
 
     @cached_property
     def _bytes(self) -> bytes | None:
-        """The table for ``bytes.translate``, the fastest look-up there is; None where an id needs two bytes."""
+        """The lookup table for ``bytes.translate``, the fastest method; None if ids need two bytes."""
         if self.ids_dtype != np.uint8:
             return None
         table = np.full(256, len(self), np.uint8)
@@ -225,7 +225,7 @@ class Vocabulary:
 
 
 class Decoder:
-    """Decodes ids that come in pieces.
+    """Decodes ids incrementally.
 
     Args:
         vocabulary: The vocabulary of the ids.
@@ -235,18 +235,17 @@ class Decoder:
         self._vocabulary = vocabulary
 
     def decode(self, ids: ArrayLike) -> str:
-        """Return the text of the next ids, up to the last complete character."""
+        """Decode the next ids, up to the last complete character."""
         return self._vocabulary.decode(ids)
 
 
 def code_points(text: str) -> NDArray[np.integer]:
-    """Return the code point of every character.
+    """Return the code points of a text's characters.
 
-    The narrowest encoding that holds the text is used, since a look-up over narrow numbers is faster:
-    UTF-16 holds any text without characters beyond U+FFFF in exactly two bytes each.
+    Uses UTF-16 if no character is above U+FFFF, because lookups with 2-byte indices are faster, else UTF-32.
 
     Args:
-        text: Any string; lone surrogates are passed through, so that they can be named in an error.
+        text: Any string of T characters; lone surrogates are kept, so that errors can name them.
 
     Returns:
         Unsigned integers (T,), 2 or 4 bytes each.
@@ -258,22 +257,22 @@ def code_points(text: str) -> NDArray[np.integer]:
 
 
 def text_from_code_points(codes: NDArray[np.integer]) -> str:
-    """Return the text whose characters have these code points: the inverse of ``code_points``.
+    """Convert code points to text; the inverse of ``code_points``.
 
     Args:
-        codes: Integers (T,), each a code point in [0, 0x10FFFF].
+        codes: Code points (T,), each in [0, 0x10FFFF].
     """
     return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def describe(character: str) -> str:
-    """Describe a character by itself, its code point and its Unicode name."""
+    """Return a character with its code point and Unicode name, such as "'é' (U+00E9, LATIN SMALL …)"."""
     name = unicodedata.name(character, "no name")
     return f"{character!r} (U+{ord(character):04X}, {name})"
 
 
 def preview(characters: Iterable[str], max_length: int = 80) -> str:
-    """Return characters as one printable line of at most ``max_length`` characters."""
+    """Return the first ``max_length`` characters on one line, with control characters as escapes."""
     text = "".join(characters)
     return repr(text[:max_length])[1:-1] + ("…" if len(text) > max_length else "")
 
@@ -283,11 +282,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def similar_character(character: str, known: Container[str]) -> str | None:
-    """Return a known character that looks or means nearly the same; None if there is none.
+    """Return a known character that can replace an unknown one, such as "e" for "é"; None if there is none.
 
     Args:
-        character: One that is not known.
-        known: Those that are.
+        character: The unknown character.
+        known: The known characters.
     """
     return next((c for c in _candidates(character) if c != character and c in known), None)
 

@@ -1,1 +1,1 @@
-"""The model file and the run folder: reading, validating and writing them."""
+"""Reading, validating and writing model files, and the layout of run folders."""

@@ -1,12 +1,13 @@
-"""Read and write the model file: one safetensors file with weights, vocabulary, architecture and provenance.
+"""Read and write the model file: a safetensors file with weights, vocabulary, architecture and provenance.
 
-The weights are the file's tensors. Its metadata has one entry, ``charloom``: a JSON object with
-``format_version``, ``architecture``, ``vocabulary`` (the characters in the order of their ids), ``facts``
-(provenance: corpus, recipe, losses), ``weights`` (how they are stored) and ``tensor_sha256``; before it stand
-its own SHA-256 in hexadecimal and a space. A checkpoint is such a file with one more section, which
-``charloom.training.checkpoint`` defines: tensors whose names begin with ``training.``, and the header's ``training``.
-``docs/reference/format.md`` specifies the format to the byte. Nothing is executed, and nothing is trusted before it is
-checked: what a file must hold follows from its architecture, and no tensor is read before its header has been checked.
+The weights are the tensors of the file. The metadata has one entry, ``charloom``: the SHA-256 of the description, a
+space, and the description. The description is a JSON object with ``format_version``, ``architecture``, ``vocabulary``
+(the characters in the order of their ids), ``facts`` (provenance: corpus, recipe, losses), ``weights`` (their type) and
+``tensor_sha256``. A checkpoint has the additional section ``training``, which ``charloom.training.checkpoint`` defines:
+an entry ``training`` of the description, and tensors whose names begin with ``training.``.
+
+``docs/reference/format.md`` specifies the format. Reading a file executes nothing, and the header is validated
+completely before any tensor is read.
 """
 
 import hashlib
@@ -44,24 +45,24 @@ from charloom.model.quantization import MAX_INT8, Quantized, dequantize, quantiz
 
 SUFFIX = ".safetensors"
 
-_MIN_BYTES_FOR_THREADS = 4 << 20  # bytes
-_MAX_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)
+_MIN_BYTES_FOR_THREADS = 4 << 20  # bytes of tensors above which two threads compute the checksums
+_MAX_SCALE = float(np.finfo(np.float32).max) / (MAX_INT8 + 1)  # larger scales overflow float32
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """Everything a model file holds.
+    """The content of a model file.
 
     Attributes:
-        architecture: The sizes.
-        vocabulary: The characters, V of them.
-        weights: Every parameter of the architecture as float32.
-        facts: Provenance as plain JSON data: corpus, recipe, step, losses.
-        stored_as: How the file stores, or will store, the weights: a key of ``STORED_AS``.
-        lines: Whether it was trained on lines that are separate texts.
+        architecture: The architecture of the model.
+        vocabulary: The vocabulary, with V characters.
+        weights: All parameters of the architecture as float32 arrays, by name.
+        facts: Provenance as JSON data: corpus, recipe, step, losses.
+        stored_as: Type of the weights in the file, a key of ``STORED_AS``.
+        lines: Whether the model was trained on lines as separate texts.
 
     Raises:
-        ModelFileError: If the vocabulary has not as many characters as the architecture says.
+        ModelFileError: If the size of the vocabulary is not the ``vocabulary_size`` of the architecture.
     """
 
     architecture: Architecture
@@ -75,7 +76,7 @@ class SavedModel:
         check_vocabulary_size(self.vocabulary, self.architecture.vocabulary_size)
 
     def described(self) -> dict[str, Any]:
-        """Return what a list of models shows of this one, as plain JSON data."""
+        """Return the properties that a list of models shows, as JSON data."""
         return {
             "characters": len(self.vocabulary),
             "unit": self.vocabulary.unit,
@@ -86,10 +87,10 @@ class SavedModel:
         }
 
     def content_digest(self, context: bytes = b"") -> str:
-        """Return the SHA-256, in hexadecimal, of the vocabulary and the weights, in the order of their names.
+        """Return the SHA-256 of the vocabulary and of the weights in the order of their names, in hexadecimal.
 
         Args:
-            context: Bytes that are hashed first, such as settings that the digest should depend on.
+            context: Additional bytes to hash first, such as settings.
         """
         digest = hashlib.sha256(context)
         digest.update(self.vocabulary.characters.encode("utf-8", "surrogatepass"))
@@ -100,11 +101,11 @@ class SavedModel:
 
 @dataclass(frozen=True)
 class Section:
-    """The section of a model file that does not belong to the model; see ``charloom.model.file.schema``.
+    """The section ``training`` of a checkpoint; see ``charloom.model.file.schema``.
 
     Attributes:
-        facts: Plain JSON data.
-        tensors: Numbers, all finite, by their names without prefix.
+        facts: JSON data.
+        tensors: Finite arrays, by name without prefix.
     """
 
     facts: Mapping[str, Any] = field(repr=False)
@@ -112,12 +113,12 @@ class Section:
 
 
 def save_model(path: Path, model: SavedModel, section: Section | None = None) -> None:
-    """Write a model file completely or not at all.
+    """Write a model file atomically.
 
     Args:
-        path: The file.
-        model: What it holds.
-        section: A further section.
+        path: The file to write.
+        model: The model.
+        section: The section ``training`` of a checkpoint, or None.
 
     Raises:
         SettingsError: See ``model_bytes``.
@@ -128,14 +129,14 @@ def save_model(path: Path, model: SavedModel, section: Section | None = None) ->
 
 
 def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
-    """Return the content of a model file; equal models are equal bytes. See ``save_model``.
+    """Return the content of a model file; equal models give equal bytes. For the arguments see ``save_model``.
 
     Raises:
         SettingsError: If ``stored_as`` is not one of ``STORED_AS``.
-        ModelFileError: If a weight is missing, has another shape, or is not finite as stored; or if the file would be
-            refused by its reader for any other reason.
+        ModelFileError: If a weight is missing, has a wrong shape, or is not finite in the stored type, or if reading
+            the file would fail for another reason.
     """
-    from safetensors import numpy as safetensors_numpy  # programs that only read models need not load it
+    from safetensors import numpy as safetensors_numpy  # imported here because reading models does not need it
 
     if model.stored_as not in STORED_AS:
         raise SettingsError(
@@ -145,7 +146,7 @@ def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
             value=model.stored_as,
             accepted=list(STORED_AS),
         )
-    tensors = _stored(model.weights, model.stored_as)
+    tensors = _to_stored(model.weights, model.stored_as)
     check_model_tensors(tensors, model.architecture, model.stored_as)
     description = {
         "format_version": FORMAT_VERSION,
@@ -161,48 +162,51 @@ def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
         tensors |= {SECTION_PREFIX + name: np.ascontiguousarray(value) for name, value in section.tensors.items()}
     _check_values(tensors, model.stored_as)
     description["tensor_sha256"] = _digests(tensors)
-    # one entry only: safetensors writes several in no fixed order, and equal models shall be equal files
+    # one entry only: safetensors writes several in varying order, but equal models must give equal files
     data: bytes = safetensors_numpy.save(tensors, {DESCRIPTION: signed(description)})
-    read_model_header(BytesIO(data), len(data))  # nothing is written that would be refused
+    read_model_header(BytesIO(data), len(data))  # never write a file that readers reject
     return data
 
 
 def load_model(path: Path) -> SavedModel:
-    """Read a model file and verify all of it; see ``load_with_section``."""
+    """Read and verify a model file; see ``load_with_section``."""
     return load_with_section(path)[0]
 
 
 def load_with_section(path: Path) -> tuple[SavedModel, Section | None]:
-    """Read a model file and its further section, if it has one, and verify all of it.
+    """Read and verify a model file, including the section ``training`` of a checkpoint.
 
     Args:
         path: The file.
 
+    Returns:
+        The model, and the section or None.
+
     Raises:
-        ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
-            memory, or damaged; the message says which part is invalid.
+        ModelFileError: If the file is missing, not a regular file, not a charloom model, damaged, or larger than the
+            memory of this machine; the message states the invalid part.
     """
-    with _named(path), _opened(path) as file:
-        return _read(file, os.fstat(file.fileno()).st_size)
+    with _with_file_name(path), _open_regular_file(path) as file:
+        return _parse(file, os.fstat(file.fileno()).st_size)
 
 
 def read_with_section(data: bytes, name: str) -> tuple[SavedModel, Section | None]:
-    """Verify the content of a model file as ``load_with_section`` does.
+    """Parse and verify the content of a model file; see ``load_with_section``.
 
     Args:
-        data: The content.
-        name: What messages call it.
+        data: The content of the file.
+        name: The file's name in error messages.
 
     Raises:
         ModelFileError: See ``load_with_section``.
     """
-    with _named(name):
-        return _read(BytesIO(data), len(data))
+    with _with_file_name(name):
+        return _parse(BytesIO(data), len(data))
 
 
 @contextmanager
-def _named(name: str | Path) -> Iterator[None]:
-    """Turn every error of reading a file into a ``ModelFileError`` that names it."""
+def _with_file_name(name: str | Path) -> Iterator[None]:
+    """Convert all errors of reading a file to ``ModelFileError`` with the name of the file."""
     try:
         yield
     except (OSError, UnicodeError) as error:
@@ -223,8 +227,8 @@ def _named(name: str | Path) -> Iterator[None]:
         ) from None
 
 
-def _opened(path: Path) -> BufferedReader:
-    """Open a regular file for reading, without waiting if it is a pipe."""
+def _open_regular_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading; raise ``ModelFileError`` for other files, without waiting for pipes."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
@@ -241,10 +245,10 @@ def _opened(path: Path) -> BufferedReader:
         raise
 
 
-def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
+def _parse(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
     header = read_model_header(file, size)
     _check_memory(header)
-    tensors = {name: _tensor(file, name, slot) for name, slot in header.slots.items()}
+    tensors = {name: _read_tensor(file, name, slot) for name, slot in header.slots.items()}
     _check_values(tensors, header.stored_as)
     for name, digest in _digests(tensors).items():
         if header.digests[name] != digest:
@@ -253,7 +257,7 @@ def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Sectio
                 code="checksum_mismatch",
                 part=name,
             )
-    weights = {name: _restored(tensors, name) for name in header.architecture.parameter_shapes()}
+    weights = {name: _from_stored(tensors, name) for name in header.architecture.parameter_shapes()}
     model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
     if header.section is None:
         return model, None
@@ -262,10 +266,10 @@ def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Sectio
 
 
 def _check_memory(header: ModelHeader) -> None:
-    """Refuse a model that is larger than the memory of this machine."""
+    """Raise ``ModelFileError`` if a model is larger than the memory of this machine."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # unknown on this system
+    except (AttributeError, ValueError, OSError):  # this system does not report its memory
         return
     needed = max(4 * header.architecture.num_parameters, *(slot.end for slot in header.slots.values()))
     if needed > memory:
@@ -277,7 +281,7 @@ def _check_memory(header: ModelHeader) -> None:
         )
 
 
-def _tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
+def _read_tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
     value = np.empty(slot.shape, slot.dtype)
     if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
         raise ModelFileError(
@@ -289,7 +293,7 @@ def _tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDAr
 
 
 def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
-    """Raise ``ModelFileError`` for NaN and infinity, and for numbers that no int8 weight or scale can be."""
+    """Raise ``ModelFileError`` for NaN, infinity, int8 weights below -127, and invalid scales."""
     for name, value in tensors.items():
         if value.dtype.kind == "i":
             if value.min() < -MAX_INT8:
@@ -319,8 +323,8 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
             )
 
 
-def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a file."""
+def _to_stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
+    """Convert weights to the tensors of a file."""
     tensors: dict[str, NDArray[Any]] = {}
     for name, value in weights.items():
         if stored_as == "int8" and value.ndim == 2:
@@ -328,23 +332,25 @@ def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[
             tensors[name], tensors[name + SCALE] = quantized.values, quantized.scales
         else:
             dtype = STORED_AS["float32" if stored_as == "int8" else stored_as]
-            with np.errstate(over="ignore"):  # what does not fit in float16 becomes infinite, and is refused by name
+            with np.errstate(
+                over="ignore"
+            ):  # weights too large for float16 become infinite, which _check_values rejects
                 tensors[name] = value.astype(dtype, order="C")
     return tensors
 
 
-def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
+def _from_stored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
     if name + SCALE not in tensors:
         return tensors[name].astype(np.float32, copy=False)
     return dequantize(Quantized(tensors[name], tensors[name + SCALE]))
 
 
 def _digests(tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
-    """Return the checksum of every tensor; where they are large, on two threads."""
+    """Return the SHA-256 of every tensor in hexadecimal; large models use two threads."""
     parts = [value.data for value in tensors.values()]
     if sum(part.nbytes for part in parts) < _MIN_BYTES_FOR_THREADS:
         return dict(zip(tensors, map(_digest, parts), strict=True))
-    from concurrent.futures import ThreadPoolExecutor  # programs that read small models need not load it
+    from concurrent.futures import ThreadPoolExecutor  # imported here because small models do not need it
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(tensors, pool.map(_digest, parts), strict=True))

@@ -1,10 +1,10 @@
-"""The run folder of a training, and how a MODEL argument finds a file in it.
+"""The layout of run folders, and resolving a MODEL argument to a file.
 
-RUN/model.safetensors      the best model so far; the last where nothing was held out
-RUN/checkpoints/           step-000172.safetensors ...: the model after that step, and all else to go on from it
-RUN/recipe.toml            every setting, resolved
-RUN/metrics.jsonl          one JSON object per evaluation
-RUN/samples.txt            a sample at each evaluation
+RUN/model.safetensors      the model with the lowest validation loss so far; the latest model without validation
+RUN/checkpoints/           step-000172.safetensors ...: the model after that step, with the state to resume training
+RUN/recipe.toml            all settings with their final values
+RUN/metrics.jsonl          a JSON object per line for each evaluation and event
+RUN/samples.txt            the text sampled at each evaluation
 """
 
 import json
@@ -27,34 +27,35 @@ METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 
 BUNDLED = {"shakespeare": Path(__file__).parents[1] / "pretrained" / f"shakespeare{SUFFIX}"}
-"""The models that come with charloom, by name."""
+"""The models included in charloom, by name."""
 
 _STEP = re.compile(rf"step-(\d+){re.escape(SUFFIX)}")
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
-    """Return where the model after a step lies."""
+    """Return the path of the checkpoint after a step."""
     return run / CHECKPOINTS / f"step-{step:06d}{SUFFIX}"
 
 
 def checkpoint_steps(run: Path) -> list[int]:
-    """Return the steps after which this run saved a checkpoint, in order."""
+    """Return the steps of the checkpoints of a run, in ascending order."""
     matches = (_STEP.fullmatch(path.name) for path in (run / CHECKPOINTS).glob(f"step-*{SUFFIX}"))
     return sorted(int(match[1]) for match in matches if match)
 
 
 @contextmanager
-def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
-    """Make the folder of a new run, and remove it again if what follows fails; an older run is never overwritten.
+def new_run_folder(requested: str | None, corpus: str) -> Iterator[Path]:
+    """Create the folder of a new run; remove it if the body of the ``with`` statement raises an exception.
 
     Args:
-        asked: The folder the user named, or None for ``runs/<corpus>``, then ``-2``, ``-3`` ...
+        requested: The folder that the user requested; None for the first unused of ``runs/CORPUS``, ``runs/CORPUS-2``,
+            ``runs/CORPUS-3``, ...
         corpus: The short name of the corpus.
 
     Raises:
-        RunError: If the folder asked for exists already, or cannot be made or written to.
+        RunError: If the requested folder exists, or the folder cannot be created.
     """
-    folder = Path(asked) if asked is not None else _free_folder(Path("runs"), corpus)
+    folder = Path(requested) if requested is not None else _unused_folder(Path("runs"), corpus)
     is_ours = not folder.exists()
     try:
         try:
@@ -78,14 +79,14 @@ def new_run_folder(asked: str | None, corpus: str) -> Iterator[Path]:
         raise
 
 
-def check_new_run_folder(asked: str | None) -> None:
-    """Raise ``RunError`` if the folder asked for a new run is already there."""
-    if asked is not None and Path(asked).exists():
-        raise _run_exists_error(Path(asked))
+def check_new_run_folder(requested: str | None) -> None:
+    """Raise ``RunError`` if the folder requested for a new run exists."""
+    if requested is not None and Path(requested).exists():
+        raise _run_exists_error(Path(requested))
 
 
 def check_new_file(path: Path) -> None:
-    """Raise ``InputError`` if a file that is to be written exists already, or its folder does not."""
+    """Raise ``InputError`` if a file to be written already exists, or its folder does not."""
     if path.exists():
         raise InputError(
             f"{path} already exists. Choose another file with -o, or remove it first.",
@@ -101,15 +102,15 @@ def check_new_file(path: Path) -> None:
 
 
 def find_model(argument: str) -> Path:
-    """Return the model file that a MODEL argument means.
+    """Resolve a MODEL argument to a model file.
 
     Args:
-        argument: A model file, a run folder, a run folder with ``@last`` or ``@STEP``, or the name of a bundled
-            model. A file or folder of that name comes first.
+        argument: A model file, a run folder, a run folder followed by ``@last`` or ``@STEP``, or the name of a bundled
+            model. Existing files and folders take precedence over bundled models.
 
     Raises:
         ModelFileError: If there is no such file or folder.
-        RunError: If the run folder has no such model.
+        RunError: If the run folder does not contain the model or checkpoint.
     """
     path = Path(argument)
     if argument in BUNDLED and not path.exists():
@@ -117,34 +118,34 @@ def find_model(argument: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        return _best(path)
-    name, at, which = argument.rpartition("@")
-    if at and Path(name).is_dir():
+        return _best_model(path)
+    name, separator, which = argument.rpartition("@")
+    if separator and Path(name).is_dir():
         return _checkpoint(Path(name), which)
     raise _not_found_error(argument)
 
 
-def evaluations_beside(model: Path) -> list[dict[str, Any]]:
-    """Return the evaluations of the run that a model file lies in, as ``metrics.jsonl`` has them; none elsewhere.
+def run_evaluations(model: Path) -> list[dict[str, Any]]:
+    """Return the evaluations in ``metrics.jsonl`` of the run that a model file belongs to; an empty list if none.
 
     Raises:
-        RunError: If that file is damaged.
+        RunError: If ``metrics.jsonl`` is damaged.
     """
     run = run_of(model)
     return [] if run is None else [line for line in read_metrics(run) if line.get("event") is None]
 
 
 def run_of(model: Path) -> Path | None:
-    """Return the run folder that a model file lies in, or None."""
+    """Return the run folder that contains a model file or checkpoint; None if it is not in a run folder."""
     run = model.parent.parent if model.parent.name == CHECKPOINTS else model.parent
     return run if (run / METRICS).is_file() else None
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``metrics.jsonl``: evaluations, and events, which have an "event".
+    """Return the lines of ``metrics.jsonl``: evaluations, and events, which have a key "event".
 
     Raises:
-        RunError: If that file is damaged.
+        RunError: If ``metrics.jsonl`` is damaged.
     """
     metrics = run / METRICS
     try:
@@ -161,7 +162,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _free_folder(parent: Path, corpus: str) -> Path:
+def _unused_folder(parent: Path, corpus: str) -> Path:
     return parent / unused_name(corpus, lambda name: (parent / name).exists())
 
 
@@ -174,7 +175,7 @@ def _run_exists_error(folder: Path) -> RunError:
     )
 
 
-def _best(run: Path) -> Path:
+def _best_model(run: Path) -> Path:
     path = run / MODEL
     if not path.is_file():
         raise RunError(

@@ -1,8 +1,7 @@
-"""Strictly validate the header of a safetensors file before any tensor is read.
+"""Strict validation of a safetensors header, before any tensor is read.
 
-Readers of the format disagree about what it leaves open; a model file must not depend on that. Duplicate keys,
-NaN, deep nesting, holes, overlaps and unknown types are refused, as is everything
-that differs from ``docs/reference/format.md``.
+Implementations of safetensors differ in what they accept, so charloom rejects everything that
+``docs/reference/format.md`` does not allow: duplicate keys, NaN, deep nesting, gaps, overlaps and unknown types.
 """
 
 import math
@@ -16,10 +15,13 @@ from charloom._util.strict_json import strict_json
 from charloom.errors import ModelFileError
 
 MAX_HEADER = 2 << 20
-"""Bytes. The largest vocabulary takes 0.9 MB of them, the names and checksums of the most tensors 0.4 MB."""
+"""Maximum header size in bytes.
+
+The largest vocabulary takes 0.9 MB, and the names and checksums of the maximum number of tensors take 0.4 MB.
+"""
 
 MAX_TENSORS = 1_280
-"""A checkpoint of 64 layers has 1,232 tensors at most."""
+"""Maximum number of tensors; a checkpoint with 64 layers has at most 1,232."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -27,10 +29,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "I8": np.dtype("i1"),
 }
-"""The types of numbers that a model file may hold, by their names in safetensors."""
+"""Supported tensor types by their names in safetensors."""
 
 DESCRIPTION = "charloom"
-"""The only entry of a model file's metadata."""
+"""Key of the only entry of a model file's metadata."""
 
 _METADATA = "__metadata__"
 
@@ -40,10 +42,10 @@ class TensorSlot:
     """Type, shape and position of a tensor in a file.
 
     Attributes:
-        dtype: Type of its numbers.
-        shape: At most three sizes.
-        begin: Offset of its first byte from the end of the header.
-        end: Offset of the byte after its last.
+        dtype: Type of the tensor.
+        shape: Shape of the tensor, with at most three dimensions.
+        begin: Offset of the first byte, relative to the end of the header.
+        end: Offset after the last byte, relative to the end of the header.
     """
 
     dtype: np.dtype[Any]
@@ -53,17 +55,17 @@ class TensorSlot:
 
 
 def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
-    """Read the first bytes of a safetensors file and leave it where the tensors begin.
+    """Read and validate the header of a safetensors file.
 
     Args:
-        file: At its beginning.
-        size: Of the whole file, in bytes.
+        file: The file, at its start; afterwards it is at the first tensor.
+        size: Size of the whole file in bytes.
 
     Returns:
-        The metadata's entry ``DESCRIPTION``, and the tensors' slots in the order of the file.
+        The metadata entry ``DESCRIPTION``, and the slots of the tensors in file order.
 
     Raises:
-        ModelFileError: If that is not exactly what the file holds.
+        ModelFileError: If the header is invalid or does not fit the size of the file.
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= size - 8:
@@ -88,11 +90,11 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
             "The safetensors file is not a charloom model: its metadata must have exactly one entry, 'charloom'.",
             code="not_a_charloom_model",
         )
-    return metadata[DESCRIPTION], _slots(header, size - 8 - length)
+    return metadata[DESCRIPTION], _parse_slots(header, size - 8 - length)
 
 
-def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
-    """Return the slots of all tensors, which must fill the file's last ``length`` bytes without gaps or overlaps."""
+def _parse_slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
+    """Validate the entries of all tensors, which must fill the last ``length`` bytes without gaps or overlaps."""
     if len(header) > MAX_TENSORS:
         raise ModelFileError(
             f"The file contains {len(header):,} tensors; the maximum is {MAX_TENSORS:,}.",
@@ -100,7 +102,7 @@ def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
             count=len(header),
             maximum=MAX_TENSORS,
         )
-    slots = {name: _slot(name, entry) for name, entry in header.items()}
+    slots = {name: _parse_slot(name, entry) for name, entry in header.items()}
     ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
     for name, slot in ordered.items():
@@ -121,7 +123,7 @@ def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
     return ordered
 
 
-def _slot(name: str, entry: Any) -> TensorSlot:
+def _parse_slot(name: str, entry: Any) -> TensorSlot:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(
             f"The header entry of the tensor {quoted(name)} must have exactly the keys dtype, shape and data_offsets.",

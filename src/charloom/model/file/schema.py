@@ -1,12 +1,11 @@
-"""What a model file may contain, checked before any tensor is read.
+"""Validation of a model file's description and tensor list, before any tensor is read.
 
-Names, shapes and types of the tensors follow from the architecture. The description in the header is JSON, with its
-SHA-256 in hexadecimal and a space before it: ``_KEYS`` and, in some files, ``_OPTIONAL_KEYS``. Facts that are not known
-here are kept unchanged.
+The architecture determines the names, shapes and types of the tensors. The description in the header consists of its
+SHA-256 in hexadecimal, a space, and a JSON object with the keys ``_KEYS`` and optionally ``_OPTIONAL_KEYS``. Unknown
+facts are kept unchanged.
 
-A file may have one further section, ``training``: an entry of the description, and tensors whose names begin with
-``training.``. ``charloom.training.checkpoint`` defines what is in it, and checks it through the hook of ``section.py``,
-whoever reads the file.
+A checkpoint has the additional section ``training``: an entry of the description, and tensors whose names begin with
+``training.``. ``charloom.training.checkpoint`` defines the section; every reader checks it through ``section.py``.
 """
 
 import hashlib
@@ -35,12 +34,14 @@ STORED_AS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "int8": np.dtype("i1"),
 }
-"""How a model file may store its weights. Stored as int8, matrices have a float32 scale for each row, ``NAME.scale``,
-and biases stay float32."""
+"""Types in which a model file can store weights.
+
+With int8, each matrix NAME has a tensor ``NAME.scale`` with a float32 scale per row, and biases are float32.
+"""
 
 SCALE = ".scale"
 SECTION_PREFIX = "training."
-"""Prefix of the names of tensors that belong to the section ``training`` and not to the model."""
+"""Prefix of the tensor names of the section ``training``."""
 
 FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 
@@ -49,21 +50,21 @@ _OPTIONAL_KEYS = ("training", "unit", "lines")
 _SIZES = {item.name for item in fields(Architecture)}
 _MAX_LISTED = 5  # names shown in an error message
 _MAX_NAME = 1_000  # characters
-_MAX_NUMBER = 1e300  # divided by log(2) it is still finite
-_MAX_WHOLE = 2**53  # whole numbers up to it are exact in JSON
+_MAX_NUMBER = 1e300  # remains finite when divided by log(2)
+_MAX_INTEGER = 2**53  # integers up to this one are exact in JSON
 
 
-class Sized(Protocol):
-    """An array, or the slot of a file from which one will be read."""
+class TensorSpec(Protocol):
+    """An object with a shape and a type: an array, or the slot of a tensor in a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its sizes."""
+        """The shape."""
         ...
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of its numbers."""
+        """The type of the elements."""
         ...
 
 
@@ -72,11 +73,11 @@ class Sized(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a JSON value must be.
+    """A requirement for a JSON value.
 
     Attributes:
-        words: In the words of an error message.
-        holds: Returns whether a value is that.
+        words: The requirement as it completes "must be" in an error message.
+        holds: Returns whether a value meets the requirement.
     """
 
     words: str
@@ -84,17 +85,17 @@ class Kind:
 
 
 def is_whole(value: Any) -> bool:
-    """Return whether a JSON value is a whole number of 0 or more that JSON represents exactly."""
-    return type(value) is int and 0 <= value <= _MAX_WHOLE
+    """Return whether a JSON value is an integer in [0, 2**53]."""
+    return type(value) is int and 0 <= value <= _MAX_INTEGER
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a JSON value is a finite number."""
+    """Return whether a JSON value is a number of magnitude 1e300 or less."""
     return type(value) in (int, float) and abs(value) <= _MAX_NUMBER
 
 
 def is_name(value: Any) -> bool:
-    """Return whether a JSON value is printable text of limited length."""
+    """Return whether a JSON value is a printable string of at most 1,000 characters."""
     return isinstance(value, str) and len(value) <= _MAX_NAME and value.isprintable()
 
 
@@ -106,26 +107,26 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 
 
 def check_object(
-    what: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
+    part: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
 ) -> None:
-    """Raise ``ModelFileError`` unless a JSON value is an object with values of these kinds.
+    """Raise ``ModelFileError`` unless a JSON value is an object whose values meet their requirements.
 
     Args:
-        what: What messages call it.
+        part: Name of the object in messages, in the plural, such as "facts".
         value: A JSON value.
-        kinds: The kind of each known value; others are accepted.
-        required: Names that must be there and not be null.
-        optional: Whether null is accepted in place of every other value.
+        kinds: The requirements for known keys; other keys are accepted.
+        required: Keys that must exist and not be null.
+        optional: Whether null is accepted for the other keys.
     """
     if not isinstance(value, dict):
-        raise ModelFileError(f"The {what} must be a JSON object.", code="not_an_object", part=what)
+        raise ModelFileError(f"The {part} must be a JSON object.", code="not_an_object", part=part)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"The {what} do not contain {name!r}.", code="missing_fact", part=what, name=name)
+            raise ModelFileError(f"The {part} do not contain {name!r}.", code="missing_fact", part=part, name=name)
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
             raise ModelFileError(
-                f"The {what} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=what, name=name
+                f"The {part} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=part, name=name
             )
 
 
@@ -162,13 +163,13 @@ def check_facts(facts: Any, required: Iterable[str] = ()) -> None:
 
     Args:
         facts: A JSON value.
-        required: Facts that must be there.
+        required: Facts that must exist.
     """
     check_object("facts", facts, _FACTS, required, optional=True)
 
 
 def bits_per_char(facts: Mapping[str, Any]) -> float | None:
-    """Return the model's bits per character: of held-out text, else of the training; None if unknown."""
+    """Return bits per character from the validation loss, else from the training loss; None if both are unknown."""
     loss = facts.get("train_loss") if facts.get("val_loss") is None else facts["val_loss"]
     return None if loss is None else loss / math.log(2)
 
@@ -176,8 +177,8 @@ def bits_per_char(facts: Mapping[str, Any]) -> float | None:
 # --- tensors
 
 
-def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture, stored_as: str) -> None:
-    """Raise ``ModelFileError`` if these are not exactly the tensors of a model."""
+def check_model_tensors(tensors: Mapping[str, TensorSpec], architecture: Architecture, stored_as: str) -> None:
+    """Raise ``ModelFileError`` unless the tensors are exactly those of an architecture."""
     expected = _model_tensors(architecture, stored_as)
     if tensors.keys() != expected.keys():
         wrong = sorted(tensors.keys() ^ expected.keys())
@@ -190,8 +191,8 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
         check_tensor(name, tensors[name], shape, dtype)
 
 
-def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise ``ModelFileError`` if a tensor has another shape or type."""
+def check_tensor(name: str, value: TensorSpec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise ``ModelFileError`` if a tensor does not have this shape and type."""
     if value.shape != shape or value.dtype != dtype:
         raise ModelFileError(
             f"The tensor {name!r} must be {dtype} {shape}, got {value.dtype} {value.shape}.",
@@ -205,7 +206,7 @@ def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Return the shape and type of every tensor of a model."""
+    """Return the expected shape and type of every tensor of a model."""
     dtype = STORED_AS[stored_as]
     expected: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     for name, shape in architecture.parameter_shapes().items():
@@ -221,17 +222,17 @@ def _model_tensors(architecture: Architecture, stored_as: str) -> dict[str, tupl
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """The header of a model file, all of it checked.
+    """The validated header of a model file.
 
     Attributes:
-        architecture: The sizes.
-        vocabulary: The characters, V of them.
-        facts: Provenance.
-        stored_as: How the weights are stored: a key of ``STORED_AS``.
-        section: The facts of the section ``training``; None in files without one.
-        digests: The SHA-256 that each tensor should have, in hexadecimal.
-        slots: Where each tensor is in the file, in that order.
-        lines: Whether it was trained on lines that are separate texts.
+        architecture: The architecture of the model.
+        vocabulary: The vocabulary, with V characters.
+        facts: Provenance as JSON data.
+        stored_as: Type in which the weights are stored, a key of ``STORED_AS``.
+        section: Facts of the section ``training``; None if the file has no such section.
+        digests: Expected SHA-256 of each tensor in hexadecimal.
+        slots: Type, shape and position of each tensor, in file order.
+        lines: Whether the model was trained on lines as separate texts.
     """
 
     architecture: Architecture
@@ -245,23 +246,25 @@ class ModelHeader:
 
 
 def signed(description: Mapping[str, Any]) -> str:
-    """Return the description of a model as its file holds it: its checksum, a space, and JSON."""
+    """Return a description in the form of the file: its SHA-256, a space, and JSON."""
     text = json.dumps(description, sort_keys=True, allow_nan=False)
     return f"{hashlib.sha256(text.encode()).hexdigest()} {text}"
 
 
 def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
-    """Read a model file up to its tensors, and check that it holds what follows from its architecture.
+    """Read and validate the header of a model file.
 
     Args:
-        file: At its beginning; it is left where the tensors begin.
-        size: Of the whole file, in bytes.
+        file: The file, at its start; afterwards it is at the first tensor.
+        size: Size of the whole file in bytes.
 
     Raises:
-        CharloomError: If a part of the header is invalid, or does not fit the rest.
+        CharloomError: If a part of the header is invalid, or the tensors do not match the architecture.
     """
+    # 1. The frame, the checksum and the keys.
     text, slots = read_header(file, size)
     description = _parse_description(text)
+    # 2. The model: architecture, vocabulary, type of the weights, facts.
     architecture = _parse_architecture(description["architecture"])
     unit, lines = description.get("unit", "char"), description.get("lines", False)
     if unit not in UNITS:
@@ -277,12 +280,13 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
         raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
-    has_section = "training" in description
-    of_section = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
     check_facts(facts)
-    check_model_tensors({name: slots[name] for name in slots.keys() - of_section}, architecture, stored_as)
+    # 3. The tensors that follow from the architecture, and the section of a checkpoint.
+    has_section = "training" in description
+    section_names = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
+    check_model_tensors({name: slots[name] for name in slots.keys() - section_names}, architecture, stored_as)
     if has_section:
-        tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in of_section}
+        tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in section_names}
         check_section(description["training"], facts, tensors, architecture)
     if not isinstance(digests, dict) or digests.keys() != slots.keys():
         raise _invalid_entry_error("tensor_sha256", "must contain the checksum of every tensor and nothing else")
@@ -291,7 +295,7 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
 
 
 def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
-    """Raise ``ModelFileError`` if a vocabulary has not as many characters as its model's architecture says."""
+    """Raise ``ModelFileError`` unless a vocabulary has ``size`` characters."""
     if len(vocabulary) != size:
         raise ModelFileError(
             f"The vocabulary has {len(vocabulary)} characters, but the architecture has a vocabulary_size of {size}.",

@@ -1,7 +1,8 @@
-"""The hook that checks the section ``training`` of a model file: its owner registers the check, this package calls it.
+"""The registered check of the section ``training`` in a checkpoint.
 
-``charloom.training.checkpoint`` owns the section. ``charloom`` registers its check on import, so that every reader is
-equally strict while nothing here knows optimizers. This module needs no NumPy.
+``charloom.training.checkpoint`` defines the section and its check, which ``import charloom`` registers here. All
+readers of model files thus apply the same check, and this package does not depend on the training code. This module
+does not import NumPy.
 """
 
 from __future__ import annotations
@@ -13,27 +14,28 @@ from charloom.errors import ModelFileError
 
 if TYPE_CHECKING:
     from charloom.model.architecture import Architecture
-    from charloom.model.file.schema import Sized
+    from charloom.model.file.schema import TensorSpec
 
-    SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, Sized], Architecture], None]
+    SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, TensorSpec], Architecture], None]
 
 _checks: list[SectionCheck] = []
 
 
 def register_section_check(check: SectionCheck) -> None:
-    """Register the check that every reader and writer of a model file calls, in place of the one before.
+    """Register the check that all readers and writers of model files call; it replaces an earlier one.
 
     Args:
-        check: Raises ``ModelFileError`` if the section is invalid. It takes the section's facts (a JSON value), the
-            model's facts, the section's tensors by their names without prefix, and the architecture.
+        check: A function that raises ``ModelFileError`` if the section is invalid. Its arguments are the facts of the
+            section (a JSON value), the facts of the model, the tensors of the section by name without prefix, and the
+            architecture.
     """
     _checks[:] = [check]
 
 
 def check_section(
-    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, TensorSpec], architecture: Architecture
 ) -> None:
-    """Raise ``ModelFileError`` unless a file's section is valid; see ``register_section_check``."""
+    """Check the section ``training`` with the registered check; raise ``ModelFileError`` if it is invalid."""
     if not _checks:
         raise ModelFileError(
             "The file has a section 'training', but no check of that section is registered. Run `import charloom` "

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.errors import CharloomError, InputError
 from charloom.serve.app import App
-from charloom.serve.security.allowed_hosts import bracketed
+from charloom.serve.security.allowed_hosts import bracket_ipv6
 from charloom.serve.security.limits import Limits
 
 _BACKLOG = 1024
@@ -77,7 +77,7 @@ def url_of(listening: socket.socket) -> str:
     address, port = listening.getsockname()[:2]
     if ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://{bracketed(address)}:{port}/"
+    return f"http://{bracket_ipv6(address)}:{port}/"
 
 
 def serve(app: App, listening: socket.socket) -> int:
@@ -123,11 +123,28 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down: end the streams, so that their clients receive an error event, then close all connections."""
+        # 1. fail the requests in progress, and give their clients time to read the error
         self._app.close()
         deadline = asyncio.get_running_loop().time() + self._app.limits.max_closing_seconds
-        while self.server_state.tasks and asyncio.get_running_loop().time() < deadline:
+        while self._busy_connections() and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
+        # 2. disconnect clients that do not read; uvicorn would cancel their handlers, and log a traceback for each
+        for connection in self._busy_connections():
+            connection.transport.abort()
+        # 3. close the idle connections
         await super().shutdown(sockets)
+
+    def _busy_connections(self) -> list[H11Protocol]:
+        """Return the connections whose response is not finished, or not yet sent completely."""
+        return [
+            connection
+            for connection in self.server_state.connections
+            if isinstance(connection, H11Protocol)
+            and (
+                (connection.cycle is not None and not connection.cycle.response_complete)
+                or connection.transport.get_write_buffer_size()
+            )
+        ]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

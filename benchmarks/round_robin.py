@@ -1,4 +1,4 @@
-"""Peers that take turns, each in a process of its own, bound to as many cores as it may have threads."""
+"""Runs benchmark peers in turns, each in its own process, bound to as many cores as it may use threads."""
 
 import json
 import os
@@ -9,32 +9,32 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NU
 
 
 def bind(threads):
-    """Bind this process to as many cores, where the system lets it."""
+    """Bind this process to `threads` cores, if the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def compare(script, peers, arguments, threads, rounds):
-    """Return what each peer measured in each round.
+    """Return the results of each peer, one per round; peers that cannot run are left out.
 
     Args:
-        script: Called with ``--peer NAME`` and the arguments; its last line of output is JSON.
-        peers: Names.
-        arguments: More of the command line.
-        threads: How many threads libraries are told to use.
-        rounds: How often all take their turn.
+        script: Benchmark script, called with ``--peer NAME`` and the arguments; prints JSON as its last line.
+        peers: Names of the peers.
+        arguments: Further command-line arguments.
+        threads: Number of threads for numerical libraries.
+        rounds: Number of rounds.
     """
-    found = {peer: [] for peer in peers}
+    results = {peer: [] for peer in peers}
     for number in range(rounds):
         for peer in peers:
             print(f"{' '.join(arguments)}, round {number + 1} of {rounds}: {peer}", file=sys.stderr)
-            measured = _measured_apart(script, peer, arguments, threads)
+            measured = _measure_in_process(script, peer, arguments, threads)
             if measured is not None:
-                found[peer].append(measured)
-    return {peer: results for peer, results in found.items() if results}
+                results[peer].append(measured)
+    return {peer: rounds for peer, rounds in results.items() if rounds}
 
 
-def _measured_apart(script, peer, arguments, threads):
+def _measure_in_process(script, peer, arguments, threads):
     environment = {**os.environ, **dict.fromkeys(_THREADS, str(threads)), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, script, "--peer", peer, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -1,4 +1,4 @@
-"""The page that shows the tutorials reproduced is what its numbers say, and its numbers are the tutorials'."""
+"""The recorded reproduction of the tutorial: what does not depend on training equals the tutorial's figures."""
 
 import importlib
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from support.paths import ROOT
 
-FACTS = json.loads((ROOT / "docs" / "reproduction.json").read_text(encoding="utf-8"))
+FACTS = json.loads((ROOT / "benchmarks" / "results" / "reproduction.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -17,13 +17,8 @@ def benchmarks(monkeypatch):
     return importlib.import_module
 
 
-def test_the_page_is_made_of_the_numbers_beside_it(benchmarks):
-    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
-    assert benchmarks("reproduction_page").page(FACTS) == page
-
-
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_what_does_not_depend_on_training_is_exactly_the_tutorials(cell):
+def test_text_windows_and_models_equal_the_tutorials(cell):
     corpus, untrained = FACTS["corpus"], FACTS["untrained"][cell]
     assert (corpus["characters"], corpus["distinct"]) == (1_115_394, 65)
     assert corpus["windows"] == 1_115_394 // 101 and corpus["batches"] == corpus["windows"] // 64
@@ -33,10 +28,10 @@ def test_what_does_not_depend_on_training_is_exactly_the_tutorials(cell):
     assert abs(untrained["loss"] - math.log(65)) < 0.01
 
 
-def test_drawing_does_not_fall_into_the_loop_that_taking_the_likeliest_does():
-    for found in FACTS["greedy"].values():
-        assert found["greedy"]["loop"][0] < 300
-        assert found["drawn at 1.0"]["loop"] is None
+def test_greedy_decoding_ends_in_a_loop_and_sampling_does_not():
+    for texts in FACTS["greedy"].values():
+        assert texts["greedy"]["loop"][0] < 300
+        assert texts["drawn at 1.0"]["loop"] is None
 
 
 @pytest.mark.parametrize(
@@ -49,5 +44,5 @@ def test_drawing_does_not_fall_into_the_loop_that_taking_the_likeliest_does():
         ("", None),
     ],
 )
-def test_a_loop_is_where_a_text_ends_in_repeating_itself(benchmarks, text, loop):
+def test_find_loop_finds_the_repeated_end_of_a_text(benchmarks, text, loop):
     assert benchmarks("reproduce").find_loop(text) == loop
