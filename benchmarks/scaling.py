@@ -45,8 +45,8 @@ CASES = {  # settings that differ from auto, number of steps
 FLOATS = (300_000, 625_000, 1_200_000, 4_000_000)
 ALL_REDUCE_SCRIPT = """
 import statistics, sys, time, torch
-from charloom.training.distributed.torchrun import joined
-with joined() as ranks:
+from charloom.training.distributed.torchrun import join_process_group
+with join_process_group() as ranks:
     for floats in map(int, sys.argv[1:]):
         numbers, seconds = torch.ones(floats), []
         for _ in range(40):

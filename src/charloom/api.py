@@ -9,7 +9,7 @@ from charloom.data.corpus import Corpus
 from charloom.inference.model import Model, load
 from charloom.planning.recipes import Recipe, load_recipe
 from charloom.planning.settings import check_lengths
-from charloom.terminal.messages import say_all
+from charloom.terminal.messages import print_notices
 from charloom.training.events import FinishRecord, Record
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
@@ -50,7 +50,7 @@ def train(
     chosen = chosen.with_values(settings)
     text = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
     init_model = None if init is None else load(init).saved
-    say_all(text.notices, quiet=not progress)
+    print_notices(text.notices, quiet=not progress)
     records = run_training(text, chosen, None if run is None else str(run), device, init=init_model)
     return _run(records, progress, watch)
 
@@ -87,7 +87,7 @@ def resume(
     saved = open_run(str(run))
     source = saved.read_corpus() if corpus is None else corpus
     text = source if isinstance(source, Corpus) else Corpus.read(source)
-    say_all(text.notices, quiet=not progress)
+    print_notices(text.notices, quiet=not progress)
     return _run(resume_training(saved, text, more, new_text, device), progress, watch)
 
 

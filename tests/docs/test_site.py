@@ -15,7 +15,7 @@ import pytest
 
 import charloom
 from charloom.cli.main import COMMANDS, group
-from support.browser import DESKTOP, PHONE, check_for_everybody, opened
+from support.browser import DESKTOP, PHONE, check_accessibility, opened
 from support.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,7 @@ def address(site):
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_pages_are_accessible_and_fit_the_screen(browser, address, page, viewport, theme):
     with opened(browser, address, page=page, viewport=viewport, color_scheme=theme) as tab:
-        check_for_everybody(tab)
+        check_accessibility(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 

@@ -763,6 +763,14 @@ def tuning_words(hours):
     return [*words, *(word for key, value in TUNING.items() for word in ("--set", f"{key}={value}"))]
 
 
+def _without_help(recipe):
+    """Return the facts at the top of a recipe file, and its settings without their help texts."""
+    import tomllib
+
+    facts, _, settings = recipe.partition("\nrecipe = ")
+    return facts, tomllib.loads(f"recipe = {settings}")
+
+
 def tuning(folder):
     """Open the search in the data without time for another trial, and return its result."""
     before = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
@@ -770,9 +778,10 @@ def tuning(folder):
     (folder / "tuning" / "tuning.html").unlink()
     result = json_of(tuning_words(0.0002), folder)
     page = (folder / "tuning" / "tuning.html").read_text(encoding="utf-8")
+    after = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
     return {
         "output": {key: value for key, value in result.items() if key != "seconds"},
-        "has the same recipe": before == (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8"),
+        "has the same recipe": _without_help(before) == _without_help(after),
         "page": {
             "rows": len(re.findall(r"<tr\b", page)),
             "pictures": len(re.findall(r"<svg\b", page)),

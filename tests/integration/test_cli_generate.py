@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from charloom import load
-from support.errors import cli_error
 
 
 def test_sampling_filters_and_stop_conditions(cli, run):
@@ -80,35 +79,6 @@ def test_interactive_mode(cli, run):
     text = Path("t.txt").read_text()
     assert text == load(run).generate("Who", 20, 0) + result.out.split("Who")[-1].removesuffix("\n")[20:]
     assert text in result.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "data"),
-    [
-        (["--top-p", 0], "invalid_setting", {"name": "top_p", "value": 0}),
-        (["--top-k", 0], "invalid_setting", {"name": "top_k", "value": 0, "minimum": 1}),
-        (["--stop", ""], "invalid_setting", {"name": "stop", "value": [""]}),
-        (["--max-lines", 0], "invalid_setting", {"name": "max_lines", "value": 0, "minimum": 1}),
-        (["--allow", ""], "no_allowed_characters", {}),
-    ],
-)
-def test_invalid_options_are_rejected(cli, run, arguments, code, data):
-    result = cli("generate", run, *arguments, "--json")
-    assert result.out == ""
-    cli_error(result, code, **data)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--forbid", "☃"], "SNOWMAN"),
-        (["--precision", "int4"], "int8"),
-        (["--unknown", "drop"], "replace"),
-    ],
-)
-def test_invalid_options(cli, run, arguments, message):
-    result = cli("generate", run, *arguments)
-    assert result.code == 2 and result.out == "" and message in result.err and "Traceback" not in result.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")

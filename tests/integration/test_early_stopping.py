@@ -1,4 +1,4 @@
-"""What evaluations say of a training while it runs."""
+"""Early stopping and the divergence guard."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SMALL = {"hidden_size": 48, "embedding_size": 8, "seq_length": 16, "batch_size":
 
 
 def history_of(*losses):
-    """Return the history of a training with these pairs of training and held-out loss."""
+    """Return a history with these pairs of training loss and held-out loss."""
     history, best = History(10), float("inf")
     for step, (train_loss, val_loss) in enumerate(losses):
         is_best = train_loss is not None and val_loss is not None and val_loss < best
@@ -33,15 +33,15 @@ RISING = [(None, 4.2), (1.5, 1.6), (1.4, 1.61), (1.3, 1.65), (1.2, 1.7)]
 
 @pytest.mark.parametrize(("losses", "patience", "ends"), [
     (RISING, 3, True),
-    (RISING, 4, False),  # only three evaluations since the best
-    (RISING, 0, False),  # never
-    ([(None, 4.2), (1.5, 1.6), (1.4, 1.61), (1.3, 1.61), (1.2, 1.61)], 3, False),  # that is noise
-    ([(None, 4.2), (1.5, 1.6), (1.6, 1.7), (1.7, 1.8), (1.8, 1.9)], 3, False),  # something else is wrong
-    ([(None, 4.2), (1.5, None), (1.4, None), (1.3, None), (1.2, None)], 3, False),  # nothing was held out
-    ([(None, 4.2), (0.3, 0.1), (0.003, 0.002)], 3, True),  # there is nothing left to learn
+    (RISING, 4, False),  # only three evaluations since the best one
+    (RISING, 0, False),  # early stopping is off
+    ([(None, 4.2), (1.5, 1.6), (1.4, 1.61), (1.3, 1.61), (1.2, 1.61)], 3, False),  # within the noise
+    ([(None, 4.2), (1.5, 1.6), (1.6, 1.7), (1.7, 1.8), (1.8, 1.9)], 3, False),  # the training loss rises as well
+    ([(None, 4.2), (1.5, None), (1.4, None), (1.3, None), (1.2, None)], 3, False),  # nothing is held out
+    ([(None, 4.2), (0.3, 0.1), (0.003, 0.002)], 3, True),  # nothing left to learn
     ([(None, 4.2)], 1, False),
 ])  # fmt: skip
-def test_a_training_ends_when_more_steps_would_be_a_waste(losses, patience, ends):
+def test_reason_to_end(losses, patience, ends):
     assert bool(reason_to_end(history_of(*losses), patience)) == ends
 
 
@@ -60,17 +60,17 @@ def test_overfitting_notice_has_the_step_and_the_losses():
     ([(None, 4.2), (9.0, 3.0)], False),
     ([(None, 4.2)], False),
 ])  # fmt: skip
-def test_a_loss_that_rises_asks_for_a_lower_learning_rate(losses, slower):
+def test_reason_to_slow_down(losses, slower):
     assert bool(reason_to_slow_down(history_of(*losses))) == slower
 
 
-def test_a_training_that_over_fits_ends_itself_and_can_be_taken_up_again(tmp_path):
-    drawn = np.random.default_rng(0).integers(97, 107, 1500)  # nothing to learn but by heart
+def test_overfitting_run_stops_early_and_can_be_resumed(tmp_path):
+    drawn = np.random.default_rng(0).integers(97, 107, 1500)  # random text can only be memorized
     corpus = Corpus("".join(map(chr, drawn)), "noise")
     settings = RECIPES["auto"].settings.with_values({**SMALL, "steps": 3000, "eval_every": 50, "patience": 3})
-    told = list(run_training(corpus, Recipe("mine", "", settings), str(tmp_path / "run")))
-    (ended,) = [r for r in told if isinstance(r, EventRecord)]
-    finish = told[-1]
+    records = list(run_training(corpus, Recipe("mine", "", settings), str(tmp_path / "run")))
+    (ended,) = [r for r in records if isinstance(r, EventRecord)]
+    finish = records[-1]
     assert isinstance(finish, FinishRecord) and not finish.interrupted
     assert (ended.event, ended.message.code) == ("ended", "overfitting")
     assert finish.steps < 3000 and finish.best_step <= finish.steps - 3 * 50
@@ -81,13 +81,13 @@ def test_a_training_that_over_fits_ends_itself_and_can_be_taken_up_again(tmp_pat
     assert sum(isinstance(r, StepRecord) for r in more) == 20
 
 
-def test_a_learning_rate_that_is_too_high_is_halved_and_it_is_said(text, tmp_path):
+def test_high_learning_rate_is_halved_with_an_event(text, tmp_path):
     settings = RECIPES["auto"].settings.with_values(
         {**SMALL, "optimizer": "adamw", "learning_rate": 0.6, "schedule": "constant", "steps": 200, "eval_every": 10}
     )
-    told = list(run_training(Corpus(text, "weaving"), Recipe("mine", "", settings), str(tmp_path / "run")))
-    halved = [r for r in told if isinstance(r, EventRecord) and r.event == "halved"]
+    records = list(run_training(Corpus(text, "weaving"), Recipe("mine", "", settings), str(tmp_path / "run")))
+    halved = [r for r in records if isinstance(r, EventRecord) and r.event == "halved"]
     assert halved and halved[0].message.code == "learning_rate_halved"
-    rates = [r.learning_rate for r in told if isinstance(r, StepRecord) and r.step > halved[0].step]
+    rates = [r.learning_rate for r in records if isinstance(r, StepRecord) and r.step > halved[0].step]
     assert rates[0] == pytest.approx(0.3)
-    assert sum(r.step < 200 for r in halved) <= 6  # each only if it rose from where the last one left it
+    assert sum(r.step < 200 for r in halved) <= 6  # each only after a rise since the previous one

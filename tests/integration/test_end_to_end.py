@@ -1,29 +1,29 @@
-"""The whole path in a few seconds: train, load, generate, score, save."""
+"""The whole workflow in a few seconds: train, load, generate, score, save."""
 
 import math
 
 import charloom
 
 
-def test_trained_model_generates_text(text, run):
+def test_trained_model_generates_in_the_style_of_its_text(text, run):
     model = charloom.load(run)
-    written = model.generate("The ", length=200, temperature=0.5, seed=1)
-    assert written.startswith("The ") and len(written) == 204
-    assert set(written) <= set(text)
-    assert written == "".join(model.stream("The ", length=200, temperature=0.5, seed=1))
+    generated = model.generate("The ", length=200, temperature=0.5, seed=1)
+    assert generated.startswith("The ") and len(generated) == 204
+    assert set(generated) <= set(text)
+    assert generated == "".join(model.stream("The ", length=200, temperature=0.5, seed=1))
 
 
-def test_trained_model_beats_the_unigram_baseline(text, run):
+def test_training_beats_the_unigram_baseline(text, run):
     held_out = charloom.Corpus(text).split(0.1).validation
     from charloom.data.baselines import baselines
 
     vocabulary = charloom.Vocabulary.from_text(text)
-    baseline = baselines(vocabulary.encode(text), vocabulary.encode(held_out), len(vocabulary))
+    baseline_losses = baselines(vocabulary.encode(text), vocabulary.encode(held_out), len(vocabulary))
     loss = charloom.load(run).score(held_out).nats_per_char
-    assert loss < baseline.unigram - 0.3 < baseline.uniform == math.log(len(vocabulary))
+    assert loss < baseline_losses.unigram - 0.3 < baseline_losses.uniform == math.log(len(vocabulary))
 
 
-def test_saved_model_generates_the_same_text(run, tmp_path):
+def test_saved_model_round_trip(run, tmp_path):
     model = charloom.load(run)
     model.save(tmp_path / "small.safetensors", stored_as="float16")
     model.save(tmp_path / "same.safetensors")

@@ -1,4 +1,4 @@
-"""Training on a GPU: the numbers of the processor, where there is one; what can be judged without one, always."""
+"""Training on a GPU compared with the CPU. Tests that need no GPU run everywhere."""
 
 from dataclasses import replace
 
@@ -30,33 +30,33 @@ KINDS = [("gru", 1, "streams"), ("gru", 2, "windows"), ("lstm", 2, "streams"), (
 
 @pytest.mark.parametrize("batching", ["streams", "windows"])
 @pytest.mark.parametrize("distinct", [60, 1000])
-def test_batches_of_a_text_on_a_device_are_those_of_the_text(batching, distinct):
+def test_batches_of_device_ids_equal_those_of_the_text(batching, distinct):
     ids = np.random.default_rng(1).integers(0, distinct, 3000).astype(np.uint8 if distinct < 256 else np.uint16)
     settings = replace(SETTINGS, batching=batching, seq_length=9)
-    lying_there = DeviceIds(ids, "cpu")
-    assert len(lying_there) == len(ids)
-    for found, wanted in zip(make_batches(lying_there, settings), make_batches(ids, settings), strict=False):
-        assert isinstance(found.inputs, torch.Tensor)
-        assert np.array_equal(found.inputs.numpy(), wanted.inputs)
-        assert np.array_equal(found.targets.numpy(), wanted.targets)
-        if wanted.epoch == 2:
+    device_ids = DeviceIds(ids, "cpu")
+    assert len(device_ids) == len(ids)
+    for actual, expected in zip(make_batches(device_ids, settings), make_batches(ids, settings), strict=False):
+        assert isinstance(actual.inputs, torch.Tensor)
+        assert np.array_equal(actual.inputs.numpy(), expected.inputs)
+        assert np.array_equal(actual.targets.numpy(), expected.targets)
+        if expected.epoch == 2:
             break
 
 
 @pytest.mark.parametrize("batching", ["streams", "windows"])
-def test_a_training_on_such_batches_is_the_same_to_the_last_bit(text, batching):
+def test_training_on_device_ids_is_bit_identical(text, batching):
     corpus, settings = Corpus(text), replace(SETTINGS, batching=batching, hidden_size=16, steps=5)
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
     architecture = settings.architecture(len(corpus.vocabulary))
-    found = []
-    for one in (ids, DeviceIds(ids, "cpu")):
+    losses = []
+    for source in (ids, DeviceIds(ids, "cpu")):
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         device = choose_device("cpu", "float32")
-        found.append([r.loss for r in training_steps(network, make_batches(one, settings), settings, 5, device)])
-    assert found[0] == found[1] and len(found[0]) == 5
+        losses.append([r.loss for r in training_steps(network, make_batches(source, settings), settings, 5, device)])
+    assert losses[0] == losses[1] and len(losses[0]) == 5
 
 
-def test_what_stays_where_it_is(monkeypatch, text):
+def test_place_ids_keeps_cpu_lines_and_long_texts(monkeypatch, text):
     ids = np.zeros(100, np.uint8)
     assert place_ids(ids, "cpu") is ids
     lines = Corpus(text, text_format=charloom.TextFormat(lines=True)).parts(0.0, 0.0).training
@@ -70,27 +70,27 @@ def test_what_stays_where_it_is(monkeypatch, text):
 
 
 @pytest.mark.parametrize(("device", "measured"), [("cpu", 1), ("cuda", 2)])
-def test_the_size_that_was_chosen_is_measured_too_where_speed_depends_on_it(monkeypatch, text, device, measured):
-    """A GPU of which every step takes 2 ms, whatever its size: its speed is as many operations as are done in that."""
-    looked_at = []
+def test_speed_is_measured_again_with_the_chosen_size_on_gpu(monkeypatch, text, device, measured):
+    """The simulated GPU takes 2 ms per step for every size, so its speed grows with the size of the network."""
+    measured_sizes = []
 
-    def speed(ids, alphabet, settings, device, available, group):
-        looked_at.append((settings.num_layers, settings.hidden_size))
-        return step_operations(settings, alphabet) / 0.002
+    def speed(ids, vocabulary_size, settings, device, available, group):
+        measured_sizes.append((settings.num_layers, settings.hidden_size))
+        return step_operations(settings, vocabulary_size) / 0.002
 
     monkeypatch.setattr(pipeline, "machine_speed", speed)
     monkeypatch.setattr(pipeline, "choose_device", lambda *_: TorchDevice(device, "float32", "a device"))
     setup = pipeline.prepare(pipeline.TrainingRequest(Corpus(text * 300), RECIPES["auto"].with_values({"minutes": 3})))
     sizes = setup.settings.num_layers, setup.settings.hidden_size
-    assert looked_at[0] == (1, 384)
+    assert measured_sizes[0] == (1, 384)
     if device == "cpu":
-        assert len(looked_at) == 1
+        assert len(measured_sizes) == 1
     else:
-        assert len(looked_at) >= measured and (looked_at[-1] == sizes or len(looked_at) == 3)
+        assert len(measured_sizes) >= measured and (measured_sizes[-1] == sizes or len(measured_sizes) == 3)
 
 
 def trained(text, settings, device, steps=30):
-    """Return the losses of a training, and the loss on the text afterwards."""
+    """Return the losses of all steps, and the final loss on the text."""
     lines = settings.batching == "lines"
     corpus = Corpus(text, text_format=charloom.TextFormat(lines=lines))
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
@@ -104,37 +104,37 @@ def trained(text, settings, device, steps=30):
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize(("cell", "num_layers", "batching"), KINDS)
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
-def test_a_gpu_trains_as_the_processor_does(text, gpu, cell, num_layers, batching, optimizer):
+def test_gpu_training_matches_cpu(text, gpu, cell, num_layers, batching, optimizer):
     settings = replace(SETTINGS, cell=cell, num_layers=num_layers, batching=batching, optimizer=optimizer)
-    wanted, at_end = trained(text, settings, choose_device("cpu", "float32"))
-    found, there = trained(text, settings, choose_device(gpu, "float32"))
-    assert found == pytest.approx(wanted, rel=0.01) and there == pytest.approx(at_end, rel=0.02)
+    expected, expected_final = trained(text, settings, choose_device("cpu", "float32"))
+    losses, final = trained(text, settings, choose_device(gpu, "float32"))
+    assert losses == pytest.approx(expected, rel=0.01) and final == pytest.approx(expected_final, rel=0.02)
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-def test_bfloat16_on_a_gpu_is_near(text, gpu):
+def test_bfloat16_on_gpu_is_close_to_cpu_float32(text, gpu):
     device = choose_device(gpu)
     if device.precision != "bfloat16":
         pytest.skip(f"{device.description}")
-    wanted, at_end = trained(text, SETTINGS, choose_device("cpu", "float32"))
-    found, there = trained(text, SETTINGS, device)
-    assert found[-1] == pytest.approx(wanted[-1], abs=0.05) and there == pytest.approx(at_end, abs=0.05)
+    expected, expected_final = trained(text, SETTINGS, choose_device("cpu", "float32"))
+    losses, final = trained(text, SETTINGS, device)
+    assert losses[-1] == pytest.approx(expected[-1], abs=0.05) and final == pytest.approx(expected_final, abs=0.05)
 
 
 @pytest.mark.parametrize("gpu", GPUS)
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
-def test_a_training_on_a_gpu_goes_on_where_it_was(text, gpu, optimizer):
+def test_gpu_training_resumes(text, gpu, optimizer):
     settings = replace(SETTINGS, optimizer=optimizer)
     device = choose_device(gpu, "float32")
     whole = trained(text, settings, device, 20)[0]
     corpus = Corpus(text)
     architecture = settings.architecture(len(corpus.vocabulary))
-    begun = CharNetwork(architecture, initial_weights(architecture, 1)).to(gpu)
+    network = CharNetwork(architecture, initial_weights(architecture, 1)).to(gpu)
     ids = corpus.parts(0.0, 0.0).training.ids(corpus.vocabulary)
-    first = training_steps(begun, make_batches(place_ids(ids, gpu), settings), settings, 20, device)
+    first = training_steps(network, make_batches(place_ids(ids, gpu), settings), settings, 20, device)
     losses = [next(first).loss for _ in range(10)]
     again = training_steps(
-        CharNetwork(architecture, begun.weights()).to(gpu), make_batches(place_ids(ids, gpu), settings), settings, 20,
+        CharNetwork(architecture, network.weights()).to(gpu), make_batches(place_ids(ids, gpu), settings), settings, 20,
         device,
     )  # fmt: skip
     again.restore(first.backend.state(), 10)
@@ -143,7 +143,7 @@ def test_a_training_on_a_gpu_goes_on_where_it_was(text, gpu, optimizer):
 
 
 @pytest.mark.parametrize("gpu", GPUS)
-def test_a_run_on_a_gpu_leaves_a_model_that_the_processor_runs(text, gpu, tmp_path):
+def test_model_trained_on_gpu_runs_on_cpu(text, gpu, tmp_path):
     model = charloom.train(
         Corpus(text, "weaving"), run=tmp_path / "run", device=gpu, steps=40, progress=False, hidden_size=64, seed=1
     )

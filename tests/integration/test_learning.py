@@ -1,4 +1,4 @@
-"""The loop learns: what the loss is at the start, that a batch can be learned by heart, that seeds decide."""
+"""The training loop learns: initial loss, memorizing a batch, seeds, optimizers and schedules."""
 
 import itertools
 import math
@@ -32,7 +32,7 @@ def train(ids, settings, steps, vocabulary_size):
 
 
 @pytest.mark.parametrize("recipe", ["auto", "tutorial-gru", "tutorial-lstm"])
-def test_the_loss_at_the_start_is_the_logarithm_of_the_alphabet(recipe):
+def test_initial_loss_is_log_vocabulary_size(recipe):
     settings = RECIPES[recipe].settings
     ids = np.random.default_rng(0).integers(0, 65, 10_000).astype(np.uint8)
     _, records = train(ids, settings, 1, 65)
@@ -40,30 +40,30 @@ def test_the_loss_at_the_start_is_the_logarithm_of_the_alphabet(recipe):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_one_batch_can_be_learned_by_heart(cell):
-    """81 random characters: nothing but memory brings the loss from ln 10 near 0."""
+def test_one_batch_can_be_memorized(cell):
+    """81 random characters: only memorization lowers the loss from ln 10 to about 0."""
     ids = np.random.default_rng(1).integers(0, 10, 81).astype(np.uint8)
     _, records = train(ids, SMALL.with_values({"cell": cell}), 300, 10)
     assert records[0].loss == pytest.approx(math.log(10), abs=0.1)
     assert records[-1].loss < 0.1
 
 
-def test_what_cannot_be_learned_is_not(text):
-    """Characters drawn at random, never twice the same: the loss stays at their entropy, ln 4."""
+def test_random_text_is_not_learned(text):
+    """On random characters that do not repeat, the loss stays at their entropy, ln 4."""
     ids = np.random.default_rng(2).integers(0, 4, 40_000).astype(np.uint8)
     _, records = train(ids, SMALL, 200, 4)
     assert np.mean([r.loss for r in records[-50:]]) == pytest.approx(math.log(4), abs=0.02)
 
 
-def test_the_same_seed_trains_the_same_model_and_another_seed_another():
+def test_seed_determines_the_model():
     ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
-    dropping = replace(SMALL, dropout_output=0.3)
-    first, again, other = (train(ids, replace(dropping, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
+    with_dropout = replace(SMALL, dropout_output=0.3)
+    first, again, other = (train(ids, replace(with_dropout, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_training_leaves_the_global_random_numbers_alone():
+def test_training_does_not_change_the_global_generator():
     ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -72,8 +72,8 @@ def test_training_leaves_the_global_random_numbers_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_adam_is_the_papers():
-    """One parameter, three steps, against the update written out."""
+def test_adam_matches_the_paper():
+    """Three updates of one parameter, compared with the formula of the paper."""
     ids = np.random.default_rng(4).integers(0, 5, 200).astype(np.uint8)
     settings = RECIPES["tutorial-gru"].settings.with_values(
         {"hidden_size": 6, "embedding_size": 4, "seq_length": 9, "batch_size": 2, "shuffle_buffer": 50}
@@ -90,8 +90,8 @@ def test_adam_is_the_papers():
         assert float(network.output.bias[2].detach()) == pytest.approx(value, rel=1e-4)
 
 
-def test_weight_decay_shrinks_matrices_and_leaves_biases():
-    """With no gradient, AdamW only multiplies by 1 - learning_rate * weight_decay = 1 - 0.01 * 0.5."""
+def test_weight_decay_applies_to_matrices_only():
+    """With zero gradients, AdamW only multiplies by 1 - learning_rate * weight_decay = 1 - 0.01 * 0.5."""
     architecture = SMALL.architecture(9)
     weights = {n: w + np.float32(0.5) for n, w in initial_weights(architecture, 0).items()}
     network = CharNetwork(architecture, weights)
@@ -104,18 +104,18 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases():
         np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=name)
 
 
-def test_long_gradients_are_shortened():
+def test_gradient_clipping():
     ids = np.random.default_rng(5).integers(0, 9, 3000).astype(np.uint8)
     settings = replace(SMALL, max_grad_norm=0.01, optimizer="adam")
     architecture = settings.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
     record = next(train_steps(network, make_batches(ids, settings), settings, 5, choose_device("cpu", "float32")))
-    left = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.requires_grad))
-    assert record.grad_norm > 0.01 and left == pytest.approx(0.01, rel=1e-3)
+    clipped_norm = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.requires_grad))
+    assert record.grad_norm > 0.01 and clipped_norm == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize(("schedule", "middle", "last"), [("linear", 0.5, 0.01), ("cosine", 0.5, 0.0003)])
-def test_the_learning_rate_rises_falls_and_ends_near_nothing(schedule, middle, last):
+def test_learning_rate_warms_up_and_decays(schedule, middle, last):
     settings = Settings(learning_rate=1.0, warmup_steps=10, schedule=schedule)
     rates = [learning_rate_at(step, 110, settings) for step in range(110)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
@@ -123,12 +123,12 @@ def test_the_learning_rate_rises_falls_and_ends_near_nothing(schedule, middle, l
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
 
 
-def test_a_learning_rate_can_stay():
+def test_constant_learning_rate():
     settings = Settings(learning_rate=1.0, warmup_steps=0, schedule="constant")
     assert {learning_rate_at(step, 110, settings) for step in range(110)} == {1.0}
 
 
-def test_an_update_whose_numbers_are_not_finite_is_left_out():
+def test_nonfinite_step_is_skipped():
     ids = np.random.default_rng(6).integers(0, 9, 3000).astype(np.uint8)
     architecture = SMALL.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))

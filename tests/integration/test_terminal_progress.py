@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charloom.terminal.messages import clock
+from charloom.terminal.messages import format_duration
 
 pexpect = pytest.importorskip("pexpect")
 pyte = pytest.importorskip("pyte")
@@ -73,4 +73,4 @@ def test_narrow_terminal(tmp_path, monkeypatch, text):
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
 def test_clock(seconds, shown):
-    assert clock(seconds) == shown
+    assert format_duration(seconds) == shown

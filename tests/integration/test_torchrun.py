@@ -1,4 +1,4 @@
-"""Processes that torchrun starts, on one machine and on two that a network lies between: one run, exact, not lost."""
+"""Training with torchrun on one machine and on two simulated hosts: results, errors, signals and lost processes."""
 
 import json
 import os
@@ -29,15 +29,15 @@ SET = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={
 
 
 @pytest.fixture
-def desk(tmp_path, monkeypatch, text):
-    """A folder with a text in it, and no variable of another torchrun."""
+def workdir(tmp_path, monkeypatch, text):
+    """Change to a folder that contains a text."""
     (tmp_path / "weaving.txt").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
 
 
-def together(size, *arguments):
+def torchrun(size, *arguments):
     where = ["--nproc-per-node", str(size), "--master-port", str(free_port())]
     return [*TORCHRUN, *where, "-m", "charloom", "train", *arguments]
 
@@ -47,12 +47,12 @@ def alone(*arguments):
 
 
 def done(command, code=0):
-    """Run a command to its end; return what it says, torchrun's own report left out."""
-    found = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert (found.returncode == 0) == (code == 0), found.stderr
+    """Run a command to its end, check its exit code, and return its stdout and stderr."""
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert (completed.returncode == 0) == (code == 0), completed.stderr
     if code:
-        assert f"exitcode  : {code} " in found.stderr, found.stderr
-    return found.stdout, found.stderr
+        assert f"exitcode  : {code} " in completed.stderr, completed.stderr
+    return completed.stdout, completed.stderr
 
 
 def errors_in(output):
@@ -68,15 +68,15 @@ def losses(run):
     return [(line["step"], line["train_loss"], line["val_loss"]) for line in read_metrics(Path(run))]
 
 
-def same_curve(found, wanted):
-    assert [step for step, *_ in found] == [step for step, *_ in wanted]
-    for (_, *one), (_, *other) in zip(found, wanted, strict=True):
+def same_curve(completed, expected):
+    assert [step for step, *_ in completed] == [step for step, *_ in expected]
+    for (_, *one), (_, *other) in zip(completed, expected, strict=True):
         assert [x for x in one if x is not None] == pytest.approx([x for x in other if x is not None], rel=2e-5)
 
 
 @contextmanager
-def running(command, run, steps, **options):
-    """Start a training, and wait until its run folder has a checkpoint of at least so many steps."""
+def running_until(command, run, steps, **options):
+    """Start a training, and wait until its run folder has a checkpoint of at least ``steps`` steps."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **options)
     try:
         until = time.monotonic() + 100
@@ -91,62 +91,62 @@ def running(command, run, steps, **options):
 
 
 def process_of(parent, rank):
-    """Return the process that torchrun started with this rank."""
+    """Return the process of a rank that torchrun started."""
     for child in psutil.Process(parent).children(recursive=True):
         if child.environ().get("RANK") == str(rank) and "charloom" in child.cmdline():
             return child
     raise AssertionError(f"no process has rank {rank}")
 
 
-def test_two_processes_leave_the_run_that_one_leaves(desk):
-    printed, said = done(together(2, "weaving.txt", "--steps", "60", "-o", "two", "--json", *SET))
+def test_two_processes_produce_the_run_of_one(workdir):
+    printed, output = done(torchrun(2, "weaving.txt", "--steps", "60", "-o", "two", "--json", *SET))
     done(alone("weaving.txt", "--steps", "60", "-o", "one", "--quiet", *SET))
     same_curve(losses("two"), losses("one"))
-    assert json.loads(printed)["steps"] == 60, "one object, of the first process"
-    assert said.count("Done after 60 steps") == 1 and "2 processes, the first on: CPU with 1 thread" in said
+    assert json.loads(printed)["steps"] == 60, "only the first process prints the result"
+    assert output.count("Done after 60 steps") == 1 and "2 processes, the first on: CPU with 1 thread" in output
     assert sorted(p.name for p in Path("two").iterdir()) == sorted(p.name for p in Path("one").iterdir())
     assert Path("two/samples.txt").read_text().startswith("--- step 20\n")
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_is_killed_takes_nothing_that_was_saved(desk, rank):
+def test_killed_process_loses_no_checkpoint(workdir, rank):
     more = "weaving.txt", "--steps", "400", *SET
     done(alone(*more, "-o", "undisturbed", "--quiet"))
-    with running(together(2, *more, "-o", "run", "--json"), "run", 110) as process:
+    with running_until(torchrun(2, *more, "-o", "run", "--json"), "run", 110) as process:
         process_of(process.pid, rank).kill()
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         assert process.returncode == 1
-    assert 'Traceback (most recent call last):\n  File "' + str(Path(sys.executable).parents[1]) not in said
+    assert 'Traceback (most recent call last):\n  File "' + str(Path(sys.executable).parents[1]) not in output
     if rank == 1:
-        assert error_codes(said) == ["lost_process"], "the remaining process reports it once"
+        assert error_codes(output) == ["lost_process"], "the remaining process reports it once"
     saved = checkpoint_steps(Path("run"))
     assert saved[-1] >= 110
     for step in saved:
         load_checkpoint(checkpoint_path(Path("run"), step))
     for size in (1, 3):
         shutil.copytree("run", f"on-{size}")
-        done(together(size, "--resume", f"on-{size}", "--quiet"))
+        done(torchrun(size, "--resume", f"on-{size}", "--quiet"))
         same_curve(losses(f"on-{size}"), losses("undisturbed"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_of_them_after_all_is_saved(desk, number):
+def test_signal_saves_and_stops_all_processes(workdir, number):
     more = "weaving.txt", "--steps", "400", *SET
-    with running(together(2, *more, "-o", "run"), "run", 50) as process:
+    with running_until(torchrun(2, *more, "-o", "run"), "run", 50) as process:
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
         assert process.returncode != 0
-    assert said.count("Stopped after") == 1
-    steps = int(re.search(r"Stopped after (\d+) steps", said)[1])
+    assert output.count("Stopped after") == 1
+    steps = int(re.search(r"Stopped after (\d+) steps", output)[1])
     assert checkpoint_steps(Path("run"))[-1] == steps
     done(alone(*more, "-o", "undisturbed", "--quiet"))
-    done(together(2, "--resume", "run", "--quiet"))
+    done(torchrun(2, "--resume", "run", "--quiet"))
     same_curve(losses("run"), losses("undisturbed"))
 
 
-def test_minutes_become_the_same_steps_in_all_of_them(desk):
-    printed, said = done(together(2, "weaving.txt", "--minutes", "0.05", "-o", "run", "--json"))
-    assert json.loads(printed)["steps"] > 0 and "planned:" in said
+def test_all_processes_plan_the_same_steps(workdir):
+    printed, output = done(torchrun(2, "weaving.txt", "--minutes", "0.05", "-o", "run", "--json"))
+    assert json.loads(printed)["steps"] > 0 and "planned:" in output
 
 
 @pytest.mark.parametrize(("arguments", "value"), [
@@ -156,14 +156,14 @@ def test_minutes_become_the_same_steps_in_all_of_them(desk):
     (["weaving.txt", "-o", "."], "."),
     (["--resume", "nothing"], "nothing"),
 ])  # fmt: skip
-def test_error_is_reported_by_one_process(desk, arguments, value):
-    _, output = done(together(2, *arguments, "--json"), code=2)
+def test_error_is_reported_by_one_process(workdir, arguments, value):
+    _, output = done(torchrun(2, *arguments, "--json"), code=2)
     (error,) = errors_in(output)
     assert error["code"] != "lost_process" and value in error.values(), error
 
 
-def test_a_text_that_differs_in_one_process_is_named_by_it(desk, tmp_path):
-    """Two torchruns, as on two machines, each in a folder of its own."""
+def test_different_text_on_one_node_is_reported_there(workdir, tmp_path):
+    """Two torchrun commands, as on two machines, each in a separate folder."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "weaving.txt").write_text("Quite another text.\n" * 300)
     port = str(free_port())
@@ -177,10 +177,10 @@ def test_a_text_that_differs_in_one_process_is_named_by_it(desk, tmp_path):
         subprocess.Popen(node, cwd=folder, stderr=subprocess.PIPE, text=True)
         for node, folder in zip(nodes, folders, strict=True)
     ]
-    said = [process.communicate(timeout=100)[1] for process in started]
+    output = [process.communicate(timeout=100)[1] for process in started]
     assert all(process.returncode != 0 for process in started)
     text, other = ((folder / "weaving.txt").read_text() for folder in folders)
-    assert "process 2 of 2" in said[1] and all(f"{len(one):,} chars" in said[1] for one in (text, other))
+    assert "process 2 of 2" in output[1] and all(f"{len(one):,} chars" in output[1] for one in (text, other))
     assert not (tmp_path / "run").exists()
 
 
@@ -190,7 +190,7 @@ HOSTS = {"loom-a": "10.77.0.1", "loom-b": "10.77.0.2"}
 
 @pytest.fixture
 def network():
-    """Two network namespaces, each with an end of one cable: two hosts, as far as a process can tell."""
+    """Create two network namespaces connected by a virtual cable, which act as two hosts."""
     run = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)  # noqa: E731
     if not NETNS:
         pytest.skip("network namespaces need ip, and root")
@@ -212,7 +212,7 @@ def network():
 
 
 def on_hosts(folders, *arguments):
-    """Start a torchrun on each host, in a folder of its own; return the processes."""
+    """Start torchrun on each host, in separate folders; return the processes."""
     started = []
     for node, (host, folder) in enumerate(zip(HOSTS, folders, strict=True)):
         command = [
@@ -224,8 +224,8 @@ def on_hosts(folders, *arguments):
     return started
 
 
-def test_two_hosts_train_one_model_and_one_that_is_lost_takes_nothing(desk, network, text):
-    folders = [desk / "a", desk / "b"]
+def test_training_on_two_hosts_survives_the_loss_of_one(workdir, network, text):
+    folders = [workdir / "a", workdir / "b"]
     for folder in folders:
         folder.mkdir()
         (folder / "weaving.txt").write_text(text, encoding="utf-8")
@@ -239,9 +239,9 @@ def test_two_hosts_train_one_model_and_one_that_is_lost_takes_nothing(desk, netw
         assert time.monotonic() < until and all(process.poll() is None for process in started)
         time.sleep(0.02)
     process_of(started[1].pid, 1).kill()
-    said = [process.communicate(timeout=100)[1] for process in started]
-    assert error_codes(said[0]) == ["lost_process"]
-    assert not (folders[1] / "run").exists(), "the second host writes nothing"
+    output = [process.communicate(timeout=100)[1] for process in started]
+    assert error_codes(output[0]) == ["lost_process"]
+    assert not (folders[1] / "run").exists(), "the second host writes no files"
     for step in checkpoint_steps(run):
         load_checkpoint(checkpoint_path(run, step))
 

@@ -1,4 +1,4 @@
-"""The quality that the default recipe reaches in a few minutes. Run these tests on an idle machine."""
+"""Quality that the default recipe reaches in a few minutes. Run these tests on an otherwise idle machine."""
 
 import re
 
@@ -12,12 +12,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def test_five_minutes_on_shakespeare_reach_the_expected_loss(shakespeare, tmp_path):
     model = charloom.train(shakespeare, run=tmp_path / "run", minutes=5)
-    assert model.facts["val_loss"] <= 1.46  # three minutes gave 1.41 to 1.44
+    assert model.facts["val_loss"] <= 1.46  # three minutes reached 1.41 to 1.44
     held_out = shakespeare.split(0.1).validation
-    # training evaluates parallel streams; this scores the text as one sequence
+    # training evaluates in parallel segments; score reads one stream from the first character to the last
     assert model.score(held_out).nats_per_char == pytest.approx(model.facts["val_loss"], abs=2e-3)
     written = model.generate("ROMEO: ", length=3000, seed=1)
-    assert len(re.findall(r"^[A-Z][A-Za-z ]+:$", written, re.M)) > 8  # lines with the names of speakers
+    assert len(re.findall(r"^[A-Z][A-Za-z ]+:$", written, re.M)) > 8  # speeches with the name of the speaker
 
 
 def test_two_minutes_on_tang_poems_give_couplets(tmp_path):

@@ -53,11 +53,11 @@ def test_search_plans_from_the_recipe(text):
 
 
 @pytest.mark.parametrize(("options", "code", "data"), [
-    (["--hours", "0"], "out_of_range", {"name": "hours", "value": 0}),
-    (["--hours", "-1"], "out_of_range", {"name": "hours", "value": -1}),
-    (["--hours", "nan"], "out_of_range", {"name": "hours", "value": "nan"}),
-    (["--hours", "1", "--minutes", "0"], "out_of_range", {"name": "minutes", "value": 0}),
-    (["--hours", "1", "--workers", "0"], "out_of_range", {"name": "workers", "value": 0}),
+    (["--hours", "0"], "invalid_setting", {"name": "hours", "value": 0}),
+    (["--hours", "-1"], "invalid_setting", {"name": "hours", "value": -1}),
+    (["--hours", "nan"], "invalid_setting", {"name": "hours", "value": "nan"}),
+    (["--hours", "1", "--minutes", "0"], "invalid_setting", {"name": "minutes", "value": 0}),
+    (["--hours", "1", "--workers", "0"], "invalid_setting", {"name": "workers", "value": 0}),
     (["--hours", "1", "--workers", "2", "-"], "conflicting_options", {"options": ["--workers", "-"]}),
     (["--hours", "1", "--set", "steps=5"], "setting_not_tunable", {"name": "steps"}),
     ([], "missing_argument", {"parameter": "hours"}),

@@ -1,4 +1,4 @@
-"""A checkpoint whose training section is wrong is refused by every reader, also by those that need the model only."""
+"""A checkpoint whose training section is wrong is caught by every reader, also by those that need the model only."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ DAMAGES = {
 }
 
 
-def test_the_checkpoint_itself_is_accepted(tmp_path):
+def test_valid_checkpoint_is_accepted(tmp_path):
     path = tmp_path / "whole.safetensors"
     path.write_bytes(edited(lambda *_: None))
     assert load_checkpoint(path)[1] is not None
@@ -56,18 +56,18 @@ def test_the_checkpoint_itself_is_accepted(tmp_path):
 
 
 @pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
-def test_every_reader_refuses_it_alike(tmp_path, change):
+def test_all_readers_reject_a_damaged_checkpoint_equally(tmp_path, change):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(edited(change))
     messages = set()
     for read in (load_checkpoint, load_model, charloom.load, lambda p: read_checkpoint(p.read_bytes(), str(p))):
-        with pytest.raises(ModelFileError) as refused:
+        with pytest.raises(ModelFileError) as caught:
             read(path)
-        messages.add(str(refused.value))
+        messages.add(str(caught.value))
     assert len(messages) == 1
 
 
-def test_a_program_that_only_loads_models_is_as_strict(tmp_path):
+def test_loading_without_training_modules_is_equally_strict(tmp_path):
     """Nothing that trains has been imported there before."""
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(edited(DAMAGES["a fact is missing"]))

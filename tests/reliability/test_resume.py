@@ -1,4 +1,4 @@
-"""Going on with a run: bit for bit as if it had never been stopped."""
+"""Resuming a run gives bit-identical results to a run that was never stopped."""
 
 import itertools
 import json
@@ -23,36 +23,36 @@ from support.training_runs import KINDS, Poison, recipe, remains, resume, train
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cut", [1, 10, 26])  # the first step, an evaluation, an epoch's end
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(corpus, tmp_path, whole, kind, cut):
+@pytest.mark.parametrize("cut", [1, 10, 26])  # the first step, an evaluation, the end of an epoch
+def test_resumed_run_equals_uninterrupted_run(corpus, tmp_path, whole, kind, cut):
     train(corpus, tmp_path / "run", kind=kind, stop_after=cut)
-    told = resume(corpus, tmp_path / "run")
+    records = resume(corpus, tmp_path / "run")
     assert remains(tmp_path / "run") == whole(kind)
-    assert told[0].step == cut and not told[-1].interrupted
+    assert records[0].step == cut and not records[-1].interrupted
 
 
-def test_a_run_stopped_while_it_writes_its_last_sample_writes_it_when_it_goes_on(corpus, tmp_path, whole, monkeypatch):
+def test_run_stopped_during_the_last_sample_writes_it_on_resume(corpus, tmp_path, whole, monkeypatch):
     sampling = []
     sample = trainer.Trainer._sample
     monkeypatch.setattr(trainer.Trainer, "_sample", lambda *a: (sampling.append(a[1]), sample(*a))[1])
-    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: 40 in sampling))
-    assert told[-1].interrupted and told[-1].steps == 40 and told[-1].val_loss
+    records = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: 40 in sampling))
+    assert records[-1].interrupted and records[-1].steps == 40 and records[-1].val_loss
     monkeypatch.undo()
     resume(corpus, tmp_path / "run")
     assert remains(tmp_path / "run") == whole("gru")
 
 
-def test_a_run_stopped_while_it_evaluates_evaluates_when_it_goes_on(corpus, tmp_path, whole, monkeypatch):
-    asked = itertools.count()
-    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: next(asked) >= 10))
-    assert told[-1].interrupted and told[-1].steps == 10  # asked once a step, then by the evaluation
+def test_run_stopped_during_an_evaluation_repeats_it_on_resume(corpus, tmp_path, whole, monkeypatch):
+    polls = itertools.count()
+    records = list(run_training(corpus, recipe(), str(tmp_path / "run"), stop=lambda: next(polls) >= 10))
+    assert records[-1].interrupted and records[-1].steps == 10  # polled once per step, then by the evaluation
     assert open_run(str(tmp_path / "run")).training.facts["history"]["evaluation"]["step"] == 0
     resume(corpus, tmp_path / "run")
     assert remains(tmp_path / "run") == whole("gru")
 
 
-def test_a_run_that_was_killed_repeats_what_came_after_its_last_checkpoint(corpus, tmp_path, whole):
-    """As a kill leaves it: files of lines that know more than the checkpoint, and parts of files."""
+def test_killed_run_resumes_from_its_last_checkpoint(corpus, tmp_path, whole):
+    """A killed run has log files that are ahead of the checkpoint, and incomplete files."""
     training = run_training(corpus, recipe(), str(tmp_path / "run"))
     for record in training:
         if isinstance(record, SampleRecord) and record.step == 30:
@@ -66,41 +66,41 @@ def test_a_run_that_was_killed_repeats_what_came_after_its_last_checkpoint(corpu
     assert not list((tmp_path / "run").rglob(".*"))
 
 
-def test_a_damaged_checkpoint_is_passed_over_aloud(corpus, tmp_path, whole):
+def test_damaged_checkpoint_is_skipped_with_a_notice(corpus, tmp_path, whole):
     train(corpus, tmp_path / "run", stop_after=25)
     newest, before = reversed(checkpoint_steps(tmp_path / "run")[-2:])
     path = checkpoint_path(tmp_path / "run", newest)
     data = bytearray(path.read_bytes())
     data[-100] ^= 1
     path.write_bytes(data)
-    told = resume(corpus, tmp_path / "run")
-    skipped = told[0].plan.notices[0]
-    assert told[0].step == before and skipped.code == "damaged_checkpoint_skipped"
+    records = resume(corpus, tmp_path / "run")
+    skipped = records[0].plan.notices[0]
+    assert records[0].step == before and skipped.code == "damaged_checkpoint_skipped"
     assert (skipped.data["step"], skipped.data["path"]) == (newest, str(path))
     assert remains(tmp_path / "run") == whole("gru")
 
 
-def test_a_run_can_be_trained_longer(corpus, tmp_path):
+def test_resume_with_additional_length(corpus, tmp_path):
     train(corpus, tmp_path / "run")
     with raises_code("run_finished", RunError, steps=40, early_stopped=False):
         resume(corpus, tmp_path / "run")
     assert resume(corpus, tmp_path / "run", more={"steps": 5})[-1].steps == 45
     epoch = open_run(str(tmp_path / "run")).model.facts["epoch"]
     before = open_run(str(tmp_path / "run")).training.facts["seconds"]
-    told = resume(corpus, tmp_path / "run", more={"epochs": 1})
+    records = resume(corpus, tmp_path / "run", more={"epochs": 1})
     assert charloom.load(f"{tmp_path / 'run'}@last").facts["epoch"] == pytest.approx(epoch + 1)
-    assert told[-1].seconds > before  # of all its parts
-    assert resume(corpus, tmp_path / "run", more={"minutes": 0.01})[-1].steps > told[-1].steps
+    assert records[-1].seconds > before  # the sum over all processes that trained the run
+    assert resume(corpus, tmp_path / "run", more={"minutes": 0.01})[-1].steps > records[-1].steps
 
 
-def test_minutes_become_steps_by_the_speed_that_is_measured(corpus, tmp_path, monkeypatch):
+def test_resume_converts_minutes_to_steps(corpus, tmp_path, monkeypatch):
     train(corpus, tmp_path / "run", keep_checkpoints=1)
     monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda _, seconds: {30.0: 30 / 20.2}[seconds])
     assert resume(corpus, tmp_path / "run", more={"minutes": 0.5})[-1].steps == 60
     assert checkpoint_steps(tmp_path / "run") == [60]
 
 
-def test_a_run_that_ended_by_itself_goes_on_only_for_longer(corpus, tmp_path):
+def test_early_stopped_run_resumes_only_with_additional_length(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     saved = open_run(str(tmp_path / "run"))
     ended = replace(saved, training=replace(saved.training, facts={**saved.training.facts, "finished": True}))
@@ -109,21 +109,21 @@ def test_a_run_that_ended_by_itself_goes_on_only_for_longer(corpus, tmp_path):
     assert list(resume_training(ended, corpus, {"steps": 3}))[-1].steps == 23
 
 
-def test_another_text_may_be_too_short_for_as_many_streams(corpus, tmp_path):
+def test_resume_on_a_short_new_text_lowers_batch_size(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
-    told = resume(Corpus(corpus.text[:210], "short"), tmp_path / "run", more={"steps": 2}, new_text=True)
-    assert 1 <= told[0].plan.settings.batch_size < 8 and told[-1].steps == 22
-    assert [n.data["default"] for n in told[0].plan.notices if n.code == "streams_limited"] == [8]
+    records = resume(Corpus(corpus.text[:210], "short"), tmp_path / "run", more={"steps": 2}, new_text=True)
+    assert 1 <= records[0].plan.settings.batch_size < 8 and records[-1].steps == 22
+    assert [n.data["default"] for n in records[0].plan.notices if n.code == "streams_limited"] == [8]
 
 
-def test_what_was_asked_for_in_addition_is_kept_when_it_is_stopped_again(corpus, tmp_path):
+def test_additional_length_survives_another_stop(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     training = resume_training(open_run(str(tmp_path / "run")), corpus, {"steps": 30})
-    next(training)  # and killed before its first step
+    next(training)  # killed before its first step
     assert resume(corpus, tmp_path / "run")[-1].steps == 50
 
 
-def test_another_text_is_refused_unless_it_is_asked_for(corpus, tmp_path):
+def test_different_text_requires_new_text(corpus, tmp_path):
     train(corpus, tmp_path / "run", stop_after=20)
     other = Corpus(corpus.text.replace("loom", "Œuvre") * 2, "other")
     names = {"trained_on": "weaving", "corpus": "other"}
@@ -131,15 +131,15 @@ def test_another_text_is_refused_unless_it_is_asked_for(corpus, tmp_path):
     with raises_code("different_text", RunError, **names, **sizes):
         resume(other, tmp_path / "run")
     known = load_model(checkpoint_path(tmp_path / "run", 20)).vocabulary.characters
-    told = resume(other, tmp_path / "run", new_text=True)
-    extended = told[0].plan.notices[0]
+    records = resume(other, tmp_path / "run", new_text=True)
+    extended = records[0].plan.notices[0]
     assert (extended.code, extended.data) == ("vocabulary_extended", {"corpus": "other", "characters": "uŒ"})
     model = charloom.load(f"{tmp_path / 'run'}@last")
-    assert model.vocabulary.characters == known + "uŒ" and told[-1].steps == 40
+    assert model.vocabulary.characters == known + "uŒ" and records[-1].steps == 40
     assert model.score("Œuvre").nats_per_char > 0
 
 
-def test_a_permuted_alphabet_of_the_same_size_is_not_mistaken(tmp_path):
+def test_vocabulary_order_is_kept_on_a_new_text(tmp_path):
     first = Corpus("abcd" * 300, "first")
     train(first, tmp_path / "run", stop_after=30)
     second = Corpus("bcda" * 300 + "a", "second")
@@ -149,26 +149,26 @@ def test_a_permuted_alphabet_of_the_same_size_is_not_mistaken(tmp_path):
     assert model.vocabulary.characters == "abcd" and model.score("abcdabcd").nats_per_char < before
 
 
-def test_a_new_run_can_begin_with_a_model(corpus, tmp_path):
+def test_new_run_with_initial_model(corpus, tmp_path):
     train(corpus, tmp_path / "a", cell="lstm")
     model = load_model(tmp_path / "a" / "model.safetensors")
     other = Corpus(corpus.text + "ß", "other")
-    asked = Recipe("auto", "", RECIPES["auto"].settings).with_values({"steps": 1, "batch_size": 4})
-    told = list(run_training(other, asked, str(tmp_path / "b"), init=model))
-    assert told[0].architecture == replace(model.architecture, vocabulary_size=len(model.vocabulary) + 1)
-    assert told[1].val_loss < told[0].baselines.uniform - 0.2  # it begins with what the other knew
+    requested = Recipe("auto", "", RECIPES["auto"].settings).with_values({"steps": 1, "batch_size": 4})
+    records = list(run_training(other, requested, str(tmp_path / "b"), init=model))
+    assert records[0].architecture == replace(model.architecture, vocabulary_size=len(model.vocabulary) + 1)
+    assert records[1].val_loss < records[0].baselines.uniform - 0.2  # it starts with the knowledge of the initial model
     with raises_code("model_size_mismatch", SettingsError, name="hidden_size", value=17, model_value=16):
-        next(run_training(other, asked.with_values({"hidden_size": 17}), str(tmp_path / "c"), init=model))
+        next(run_training(other, requested.with_values({"hidden_size": 17}), str(tmp_path / "c"), init=model))
 
 
-def test_only_the_newest_checkpoints_stay(corpus, tmp_path):
+def test_keep_checkpoints_setting(corpus, tmp_path):
     for keep, expected in ((1, [40]), (2, [35, 40]), (0, [7, 14, 21, 28, 35, 40])):
         train(corpus, tmp_path / f"run{keep}", keep_checkpoints=keep)
         assert checkpoint_steps(tmp_path / f"run{keep}") == expected
 
 
 @pytest.mark.parametrize(("keep", "left"), [(0, [10, 20, 30, 40]), (1, [40]), (3, [20, 30, 40]), (9, [10, 20, 30, 40])])
-def test_all_that_is_too_old_goes(tmp_path, keep, left):
+def test_remove_old_checkpoints(tmp_path, keep, left):
     (tmp_path / "checkpoints").mkdir()
     for step in (0, 10, 20, 30, 40):
         checkpoint_path(tmp_path, step).touch()
@@ -177,33 +177,33 @@ def test_all_that_is_too_old_goes(tmp_path, keep, left):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
-def test_a_checkpoint_is_about_as_large_as_was_said(corpus, tmp_path, optimizer):
+def test_checkpoint_bytes_estimates_the_file_size(corpus, tmp_path, optimizer):
     train(corpus, tmp_path / "run", steps=7, hidden_size=300, optimizer=optimizer)
     size = checkpoint_path(tmp_path / "run", 7).stat().st_size
     parameters = load_model(tmp_path / "run" / "model.safetensors").architecture.num_parameters
     assert 12 * parameters < size < checkpoint_bytes(parameters) < size + (1 << 20) and parameters > 250_000
 
 
-def test_a_checkpoint_can_be_asked_for(corpus, tmp_path):
-    asked = iter([False] * 3 + [True] + [False] * 100)
-    told = list(run_training(corpus, recipe(), str(tmp_path / "run"), save_now=lambda: next(asked)))
-    assert [r.step for r in told if isinstance(r, CheckpointRecord)][:2] == [4, 7]
+def test_save_now_saves_a_checkpoint(corpus, tmp_path):
+    flags = iter([False] * 3 + [True] + [False] * 100)
+    records = list(run_training(corpus, recipe(), str(tmp_path / "run"), save_now=lambda: next(flags)))
+    assert [r.step for r in records if isinstance(r, CheckpointRecord)][:2] == [4, 7]
 
 
-def test_a_checkpoint_is_saved_by_the_clock(corpus, tmp_path, monkeypatch):
+def test_periodic_checkpoints(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "_MIN_SECONDS", 0.0)
     monkeypatch.setattr(run_files, "_MAX_SAVE_SHARE", 1e9)
-    told = train(corpus, tmp_path / "run", steps=5)
-    assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [1, 2, 3, 4, 5]
+    records = train(corpus, tmp_path / "run", steps=5)
+    assert [r.step for r in records if isinstance(r, CheckpointRecord)] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_an_update_that_is_not_finite_changes_nothing_and_is_told(corpus, tmp_path, monkeypatch, where, value):
+def test_nonfinite_steps_change_nothing_and_are_reported(corpus, tmp_path, monkeypatch, where, value):
     Poison(monkeypatch, [12, 13, 20], where, value)
-    told = train(corpus, tmp_path / "run", checkpoint_every=1, keep_checkpoints=0)
-    assert [r.step for r in told if isinstance(r, StepRecord) and r.loss is None] == [12, 13, 20]
-    assert [(r.step, r.event) for r in told if isinstance(r, EventRecord)] == [(s, "skipped") for s in (12, 13, 20)]
+    records = train(corpus, tmp_path / "run", checkpoint_every=1, keep_checkpoints=0)
+    assert [r.step for r in records if isinstance(r, StepRecord) and r.loss is None] == [12, 13, 20]
+    assert [(r.step, r.event) for r in records if isinstance(r, EventRecord)] == [(s, "skipped") for s in (12, 13, 20)]
     at = {step: load_checkpoint(checkpoint_path(tmp_path / "run", step)) for step in (11, 12, 13, 14)}
     for name, value_before in {**at[11][0].weights, **at[11][1].tensors}.items():
         if not name.startswith("losses"):
@@ -213,27 +213,27 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_told(corpus, tmp_pa
     lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     events = [line for line in lines if "event" in line]
     assert events == [{"step": s, "event": "skipped", "loss": None} for s in (12, 13, 20)]
-    losses = [r.loss for r in told if isinstance(r, StepRecord) and r.loss is not None]
-    assert told[-1].train_loss == pytest.approx(np.mean(losses[-told[0].plan.steps_per_epoch :]))
+    losses = [r.loss for r in records if isinstance(r, StepRecord) and r.loss is not None]
+    assert records[-1].train_loss == pytest.approx(np.mean(losses[-records[0].plan.steps_per_epoch :]))
 
 
-def test_weights_that_are_not_finite_send_it_back_with_half_the_learning_rate(corpus, tmp_path, monkeypatch):
+def test_nonfinite_weights_cause_a_rollback(corpus, tmp_path, monkeypatch):
     poison = Poison(monkeypatch, [17], "weight", float("nan"))
-    training, told = run_training(corpus, recipe(), str(tmp_path / "run")), []
+    training, records = run_training(corpus, recipe(), str(tmp_path / "run")), []
     for record in training:
-        told.append(record)
+        records.append(record)
         if isinstance(record, EventRecord) and record.event == "rolled back":
             poison.steps = set()
-    back = [r.step for r in told if isinstance(r, StepRecord)]
-    assert back == [*range(1, 20), *range(15, 41)]  # steps 17, 18 and 19 were left out; 14 is the last checkpoint
-    rates = {r.step: r.learning_rate for r in told if isinstance(r, StepRecord)}
+    steps = [r.step for r in records if isinstance(r, StepRecord)]
+    assert steps == [*range(1, 20), *range(15, 41)]  # steps 17, 18 and 19 were skipped; 14 is the last checkpoint
+    rates = {r.step: r.learning_rate for r in records if isinstance(r, StepRecord)}
     plain = {r.step: r.learning_rate for r in train(corpus, tmp_path / "plain") if isinstance(r, StepRecord)}
     assert all(rates[step] == plain[step] * (0.5 if step > 14 else 1) for step in plain)
     for path in (tmp_path / "run").rglob("*.safetensors"):
-        load_checkpoint(path)  # refuses what is not finite
+        load_checkpoint(path)  # raises an error for values that are not finite
 
 
-def test_a_training_that_stays_not_finite_ends_clearly_and_keeps_what_was_good(corpus, tmp_path, monkeypatch):
+def test_persistent_nonfinite_values_end_the_training(corpus, tmp_path, monkeypatch):
     Poison(monkeypatch, range(25, 100), "loss", float("inf"))
     with raises_code("diverged", NonFiniteError, rollbacks=2, best_step=20) as caught:
         train(corpus, tmp_path / "run")
@@ -242,7 +242,7 @@ def test_a_training_that_stays_not_finite_ends_clearly_and_keeps_what_was_good(c
     assert open_run(str(tmp_path / "run")).training.facts["rate_factor"] == 0.25
 
 
-def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_path, monkeypatch):
+def test_full_disk_is_retried_and_reported(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files, "_RETRY_SECONDS", 0.0)
     full = []
 
@@ -256,15 +256,15 @@ def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_pa
 
     for name in ("save_model", "save_checkpoint"):
         monkeypatch.setattr(run_files, name, failing(getattr(run_files, name)))
-    training, told = run_training(corpus, recipe(sample_length=0), str(tmp_path / "run")), []
+    training, records = run_training(corpus, recipe(sample_length=0), str(tmp_path / "run")), []
     for record in training:
-        told.append(record)
+        records.append(record)
         if isinstance(record, StepRecord):
             full[:] = [1] if record.step in (14, 15) else []
-    events = [r for r in told if isinstance(r, EventRecord)]
+    events = [r for r in records if isinstance(r, EventRecord)]
     assert [r.step for r in events] == [14, 15] and codes(r.message for r in events) == ["save_retry"] * 2
     assert events[0].message.data["reason"] == "No space left on device"
-    assert [r.step for r in told if isinstance(r, CheckpointRecord)] == [7, 16, 21, 28, 35, 40]
+    assert [r.step for r in records if isinstance(r, CheckpointRecord)] == [7, 16, 21, 28, 35, 40]
     with raises_code("save_failed", SaveError, attempts=4, reason="No space left on device"):
         for record in run_training(corpus, recipe(), str(tmp_path / "other")):
             if isinstance(record, StepRecord) and record.step > 14:
@@ -274,7 +274,7 @@ def test_a_disk_that_is_full_stops_nothing_at_once_and_lies_never(corpus, tmp_pa
     resume(corpus, tmp_path / "other")
 
 
-def test_a_disk_without_room_is_refused_at_the_start(corpus, tmp_path, monkeypatch):
+def test_low_disk_space_at_the_start_raises(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(run_files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
     with raises_code("disk_space_low", RunError, free_bytes=10**6) as caught:
         next(run_training(corpus, recipe(), str(tmp_path / "run")))
@@ -282,7 +282,7 @@ def test_a_disk_without_room_is_refused_at_the_start(corpus, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_checkpoint_that_stands_beyond_its_text_is_refused(corpus, tmp_path):
+def test_checkpoint_position_beyond_the_text_raises(corpus, tmp_path):
     train(corpus, tmp_path / "run", steps=14)
     path = checkpoint_path(tmp_path / "run", checkpoint_steps(tmp_path / "run")[-1])
     saved, training = load_checkpoint(path)

@@ -29,28 +29,28 @@ SMALL = ["--set", "hidden_size=16", "--set", "embedding_size=4", "--set", "seq_l
 
 
 def run_script(name, *arguments, **environment):
-    """Run a script of ``faults`` and return what it prints."""
-    # the tests themselves may run where a signal is ignored, as under nohup, and children would ignore it, too
+    """Run a script of ``support/faults`` and return the JSON object of its last output line."""
+    # child processes inherit ignored signals, for example under nohup: reset them
     done = subprocess.run(
         [sys.executable, FAULTS / name, *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        preexec_fn=heed,
+        preexec_fn=reset_signals,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def heed():
+def reset_signals():
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
 
 
 @counts(100, 1000)
 def test_kills_while_saving(tmp_path, report_trials, count):
-    found = run_script("saving.py", tmp_path / "run", "kills", count)
-    left = found["parts left and removed"]
+    output = run_script("saving.py", tmp_path / "run", "kills", count)
+    left = output["parts left and removed"]
     result = f"0 unreadable checkpoints, 0 with mixed steps; {left} partial files removed"
     report_trials("atomic_checkpoints", "SIGKILL at a random moment during a save", count, result)
 
@@ -66,25 +66,25 @@ def faults(tmp_path_factory):
 
 @counts(8, 0)
 def test_faults_at_every_file_operation_of_a_save(tmp_path, report_trials, faults, count):
-    """0: at all of them."""
-    found = run_script("saving.py", tmp_path / "run", "operations", count, LD_PRELOAD=str(faults))
-    kills = found.pop("KILL")
+    """A count of 0 means all operations."""
+    output = run_script("saving.py", tmp_path / "run", "operations", count, LD_PRELOAD=str(faults))
+    kills = output.pop("KILL")
     if not count:
-        assert kills > 15 and all(number == kills for number in found.values())
+        assert kills > 15 and all(number == kills for number in output.values())
         report_trials(
             "atomic_checkpoints", "SIGKILL at each file operation of a save", kills, "0 unreadable checkpoints"
         )
-        kinds = ", ".join(found)
+        kinds = ", ".join(output)
         report_trials(
             "disk_errors",
             f"{kinds} at each file operation of a save",
-            sum(found.values()),
+            sum(output.values()),
             "the older or the newer checkpoint loads; no failed save reported as successful",
         )
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-def test_a_save_syncs_the_file_renames_it_and_syncs_the_folder(tmp_path, report_trials):
+def test_save_syncs_file_renames_and_syncs_folder(tmp_path, report_trials):
     log = tmp_path / "log"
     names = "trace=write,fsync,rename,renameat,renameat2"
     command = ["strace", "-f", "-y", "-o", log, "-e", names, sys.executable, FAULTS / "saving.py"]
@@ -117,8 +117,8 @@ def test_flipped_bits(checkpoint, report_trials, count):
     random.seed(count)
     for _ in range(count):
         damaged = bytearray(data)
-        place = random.randrange(len(data)) if random.random() < 0.7 else random.randrange(4000)
-        damaged[place] ^= 1 << random.randrange(8)
+        position = random.randrange(len(data)) if random.random() < 0.7 else random.randrange(4000)
+        damaged[position] ^= 1 << random.randrange(8)
         with pytest.raises(ModelFileError):
             read_checkpoint(bytes(damaged), "it")
     lengths = range(0, len(data), 512)
@@ -130,7 +130,7 @@ def test_flipped_bits(checkpoint, report_trials, count):
 
 
 @counts(5, 100)
-def test_damage_is_survived(checkpoint, tmp_path, report_trials, count):
+def test_resume_skips_damaged_checkpoints(checkpoint, tmp_path, report_trials, count):
     random.seed(count)
     run = tmp_path / "run"
     shutil.copytree(checkpoint, run)
@@ -154,7 +154,7 @@ def test_damage_is_survived(checkpoint, tmp_path, report_trials, count):
 @counts(1, 30)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("where", ["within an epoch", "at the end of an epoch", "after an evaluation"])
-def test_cuts(corpus, whole, tmp_path, report_trials, kind, where, count):
+def test_stopped_and_resumed_runs_are_bit_identical(corpus, whole, tmp_path, report_trials, kind, where, count):
     random.seed(f"{kind} {where} {count}")
     epoch = {"tutorial-gru": 28, "tutorial-lstm": 28}.get(kind, 26)
     for i in range(count):
@@ -172,15 +172,15 @@ def test_cuts(corpus, whole, tmp_path, report_trials, kind, where, count):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_signals(text, tmp_path, report_trials, name, count):
     (tmp_path / "book.txt").write_text(text)
-    found = run_script("training.py", tmp_path, name, count, 0)
-    phases = ", ".join(f"{phase} {number}" for phase, number in found["phases"].items())
-    result = f"0 steps lost, exact resume; stopped within {found['slowest']:.2f} s; trials per phase: {phases}"
+    output = run_script("training.py", tmp_path, name, count, 0)
+    phases = ", ".join(f"{phase} {number}" for phase, number in output["phases"].items())
+    result = f"0 steps lost, exact resume; stopped within {output['slowest']:.2f} s; trials per phase: {phases}"
     report_trials("signals", f"{name} in each phase of a training run", count, result)
 
 
 @pytest.mark.alone
 @counts(1, 20)
-def test_a_second_signal_leaves_at_once(text, tmp_path, report_trials, count):
+def test_second_signal_exits_immediately(text, tmp_path, report_trials, count):
     (tmp_path / "book.txt").write_text(text)
     slowest = 0.0
     for i in range(count):
@@ -197,14 +197,14 @@ def test_a_second_signal_leaves_at_once(text, tmp_path, report_trials, count):
     report_trials("signals", "a second SIGTERM", count, f"exited within {slowest:.2f} s; the last checkpoint loads")
 
 
-def test_a_hang_up_and_a_request_to_save(text, tmp_path, report_trials):
+def test_sigusr1_saves_and_sighup_stops(text, tmp_path, report_trials):
     (tmp_path / "book.txt").write_text(text)
     with started(tmp_path, "run") as process:
         process.send_signal(signal.SIGUSR1)
         wait_for(lambda: checkpoint_steps(tmp_path / "run")[-1] > 0)
         assert process.poll() is None
         process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGHUP)  # as a terminal and its shell send it
+        process.send_signal(signal.SIGHUP)  # a terminal and its shell both send it
         assert process.wait(timeout=10) == 129
     newest_checkpoint(tmp_path / "run")
     report_trials("signals", "SIGUSR1, then SIGHUP twice", 1, "saved and continued; then saved and stopped")
@@ -214,7 +214,7 @@ def test_a_hang_up_and_a_request_to_save(text, tmp_path, report_trials):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("count", [20])
 def test_kills_of_a_training(text, tmp_path, report_trials, count):
-    """kill -9 at random moments of a real one, each time gone on with."""
+    """Kill a real training at random moments, and resume it each time."""
     (tmp_path / "book.txt").write_text(text)
     options = ("hidden_size=64", "checkpoint_every=5", "eval_every=20")
     train_in(tmp_path, "whole", 400, *options).wait()
@@ -236,21 +236,23 @@ def test_kills_of_a_training(text, tmp_path, report_trials, count):
 
 
 def charloom_in(folder, *arguments, **options):
-    """Run a command to its end, in a process of its own."""
+    """Run a command to its end in a separate process."""
     command = [sys.executable, "-m", "charloom", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, **{"preexec_fn": heed, **options})
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, **{"preexec_fn": reset_signals, **options}
+    )
 
 
 def train_in(folder, run, steps, *settings):
-    """Start a training in a process of its own."""
+    """Start a training in a separate process."""
     chosen = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "charloom", "train", "book.txt", "-o", run, "--steps", str(steps)]
-    with (folder / f"{run}.log").open("w") as log:  # for those who look why it failed
-        return subprocess.Popen([*command, *SMALL[2:], *chosen], cwd=folder, preexec_fn=heed, stderr=log)
+    with (folder / f"{run}.log").open("w") as log:  # to find the reason of a failure
+        return subprocess.Popen([*command, *SMALL[2:], *chosen], cwd=folder, preexec_fn=reset_signals, stderr=log)
 
 
 class started:
-    """A training whose first checkpoint is there."""
+    """A training process that has written its first checkpoint."""
 
     def __init__(self, folder, run, *settings, steps=10**6):
         self.process = train_in(folder, run, steps, *(settings or ("hidden_size=16",)))
@@ -269,7 +271,7 @@ class started:
 
 
 @counts(16, 200)
-def test_numbers_that_are_none(corpus, tmp_path, report_trials, monkeypatch, count):
+def test_nonfinite_values_are_handled_everywhere(corpus, tmp_path, report_trials, monkeypatch, count):
     random.seed(count)
     real = Poison(monkeypatch, [], "", 0).step
     for i in range(count):
@@ -277,13 +279,13 @@ def test_numbers_that_are_none(corpus, tmp_path, report_trials, monkeypatch, cou
         value, at = random.choice([float("nan"), float("inf"), float("-inf")]), random.randint(2, 39)
         monkeypatch.setattr("charloom.training.backends.torch.backend.TorchBackend.step", real)
         poison = Poison(monkeypatch, [at], where, value)
-        told = []
+        records = []
         for record in run_training(corpus, recipe(), str(tmp_path / f"{i}")):
-            told.append(record)
+            records.append(record)
             if isinstance(record, EventRecord) and record.event == "rolled back":
                 poison.steps = set()
-        left_out = [r.step for r in told if isinstance(r, StepRecord) and r.loss is None]
-        events = [r for r in told if isinstance(r, EventRecord)]
+        left_out = [r.step for r in records if isinstance(r, StepRecord) and r.loss is None]
+        events = [r for r in records if isinstance(r, EventRecord)]
         assert left_out[0] == at and events[0].event == "skipped"
         assert len(left_out) == 1 or where == "weight"
         for path in (tmp_path / f"{i}").rglob("*.safetensors"):
@@ -299,13 +301,13 @@ def test_numbers_that_are_none(corpus, tmp_path, report_trials, monkeypatch, cou
 
 
 @pytest.mark.slow
-def test_a_file_that_may_not_grow_ends_with_one_line_and_the_old_checkpoint(text, tmp_path, report_trials):
+def test_file_size_limit_ends_with_an_error_and_keeps_the_checkpoint(text, tmp_path, report_trials):
     (tmp_path / "book.txt").write_text(text)
 
     def limited():
         import resource
 
-        heed()
+        reset_signals()
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
 

@@ -9,8 +9,8 @@ from support.models import tiny_architecture, tiny_weights
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("length", [2, 3, 255, 256, 257, 258, 700, 5000])
-def test_the_loss_is_that_of_one_reader_of_the_whole_text(cell, length):
-    """These small models forget within far fewer characters than are read before each stretch."""
+def test_parallel_evaluation_equals_a_single_stream(cell, length):
+    """These small models forget within far fewer characters than the warm-up before each segment has."""
     architecture = tiny_architecture(cell)
     weights = tiny_weights(architecture, spread=0.5)
     network = CharNetwork(architecture, weights, (0.5, 0.5, 0.5))
@@ -19,4 +19,4 @@ def test_the_loss_is_that_of_one_reader_of_the_whole_text(cell, length):
     expected = cells.loss(logits, ids[None, 1:])
     network.train()
     assert evaluate(network, ids) == pytest.approx(expected, abs=1e-5)
-    assert network.training  # left as it was, and dropout did not take part
+    assert network.training  # the mode is restored; dropout was off

@@ -1,4 +1,4 @@
-"""What charloom plans where the user leaves the choice to it."""
+"""The rules with which the recipe auto adapts settings to a task."""
 
 import math
 
@@ -21,7 +21,7 @@ from charloom.planning.settings import Notices, Settings
 
 
 def adapted(settings, task, fixed=()):
-    """Return the adapted settings and the notices."""
+    """Return adapted settings and notices."""
     notices = Notices()
     return adapt_settings(settings, task, fixed, notices), list(notices)
 
@@ -33,40 +33,40 @@ MINUTES = st.floats(0.1, 1000)
 
 
 @given(TASKS, MINUTES)
-def test_every_text_gets_a_plan_that_can_be_carried_out(task, minutes):
+def test_every_task_gets_a_valid_plan(task, minutes):
     settings, _ = adapted(Settings(minutes=minutes), task, {"minutes"})
     assert steps_per_epoch(settings, task.characters) >= 1
     assert settings.minutes == minutes
 
 
 @given(TASKS)
-def test_where_no_length_is_given_it_is_between_seconds_and_twenty_minutes(task):
+def test_default_length_is_between_20_seconds_and_20_minutes(task):
     settings, _ = adapted(Settings(), task)
     assert 1 / 3 <= settings.minutes <= 20
 
 
 @given(TASKS, MINUTES, MINUTES)
-def test_more_time_never_makes_a_smaller_model(task, a, b):
+def test_more_time_never_gives_a_smaller_model(task, a, b):
     sizes = [adapted(Settings(minutes=m), task, {"minutes"})[0] for m in sorted((a, b))]
     (small, large) = [(s.num_layers, s.hidden_size) for s in sizes]
     assert small <= large
 
 
 @given(TASKS, MINUTES)
-def test_what_the_user_chose_stays(task, minutes):
-    mine = {"hidden_size": 77, "dropout_output": 0.25, "batch_size": 1}
-    settings, _ = adapted(Settings(minutes=minutes).with_values(mine), task, {"minutes", *mine})
-    assert {name: getattr(settings, name) for name in mine} == mine
+def test_fixed_settings_are_not_adapted(task, minutes):
+    chosen = {"hidden_size": 77, "dropout_output": 0.25, "batch_size": 1}
+    settings, _ = adapted(Settings(minutes=minutes).with_values(chosen), task, {"minutes", *chosen})
+    assert {name: getattr(settings, name) for name in chosen} == chosen
 
 
 @pytest.mark.parametrize("length", [{"steps": 500}, {"epochs": 3}])
-def test_with_steps_or_epochs_nothing_depends_on_speed(length):
+def test_plan_for_steps_or_epochs_does_not_depend_on_speed(length):
     base = Settings().with_values(length)
     plans = {adapted(base, Task(10**6, 65, speed), set(length))[0] for speed in (1e9, 1e12)}
     assert len(plans) == 1
 
 
-def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said():
+def test_epochs_on_a_short_text_are_capped_with_a_notice():
     notices = Notices()
     assert cap_steps_for_overfitting(1000, 100, 50_000, notices) == 1000 and not len(notices)
     assert cap_steps_for_overfitting(10_000, 100, 50_000, notices) == MAX_EPOCHS * 100
@@ -75,7 +75,7 @@ def test_a_short_text_is_read_less_often_than_there_is_time_for_and_it_is_said()
     assert notice.data == {"characters": 50_000, "epochs": MAX_EPOCHS, "epochs_in_time": 100.0}
 
 
-def test_a_short_text_is_read_in_fewer_streams_and_regularised_more():
+def test_short_text_gets_fewer_streams_and_more_regularization():
     short, notices = adapted(Settings(minutes=20), Task(2_000, 49), {"minutes"})
     (limited,) = [notice for notice in notices if notice.code == "streams_limited"]
     assert limited.data["batch_size"] == short.batch_size < Settings().batch_size == limited.data["default"]
@@ -83,13 +83,13 @@ def test_a_short_text_is_read_in_fewer_streams_and_regularised_more():
     assert short.weight_decay > long.weight_decay and short.dropout_output > long.dropout_output
 
 
-def test_a_long_text_is_not_read_often_and_needs_no_dropout():
+def test_long_text_gets_no_dropout():
     settings, notices = adapted(Settings(minutes=5), Task(60_000_000, 100), {"minutes"})
     assert expected_epochs(settings, Task(60_000_000, 100)) < 1
     assert settings.dropout_output == settings.dropout_hidden == 0 and not notices
 
 
-def test_a_large_alphabet_gets_smaller_batches_and_it_is_said():
+def test_large_vocabulary_gets_smaller_batches_with_a_notice():
     settings, notices = adapted(Settings(), Task(10**6, 5387))
     assert (settings.batch_size, settings.seq_length) == (16, 16)
     assert notices[0].code == "large_vocabulary" and notices[0].data["vocabulary_size"] == 5387
@@ -99,7 +99,7 @@ def test_a_large_alphabet_gets_smaller_batches_and_it_is_said():
     assert not adapted(Settings(), Task(10**6, 999))[1]
 
 
-def test_of_a_long_text_no_more_is_held_out_than_tells_how_good_a_model_is():
+def test_held_out_part_of_a_long_text_is_limited():
     base, unchanged = Settings(), Notices()
     assert limit_held_out(base, 3_000_000, 65, (), unchanged) == base
     assert limit_held_out(base, 1_000_000, 5387, (), unchanged) == base
@@ -115,12 +115,12 @@ def test_of_a_long_text_no_more_is_held_out_than_tells_how_good_a_model_is():
     assert not len(unchanged)
 
 
-def test_the_operations_of_a_step_are_those_of_its_products():
-    """One layer, adamw: state 6 x 3 H^2 a character, output 6 H V; the table of V characters multiplied once."""
+def test_step_operations_count_the_matrix_products():
+    """One GRU layer, adamw: 6 * 3 H^2 per character for the state, 6 H V for the output, V input projections."""
     settings = Settings(optimizer="adamw", hidden_size=10, embedding_size=4, batch_size=7, seq_length=11)
     products = 6 * (77 * 3 * 10 * 10 + 77 * 10 * 5 + 5 * 4 * 30)
     assert step_operations(settings, 5) == products
-    dropped = Settings(**{**settings.to_dict(), "dropout_input": 0.1})  # each place is multiplied by itself
+    dropped = Settings(**{**settings.to_dict(), "dropout_input": 0.1})  # one input projection per position
     assert step_operations(dropped, 5) == products + 6 * (77 - 5) * 4 * 30
     two = Settings(**{**settings.to_dict(), "num_layers": 2, "cell": "lstm"})
     assert step_operations(two, 5) == 6 * (77 * 3 * 4 * 10 * 10 + 77 * 10 * 5 + 5 * 4 * 40)
@@ -132,16 +132,16 @@ def test_memory_grows_with_the_model_and_the_batch():
 
 
 @given(st.floats(0.01, 10), st.floats(1, 1e12))
-def test_what_is_expected_is_a_range_about_what_n_grams_reach(ngrams, read):
+def test_expected_bits_is_a_range_around_the_ngram_loss(ngrams, read):
     low, high = expected_bits(ngrams, read)
     assert 0 <= low <= high < 1.2 * ngrams / math.log(2)
 
 
-def test_more_training_is_expected_to_give_less():
+def test_expected_bits_fall_with_characters_read():
     rows = [expected_bits(1.6, read)[0] for read in (1e6, 1e7, 1e8)]
     assert rows == sorted(rows, reverse=True) and rows[0] > rows[-1]
 
 
-def test_steps_that_a_recipe_holds_are_not_replaced_by_minutes():
+def test_steps_of_a_recipe_are_not_replaced_by_minutes():
     settings, _ = adapted(Settings(steps=7, minutes=0), Task(10**6, 65))
     assert (settings.steps, settings.minutes) == (7, 0)

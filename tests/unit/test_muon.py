@@ -1,4 +1,4 @@
-"""Orthogonal steps, against the singular value decomposition and against momentum written out."""
+"""Muon compared with the singular value decomposition and with its update written out."""
 
 from dataclasses import replace
 
@@ -23,29 +23,30 @@ SMALL = Settings(
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 9), (9, 5), (1, 4)])
-def test_a_matrix_is_made_orthogonal_as_its_singular_vectors_say(shape):
-    drawn = torch.from_numpy(np.random.default_rng(1).normal(size=shape))
-    u, _, v = torch.linalg.svd(drawn, full_matrices=False)
-    made = orthogonal(drawn)
-    values = torch.linalg.svdvals(made)
+def test_orthogonal_keeps_singular_vectors(shape):
+    matrix = torch.from_numpy(np.random.default_rng(1).normal(size=shape))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    result = orthogonal(matrix)
+    values = torch.linalg.svdvals(result)
     assert values.min() > 0.8 and values.max() < 1.2
-    assert float((made * (u @ v)).sum() / (made.norm() * (u @ v).norm())) > 0.99  # the same direction
+    assert float((result * (u @ v)).sum() / (result.norm() * (u @ v).norm())) > 0.99  # same singular vectors
 
 
-def test_products_of_bfloat16_make_nearly_the_same_matrix():
-    drawn = torch.from_numpy(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32))
-    exact, made = orthogonal(drawn), orthogonal(drawn, torch.bfloat16)
-    assert made.dtype == torch.float32 and not torch.equal(made, exact)
-    assert float((made - exact).norm() / exact.norm()) < 2**-5  # some roundings of 2^-9 each, in five rounds
+def test_orthogonal_in_bfloat16_is_close_to_float32():
+    matrix = torch.from_numpy(np.random.default_rng(3).normal(size=(96, 96)).astype(np.float32))
+    exact, result = orthogonal(matrix), orthogonal(matrix, torch.bfloat16)
+    assert result.dtype == torch.float32 and not torch.equal(result, exact)
+    # a few rounding errors of 2^-9 in each of five iterations
+    assert float((result - exact).norm() / exact.norm()) < 2**-5
 
 
 class SecondOfTwo(ProcessGroup):
-    """One of two processes, whose other never answers."""
+    """The second of two processes; all-reduce returns only its own values."""
 
     rank, size = 1, 2
 
 
-def test_each_process_makes_its_share_of_the_matrices_alone():
+def test_each_rank_orthogonalizes_its_share_of_gates():
     network = CharNetwork(architecture := SMALL.architecture(9), initial_weights(architecture, 0))
     optimizers = [make_optimizer(network, SMALL, process_group=group) for group in (ProcessGroup(), SecondOfTwo())]
     matrices = [network.parameter(f"layers.{name}") for name in ("0.weight_hh", "1.weight_ih", "1.weight_hh")]
@@ -54,19 +55,19 @@ def test_each_process_makes_its_share_of_the_matrices_alone():
         matrix.grad = torch.from_numpy(rng.normal(size=matrix.shape).astype(np.float32))
     for optimizer in optimizers:
         optimizer.step()
-    alone, own = (
+    single, second_rank = (
         torch.cat([optimizer.state[matrix]["direction"] for matrix in matrices]).split(6) for optimizer in optimizers
     )
-    assert len(alone) == 9  # three gates each
-    assert all(not gate.any() for gate in own[:4]) and all(map(torch.equal, alone[4:], own[4:]))
+    assert len(single) == 9  # three gates each
+    assert all(not gate.any() for gate in second_rank[:4]) and all(map(torch.equal, single[4:], second_rank[4:]))
 
 
-def test_a_gradient_of_zeros_gives_no_step():
+def test_zero_gradient_gives_zero_direction():
     assert torch.equal(orthogonal(torch.zeros(4, 4)), torch.zeros(4, 4))
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_each_gate_moves_by_its_own_orthogonal_matrix_which_is_used_twice(cell):
+def test_muon_updates_each_gate_and_reuses_directions(cell):
     settings = replace(SMALL, cell=cell)
     architecture = settings.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
@@ -80,24 +81,24 @@ def test_each_gate_moves_by_its_own_orthogonal_matrix_which_is_used_twice(cell):
         momentum = 0.5 * momentum + 0.5 * gradient
         if step % 2 == 0:
             direction = torch.cat([orthogonal(gate) for gate in momentum.split(6)])
-        set_step(optimizer, step, 0.004, settings)  # Muon's is 0.04
+        set_step(optimizer, step, 0.004, settings)  # learning rate of Muon: 0.04
         optimizer.step()
         expected = expected * (1 - 0.04 * 0.5) - 0.04 * direction
         torch.testing.assert_close(matrix.detach(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_only_the_square_matrices_take_orthogonal_steps():
+def test_muon_updates_only_square_matrices():
     architecture = SMALL.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
-    (own, *others) = make_optimizer(network, SMALL).param_groups
+    (muon_group, *others) = make_optimizer(network, SMALL).param_groups
     names = {id(network.parameter(name)): name for name in architecture.parameter_shapes()}
-    assert {names[id(p)] for p in own["params"]} == {
+    assert {names[id(p)] for p in muon_group["params"]} == {
         "layers.0.weight_hh", "layers.1.weight_ih", "layers.1.weight_hh",
     }  # fmt: skip
-    assert len(own["params"]) + sum(len(g["params"]) for g in others) == sum(1 for _ in network.parameters())
+    assert len(muon_group["params"]) + sum(len(g["params"]) for g in others) == sum(1 for _ in network.parameters())
 
 
-def test_an_update_with_a_nan_moves_nothing():
+def test_muon_step_with_nan_changes_nothing():
     ids = np.random.default_rng(5).integers(0, 9, 300).astype(np.uint8)
     architecture = SMALL.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))

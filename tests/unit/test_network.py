@@ -1,4 +1,4 @@
-"""The network against independent truth: the NumPy judge, numeric gradients, PyTorch's stacked layers."""
+"""The network compared with the NumPy reference, numerical gradients and PyTorch's stacked layers."""
 
 import numpy as np
 import pytest
@@ -13,12 +13,12 @@ from charloom.training.backends.torch.gru_autograd import gru_window
 from charloom.training.backends.torch.network import IMPLEMENTATIONS, CharNetwork, choose_implementation, detached
 from support.models import tiny_architecture, tiny_weights
 
-both = pytest.mark.parametrize("cell", ["gru", "lstm"])
+both_cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
 IDS = np.random.default_rng(0).integers(0, 7, (3, 11))
 
 
 def usable(cell):
-    """The implementations of the layers that can compute this cell here."""
+    """Return the implementations that support this cell on this machine."""
     names = {"pytorch"} | ({"gru_autograd"} if cell == "gru" else set())
     return names | ({"compiled"} if can_train() else set())
 
@@ -29,8 +29,8 @@ def make(cell, num_layers=2, dropout=(0.0, 0.0, 0.0)):
     return architecture, weights, CharNetwork(architecture, weights, dropout)
 
 
-@both
-def test_it_computes_what_the_judge_computes(cell):
+@both_cells
+def test_forward_matches_reference(cell):
     architecture, weights, network = make(cell)
     logits, state = network(torch.from_numpy(IDS))
     expected, expected_state = cells.forward(architecture, weights, IDS)
@@ -39,9 +39,9 @@ def test_it_computes_what_the_judge_computes(cell):
     np.testing.assert_allclose(np.stack(parts), expected_state, atol=1e-5)
 
 
-@both
-def test_gradients_are_central_differences_of_the_judge(cell):
-    """In float64, for five entries of every parameter; the judge shares no code with PyTorch's backward pass."""
+@both_cells
+def test_gradients_match_central_differences_of_reference(cell):
+    """In float64, for five entries of every parameter. The reference shares no code with PyTorch's backward pass."""
     architecture, weights, network = make(cell)
     network.double()
     targets = np.roll(IDS, -1, axis=1)
@@ -59,12 +59,12 @@ def test_gradients_are_central_differences_of_the_judge(cell):
         gradient = network.parameter(name).grad.numpy()
         for place in rng.integers(0, np.prod(shape), 5):
             numeric = (loss_with(name, place, step) - loss_with(name, place, -step)) / (2 * step)
-            # central differences err by about step**2 and by rounding / step, both near 1e-10
+            # the error of central differences is about step**2 + rounding / step, both near 1e-10
             assert gradient.flat[place] == pytest.approx(numeric, rel=1e-5, abs=1e-8), name
 
 
-@both
-def test_stacked_layers_are_pytorchs(cell):
+@both_cells
+def test_stacked_layers_match_pytorch(cell):
     _architecture, weights, network = make(cell, num_layers=3)
     theirs = (torch.nn.GRU if cell == "gru" else torch.nn.LSTM)(4, 5, 3, batch_first=True)
     with torch.no_grad():
@@ -78,19 +78,19 @@ def test_stacked_layers_are_pytorchs(cell):
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 
 
-def test_the_recurrence_written_by_hand_has_the_gradients_of_its_own_differences():
-    """For every input, the state before the first step included, which training itself never asks for."""
+def test_gru_autograd_passes_gradcheck():
+    """For every input, including the initial state, whose gradient training does not need."""
     generator = torch.Generator().manual_seed(1)
     shapes = ((4, 2, 9), (2, 3), (9, 3), (9,))  # gates, hidden, weight_hh, bias_hh
     inputs = [torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(gru_window, inputs)
 
 
-def test_characters_looked_up_and_characters_multiplied_say_the_same_to_the_gates():
+def test_input_projections_by_lookup_and_by_product_are_equal():
     _, _, network = make("gru", num_layers=1)
     row = torch.from_numpy(IDS[:1])
-    whole, _ = network(row)  # 11 characters of an alphabet of 7: by table
-    first, state = network(row[:, :6])  # 6: each multiplied by itself
+    whole, _ = network(row)  # 11 positions, 7 distinct characters: lookup
+    first, state = network(row[:, :6])  # 6 positions: one product each
     second, _ = network(row[:, 6:], state)
     np.testing.assert_allclose(torch.cat([first, second], 1).detach(), whole.detach(), atol=1e-6)
     grads = []
@@ -102,7 +102,7 @@ def test_characters_looked_up_and_characters_multiplied_say_the_same_to_the_gate
         np.testing.assert_allclose(by_product, by_table, rtol=1e-4, atol=1e-5)
 
 
-@both
+@both_cells
 def test_windows_with_carried_state_equal_one_long_window(cell):
     _, _, network = make(cell)
     ids = torch.from_numpy(IDS)
@@ -115,8 +115,8 @@ def test_windows_with_carried_state_equal_one_long_window(cell):
     np.testing.assert_allclose(one[0], whole[1], atol=1e-6)
 
 
-@both
-def test_no_gradient_flows_through_a_detached_state(cell):
+@both_cells
+def test_detached_state_stops_gradients(cell):
     _, _, network = make(cell)
     _, state = network(torch.from_numpy(IDS))
     for layer in detached(state):
@@ -124,8 +124,8 @@ def test_no_gradient_flows_through_a_detached_state(cell):
             assert not part.requires_grad
 
 
-@both
-def test_weights_come_back_as_they_were_given(cell):
+@both_cells
+def test_weights_round_trip(cell):
     _, weights, network = make(cell)
     assert network.weights().keys() == weights.keys()
     for name, value in network.weights().items():
@@ -133,42 +133,42 @@ def test_weights_come_back_as_they_were_given(cell):
 
 
 @pytest.mark.parametrize(("recipe", "count"), [("tutorial-gru", 4_021_569), ("tutorial-lstm", 5_330_241)])
-def test_the_tutorials_models_have_as_many_parameters_to_learn(recipe, count):
+def test_tutorial_models_have_the_tutorial_parameter_count(recipe, count):
     architecture = RECIPES[recipe].settings.architecture(65)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == count == architecture.num_parameters
 
 
-def test_dropout_is_locked_through_a_window():
+def test_dropout_mask_is_constant_within_a_window():
     _, _, network = make("gru", dropout=(0.0, 0.0, 0.5))
     hidden, _ = network.train().read(torch.from_numpy(IDS), None, torch.Generator().manual_seed(1))
     dropped = hidden == 0
     assert (dropped == dropped[:, :1]).all() and 0 < dropped[:, 0].sum() < dropped[:, 0].numel()
 
 
-def test_each_dropout_acts_where_its_name_says_and_keeps_the_mean():
+def test_dropout_masks_have_the_right_places_rates_and_mean():
     _, _, network = make("gru", num_layers=3, dropout=(0.1, 0.2, 0.3))
     masks = network.train()._dropout_masks(2000, torch.Generator().manual_seed(1))
     assert [mask.shape[1] for mask in masks] == [4, 5, 5, 5]  # embedding of 4, then layers of 5
-    for mask, share in zip(masks, (0.1, 0.2, 0.2, 0.3), strict=True):
-        assert mask.unique().tolist() == pytest.approx([0, 1 / (1 - share)])
+    for mask, rate in zip(masks, (0.1, 0.2, 0.2, 0.3), strict=True):
+        assert mask.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
         # the mean of 8,000 draws or more has a standard deviation of at most 0.0073
         assert mask.mean().item() == pytest.approx(1, abs=0.04)
 
 
-@both
+@both_cells
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_dropconnect_drops_the_same_weights_through_a_window(cell, implementation, monkeypatch):
-    """It is the network whose ``weight_hh`` has the zeros; nothing is dropped outside training."""
+def test_dropconnect_mask_is_constant_within_a_window(cell, implementation, monkeypatch):
+    """The output equals that of a network with the same zeros in ``weight_hh``; nothing is dropped in eval mode."""
     if implementation not in usable(cell):
-        pytest.skip(f"{implementation} cannot compute this here")
+        pytest.skip(f"{implementation} does not support this cell here")
     architecture = tiny_architecture(cell)
     weights = tiny_weights(architecture)
     network = CharNetwork(architecture, weights, dropconnect=0.25, implementation=implementation)
     ids, generator = torch.from_numpy(IDS), torch.Generator()
     dropped = [network._layer_weights(layer, generator.manual_seed(1)).weight_hh.detach() for layer in network.layers]
-    share = torch.cat([(layer == 0).flatten() for layer in dropped]).float().mean().item()
-    assert 0.1 < share < 0.4  # 150 weights or more: the share's standard deviation is 0.035 at most
+    rate = torch.cat([(layer == 0).flatten() for layer in dropped]).float().mean().item()
+    assert 0.1 < rate < 0.4  # at least 150 weights: the standard deviation of the rate is at most 0.035
     masks = iter(dropped)
     monkeypatch.setattr(torch, "rand", lambda shape, **_: torch.where(next(masks) == 0, 0.0, 1.0))
     expected, _ = cells.forward(architecture, weights | _with(dropped), IDS)
@@ -181,7 +181,7 @@ def _with(weights_hh):
     return {f"layers.{i}.weight_hh": weight.numpy() for i, weight in enumerate(weights_hh)}
 
 
-def test_dropout_is_off_outside_training_and_repeatable_inside():
+def test_dropout_is_off_in_eval_mode_and_reproducible_in_training():
     _, _, network = make("gru", dropout=(0.3, 0.3, 0.3))
     ids = torch.from_numpy(IDS)
     network.eval()
@@ -191,13 +191,13 @@ def test_dropout_is_off_outside_training_and_repeatable_inside():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_a_gru_of_the_other_form_cannot_be_trained():
+def test_reset_before_gru_cannot_be_trained():
     architecture = Architecture(7, "gru", 4, 5, 1, reset_after=False)
     with pytest.raises(NotImplementedError):
         CharNetwork(architecture, initial_weights(architecture, 0))
 
 
-@pytest.mark.parametrize(("cell", "device", "dtype", "precision", "there", "expected"), [
+@pytest.mark.parametrize(("cell", "device", "dtype", "precision", "is_installed", "expected"), [
     ("gru", "cpu", torch.float32, "float32", True, "compiled"),
     ("lstm", "cpu", torch.float32, "bfloat16", True, "compiled"),
     ("gru", "cpu", torch.float64, "float32", True, "gru_autograd"),
@@ -207,12 +207,12 @@ def test_a_gru_of_the_other_form_cannot_be_trained():
     ("gru", "cuda", torch.float32, "float32", True, "pytorch"),
     ("gru", "mps", torch.float32, "float32", True, "pytorch"),
 ])  # fmt: skip
-def test_the_fastest_implementation_is_chosen(cell, device, dtype, precision, there, expected, monkeypatch):
-    monkeypatch.setattr("charloom.training.backends.torch.network.can_train", lambda: there)
+def test_choose_implementation(cell, device, dtype, precision, is_installed, expected, monkeypatch):
+    monkeypatch.setattr("charloom.training.backends.torch.network.can_train", lambda: is_installed)
     assert choose_implementation(tiny_architecture(cell), device, dtype, precision) == expected
 
 
-def test_the_implementation_is_chosen_once(monkeypatch):
+def test_implementation_is_chosen_once(monkeypatch):
     _, _, network = make("gru")
     chosen = network.implementation()
     monkeypatch.setattr("charloom.training.backends.torch.network.can_train", lambda: False)

@@ -1,4 +1,4 @@
-"""The stages between a text and a training: what each adds, and where a way to start differs."""
+"""The stages of the training pipeline and their notices."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def model(characters):
     return SavedModel(architecture, vocabulary, initial_weights(architecture, 1))
 
 
-def test_each_stage_adds_to_the_one_before(corpus):
+def test_stages_add_their_results(corpus):
     text = build_vocabulary(request(corpus))
     assert text.vocabulary == corpus.vocabulary and len(text.parts.validation) > 0
     encoded = encode_on_device(text)
@@ -55,13 +55,13 @@ def test_each_stage_adds_to_the_one_before(corpus):
     assert setup.settings == prepare(request(corpus)).settings
 
 
-def test_settings_that_may_not_be_adapted_stay(corpus):
+def test_may_adapt_false_keeps_settings(corpus):
     setup = prepare(request(corpus, may_adapt=False))
-    wanted = RECIPES["auto"].with_values(SMALL).settings
-    assert setup.settings == wanted.with_values({"precision": setup.device.precision})
+    requested = RECIPES["auto"].with_values(SMALL).settings
+    assert setup.settings == requested.with_values({"precision": setup.device.precision})
 
 
-def test_a_model_to_begin_with_extends_its_vocabulary_and_keeps_its_sizes(corpus):
+def test_initial_model_keeps_sizes_and_extends_vocabulary(corpus):
     known = model("".join(sorted(corpus.vocabulary.characters))[:-2])
     new_request = TrainingRequest(corpus, RECIPES["auto"].with_values({"steps": 30}), "cpu", known)
     assert {"cell", "num_layers", "hidden_size", "embedding_size"} <= new_request.fixed
@@ -77,7 +77,7 @@ def test_a_model_to_begin_with_extends_its_vocabulary_and_keeps_its_sizes(corpus
     assert setup.weights["output.bias"][rows:] == pytest.approx(known.weights["output.bias"].min())
 
 
-def test_notices_are_in_the_order_of_the_stages(corpus, monkeypatch):
+def test_notices_are_in_stage_order(corpus, monkeypatch):
     monkeypatch.setattr("charloom.planning.heuristics._MAX_HELD_OUT", 100)
     lines = Corpus(corpus.text, "weaving", text_format=charloom.TextFormat(lines=True))
     known = model("".join(sorted(lines.vocabulary.characters))[:-1])
@@ -88,7 +88,7 @@ def test_notices_are_in_the_order_of_the_stages(corpus, monkeypatch):
     assert codes(plan.notices) == expected
 
 
-def test_steps_are_measured_only_if_the_length_is_a_time(corpus, monkeypatch):
+def test_steps_are_measured_only_for_minutes(corpus, monkeypatch):
     available = []
     monkeypatch.setattr(pipeline, "measure_step_seconds", lambda _, seconds: available.append(seconds) or 0.25)
     assert measure(prepare(request(corpus))).step_seconds == 0.0 and available == []

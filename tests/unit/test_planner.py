@@ -17,12 +17,12 @@ from charloom.planning.settings import Notices, Settings
 from support.errors import raises_code
 
 
-def test_the_tutorials_epoch_has_172_batches():
+def test_tutorial_epoch_has_172_batches():
     assert steps_per_epoch(RECIPES["tutorial-gru"].settings, 1_115_394) == 172
 
 
 @given(st.integers(2, 20_000), st.integers(1, 200), st.integers(1, 64), st.sampled_from(["streams", "windows"]))
-def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size, batching):
+def test_steps_per_epoch_covers_the_text(characters, seq_length, batch_size, batching):
     settings = Settings(seq_length=seq_length, batch_size=batch_size, batching=batching)
     try:
         steps = steps_per_epoch(settings, characters)
@@ -34,18 +34,18 @@ def test_an_epoch_reads_what_fits_and_no_more(characters, seq_length, batch_size
     assert steps >= 1 and read <= characters < read + batch_size * per_window + per_window + 1
 
 
-def test_a_text_shorter_than_a_window_is_refused_with_what_is_needed():
+def test_text_shorter_than_a_window_raises():
     with raises_code("text_shorter_than_window", CorpusError, characters=32, seq_length=32):
         check_window(Settings(), 32)
 
 
-def test_asked_for_batches_that_do_not_fit_are_refused_not_shrunk():
+def test_text_shorter_than_a_batch_raises():
     with raises_code("text_shorter_than_batch", SettingsError, windows=62, seq_length=32, batch_size=64):
         steps_per_epoch(Settings(batch_size=64), 2000)
 
 
 @given(st.integers(66, 10**6), st.integers(1, 10**6), st.sampled_from(list(RECIPES)))
-def test_a_plan_is_resolved(characters, steps, recipe):
+def test_make_plan_resolves_length_and_intervals(characters, steps, recipe):
     settings = RECIPES[recipe].settings
     assume(characters > 64 * 101)
     plan = make_plan(settings, characters, steps)
@@ -58,17 +58,17 @@ def test_a_plan_is_resolved(characters, steps, recipe):
         assert s.checkpoint_every == plan.steps_per_epoch
 
 
-def test_a_time_holds_steps_and_evaluations():
-    assert steps_in_time(60, 0.5, 0.5) == 108  # 60 s less 12 evaluations of half a second
-    assert steps_in_time(60, 0.5, 1.0) == 108  # 6 evaluations of 1 s are a tenth of 60 s
-    assert steps_in_time(60, 0.5, 10.0) == 60  # there are never fewer than 3
+def test_steps_in_time_includes_evaluations():
+    assert steps_in_time(60, 0.5, 0.5) == 108  # 60 s minus 12 evaluations of 0.5 s
+    assert steps_in_time(60, 0.5, 1.0) == 108  # 6 evaluations of 1 s take a tenth of 60 s
+    assert steps_in_time(60, 0.5, 10.0) == 60  # at least 3 evaluations
     assert steps_in_time(60, 0.5, 0.0) == 120
     assert steps_in_time(1, 0.5, 1.0) == 1
-    assert steps_in_time(60, 0.5, 10.0, eval_every=20) == 60  # each step costs a twentieth of an evaluation more
+    assert steps_in_time(60, 0.5, 10.0, eval_every=20) == 60  # each step also takes 1/20 of an evaluation
 
 
-def test_plan_training_turns_minutes_into_steps():
-    """60 s less 3 s; 12 evaluations of 0.1 s; steps of half a second."""
+def test_plan_training_converts_minutes_to_steps():
+    """57 s remain of 60 s: 12 evaluations of 0.1 s, and steps of 0.5 s."""
     measured = Measurements(4.0, evaluation_seconds=0.1, step_seconds=0.5, elapsed_seconds=3.0)
     plan = plan_training(Settings(minutes=1.0), Task(10**6, 65), measured, ngram_loss=1.6)
     assert plan.steps == int((57 - 12 * 0.1) / 0.5) and plan.steps_per_epoch == steps_per_epoch(Settings(), 10**6)
@@ -78,19 +78,19 @@ def test_plan_training_turns_minutes_into_steps():
 
 
 @pytest.mark.parametrize(("length", "steps"), [({"steps": 70}, 70), ({"epochs": 2}, 2 * (10**6 - 1) // 1024)])
-def test_plan_training_measures_nothing_where_no_time_is_given(length, steps):
+def test_plan_training_without_minutes_needs_no_measurements(length, steps):
     plan = plan_training(Settings().with_values(length), Task(10**6, 65), Measurements())
     assert plan.steps == pytest.approx(steps, abs=1) and plan.seconds is None and plan.expected_bits is None
 
 
-def test_plan_training_caps_the_epochs_of_a_short_text_only_where_it_may():
+def test_plan_training_caps_epochs_only_if_allowed():
     task, measured = Task(20_000, 65), Measurements(step_seconds=0.001)
     capped = plan_training(Settings(minutes=5.0), task, measured, may_cap_steps=True)
     assert capped.steps == MAX_EPOCHS * capped.steps_per_epoch and capped.notices[0].code == "epochs_limited"
     assert plan_training(Settings(minutes=5.0), task, measured).steps > capped.steps
 
 
-def test_notices_of_a_plan_follow_those_before():
+def test_plan_appends_its_notices():
     plan = make_plan(Settings(), 10**6, 100, Notices(["first"]))
     first, second = plan.notices
     assert first == "first"

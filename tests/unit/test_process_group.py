@@ -1,4 +1,4 @@
-"""Several processes that train together are one: the same losses, weights and states. Here they are threads."""
+"""Data-parallel training equals training in one process. Threads stand in for the processes."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,9 @@ from charloom.training.backends.torch.device import choose_device
 from charloom.training.backends.torch.evaluate import evaluate
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
-from charloom.training.distributed.config_check import check_beginning
-from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
-from charloom.training.distributed.torchrun import joined
+from charloom.training.distributed.config_check import check_same_request
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
+from charloom.training.distributed.torchrun import join_process_group
 from charloom.training.evaluate import EvaluationStopped
 from charloom.training.pipeline import TrainingRequest, prepare
 from support.errors import check_error, raises_code
@@ -45,92 +45,92 @@ SMALL = Settings(
 )
 
 
-class Meeting:
-    """Where threads that stand for processes put tensors side by side."""
+class Rendezvous:
+    """Exchanges values between threads that act as processes."""
 
     def __init__(self, size):
-        self.size, self.barrier, self.brought = size, threading.Barrier(size, timeout=60), {}
+        self.size, self.barrier, self.values = size, threading.Barrier(size, timeout=60), {}
 
     def exchange(self, rank, value):
-        self.brought[rank] = value
+        self.values[rank] = value
         self.barrier.wait()
-        found = [self.brought[i] for i in range(self.size)]
+        results = [self.values[i] for i in range(self.size)]
         self.barrier.wait()
-        return found
+        return results
 
 
-class Threads(ProcessGroup):
-    def __init__(self, meeting, rank):
-        self.meeting, self.rank, self.size = meeting, rank, meeting.size
+class ThreadGroup(ProcessGroup):
+    def __init__(self, rendezvous, rank):
+        self.rendezvous, self.rank, self.size = rendezvous, rank, rendezvous.size
 
     def all_reduce(self, tensor):
-        all_of_them = self.meeting.exchange(self.rank, tensor.clone())
-        tensor.copy_(sum(all_of_them[1:], all_of_them[0]))
+        tensors_of_ranks = self.rendezvous.exchange(self.rank, tensor.clone())
+        tensor.copy_(sum(tensors_of_ranks[1:], tensors_of_ranks[0]))
 
     def broadcast_bytes(self, data):
-        return self.meeting.exchange(self.rank, data)[0]
+        return self.rendezvous.exchange(self.rank, data)[0]
 
 
-def together(size, work):
-    """Run the same work in so many threads, each with its ``ProcessGroup``; return what each returns."""
-    meeting = Meeting(size)
+def run_ranks(size, work):
+    """Run a function in ``size`` threads, each with its process group; return the results in rank order."""
+    rendezvous = Rendezvous(size)
     with ThreadPoolExecutor(size) as pool:
-        return [f.result() for f in [pool.submit(work, Threads(meeting, rank)) for rank in range(size)]]
+        return [f.result() for f in [pool.submit(work, ThreadGroup(rendezvous, rank)) for rank in range(size)]]
 
 
 def corpus(text, lines=False):
     return charloom.Corpus(text, "weaving", text_format=TextFormat(lines=lines))
 
 
-def train(given, settings, group=SINGLE_PROCESS, ask=ControlFlags):
-    """Return records, weights and all else that a checkpoint keeps, after all steps."""
-    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
-    architecture = settings.architecture(len(given.vocabulary))
+def train(data, settings, group=SINGLE_PROCESS, poll=ControlFlags):
+    """Train to the end; return records, weights and the state that a checkpoint saves."""
+    ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
+    architecture = settings.architecture(len(data.vocabulary))
     dropout = settings.dropout_input, settings.dropout_hidden, settings.dropout_output
     network = CharNetwork(architecture, initial_weights(architecture, 1), dropout, settings.dropconnect)
     device = choose_device("cpu", "float32")
-    updates = training_steps(network, make_batches(ids, settings, group), settings, settings.steps, device, group, ask)
+    updates = training_steps(network, make_batches(ids, settings, group), settings, settings.steps, device, group, poll)
     return list(updates), network.weights(), updates.backend.state()
 
 
-def close(found, wanted, optimizer):
-    """Compare to rounding: what Muon makes orthogonal grows the rounding of its smallest directions."""
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
+def assert_close(results, expected, optimizer):
+    """Compare within rounding; Muon's orthogonalization amplifies rounding errors in small singular directions."""
+    assert results.keys() == expected.keys()
+    for name, value in expected.items():
         absolute = 1e-4 if optimizer == "muon" else 2e-6
-        np.testing.assert_allclose(found[name], value, atol=absolute, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(results[name], value, atol=absolute, rtol=1e-4, err_msg=name)
 
 
-WAYS = [
+CASES = [
     ("streams", "gru", "muon", 2), ("streams", "lstm", "adamw", 3), ("windows", "gru", "adam", 5),
     ("lines", "gru", "muon", 2), ("lines", "lstm", "adam", 4),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("batching", "cell", "optimizer", "size"), WAYS)
-def test_processes_that_share_every_batch_are_one(text, batching, cell, optimizer, size):
+@pytest.mark.parametrize(("batching", "cell", "optimizer", "size"), CASES)
+def test_data_parallel_training_equals_single_process(text, batching, cell, optimizer, size):
     settings = replace(SMALL, batching=batching, cell=cell, optimizer=optimizer)
-    given = corpus(text, lines=batching == "lines")
-    records, weights, tensors = train(given, settings)
-    found = together(size, lambda group: train(given, settings, group))
-    for theirs, same_weights, same_tensors in found:
-        np.testing.assert_allclose([r.loss for r in theirs], [r.loss for r in records], rtol=1e-5)
-        np.testing.assert_allclose([r.grad_norm for r in theirs], [r.grad_norm for r in records], rtol=1e-4)
-        assert [r.epoch for r in theirs] == [r.epoch for r in records]
-        close(same_weights, weights, optimizer)
-        close(same_tensors, tensors, optimizer)
-        for name, value in found[0][1].items():
-            assert np.array_equal(same_weights[name], value), "all of them have the same weights, to the last bit"
+    data = corpus(text, lines=batching == "lines")
+    records, weights, tensors = train(data, settings)
+    results = run_ranks(size, lambda group: train(data, settings, group))
+    for rank_records, rank_weights, rank_tensors in results:
+        np.testing.assert_allclose([r.loss for r in rank_records], [r.loss for r in records], rtol=1e-5)
+        np.testing.assert_allclose([r.grad_norm for r in rank_records], [r.grad_norm for r in records], rtol=1e-4)
+        assert [r.epoch for r in rank_records] == [r.epoch for r in records]
+        assert_close(rank_weights, weights, optimizer)
+        assert_close(rank_tensors, tensors, optimizer)
+        for name, value in results[0][1].items():
+            assert np.array_equal(rank_weights[name], value), "all ranks have bit-identical weights"
 
 
 @pytest.mark.parametrize("batching", ["streams", "windows", "lines"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_the_rows_of_all_processes_are_the_batch(text, batching, size):
-    given = corpus(text, lines=batching == "lines")
-    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+def test_rows_of_all_ranks_form_the_batch(text, batching, size):
+    data = corpus(text, lines=batching == "lines")
+    ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
     settings = replace(SMALL, batching=batching)
-    meeting = Meeting(size)
-    shares = [make_batches(ids, settings, Threads(meeting, rank)) for rank in range(size)]
+    rendezvous = Rendezvous(size)
+    shares = [make_batches(ids, settings, ThreadGroup(rendezvous, rank)) for rank in range(size)]
     for whole, *parts in zip(*([make_batches(ids, settings), *shares]), strict=False):
         assert np.array_equal(np.concatenate([p.inputs for p in parts]), whole.inputs)
         assert np.array_equal(np.concatenate([p.targets for p in parts]), whole.targets)
@@ -141,54 +141,54 @@ def test_the_rows_of_all_processes_are_the_batch(text, batching, size):
             break
 
 
-def test_a_state_goes_to_another_number_of_processes(text):
-    given, settings = corpus(text), SMALL
-    _, _, after_two = together(2, lambda group: train(given, settings, group))[0]
+def test_carried_state_restores_with_a_different_number_of_processes(text):
+    data, settings = corpus(text), SMALL
+    _, _, after_two = run_ranks(2, lambda group: train(data, settings, group))[0]
 
-    def taken_up(group):
-        network = CharNetwork(settings.architecture(len(given.vocabulary)), initial_weights(
-            settings.architecture(len(given.vocabulary)), 1))  # fmt: skip
-        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+    def restored_state(group):
+        network = CharNetwork(settings.architecture(len(data.vocabulary)), initial_weights(
+            settings.architecture(len(data.vocabulary)), 1))  # fmt: skip
+        ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
         device = choose_device("cpu", "float32")
         updates = training_steps(network, make_batches(ids, settings, group), settings, 9, device, group)
         updates.restore(after_two, 8)
         return updates.backend.state()
 
     for size in (1, 3):
-        for found in together(size, taken_up):
-            assert found.keys() == after_two.keys()
-            assert all(np.array_equal(found[name], value) for name, value in after_two.items())
+        for results in run_ranks(size, restored_state):
+            assert results.keys() == after_two.keys()
+            assert all(np.array_equal(results[name], value) for name, value in after_two.items())
 
 
-def test_what_one_process_is_asked_all_of_them_hear(text):
-    given = corpus(text)
+def test_control_flags_of_one_rank_reach_all_ranks(text):
+    data = corpus(text)
 
     def work(group):
-        heard, asked = [], iter([(False, False), (True, False), (False, True), (False, False)])
-        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
-        architecture = SMALL.architecture(len(given.vocabulary))
+        seen, flags = [], iter([(False, False), (True, False), (False, True), (False, False)])
+        ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
+        architecture = SMALL.architecture(len(data.vocabulary))
         updates = training_steps(
             CharNetwork(architecture, initial_weights(architecture, 1)), make_batches(ids, SMALL, group), SMALL, 4,
-            choose_device("cpu", "float32"), group, lambda: next(asked) if group.rank == 1 else (False, False),
+            choose_device("cpu", "float32"), group, lambda: next(flags) if group.rank == 1 else (False, False),
         )  # fmt: skip
         for _ in updates:
-            heard.append(updates.control_flags)
-        return heard
+            seen.append(updates.control_flags)
+        return seen
 
-    wanted = [(False, False), (True, False), (False, True), (False, False)]
-    assert together(3, work) == [wanted] * 3
+    expected = [(False, False), (True, False), (False, True), (False, False)]
+    assert run_ranks(3, work) == [expected] * 3
 
 
-def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text):
-    given = corpus(text)
+def test_nonfinite_values_on_one_rank_skip_the_step_on_all_ranks(text):
+    data = corpus(text)
 
     def work(group):
-        architecture = SMALL.architecture(len(given.vocabulary))
+        architecture = SMALL.architecture(len(data.vocabulary))
         network = CharNetwork(architecture, initial_weights(architecture, 1))
         before = network.weights()
         if group.rank == 1:
             network.loss = lambda *_: (network.output.weight.sum() * np.inf, ())
-        ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
+        ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
         device = choose_device("cpu", "float32")
         record = next(training_steps(network, make_batches(ids, SMALL, group), SMALL, 4, device, group))
         after = network.weights()
@@ -196,30 +196,30 @@ def test_numbers_that_are_not_finite_in_one_process_stop_the_update_in_all(text)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charloom.training.backends.torch.backend.finite_state", lambda _: torch.tensor(True))
-        assert together(2, work) == [(None, True)] * 2
+        assert run_ranks(2, work) == [(None, True)] * 2
 
 
 @pytest.mark.parametrize("lines", [False, True])
 @pytest.mark.parametrize("characters", [300, 1500])
-def test_an_evaluation_shared_is_the_same(text, lines, characters):
-    given = corpus(text[:characters], lines)
-    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
-    architecture = SMALL.architecture(len(given.vocabulary))
+def test_distributed_evaluation_equals_single_process(text, lines, characters):
+    data = corpus(text[:characters], lines)
+    ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
+    architecture = SMALL.architecture(len(data.vocabulary))
     network = CharNetwork(architecture, initial_weights(architecture, 1))
-    wanted = evaluate(network, ids)
+    expected = evaluate(network, ids)
     for size in (2, 3, 7):
         weights = network.weights()
-        found = together(
+        results = run_ranks(
             size,
             lambda group, w=weights: evaluate(CharNetwork(architecture, w), ids, process_group=group),
         )
-        assert found == pytest.approx([wanted] * size, rel=1e-6)
+        assert results == pytest.approx([expected] * size, rel=1e-6)
 
 
-def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
-    given = corpus(text)
-    ids = given.parts(0.0, 0.0).training.ids(given.vocabulary)
-    architecture = SMALL.architecture(len(given.vocabulary))
+def test_stopping_an_evaluation_on_one_rank_stops_all_ranks(text):
+    data = corpus(text)
+    ids = data.parts(0.0, 0.0).training.ids(data.vocabulary)
+    architecture = SMALL.architecture(len(data.vocabulary))
 
     def work(group):
         network = CharNetwork(architecture, initial_weights(architecture, 1))
@@ -227,11 +227,11 @@ def test_an_evaluation_that_one_process_stops_has_no_result_in_any(text):
             evaluate(network, ids, stop=lambda: group.rank == 1, process_group=group)
         return network.training
 
-    assert together(2, work) == [True, True]
+    assert run_ranks(2, work) == [True, True]
 
 
-def refused(work):
-    """Run work in two threads, of which the second is given something else; return what each of them raised."""
+def outcomes(work):
+    """Run a function in two threads; return the error of each as a dict, or None."""
 
     def outcome(group):
         try:
@@ -241,32 +241,31 @@ def refused(work):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("charloom.training.pipeline._shared_device", lambda *_: choose_device("cpu", "float32"))
-        return together(2, outcome)
+        return run_ranks(2, outcome)
 
 
 RECIPE = RECIPES["auto"].with_values(SMALL.to_dict())
 
 
-@pytest.mark.parametrize(("what", "given"), [
+@pytest.mark.parametrize(("name", "arguments"), [
     ("text", lambda text, other: (corpus(text + "!" * other), RECIPE, None)),
     ("text", lambda text, other: (corpus(text, lines=bool(other)), RECIPE, None)),
     ("hidden_size", lambda text, other: (corpus(text), RECIPE.with_values({"hidden_size": 10 + other}), None)),
     ("recipe", lambda text, other: (corpus(text), replace(RECIPE, name="best" if other else "auto"), None)),
-    ("choice of settings", lambda text, other: (corpus(text), replace(RECIPE, fixed=frozenset() if other else
+    ("chosen settings", lambda text, other: (corpus(text), replace(RECIPE, fixed=frozenset() if other else
                                                                       RECIPE.fixed), None)),
-    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, other))),
-    ("model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
+    ("initial model", lambda text, other: (corpus(text), RECIPE, saved(text, other))),
+    ("initial model", lambda text, other: (corpus(text), RECIPE, saved(text, 0) if other else None)),
 ])  # fmt: skip
-def test_what_another_process_was_not_given_is_named(text, what, given):
+def test_config_check_names_the_difference(text, name, arguments):
     def work(group):
-        data, recipe, init = given(text, group.rank)
-        check_beginning(group, data, recipe, init)
+        check_same_request(group, *arguments(text, group.rank))
 
-    first, second = refused(work)
+    first, second = outcomes(work)
     assert first is None
-    check_error(second, "processes_differ", name=what, process=2)
+    check_error(second, "processes_differ", name=name, process=2)
     assert second["first"] != second["value"]
-    assert refused(lambda group: check_beginning(group, *given(text, 0))) == [None, None]
+    assert outcomes(lambda group: check_same_request(group, *arguments(text, 0))) == [None, None]
 
 
 def saved(text, seed):
@@ -275,8 +274,8 @@ def saved(text, seed):
     return SavedModel(architecture, vocabulary, initial_weights(architecture, seed))
 
 
-def test_a_preparation_compares(text):
-    first, second = refused(
+def test_prepare_checks_the_config_across_ranks(text):
+    first, second = outcomes(
         lambda group: prepare(TrainingRequest(corpus(text + "!" * group.rank), RECIPE, process_group=group))
     )
     assert first is None
@@ -284,29 +283,29 @@ def test_a_preparation_compares(text):
     assert f"{len(text):,} chars" in second["first"] and f"{len(text) + 1:,} chars" in second["value"]
 
 
-def test_more_processes_than_rows_are_refused(text):
+def test_batch_smaller_than_number_of_processes_raises(text):
     recipe = RECIPES["auto"].with_values(SMALL.to_dict())
 
     def work(group):
         with raises_code("batch_smaller_than_processes", SettingsError, batch_size=5, processes=6, suggestion=96):
             prepare(TrainingRequest(corpus(text), recipe, process_group=group))
 
-    together(6, work)
+    run_ranks(6, work)
 
 
-@pytest.mark.parametrize(("variables", "wanted"), [
+@pytest.mark.parametrize(("variables", "expected"), [
     ({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True),
     ({"WORLD_SIZE": "4"}, False),
 ])  # fmt: skip
-def test_torchrun_is_known_by_its_variables(monkeypatch, variables, wanted):
+def test_torchrun_is_detected_by_environment_variables(monkeypatch, variables, expected):
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert started_together() is wanted
+    assert launched_by_torchrun() is expected
 
 
-def test_one_that_is_alone_tells_itself():
+def test_single_process_group_operations_are_identities():
     value = torch.tensor([1.0, 2.0])
     SINGLE_PROCESS.all_reduce(value)
     assert (
@@ -330,12 +329,12 @@ def test_broadcast_notice_keeps_code_and_data():
         received = group.broadcast_notice(own)
         return str(received), received.code, received.data, group.broadcast_notice(None)
 
-    assert together(2, work) == [("The disk is full.", "save_retry", {"attempt": 2}, None)] * 2
+    assert run_ranks(2, work) == [("The disk is full.", "save_retry", {"attempt": 2}, None)] * 2
 
 
-def test_half_of_torchruns_variables_are_explained(monkeypatch):
+def test_missing_torchrun_variables_raise(monkeypatch):
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    with raises_code("missing_environment_variables", SettingsError, missing=["MASTER_PORT"]), joined():
+    with raises_code("missing_environment_variables", SettingsError, missing=["MASTER_PORT"]), join_process_group():
         pass

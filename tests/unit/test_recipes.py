@@ -8,7 +8,7 @@ from support.errors import raises_code
 @pytest.mark.parametrize(("name", "cell", "parameters"), [
     ("tutorial-gru", "gru", 16_640 + 3_938_304 + 66_625), ("tutorial-lstm", "lstm", 16_640 + 5_246_976 + 66_625),
 ])  # fmt: skip
-def test_the_tutorial_recipes_have_the_tutorials_values(name, cell, parameters):
+def test_tutorial_recipes_have_the_settings_of_the_tutorial(name, cell, parameters):
     s = RECIPES[name].settings
     assert s.architecture(65).num_parameters == parameters
     assert (s.cell, s.hidden_size, s.embedding_size, s.num_layers) == (cell, 1024, 256, 1)
@@ -20,7 +20,7 @@ def test_the_tutorial_recipes_have_the_tutorials_values(name, cell, parameters):
         0.999,
         1e-7,
     )
-    # docs/results.md says why
+    # docs/results.md gives the reasons
     assert (s.reset_state, s.shuffle) == {"gru": ("never", "epoch"), "lstm": ("window", "once")}[cell]
     assert (s.schedule, s.warmup_steps, s.max_grad_norm) == ("constant", 0, 0)
     assert (s.dropout_input, s.dropout_hidden, s.dropout_output, s.weight_decay) == (0, 0, 0, 0)
@@ -28,7 +28,7 @@ def test_the_tutorial_recipes_have_the_tutorials_values(name, cell, parameters):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_written_recipe_is_read_as_it_was(tmp_path, name):
+def test_recipe_file_round_trip(tmp_path, name):
     settings = RECIPES[name].settings.with_values({"steps": 7, "seed": 5})
     path = tmp_path / "mine.toml"
     path.write_text(write_recipe(name, settings, {"corpus": "weaving"}), encoding="utf-8")
@@ -36,13 +36,13 @@ def test_a_written_recipe_is_read_as_it_was(tmp_path, name):
     assert read.settings == settings and read.name == name
 
 
-def test_a_short_file_changes_only_what_it_names(tmp_path):
+def test_partial_recipe_file_changes_only_its_settings(tmp_path):
     (tmp_path / "mine.toml").write_text('recipe = "tutorial-lstm"\nhidden_size = 99\n')
     expected = RECIPES["tutorial-lstm"].settings.with_values({"hidden_size": 99})
     assert load_recipe(str(tmp_path / "mine.toml")).settings == expected
 
 
-def test_a_complete_file_of_a_recipe_of_ones_own_builds_on_nothing(tmp_path):
+def test_complete_recipe_file_needs_no_base_recipe(tmp_path):
     settings = RECIPES["auto"].settings.with_values({"steps": 7})
     (tmp_path / "mine.toml").write_text(write_recipe("mine", settings, {}))
     read = load_recipe(str(tmp_path / "mine.toml"))

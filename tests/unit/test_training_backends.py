@@ -1,4 +1,4 @@
-"""The interface between the training loop and its backends: what the loop relies on, and that PyTorch's keeps to it."""
+"""The interface between training loop and backends: what the loop relies on, and whether PyTorch's backend complies."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ OPTIMIZERS = pytest.mark.parametrize("optimizer", ["muon", "adamw", "adam"])
 
 
 class Recording:
-    """A backend that computes nothing and remembers what it was asked."""
+    """A backend that computes nothing and records its calls."""
 
     def __init__(self, is_finite=lambda step: True):
         self.calls, self.restored = [], None
@@ -45,12 +45,12 @@ def make(settings=SETTINGS, weights=None) -> TrainingBackend:
     return make_backend(architecture, weights, settings, choose_device("cpu", "float32"))
 
 
-def test_the_loop_needs_no_pytorch():
+def test_training_loop_does_not_import_pytorch():
     code = "import sys, charloom.training.run, charloom.training.resume; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_loop_counts_and_schedules_and_the_backend_computes():
+def test_training_loop_passes_steps_rates_and_flags():
     flags = [ControlFlags(), ControlFlags(save=True)] * 7
     backend = Recording(is_finite=lambda step: step != 3)
     steps = TrainingSteps(backend, make_batches(IDS, SETTINGS), SETTINGS, 12, lambda: flags.pop(0))
@@ -61,8 +61,8 @@ def test_the_loop_counts_and_schedules_and_the_backend_computes():
     assert [rate for *_, rate in backend.calls] == [0.5 * learning_rate_at(n, 12, SETTINGS) for n in range(12)]
     assert [record.loss for record, _ in seen] == [2.0] * 3 + [None] + [2.0] * 8
     assert [record.grad_norm is None for record, _ in seen] == [n == 3 for n in range(12)]
-    assert [asked.save for _, asked in seen] == [False, True] * 6
-    assert len(flags) == 2, "it was called once in every update"
+    assert [flags_seen.save for _, flags_seen in seen] == [False, True] * 6
+    assert len(flags) == 2, "poll is called once per step"
     with pytest.raises(StopIteration):
         next(steps)
     steps.restore({"a": IDS}, 11)
@@ -71,21 +71,21 @@ def test_the_loop_counts_and_schedules_and_the_backend_computes():
 
 @OPTIMIZERS
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_state_and_restore_continue_to_the_last_bit(cell, optimizer):
+def test_state_and_restore_resume_bit_exactly(cell, optimizer):
     settings = replace(SETTINGS, cell=cell, optimizer=optimizer)
     whole = TrainingSteps(make(settings), make_batches(IDS, settings), settings, 12)
     losses = [record.loss for record in whole]
     first = TrainingSteps(make(settings), make_batches(IDS, settings), settings, 12)
-    begun = [next(first).loss for _ in range(5)]
+    first_losses = [next(first).loss for _ in range(5)]
     second = TrainingSteps(make(settings, first.backend.weights()), make_batches(IDS, settings), settings, 12)
     second.restore(first.backend.state() | {"losses.last_epoch": np.zeros(3)}, first.step)
     second.batches.position = first.batches.position
-    assert begun + [record.loss for record in second] == losses
+    assert first_losses + [record.loss for record in second] == losses
     for name, value in whole.backend.weights().items():
         np.testing.assert_array_equal(second.backend.weights()[name], value)
-    ours, theirs = second.backend.state(), whole.backend.state()
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name], value) for name, value in theirs.items())
+    resumed_state, whole_state = second.backend.state(), whole.backend.state()
+    assert resumed_state.keys() == whole_state.keys()
+    assert all(np.array_equal(resumed_state[name], value) for name, value in whole_state.items())
 
 
 @OPTIMIZERS
@@ -105,7 +105,7 @@ def test_an_update_that_is_not_finite_changes_nothing(optimizer):
     assert stats.control_flags == (True, False)
 
 
-def test_what_a_backend_returns_is_a_copy():
+def test_backend_returns_copies():
     backend, batches = make(), make_batches(IDS, SETTINGS)
     backend.step(next(batches), 0, 0.01, ControlFlags)
     kept = {name: value.copy() for name, value in (backend.weights() | backend.state()).items()}
@@ -114,7 +114,7 @@ def test_what_a_backend_returns_is_a_copy():
     assert all(np.array_equal(returned[name], value) for name, value in kept.items())
 
 
-def test_an_evaluation_leaves_the_training_alone_and_can_be_stopped():
+def test_evaluation_does_not_affect_training_and_can_be_stopped():
     plain, evaluated = make(), make()
     losses = [evaluated.evaluate(IDS), evaluated.evaluate(IDS)]
     assert losses[0] == losses[1] == pytest.approx(np.log(9), abs=0.3)

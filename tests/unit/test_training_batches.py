@@ -9,18 +9,18 @@ from charloom.training.batches import make_batches
 from charloom.training.batches.base import Position
 from charloom.training.batches.windows import shuffled_order
 
-IDS = np.arange(1000, dtype=np.uint16)  # each character is its own position, so what was read can be seen
+IDS = np.arange(1000, dtype=np.uint16)  # each id is its position, so batches show which positions were read
 
 
 def settings(batching, **values):
     return Settings(batching=batching, seq_length=10, batch_size=4, shuffle_buffer=20).with_values(values)
 
 
-both = pytest.mark.parametrize("batching", ["streams", "windows"])
+both_batchings = pytest.mark.parametrize("batching", ["streams", "windows"])
 
 
-@both
-def test_targets_are_the_characters_after_the_inputs(batching):
+@both_batchings
+def test_targets_are_shifted_inputs(batching):
     batches = make_batches(IDS, settings(batching))
     for _ in range(60):
         batch = next(batches)
@@ -29,7 +29,7 @@ def test_targets_are_the_characters_after_the_inputs(batching):
         np.testing.assert_array_equal(np.diff(batch.inputs), 1)
 
 
-def test_streams_go_on_where_they_stopped_and_start_anew_with_the_epoch():
+def test_streams_are_contiguous_within_an_epoch():
     batches = make_batches(IDS, settings("streams"))
     before = next(batches)
     assert before.resets_state
@@ -42,16 +42,16 @@ def test_streams_go_on_where_they_stopped_and_start_anew_with_the_epoch():
             assert not batch.resets_state and not before.ends_epoch
             np.testing.assert_array_equal(batch.inputs[:, 0], before.inputs[:, -1] + 1)
         before = batch
-    assert len(starts) > 3  # where the stretches begin is drawn for each epoch
+    assert len(starts) > 3  # each epoch draws the start of the first stream
 
 
-def test_an_epoch_of_streams_reads_every_place_at_most_once_and_skips_less_than_a_batch():
+def test_stream_epoch_covers_the_text_without_repeats():
     batches = make_batches(IDS, settings("streams"))
     read = np.concatenate([next(batches).inputs.ravel() for _ in range(batches.batches_per_epoch)])
     assert len(np.unique(read)) == len(read) > len(IDS) - 1 - 4 * 10
 
 
-def test_an_epoch_of_windows_reads_whole_runs_in_a_new_order():
+def test_window_epochs_have_different_orders():
     batches = make_batches(IDS, settings("windows"))
     epochs = []
     for _ in range(2):
@@ -62,7 +62,7 @@ def test_an_epoch_of_windows_reads_whole_runs_in_a_new_order():
     assert epochs[0] != epochs[1] != sorted(epochs[1])
 
 
-def test_windows_can_be_shuffled_once():
+def test_shuffle_once_repeats_the_order():
     batches = make_batches(IDS, settings("windows", shuffle="once"))
     epochs = [[next(batches).inputs.tolist() for _ in range(batches.batches_per_epoch)] for _ in range(3)]
     assert epochs[0] == epochs[1] == epochs[2] != sorted(epochs[0])
@@ -70,18 +70,18 @@ def test_windows_can_be_shuffled_once():
     assert [next(again).inputs.tolist() for _ in range(batches.batches_per_epoch)] == epochs[0]
 
 
-@both
+@both_batchings
 @pytest.mark.parametrize(("reset", "at"), [("never", {0}), ("epoch", {0, 22, 44}), ("window", set(range(50)))])
-def test_the_state_is_reset_when_asked(batching, reset, at):
+def test_reset_state_setting(batching, reset, at):
     if batching == "streams":
         at = {place // 22 * 24 if reset == "epoch" else place for place in at}
     batches = make_batches(IDS, settings(batching, reset_state=reset))
     assert {i for i in range(50) if next(batches).resets_state} == at
 
 
-@both
+@both_batchings
 @given(skipped=st.integers(0, 70), seed=st.integers(0, 9))
-def test_a_position_can_be_kept_and_set(batching, skipped, seed):
+def test_position_can_be_saved_and_restored(batching, skipped, seed):
     first = make_batches(IDS, settings(batching, seed=seed))
     for _ in range(skipped):
         next(first)
@@ -93,26 +93,28 @@ def test_a_position_can_be_kept_and_set(batching, skipped, seed):
         assert (a.epoch, a.index, a.ends_epoch) == (b.epoch, b.index, b.ends_epoch)
 
 
-@both
-def test_another_seed_reads_in_another_order(batching):
+@both_batchings
+def test_different_seeds_give_different_orders(batching):
     a, b = (make_batches(IDS, settings(batching, seed=seed)) for seed in (1, 2))
     assert any((next(a).inputs != next(b).inputs).any() for _ in range(5))
 
 
 @given(st.integers(0, 200), st.integers(1, 50), st.integers(0, 99))
-def test_a_shuffle_buffer_gives_out_everything_once_and_nothing_early(count, size, seed):
+def test_shuffle_buffer_is_a_bounded_permutation(count, size, seed):
     order = shuffled_order(count, size, np.random.default_rng(seed))
     assert sorted(order) == list(range(count))
-    assert all(item < given + size for given, item in enumerate(order))  # item i enters after i - size others left
+    assert all(
+        item < given + size for given, item in enumerate(order)
+    )  # item i enters the buffer after i - size items have left
 
 
-def test_a_large_buffer_shuffles_evenly():
-    """Each of 5 items comes first about 400 times of 2,000: binomial, sd 17.9, within 5 of them."""
+def test_large_shuffle_buffer_is_uniform():
+    """Each of 5 items comes first in about 400 of 2,000 orders (binomial, sd 17.9; tolerance 5 sd)."""
     first = [shuffled_order(5, 9, np.random.default_rng(seed))[0] for seed in range(2000)]
     assert (abs(np.bincount(first, minlength=5) - 400) < 90).all()
 
 
-def test_the_tutorials_windows(shakespeare):
+def test_windows_equal_those_of_the_tutorial(shakespeare):
     recipe = RECIPES["tutorial-gru"].settings
     ids = shakespeare.vocabulary.encode(shakespeare.text)
     batches = make_batches(ids, recipe)

@@ -183,7 +183,7 @@ def test_errors_end_the_search(tmp_path):
     assert failed.state == "failed" and "the disk is full" in failed.reason
 
     def diverges(_settings):
-        raise NonFiniteError("not finite")
+        raise NonFiniteError("not finite", code="nonfinite_loss")
 
     with raises_code("plan_not_trainable", reason="diverged"):
         searched(tmp_path / "u", 2, FakeTraining(diverges))

@@ -11,7 +11,7 @@ from charloom._util.suggest import did_you_mean, suggestions
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session
-from charloom.terminal.messages import encode_text, print_text, say, say_error, unescaped
+from charloom.terminal.messages import encode_text, print_error, print_message, print_text, unescape
 
 _HELP = """\
 Type text and press Enter to add it and generate a continuation. Press Enter to continue without adding text.
@@ -34,7 +34,7 @@ def run_interactive(session: Session, quiet: bool) -> None:
         session: The text so far, and the model that continues it.
         quiet: Whether to omit the help text at the start.
     """
-    say(_HELP, quiet)
+    print_message(_HELP, quiet)
     print_text(session.text)
     while (line := _read_line()) is not None:
         try:
@@ -42,9 +42,9 @@ def run_interactive(session: Session, quiet: bool) -> None:
                 break
             _execute(session, line)
         except CharloomError as error:
-            say_error(str(error))
+            print_error(str(error))
         except OSError as error:
-            say_error(f"Cannot write {error.filename}: {error.strerror}.")
+            print_error(f"Cannot write {error.filename}: {error.strerror}.")
 
 
 def _read_line() -> str | None:
@@ -59,7 +59,7 @@ def _read_line() -> str | None:
 def _execute(session: Session, line: str) -> None:
     """Run a command, or add a line of text and continue it."""
     if not line.startswith("/"):
-        session.add(unescaped(line))
+        session.add(unescape(line))
         _continue(session)
         return
     name, _, argument = line[1:].strip().partition(" ")
@@ -96,7 +96,7 @@ def _retry(session: Session, _argument: str) -> None:
 
 def _choices(session: Session, argument: str) -> None:
     for number, text in enumerate(session.choices(_parse_count(argument or "3")), 1):
-        say(f"--- {number}")
+        print_message(f"--- {number}")
         print_text(text + "\n")
 
 
@@ -111,7 +111,8 @@ def _temperature(session: Session, argument: str) -> None:
     except ValueError:
         raise InputError(
             f"Invalid temperature {argument!r}: expected a number, such as 0.8.",
-            code="invalid_value",
+            code="invalid_setting",
+            name="temperature",
             value=argument,
         ) from None
     session.set_sampling(temperature=value)
@@ -135,11 +136,11 @@ def _save(session: Session, argument: str) -> None:
         raise InputError(
             f"{argument} already exists. Choose another file name.", code="file_exists", path=argument
         ) from None
-    say(f"Saved {argument}")
+    print_message(f"Saved {argument}")
 
 
 def _help(_session: Session, _argument: str) -> None:
-    say(_HELP)
+    print_message(_HELP)
 
 
 _COMMANDS: dict[str, Callable[[Session, str], None]] = {
@@ -157,7 +158,9 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
 
 def _parse_count(argument: str) -> int:
     if not argument.isdecimal():
-        raise InputError(f"Invalid number {argument!r}: expected a whole number.", code="invalid_value", value=argument)
+        raise InputError(
+            f"Invalid number {argument!r}: expected a whole number.", code="invalid_number", value=argument
+        )
     return int(argument)
 
 

@@ -14,7 +14,7 @@ from charloom._util.suggest import did_you_mean, suggestions
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
 from charloom.errors import CharloomError
-from charloom.terminal.messages import print_json_error, require_stdout, say_error
+from charloom.terminal.messages import print_error, print_json_error, require_stdout
 
 COMMANDS = {
     "train": "Train a model on a text corpus.",
@@ -137,7 +137,7 @@ def _fail(error: CharloomError, as_json: bool) -> int:
     if as_json:
         print_json_error(error.to_dict())
     else:
-        say_error(str(error))
+        print_error(str(error))
     return error.exit_code
 
 

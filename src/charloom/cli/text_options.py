@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
-from charloom.terminal.messages import say_all, unescaped
+from charloom.terminal.messages import print_notices, unescape
 
 _OPTIONS = {
     "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
@@ -73,7 +73,7 @@ def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callab
     def with_format(**options: Any) -> Any:
         values = {name: options.pop(name) for name in names}
         if values.get("boundary"):
-            values["boundary"] = unescaped(values["boundary"])
+            values["boundary"] = unescape(values["boundary"])
         return command(text_format=TextFormat(**values), **options)
 
     decorated: Callable[..., Any] = with_format
@@ -104,5 +104,5 @@ def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) ->
 
     with progress_bar("Loading", quiet, in_bytes=True) as report:
         corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
-    say_all(corpus.notices, quiet)
+    print_notices(corpus.notices, quiet)
     return corpus

@@ -1,1 +1,1 @@
-"""Settings, recipes, and the arithmetic that fits them to a corpus and a time. Nothing is measured here."""
+"""Settings, recipes, and the arithmetic that adapts them to a corpus and a time budget. Nothing is measured here."""

@@ -1,4 +1,4 @@
-"""Recipes: named, complete sets of settings, and their files."""
+"""Recipes: named, complete sets of settings, and recipe files in TOML."""
 
 import json
 import tomllib
@@ -21,7 +21,7 @@ _TUTORIAL = Settings(
     batch_size=64,
     shuffle_buffer=10_000,
     shuffle="epoch",
-    reset_state="never",  # the tutorial's quirk: a window starts from the state of an unrelated one
+    reset_state="never",  # as in the tutorial, although a shuffled window then starts from an unrelated state
     optimizer="adam",
     learning_rate=1e-3,
     adam_beta1=0.9,
@@ -47,10 +47,10 @@ class Recipe:
     """A named set of settings.
 
     Attributes:
-        name: Name on the command line, or the name in a recipe file.
-        about: Description in one line.
+        name: Name of a built-in recipe, or the name given in a recipe file.
+        about: One-line description.
         settings: All settings.
-        fixed: Names of the settings that the user chose; they are never changed to suit a corpus.
+        fixed: Names of settings that the user chose; they are never adapted to a corpus.
     """
 
     name: str
@@ -59,10 +59,10 @@ class Recipe:
     fixed: frozenset[str] = frozenset()
 
     def with_values(self, values: Mapping[str, Any]) -> "Recipe":
-        """Return the recipe with some settings chosen by the user; see ``Settings.with_values``.
+        """Return the recipe with settings that the user chose; see ``Settings.with_values``.
 
         Raises:
-            SettingsError: If a name is unknown, or a value out of range.
+            SettingsError: If a name is unknown, or a value is invalid.
         """
         return replace(self, settings=self.settings.with_values(values), fixed=self.fixed | values.keys())
 
@@ -70,19 +70,23 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("auto", "the default: contiguous streams, held-out validation, regularised", Settings()),
-        Recipe("tutorial-gru", "the TensorFlow tutorial, its GRU edition, quirks included", _TUTORIAL),
+        Recipe(
+            "auto",
+            "default: size, regularization and length are chosen for the text, the time and the machine",
+            Settings(),
+        ),
+        Recipe("tutorial-gru", "the settings of the TensorFlow tutorial's GRU version", _TUTORIAL),
         Recipe(
             "best",
-            "auto with an hour and a half: a larger model, regularised more",
+            "auto with 90 minutes of training: a larger, more regularized model",
             Settings(minutes=90.0),
             frozenset({"minutes"}),
         ),
         Recipe(
             "tutorial-lstm",
-            "the TensorFlow tutorial, its LSTM edition, quirks included",
-            # its code asks for a state that is carried, too, and for shuffling; docs/results.md says how its
-            # figures show that the state was not carried, and that the windows were shuffled once
+            "the settings of the TensorFlow tutorial's LSTM version",
+            # The tutorial's code carries the state and shuffles every epoch. Its published figures show that the state
+            # was not carried and that the windows were shuffled once (docs/results.md).
             _TUTORIAL.with_values({"cell": "lstm", "reset_state": "window", "shuffle": "once"}),
         ),
     )
@@ -90,17 +94,19 @@ RECIPES = {
 
 
 PLANNED = ("auto", "best")
-"""Recipes whose settings are fitted to the text, the time and the machine; all others stay as they are."""
+"""Recipes whose settings are adapted to the text, the time and the machine; all others are used unchanged."""
 
 
 def load_recipe(argument: str) -> Recipe:
-    """Return a recipe by its name or from its file.
+    """Return a built-in recipe, or read one from a TOML file.
 
-    A file is TOML; settings it leaves out have the values of the recipe it names under ``recipe``
-    (``auto`` if it names none).
+    Settings that the file omits have the values of the recipe that its key ``recipe`` names (default: ``auto``).
+
+    Args:
+        argument: Name of a recipe, or path of a file.
 
     Raises:
-        SettingsError: If there is no such recipe, or the file is not a valid one.
+        SettingsError: If the recipe is unknown, or the file cannot be read or is invalid.
     """
     if argument in RECIPES:
         return RECIPES[argument]
@@ -118,15 +124,15 @@ def load_recipe(argument: str) -> Recipe:
 
 
 def choose_recipe(name: str, assignments: Sequence[str], options: Mapping[str, float | None]) -> Recipe:
-    """Return a recipe with everything changed that a command line changes.
+    """Return a recipe with the settings given on the command line.
 
     Args:
-        name: Name of the recipe, or its file.
+        name: Name or file of the recipe.
         assignments: KEY=VALUE arguments of ``--set``.
-        options: Settings that have an option, by name; None: not given.
+        options: Values of the settings that have an option, by setting name; None if the option was not given.
 
     Raises:
-        SettingsError: If a setting is unknown, out of range, or given twice.
+        SettingsError: If a setting is unknown, invalid or set twice.
     """
     recipe = load_recipe(name)
     values = parse_assignments(assignments)
@@ -146,10 +152,10 @@ def choose_recipe(name: str, assignments: Sequence[str], options: Mapping[str, f
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that KEY=VALUE arguments of ``--set`` name, as text.
+    """Parse the KEY=VALUE arguments of ``--set`` into unconverted strings by setting name.
 
     Raises:
-        SettingsError: If one has no "=", or a setting is given twice.
+        SettingsError: If an argument has no "=", or a setting is set twice.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -172,12 +178,12 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | float]) -> str:
-    """Return the text of a recipe file, with the meaning of every setting as a comment.
+    """Return the content of a recipe file, with the help text of every setting as a comment.
 
     Args:
-        name: Name of the recipe it is based on.
+        name: Name of the recipe.
         settings: All settings.
-        facts: Further facts about the run, written as comments at the top.
+        facts: Facts about the run, written as comments at the top.
     """
     lines = [f"# {key}: {value}" for key, value in facts.items()]
     lines += [f"recipe = {json.dumps(name)}", ""]
@@ -205,7 +211,7 @@ def _read(path: Path) -> Recipe:
     base = values.pop("recipe", "auto")
     known = RECIPES.get(base) if isinstance(base, str) else None
     if known is None and isinstance(base, str) and values.keys() >= {item.name for item in setting_fields()}:
-        known = Recipe(base, f"from {path.name}", Settings())  # complete: it builds on nothing
+        known = Recipe(base, f"from {path.name}", Settings())  # complete: no base recipe needed
     if known is None:
         raise SettingsError(
             f"The recipe file {path} is based on the unknown recipe {base!r}. Set recipe to one of "

@@ -1,4 +1,4 @@
-"""The plan of a training: number of steps, evaluations and checkpoints."""
+"""The plan of a training: number of steps, and intervals of evaluations and checkpoints."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from charloom.errors import CorpusError, SettingsError
 from charloom.planning.heuristics import Task, cap_steps_for_overfitting, expected_bits
 from charloom.planning.settings import Notices, Settings
 
-_EVALUATIONS = 12  # evaluations of a training, if the settings give no interval
-_MIN_EVALUATIONS = 3  # evaluations, however long one takes
-_MAX_EVALUATION_SHARE = 0.1  # share of the time that evaluations may take; with more there are fewer of them
-_MAX_CHECKPOINTS = 50  # checkpoints of a training, if the settings give no interval
+_EVALUATIONS = 12  # evaluations per training if the settings give no interval
+_MIN_EVALUATIONS = 3  # evaluations per training, even if they take more time than that
+_MAX_EVALUATION_SHARE = 0.1  # maximum share of the time for evaluations
+_MAX_CHECKPOINTS = 50  # checkpoints per training if the settings give no interval
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,12 @@ class Plan:
     """The plan of one training.
 
     Attributes:
-        settings: All settings, resolved: those that were left to the plan have their numbers.
-        steps: Updates in all.
-        steps_per_epoch: Updates in one pass over the training text.
-        notices: What was changed to suit the corpus, one sentence each, for the user.
-        seconds: Expected duration, everything included; None if the speed was not measured.
-        expected_bits: Range in which the held-out loss is expected to end, in bits per character; None if nothing is
-            held out.
+        settings: Resolved settings: the length is given in steps, and every interval has a value.
+        steps: Total number of steps.
+        steps_per_epoch: Steps in one epoch.
+        notices: Notices for the user, for example about settings that were adapted to the corpus.
+        seconds: Expected total duration; None if the speed was not measured.
+        expected_bits: Predicted range of the final held-out loss, in bits per character; None if nothing is held out.
     """
 
     settings: Settings
@@ -39,16 +38,16 @@ class Plan:
 
 
 def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[np.int64] | None = None) -> int:
-    """Return the updates in one pass over a training text.
+    """Count the steps in one epoch over a training text.
 
     Args:
-        settings: Batching, window and batch size.
+        settings: ``batching``, ``seq_length`` and ``batch_size``.
         characters: Length of the training text.
         line_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
 
     Raises:
-        CorpusError: If the text is shorter than one window, or has no line.
-        SettingsError: If it is shorter than one batch.
+        CorpusError: If the text is shorter than one window, or all of its lines are empty.
+        SettingsError: If the text is shorter than one batch.
     """
     if line_lengths is not None:
         return int(windows_per_group(settings, line_lengths).sum())
@@ -73,14 +72,17 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
 
 
 def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of windows of each group of lines that is read in parallel.
+    """Count the windows of each group of lines.
 
-    A group is ``batch_size`` lines, the shortest first, so that lines of similar length are together. A window is
-    ``seq_length`` characters, and a line of n characters has n + 1 targets, its end included.
+    Lines are sorted by length and cut into groups of ``batch_size`` lines, which are read in parallel; sorting keeps
+    padding low. A line of n characters has n + 1 targets, because its end is a target as well.
 
     Args:
-        settings: Window and batch size.
+        settings: ``seq_length`` and ``batch_size``.
         line_lengths: Characters of each line, in any order, (M,).
+
+    Returns:
+        Windows per group, shortest lines first.
 
     Raises:
         CorpusError: If there is no line.
@@ -96,7 +98,7 @@ def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> ND
 
 
 def check_window(settings: Settings, characters: int) -> None:
-    """Raise ``CorpusError`` if a training text is shorter than one window and the character after it."""
+    """Raise ``CorpusError`` if a training text has fewer than ``seq_length + 1`` characters."""
     if characters <= settings.seq_length:
         raise CorpusError(
             f"The training text is shorter than one window: it has {characters} characters, and a window needs "
@@ -117,15 +119,15 @@ def make_plan(
     evaluations: int | None = None,
     line_lengths: NDArray[np.int64] | None = None,
 ) -> Plan:
-    """Resolve the settings that follow from the number of steps.
+    """Make a plan for a number of steps: resolve the length, the intervals and the warm-up.
 
     Args:
         settings: Settings that suit the corpus.
         characters: Length of the training text.
-        steps: Updates in all, at least 1.
-        notices: Notices so far; receives a sentence if the warm-up is shortened. All of them become the plan's.
-        fixed: Names of settings that the user chose; they stay as they are.
-        evaluations: Number of evaluations if the settings give no interval; None: a dozen.
+        steps: Total number of steps, at least 1.
+        notices: Notices so far, which become the plan's; one is added if the warm-up is shortened.
+        fixed: Names of settings that the user chose; they are not changed.
+        evaluations: Number of evaluations if the settings give no interval; None for the default.
         line_lengths: See ``steps_per_epoch``.
     """
     notices = Notices() if notices is None else notices
@@ -157,13 +159,13 @@ def make_plan(
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a plan needs to know of this machine, in seconds.
+    """Measurements on this machine that a plan is based on.
 
     Attributes:
         untrained_loss: Held-out loss before the first step, in nats per character; None if nothing is held out.
-        evaluation_seconds: Duration of one evaluation; 0 if nothing is held out.
-        step_seconds: Mean duration of a step; 0 if the length is given in steps or epochs.
-        elapsed_seconds: Time already used, which a time budget includes.
+        evaluation_seconds: Seconds of one evaluation; 0 if nothing is held out.
+        step_seconds: Mean seconds of a step; 0 if the length is given in steps or epochs.
+        elapsed_seconds: Seconds of the time budget that are already used.
     """
 
     untrained_loss: float | None = None
@@ -181,20 +183,22 @@ def plan_training(
     ngram_loss: float | None = None,
     notices: Notices | None = None,
 ) -> Plan:
-    """Return the plan of a new training: epochs or minutes become steps, once.
+    """Plan a new training: convert its epochs or minutes to a fixed number of steps.
 
     Args:
-        settings: Settings that suit the corpus, the device's precision included.
+        settings: Settings that suit the corpus; ``precision`` is that of the device.
         task: The training text.
-        measured: Durations on this machine.
-        fixed: Names of settings that the user chose; they stay as they are.
-        may_cap_steps: Whether a training limited by time may get fewer steps than fit, if more would overfit.
-        ngram_loss: Loss of n-grams on the held-out text, in nats per character; None if nothing is held out.
+        measured: Measurements on this machine.
+        fixed: Names of settings that the user chose; they are not changed.
+        may_cap_steps: Whether to limit the steps of a training with a time budget to avoid overfitting.
+        ngram_loss: Loss of the n-gram baseline on the held-out text, in nats per character; None if nothing is held
+            out.
         notices: See ``make_plan``.
     """
     notices = Notices() if notices is None else notices
     epoch = steps_per_epoch(settings, task.characters, task.line_lengths)
     steps = settings.steps or settings.epochs * epoch
+    # 1. steps, from the time that is left
     evaluations = None
     if settings.minutes:
         seconds_left = settings.minutes * 60 - measured.elapsed_seconds
@@ -202,7 +206,9 @@ def plan_training(
         steps = steps_in_time(seconds_left, measured.step_seconds, measured.evaluation_seconds, settings.eval_every)
         if may_cap_steps:
             steps = cap_steps_for_overfitting(steps, epoch, task.characters, notices)
+    # 2. intervals and warm-up
     plan = make_plan(settings, task.characters, steps, notices, fixed, evaluations, task.line_lengths)
+    # 3. expected duration and loss
     seconds_per_step = measured.step_seconds + measured.evaluation_seconds / plan.settings.eval_every
     seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None
     characters_read = round(steps / epoch * task.characters)
@@ -211,22 +217,19 @@ def plan_training(
 
 
 def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:
-    """Return the number of evaluations: a dozen, or fewer if they would take more than a tenth of the time."""
+    """Return the number of evaluations: 12, or as few as 3 if 12 would take more than a tenth of the time."""
     affordable = int(_MAX_EVALUATION_SHARE * seconds / evaluation_seconds) if evaluation_seconds > 0 else _EVALUATIONS
     return max(_MIN_EVALUATIONS, min(_EVALUATIONS, affordable))
 
 
 def steps_in_time(seconds: float, step_seconds: float, evaluation_seconds: float, eval_every: int = 0) -> int:
-    """Return the number of steps that fit into a time, with the evaluations between them.
+    """Count the steps that fit into a time budget together with the evaluations; at least 1.
 
     Args:
-        seconds: Time available.
-        step_seconds: Duration of a step.
-        evaluation_seconds: Duration of an evaluation, its sample included.
-        eval_every: Steps between evaluations, if the settings give an interval; otherwise 0.
-
-    Returns:
-        At least 1.
+        seconds: Time budget in seconds.
+        step_seconds: Seconds of one step.
+        evaluation_seconds: Seconds of one evaluation.
+        eval_every: Steps between evaluations, or 0 if the settings give no interval.
     """
     if eval_every:
         return max(1, int(seconds / (step_seconds + evaluation_seconds / eval_every)))

@@ -59,7 +59,7 @@ class LivePage:
         return json.dumps(data, allow_nan=False).encode("ascii")
 
     @contextmanager
-    def served(self) -> Iterator["LivePage"]:
+    def serve(self) -> Iterator["LivePage"]:
         """Serve the page while the context is active."""
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()

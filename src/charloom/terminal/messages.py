@@ -27,15 +27,15 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object.")(command)
 
 
-def unescaped(text: str) -> str:
+def unescape(text: str) -> str:
     """Replace \\n by a line feed and \\t by a tab, which are hard to type in a shell."""
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration as ``m:ss``, or ``h:mm:ss`` from one hour; "?" for NaN.
 
-    >>> clock(59.6), clock(3661)
+    >>> format_duration(59.6), format_duration(3661)
     ('1:00', '1:01:01')
     """
     if isnan(seconds):
@@ -45,24 +45,24 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Format a fraction as a percentage: 0.125 becomes ``12.5 %``."""
     return f"{100 * share:.1f} %"
 
 
-def say(message: str, quiet: bool = False) -> None:
+def print_message(message: str, quiet: bool = False) -> None:
     """Print a message to stderr, unless ``quiet``."""
     if not quiet:
         click.echo(message, err=True)
 
 
-def say_all(messages: Iterable[str], quiet: bool = False) -> None:
+def print_notices(messages: Iterable[str], quiet: bool = False) -> None:
     """Print notices to stderr, one per line, each prefixed with "note: "."""
     for message in messages:
-        say(f"note: {message}", quiet)
+        print_message(f"note: {message}", quiet)
 
 
-def say_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error message to stderr, prefixed with "Error: "."""
     click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
 
@@ -133,6 +133,6 @@ def encode_text(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def shown(text: str) -> str:
+def escape_for_stdout(text: str) -> str:
     """Escape control characters in text for stdout if stdout is a terminal, which would interpret them."""
     return escape_for_terminal(text) if is_terminal(sys.stdout) else text

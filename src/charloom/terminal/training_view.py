@@ -19,7 +19,7 @@ from rich.text import Text
 
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import verdict
-from charloom.terminal.messages import clock, is_terminal, percent
+from charloom.terminal.messages import format_duration, format_percent, is_terminal
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
@@ -272,7 +272,7 @@ class TrainingProgress:
         resumed = f", resumed after step {p.step:,}" if p.step else ""
         planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} epochs"
         if p.plan.seconds is not None:
-            planned += f" in {clock(p.plan.seconds)}"
+            planned += f" in {format_duration(p.plan.seconds)}"
         if p.plan.expected_bits is not None:
             low, high = p.plan.expected_bits
             planned += f", expected held-out loss {low:.2f} to {high:.2f} bits per character"
@@ -300,7 +300,7 @@ class TrainingProgress:
             metrics.append(("held-out loss", _nats_and_bits(held_out[-1].val_loss)))
         if self.best is not None and self.best.val_loss is not None:
             metrics.append(("best", f"{self.best.val_loss:.4f} at step {self.best.step:,}"))
-        metrics.append(("remaining", clock(self.seconds_left)))
+        metrics.append(("remaining", format_duration(self.seconds_left)))
         return metrics
 
     def closing(self, finish: FinishRecord) -> list[str]:
@@ -310,7 +310,7 @@ class TrainingProgress:
         run = shlex.quote(finish.run)
         speed = f" ({finish.chars_per_second:,.0f} characters per second)" if finish.chars_per_second else ""
         return [
-            f"{outcome} after {finish.steps:,} steps in {clock(finish.seconds)}{speed}.",
+            f"{outcome} after {finish.steps:,} steps in {format_duration(finish.seconds)}{speed}.",
             *verdict(self.evaluations, self.plan.baselines),
             *([] if self.novelty is None else [_describe_memorization(self.novelty, self.plan.training_chars)]),
             f"Saved to {finish.run}. To generate text:",
@@ -330,16 +330,16 @@ def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
         assert novelty.copied_lines is not None
         copied = novelty.copied_lines / novelty.lines
         return (
-            f"Memorization: of {novelty.lines:,} generated lines, {percent(1 - copied)} are new and {percent(copied)} "
-            f"occur in {training_text}."
+            f"Memorization: of {novelty.lines:,} generated lines, {format_percent(1 - copied)} are new and "
+            f"{format_percent(copied)} occur in {training_text}."
         )
     description = (
-        f"Memorization: of {novelty.characters:,} generated characters, {percent(novelty.copied)} are copied from "
-        f"{training_text} in passages of more than {LONG} characters (longest: {novelty.longest})."
+        f"Memorization: of {novelty.characters:,} generated characters, {format_percent(novelty.copied)} are copied "
+        f"from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest})."
     )
     if novelty.held_out_copied is None:
         return description
-    held_out = f"{percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
+    held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
     return f"{description} For the held-out text, it is {held_out}."
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from rich.status import Status
 
-from charloom.terminal.messages import clock, is_terminal
+from charloom.terminal.messages import format_duration, is_terminal
 from charloom.terminal.training_view import RaisingConsole
 from charloom.tuning.report import changes
 from charloom.tuning.storage import TuningFolder
@@ -67,7 +67,7 @@ class TuningView:
 
     def _live_lines(self) -> list[str]:
         best = "" if self._best is None else f", best {self._best[0]:.4f} (trial {self._best[1]})"
-        lines = [f"{clock(max(0.0, self._until - time.time()))} left{best}"]
+        lines = [f"{format_duration(max(0.0, self._until - time.time()))} left{best}"]
         return lines + [self._line(trial) for trial in self._running.values()]
 
     def _line(self, trial: Trial) -> str:

@@ -1,1 +1,1 @@
-"""Ids to weights: how a run starts, trains, recovers, stops and resumes."""
+"""Training runs: how a run starts, trains, recovers from errors, stops and resumes."""

@@ -1,13 +1,15 @@
-"""Checkpoints: their format, the writer and the validator, and finding the newest one of a run.
+"""Checkpoints: format, writing, validation, and the newest checkpoint of a run.
 
-A checkpoint is a model file (see ``charloom.model.file``) with a section ``training``, which holds all that a training
-needs to continue exactly where it was, except its text. This module is the only place that knows what is in it:
+A checkpoint is a model file (see ``charloom.model.file``) with an additional section ``training``. The section holds
+everything that is needed to resume a training exactly, except its text. Only this module knows what the section
+contains:
 
-- facts, plain JSON data: ``_TRAINING_FACTS``, of which ``_OPTIONAL_FACTS`` may be missing;
-- the optimizer's state of each parameter NAME, float32: ``optimizer.step.NAME`` (1,), and of the parameter's shape
-  either ``optimizer.exp_avg.NAME`` and ``optimizer.exp_avg_sq.NAME`` (Adam, AdamW) or ``optimizer.momentum.NAME`` and
-  ``optimizer.direction.NAME`` (Muon);
-- the carried state of each layer, float32 (1, B, H): ``state.hidden.LAYER`` and, of an LSTM, ``state.cell.LAYER``;
+- facts, plain JSON data: the keys of ``_TRAINING_FACTS``; those in ``_OPTIONAL_FACTS`` may be missing;
+- optimizer state of each parameter NAME, float32: ``optimizer.step.NAME`` (1,), and two tensors of the parameter's
+  shape: ``optimizer.exp_avg.NAME`` and ``optimizer.exp_avg_sq.NAME`` for Adam and AdamW, ``optimizer.momentum.NAME``
+  and ``optimizer.direction.NAME`` for Muon;
+- hidden state carried between batches, for each LAYER, float32 (1, B, H): ``state.hidden.LAYER``, and for an LSTM
+  ``state.cell.LAYER``;
 - training losses, float64 (N,): ``losses.last_epoch`` and ``losses.since_evaluation``.
 """
 
@@ -41,7 +43,7 @@ from charloom.model.file.schema import (
     OPTIONAL_NUMBER,
     WHOLE,
     Kind,
-    Sized,
+    TensorSpec,
     check_facts,
     check_object,
     check_tensor,
@@ -50,10 +52,10 @@ from charloom.model.file.schema import (
 from charloom.planning.settings import MAX_STREAMS
 from charloom.training.distributed.process_group import ProcessGroup
 
-_FLOATS = 3  # of each parameter: itself and the optimizer's two averages
-_HEADER_BYTES = 1 << 20  # about, with everything else that is small
+_FLOATS = 3  # floats per parameter: the parameter and two optimizer states
+_HEADER_BYTES = 1 << 20  # upper bound for the header and all small tensors
 _MAX_PATH = 4_096  # characters
-_FILE_OF_LINES = re.compile(r"[a-z_-]{1,40}\.(jsonl|txt)")
+_LOG_FILE_NAME = re.compile(r"[a-z_-]{1,40}\.(jsonl|txt)")
 
 
 class SavedTraining(Section):
@@ -61,31 +63,31 @@ class SavedTraining(Section):
 
     Attributes:
         facts: Plain JSON data; see ``_TRAINING_FACTS``.
-        tensors: The optimizer's state, the carried state and losses, all finite.
+        tensors: Optimizer state, carried hidden state and losses, all finite.
     """
 
 
 def save_checkpoint(path: Path, model: SavedModel, training: SavedTraining) -> None:
-    """Write a checkpoint completely or not at all; see ``charloom.model.file.model_file.save_model``."""
+    """Write a checkpoint atomically; see ``charloom.model.file.model_file.save_model``."""
     save_model(path, model, training)
 
 
 def load_checkpoint(path: Path) -> tuple[SavedModel, SavedTraining | None]:
-    """Read and verify a checkpoint, or a model file, which has no training.
+    """Read and validate a checkpoint. The training state is None for a plain model file.
 
     Raises:
-        ModelFileError: If the file is missing, no regular file, not a charloom model, larger than this machine's
-            memory, or damaged; the message says which part is invalid.
+        ModelFileError: If the file is missing, not a regular file, not a charloom model, larger than this machine's
+            memory, or damaged; the message names the invalid part.
     """
     return _with_training(*load_with_section(path))
 
 
 def read_checkpoint(data: bytes, name: str) -> tuple[SavedModel, SavedTraining | None]:
-    """Verify the content of a checkpoint or model file as ``load_checkpoint`` does.
+    """Validate the content of a checkpoint or model file as ``load_checkpoint`` does.
 
     Args:
-        data: The content.
-        name: What messages call it.
+        data: Content of the file.
+        name: Name of the file in error messages.
 
     Raises:
         ModelFileError: See ``load_checkpoint``.
@@ -101,15 +103,15 @@ def _with_training(model: SavedModel, section: Section | None) -> tuple[SavedMod
 
 
 def check_training(
-    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, TensorSpec], architecture: Architecture
 ) -> None:
-    """Raise ``ModelFileError`` unless a training can continue from a checkpoint's section ``training``.
+    """Raise ``ModelFileError`` if the section ``training`` of a checkpoint is invalid.
 
     Args:
-        training: The section's facts, a JSON value.
-        facts: Those of the model, which must have passed ``check_facts``.
-        tensors: The section's tensors, by their names without prefix.
-        architecture: What is trained.
+        training: Facts of the section, a JSON value.
+        facts: Facts of the model, already validated by ``check_facts``.
+        tensors: Tensors of the section, by name without the prefix ``training.``.
+        architecture: Architecture of the model.
     """
     check_facts(facts, _REQUIRED_MODEL_FACTS)
     required = [name for name in _TRAINING_FACTS if name not in _OPTIONAL_FACTS]
@@ -118,8 +120,8 @@ def check_training(
 
 
 def _are_lengths(value: Any) -> bool:
-    """Return whether these are lengths of files of lines in the run folder itself, which resuming cuts to them."""
-    return isinstance(value, dict) and all(_FILE_OF_LINES.fullmatch(k) and is_whole(v) for k, v in value.items())
+    """Return whether a value maps log files of the run folder to lengths, to which resuming truncates them."""
+    return isinstance(value, dict) and all(_LOG_FILE_NAME.fullmatch(k) and is_whole(v) for k, v in value.items())
 
 
 def _is_position(value: Any) -> bool:
@@ -133,12 +135,11 @@ def _are_sources(value: Any) -> bool:
 def _is_source(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"name", "path"}:
         return False
-    (place,) = value.values()  # a path may hold characters that are not printable
-    return isinstance(place, str) and 0 < len(place) <= _MAX_PATH and "\0" not in place and place != "-"
+    (source,) = value.values()  # a path may contain unprintable characters
+    return isinstance(source, str) and 0 < len(source) <= _MAX_PATH and "\0" not in source and source != "-"
 
 
 def _is_text_format(value: Any) -> bool:
-    """Return whether this is a result of ``TextFormat.to_dict``."""
     if not isinstance(value, dict):
         return False
     try:
@@ -171,34 +172,35 @@ _HISTORY = _record(
 )  # fmt: skip
 _TRAINING_FACTS = {
     "step": WHOLE,
-    "position": Kind("two whole numbers", _is_position),
+    "position": Kind("a list of two integers of at least 0", _is_position),
     "rate_factor": NUMBER,
     "finished": FLAG,
-    "history": Kind("what a training remembers", lambda value: isinstance(value, dict) and _HISTORY.holds(value)),
-    "files": Kind("lengths of files of lines by their names", _are_lengths),
+    "history": Kind("a training history", lambda value: isinstance(value, dict) and _HISTORY.holds(value)),
+    "files": Kind("an object of file lengths", _are_lengths),
     "seconds": NUMBER,
     "device": NAME,
     "sources": Kind("a list of names and paths, or null", _are_sources),
-    "text_format": Kind("how a text is read", _is_text_format),
+    "text_format": Kind("a text format", _is_text_format),
 }
 _OPTIONAL_FACTS = ("sources", "text_format")
 
-_OPTIMIZER_STATES = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum", "direction"})  # of Adam, of Muon
+_OPTIMIZER_STATES = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum", "direction"})  # Adam, Muon
 _LOSSES = ("losses.last_epoch", "losses.since_evaluation")
 
 
 def _check_training_tensors(
-    tensors: Mapping[str, Sized], architecture: Architecture, steps: int, streams: int | None
+    tensors: Mapping[str, TensorSpec], architecture: Architecture, steps: int, streams: int | None
 ) -> None:
-    """Raise ``ModelFileError`` unless tensors are those of a training.
+    """Raise ``ModelFileError`` if the tensors of the section are invalid.
 
     Args:
-        tensors: By their names without prefix.
-        architecture: What is trained.
-        steps: Updates so far: there cannot be more losses.
-        streams: B of the carried state; None if it is not known.
+        tensors: Tensors by name without prefix.
+        architecture: Architecture of the model.
+        steps: Number of steps so far, an upper bound for the number of losses.
+        streams: Batch size B of the carried state, or None if unknown.
     """
     rest = dict(tensors)
+    # 1. optimizer state
     for name, shape in architecture.parameter_shapes().items():
         values = {kind: rest.pop(f"optimizer.{kind}.{name}", None) for kind in set().union(*_OPTIMIZER_STATES)}
         present = {kind: value for kind, value in values.items() if value is not None}
@@ -208,7 +210,9 @@ def _check_training_tensors(
             )
         for kind, value in present.items():
             check_tensor(f"optimizer.{kind}.{name}", value, (1,) if kind == "step" else shape, FLOAT32)
+    # 2. carried hidden state
     _check_carried_state(rest, architecture, streams)
+    # 3. losses
     for name in _LOSSES:
         if name in rest:
             value = rest.pop(name)
@@ -221,8 +225,8 @@ def _check_training_tensors(
         )
 
 
-def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:
-    """Remove the carried state from ``rest`` and check it."""
+def _check_carried_state(rest: dict[str, TensorSpec], architecture: Architecture, streams: int | None) -> None:
+    """Check the carried hidden state and remove it from ``rest``."""
     parts = ("hidden", "cell")[: architecture.state_parts]
     names = [f"state.{part}.{layer}" for layer in range(architecture.num_layers) for part in parts]
     state = {name: rest.pop(name, None) for name in names}
@@ -241,19 +245,25 @@ def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, str
 
 
 def newest_checkpoint(run: Path) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
-    """Return the newest usable checkpoint of a run, and a sentence about each newer one that is damaged.
+    """Load the newest usable checkpoint of a run.
+
+    Returns:
+        The model, the training state, and a notice for each newer checkpoint that is unusable.
 
     Raises:
-        RunError: If there is none.
+        RunError: If the run has no usable checkpoint.
     """
     return _newest(run)[1:]
 
 
 def shared_checkpoint(run: Path, process_group: ProcessGroup) -> tuple[SavedModel, SavedTraining, tuple[str, ...]]:
-    """Return what ``newest_checkpoint`` returns in every process: the first reads the file and sends it to the rest.
+    """Load the newest usable checkpoint in every process; the first process reads the file and broadcasts it.
+
+    Returns:
+        The same as ``newest_checkpoint``; the notices are empty in all processes but the first.
 
     Raises:
-        RunError: In the first process, if there is none.
+        RunError: In the first process, if the run has no usable checkpoint.
     """
     if process_group.is_first:
         path, model, training, notices = _newest(run)
@@ -264,7 +274,7 @@ def shared_checkpoint(run: Path, process_group: ProcessGroup) -> tuple[SavedMode
         copy = Path(folder) / f"checkpoint{SUFFIX}"
         copy.write_bytes(process_group.broadcast_bytes(b""))
         model, received = load_checkpoint(copy)
-    assert received is not None, "the first process has checked"
+    assert received is not None, "checked by the first process"
     return model, received, ()
 
 
@@ -311,11 +321,11 @@ def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]
 
 
 def remove_old_checkpoints(run: Path, keep: int) -> None:
-    """Remove all but the newest checkpoints, and that of the untrained model as soon as there is a newer one.
+    """Remove old checkpoints. The checkpoint of step 0 is removed as soon as there is a newer one.
 
     Args:
         run: The run folder.
-        keep: Number of checkpoints to keep; 0: all.
+        keep: Number of newest checkpoints to keep; 0: all.
     """
     steps = checkpoint_steps(run)
     for step in steps[:-1]:
@@ -324,11 +334,11 @@ def remove_old_checkpoints(run: Path, keep: int) -> None:
 
 
 def clean(run: Path) -> None:
-    """Remove the half-written files of a killed training."""
+    """Remove incomplete files that a killed process left in a run folder."""
     remove_parts(run)
     remove_parts(run / CHECKPOINTS)
 
 
 def checkpoint_bytes(parameters: int) -> int:
-    """Return the approximate size of a checkpoint in bytes."""
+    """Estimate the size of a checkpoint in bytes."""
     return _FLOATS * 4 * parameters + _HEADER_BYTES

@@ -1,19 +1,19 @@
-"""Early stopping and divergence guard: decisions from the evaluations so far."""
+"""Early stopping and divergence guard, decided from the evaluations so far."""
 
 from charloom.errors import Notice
 from charloom.training.history import History
 
-OVERFITTING = 0.02  # nats above the best loss that count as over-fitting: evaluations differ by less
-_RISING = 0.3  # nats above the lowest training loss that count as divergence: batches differ by less
-_LEARNED = 0.005  # nats: about one character in two hundred is not predicted with certainty
+OVERFITTING = 0.02  # nats above the best held-out loss; the noise of evaluations is smaller
+_RISING = 0.3  # nats above the lowest training loss; the noise between evaluations is smaller
+_LEARNED = 0.005  # nats per character; below it the text is practically memorized
 
 
 def reason_to_end(history: History, patience: int) -> Notice | None:
-    """Return why more steps would not help, or None; call it after an evaluation.
+    """Return the reason to end a training early, or None. Call it after an evaluation.
 
     Args:
         history: History of the training.
-        patience: Evaluations without improvement before over-fitting ends the training; 0: never.
+        patience: Evaluations without improvement before an overfitting training ends; 0 turns early stopping off.
     """
     last, best = history.evaluation, history.best
     if last is None or best is None or last.val_loss is None or best.val_loss is None or not patience:
@@ -43,7 +43,7 @@ def reason_to_end(history: History, patience: int) -> Notice | None:
 
 
 def reason_to_slow_down(history: History) -> Notice | None:
-    """Return that the training loss has risen, as a sentence, or None; call it after an evaluation."""
+    """Return the reason to halve the learning rate, or None. Call it after an evaluation."""
     last, lowest = history.evaluation, history.lowest
     if last is None or last.train_loss is None or lowest is None or last.train_loss <= lowest + _RISING:
         return None

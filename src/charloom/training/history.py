@@ -1,4 +1,4 @@
-"""The history of a run that a checkpoint keeps: losses, best model, skipped updates."""
+"""The history of a run, which checkpoints save: losses, best evaluation, counts of skipped steps and rollbacks."""
 
 import math
 import statistics
@@ -12,28 +12,28 @@ from numpy.typing import NDArray
 
 from charloom.training.events import EvaluationRecord, StepRecord
 
-_COLD_STEPS = 10  # not counted: the first steps allocate memory
-_COUNTS = ("sampled", "skipped", "rollbacks", "waited", "lowest", "ended", "watched")  # kept as they are
+_COLD_STEPS = 10  # first steps, excluded from the speed because they allocate memory
+_COUNTS = ("sampled", "skipped", "rollbacks", "waited", "lowest", "ended", "watched")  # saved unchanged
 
 
 class History:
     """The history of one training.
 
     Args:
-        steps_per_epoch: Number of losses of which the last epoch's mean is taken.
+        steps_per_epoch: Steps in one epoch; the training loss is averaged over this many steps.
 
     Attributes:
-        step: The last update, or None before the first.
-        evaluation: The last evaluation, or None before the first.
-        best: The evaluation whose model is kept.
-        sampled: The step after which the last sample was written.
+        step: Record of the last step; None before the first.
+        evaluation: The last evaluation; None before the first.
+        best: The evaluation of the best model; None before the first.
+        sampled: Step of the last sample.
         seconds: Wall time of the training before this process.
-        skipped: Consecutive updates left out, up to the last one.
-        rollbacks: Number of roll-backs so far.
-        waited: Evaluations since the best.
-        lowest: The lowest mean training loss between two evaluations, in nats per character; None before the first.
+        skipped: Number of consecutive steps skipped, up to the last step.
+        rollbacks: Number of rollbacks so far.
+        waited: Number of evaluations since the best one.
+        lowest: Lowest mean training loss between two evaluations, in nats per character; None before the first.
         ended: Whether early stopping has ended the training.
-        watched: The step whose evaluation the recovery has examined last.
+        watched: Step of the last evaluation that ``Recovery`` has examined.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
@@ -53,7 +53,7 @@ class History:
         self._step_seconds: list[float] = []
 
     def add_step(self, step: StepRecord) -> None:
-        """Add an update; one that was left out has no loss."""
+        """Add a step; a skipped step has no loss."""
         self.step = step
         self._step_seconds.append(step.seconds)
         if step.loss is None:
@@ -64,7 +64,7 @@ class History:
         self._since_evaluation.append(step.loss)
 
     def add_evaluation(self, record: EvaluationRecord) -> None:
-        """Add an evaluation."""
+        """Add an evaluation and update ``best``, ``waited`` and ``lowest``."""
         self.evaluation = record
         self._since_evaluation = []
         self.waited += 1
@@ -75,41 +75,41 @@ class History:
             self.lowest = min(record.train_loss, math.inf if self.lowest is None else self.lowest)
 
     def reset_lowest(self) -> None:
-        """Set the lowest training loss to the last one, however high it is."""
+        """Set the lowest training loss to the last one, even if it is higher."""
         self.lowest = self.evaluation.train_loss if self.evaluation else None
 
     def beats_best(self, val_loss: float | None) -> bool:
-        """Return whether a model with this loss is the best so far; where nothing is held out, the newest one is."""
+        """Return whether this held-out loss is the lowest so far; if nothing is held out, the newest is best."""
         if val_loss is None or self.best is None or self.best.val_loss is None:
             return True
         return val_loss < self.best.val_loss
 
     def loss_since_evaluation(self) -> float | None:
-        """Return the mean loss since the last evaluation, in nats per character."""
+        """Return the mean training loss since the last evaluation, in nats per character."""
         return statistics.fmean(self._since_evaluation) if self._since_evaluation else None
 
     def loss_of_last_epoch(self) -> float | None:
-        """Return the mean loss of the last epoch, or of as much of it as there was."""
+        """Return the mean training loss of the last ``steps_per_epoch`` steps, or of all if there are fewer."""
         return statistics.fmean(self._last_epoch) if self._last_epoch else None
 
     def mean_step_seconds(self) -> float | None:
-        """Return the mean time of an update in this process: a mean, as one in a few of Muon's updates takes longer."""
+        """Return the mean seconds of a step in this process. A median would ignore Muon's few expensive steps."""
         counted = self._step_seconds[_COLD_STEPS:] or self._step_seconds
         return statistics.fmean(counted) if counted else None
 
     def facts(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, as plain JSON data."""
+        """Return the part of the history that a checkpoint saves as JSON."""
         records = {"step": self.step, "evaluation": self.evaluation, "best": self.best}
         facts: dict[str, Any] = {name: record and asdict(record) for name, record in records.items()}
         return facts | {name: getattr(self, name) for name in _COUNTS}
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return what a checkpoint keeps, as float64 arrays."""
+        """Return the part of the history that a checkpoint saves as float64 tensors."""
         losses = {"last_epoch": self._last_epoch, "since_evaluation": self._since_evaluation}
         return {f"losses.{name}": np.array(values, np.float64) for name, values in losses.items()}
 
     def restore(self, facts: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what ``facts`` and ``tensors`` returned."""
+        """Restore the history from the results of ``facts`` and ``tensors``."""
         self.step = facts["step"] and StepRecord(**facts["step"])
         self.evaluation = facts["evaluation"] and EvaluationRecord(**facts["evaluation"])
         self.best = facts["best"] and EvaluationRecord(**facts["best"])

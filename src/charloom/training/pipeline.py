@@ -1,8 +1,8 @@
-"""The stages from a text to a running training; every way to start one enters here.
+"""The stages from a text to a running training. Every way to start a training uses them.
 
-A stage is a function with one input and one frozen result. Settings leave stage 4 complete but for the number of
-steps, and stage 6 complete. What has to be measured is a stage here and hands numbers to ``charloom.planning``, which
-is arithmetic only. Each stage adds what the user should know to ``TrainingRequest.notices``, in order.
+A stage is a function with one input and one frozen result. After stage 4 the settings are complete except for the
+number of steps; after stage 6 they are complete. Stages measure; ``charloom.planning`` turns the measurements into
+settings and does arithmetic only. Stages add notices for the user to ``TrainingRequest.notices``, in order.
 
     stage                                        input -> result
     1  Corpus.read                               paths, text format -> Corpus
@@ -13,23 +13,24 @@ is arithmetic only. Each stage adds what the user should know to ``TrainingReque
     4  choose_settings                           EncodedText -> TrainingSetup
          speed measured with a small network, sizes and regularization from planning.heuristics, initial weights
     5  measure                                   TrainingSetup -> Measurements
-         seconds of an evaluation and of a step of this very network
+         seconds per evaluation and per step of the chosen network
     6  complete_plan                             TrainingSetup, Measurements -> Plan
-         minutes or epochs become steps, by planning.schedule
+         minutes or epochs converted to steps by planning.schedule
     7  Trainer (charloom.training.trainer)       TrainingSetup, Plan, RunFiles -> Trainer
          backend, batches, run folder
     8  Trainer.train                             -> records
 
-``prepare`` runs stages 2 to 4. Who enters where:
+``prepare`` runs stages 2 to 4. Commands and their stages:
 
-    charloom train, charloom.train               1 to 8 (training.run); the run folder is made after stage 4
-    --init MODEL                                 the same; TrainingRequest.init makes stage 2 extend its vocabulary
+    charloom train, charloom.train               1 to 8 (training.run); the run folder is created after stage 4
+    --init MODEL                                 1 to 8; stage 2 extends the vocabulary of TrainingRequest.init
     --plan                                       1 to 6
-    --resume                                     1 with the sources of the run; 2 to 4 with the checkpoint's model and
-                                                 settings, which stay; its own plan instead of 5 and 6 (training.resume)
-    --resume --new-text                          the same; stage 2 extends the vocabulary, stage 4 may lower batch_size
-    charloom tune                                1 to 4 once, for the plan around which it searches; 1 to 5 to warm up;
-                                                 2 to 8 for every trial, all its settings fixed (tuning.search)
+    --resume                                     1 with the paths stored in the run; 2 to 4 with the model and the fixed
+                                                 settings of the checkpoint; training.resume replaces 5 and 6
+    --resume --new-text                          as --resume; stage 2 extends the vocabulary, stage 4 may lower
+                                                 batch_size
+    charloom tune                                1 to 4 once for the plan around which it searches; 1 to 5 to warm up;
+                                                 2 to 8 for every trial with all settings fixed (tuning.search)
 """
 
 import math
@@ -56,7 +57,7 @@ from charloom.planning.schedule import Measurements, Plan, check_window, plan_tr
 from charloom.planning.settings import Notices, Settings
 from charloom.training.backends import choose_device, make_backend
 from charloom.training.backends.base import Device, TrainingBackend
-from charloom.training.distributed.config_check import check_beginning
+from charloom.training.distributed.config_check import check_same_request
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.history import History
 from charloom.training.throughput import machine_speed, step_seconds
@@ -67,22 +68,22 @@ from charloom.training.vocabulary_extension import (
     settings_with_model_sizes,
 )
 
-_MAX_CALIBRATIONS = 3  # measurements of a GPU's speed, each with the size that the one before made planning choose
+_MAX_CALIBRATIONS = 3  # speed measurements on a GPU, each with the size chosen after the previous one
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What a caller asks for: the input of the pipeline.
+    """A request to train: the input of the pipeline.
 
     Attributes:
-        corpus: Text to learn from.
-        recipe: Settings as requested.
+        corpus: The whole text.
+        recipe: Requested settings.
         device: See ``charloom.training.backends.base.DEVICES``.
-        init: Model to begin with; None: random weights.
-        may_adapt: Whether settings of a recipe that is planned may change to suit the text and the machine.
-        process_group: Processes that train together, all of which make the same request.
-        notices: Collects what the user should know.
-        began: Start of the time budget, by ``time.perf_counter``.
+        init: Initial model; None for random initial weights.
+        may_adapt: Whether the settings of the recipes in ``PLANNED`` may be adapted to the text and the machine.
+        process_group: Processes that train together; all of them make the same request.
+        notices: Collects notices for the user.
+        began: Start of the time budget, as a value of ``time.perf_counter``.
     """
 
     corpus: Corpus
@@ -96,12 +97,12 @@ class TrainingRequest:
 
     @property
     def is_adapted(self) -> bool:
-        """Whether the settings are fitted to the text and the machine."""
+        """Whether the settings are adapted to the text and the machine."""
         return self.may_adapt and self.recipe.name in PLANNED
 
     @property
     def fixed(self) -> frozenset[str]:
-        """Names of the settings that stay: those the user chose, and the sizes of a model to begin with."""
+        """Names of settings that are not adapted: those the user chose, and the sizes of an initial model."""
         return self.recipe.fixed if self.init is None else self.recipe.fixed.union(MODEL_SIZES)
 
 
@@ -111,9 +112,9 @@ class TrainingText:
 
     Attributes:
         request: Input of the pipeline.
-        settings: Settings of the recipe, with the sizes of a model to begin with and the share to hold out.
+        settings: Settings of the recipe, with the sizes of the initial model and the final ``val_fraction``.
         parts: Training, validation and test part of the corpus.
-        vocabulary: Vocabulary of the corpus, or of the model to begin with, extended by new characters.
+        vocabulary: Vocabulary of the corpus; or that of the initial model, extended by the new characters.
     """
 
     request: TrainingRequest
@@ -124,14 +125,14 @@ class TrainingText:
 
 @dataclass(frozen=True)
 class EncodedText:
-    """Result of stage 3: ids, and the device that will read them.
+    """Result of stage 3: the text as ids, and the training device.
 
     Attributes:
         request: Input of the pipeline.
-        settings: As before, with the batching that the text requires.
-        vocabulary: V characters.
+        settings: Settings of stage 2 with the batching that the text requires.
+        vocabulary: Vocabulary of V characters.
         device: Device and precision.
-        training: Ids of the training text, or of lines.
+        training: Ids of the training text, or of its lines.
         validation: Ids of the held-out text; empty if nothing is held out.
     """
 
@@ -145,18 +146,18 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Result of stage 4: a training with everything but its number of steps.
+    """Result of stage 4: everything that defines a training except its number of steps.
 
     Attributes:
         request: Input of the pipeline.
-        settings: Settings that suit the text and the machine; the device's precision is in them.
-        architecture: Shape of the network.
+        settings: Settings adapted to the text and the machine; ``precision`` is that of the device.
+        architecture: Architecture of the network.
         device: Device and precision.
-        training: Ids of the training text, or of lines.
+        training: Ids of the training text, or of its lines.
         validation: Ids of the held-out text; empty if nothing is held out.
         baselines: Losses of the uniform, unigram and n-gram baselines.
-        vocabulary: V characters.
-        weights: Weights to begin with; None: random ones, by the seed.
+        vocabulary: Vocabulary of V characters.
+        weights: Initial weights; None for random weights drawn with the seed.
     """
 
     request: TrainingRequest
@@ -171,12 +172,12 @@ class TrainingSetup:
 
     @property
     def corpus(self) -> Corpus:
-        """Text to learn from."""
+        """The whole text."""
         return self.request.corpus
 
     @property
     def recipe(self) -> Recipe:
-        """Settings as requested."""
+        """Requested settings."""
         return self.request.recipe
 
     @property
@@ -186,48 +187,48 @@ class TrainingSetup:
 
     @property
     def line_lengths(self) -> NDArray[np.int64] | None:
-        """Characters of each line to train on, (M,), if lines are separate texts."""
+        """Characters of each training line, (M,); None if the text is not read as lines."""
         return _line_lengths(self.training)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Updates in one pass over the training text."""
+        """Number of steps in one epoch."""
         return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
 
     def make_backend(self, settings: Settings | None = None) -> TrainingBackend:
-        """Return a new backend with the weights before the first step.
+        """Create a backend with the initial weights.
 
         Args:
-            settings: Settings of the plan; by default those of this setup.
+            settings: Settings of the plan; by default the settings of this setup.
         """
         weights = initial_weights(self.architecture, self.settings.seed) if self.weights is None else self.weights
         return make_backend(self.architecture, weights, settings or self.settings, self.device, self.process_group)
 
 
 def prepare(request: TrainingRequest) -> TrainingSetup:
-    """Run stages 2 to 4: everything that is settled before the run folder is made.
+    """Run stages 2 to 4, which come before the run folder is created.
 
     Raises:
-        CorpusError: If a part of the corpus is too short.
-        SettingsError: If the settings do not suit the corpus, the model or the processes, if there is no such device,
-            or if the processes did not make the same request.
+        CorpusError: If the training text or the held-out text is too short.
+        SettingsError: If the settings do not fit the corpus, the initial model or the number of processes, if the
+            device is unavailable, or if the processes made different requests.
     """
     return choose_settings(encode_on_device(build_vocabulary(request)))
 
 
 def build_vocabulary(request: TrainingRequest) -> TrainingText:
-    """Stage 2: split the corpus and build its vocabulary, or extend that of a model to begin with.
+    """Stage 2: split the corpus, and build its vocabulary or extend that of the initial model.
 
     Raises:
-        CorpusError: If the held-out part is too short.
-        SettingsError: If the settings do not suit the model, or the processes did not make the same request.
+        CorpusError: If the held-out text is too short.
+        SettingsError: If the settings do not fit the initial model, or the processes made different requests.
     """
     corpus, recipe, init = request.corpus, request.recipe, request.init
-    check_beginning(request.process_group, corpus, recipe, init)
+    check_same_request(request.process_group, corpus, recipe, init)
     settings = recipe.settings if init is None else settings_with_model_sizes(init.architecture, recipe)
-    about_split = Notices()  # shown after what is said of the vocabulary
+    split_notices = Notices()  # shown after the notices about the vocabulary
     if request.is_adapted:
-        settings = limit_held_out(settings, len(corpus), len(corpus.vocabulary), recipe.fixed, about_split)
+        settings = limit_held_out(settings, len(corpus), len(corpus.vocabulary), recipe.fixed, split_notices)
     parts = corpus.parts(settings.val_fraction, settings.test_fraction)
     if settings.val_fraction and len(parts.validation) < 2:
         raise CorpusError(
@@ -242,7 +243,7 @@ def build_vocabulary(request: TrainingRequest) -> TrainingText:
     vocabulary = corpus.vocabulary
     if init is not None:
         vocabulary = extend_vocabulary(init.vocabulary, corpus, request.notices)
-    request.notices.extend(about_split)
+    request.notices.extend(split_notices)
     return TrainingText(request, settings, parts, vocabulary)
 
 
@@ -250,7 +251,8 @@ def encode_on_device(text: TrainingText) -> EncodedText:
     """Stage 3: choose device and precision, and encode the text as ids.
 
     Raises:
-        SettingsError: If there is no such device, or batches of lines were requested for a text or the reverse.
+        SettingsError: If the device is unavailable, or if the requested batching does not fit the text format: lines
+            for continuous text, or the reverse.
     """
     device = _shared_device(text.request.device, text.settings.precision, text.request.process_group)
     return EncodedText(
@@ -264,11 +266,12 @@ def encode_on_device(text: TrainingText) -> EncodedText:
 
 
 def choose_settings(text: EncodedText) -> TrainingSetup:
-    """Stage 4: fit the settings to the text and the speed of this machine, and compute what follows from them.
+    """Stage 4: adapt the settings to the text and the speed of this machine; compute baselines and initial weights.
 
     Raises:
         CorpusError: If the training text is shorter than one window.
-        SettingsError: If a batch is larger than the text, or smaller than the number of processes.
+        SettingsError: If the training text is shorter than one batch, or a batch has fewer rows than there are
+            processes.
     """
     request, settings = text.request, text.settings
     if request.is_adapted:
@@ -297,12 +300,12 @@ def choose_settings(text: EncodedText) -> TrainingSetup:
             processes=process_group.size,
             suggestion=16 * process_group.size,
         )
-    _ = setup.steps_per_epoch  # raises if the text cannot be read in these batches
+    _ = setup.steps_per_epoch  # raises an error if the text is too short for these batches
     return setup
 
 
 def measure(setup: TrainingSetup) -> Measurements:
-    """Stage 5: measure what planning needs of this machine; steps are measured only if the length is a time."""
+    """Stage 5: measure the duration of an evaluation and, if the length is given in minutes, of a step."""
     untrained_loss, evaluation_seconds = evaluate_untrained(setup)
     available = setup.settings.minutes * 60
     if not available:
@@ -313,7 +316,7 @@ def measure(setup: TrainingSetup) -> Measurements:
 
 
 def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
-    """Stage 6: return the plan of a new training, in which minutes or epochs have become steps."""
+    """Stage 6: make the plan of a new training, with its length in steps."""
     return plan_training(
         setup.settings,
         Task(len(setup.training), len(setup.vocabulary), line_lengths=setup.line_lengths),
@@ -326,7 +329,7 @@ def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
 
 
 def evaluate_untrained(setup: TrainingSetup) -> tuple[float | None, float]:
-    """Return the held-out loss before the first step and the seconds it took; None and 0 if nothing is held out."""
+    """Measure the held-out loss before the first step, and its duration; None and 0 if nothing is held out."""
     if len(setup.validation) == 0:
         return None, 0.0
     backend = setup.make_backend()
@@ -336,18 +339,18 @@ def evaluate_untrained(setup: TrainingSetup) -> tuple[float | None, float]:
 
 
 def measure_step_seconds(setup: TrainingSetup, available: float = math.inf) -> float:
-    """Return the mean seconds of a step of this training, measured in a small share of the seconds available."""
+    """Measure the mean seconds of a step, in a small share of the available seconds."""
     return step_seconds(setup.make_backend(), setup.training, setup.settings, available, setup.process_group)
 
 
 def model_facts(setup: TrainingSetup, plan: Plan, step: int, history: History) -> dict[str, Any]:
-    """Return the provenance that a model file holds; it does not depend on the clock and names no path.
+    """Return the provenance that a model file stores. It contains no times and no paths.
 
     Args:
-        setup: What was trained.
-        plan: How it was trained.
-        step: Updates so far.
-        history: Evaluations so far.
+        setup: Setup of the training.
+        plan: Plan of the training.
+        step: Number of steps so far.
+        history: History so far.
     """
     last = history.evaluation if history.evaluation and history.evaluation.step == step else None
     return {
@@ -370,7 +373,7 @@ def _line_lengths(ids: Ids | LineIds) -> NDArray[np.int64] | None:
 
 
 def _shared_device(name: str, precision: str, process_group: ProcessGroup) -> Device:
-    """Return the device of this process; all processes use the precision of the first."""
+    """Choose the device of this process, with the precision of the first process."""
     device = choose_device(name, process_group.broadcast(choose_device(name, precision).precision))
     if process_group.size == 1:
         return device
@@ -378,10 +381,10 @@ def _shared_device(name: str, precision: str, process_group: ProcessGroup) -> De
 
 
 def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
-    """Return settings whose batching suits the corpus: lines, or one text.
+    """Set ``batching`` to "lines" if and only if the corpus is read as lines.
 
     Raises:
-        SettingsError: If the user chose the batching of the other.
+        SettingsError: If the user chose a batching that does not fit the corpus.
     """
     corpus, recipe = request.corpus, request.recipe
     if not corpus.format.lines:
@@ -409,13 +412,13 @@ def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
 
 
 def _adapt_to_speed(text: EncodedText) -> Settings:
-    """Return settings that suit the text and the machine, which is measured only if the length is a time.
+    """Adapt the settings to the text and the machine. The speed is measured only if the length is given in minutes.
 
-    A GPU takes about as long for a small network as for a medium one, so that the measured speed is that of the
-    measured size: it is measured again with the size that was chosen.
+    A step of a small network takes a GPU about as long as one of a medium network, so the speed depends on the size of
+    the network. On a GPU the speed is therefore measured again with the chosen size.
     """
-    request, settings, alphabet = text.request, text.settings, len(text.vocabulary)
-    task = Task(len(text.training), alphabet, line_lengths=_line_lengths(text.training))
+    request, settings, vocabulary_size = text.request, text.settings, len(text.vocabulary)
+    task = Task(len(text.training), vocabulary_size, line_lengths=_line_lengths(text.training))
     if task.line_lengths is None:
         check_window(settings, task.characters)
     if settings.steps or settings.epochs:
@@ -424,11 +427,11 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
     measured = calibration_settings(settings, task)
     for _ in range(1 if text.device.name == "cpu" else _MAX_CALIBRATIONS):
         speed = machine_speed(
-            flatten_ids(text.training), alphabet, measured, text.device, available, request.process_group
+            flatten_ids(text.training), vocabulary_size, measured, text.device, available, request.process_group
         )
-        notices = Notices()  # those of the last measurement count
+        notices = Notices()  # only the notices after the last measurement are kept
         adapted = adapt_settings(settings, replace(task, speed=speed), request.fixed, notices)
-        if adapted.architecture(alphabet) == measured.architecture(alphabet):
+        if adapted.architecture(vocabulary_size) == measured.architecture(vocabulary_size):
             break
         measured = adapted
     request.notices.extend(notices)
@@ -436,8 +439,14 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
 
 
 def _measure_baselines(text: EncodedText) -> Baselines:
-    """Return the losses of the baselines on the held-out text; on the training text if nothing is held out."""
-    training, validation, alphabet = flatten_ids(text.training), flatten_ids(text.validation), len(text.vocabulary)
+    """Compute the baseline losses on the held-out text, or on the training text if nothing is held out."""
+    training, validation, vocabulary_size = (
+        flatten_ids(text.training),
+        flatten_ids(text.validation),
+        len(text.vocabulary),
+    )
     if len(validation) == 0:
-        return baselines(training, training, alphabet)
-    return replace(baselines(training, validation, alphabet), ngrams=ngram_loss(training, validation, alphabet))
+        return baselines(training, training, vocabulary_size)
+    return replace(
+        baselines(training, validation, vocabulary_size), ngrams=ngram_loss(training, validation, vocabulary_size)
+    )

@@ -1,4 +1,4 @@
-"""Create the records of a training, and write those that the run folder keeps."""
+"""Create the records of a training, and add them to the log files of the run folder."""
 
 import json
 import math
@@ -25,14 +25,14 @@ from charloom.training.run_files import RunFiles
 
 
 class Recorder:
-    """Makes the records of one training.
+    """Creates the records of one training.
 
     Args:
-        setup: What is trained.
-        plan: For how long.
-        files: Where lines of metrics and samples go.
-        history: What has happened so far; evaluations are added to it.
-        began: When this process began, by ``time.perf_counter``.
+        setup: Setup of the training.
+        plan: Plan of the training.
+        files: Receives lines of ``metrics.jsonl`` and ``samples.txt``.
+        history: History so far; evaluations are added to it.
+        began: Start of this process' part of the training, as a value of ``time.perf_counter``.
     """
 
     def __init__(self, setup: TrainingSetup, plan: Plan, files: RunFiles, history: History, began: float) -> None:
@@ -43,11 +43,11 @@ class Recorder:
         self._began = began
 
     def seconds(self) -> float:
-        """Return the wall time of the training, including that before it was resumed."""
+        """Return the wall time of the training in seconds, including that before it was resumed."""
         return self._history.seconds + time.perf_counter() - self._began
 
     def plan(self, step: int) -> PlanRecord:
-        """Return the first record of a training that has made so many updates before."""
+        """Return the first record of a training that has already made ``step`` steps."""
         return PlanRecord(
             run=str(self._files.run),
             plan=self._plan,
@@ -78,9 +78,9 @@ class Recorder:
         """Add an evaluation to the history and to the metrics.
 
         Args:
-            step: The update before it; None before the first.
-            val_loss: Held-out loss in nats per character; None where nothing is held out. If it is not finite, finite
-                weights were so large that their products are not: such a model is never the best.
+            step: Record of the last step; None before the first.
+            val_loss: Held-out loss in nats per character; None if nothing is held out. The loss can be NaN or infinite
+                although all weights are finite, if matrix products overflow; such a model is never the best.
         """
         is_finite = val_loss is None or math.isfinite(val_loss)
         val_loss = val_loss if is_finite else None
@@ -106,13 +106,13 @@ class Recorder:
         return record
 
     def sample(self, step: int, text: str) -> SampleRecord:
-        """Add a sample to the samples."""
+        """Add a generated text to ``samples.txt``."""
         self._history.sampled = step
         self._files.append(SAMPLES, f"--- step {step}\n{text}\n\n")
         return SampleRecord(step, text)
 
     def event(self, step: int, event: str, message: Notice) -> EventRecord:
-        """Add an event to the metrics."""
+        """Add an event to ``metrics.jsonl``."""
         self._add_metrics({"step": step, "event": event, "loss": None})
         return EventRecord(step, event, message)
 
@@ -120,8 +120,8 @@ class Recorder:
         """Return the last record.
 
         Args:
-            step: Updates made.
-            interrupted: Whether the training was stopped before its end.
+            step: Number of steps made.
+            interrupted: Whether the training was stopped before the end of its plan.
         """
         history = self._history
         train_loss = history.loss_of_last_epoch()

@@ -1,4 +1,4 @@
-"""Recovery from non-finite numbers: skip updates, roll back, halve the learning rate, or end."""
+"""Recovery from NaN, infinity and divergence: skip steps, roll back, halve the learning rate, or end the training."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,44 +10,39 @@ from charloom.training.early_stopping import reason_to_end, reason_to_slow_down
 from charloom.training.history import History
 from charloom.training.steps import TrainingSteps
 
-_MAX_SKIPPED = 3  # consecutive updates left out before the training rolls back
+_MAX_SKIPPED = 3  # consecutive skipped steps before a rollback
 _MAX_ROLLBACKS = 2
 
 
 class Action(NamedTuple):
-    """What was done, to be recorded.
-
-    Attributes:
-        event: See ``charloom.training.events.EventRecord``.
-        message: For people.
-    """
+    """An action of ``Recovery``; see ``charloom.training.events.EventRecord`` for the fields."""
 
     event: str
     message: Notice
 
 
 class Recovery:
-    """Decides after each update and each evaluation whether the training has to change course, and changes it.
+    """Detects failures after each step and each evaluation, and reacts to them.
 
-    The state is ``history.skipped`` (consecutive updates left out), ``history.rollbacks`` and ``history.ended``; all
-    three are in every checkpoint, so that a resumed training is in the same state. The transitions are::
+    The state consists of ``history.skipped`` (consecutive skipped steps), ``history.rollbacks`` and ``history.ended``.
+    Checkpoints save all three, so a resumed training continues in the same state. The transitions are::
 
         state            event                                             next state
-        normal           an update is not finite                           skipped 1; the update is left out
-        skipped n        the next update is finite                         normal
-        skipped 1, 2     the next update is not finite                     skipped n + 1
-        skipped 3        -                                                 roll back
-        any              weights not finite before an evaluation or save   roll back
-        roll back        it is the 1st or 2nd one (n)                      normal, from the newest checkpoint, with the
+        normal           a step is not finite                              skipped 1; the step changes nothing
+        skipped n        the next step is finite                           normal
+        skipped 1, 2     the next step is not finite                       skipped n + 1
+        skipped 3        -                                                 rollback
+        any              weights not finite before an evaluation or save   rollback
+        rollback         it is the 1st or 2nd one (n)                      normal, from the newest checkpoint, with the
                                                                            learning rate times 0.5 ** n
-        roll back        it is the 3rd one                                 failed: NonFiniteError
-        any              evaluation: training loss has risen               same, with half the learning rate
-        any              evaluation: over-fitted, or nothing to learn      ended, after a last checkpoint
+        rollback         it is the 3rd one                                 failed: NonFiniteError
+        any              evaluation: the training loss has risen           same, with half the learning rate
+        any              evaluation: overfitting, or nothing to learn      ended, after a last checkpoint
 
     Args:
-        steps: The updates; its learning rate and position are changed.
-        history: What has happened so far; its counts are changed.
-        patience: Evaluations without improvement before over-fitting ends the training; 0: never.
+        steps: The training steps, whose learning rate and position are changed.
+        history: History of the training, whose counts are changed.
+        patience: Evaluations without improvement before an overfitting training ends; 0 turns early stopping off.
         folder: The run folder, for messages.
     """
 
@@ -59,21 +54,21 @@ class Recovery:
 
     @property
     def has_skipped_too_many(self) -> bool:
-        """Whether so many updates in a row were left out that the training must roll back."""
+        """Whether so many consecutive steps were skipped that the training must roll back."""
         return self._history.skipped >= _MAX_SKIPPED
 
     def weights_are_finite(self) -> bool:
-        """Return whether no weight is NaN or infinite; only then may the model be evaluated or saved."""
+        """Return whether all weights are finite; otherwise the model must not be evaluated or saved."""
         return all(bool(np.isfinite(weight).all()) for weight in self._steps.backend.weights().values())
 
     def roll_back(self, restore_newest_checkpoint: Callable[[], None]) -> Action:
         """Return to the newest checkpoint with half the learning rate.
 
         Args:
-            restore_newest_checkpoint: Restores steps, history and files.
+            restore_newest_checkpoint: Restores steps, history and log files.
 
         Raises:
-            NonFiniteError: If the training has rolled back too often already.
+            NonFiniteError: If the training has already rolled back twice.
         """
         at, rollbacks = self._steps.step, self._history.rollbacks + 1
         if rollbacks > _MAX_ROLLBACKS:
@@ -105,7 +100,7 @@ class Recovery:
         )
 
     def after_evaluation(self) -> Action | None:
-        """End the training or halve its learning rate if the last evaluation says so; once for each evaluation."""
+        """End the training or halve its learning rate if the last evaluation requires it. Acts once per evaluation."""
         step = self._steps.step
         if self._history.watched == step:
             return None

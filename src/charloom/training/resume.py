@@ -1,4 +1,4 @@
-"""Resuming a run: exactly where it stopped, for longer, or on another text; see ``charloom.training.pipeline``."""
+"""Resume a run exactly where it stopped, for longer, or on another text; see ``charloom.training.pipeline``."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,25 +14,25 @@ from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
 from charloom.planning.settings import Notices, Settings
 from charloom.training.checkpoint import SavedTraining, checkpoint_bytes, clean, shared_checkpoint
-from charloom.training.distributed.config_check import check_agreed
+from charloom.training.distributed.config_check import check_same_config
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from charloom.training.events import Record
 from charloom.training.pipeline import TrainingRequest, TrainingSetup, measure_step_seconds, prepare
-from charloom.training.run_files import files_of
+from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run as its newest checkpoint holds it.
+    """A run as restored from its newest usable checkpoint.
 
     Attributes:
         folder: The run folder.
         model: Model of the checkpoint.
-        training: State of the training: optimizer, position in the text, history.
+        training: Training state of the checkpoint: optimizer, data position, history.
         settings: All settings of the run.
-        notices: A sentence about each damaged checkpoint, for the user.
+        notices: A notice for each newer checkpoint that is unusable.
     """
 
     folder: Path
@@ -43,19 +43,19 @@ class SavedRun:
 
     @property
     def sources(self) -> list[str] | None:
-        """Paths its text was read from, if they are known."""
+        """Paths from which the text of the run was read; None if unknown."""
         return located_sources(self.training.facts.get("sources"), self.folder)
 
     @property
     def text_format(self) -> TextFormat:
-        """How its text was read."""
+        """Text format with which the text of the run was read."""
         return TextFormat.from_dict(self.training.facts.get("text_format", {}))
 
     def read_corpus(self) -> Corpus:
-        """Read its text again.
+        """Read the text of the run again.
 
         Raises:
-            RunError: If its paths are not known, or cannot be read.
+            RunError: If its paths are unknown or cannot be read.
         """
         how = f"Pass the text: charloom train TEXT --resume {self.folder}"
         if self.sources is None:
@@ -78,14 +78,14 @@ class SavedRun:
 
 
 def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> SavedRun:
-    """Open a run to resume it, and remove what a killed training left half-written.
+    """Open a run to resume it, and remove incomplete files that a killed process left there.
 
     Args:
-        folder: The run folder; of several processes only the first needs to have it.
+        folder: The run folder. With several processes, only the first process needs access to it.
         process_group: Processes that will train together.
 
     Raises:
-        RunError: If it is not a run folder, or holds no usable checkpoint.
+        RunError: If the folder is not a run folder, has no usable checkpoint, or is of an incompatible version.
     """
     path = Path(folder)
     model, training, notices = shared_checkpoint(path, process_group)
@@ -94,10 +94,10 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
     try:
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
     except (KeyError, TypeError, CharloomError) as error:
-        raise _foreign(path, error) from None
+        raise _incompatible(path, error) from None
 
 
-def _foreign(folder: Path, error: Exception) -> RunError:
+def _incompatible(folder: Path, error: Exception) -> RunError:
     return RunError(
         f"This version of charloom cannot resume {folder}: its newest checkpoint does not fit ({error!r}). Use the "
         "version that created the run, or start a new run.",
@@ -117,26 +117,28 @@ def resume_training(
     save_now: Callable[[], bool] = lambda: False,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[Record]:
-    """Resume a run as if it had never been stopped.
+    """Resume a run. On the same text, the result is the same as if the run had never been stopped.
 
     Args:
         saved: Result of ``open_run``.
-        corpus: The text it was trained on, or with ``new_text`` another.
-        more: One of "minutes", "epochs" and "steps": how much longer to train; None: to the end of the run's plan.
-        new_text: Whether the text may be another; its new characters are added to the vocabulary.
+        corpus: The text of the run, or another text if ``new_text`` is true.
+        more: Additional length, with one of the keys "minutes", "epochs" and "steps"; None to complete the run's plan.
+        new_text: Whether the text may differ from that of the run. Its new characters extend the vocabulary.
         device: See ``charloom.training.backends.base.DEVICES``; "auto" is the device of the run.
         stop: See ``charloom.training.run.run_training``.
         save_now: See ``charloom.training.run.run_training``.
-        process_group: Processes that train together; their number may differ from before.
+        process_group: Processes that train together; their number may have changed.
 
     Yields:
         A ``PlanRecord`` first and a ``FinishRecord`` last.
 
     Raises:
-        RunError: If the text is another, or the run is finished and no more was requested.
+        RunError: If the text differs and ``new_text`` is false, if the run is finished and ``more`` is None, or if the
+            checkpoint is incompatible.
     """
+    # 1. check the request
     began = time.perf_counter()
-    check_agreed(process_group, {"length (--minutes, --epochs, --steps)": more or {}, "--new-text": new_text})
+    check_same_config(process_group, {"--minutes, --epochs or --steps": more or {}, "--new-text": new_text})
     same_text = corpus.sha256 == saved.model.facts["corpus_sha256"]
     if not same_text and not new_text:
         raise RunError(
@@ -150,7 +152,7 @@ def resume_training(
             corpus=corpus.name,
             corpus_characters=len(corpus),
         )
-    # all settings stay, but another text may be too short for as many streams
+    # 2. set up as for a new run, with the settings of the checkpoint; a new text may be too short for its batch size
     fixed = frozenset(saved.settings.to_dict()) - {"batch_size"}
     request = TrainingRequest(
         corpus,
@@ -163,23 +165,26 @@ def resume_training(
         began=began,
     )
     setup = prepare(request)
+    # 3. plan
     plan = _resumed_plan(saved, setup, more or {})
     size = checkpoint_bytes(setup.architecture.num_parameters)
-    files = files_of(process_group, saved.folder, plan.settings.keep_checkpoints, size)
+    files = make_run_files(process_group, saved.folder, plan.settings.keep_checkpoints, size)
     trainer = Trainer(setup, plan, files, began, stop, save_now)
+    # 4. restore the state of the checkpoint
     model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
     try:
         trainer.restore(model, extend_optimizer_state(saved.training, setup.architecture), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise _foreign(saved.folder, error) from None
-    trainer.history.ended = False
+        raise _incompatible(saved.folder, error) from None
+    trainer.history.ended = False  # early stopping may have ended the run before
+    # 5. train
     if plan.settings != saved.settings or not same_text:
-        trainer.write_change()
+        trainer.write_changed_plan()
     yield from trainer.train()
 
 
 def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, float]) -> Plan:
-    """Return the plan of the run, longer by what was requested; minutes become steps by measuring a step."""
+    """Return the plan of the run, extended by ``more``; for minutes, the duration of a step is measured."""
     done, settings = int(saved.training.facts["step"]), setup.settings
     epoch = setup.steps_per_epoch
     steps = settings.steps

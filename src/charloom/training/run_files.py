@@ -1,4 +1,4 @@
-"""Write the files of a run; a failed write is kept and retried."""
+"""Write the files of a run. Data whose write failed stays in memory and is retried."""
 
 import errno
 import os
@@ -15,19 +15,19 @@ from charloom.training.checkpoint import SavedTraining, remove_old_checkpoints, 
 from charloom.training.distributed.process_group import ProcessGroup
 
 _RETRIES = 3
-_RETRY_SECONDS = 5.0  # before the first of them, twice that before the second
-_MAX_SAVE_SHARE = 1 / 50  # of the time, for saving by the clock
-_MIN_SECONDS = 60.0  # between two checkpoints by the clock
-_ROOM = 3  # checkpoints that must fit on the disk at the start
+_RETRY_SECONDS = 5.0  # seconds before the first retry; the n-th retry waits n times as long
+_MAX_SAVE_SHARE = 1 / 50  # maximum share of the time for periodic checkpoints
+_MIN_SECONDS = 60.0  # minimum seconds between two periodic checkpoints
+_FREE_CHECKPOINTS = 3  # checkpoints for which the disk must have space at the start
 
 
 class RunFiles:
     """Writes into a run folder.
 
     Args:
-        run: The folder.
-        keep: How many checkpoints stay; 0: all.
-        checkpoint_bytes: About how large one is.
+        run: The run folder.
+        keep: Number of newest checkpoints to keep; 0: all.
+        checkpoint_bytes: Approximate size of a checkpoint.
 
     Attributes:
         failures: Number of consecutive failed attempts to write.
@@ -38,20 +38,20 @@ class RunFiles:
         self.failures = 0
         self._keep = keep
         self._bytes = checkpoint_bytes
-        self._lengths = dict.fromkeys((METRICS, SAMPLES), 0)  # of what is there for certain
+        self._lengths = dict.fromkeys((METRICS, SAMPLES), 0)  # bytes known to be on disk
         self._unwritten = dict.fromkeys((METRICS, SAMPLES), b"")
         self._best: SavedModel | None = None
         self._retry_at = 0.0
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
 
-    def check_room(self) -> None:
-        """Raise ``RunError`` if the disk has not room for some checkpoints."""
-        needed, free = _ROOM * self._bytes, shutil.disk_usage(self.run).free
+    def check_disk_space(self) -> None:
+        """Raise ``RunError`` if the disk has no space for a few checkpoints."""
+        needed, free = _FREE_CHECKPOINTS * self._bytes, shutil.disk_usage(self.run).free
         if free < needed:
             raise RunError(
-                f"The disk of {self.run} has {_megabytes(free)} free; {_ROOM} checkpoints of this model need "
-                f"{_megabytes(needed)}. Free some space, choose another folder with -o, or lower hidden_size with "
+                f"The disk of {self.run} has {_megabytes(free)} free; {_FREE_CHECKPOINTS} checkpoints of this model "
+                f"need {_megabytes(needed)}. Free some space, choose another folder with -o, or lower hidden_size with "
                 "--set.",
                 code="disk_space_low",
                 path=str(self.run),
@@ -60,7 +60,7 @@ class RunFiles:
             )
 
     def append(self, name: str, text: str) -> None:
-        """Append to a file of lines at the next ``write``."""
+        """Append text to a log file at the next ``write``."""
         self._unwritten[name] += text.encode("utf-8", "surrogatepass")
 
     def keep_best(self, model: SavedModel) -> None:
@@ -68,14 +68,17 @@ class RunFiles:
         self._best = model
 
     def lengths(self) -> dict[str, int]:
-        """Return the length of each file of lines in bytes, including what is not written yet."""
+        """Return the length of each log file in bytes, including text that is not written yet."""
         return {name: length + len(self._unwritten[name]) for name, length in self._lengths.items()}
 
-    def cut(self, lengths: Mapping[str, int]) -> None:
-        """Cut the files of lines back to an earlier length.
+    def truncate(self, lengths: Mapping[str, int]) -> None:
+        """Truncate the log files to earlier lengths.
+
+        Args:
+            lengths: Length in bytes by file name.
 
         Raises:
-            OSError: If one cannot be cut.
+            OSError: If a file cannot be truncated.
         """
         for name, length in lengths.items():
             self._unwritten[name] = b""
@@ -85,10 +88,10 @@ class RunFiles:
             os.truncate(path, self._lengths[name])
 
     def write(self) -> None:
-        """Write everything that is not written yet.
+        """Write appended text and the best model.
 
         Raises:
-            OSError: If something cannot be written; it is kept for the next ``write``.
+            OSError: If a write fails; the data is kept for the next ``write``.
         """
         for name, data in self._unwritten.items():
             if data:
@@ -100,7 +103,7 @@ class RunFiles:
             self._best = None
 
     def write_recipe(self, text: str) -> None:
-        """Write ``recipe.toml``, at once.
+        """Write ``recipe.toml`` immediately.
 
         Raises:
             OSError: If it cannot be written.
@@ -108,10 +111,10 @@ class RunFiles:
         write_atomically(self.run / RECIPE, text.encode("utf-8"))
 
     def save_checkpoint(self, step: int, model: SavedModel, training: SavedTraining) -> None:
-        """Write everything that is not written yet, then a checkpoint, and then remove older ones.
+        """Call ``write``, write a checkpoint, then remove old checkpoints.
 
         Raises:
-            OSError: If it cannot be written; the older ones stay.
+            OSError: If a write fails; the old checkpoints remain.
         """
         began = time.monotonic()
         self.write()
@@ -121,16 +124,20 @@ class RunFiles:
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
 
-    def due_by_clock(self) -> bool:
-        """Return whether a checkpoint is due: saving then takes at most ``_MAX_SAVE_SHARE`` of the time."""
+    def periodic_save_due(self) -> bool:
+        """Return whether a periodic checkpoint is due: at most once a minute and in at most 2 % of the time."""
         waited = time.monotonic() - self._saved_at
         return waited >= max(_MIN_SECONDS, self._save_seconds / _MAX_SAVE_SHARE)
 
     def attempt(self, action: Callable[[], object], what: str) -> Notice | None:
-        """Perform an action that writes; return None, or a sentence about its failure.
+        """Call a function that writes files; return None, or a notice if it failed.
+
+        Args:
+            action: Function that raises ``OSError`` if a write fails.
+            what: Name of what it writes, for the message.
 
         Raises:
-            SaveError: If it has failed more than ``_RETRIES`` times in a row.
+            SaveError: If more than ``_RETRIES`` consecutive attempts have failed.
         """
         try:
             action()
@@ -140,12 +147,12 @@ class RunFiles:
         return None
 
     def retry_due(self) -> bool:
-        """Return whether a failed action is due to be tried again."""
+        """Return whether a failed write is due for a retry."""
         return self.failures > 0 and time.monotonic() >= self._retry_at
 
-    def wait_for_retry(self, at_most: float) -> None:
-        """Sleep until the next attempt is due, or for ``at_most`` seconds."""
-        time.sleep(max(0.0, min(at_most, self._retry_at - time.monotonic())))
+    def wait_for_retry(self, max_seconds: float) -> None:
+        """Sleep until the next retry is due, but at most ``max_seconds``."""
+        time.sleep(max(0.0, min(max_seconds, self._retry_at - time.monotonic())))
 
     def _check_free(self) -> None:
         if shutil.disk_usage(self.run).free < self._bytes:
@@ -177,24 +184,24 @@ class RunFiles:
 
 
 class NoFiles(RunFiles):
-    """The run folder for every process but the first, which leaves all writing to the first."""
+    """Stands in for ``RunFiles`` in all processes but the first: it writes nothing."""
 
-    def _leave(self, *_: object, **__: object) -> None: ...
+    def _do_nothing(self, *_: object, **__: object) -> None: ...
 
-    check_room = append = keep_best = cut = write = write_recipe = save_checkpoint = _leave
+    check_disk_space = append = keep_best = truncate = write = write_recipe = save_checkpoint = _do_nothing
 
-    def due_by_clock(self) -> bool:
-        """Return false: the first process decides."""
+    def periodic_save_due(self) -> bool:
+        """Return false; the first process decides."""
         return False
 
 
-def files_of(process_group: ProcessGroup, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
-    """Return the files of a run for this process: only the first process writes them; see ``RunFiles``."""
+def make_run_files(process_group: ProcessGroup, run: Path, keep: int, checkpoint_bytes: int) -> RunFiles:
+    """Return ``RunFiles`` in the first process, and ``NoFiles`` in all others."""
     return (RunFiles if process_group.is_first else NoFiles)(run, keep, checkpoint_bytes)
 
 
 def _write_at(path: Path, length: int, data: bytes) -> int:
-    """Write after the first ``length`` bytes of a file, over what a failure may have left; return its length."""
+    """Write after the first ``length`` bytes, replacing what a failed write may have left; return the new length."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.truncate(min(length, file.seek(0, os.SEEK_END)))
         at = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The loop of updates: an iterator that makes one update and yields its record."""
+"""The loop of training steps: an iterator that makes one step and returns its record."""
 
 import ctypes
 import sys
@@ -19,21 +19,21 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
 
 class TrainingSteps:
-    """An iterator over the updates of a training. All that the next update depends on can be read and set.
+    """An iterator over the steps of a training. Its whole state can be read and set.
 
-    An update whose loss, gradient or state is not finite is left out; see ``StepStats``.
+    A step whose loss, gradient or state is not finite is skipped; see ``StepStats``.
 
     Args:
-        backend: Computes the updates.
-        batches: What to learn from.
-        settings: Learning rate and its schedule.
-        steps: Number of updates of the whole training.
-        poll: Called once in every update: whether to stop, and whether to save.
+        backend: Computes the steps.
+        batches: Batches to train on.
+        settings: Learning rate, warm-up and schedule.
+        steps: Total number of steps of the training.
+        poll: Called once in every step; returns whether to stop and whether to save.
 
     Attributes:
-        step: Updates so far, including those left out.
-        rate_factor: Factor by which the schedule's learning rate is multiplied.
-        control_flags: What ``poll`` returned at the last update, in any of the processes.
+        step: Number of steps so far, including skipped ones.
+        rate_factor: Factor applied to the learning rate of the schedule.
+        control_flags: Flags of the last step: each is set if ``poll`` set it in any process.
     """
 
     def __init__(
@@ -75,17 +75,18 @@ class TrainingSteps:
         )
 
     def restore(self, tensors: Mapping[str, NDArray[Any]], step: int) -> None:
-        """Continue after a step, with the backend's state at that step."""
+        """Restore the backend's state after step number ``step``."""
         self.step = step
         self.backend.restore(tensors)
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Keep the memory that a step frees in the process, for the next step to use.
+    """Keep freed memory in the process, so that the next step can reuse it.
 
-    By default the C library returns every large buffer to the system at once, and the next step gets it back page by
-    page, each filled with zeros. Only glibc has this option; on other systems nothing changes.
+    By default the C library returns every large buffer to the operating system immediately. The next step then gets it
+    back page by page, and the system fills each page with zeros. Only glibc has this option; on other systems this
+    context manager does nothing.
     """
     libc = _glibc()
     if libc is None:
@@ -96,7 +97,7 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_M_MMAP_MAX, 65536)  # these two are glibc's own values
+        libc.mallopt(_M_MMAP_MAX, 65536)  # glibc's default, as on the next line
         libc.mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
         libc.malloc_trim(0)
 

@@ -1,4 +1,4 @@
-"""Write the records of a training as TensorBoard events."""
+"""Write the records of a training as TensorBoard event files."""
 
 import time
 from pathlib import Path
@@ -17,13 +17,13 @@ FOLDER = "tensorboard"
 
 
 class TensorBoardLog:
-    """Writes losses, speed and samples of a training, and the training loss of every step."""
+    """Writes the loss of every step, and the losses, speed and sample of every evaluation."""
 
     def __init__(self) -> None:
         self._writer: Any = None
 
     def take(self, record: Record) -> None:
-        """Write what a record reports."""
+        """Write one record."""
         if isinstance(record, PlanRecord):
             self._open(Path(record.run) / FOLDER, record.step + 1)
         elif isinstance(record, StepRecord):
@@ -39,7 +39,7 @@ class TensorBoardLog:
             self._writer.close()
 
     def _open(self, folder: Path, step: int) -> None:
-        """Begin a file of events; TensorBoard hides events of earlier files from this step on."""
+        """Start an event file; from ``step`` on, TensorBoard hides the events of earlier files."""
         self._writer = EventFileWriter(str(folder))
         self._add(step, file_version="brain.Event:2")
         self._add(step, session_log=SessionLog(status=SessionLog.START))
@@ -50,7 +50,7 @@ class TensorBoardLog:
                 self._add(step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
 
     def _add_text(self, step: int, tag: str, text: str) -> None:
-        """Add a text as TensorBoard's plugin for texts reads it: a string tensor of one element."""
+        """Add a text in the format of TensorBoard's text plugin: a string tensor with one element."""
         plugin = SummaryMetadata.PluginData(plugin_name="text", content=TextPluginData(version=0).SerializeToString())
         tensor = TensorProto(
             dtype="DT_STRING",

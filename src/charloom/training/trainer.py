@@ -1,4 +1,4 @@
-"""The training loop: updates, evaluations, samples and checkpoints, each when it is due."""
+"""The training loop: steps, evaluations, samples and checkpoints."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -24,19 +24,19 @@ from charloom.training.recovery import Action, Recovery
 from charloom.training.run_files import RunFiles
 from charloom.training.steps import TrainingSteps, kept_memory
 
-_STOP_PATIENCE = 1.0  # seconds to wait before a failed save is tried again when a user waits for the end
+_STOP_PATIENCE = 1.0  # maximum seconds between retries of a failed save after the user has stopped the training
 
 
 class Trainer:
-    """One training.
+    """Runs one training and yields its records.
 
     Args:
-        setup: What it trains.
-        plan: For how long, and what happens when.
-        files: Where it is kept.
-        began: When it began, by ``time.perf_counter``.
-        stop: Called in every update and often in between; once it returns true, all is saved and the training ends.
-        save_now: Called in every update; whenever it returns true, a checkpoint is saved.
+        setup: Model, data and device.
+        plan: Number of steps, and intervals of evaluations and checkpoints.
+        files: Files of the run folder.
+        began: Start of the training, as a value of ``time.perf_counter``.
+        stop: Called in every step and during evaluations; once it returns true, all is saved and the training ends.
+        save_now: Called in every step; whenever it returns true, a checkpoint is saved.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Trainer:
         self._recorder = Recorder(setup, plan, files, self.history, began)
         self._recovery = Recovery(self.steps, self.history, plan.settings.patience, files.run)
         self._stop, self._save_now = stop, save_now
-        self._saved_progress: tuple[int, ...] = ()
+        self._saved_progress: tuple[int, ...] = ()  # progress at the last checkpoint; see _progress
         self._stopped = False
 
-    def write_beginning(self) -> None:
-        """Write what a run folder holds before the first step, including a checkpoint of the untrained model."""
+    def write_initial_files(self) -> None:
+        """Write the initial files of a run folder, including a checkpoint of the untrained model."""
         self._recorder.write_recipe()
-        self.files.cut(self.files.lengths())
+        self.files.truncate(self.files.lengths())
         self._save_checkpoint()
 
-    def write_change(self) -> None:
-        """Write a changed plan or text of a resumed run, before its next step."""
+    def write_changed_plan(self) -> None:
+        """Write the recipe and a checkpoint of a resumed run whose plan or text has changed."""
         self._recorder.write_recipe()
         self._save_checkpoint()
 
@@ -77,12 +77,13 @@ class Trainer:
         """Restore weights, optimizer, history and data position from a checkpoint.
 
         Args:
-            model: The model of the checkpoint.
-            training: The rest of it.
-            same_text: Whether the text is that of the checkpoint; another one is read from its start.
+            model: Model of the checkpoint.
+            training: Training state of the checkpoint.
+            same_text: Whether the training text is that of the checkpoint. A different text is read from its start.
 
         Raises:
-            OSError: If the files of lines cannot be cut to their length at the checkpoint.
+            OSError: If the log files cannot be truncated to their length at the checkpoint.
+            ValueError: If the data position of the checkpoint is beyond the end of an epoch.
         """
         facts = training.facts
         self.backend.load_weights(model.weights)
@@ -91,29 +92,35 @@ class Trainer:
         self.steps.rate_factor = facts["rate_factor"]
         position = Position(*facts["position"]) if same_text else Position()
         if position.index >= self.steps.batches.batches_per_epoch:
-            raise ValueError(f"there is no batch {position.index} in an epoch")
+            raise ValueError(f"batch {position.index} is beyond the end of an epoch")
         self.steps.batches.position = position
         self.history.restore(facts["history"], training.tensors)
         self.history.seconds = facts["seconds"]
         if not same_text:
-            self.history.best = None  # losses on different texts cannot be compared
-        self.files.cut(facts["files"])
+            self.history.best = None  # losses on different texts are not comparable
+        self.files.truncate(facts["files"])
         self._saved_progress = self._progress()
 
     def train(self, untrained_loss: float | None = None) -> Iterator[Record]:
-        """Train to the end of the plan, or until stopped; see ``charloom.training.run.run_training``.
+        """Train until the plan is complete, early stopping ends it, or ``stop`` returns true.
 
         Args:
-            untrained_loss: Held-out loss before the first step, for a training that begins.
+            untrained_loss: Held-out loss before the first step, to be recorded as the first evaluation of a new run.
+
+        Yields:
+            See ``charloom.training.run.run_training``.
         """
         yield self._recorder.plan(self.steps.step)
         with kept_memory():
+            # 1. first evaluation of a new run, or what a stop interrupted after the last step of a resumed run
             if untrained_loss is not None:
                 yield from self._record_evaluation(None, untrained_loss)
             elif self.history.step is not None:
-                yield from self._after_step(self.history.step)  # if it was stopped in the middle of that
+                yield from self._after_step(self.history.step)
+            # 2. steps
             while not self._stopped and not self.history.ended and self.steps.step < self.plan.steps:
                 yield from self._one_step()
+        # 3. memorization check of the best model
         if not self._stopped and self.process_group.is_first and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
             parts = self.setup.corpus.parts(settings.val_fraction, settings.test_fraction)
@@ -123,15 +130,15 @@ class Trainer:
         yield self._recorder.finish(self.steps.step, self._stopped)
 
     def _poll(self) -> ControlFlags:
-        """Return whether to stop, and whether it is time to save, as far as this process knows."""
-        return ControlFlags(self._stop(), self._save_now() or self.files.due_by_clock() or self.files.retry_due())
+        """Return whether to stop and whether to save a checkpoint, as decided by this process."""
+        return ControlFlags(self._stop(), self._save_now() or self.files.periodic_save_due() or self.files.retry_due())
 
     def _one_step(self) -> Iterator[Record]:
         step = next(self.steps)
         self.history.add_step(step)
         flags = self.steps.control_flags
         if flags.stop and step.step < self.plan.steps:
-            saved = list(self._save_and_stop())  # before any record is yielded: the consumer may be gone
+            saved = list(self._save_and_stop())  # save before yielding: the consumer may not ask for more records
             yield step
             yield from saved
             return
@@ -149,7 +156,7 @@ class Trainer:
             yield from self._after_step(step, flags.save)
 
     def _after_step(self, step: StepRecord, save: bool = False) -> Iterator[Record]:
-        """Evaluate, sample and save, each if it is due and not done yet."""
+        """Evaluate, sample and save a checkpoint, each if it is due after this step and not done yet."""
         is_last, settings = step.step == self.plan.steps, self.plan.settings
         evaluate = is_last or step.step % settings.eval_every == 0
         save = save or is_last or step.step % settings.checkpoint_every == 0
@@ -179,7 +186,7 @@ class Trainer:
             yield self._sample(step.step)
 
     def _record_evaluation(self, step: StepRecord | None, val_loss: float | None) -> Iterator[Record]:
-        """Record an evaluation, and keep the model if it is the best so far."""
+        """Record an evaluation, and save the model if it is the best so far."""
         record = self._recorder.evaluation(step, val_loss)
         if record.is_best:
             self.files.keep_best(self._saved_model())
@@ -189,14 +196,14 @@ class Trainer:
             yield EventRecord(self.steps.step, "not saved", failure)
 
     def _sample(self, step: int) -> SampleRecord:
-        """Generate a sample with the current model; the seed is the run's, so that samples can be compared."""
+        """Generate a sample with the current model, always with the run's seed so that samples are comparable."""
         text = self.process_group.broadcast(self._generate() if self.process_group.is_first else None)
         if text is None:
             raise EvaluationStopped
         return self._recorder.sample(step, text)
 
     def _generate(self) -> str | None:
-        """Return a sample, or None if it was stopped."""
+        """Return a sample, or None if ``stop`` returned true meanwhile."""
         settings, pieces = self.plan.settings, []
         for piece in Model(self._saved_model()).stream(length=settings.sample_length, seed=settings.seed):
             pieces.append(piece)
@@ -204,8 +211,8 @@ class Trainer:
                 return None
         return "".join(pieces)
 
-    def _checkpoint(self, insist: bool = False) -> Iterator[Record]:
-        """Save a checkpoint, or report that it failed; with ``insist`` wait and try again."""
+    def _checkpoint(self, must_save: bool = False) -> Iterator[Record]:
+        """Save a checkpoint or report a failure; with ``must_save``, retry until success or ``SaveError``."""
         step, model, training = self.steps.step, self._saved_model(), self._saved_training()
         while True:
             save = partial(self.files.save_checkpoint, step, model, training)
@@ -215,24 +222,24 @@ class Trainer:
                 yield CheckpointRecord(step, str(checkpoint_path(self.files.run, step)))
                 return
             yield EventRecord(step, "not saved", failure)
-            if not insist:
+            if not must_save:
                 return
             self.files.wait_for_retry(_STOP_PATIENCE if self._stopped else math.inf)
 
     def _save_and_stop(self) -> Iterator[Record]:
         self._stopped = True
         if not self._recovery.weights_are_finite():
-            return  # the last checkpoint is the last good state
+            return  # the newest checkpoint stays the last good state
         if self.history.best is None:
             self.files.keep_best(self._saved_model())
-        yield from self._checkpoint(insist=True)
+        yield from self._checkpoint(must_save=True)
 
     def _save_checkpoint(self) -> None:
         self.files.save_checkpoint(self.steps.step, self._saved_model(), self._saved_training())
         self._saved_progress = self._progress()
 
     def _progress(self) -> tuple[int, ...]:
-        """Return how far the training is: the last update, evaluation and sample."""
+        """Return the steps of the last update, evaluation and sample; a change means there is something to save."""
         evaluation = self.history.evaluation
         return self.steps.step, evaluation.step if evaluation else -1, self.history.sampled
 
@@ -258,7 +265,7 @@ class Trainer:
         )
 
     def _saved_training(self) -> SavedTraining:
-        """Return all that resuming the training needs, except its text."""
+        """Return the state from which the training can be resumed, except its text."""
         corpus, position = self.setup.corpus, self.steps.batches.position
         facts = {
             "step": self.steps.step,

@@ -1,4 +1,4 @@
-"""Vocabulary extension: training an existing model on a text that has characters the model does not know."""
+"""Vocabulary extension: train an existing model on a text with characters that are not in its vocabulary."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,19 +19,19 @@ from charloom.training.checkpoint import SavedTraining
 _UNITS = {"char": "characters", "byte": "bytes"}
 
 MODEL_SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
-"""Settings that the model to begin with decides."""
+"""Settings that an initial model determines."""
 
 
 def extend_vocabulary(known: Vocabulary, corpus: Corpus, notices: Notices) -> Vocabulary:
-    """Return a vocabulary with the new characters of a corpus after the known ones.
+    """Append the new characters of a corpus to a model's vocabulary.
 
     Args:
         known: Vocabulary of the model.
         corpus: Text to train on.
-        notices: Receives a sentence that names the new characters, if there are any.
+        notices: Collects a notice that lists the new characters, if there are any.
 
     Raises:
-        SettingsError: If one is of characters and the other of bytes.
+        SettingsError: If the model reads characters and the corpus is read as bytes, or the reverse.
     """
     if known.unit != corpus.format.unit:
         raise SettingsError(
@@ -55,15 +55,15 @@ def extend_vocabulary(known: Vocabulary, corpus: Corpus, notices: Notices) -> Vo
 
 
 def extend_weights(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture, seed: int) -> Weights:
-    """Return a model's weights with rows for new characters.
+    """Append rows for new characters to a model's embedding and output weights.
 
-    New embedding rows and output rows are initialized as in a new model. Their output bias is the lowest of the known
-    characters.
+    New rows are initialized as in a new model. The output bias of a new character is the minimum of the existing
+    biases, because new characters are assumed to be rare.
 
     Args:
-        weights: Weights of the model, for at most as many characters as the architecture has.
-        architecture: Architecture with all characters, V.
-        seed: Seed of the initial values.
+        weights: Weights of the model, with at most V rows in embedding and output.
+        architecture: Architecture with the extended vocabulary of V characters.
+        seed: Random seed of the new rows.
     """
     drawn = initial_weights(architecture, seed)
     drawn["output.bias"][:] = weights["output.bias"].min()
@@ -71,11 +71,11 @@ def extend_weights(weights: Mapping[str, NDArray[np.float32]], architecture: Arc
 
 
 def extend_optimizer_state(training: SavedTraining, architecture: Architecture) -> SavedTraining:
-    """Return a checkpoint's training state with rows of zeros for new characters in the optimizer's averages.
+    """Append rows of zeros for new characters to the Adam moments of a checkpoint.
 
     Args:
-        training: State of a checkpoint, for at most as many characters as the architecture has.
-        architecture: Architecture with all characters, V.
+        training: Training state of a checkpoint, with at most V rows in the moments of embedding and output.
+        architecture: Architecture with the extended vocabulary of V characters.
     """
     shapes = architecture.parameter_shapes()
     tensors = dict(training.tensors)
@@ -87,15 +87,15 @@ def extend_optimizer_state(training: SavedTraining, architecture: Architecture) 
 
 
 def extend_rows(rows: NDArray[Any], longer: NDArray[Any]) -> NDArray[Any]:
-    """Return ``longer`` with its first rows replaced by ``rows``."""
+    """Return ``rows`` followed by the rows of ``longer`` beyond their number."""
     return np.concatenate([rows, longer[len(rows) :]]) if len(rows) < len(longer) else rows
 
 
 def settings_with_model_sizes(architecture: Architecture, recipe: Recipe) -> Settings:
-    """Return a recipe's settings with the sizes of the model to begin with.
+    """Return a recipe's settings with the sizes of an initial model.
 
     Raises:
-        SettingsError: If the user chose other sizes, or the model cannot be trained.
+        SettingsError: If the user chose different sizes, or the model cannot be trained.
     """
     if not architecture.reset_after:
         raise SettingsError(

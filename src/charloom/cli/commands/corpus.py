@@ -14,7 +14,7 @@ from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
 from charloom.planning.recipes import RECIPES
 from charloom.planning.schedule import steps_per_epoch
-from charloom.terminal.messages import json_option, print_json, print_text, quiet_option, shown
+from charloom.terminal.messages import escape_for_stdout, json_option, print_json, print_text, quiet_option
 
 _PREVIEW = 250  # characters, as in the TensorFlow tutorial
 _PREVIEW_IDS = 13  # "First Citizen" of Shakespeare
@@ -34,7 +34,7 @@ def command(sources: tuple[str, ...], text_format: TextFormat, as_json: bool, qu
     if as_json:
         print_json(facts)
     else:
-        print_text(shown(_format_facts(facts)))
+        print_text(escape_for_stdout(_format_facts(facts)))
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from charloom.interop.keras.exporter import write_keras
 from charloom.interop.onnx.exporter import write_onnx
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.file.run_folder import check_new_file, find_model
-from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all, unescaped
+from charloom.terminal.messages import json_option, print_json, print_message, print_notices, quiet_option, unescape
 from charloom.web.single_page import write_page
 
 DEFAULT_SAMPLES = 3
@@ -72,12 +72,12 @@ def _write_page(target: Path, saved_models: Sequence[SavedModel], options: _Page
             "The page stores the weights as int8. Generated texts stay the same, because generation uses int8 anyway.",
             code="converted_to_int8",
         )
-        say_all([notice], quiet)
+        print_notices([notice], quiet)
     return write_page(
         target,
         saved_models,
         title=options.title,
-        prompts=[unescaped(prompt) for prompt in options.prompts],
+        prompts=[unescape(prompt) for prompt in options.prompts],
         samples=DEFAULT_SAMPLES if options.samples is None else options.samples,
     )
 
@@ -137,7 +137,7 @@ def command(
     written = _write_page(target, loaded, options, quiet) if form == "html" else _WRITERS[form](target, loaded[0])
     original = ", ".join(f"{m.stored_as}, {s.stat().st_size:,} bytes" for m, s in zip(loaded, sources, strict=True))
     for file in written:
-        say(f"{file}: {form}, {file.stat().st_size:,} bytes (original: {original})", quiet)
+        print_message(f"{file}: {form}, {file.stat().st_size:,} bytes (original: {original})", quiet)
     if as_json:
         print_json(
             {

@@ -22,17 +22,17 @@ from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.session import Session
 from charloom.terminal.messages import (
+    escape_for_stdout,
+    format_percent,
     is_terminal,
     json_option,
-    percent,
     print_json,
+    print_message,
+    print_notices,
     print_text,
     quiet_option,
     require_stdout,
-    say,
-    say_all,
-    shown,
-    unescaped,
+    unescape,
 )
 
 
@@ -119,7 +119,7 @@ def command(
     for name in ("stop", "allow", "forbid"):
         if name in options:
             value = options[name]
-            options[name] = unescaped(value) if isinstance(value, str) else tuple(map(unescaped, value))
+            options[name] = unescape(value) if isinstance(value, str) else tuple(map(unescape, value))
     request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
     loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
     if interactive:
@@ -132,7 +132,7 @@ def command(
     if request.unknown != "error":
         _report_unknown(loaded, request, quiet)
     if seed is None:
-        say(f"seed {request.seed}", quiet)
+        print_message(f"seed {request.seed}", quiet)
     if samples == 1 and not as_json:
         _write_text(pieces, request, training_text, quiet)
         return
@@ -172,11 +172,11 @@ def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[st
 def _report_copying(text: str, prompt: str, training_text: TextView, quiet: bool) -> None:
     figures = _measure_copying(text, prompt, training_text)
     if "lines" in figures:
-        say(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
+        print_message(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
     else:
-        say(
-            f"{percent(figures['copied'])} copied from the training text in passages of more than {LONG} characters "
-            f"(longest: {figures['longest']})",
+        print_message(
+            f"{format_percent(figures['copied'])} copied from the training text in passages of more than {LONG} "
+            f"characters (longest: {figures['longest']})",
             quiet,
         )
 
@@ -186,7 +186,7 @@ def _write_text(pieces: Iterator[Piece], request: Request, training_text: TextVi
     num_generated, texts = -len(request.prompt), []
     with _progress(quiet or is_terminal(sys.stdout)) as report:
         for piece in pieces:
-            print_text(shown(piece.text))
+            print_text(escape_for_stdout(piece.text))
             num_generated += len(piece.text)
             report(num_generated, request.length)
             if training_text is not None:
@@ -221,8 +221,8 @@ def _write_samples(
         print_json({"samples": samples, "chars_per_second": num_generated / (time.perf_counter() - started)})
         return
     for number, sample in enumerate(samples, 1):
-        say(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
-        print_text(shown(f"{sample['text']}\n"))
+        print_message(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
+        print_text(escape_for_stdout(f"{sample['text']}\n"))
         if training_text is not None:
             _report_copying(str(sample["text"]), request.prompt, training_text, quiet)
 
@@ -257,7 +257,7 @@ def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
             character=character,
             replacement=replacement,
         )
-        say_all([notice], quiet)
+        print_notices([notice], quiet)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:

@@ -9,7 +9,7 @@ import click
 from charloom.interop.keras.importer import import_keras
 from charloom.model.file.model_file import save_model
 from charloom.model.file.run_folder import check_new_file
-from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
+from charloom.terminal.messages import json_option, print_json, print_message, print_notices, quiet_option
 
 _SOURCES = ("keras",)
 
@@ -40,9 +40,9 @@ def command(file: str, source: str, vocabulary: str | None, output: str, as_json
     check_new_file(target)
     imported = import_keras(file, vocabulary)
     save_model(target, imported.saved)
-    say_all(imported.notices, quiet)
+    print_notices(imported.notices, quiet)
     a = imported.saved.architecture
-    say(f"{target}: {a.in_words}, {a.num_parameters:,} parameters, {a.vocabulary_size:,} characters", quiet)
+    print_message(f"{target}: {a.in_words}, {a.num_parameters:,} parameters, {a.vocabulary_size:,} characters", quiet)
     if as_json:
         architecture, notices = a.to_dict(), list(imported.notices)
         print_json(

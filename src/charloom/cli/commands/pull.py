@@ -12,7 +12,7 @@ from charloom.interop.hub.client import pull, repo_name
 from charloom.model.file.model_file import SUFFIX
 from charloom.model.file.run_folder import MODEL, check_new_file
 from charloom.model.file.schema import bits_per_char
-from charloom.terminal.messages import json_option, print_json, quiet_option, say
+from charloom.terminal.messages import json_option, print_json, print_message, quiet_option
 from charloom.training.checkpoint import read_checkpoint
 
 
@@ -38,8 +38,8 @@ def command(repo: str, output: str | None, revision: str | None, as_json: bool, 
     saved, _ = read_checkpoint(pulled.data, f"{MODEL} of {repo}")
     write_atomically(target, pulled.data)
     a = saved.architecture
-    say(f"{target}: {a.in_words}, {len(pulled.data):,} bytes", quiet)
-    say(f"To generate text:\n  charloom generate {shlex.quote(str(target))}", quiet)
+    print_message(f"{target}: {a.in_words}, {len(pulled.data):,} bytes", quiet)
+    print_message(f"To generate text:\n  charloom generate {shlex.quote(str(target))}", quiet)
     if as_json:
         print_json(
             {

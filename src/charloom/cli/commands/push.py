@@ -12,7 +12,7 @@ from charloom.inference.generation_options import MAX_SEED
 from charloom.interop.hub.client import push, repo_name, require_hub
 from charloom.interop.hub.package import Package, build_package, check_new_folder, write_package
 from charloom.model.file.run_folder import find_model
-from charloom.terminal.messages import json_option, print_json, quiet_option, say, say_all
+from charloom.terminal.messages import json_option, print_json, print_message, print_notices, quiet_option
 
 _MAX_SAMPLES = 20
 _FORMS = ("int8", "float16", "float32")
@@ -75,7 +75,7 @@ def command(
     else:
         check_new_folder(Path(folder))
     package = build_package(find_model(model), repo, form, license_name, range(seed, seed + samples))
-    say_all(package.notices, quiet)
+    print_notices(package.notices, quiet)
     if folder is not None:
         result = _write_to_folder(Path(folder), package, quiet)
     else:
@@ -87,7 +87,7 @@ def command(
 
 def _write_to_folder(folder: Path, package: Package, quiet: bool) -> dict[str, Any]:
     write_package(folder, package)
-    say(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
+    print_message(f"{folder}: {_contents(package)}; nothing was uploaded", quiet)
     return {"folder": str(folder)}
 
 
@@ -99,8 +99,8 @@ def _upload(repo: str, package: Package, message: str, private: bool, quiet: boo
             code="repository_existed",
             repo=repo,
         )
-        say_all([notice], quiet)
-    say(f"{pushed.url}: {_contents(package)}", quiet)
+        print_notices([notice], quiet)
+    print_message(f"{pushed.url}: {_contents(package)}", quiet)
     return {"url": pushed.url, "commit": pushed.commit, "existed": pushed.existed}
 
 

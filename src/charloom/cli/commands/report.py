@@ -15,7 +15,15 @@ from charloom.errors import InputError, Notice
 from charloom.inference.memorization import LONG
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
-from charloom.terminal.messages import json_option, percent, print_json, print_text, quiet_option, say, say_all
+from charloom.terminal.messages import (
+    format_percent,
+    json_option,
+    print_json,
+    print_message,
+    print_notices,
+    print_text,
+    quiet_option,
+)
 from charloom.web.report_page import report_page
 
 _MARK = '<meta name="generator" content="charloom">'  # identifies a report, which may be overwritten
@@ -52,7 +60,7 @@ def command(
         from charloom.report.figures import draw
 
         draw(data, reading, Path(figures))
-    say(f"{target}: {target.stat().st_size:,} bytes", quiet)
+    print_message(f"{target}: {target.stat().st_size:,} bytes", quiet)
     summary = _summary(data)
     if as_json:
         print_json({"file": str(target), **summary})
@@ -95,7 +103,7 @@ def _text(provenance: Provenance, source: str | None, text_format: TextFormat, q
                 characters=len(corpus),
                 limit=MAX_CHARACTERS,
             )
-            say_all([notice], quiet)
+            print_notices([notice], quiet)
         if len(corpus) < 2:
             raise InputError(
                 f"The text must have at least 2 characters, but {source} has {len(corpus)}.",
@@ -107,7 +115,7 @@ def _text(provenance: Provenance, source: str | None, text_format: TextFormat, q
         return text, f"The first {len(text):,} characters of {corpus.name}."
     text, caption, note = default_text(provenance)
     if note:
-        say(f"note: {note} Pass TEXT to analyze a different one.", quiet)
+        print_message(f"note: {note} Pass TEXT to analyze a different one.", quiet)
     return text, caption
 
 
@@ -159,6 +167,6 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{neuron['follows']:<26} {position:<26} {correlation}\n"
     for text in summary["copies"]:
         yield (
-            f"temperature {text['temperature']}: {percent(text['copied'])} copied from the training text in passages "
-            f"of more than {LONG} characters (longest: {text['longest']})\n"
+            f"temperature {text['temperature']}: {format_percent(text['copied'])} copied from the training text in "
+            f"passages of more than {LONG} characters (longest: {text['longest']})\n"
         )

@@ -19,15 +19,15 @@ from charloom.inference.generation_options import PRECISIONS
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score, Tally
 from charloom.terminal.messages import (
+    escape_for_stdout,
     is_terminal,
     json_option,
     json_text,
     print_json,
+    print_notices,
     print_text,
     quiet_option,
     require_stdout,
-    say_all,
-    shown,
 )
 
 _PASSAGES = 5  # most surprising passages to print
@@ -86,7 +86,7 @@ def command(
             _print_lines(loaded, pieces, precision, as_json)
         else:
             _print_score(loaded, pieces, precision, per_char, as_json)
-    say_all(notices, quiet)
+    print_notices(notices, quiet)
 
 
 def _print_score(model: Model, pieces: Iterable[str], precision: str, per_char: bool, as_json: bool) -> None:
@@ -143,11 +143,11 @@ def _colored(characters: str, bits: Iterable[float]) -> Iterator[str]:
     for cluster in iter_graphemes(characters):
         shade = min(int(max(islice(surprisals, len(cluster)))) - 2, len(_SHADES) - 1)
         if shade < 0:
-            yield shown(cluster)
+            yield escape_for_stdout(cluster)
         elif cluster.endswith("\n"):
             yield f"\x1b[48;5;{_SHADES[shade]}m \x1b[0m\n"
         else:
-            yield f"\x1b[48;5;{_SHADES[shade]}m{shown(cluster)}\x1b[0m"
+            yield f"\x1b[48;5;{_SHADES[shade]}m{escape_for_stdout(cluster)}\x1b[0m"
 
 
 def _use_color() -> bool:
@@ -164,7 +164,7 @@ def _print_lines(model: Model, pieces: Iterable[str], precision: str, as_json: b
                 rows.append({"text": line, **result})
             else:
                 bits = result["bits_per_char"]
-                print_text(shown(f"{'-' if bits is None else format(bits, '.4f')}\t{line}\n"))
+                print_text(escape_for_stdout(f"{'-' if bits is None else format(bits, '.4f')}\t{line}\n"))
     if as_json:
         print_json({"lines": rows})
 

@@ -15,7 +15,7 @@ from charloom.errors import InputError
 from charloom.inference.generation_options import PRECISIONS
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SUFFIX
-from charloom.terminal.messages import quiet_option, say
+from charloom.terminal.messages import print_message, quiet_option
 
 
 @click.command("serve")
@@ -87,7 +87,7 @@ def command(
         return serve(app, listening)
 
     _install_signal_handlers()
-    say(f"Serving {', '.join(loaded)} at {url_of(listening)} (press Ctrl-C to stop)", quiet)
+    print_message(f"Serving {', '.join(loaded)} at {url_of(listening)} (press Ctrl-C to stop)", quiet)
     if workers == 1:
         raise Stopped(run())
     raise Stopped(run_workers(workers, run))

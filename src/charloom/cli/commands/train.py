@@ -26,14 +26,14 @@ from charloom.planning.recipes import RECIPES, Recipe, choose_recipe
 from charloom.planning.settings import LENGTHS, check_lengths, describe_setting, setting_fields
 from charloom.terminal.messages import (
     json_option,
+    print_error,
     print_json,
+    print_message,
+    print_notices,
     print_text,
     quiet_option,
-    say,
-    say_all,
-    say_error,
 )
-from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, started_together
+from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
 from charloom.training.events import FinishRecord, Record
 from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
 from charloom.training.resume import SavedRun, open_run, resume_training
@@ -237,7 +237,7 @@ def _resumed_corpus(saved: SavedRun, sources: Sequence[str], text_format: TextFo
     if sources:
         return read_corpus(sources, override_text_format(text_format, saved.text_format), quiet)
     corpus = saved.read_corpus()
-    say_all(corpus.notices, quiet)
+    print_notices(corpus.notices, quiet)
     return corpus
 
 
@@ -248,20 +248,20 @@ def _joined_processes() -> Iterator[ProcessGroup]:
     Raises:
         SystemExit: If an error occurred in several processes and another one reports it.
     """
-    if not started_together():
+    if not launched_by_torchrun():
         yield SINGLE_PROCESS
         return
     require_torch()
-    from charloom.training.distributed.torchrun import joined
+    from charloom.training.distributed.torchrun import join_process_group
 
-    with joined() as process_group:
+    with join_process_group() as process_group:
         try:
             yield process_group
         except CharloomError as error:
             if process_group.is_first and process_group.should_report(error):
                 raise
             if not process_group.is_first and process_group.should_report(error):
-                say_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
+                print_error(f"process {process_group.rank + 1} of {process_group.size}, on {node()}: {error}")
             raise SystemExit(error.exit_code) from None
 
 
@@ -283,8 +283,8 @@ def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Obse
             from charloom.serve.live import LivePage  # start-up time: imports the report
 
             page = LivePage()
-            stack.enter_context(page.served())
-            say(f"Live page: {page.address}", quiet)
+            stack.enter_context(page.serve())
+            print_message(f"Live page: {page.address}", quiet)
             observers.append(page.take)
         yield observers
 
@@ -332,7 +332,7 @@ def _print_plan(
     began = time.perf_counter()
     setup = prepare(TrainingRequest(corpus, recipe, device, init, process_group=process_group, began=began))
     plan = complete_plan(setup, measure(setup))
-    say_all(plan.notices, quiet)
+    print_notices(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(setup, 60)
     result = {
         "recipe": recipe.name,

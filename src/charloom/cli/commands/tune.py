@@ -18,7 +18,7 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import SettingsError
 from charloom.planning.recipes import Recipe, choose_recipe, parse_assignments
 from charloom.planning.settings import LENGTHS, parse_value
-from charloom.terminal.messages import clock, json_option, print_json, quiet_option, say
+from charloom.terminal.messages import format_duration, json_option, print_json, print_message, quiet_option
 from charloom.tuning.report import write_result
 from charloom.tuning.search import (
     Search,
@@ -152,21 +152,21 @@ def _check_options(hours: float, minutes: float | None, workers: int, sources: t
     if not 0 < hours <= _MAX_HOURS:
         raise SettingsError(
             f"--hours must be greater than 0 and at most {_MAX_HOURS:,.0f}, got {hours}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="hours",
             value=hours,
         )
     if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise SettingsError(
             f"--minutes must be greater than 0, got {minutes}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="minutes",
             value=minutes,
         )
     if not 1 <= workers <= _MAX_WORKERS:
         raise SettingsError(
             f"--workers must be between 1 and {_MAX_WORKERS}, got {workers}.",
-            code="out_of_range",
+            code="invalid_setting",
             name="workers",
             value=workers,
         )
@@ -200,7 +200,7 @@ def _folder(
     check_same_search(folder, corpus, recipe, fixed, minutes)
     folder.trials.fail_dead()
     done = sum(trial.is_judged for trial in folder.trials.trials())
-    say(f"{folder.path}: resuming a search with {done} finished trials", quiet)
+    print_message(f"{folder.path}: resuming a search with {done} finished trials", quiet)
     return folder
 
 
@@ -268,8 +268,11 @@ def print_summary(result: dict[str, Any], quiet: bool) -> None:
     pruned = f", {result['pruned']} pruned" if result["pruned"] else ""
     failed = f", {result['failed']} interrupted or failed" if result["failed"] else ""
     outcome = "Stopped" if result["interrupted"] else "Done"
-    say(f"{outcome} after {clock(result['seconds'])}: {result['complete']} complete trials{pruned}{failed}.", quiet)
-    say(result["verdict"], quiet)
-    say(f"Report: {result['page']}", quiet)
+    print_message(
+        f"{outcome} after {format_duration(result['seconds'])}: {result['complete']} complete trials{pruned}{failed}.",
+        quiet,
+    )
+    print_message(result["verdict"], quiet)
+    print_message(f"Report: {result['page']}", quiet)
     for purpose, command_line in result["commands"].items():
-        say(f"{_PURPOSES[purpose]}\n  {command_line}", quiet)
+        print_message(f"{_PURPOSES[purpose]}\n  {command_line}", quiet)

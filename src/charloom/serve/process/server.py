@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from charloom.errors import CharloomError, InputError
 from charloom.serve.app import App
-from charloom.serve.security.allowed_hosts import bracketed
+from charloom.serve.security.allowed_hosts import bracket_ipv6
 from charloom.serve.security.limits import Limits
 
 _BACKLOG = 1024
@@ -77,7 +77,7 @@ def url_of(listening: socket.socket) -> str:
     address, port = listening.getsockname()[:2]
     if ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://{bracketed(address)}:{port}/"
+    return f"http://{bracket_ipv6(address)}:{port}/"
 
 
 def serve(app: App, listening: socket.socket) -> int:

@@ -51,12 +51,12 @@ def allowed_hosts(host: str, address: str, port: int, names: Iterable[str] = ())
     if ip.is_unspecified:
         return AllowedHosts(frozenset(), additional, any_address=True)
     own = {"127.0.0.1", "localhost", "[::1]"} if ip.is_loopback else set()
-    own |= {bracketed(address), bracketed(host.strip("[]").lower())}
+    own |= {bracket_ipv6(address), bracket_ipv6(host.strip("[]").lower())}
     exact = {f"{name}:{port}" for name in own} | (own if port == _HTTP_PORT else set())
     return AllowedHosts(frozenset(exact), additional)
 
 
-def bracketed(address: str) -> str:
+def bracket_ipv6(address: str) -> str:
     """Return an address in URL syntax, with IPv6 addresses in brackets."""
     return f"[{address}]" if ":" in address else address
 

@@ -1,7 +1,7 @@
-"""Training backends, which compute training steps behind the protocol in ``base``.
+"""Training backends: implementations of the protocol in ``base``, which compute the training steps.
 
-This module chooses the backend and its device, and is the only one that knows which backends there are. Importing it
-loads none of them. A further backend is a module beside ``torch`` and a case in ``make_backend``.
+This module chooses the backend and the device. It is the only module that refers to a particular backend, and imports
+it only on use. To add a backend, add a package next to ``torch`` and a case to ``make_backend``.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> Device:
-    """Return the device to train on.
+    """Choose the training device.
 
     Args:
         name: One of ``charloom.training.backends.base.DEVICES``.
-        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware multiplies it faster.
+        precision: "auto", "float32" or "bfloat16". "auto" is bfloat16 if the hardware has fast bfloat16 products.
 
     Raises:
-        SettingsError: If this machine has no such device.
+        SettingsError: If the device is unknown or unavailable.
     """
     from charloom.training.backends.torch import device  # loads PyTorch
 
@@ -37,14 +37,14 @@ def make_backend(
     device: Device,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> TrainingBackend:
-    """Return the backend that trains on a device.
+    """Create the backend that trains on a device.
 
     Args:
-        architecture: The network's sizes.
-        weights: Every parameter before the first step.
+        architecture: Architecture of the network.
+        weights: Initial value of every parameter.
         settings: Optimizer, dropout, gradient clipping and seed.
-        device: Where to train.
-        process_group: The processes that share every batch.
+        device: Training device and precision.
+        process_group: Processes that share every batch.
     """
     from charloom.training.backends.torch.backend import TorchBackend  # loads PyTorch
 

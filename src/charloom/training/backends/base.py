@@ -1,8 +1,7 @@
-"""The protocol between the training loop and the backend that computes its steps. Needs no PyTorch.
+"""The protocol between the training loop and the backend that computes its steps. This module does not import PyTorch.
 
-A backend holds the weights, the optimizer's state and the recurrent state that is carried from batch to batch. The loop
-(``charloom.training.steps``) decides which batch comes next and at which learning rate; ``charloom.training.backends``
-chooses the backend.
+A backend holds the weights, the optimizer state and the hidden state that is carried from batch to batch. The loop
+(``charloom.training.steps``) decides the next batch and its learning rate.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +17,17 @@ from charloom.model.architecture import Architecture
 from charloom.training.batches.base import Batch, IdSource
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-"""What a device may be called; auto takes an NVIDIA GPU, else an Apple one, else the processor."""
+"""Accepted device names. "auto" is an NVIDIA GPU if there is one, else an Apple GPU, else the CPU."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device and the precision of its matrix products.
+    """A training device and the precision of its matrix products.
 
     Attributes:
         name: "cpu", "cuda" or "mps".
-        precision: "float32" or "bfloat16"; weights, gradients and their sums are float32 in both cases.
-        description: For people: which device, which precision, and why.
+        precision: "float32" or "bfloat16". Weights and gradients are float32 in both cases.
+        description: Device, precision and the reason for the precision, for people.
     """
 
     name: str
@@ -37,11 +36,11 @@ class Device:
 
 
 class ControlFlags(NamedTuple):
-    """What the user or the clock requests of a training between two steps.
+    """Requests to a training, made by the user or by a timer.
 
     Attributes:
-        stop: Save and end the training.
-        save: Save a checkpoint.
+        stop: Whether to save a checkpoint and end the training.
+        save: Whether to save a checkpoint.
     """
 
     stop: bool = False
@@ -49,14 +48,14 @@ class ControlFlags(NamedTuple):
 
 
 class StepStats(NamedTuple):
-    """What one update reports; every process of a training gets the same values.
+    """Statistics of one training step; the same in every process.
 
     Attributes:
-        loss: Mean loss of the batch before the update, in nats per character.
+        loss: Mean loss of the whole batch before the update, in nats per character.
         grad_norm: L2 norm of the gradient before clipping.
-        is_finite: Whether loss, gradient and state were finite. If not, the update was left out: neither the weights,
-            nor the optimizer, nor the carried state have changed.
-        control_flags: The flags that ``poll`` returned in any of the processes.
+        is_finite: Whether loss, gradient and state were finite. If not, the step was skipped: weights, optimizer state
+            and carried hidden state are unchanged.
+        control_flags: Each flag is set if ``poll`` set it in any process.
     """
 
     loss: float
@@ -69,7 +68,7 @@ class TrainingBackend(Protocol):
     """Computes training steps and evaluations of one network on one device.
 
     Attributes:
-        architecture: The network's sizes.
+        architecture: Architecture of the network.
     """
 
     architecture: Architecture
@@ -79,28 +78,29 @@ class TrainingBackend(Protocol):
         ...
 
     def step(self, batch: Batch, step: int, learning_rate: float, poll: Callable[[], ControlFlags]) -> StepStats:
-        """Make one update.
+        """Make one training step: forward, backward, all-reduce, clipping, optimizer update.
 
         Args:
-            batch: The rows of this process; the carried state is set to zero first if ``batch.resets_state``.
-            step: Updates before this one. Dropout and Adam's bias correction depend on it and on nothing earlier, so
-                that a resumed training repeats them.
-            learning_rate: Of this update.
-            poll: Called once during the update.
+            batch: This process' rows of the batch. If ``batch.resets_state``, the carried hidden state is set to zero
+                first.
+            step: Number of steps before this one. Dropout and Adam's bias correction depend only on this number, so
+                that a resumed training repeats them exactly.
+            learning_rate: Learning rate of this step.
+            poll: Called once during the step.
         """
         ...
 
     def evaluate(self, ids: Ids | LineIds, stop: Callable[[], bool] = lambda: False) -> float:
-        """Return the mean loss on a held-out text in nats per character, in float32 and without dropout.
+        """Compute the mean loss on a held-out text in nats per character, in float32 and without dropout.
 
-        All processes of a training must call it together.
+        All processes of a training must call this method together.
 
         Args:
             ids: See ``charloom.training.evaluate.evaluation_windows``.
             stop: Called before every window; once it returns true, the evaluation ends without a result.
 
         Raises:
-            EvaluationStopped: If ``stop`` returned true in any of the processes.
+            EvaluationStopped: If ``stop`` returned true in any process.
         """
         ...
 
@@ -109,17 +109,17 @@ class TrainingBackend(Protocol):
         ...
 
     def load_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Replace every parameter; the optimizer's state and the carried state stay."""
+        """Replace every parameter; optimizer state and carried hidden state are unchanged."""
         ...
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of the optimizer's state and of the carried state of the whole batch.
+        """Return a copy of the optimizer state and of the carried hidden state of the whole batch.
 
         Names and shapes are those of a checkpoint; see ``charloom.training.checkpoint``. All processes of a training
-        must call it together.
+        must call this method together.
         """
         ...
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Replace the optimizer's state and the carried state by what ``state`` returned; other names are ignored."""
+        """Restore the optimizer state and the carried hidden state that ``state`` returned; ignore other tensors."""
         ...

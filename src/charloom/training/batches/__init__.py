@@ -1,4 +1,4 @@
-"""Batches of a training text: shuffled windows, contiguous streams, or lines."""
+"""Batches of a training text: contiguous streams, shuffled windows, or lines."""
 
 from charloom.data.splits import LineIds
 from charloom.planning.settings import Settings
@@ -10,17 +10,17 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 def make_batches(ids: IdSource | LineIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> Batches:
-    """Return the batches of a training text.
+    """Return an endless iterator over the batches of a training text.
 
     Args:
-        ids: The training text, (N,); or lines, which require ``batching="lines"``.
-        settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``shuffle``,
+        ids: Ids of the training text, (N,), or of its lines, which require ``batching="lines"``.
+        settings: ``batching``, ``seq_length``, ``batch_size``, ``reset_state``, ``shuffle_buffer``, ``shuffle`` and
             ``seed``.
-        process_group: The processes of the training; this one gets its own rows.
+        process_group: Processes of the training. Each one gets its rows of every batch.
 
     Raises:
         CorpusError: If the text is shorter than one window.
-        SettingsError: If it is shorter than one batch.
+        SettingsError: If the text is shorter than one batch.
     """
     if isinstance(ids, LineIds):
         return LineGroups(ids, settings, process_group)

@@ -1,10 +1,9 @@
-"""The base class of all kinds of batches.
+"""Interface and base class of the batch iterators.
 
-Everything random is drawn for each epoch from (seed, epoch), so that the position, two numbers, is all that has to be
-saved.
+All random numbers of an epoch depend only on (seed, epoch), so a checkpoint only saves the position, two numbers.
 
-Shapes: inputs and targets (B, T); targets are inputs shifted by one character. Where several processes train together,
-each reads its own rows of every batch.
+Shapes: inputs and targets (B, T); targets are the inputs shifted by one character. With several processes, each reads
+its rows of every batch.
 """
 
 from collections.abc import Iterator
@@ -19,23 +18,23 @@ from charloom.training.distributed.process_group import ProcessGroup
 
 
 class IdSource(Protocol):
-    """Ids of a text from which batches are cut: an array, a memory-mapped index, or a backend's memory.
+    """Ids of a training text: an array, a memory-mapped index, or a tensor in the memory of a backend.
 
-    What is taken from it is an array or, from a backend's memory, a tensor.
+    Indexing returns an array, or a tensor if the ids are in the memory of a backend.
     """
 
     def __len__(self) -> int:
         """Return N, the number of ids."""
         ...
 
-    def __getitem__(self, places: slice | NDArray[np.intp], /) -> Any:
-        """Return the ids at these places."""
+    def __getitem__(self, positions: slice | NDArray[np.intp], /) -> Any:
+        """Return the ids at these positions."""
         ...
 
 
 @dataclass(frozen=True)
 class Position:
-    """Position in the data: the next batch is number ``index`` of ``epoch``, both from 0."""
+    """Data position: the next batch is batch ``index`` of epoch ``epoch``, both counted from 0."""
 
     epoch: int = 0
     index: int = 0
@@ -46,13 +45,13 @@ class Batch:
     """One batch.
 
     Attributes:
-        inputs: Ids read, (B, T): an array, or a tensor if a backend holds the ids (see ``IdSource``).
-        targets: Ids that follow, (B, T), of the same type; -1 where there is none.
-        epoch: The pass over the text that it belongs to, from 0.
-        index: Its number in that epoch, from 0.
-        resets_state: Whether the carried state is set to zero before it.
-        ends_epoch: Whether it is the last of its epoch.
-        share: Share of this process' rows in the targets of the whole batch: 1 in a single process.
+        inputs: Input ids, (B, T): an array, or a tensor if a backend holds the ids (see ``IdSource``).
+        targets: Next ids, (B, T), of the same type; -1 at padding.
+        epoch: Epoch of the batch, from 0.
+        index: Index of the batch in its epoch, from 0.
+        resets_state: Whether the carried hidden state is set to zero before this batch.
+        ends_epoch: Whether this is the last batch of its epoch.
+        share: Fraction of the whole batch's targets that are in the rows of this process; 1 in a single process.
     """
 
     inputs: Any
@@ -65,13 +64,13 @@ class Batch:
 
 
 class Batches(Protocol):
-    """An endless iterator over batches; ``position`` can be read, saved and set."""
+    """An endless iterator over batches, whose ``position`` can be saved and restored."""
 
     position: Position
     batches_per_epoch: int
 
     def __iter__(self) -> Iterator[Batch]:
-        """Return itself."""
+        """Return the iterator itself."""
         ...
 
     def __next__(self) -> Batch:
@@ -80,11 +79,11 @@ class Batches(Protocol):
 
 
 Rows = tuple[Any, Any, float]
-"""Inputs and targets of this process' rows, and their share in the targets of the whole batch."""
+"""Inputs, targets and ``share`` of a batch; see ``Batch``."""
 
 
 class CountedBatches:
-    """What all kinds of batches have in common: the position, and when the state is reset."""
+    """Base class of the batch iterators: counts the position and decides when the state is reset."""
 
     def __init__(self, settings: Settings, batches_per_epoch: int, process_group: ProcessGroup) -> None:
         self.batches_per_epoch = batches_per_epoch
@@ -108,7 +107,7 @@ class CountedBatches:
         return at == Position() or reset == "window" or (reset == "epoch" and at.index == 0)
 
     def _read(self, at: Position) -> Rows:
-        """Return the rows of the batch at a position."""
+        """Return this process' rows of the batch at a position."""
         raise NotImplementedError
 
     def _rng(self, epoch: int) -> np.random.Generator:

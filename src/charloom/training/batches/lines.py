@@ -1,4 +1,4 @@
-"""Batches of lines, each of which is a separate text."""
+"""Batches of lines, which are separate texts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,11 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 class LineGroups(CountedBatches):
-    """Groups of lines, each read from the zero state; a line longer than a window continues in the next one.
+    """Batches of lines, each read from the zero state.
 
-    Lines of similar length form a group, so that little padding is needed. Which lines of one length form a group, and
-    the order of the groups, are drawn for each epoch; a group's first window resets the state.
+    A group of ``batch_size`` lines is read in parallel. A line that is longer than a window continues in the group's
+    next window; the first window of a group resets the state. Lines of similar length form a group, which keeps padding
+    low. Each epoch draws which lines of equal length form a group, and the order of the groups.
     """
 
     def __init__(self, lines: LineIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
@@ -25,7 +26,7 @@ class LineGroups(CountedBatches):
         self._group: tuple[tuple[int, int], tuple[NDArray[np.integer], NDArray[np.integer]]] | None = None
 
     def _read(self, at: Position) -> Rows:
-        number, window = self._place(at)
+        number, window = self._group_and_window(at)
         if self._group is None or self._group[0] != (at.epoch, number):
             assert self._drawn is not None
             rows = self._settings.batch_size
@@ -38,10 +39,10 @@ class LineGroups(CountedBatches):
         return inputs[self._rows], own, float((own >= 0).sum() / (targets >= 0).sum())
 
     def _resets(self, at: Position) -> bool:
-        return self._place(at)[1] == 0
+        return self._group_and_window(at)[1] == 0
 
-    def _place(self, at: Position) -> tuple[int, int]:
-        """Return the index of a batch's group in the epoch, and of its window in the group."""
+    def _group_and_window(self, at: Position) -> tuple[int, int]:
+        """Return the index of a batch's group in its epoch, and the index of its window in that group."""
         if self._drawn is None or self._drawn[0] != at.epoch:
             rng = self._rng(at.epoch)
             order = np.lexsort((rng.random(len(self._lines.lengths)), self._lines.lengths))

@@ -1,4 +1,4 @@
-"""Batches of contiguous streams, whose state is carried from window to window."""
+"""Batches of contiguous streams, with hidden state carried from window to window."""
 
 import numpy as np
 
@@ -9,10 +9,10 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 class Streams(CountedBatches):
-    """B contiguous streams of the text; each window of a stream begins where the window before it ended.
+    """Batches of B contiguous streams. Each window of a stream starts where the stream's previous window ended.
 
-    The text is cut into B stretches of equal length, each a whole number of windows. The rest is shorter than a batch;
-    where the first stretch begins is drawn for each epoch, so that no part of the text is always left out.
+    The text is cut into B streams of equal length, each a whole number of windows. The remainder, shorter than one
+    batch, is not read. Each epoch draws the start of the first stream, so that no part of the text is always omitted.
     """
 
     def __init__(self, ids: IdSource, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
@@ -24,6 +24,6 @@ class Streams(CountedBatches):
         length = self.batches_per_epoch * width
         spare = len(self._ids) - 1 - rows * length
         start = int(self._rng(at.epoch).integers(0, spare + 1)) + at.index * width
-        places = start + np.arange(rows)[self._rows, None] * length + np.arange(width + 1)
-        batch = self._ids[places]
+        positions = start + np.arange(rows)[self._rows, None] * length + np.arange(width + 1)
+        batch = self._ids[positions]
         return batch[:, :-1], batch[:, 1:], self._share

@@ -10,11 +10,11 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 class Windows(CountedBatches):
-    """Windows of ``seq_length + 1`` characters, shuffled through a buffer; an incomplete batch is dropped.
+    """Batches of windows of T + 1 characters that are shuffled through a buffer, as in the TensorFlow tutorial.
 
-    The text is cut into windows of T + 1 characters; an incomplete last one is dropped. A window's inputs are all but
-    its last character, its targets all but its first. As in the tutorial, a buffer of ``shuffle_buffer`` windows is
-    filled in the order of the text, and each next window is drawn from it at random.
+    The text is cut into windows; the inputs of a window are all but its last character, the targets all but its first.
+    An incomplete last window and an incomplete last batch are dropped. The shuffle buffer holds ``shuffle_buffer``
+    windows: it is filled in text order, and the next window is drawn from it at random.
     """
 
     def __init__(self, ids: IdSource, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
@@ -26,7 +26,7 @@ class Windows(CountedBatches):
 
     @property
     def windows(self) -> NDArray[np.unsignedinteger]:
-        """All windows in the order of the text, (N, T + 1): a view of a text in memory; a text on disk is read."""
+        """All windows in text order, (N, T + 1): a view if the text is in memory, else a copy read from disk."""
         ids: NDArray[np.unsignedinteger] = self._ids[: self._count * self._width]
         return ids.reshape(self._count, self._width)
 
@@ -45,20 +45,20 @@ def shuffled_order(count: int, buffer_size: int, rng: np.random.Generator) -> ND
 
     Args:
         count: Number of items.
-        buffer_size: Number of items in the buffer; with ``count`` or more the order is uniformly random.
-        rng: Draws places of the buffer.
+        buffer_size: Size of the buffer; with ``count`` or more the order is uniformly random.
+        rng: Draws positions in the buffer.
 
     Source: the behaviour documented for ``tf.data.Dataset.shuffle``.
     """
     buffer = list(range(min(buffer_size, count)))
     order = np.empty(count, np.intp)
     for i in range(count):
-        place = int(rng.integers(len(buffer)))
-        order[i] = buffer[place]
+        drawn = int(rng.integers(len(buffer)))
+        order[i] = buffer[drawn]
         incoming = len(buffer) + i
         if incoming < count:
-            buffer[place] = incoming
+            buffer[drawn] = incoming
         else:
-            buffer[place] = buffer[-1]
+            buffer[drawn] = buffer[-1]
             buffer.pop()
     return order

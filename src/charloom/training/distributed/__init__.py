@@ -1,1 +1,1 @@
-"""Data-parallel training in several processes."""
+"""Data-parallel training in several processes, on one or more machines."""

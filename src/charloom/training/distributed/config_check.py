@@ -1,4 +1,4 @@
-"""Check that all processes of a training were given the same text, settings and model."""
+"""Config check across ranks: all processes of a training must have the same text, settings and initial model."""
 
 import json
 from collections.abc import Mapping
@@ -13,17 +13,17 @@ from charloom.planning.recipes import Recipe
 from charloom.training.distributed.process_group import ProcessGroup
 
 
-def check_agreed(process_group: ProcessGroup, given: Mapping[str, Any]) -> None:
-    """Compare this process' configuration with that of the first process.
+def check_same_config(process_group: ProcessGroup, config: Mapping[str, Any]) -> None:
+    """Check that this process has the same configuration as the first process.
 
     Args:
-        process_group: The processes of the training; all of them must call this.
-        given: Plain JSON data by its name in messages.
+        process_group: The processes of the training; all of them must call this function.
+        config: Plain JSON values by the name that error messages use.
 
     Raises:
-        SettingsError: If this process has another configuration.
+        SettingsError: If a value differs.
     """
-    own, first = json.loads(json.dumps(given)), process_group.broadcast(dict(given))
+    own, first = json.loads(json.dumps(config)), process_group.broadcast(dict(config))
     for name in {**first, **own}:
         if own.get(name) != first.get(name):
             raise SettingsError(
@@ -38,11 +38,11 @@ def check_agreed(process_group: ProcessGroup, given: Mapping[str, Any]) -> None:
             )
 
 
-def check_beginning(process_group: ProcessGroup, corpus: Corpus, recipe: Recipe, init: SavedModel | None) -> None:
-    """Compare text, recipe and initial model; see ``check_agreed``."""
+def check_same_request(process_group: ProcessGroup, corpus: Corpus, recipe: Recipe, init: SavedModel | None) -> None:
+    """Check that all processes have the same text, recipe and initial model; see ``check_same_config``."""
     if process_group.size == 1:
-        return  # digests of large models take a moment
+        return  # hashing a large model takes time
     text = f"{len(corpus):,} {corpus.format.unit}s{' in lines' if corpus.format.lines else ''}, {corpus.sha256[:16]}"
-    chosen = {"recipe": recipe.name, "choice of settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
+    choices = {"recipe": recipe.name, "chosen settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
     model = None if init is None else init.content_digest()[:16]
-    check_agreed(process_group, {"version of charloom": __version__, "text": text, **chosen, "model": model})
+    check_same_config(process_group, {"charloom version": __version__, "text": text, **choices, "initial model": model})

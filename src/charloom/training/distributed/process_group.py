@@ -1,8 +1,8 @@
-"""The processes that train one model together. Nothing in this module needs PyTorch.
+"""The processes of a data-parallel training. This module does not import PyTorch.
 
-All processes make the same steps on the same weights. Each reads its own rows of every batch, and the gradients are
-summed (all-reduce). What depends on a clock, a disk or a signal is decided by the first process, or by any of them, and
-broadcast, so that no process waits for a step that another does not make. Only the first process writes files.
+All processes make the same steps on the same weights. Each reads its rows of every batch, and an all-reduce sums the
+gradients. Decisions that depend on a clock, a disk or a signal are broadcast or combined across processes, so that
+no process waits for a step that another one does not make. Only the first process writes files.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class ProcessGroup:
-    """The processes of a training. This base class is a group of one, for which every operation is the identity.
+    """The processes of a training. This base class is a group of one process: every operation is the identity.
 
     Attributes:
-        rank: Index of this process, from 0; the first one writes.
+        rank: Index of this process, from 0. The process of rank 0 is the first process.
         size: Number of processes.
     """
 
@@ -30,34 +30,34 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes files and reports progress."""
+        """Whether this is the first process, which writes files and reports progress."""
         return self.rank == 0
 
     def rows(self, count: int) -> slice:
-        """Return this process' share of ``count`` rows; shares differ by one row at most."""
+        """Return the rows of this process out of ``count`` rows; shares differ by at most one row."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_reduce(self, tensor: Tensor) -> None:
-        """Replace a tensor in place by its sum over all processes.
+        """Sum a tensor over all processes, in place.
 
         Raises:
-            LostProcessError: If one of them does not answer.
+            LostProcessError: If a process does not respond.
         """
 
     def broadcast_bytes(self, data: bytes) -> bytes:
-        """Return the first process' bytes; those of the other processes are ignored.
+        """Return ``data`` of the first process; the other processes' data is ignored.
 
         Raises:
-            LostProcessError: If one of them does not answer.
+            LostProcessError: If a process does not respond.
         """
         return data
 
     def broadcast(self, value: Any) -> Any:
-        """Return the first process' value, plain JSON data; see ``broadcast_bytes``."""
+        """Return ``value`` of the first process, plain JSON data; see ``broadcast_bytes``."""
         return value if self.size == 1 else json.loads(self.broadcast_bytes(json.dumps(value).encode()))
 
     def broadcast_notice(self, notice: Notice | None) -> Notice | None:
-        """Return the first process' notice with its code and data, or None; see ``broadcast_bytes``."""
+        """Return ``notice`` of the first process, with its code and data; see ``broadcast_bytes``."""
         if self.size == 1:
             return notice
         fields = self.broadcast(notice and {"message": str(notice), "code": notice.code, **notice.data})
@@ -66,21 +66,21 @@ class ProcessGroup:
     def should_report(self, error: CharloomError) -> bool:
         """Return whether this process should report an error.
 
-        Of the processes with the same error, one reports it. A ``LostProcessError`` is reported only if no process has
-        reported the cause.
+        Exactly one of the processes with the same error reports it. A ``LostProcessError`` is reported only if no
+        process has reported another error, which is then its cause.
         """
         return True
 
     def all_gather(self, own: Tensor, count: int, dim: int) -> Tensor:
-        """Return the rows of all processes.
+        """Gather the rows of all processes.
 
         Args:
-            own: Rows of this process.
-            count: Number of rows of all processes.
-            dim: Dimension of the rows.
+            own: Rows of this process; see ``rows``.
+            count: Total number of rows.
+            dim: Dimension along which the rows are split.
 
         Raises:
-            LostProcessError: If one of them does not answer.
+            LostProcessError: If a process does not respond.
         """
         if self.size == 1:
             return own
@@ -93,9 +93,9 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""A training in one process."""
+"""The process group of a training in one process."""
 
 
-def started_together() -> bool:
-    """Return whether ``torchrun``, or a program that sets the same variables, has started more than one process."""
+def launched_by_torchrun() -> bool:
+    """Return whether ``torchrun``, or a launcher that sets the same variables, has started several processes."""
     return "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

@@ -1,6 +1,6 @@
-"""Join the processes that ``torchrun`` started; see ``charloom.training.distributed.process_group``.
+"""The process group of processes that ``torchrun`` started; see ``charloom.training.distributed.process_group``.
 
-Only numbers and bytes are sent between processes: nothing that is received is executed.
+Processes exchange only numbers and bytes. Nothing that is received is executed or unpickled.
 """
 
 import os
@@ -16,13 +16,13 @@ from torch import Tensor
 from charloom.errors import CharloomError, LostProcessError, SettingsError
 from charloom.training.distributed.process_group import ProcessGroup
 
-_TIMEOUT = timedelta(minutes=10)  # reading a long text or saving may take one process this much longer
+_TIMEOUT = timedelta(minutes=10)  # maximum wait for a process that is still reading a long text or saving
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT")
-_REPORT_DELAY = 1.0  # seconds in which the first process may report what went wrong before another does
+_REPORT_DELAY = 1.0  # seconds by which the other processes let the first process report an error
 
 
 class _TorchrunGroup(ProcessGroup):
-    """The processes that ``torchrun`` started, including this one."""
+    """The processes that ``torchrun`` started; they communicate with ``torch.distributed``."""
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
@@ -38,7 +38,7 @@ class _TorchrunGroup(ProcessGroup):
                 dist.all_reduce(tensor)
 
     def _exchange(self, tensor: Tensor) -> None:
-        """Sum the tensors of two processes by exchanging them whole, which is faster than gloo's ring all-reduce."""
+        """Sum the tensors of two processes by exchanging them, which is faster than gloo's ring all-reduce."""
         received = torch.empty_like(tensor)
         for transfer in (dist.isend(tensor, 1 - self.rank), dist.irecv(received, 1 - self.rank)):
             if transfer is not None:
@@ -62,13 +62,13 @@ class _TorchrunGroup(ProcessGroup):
             another_has_reported = self._reported.add("anything", 1) > 1
             is_first_report = self._reported.add(f"{error.code}: {error}", 1) == 1
             return is_first_report and not (another_has_reported and isinstance(error, LostProcessError))
-        except RuntimeError:  # the store's process is gone
+        except RuntimeError:  # the process that hosts the store has exited
             return True
 
 
 @contextmanager
 def _lost_process_errors() -> Iterator[None]:
-    """Turn the errors that PyTorch raises when a process does not answer into ``LostProcessError``."""
+    """Convert PyTorch's errors about a process that does not respond to ``LostProcessError``."""
     try:
         yield
     except RuntimeError as error:
@@ -82,12 +82,12 @@ def _lost_process_errors() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[ProcessGroup]:
-    """Join the process group; call it if ``started_together`` returns true.
+def join_process_group() -> Iterator[ProcessGroup]:
+    """Join the process group of ``torchrun``, and leave it at the end. Use it if ``launched_by_torchrun`` returns true.
 
     Raises:
         LostProcessError: If another process cannot be reached.
-        SettingsError: If this PyTorch lacks gloo, or variables of ``torchrun`` are missing.
+        SettingsError: If this build of PyTorch lacks gloo, or environment variables of ``torchrun`` are missing.
     """
     if not dist.is_available() or not dist.is_gloo_available():
         raise SettingsError(

@@ -1,1 +1,1 @@
-"""The part of optimization that is the same for every backend."""
+"""Learning-rate schedules, which all backends share."""

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as arithmetic on step numbers."""
+"""Learning-rate schedules: linear warm-up, then linear, cosine or no decay."""
 
 import math
 
@@ -6,14 +6,14 @@ from charloom.planning.settings import Settings
 
 
 def learning_rate_at(step: int, steps: int, settings: Settings) -> float:
-    """Return the learning rate of an update.
+    """Compute the learning rate of a step.
 
     Args:
-        step: Number of updates before it.
-        steps: Number of updates of the whole training.
-        settings: ``learning_rate``, ``warmup_steps``, ``schedule``.
+        step: Number of steps before this one.
+        steps: Total number of steps of the training.
+        settings: ``learning_rate``, ``warmup_steps`` and ``schedule``.
 
-    Source: warm-up and cosine as in Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
+    Source: warm-up and cosine decay as in Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts.
     """
     warmup = settings.warmup_steps
     if step < warmup:

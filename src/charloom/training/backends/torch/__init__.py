@@ -1,1 +1,1 @@
-"""The PyTorch backend: CUDA, MPS, and the CPU with or without the compiled module."""
+"""The PyTorch backend, for CUDA, MPS and the CPU, with or without the compiled module."""

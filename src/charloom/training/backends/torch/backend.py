@@ -1,4 +1,4 @@
-"""The PyTorch backend: forward, backward, all-reduce, clipping and the optimizer's update of one network."""
+"""The PyTorch backend: forward, backward, all-reduce, gradient clipping and optimizer update of one network."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 from charloom.training.events import StepRecord
 from charloom.training.steps import TrainingSteps, kept_memory
 
-_OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # PyTorch's keys of Adam's, and Muon's
+_OPTIMIZER_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum", "direction")  # state keys of Adam and of Muon
 
 
 def train_steps(
@@ -37,18 +37,18 @@ def train_steps(
     device: Device,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> Iterator[StepRecord]:
-    """Train a network, one update for each record taken.
+    """Train a network: make one step whenever the next record is requested.
 
     Args:
-        network: Changed in place; it must be on the device.
-        batches: What to learn from.
+        network: The network, on the device; changed in place.
+        batches: Batches to train on.
         settings: Optimizer, schedule, gradient clipping and seed.
-        steps: Number of updates.
-        device: Where the network is, and the precision of its products.
-        process_group: The processes that share every batch; ``batches`` gives this one its rows.
+        steps: Number of steps.
+        device: Device of the network, and precision of its matrix products.
+        process_group: Processes that share every batch; ``batches`` must return this process' rows.
 
     Yields:
-        A record after each update.
+        A record after each step.
     """
     backend = TorchBackend(network, settings, device, process_group)
     with kept_memory():
@@ -56,7 +56,7 @@ def train_steps(
 
 
 class Updates(TrainingSteps):
-    """The steps of a network, with the arguments of earlier releases; use ``TrainingSteps`` of a ``TorchBackend``."""
+    """Deprecated form of ``TrainingSteps`` with the arguments of earlier releases; use ``TrainingSteps`` instead."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Updates(TrainingSteps):
 
     @property
     def asked(self) -> tuple[bool, bool]:
-        """What ``ask`` returned at the last update."""
+        """The result of ``ask`` in the last step."""
         return self.control_flags
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return the state of the backend."""
+        """Return the state of the backend; see ``TrainingBackend.state``."""
         return self.backend.state()
 
 
@@ -86,10 +86,10 @@ class TorchBackend:
     """See ``charloom.training.backends.base.TrainingBackend``.
 
     Args:
-        network: Changed in place; it must be on the device.
+        network: The network, on the device; changed in place.
         settings: Optimizer, gradient clipping and seed.
-        device: Where the network is, and the precision of its products.
-        process_group: The processes that share every batch.
+        device: Device of the network, and precision of its matrix products.
+        process_group: Processes that share every batch.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class TorchBackend:
         self.process_group = process_group
         rows = process_group.rows(settings.batch_size)
         network.rows = None if process_group.size == 1 else (settings.batch_size, rows)
-        network.implementation(device.precision)  # chosen here, once
+        network.implementation(device.precision)  # choose the implementation of the layers now
         self._state: NetworkState | None = None
         self._optimizer = make_optimizer(network, settings, device.precision, process_group)
         self._generator = torch.Generator(device.name)
@@ -120,7 +120,7 @@ class TorchBackend:
         device: Device,
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> Self:
-        """Return a backend with a network of its own; see ``charloom.training.backends.make_backend``."""
+        """Create a network and its backend; see ``charloom.training.backends.make_backend``."""
         dropout = (settings.dropout_input, settings.dropout_hidden, settings.dropout_output)
         network = CharNetwork(architecture, weights, dropout, settings.dropconnect).to(device.name)
         return cls(network, settings, device, process_group)
@@ -130,7 +130,7 @@ class TorchBackend:
         return place_ids(ids, self.device.name)
 
     def step(self, batch: Batch, step: int, learning_rate: float, poll: Callable[[], ControlFlags]) -> StepStats:
-        """Make one update; see ``TrainingBackend``."""
+        """Make one training step; see ``TrainingBackend.step``."""
         self.network.train()
         set_step(self._optimizer, step, learning_rate, self.settings)
         self._generator.manual_seed(_dropout_seed(self.settings.seed, step))
@@ -140,7 +140,7 @@ class TorchBackend:
             return self._update(batch, poll)
 
     def evaluate(self, ids: Ids | LineIds, stop: Callable[[], bool] = lambda: False) -> float:
-        """Return the mean loss on a held-out text in nats per character; see ``TrainingBackend``."""
+        """Compute the mean loss on a held-out text in nats per character; see ``TrainingBackend.evaluate``."""
         return evaluate(self.network, ids, self.device.name, stop, self.process_group)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
@@ -148,13 +148,13 @@ class TorchBackend:
         return self.network.weights()
 
     def load_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Replace every parameter; the optimizer's state and the carried state stay."""
+        """Replace every parameter; optimizer state and carried hidden state are unchanged."""
         self.network.load(weights)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return a copy of the optimizer's state and of the carried state of the whole batch; see ``TrainingBackend``.
+        """Return a copy of optimizer state and carried hidden state; see ``TrainingBackend.state``.
 
-        All processes must call it together.
+        All processes must call this method together.
         """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self._named_parameters():
@@ -166,25 +166,25 @@ class TorchBackend:
         return {name: value.detach().to("cpu", torch.float32).numpy().copy() for name, value in tensors.items()}
 
     def restore(self, tensors: Mapping[str, NDArray[Any]]) -> None:
-        """Replace the optimizer's state and the carried state by what ``state`` returned; other names are ignored."""
+        """Restore the optimizer state and the carried hidden state that ``state`` returned; ignore other tensors."""
         self._optimizer.state.clear()
         for name, parameter in self._named_parameters():
             keys = [key for key in _OPTIMIZER_STATE if f"optimizer.{key}.{name}" in tensors]
             if keys:
                 state = {key: self._on_device(tensors[f"optimizer.{key}.{name}"]) for key in keys}
                 state = {key: value.reshape(() if key == "step" else parameter.shape) for key, value in state.items()}
-                if "momentum" in state:  # Muon counts on the processor: reading a number from a GPU would wait for it
+                if "momentum" in state:  # Muon reads its step count on the CPU, without waiting for the GPU
                     state["step"] = state["step"].cpu()
                 self._optimizer.state[parameter] = state
         layers = [self._layer_state(tensors, layer) for layer in range(self.architecture.num_layers)]
         self._state = None if layers[0] is None else tuple(layer for layer in layers if layer is not None)
 
     def _update(self, batch: Batch, poll: Callable[[], ControlFlags]) -> StepStats:
-        # 1. forward and backward, on the rows of this process
+        # 1. forward and backward on the rows of this process
         inputs, targets = (on_device(part, self.device.name) for part in (batch.inputs, batch.targets))
-        gaps = self.settings.batching == "lines"
+        has_padding = self.settings.batching == "lines"
         with self.device.autocast():
-            loss, state = self.network.loss(inputs, targets, self._state, self._generator, gaps)
+            loss, state = self.network.loss(inputs, targets, self._state, self._generator, has_padding)
         self._optimizer.zero_grad()
         torch.autograd.backward(loss * batch.share)
         state = detached(state)
@@ -195,13 +195,13 @@ class TorchBackend:
         stats = torch.cat([stats, flags.to(stats.device, non_blocking=True)])
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         stats = self._all_reduce(parameters, stats)
-        # 3. clipping
+        # 3. gradient clipping
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.settings.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.max_grad_norm, grad_norm)
-        # 4. the only point at which a step waits for the device: all numbers that the processor needs come at once
+        # 4. read all statistics at once: the only point at which a step waits for the device
         mean, not_finite, stop, save, norm = torch.cat([stats, grad_norm.reshape(1)]).tolist()
-        # 5. the update, unless a number is not finite
+        # 5. optimizer update, unless a statistic is not finite
         applied = not not_finite and math.isfinite(mean) and math.isfinite(norm)
         if applied:
             self._state = state
@@ -209,15 +209,17 @@ class TorchBackend:
         return StepStats(mean, norm, applied, ControlFlags(stop > 0, save > 0))
 
     def _all_reduce(self, parameters: Sequence[Parameter], stats: Tensor) -> Tensor:
-        """Sum gradients and statistics over all processes, in one message; return the sum of the statistics.
+        """Sum gradients and statistics over all processes in one all-reduce; return the summed statistics.
 
         Args:
-            parameters: With the gradient of this process' rows, which is replaced by that of the whole batch.
+            parameters: Parameters with the gradients of this process' rows, which become those of the whole batch.
             stats: Statistics of this process, (N,).
         """
         if self.process_group.size == 1:
             return stats
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]  # None: no row had targets
+        gradients = [
+            torch.zeros_like(p) if p.grad is None else p.grad for p in parameters
+        ]  # None if no row has targets
         parts = [*(gradient.flatten() for gradient in gradients), stats]
         buffer = torch.cat(parts)
         self.process_group.all_reduce(buffer)
@@ -243,5 +245,5 @@ class TorchBackend:
 
 
 def _dropout_seed(seed: int, step: int) -> int:
-    """Return the seed of a step's dropout masks: a resumed training draws the same ones."""
+    """Return the seed of a step's dropout masks, so that a resumed training draws the same masks."""
     return (seed * 0x9E3779B97F4A7C15 + step) % 2**64

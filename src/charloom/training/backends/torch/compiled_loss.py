@@ -8,14 +8,16 @@ from torch.autograd.function import once_differentiable
 
 from charloom.training.backends.torch.compiled_module import as_array, compiled_module, isa_and_threads
 
-_BLOCK_BYTES = 1 << 25  # of logits: products of smaller blocks are slower, those of larger ones no faster
+_BLOCK_BYTES = 1 << 25  # bytes of logits per block; smaller blocks are slower, larger ones are not faster
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of -log softmax(hidden @ weight.T + bias)[target]; its gradients are computed at once.
+    """Compute the mean of ``-log softmax(hidden @ weight.T + bias)[target]``.
+
+    The forward pass also computes the gradients, so that no logits need to be kept for the backward pass.
 
     Args:
-        hidden: (N, H), float32 or bfloat16, which is the type of the products.
+        hidden: (N, H), float32 or bfloat16; matrix products have the same type.
         weight: (V, H), float32.
         bias: (V,), float32.
         targets: int64 (N,), each in [0, V).
@@ -36,11 +38,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         buffer = hidden.new_empty(min(rows, block_rows), vocabulary_size)
         total = 0.0
         for start in range(0, rows, block_rows):
+            # 1. logits, loss and gradient of the logits
             block = hidden[start : start + block_rows]
             logits = torch.mm(block, cast_weight.t(), out=buffer[: len(block)])
             arrays = as_array(logits), as_array(bias), as_array(targets[start : start + block_rows])
             total += compiled_module().cross_entropy(*arrays, 1 / rows, as_array(grad_bias), isa, threads)
-            grad_logits = logits  # overwritten in place
+            # 2. gradients of hidden states and weight
+            grad_logits = logits  # the kernel has overwritten the logits with their gradient
             torch.mm(grad_logits, cast_weight, out=grad_hidden[start : start + block_rows])
             if grad_logits.dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.t(), block)

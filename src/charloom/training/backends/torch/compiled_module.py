@@ -1,4 +1,4 @@
-"""The compiled module as PyTorch uses it: on PyTorch's threads and in its tensors' memory."""
+"""Access to the compiled module from PyTorch: on PyTorch's threads, and on the memory of its tensors."""
 
 from functools import cache
 from pathlib import Path
@@ -18,10 +18,10 @@ def can_train() -> bool:
 
 @cache
 def compiled_module() -> Any:
-    """Return the compiled module, made to use the threads that PyTorch has started.
+    """Return the compiled module, configured to use PyTorch's OpenMP threads.
 
-    After their work those threads wait for more without sleeping, so that other threads would get half of each core: a
-    step of the default recipe took 39 ms with the module's own threads and 27 ms with PyTorch's.
+    PyTorch's threads busy-wait after their work and would compete with separate threads of the module. A step of the
+    default recipe took 39 ms with separate threads and 27 ms with PyTorch's.
     """
     for library in (Path(torch.__file__).parent / "lib").glob("libgomp*"):
         engine.share_threads(str(library))  # type: ignore[union-attr]
@@ -29,12 +29,12 @@ def compiled_module() -> Any:
 
 
 def isa_and_threads() -> tuple[str, int]:
-    """Return the last arguments of the compiled functions: the instruction set and the number of threads."""
+    """Return the instruction set and the number of threads, the last arguments of the compiled functions."""
     return chosen_isa(), torch.get_num_threads()
 
 
 def as_array(tensor: Tensor | None) -> NDArray[Any] | None:
-    """Return a view of a tensor's memory; NumPy has no bfloat16, so such a tensor's bits are viewed as int16."""
+    """Return a NumPy view of a tensor. NumPy has no bfloat16; the view of such a tensor is int16."""
     if tensor is None:
         return None
     tensor = tensor.detach()

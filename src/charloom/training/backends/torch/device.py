@@ -1,4 +1,4 @@
-"""Choose PyTorch's device and the precision of matrix products."""
+"""Choose PyTorch's device and the precision of its matrix products."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,16 +14,16 @@ class TorchDevice(Device):
     """A device of PyTorch; see ``charloom.training.backends.base.Device``."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context in which the forward pass runs."""
+        """Return the context manager for the forward pass: autocast for bfloat16."""
         return torch.autocast(self.name, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Treat denormal numbers as zero: products of denormal numbers are ten times as slow.
+    """Treat denormal numbers as zero, because products of denormal numbers are ten times slower.
 
-    Adam's averages and saturated states decay into them. Use it for one step at a time, so that the rest of the process
-    computes as before.
+    Adam's moments and saturated states decay to denormal numbers. Use this context manager for one step at a time, so
+    that other code in the process is not affected.
     """
     torch.set_flush_denormal(True)
     try:
@@ -33,15 +33,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def choose_device(name: str = "auto", precision: str = "auto") -> TorchDevice:
-    """Return the device to train on.
-
-    Args:
-        name: One of ``charloom.training.backends.base.DEVICES``.
-        precision: "auto", "float32" or "bfloat16"; auto takes bfloat16 where the hardware multiplies it faster.
-
-    Raises:
-        SettingsError: If this machine has no such device.
-    """
+    """Choose the training device; see ``charloom.training.backends.choose_device``."""
     if name not in DEVICES:
         raise SettingsError(
             f"Unknown device {name!r} (charloom supports {', '.join(DEVICES)}).",
@@ -60,9 +52,9 @@ def choose_device(name: str = "auto", precision: str = "auto") -> TorchDevice:
             available=usable,
         )
     fast = _has_fast_bfloat16(chosen)
-    picked = ("bfloat16" if fast else "float32") if precision == "auto" else precision
+    resolved = ("bfloat16" if fast else "float32") if precision == "auto" else precision
     reason = "" if fast else " (it has no fast bfloat16)"
-    return TorchDevice(chosen, picked, f"{_describe(chosen)}, {picked}{reason}")
+    return TorchDevice(chosen, resolved, f"{_describe(chosen)}, {resolved}{reason}")
 
 
 def _has_fast_bfloat16(device: str) -> bool:

@@ -1,4 +1,4 @@
-"""A text's ids in the memory of a GPU: batches are cut there, so that only the places to read are sent to it."""
+"""The ids of a training text in GPU memory. Batches are cut there; only the positions to read are sent to the GPU."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from charloom.data.splits import LineIds
 from charloom.training.batches.base import IdSource
 
 _ID_BYTES = 4
-_MAX_BYTES = 1 << 31  # a longer text stays in the memory of the processor, and its batches are sent one by one
+_MAX_BYTES = 1 << 31  # longer texts stay in CPU memory, and their batches are sent to the GPU one by one
 
 
 class DeviceIds:
-    """Ids in a device's memory, indexed like the array they were made of; the result is a tensor on the device.
+    """Ids in the memory of a device. Indexing works as with an array and returns a tensor on the device.
 
     Args:
         ids: Ids of a text, (N,).
-        device: The device's name.
+        device: Name of the device.
     """
 
     def __init__(self, ids: Ids, device: str) -> None:
@@ -30,18 +30,18 @@ class DeviceIds:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, places: slice | NDArray[np.intp]) -> Tensor:
-        if isinstance(places, slice):
-            return self._ids[places]
-        return self._ids[torch.from_numpy(places).to(self._ids.device)]
+    def __getitem__(self, positions: slice | NDArray[np.intp]) -> Tensor:
+        if isinstance(positions, slice):
+            return self._ids[positions]
+        return self._ids[torch.from_numpy(positions).to(self._ids.device)]
 
 
 def place_ids(ids: Ids | LineIds, device: str) -> IdSource | LineIds:
     """Return the ids of a training text in the memory from which batches are cut fastest.
 
     Args:
-        ids: Ids of a text, (N,), or of lines, which stay where they are.
-        device: Name of the device that the batches are for.
+        ids: Ids of a text, (N,), or of lines, which are returned unchanged.
+        device: Name of the device on which batches are used.
     """
     if device == "cpu" or isinstance(ids, LineIds) or len(ids) * _ID_BYTES > _MAX_BYTES:
         return ids
@@ -49,6 +49,6 @@ def place_ids(ids: Ids | LineIds, device: str) -> IdSource | LineIds:
 
 
 def on_device(ids: Any, device: str) -> Tensor:
-    """Return a batch's ids, an array or a tensor, as int64 on a device."""
+    """Convert ids, an array or a tensor, to an int64 tensor on a device."""
     tensor = ids if isinstance(ids, Tensor) else torch.from_numpy(ids.astype(np.int64))
     return tensor.to(device, torch.int64)

@@ -1,4 +1,4 @@
-"""The loss of a PyTorch network on a held-out text."""
+"""Evaluate a PyTorch network on a held-out text."""
 
 import math
 from collections.abc import Callable
@@ -24,25 +24,25 @@ def evaluate(
     stop: Callable[[], bool] = lambda: False,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> float:
-    """Return the mean loss of every character but the first, in nats, in float32 and without dropout.
+    """Compute the mean loss in nats per character, in float32 and without dropout.
 
-    Of lines, every character counts, and the line feed that ends each.
+    The mean is over every character except the first. For lines, it is over every character and every line feed.
 
     Args:
-        network: Its training mode is restored afterwards.
+        network: The network; its training mode is restored afterwards.
         ids: The held-out text, (N,), N >= 2; or lines.
         device: Name of the network's device.
         stop: Called before every window; once it returns true, the evaluation ends without a result.
-        process_group: The processes that share the evaluation; all of them get the result.
+        process_group: Processes that share the evaluation; all of them get the result.
 
     Raises:
-        EvaluationStopped: If ``stop`` returned true in any of the processes.
+        EvaluationStopped: If ``stop`` returned true in any process.
     """
     was_training = network.training
     network.eval()
     windows = evaluation_windows(ids, network.architecture.vocabulary_size, process_group)
     predictions, stopped = 0, False
-    losses, state = [], None  # losses stay on the device until the end, so that no window waits for one
+    losses, state = [], None  # losses stay on the device until the end, so that no window waits for the device
     try:
         for window in windows:
             stopped = stop()
@@ -60,6 +60,7 @@ def evaluate(
             predictions += int((window.targets >= 0).sum())
     finally:
         network.train(was_training)
+    # sum over all processes
     loss_sum = math.fsum(torch.stack(losses).tolist()) if losses else 0.0
     totals = torch.tensor([loss_sum, predictions, stopped], dtype=torch.float64)
     process_group.all_reduce(totals)

@@ -1,9 +1,9 @@
-"""The interface that all implementations of the recurrent layers share.
+"""The interface of the implementations of recurrent layers.
 
-There are three: ``compiled_layers`` (the compiled module), ``gru_autograd`` (a GRU's window as one autograd node) and
-``pytorch_layers`` (``nn.GRU`` and ``nn.LSTM``). ``CharNetwork`` chooses one and keeps it.
+There are three implementations: ``compiled_layers`` (the compiled module), ``gru_autograd`` (a GRU window as one
+autograd node) and ``pytorch_layers`` (``nn.GRU`` and ``nn.LSTM``). ``CharNetwork`` chooses one of them.
 
-Shapes: T steps, B streams, E embedding, H units, G gates, V characters.
+Shapes: T time steps, B streams, E embedding size, H units, G gates, V vocabulary size.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,21 @@ from typing import Protocol
 from torch import Tensor, nn
 
 LayerState = Tensor | tuple[Tensor, Tensor]
-"""The state of one layer: a GRU's hidden state (1, B, H), or an LSTM's hidden and cell state."""
+"""State of one layer: the hidden state of a GRU, (1, B, H), or the hidden and cell state of an LSTM."""
 
 NetworkState = tuple[LayerState, ...]
-"""The state that is carried from window to window: one entry per recurrent layer."""
+"""State of the network, carried from window to window: one entry per recurrent layer."""
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The parameters of one layer in PyTorch's gate order, ``weight_ih`` (G*H, width) and so on.
+    """The parameters of one layer, in PyTorch's gate order.
 
-    An LSTM has no ``bias_hh``.
+    Attributes:
+        weight_ih: Input weights, (G*H, input width).
+        weight_hh: Recurrent weights, (G*H, H).
+        bias_ih: Input bias, (G*H,).
+        bias_hh: Recurrent bias, (G*H,); None for an LSTM.
     """
 
     weight_ih: Tensor
@@ -33,7 +37,7 @@ class LayerWeights:
 
 
 class LayerImplementation(Protocol):
-    """Computes embedding, recurrent layers and loss; all implementations agree within rounding."""
+    """Computes embedding, recurrent layers and loss. All implementations agree within rounding."""
 
     def read(
         self,
@@ -44,30 +48,31 @@ class LayerImplementation(Protocol):
         state: NetworkState | None,
         masks: Sequence[Tensor | None],
     ) -> tuple[Tensor, NetworkState]:
-        """Return the last layer's hidden states, (B, T, H), and the state after the last step.
+        """Compute the last layer's hidden states, (B, T, H), and the state after the last step.
 
         Args:
-            embedding: (V, E).
-            modules: PyTorch's layers, which hold the parameters.
-            weights: Parameters of each layer as this window uses them: with DropConnect ``weight_hh`` is another tensor
-                than the module's.
-            ids: int64 (B, T).
-            state: Before the first step; zeros if None.
-            masks: Factors of the embedding (B, E), and of each layer's hidden states (B, H); None: no dropout.
+            embedding: Embedding matrix, (V, E).
+            modules: PyTorch's layers, which own the parameters.
+            weights: Parameters of each layer for this window. With DropConnect, ``weight_hh`` is a masked copy of the
+                module's parameter.
+            ids: Input ids, int64 (B, T).
+            state: State before the first step; None for zeros.
+            masks: Dropout masks of the embedding, (B, E), and of each layer's hidden states, (B, H); None for no
+                dropout.
         """
         ...
 
     def cross_entropy(self, hidden: Tensor, output: nn.Linear, targets: Tensor) -> Tensor:
-        """Return the mean of ``-log softmax(output(hidden))[target]``, in nats.
+        """Compute the mean cross-entropy ``-log softmax(output(hidden))[target]`` in nats.
 
         Args:
-            hidden: (N, H).
-            output: The output layer.
-            targets: int64 (N,), each in [0, V).
+            hidden: Hidden states, (N, H).
+            output: Output layer.
+            targets: Target ids, int64 (N,), each in [0, V).
         """
         ...
 
 
 def apply_mask(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return vectors (B, T, width) times a mask (B, width), if there is one."""
+    """Multiply vectors (B, T, width) by a mask (B, width), if there is one."""
     return x if mask is None else x * mask[:, None].to(x.dtype)

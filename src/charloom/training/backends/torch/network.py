@@ -1,6 +1,7 @@
-"""The network in PyTorch: embedding, stacked recurrent layers, dense logits, state in and out.
+"""The network in PyTorch: embedding, stacked recurrent layers and output layer, with explicit state.
 
-Shapes: ids (B, T), logits (B, T, V), a layer's state: a GRU's hidden (1, B, H), an LSTM's pair of those.
+Shapes: ids (B, T), logits (B, T, V); state of a layer: hidden state (1, B, H) of a GRU, or hidden and cell state, each
+(1, B, H), of an LSTM.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Architecture], LayerImplementation]] = {
     "gru_autograd": lambda _: GruAutogradLayers(),
     "pytorch": lambda _: PyTorchLayers(),
 }
-"""How the recurrent layers can be computed, by name; see ``charloom.training.backends.torch.layers``."""
+"""Implementations of the recurrent layers by name; see ``charloom.training.backends.torch.layers``."""
 
 _LAYER_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -31,10 +32,10 @@ def choose_implementation(architecture: Architecture, device: str, dtype: torch.
     """Return the name of the fastest implementation for a network.
 
     Args:
-        architecture: Its sizes.
+        architecture: Architecture of the network.
         device: Name of its device.
-        dtype: Type of its parameters.
-        precision: Of its products, "float32" or "bfloat16".
+        dtype: Data type of its parameters.
+        precision: Precision of its matrix products, "float32" or "bfloat16".
     """
     if device != "cpu":
         return "pytorch"
@@ -44,18 +45,19 @@ def choose_implementation(architecture: Architecture, device: str, dtype: torch.
 
 
 class CharNetwork(nn.Module):
-    """A character model that can be trained.
+    """A trainable character language model.
 
     Args:
-        architecture: The sizes; ``reset_after`` must be true, as PyTorch's GRU has no other form.
+        architecture: Architecture of the network. ``reset_after`` must be true, because PyTorch's GRU supports no other
+            form.
         weights: Every parameter of ``architecture.parameter_shapes()``.
-        dropout: Dropout rates of the embedding, between layers, and before the output, each in [0, 1).
+        dropout: Dropout rates of the embedding, between layers, and before the output layer, each in [0, 1).
         dropconnect: DropConnect rate of every ``weight_hh``, in [0, 1).
-        implementation: A key of ``IMPLEMENTATIONS``; by default ``choose_implementation`` chooses at the first window,
+        implementation: A key of ``IMPLEMENTATIONS``. By default, ``choose_implementation`` chooses it at the first use,
             when the network is on its device.
 
     Attributes:
-        rows: The number of rows of the whole batch, and which of them this network reads; None: it reads all rows.
+        rows: Number of rows of the whole batch, and the slice of them that this network reads; None if it reads all.
             Dropout masks are drawn for the whole batch, so that they do not depend on the number of processes.
     """
 
@@ -69,13 +71,13 @@ class CharNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if not architecture.reset_after:
-            raise NotImplementedError("PyTorch's GRU applies the reset gate after the product only.")
+            raise NotImplementedError("PyTorch's GRU supports only reset_after=True.")
         self.architecture = architecture
         self.dropout = dropout
         self.dropconnect = dropconnect
         self.rows: tuple[int, slice] | None = None
         self._implementation = None if implementation is None else IMPLEMENTATIONS[implementation](architecture)
-        with torch.random.fork_rng(devices=[]):  # PyTorch initializes its layers at random; those weights are replaced
+        with torch.random.fork_rng(devices=[]):  # keep the global generator: these random weights are replaced below
             self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_size)
             self.layers = nn.ModuleList(self._make_layer(i) for i in range(architecture.num_layers))
             self.output = nn.Linear(architecture.hidden_size, architecture.vocabulary_size)
@@ -84,12 +86,12 @@ class CharNetwork(nn.Module):
     def forward(
         self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """Return logits (B, T, V) of the character after each, and the state after the last.
+        """Compute the logits of the next character at each position, (B, T, V), and the state after the last character.
 
         Args:
-            ids: int64 (B, T), each in [0, V).
-            state: Before the first character; zeros if None.
-            generator: Draws dropout masks, on the network's device; PyTorch's default generator if None.
+            ids: Input ids, int64 (B, T), each in [0, V).
+            state: State before the first character; None for zeros.
+            generator: Generator of dropout masks, on the network's device; None for PyTorch's default generator.
         """
         hidden, state = self.read(ids, state, generator)
         return self.output(hidden), state
@@ -97,7 +99,7 @@ class CharNetwork(nn.Module):
     def read(
         self, ids: Tensor, state: NetworkState | None = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """Return the last layer's hidden states (B, T, H) and the state: ``forward`` without the output layer."""
+        """Compute the last layer's hidden states, (B, T, H), and the final state: ``forward`` without output layer."""
         masks = self._dropout_masks(len(ids), generator)
         weights = [self._layer_weights(layer, generator) for layer in self.layers]
         return self.implementation().read(self.embedding.weight, list(self.layers), weights, ids, state, masks)
@@ -108,32 +110,36 @@ class CharNetwork(nn.Module):
         targets: Tensor,
         state: NetworkState | None = None,
         generator: torch.Generator | None = None,
-        gaps: bool = True,
+        has_padding: bool = True,
     ) -> tuple[Tensor, NetworkState]:
-        """Return the mean loss of the targets (B, T) in nats, and the state after the last, both as ``forward``.
+        """Compute the mean loss in nats per character, and the state after the last character.
 
         Args:
             ids: See ``forward``.
-            targets: int64 (B, T), the id that follows each.
+            targets: Next ids, int64 (B, T); negative at padding, which the mean excludes.
             state: See ``forward``.
             generator: See ``forward``.
-            gaps: Whether targets may be below zero, which are left out of the mean; if all are left out the loss is 0.
-                Finding them makes the processor wait for a GPU.
+            has_padding: Whether targets may contain padding. The loss is 0 if all targets are padding. Looking for
+                padding makes the CPU wait for a GPU.
         """
         hidden, state = self.read(ids, state, generator)
-        steps_first, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()  # the order in memory
-        if gaps and bool((targets < 0).any()):
+        vectors, targets = (
+            hidden.transpose(0, 1).flatten(0, 1),
+            targets.t().flatten(),
+        )  # time-major, the order in memory
+        if has_padding and bool((targets < 0).any()):
             counted = (targets >= 0).nonzero()[:, 0]
             if not len(counted):
-                return steps_first.sum() * 0.0, state
-            steps_first, targets = steps_first[counted], targets[counted]
-        return self.implementation().cross_entropy(steps_first, self.output, targets), state
+                return vectors.sum() * 0.0, state
+            vectors, targets = vectors[counted], targets[counted]
+        return self.implementation().cross_entropy(vectors, self.output, targets), state
 
     def implementation(self, precision: str | None = None) -> LayerImplementation:
-        """Return the implementation of the layers, which is chosen at the first call and kept.
+        """Return the implementation of the layers, which the first call chooses.
 
         Args:
-            precision: Of the products, "float32" or "bfloat16"; by default that of the current autocast context.
+            precision: Precision of matrix products, "float32" or "bfloat16"; by default that of the current autocast
+                context.
         """
         if self._implementation is None:
             weight = self.embedding.weight
@@ -150,10 +156,10 @@ class CharNetwork(nn.Module):
         }
 
     def _layer_weights(self, layer: nn.Module, generator: torch.Generator | None) -> LayerWeights:
-        """Return a layer's parameters as a window uses them: DropConnect sets some of ``weight_hh`` to zero.
+        """Return a layer's parameters for one window; DropConnect sets a random part of ``weight_hh`` to zero.
 
-        Source: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; between states as in Merity et
-        al. 2017, arXiv:1708.02182.
+        Source: Wan et al. 2013, "Regularization of Neural Networks using DropConnect"; for recurrent weights as in
+        Merity et al. 2017, arXiv:1708.02182.
         """
         parameters: list[Tensor] = [layer.get_parameter(f"{name}_l0") for name in _LAYER_PARAMETERS]
         weight_ih, weight_hh, bias_ih, bias_hh = parameters
@@ -168,38 +174,43 @@ class CharNetwork(nn.Module):
         if a.cell == "gru":
             return nn.GRU(width, a.hidden_size, batch_first=True)
         layer = nn.LSTM(width, a.hidden_size, batch_first=True)
-        # PyTorch's LSTM has a second bias that only adds to the first: it is kept at zero and not trained
+        # PyTorch's LSTM has a second, redundant bias: keep it at zero
         layer.get_parameter("bias_hh_l0").requires_grad_(False).zero_()
         return layer
 
     def load(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Replace every parameter by that of a model."""
+        """Replace every parameter."""
         with torch.no_grad():
             for name in self.architecture.parameter_shapes():
                 self.parameter(name).copy_(torch.from_numpy(weights[name]))
 
     def parameter(self, name: str) -> Tensor:
-        """Return a parameter by its name in a model file; PyTorch appends ``_l0`` to the names of a layer's."""
+        """Return a parameter by its name in a model file; PyTorch appends ``_l0`` to the names of layer parameters."""
         return self.get_parameter(f"{name}_l0" if name.startswith("layers.") else name)
 
     def _dropout_masks(self, streams: int, generator: torch.Generator | None) -> list[Tensor | None]:
-        """Draw dropout masks of the embedding and of each layer's hidden states: factors (B, width), or None.
+        """Draw the dropout masks of the embedding and of each layer's hidden states, (B, width); None for no dropout.
 
-        A mask is the same at every step of a window. What is not dropped is scaled by ``1 / (1 - rate)``.
+        A mask is the same at every step of a window ("locked" or variational dropout). Its nonzero factors are
+        ``1 / (1 - rate)``.
 
         Args:
-            streams: B.
-            generator: Draws the masks.
+            streams: Number of streams, B.
+            generator: Generator of the masks.
 
-        Source: Gal & Ghahramani 2016, arXiv:1512.05287; "locked" as in Merity et al. 2017, arXiv:1708.02182.
+        Source: Gal & Ghahramani 2016, arXiv:1512.05287; Merity et al. 2017, arXiv:1708.02182.
         """
-        at_input, between, at_output = self.dropout
-        size, num_between = self.architecture.hidden_size, self.architecture.num_layers - 1
-        rates = [(at_input, self.architecture.embedding_size), *[(between, size)] * num_between, (at_output, size)]
+        input_rate, hidden_rate, output_rate = self.dropout
+        size, num_hidden = self.architecture.hidden_size, self.architecture.num_layers - 1
+        rates = [
+            (input_rate, self.architecture.embedding_size),
+            *[(hidden_rate, size)] * num_hidden,
+            (output_rate, size),
+        ]
         device = self.output.weight.device
-        drawn, own = (streams, slice(streams)) if self.rows is None else self.rows
+        batch_size, own = (streams, slice(streams)) if self.rows is None else self.rows
         return [
-            (torch.rand(drawn, width, device=device, generator=generator)[own] >= rate) / (1 - rate)
+            (torch.rand(batch_size, width, device=device, generator=generator)[own] >= rate) / (1 - rate)
             if self.training and rate
             else None
             for rate, width in rates
@@ -207,16 +218,16 @@ class CharNetwork(nn.Module):
 
 
 def detached(state: NetworkState) -> NetworkState:
-    """Return the state detached from its graph: gradients stop at the window's edge."""
+    """Detach a state from its autograd graph, so that gradients stop at the beginning of the next window."""
     return map_state(Tensor.detach, state)
 
 
 def finite_state(state: NetworkState) -> Tensor:
-    """Return whether all numbers of a state are finite, as a tensor of one boolean."""
+    """Return whether a state is finite, as a boolean tensor with one element."""
     parts = [part for layer in state for part in (layer if isinstance(layer, tuple) else (layer,))]
     return torch.stack([part.isfinite().all() for part in parts]).all()
 
 
 def map_state(change: Callable[[Tensor], Tensor], state: NetworkState) -> NetworkState:
-    """Return the state with a function applied to every part (1, B, H)."""
+    """Apply a function to every tensor of a state, (1, B, H)."""
     return tuple((change(s[0]), change(s[1])) if isinstance(s, tuple) else change(s) for s in state)

@@ -1,4 +1,4 @@
-"""The optimizers as PyTorch runs them: Adam, AdamW, and Muon for the square matrices with AdamW for the rest."""
+"""The optimizers in PyTorch: Adam, AdamW, and Muon for square matrices with AdamW for all other parameters."""
 
 import math
 
@@ -14,19 +14,19 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 def make_optimizer(
     network: CharNetwork, settings: Settings, precision: str = "float32", process_group: ProcessGroup = SINGLE_PROCESS
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of the settings; weight decay acts on matrices only, not on biases.
+    """Create the optimizer. Weight decay applies to matrices but not to biases.
 
     Args:
-        network: The network whose parameters it updates.
+        network: Network whose parameters are updated.
         settings: Name and hyperparameters of the optimizer.
-        precision: "float32" or "bfloat16", of Muon's matrix products.
-        process_group: The processes that train together.
+        precision: Precision of Muon's matrix products, "float32" or "bfloat16".
+        process_group: Processes that train together.
 
     Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     betas, epsilon = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
-    fused = parameters[0].device.type != "mps"  # one pass over each parameter; on Apple's GPUs some calls for all
+    fused = parameters[0].device.type != "mps"  # fused kernels, except on Apple GPUs
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, settings.learning_rate, betas, epsilon, fused=fused, foreach=not fused)
     square = _square_matrices(network) if settings.optimizer == "muon" else []
@@ -44,7 +44,7 @@ def make_optimizer(
 
 
 def _square_matrices(network: CharNetwork) -> list[Tensor]:
-    """Return every ``weight_hh``, and ``weight_ih`` of all layers but the first."""
+    """Return the matrices of H x H per gate: every ``weight_hh``, and ``weight_ih`` of all layers but the first."""
     names = [
         f"layers.{layer}.{name}"
         for layer in range(network.architecture.num_layers)
@@ -55,16 +55,16 @@ def _square_matrices(network: CharNetwork) -> list[Tensor]:
 
 
 def set_step(optimizer: torch.optim.Optimizer, step: int, learning_rate: float, settings: Settings) -> None:
-    """Set an optimizer's learning rate and epsilon for the next update.
+    """Set an optimizer's learning rate and epsilon for the next step.
 
-    Adam's epsilon is added to the square root of the second moment before bias correction, as in the last form of
-    section 2 of Kingma & Ba and in TensorFlow. PyTorch adds epsilon after the correction; dividing epsilon by the
-    correction makes both equal.
+    ``adam_epsilon`` is added to the square root of the second moment before bias correction, as in the last form of
+    section 2 of Kingma & Ba and in TensorFlow. PyTorch adds epsilon after bias correction; dividing epsilon by the
+    correction makes both forms equal.
 
     Args:
-        optimizer: What ``make_optimizer`` returned.
-        step: Number of updates before this one.
-        learning_rate: Learning rate of this update.
+        optimizer: Result of ``make_optimizer``.
+        step: Number of steps before this one.
+        learning_rate: Learning rate of this step.
         settings: ``muon_ratio``, ``adam_epsilon``, ``adam_beta2``.
     """
     correction = math.sqrt(1 - settings.adam_beta2 ** (step + 1))
