@@ -89,7 +89,7 @@ def test_open_loop_equals_train_steps_with_state_reset_every_epoch(book, text):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "named"),
     [
         (["book.txt", "--recipe", "smal.toml"], "smal.toml"),
         (["bok.txt"], "bok.txt"),

@@ -48,10 +48,10 @@ def test_contributing_names_existing_targets_and_files():
 def test_python_versions_agree():
     project = PROJECT["project"]
     minimum = project["requires-python"].removeprefix(">=")
-    named = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    classifiers = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
     tested = yaml.safe_load(WORKFLOWS["tests"])["jobs"]["linux"]["strategy"]["matrix"]["python"]
-    assert min(named, key=lambda version: int(version[2:])) == minimum == tested[0]
-    assert set(named) <= set(tested)
+    assert min(classifiers, key=lambda version: int(version[2:])) == minimum == tested[0]
+    assert set(classifiers) <= set(tested)
     stable = PROJECT["tool"]["scikit-build"]["wheel"][
         "py-api"
     ]  # one wheel from this version on, and one for each earlier version

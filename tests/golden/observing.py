@@ -294,7 +294,7 @@ WHOLE = {
 UNTIMED = ("seconds", "chars_per_second")
 
 
-class Watched:
+class Recorder:
     """Collects the records of a training without the values that depend on the clock."""
 
     def __init__(self):
@@ -352,21 +352,21 @@ def finished(folder):
 def trained(name, folder):
     """Train from the first step to the last."""
     one_thread()
-    watched, run = Watched(), folder / f"whole-{name}"
+    recorder, run = Recorder(), folder / f"whole-{name}"
     settings = WHOLE[name]["settings"]
-    charloom.train(corpus_of(name, folder), run=run, device="cpu", progress=False, watch=watched, **settings)
-    return {**watched.facts(), **finished(run)}
+    charloom.train(corpus_of(name, folder), run=run, device="cpu", progress=False, watch=recorder, **settings)
+    return {**recorder.facts(), **finished(run)}
 
 
 def resumed(name, folder, before=None):
     """Resume a stopped run to its end, from its newest checkpoint or from one before a step."""
     one_thread()
-    watched, run = Watched(), folder / "runs" / name
+    recorder, run = Recorder(), folder / "runs" / name
     for path in sorted((run / "checkpoints").iterdir()):
         if before is not None and int(path.stem.partition("-")[2]) >= before:
             path.unlink()
-    charloom.resume(run, device="cpu", progress=False, watch=watched)
-    return {**watched.facts(), **finished(run)}
+    charloom.resume(run, device="cpu", progress=False, watch=recorder)
+    return {**recorder.facts(), **finished(run)}
 
 
 def lengthened(folder):
@@ -374,21 +374,21 @@ def lengthened(folder):
     one_thread()
     run, result = folder / "runs" / "gru", {}
     charloom.resume(run, device="cpu", progress=False)
-    watched = Watched()
-    charloom.resume(run, device="cpu", progress=False, watch=watched, steps=10)
-    result["longer"] = {**watched.facts(), **finished(run)}
-    watched = Watched()
+    recorder = Recorder()
+    charloom.resume(run, device="cpu", progress=False, watch=recorder, steps=10)
+    result["longer"] = {**recorder.facts(), **finished(run)}
+    recorder = Recorder()
     other = charloom.Corpus((folder / "names.txt").read_text(encoding="utf-8") * 2 + "Ω€\n" * 9, "other")
-    charloom.resume(run, other, new_text=True, device="cpu", progress=False, watch=watched, steps=10)
-    result["new_text"] = {**watched.facts(), **finished(run)}
-    watched = Watched()
+    charloom.resume(run, other, new_text=True, device="cpu", progress=False, watch=recorder, steps=10)
+    result["new_text"] = {**recorder.facts(), **finished(run)}
+    recorder = Recorder()
     settings = {**RUNS["gru"]["settings"], "steps": 20}
     del settings["hidden_size"], settings["embedding_size"], settings["cell"], settings["num_layers"]
     charloom.train(
         other, run=folder / "init", init=folder / "models" / "gru-1.float32.safetensors", device="cpu", progress=False,
-        watch=watched, **settings,
+        watch=recorder, **settings,
     )  # fmt: skip
-    result["init"] = {**watched.facts(), **finished(folder / "init")}
+    result["init"] = {**recorder.facts(), **finished(folder / "init")}
     return result
 
 
@@ -406,27 +406,27 @@ BATCHING = {
 def batches(folder):
     """Return, for each kind of batching, the first batches, the digests of two epochs, and a late batch."""
     result = {}
-    for name, given in BATCHING.items():
+    for name, overrides in BATCHING.items():
         for seed in (0, 77):
-            settings = charloom.Settings(seq_length=9, batch_size=4, seed=seed, **given)
-            is_lines = given["batching"] == "lines"
+            settings = charloom.Settings(seq_length=9, batch_size=4, seed=seed, **overrides)
+            is_lines = overrides["batching"] == "lines"
             corpus = corpus_of("lstm" if is_lines else "gru", folder)
             ids = corpus.parts(0.1, 0.05).training.ids(corpus.vocabulary)
-            reading = make_batches(ids, settings)
-            first = [_batch(next(reading)) for _ in range(4)]
+            batch_iterator = make_batches(ids, settings)
+            first = [_batch(next(batch_iterator)) for _ in range(4)]
             epochs = []
-            reading.position = Position(0, 0)
+            batch_iterator.position = Position(0, 0)
             for _ in range(2):
                 hasher = hashlib.sha256()
-                for _ in range(reading.batches_per_epoch):
-                    hasher.update(json.dumps(_batch(next(reading))).encode())
+                for _ in range(batch_iterator.batches_per_epoch):
+                    hasher.update(json.dumps(_batch(next(batch_iterator))).encode())
                 epochs.append(hasher.hexdigest())
-            reading.position = Position(5, 3)
+            batch_iterator.position = Position(5, 3)
             result[f"{name}, seed {seed}"] = {
-                "batches_per_epoch": int(reading.batches_per_epoch),
+                "batches_per_epoch": int(batch_iterator.batches_per_epoch),
                 "first": first,
                 "epochs": epochs,
-                "epoch 5, batch 3": _batch(next(reading)),
+                "epoch 5, batch 3": _batch(next(batch_iterator)),
             }
     return result
 
@@ -645,9 +645,9 @@ def texts(folder, precision, titles=tuple(WRITING)):
     for name in MODELS:
         model = charloom.load(model_path(folder, name))
         for title in titles:
-            given = WRITING[title]
+            overrides = WRITING[title]
             for seed in (1, 2**53 - 1):
-                options = {"prompt": "a", "length": 60, "temperature": 0.8, **given, "precision": precision}
+                options = {"prompt": "a", "length": 60, "temperature": 0.8, **overrides, "precision": precision}
                 result[f"{name}, {title}, seed {seed}"] = model.generate(seed=seed, **options)
     return result
 
@@ -1055,10 +1055,10 @@ def run_folder_rows(folder):
     one_thread()
     rows, recipes = {}, {}
     corpus = charloom.Corpus((folder / "story.txt").read_text(encoding="utf-8")[:1500], "beginning")
-    for name, given in EVENTS.items():
+    for name, overrides in EVENTS.items():
         run = folder / f"events-{name}"
         sizes = {"hidden_size": 16, "embedding_size": 8, "seq_length": 10, "batch_size": 4, "warmup_steps": 0}
-        charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **given)
+        charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **overrides)
     for run in (folder / f"events-{name}" for name in EVENTS):
         for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)

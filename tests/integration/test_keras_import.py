@@ -156,26 +156,26 @@ class TestKeras2:
     expected = json.loads((KERAS2 / "expected.json").read_text())
 
     @pytest.fixture
-    def listed(self, tmp_path):
+    def vocabulary_file(self, tmp_path):
         path = tmp_path / "vocabulary.json"
         path.write_text(json.dumps(list("abcdefg")))
         return path
 
     @pytest.mark.parametrize("name", [name for name in expected["logits"] if "." in name and "one_hot" not in name])
-    def test_logits_equal_keras(self, name, listed):
-        logits = imported_logits(KERAS2 / name, listed, np.array(self.expected["ids"]))
+    def test_logits_equal_keras(self, name, vocabulary_file):
+        logits = imported_logits(KERAS2 / name, vocabulary_file, np.array(self.expected["ids"]))
         assert np.abs(logits - self.expected["logits"][name]).max() < 1e-5
 
-    def test_one_hot_model_that_predicts_only_after_a_window(self, listed):
-        logits = imported_logits(KERAS2 / "one_hot_lstm.h5", listed, np.array(self.expected["ids"]))[:, -1]
+    def test_one_hot_model_that_predicts_only_after_a_window(self, vocabulary_file):
+        logits = imported_logits(KERAS2 / "one_hot_lstm.h5", vocabulary_file, np.array(self.expected["ids"]))[:, -1]
         shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         assert np.abs(shares - self.expected["logits"]["one_hot_lstm.h5"]).max() < 1e-5
-        assert codes(import_keras(KERAS2 / "one_hot_lstm.h5", listed).notices) == ["predicts_every_position"]
+        assert codes(import_keras(KERAS2 / "one_hot_lstm.h5", vocabulary_file).notices) == ["predicts_every_position"]
 
     @pytest.mark.parametrize("name", ["ckpt_1", "ckpt_1.index", "."])
-    def test_checkpoint_without_tensorflow_is_rejected(self, name, listed):
+    def test_checkpoint_without_tensorflow_is_rejected(self, name, vocabulary_file):
         with raises_code("tensorflow_missing", ModelFileError):
-            import_keras(KERAS2 / name, listed)
+            import_keras(KERAS2 / name, vocabulary_file)
 
 
 class TestVocabulary:
@@ -209,21 +209,21 @@ class TestVocabulary:
             "inverted object": {str(i): c for i, c in enumerate(["[UNK]", *LETTERS])},
             "object without unk": {c: i for i, c in enumerate(LETTERS, 1)},  # as by Keras' old Tokenizer
         }
-        listed = self.written(tmp_path / "vocabulary.json", forms[form])
-        assert np.abs(imported_logits(path, listed) - expected).max() < 1e-4
-        assert codes(import_keras(path, listed).notices)[-1] == "ids_without_character"
+        vocabulary_file = self.written(tmp_path / "vocabulary.json", forms[form])
+        assert np.abs(imported_logits(path, vocabulary_file) - expected).max() < 1e-4
+        assert codes(import_keras(path, vocabulary_file).notices)[-1] == "ids_without_character"
 
     def test_order_of_the_vocabulary_file_is_kept(self, model, tmp_path):
-        listed = self.written(tmp_path / "vocabulary.json", LETTERS[::-1])
-        with raises_code("invalid_vocabulary_file", InputError, path=str(listed)):
-            import_keras(model, listed)
-        listed = self.written(tmp_path / "vocabulary.json", list(LETTERS[::-1]))
-        assert import_keras(model, listed).saved.vocabulary.characters == LETTERS[::-1]
+        vocabulary_file = self.written(tmp_path / "vocabulary.json", LETTERS[::-1])
+        with raises_code("invalid_vocabulary_file", InputError, path=str(vocabulary_file)):
+            import_keras(model, vocabulary_file)
+        vocabulary_file = self.written(tmp_path / "vocabulary.json", list(LETTERS[::-1]))
+        assert import_keras(model, vocabulary_file).saved.vocabulary.characters == LETTERS[::-1]
 
     def test_vocabulary_of_all_bytes(self, tmp_path):
         path = save(sequential(gru(), size=256), tmp_path / "bytes.keras")
-        listed = self.written(tmp_path / "vocabulary.json", list(range(256)))
-        assert import_keras(path, listed).saved.vocabulary == ByteVocabulary()
+        vocabulary_file = self.written(tmp_path / "vocabulary.json", list(range(256)))
+        assert import_keras(path, vocabulary_file).saved.vocabulary == ByteVocabulary()
 
     def test_vocabulary_of_a_charloom_model(self, model, letters, tmp_path):
         save_model(tmp_path / "first.safetensors", import_keras(model, letters).saved)

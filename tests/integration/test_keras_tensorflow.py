@@ -32,13 +32,14 @@ def _arguments(name, vocabulary, target):
 
 @pytest.mark.slow
 def test_tensorflow_checkpoints_are_imported(tmp_path):
-    listed = tmp_path / "vocabulary.json"
-    listed.write_text(json.dumps(list("abcdefg")))
+    vocabulary_file = tmp_path / "vocabulary.json"
+    vocabulary_file.write_text(json.dumps(list("abcdefg")))
     python, expected = tensorflow(), json.loads((KERAS2 / "expected.json").read_text())
     sources = {"ckpt_1": "ckpt_1", "ckpt_1.index": "ckpt_1", "own_ckpt": "own.weights.h5", ".": "ckpt_1"}
     for name, same in sources.items():
         target = tmp_path / "from_checkpoint.safetensors"
-        code = f"from charloom.cli.main import main; import sys; sys.exit(main({_arguments(name, listed, target)!r}))"
+        arguments = _arguments(name, vocabulary_file, target)
+        code = f"from charloom.cli.main import main; import sys; sys.exit(main({arguments!r}))"
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         subprocess.run([python, "-c", code], check=True, env=environment, timeout=250)
         model = charloom.load(target).saved

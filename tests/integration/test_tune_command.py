@@ -79,7 +79,7 @@ def test_misspelled_names_get_a_suggestion(quick_cli, text, options, code, sugge
     assert suggestion in done.error["suggestions"] and not Path("tuning").exists()
 
 
-def test_a_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
+def test_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
     Path("book.txt").write_text(text)
     done = quick_cli("tune", "book.txt", "--hours", "0.0000001", "--json")
     cli_error(done, "search_too_short", hours=1e-7)

@@ -25,7 +25,7 @@ from support.tuning_stubs import PLAN, FakeTraining, bowl, make_task, never, sea
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def finished_search(tmp_path_factory):
     """A search of 16 trials and its stub of training. The corpus has a name that HTML must escape."""
     train, task = FakeTraining(), replace(make_task(), corpus="<b>&{title}")
     return searched(tmp_path_factory.mktemp("made") / "t", 16, train, task), train
@@ -87,8 +87,8 @@ def test_pruning_compares_with_the_median_at_the_same_share():
 # --- search
 
 
-def test_first_trial_is_the_plan_and_a_later_trial_is_better(made):
-    folder, train = made
+def test_first_trial_is_the_plan_and_a_later_trial_is_better(finished_search):
+    folder, train = finished_search
     first = train.recipes[0]
     search_settings = {"sample_length", "checkpoint_every", "keep_checkpoints"}
     assert set(differences(first.settings, PLAN)) == search_settings and first.fixed | {"warmup_steps"} == set(
@@ -106,8 +106,8 @@ def test_first_trial_is_the_plan_and_a_later_trial_is_better(made):
     assert train.continued == 0, "the training continued after its last checkpoint"
 
 
-def test_only_the_best_trial_keeps_its_model(made):
-    folder, _ = made
+def test_only_the_best_trial_keeps_its_model(finished_search):
+    folder, _ = finished_search
     best = outcome(folder.trials.trials(), ()).best
     runs = sorted((folder.path / "trials").iterdir())
     assert [run.name for run in runs if (run / "model.safetensors").exists()] == [f"{best.number:03d}"]
@@ -228,8 +228,8 @@ def test_worker_arguments_are_complete(tmp_path, checked):
 # --- result
 
 
-def test_result_is_checked_with_another_seed(made):
-    (folder, _), train = made, FakeTraining(seed_changes=0.5)
+def test_result_is_checked_with_another_seed(finished_search):
+    (folder, _), train = finished_search, FakeTraining(seed_changes=0.5)
     best = outcome(folder.trials.trials(), ()).best
     for number in (best.number, 0, 0):  # the last check is already complete
         list(check(folder, None, number, "cpu", never, train))
@@ -245,8 +245,8 @@ def test_result_is_checked_with_another_seed(made):
     assert verdict.data["best_check_loss"] == best.loss + 0.5 and verdict.data["plan_check_loss"] == bowl(PLAN) + 0.5
 
 
-def test_page_shows_every_trial_and_loads_nothing(made):
-    folder, _ = made
+def test_page_shows_every_trial_and_loads_nothing(finished_search):
+    folder, _ = finished_search
     trials = folder.trials.trials()
     result = outcome(trials, ())
     page = tuning_page(folder.task, trials, (), result, ["A & B."])
