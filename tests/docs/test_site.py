@@ -168,7 +168,7 @@ def test_front_page_is_small(browser, address, capsys):
     with opened(browser, address, page="index.html") as tab:
         figures = tab.evaluate("""() => {
             const [page] = performance.getEntriesByType("navigation"), rest = performance.getEntriesByType("resource");
-            return {bytes: [page, ...rest].reduce((sum, one) => sum + one.decodedBodySize, 0),
+            return {bytes: [page, ...rest].reduce((sum, entry) => sum + entry.decodedBodySize, 0),
                     requests: 1 + rest.length, loaded: page.loadEventEnd}; }""")
     with capsys.disabled():
         print(f"\nthe front page: {figures}")

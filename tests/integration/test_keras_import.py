@@ -246,11 +246,16 @@ class TestVocabulary:
             import_keras(model, self.written(tmp_path / "vocabulary.json", value))
         assert quoted in str(caught.value)
 
-    @pytest.mark.parametrize("data", [b"[", b"\xff\xfe\xfa", b"[" * 9 + b"]" * 9])
-    def test_invalid_vocabulary_file_is_rejected(self, data, model, tmp_path):
-        (tmp_path / "vocabulary.json").write_bytes(data)
-        with raises_code("invalid_vocabulary_file", InputError, path=str(tmp_path / "vocabulary.json")):
-            import_keras(model, tmp_path / "vocabulary.json")
+    @pytest.mark.parametrize(
+        ("data", "code"),
+        [(b"[", "invalid_json"), (b"\xff\xfe\xfa", "not_utf8"), (b"[" * 9 + b"]" * 9, "json_too_deep")],
+    )
+    def test_invalid_vocabulary_file_is_rejected(self, data, code, model, tmp_path):
+        path = tmp_path / "vocabulary.json"
+        path.write_bytes(data)
+        with raises_code(code, InputError) as caught:
+            import_keras(model, path)
+        assert str(path) in str(caught.value)
 
     def test_vocabulary_of_another_size_is_rejected(self, model, tmp_path):
         (tmp_path / "other.txt").write_text("abc" * 9)

@@ -58,7 +58,7 @@ def isas(build):
 
 @pytest.fixture(scope="module", params=BUILDS)
 def golden(request, tmp_path_factory):
-    """The program built one way: (name of the build, launcher command, build folder)."""
+    """The test program of one build: (name of the build, launcher command, build folder)."""
     options, launcher = BUILDS[request.param]
     missing = [tool for tool in (*NEEDED[request.param], *launcher[:1]) if shutil.which(tool) is None]
     if missing:

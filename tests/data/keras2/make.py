@@ -1,6 +1,7 @@
-"""Makes the files beside it with Keras 2 itself: ``pip install tf-keras``, then ``python make.py FOLDER``.
+"""Create the model files in this folder with Keras 2: ``pip install tf-keras``, then ``python make.py FOLDER``.
 
-Models of the tutorial's kind with random weights, in the formats that Keras 2 writes, and the logits that it computes.
+The models resemble the tutorial's and have random weights. The files are in all formats that Keras 2 writes, and
+expected.json contains the logits that Keras 2 computes.
 """
 
 import json
@@ -18,8 +19,8 @@ ids = np.random.default_rng(5).integers(0, V, (2, 12))
 expected = {"ids": ids.tolist(), "logits": {}}
 
 
-def keep(model, names, inputs=ids):
-    """Give a model random weights and save it under these names, with what it computes."""
+def save(model, names, inputs=ids):
+    """Give a model random weights, save it under these names, and record its logits."""
     draw = np.random.default_rng(1)
     model.set_weights([draw.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
     result = model(inputs)
@@ -38,24 +39,24 @@ model = sequential(layers.GRU(H, return_sequences=True, stateful=True, recurrent
 model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 model.fit(ids, ids, batch_size=2, verbose=0)
 model.reset_states()
-keep(model, ["trained_gru.h5"])
+save(model, ["trained_gru.h5"])
 model.reset_states()
-keep(model, ["gru.weights.h5"])
+save(model, ["gru.weights.h5"])
 model.reset_states()
-keep(model, ["ckpt_1"])
+save(model, ["ckpt_1"])
 
 lstm = {"units": H, "return_sequences": True}
-keep(sequential(layers.LSTM(**lstm), layers.Dropout(0.2), layers.LSTM(**lstm)), ["two_lstm.h5", "two_lstm.keras"])
+save(sequential(layers.LSTM(**lstm), layers.Dropout(0.2), layers.LSTM(**lstm)), ["two_lstm.h5", "two_lstm.keras"])
 
 one_hot = keras.Sequential([layers.LSTM(H, input_shape=(None, V)), layers.Dense(V), layers.Activation("softmax")])
-keep(one_hot, ["one_hot_lstm.h5"], np.eye(V)[ids])
+save(one_hot, ["one_hot_lstm.h5"], np.eye(V)[ids])
 
-before = sequential(layers.GRU(H, return_sequences=True, reset_after=False))
-keep(before, ["reset_before.h5"])
+reset_before = sequential(layers.GRU(H, return_sequences=True, reset_after=False))
+save(reset_before, ["reset_before.h5"])
 
 inputs = keras.Input((None,))
 outputs, state = layers.GRU(H, return_sequences=True, return_state=True)(layers.Embedding(V, E)(inputs))
-keep(keras.Model(inputs, [layers.TimeDistributed(layers.Dense(V))(outputs), state]), ["graph.h5"])
+save(keras.Model(inputs, [layers.TimeDistributed(layers.Dense(V))(outputs), state]), ["graph.h5"])
 
 
 class Own(keras.Model):
@@ -73,6 +74,6 @@ class Own(keras.Model):
 
 own = Own()
 own(ids)
-keep(own, ["own.weights.h5"])
+save(own, ["own.weights.h5"])
 tf.train.Checkpoint(model=own).write(str(folder / "own_ckpt"))
 (folder / "expected.json").write_text(json.dumps(expected) + "\n")
