@@ -149,7 +149,8 @@ def compare(corpus: Corpus, settings: Settings, steps: int, share: float) -> Non
     places = range(0, len(split.validation) - PROMPT - LENGTH, max(1, (len(split.validation) - LENGTH) // TEXTS))
     if len(places) == 0:
         raise CorpusError(
-            f"The held-out text has {len(split.validation)} characters; {PROMPT + LENGTH + 1} are needed."
+            f"The held-out text has {len(split.validation)} characters; {PROMPT + LENGTH + 1} are needed.",
+            code="text_too_short",
         )
     judge = make_judge(split.training)
     human = [split.validation[place : place + PROMPT + LENGTH] for place in places]

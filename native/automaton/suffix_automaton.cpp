@@ -38,7 +38,7 @@ void SuffixAutomaton::read(const uint32_t* symbols, int64_t count) {
 }
 
 void SuffixAutomaton::lengths(int32_t* result) const {
-    // a match of a state is a match of all its suffix links, which are shorter; so go from the longest to the shortest
+    // a match of a state is also a match of its suffix links, which are shorter: go from the longest to the shortest
     std::vector<int32_t> order(length_.size()), longest(matched_);
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [this](int32_t a, int32_t b) { return length_[a] < length_[b]; });

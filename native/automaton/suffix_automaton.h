@@ -1,4 +1,5 @@
-// All substrings of a text as a graph of at most twice its length, and the overlap of other texts with it.
+// All substrings of a text, as a graph with at most twice as many states as characters, and the overlap of other texts
+// with it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -24,9 +25,9 @@ public:
     int64_t size() const { return int64_t(ends_.size()); }
 
 private:
-    struct Edge {  // from the state it is listed under
+    struct Edge {  // an entry in the list of a state's edges
         uint32_t symbol;
-        int32_t next;  // in the list, or -1
+        int32_t next;  // the next edge of the state, or -1
     };
     struct Slot {
         uint64_t key;  // state and symbol

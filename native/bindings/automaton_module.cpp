@@ -18,12 +18,12 @@ using Symbols = nb::ndarray<const uint32_t, nb::ndim<1>, nb::c_contig, nb::devic
 constexpr size_t kMaxSymbols = size_t{1} << 29;  // twice as many states must fit 31-bit numbers
 
 void build(SuffixAutomaton* self, Symbols symbols) {
-    if (symbols.size() > kMaxSymbols) throw std::invalid_argument("a text too long for an automaton");
+    if (symbols.size() > kMaxSymbols) throw std::invalid_argument("text is too long for a suffix automaton");
     nb::gil_scoped_release unlocked;
     new (self) SuffixAutomaton(symbols.data(), int64_t(symbols.size()));
 }
 
-void follow(SuffixAutomaton& self, Symbols symbols) {
+void read_symbols(SuffixAutomaton& self, Symbols symbols) {
     nb::gil_scoped_release unlocked;
     self.read(symbols.data(), int64_t(symbols.size()));
 }
@@ -40,7 +40,7 @@ nb::object lengths(const SuffixAutomaton& self) {
 void bind_automaton(nb::module_& m) {
     nb::class_<SuffixAutomaton>(m, "SuffixAutomaton")
         .def("__init__", &build, "symbols"_a)
-        .def("read", &follow, "symbols"_a)
+        .def("read", &read_symbols, "symbols"_a)
         .def("restart", &SuffixAutomaton::restart)
         .def("lengths", &lengths);
 }

@@ -45,25 +45,25 @@ const Kernels* kernels_named(const std::string& name) {
     const int count = available_kernels(kernels);
     for (int i = 0; i < count; ++i)
         if (name.empty() || name == kernels[i]->name) return kernels[i];
-    throw std::invalid_argument("this processor cannot run the instruction set " + name);
+    throw std::invalid_argument("this processor does not support the instruction set " + name);
 }
 
-// Pack (weights (rows, depth), scales (rows)) if int8, else weights (rows, depth).
+// Pack a weight matrix (rows, depth), which for int8 comes with scales (rows).
 PackedMatrix packed_matrix(nb::handle arrays, bool int8, int rows, int depth) {
     if (int8) {
         const auto [weights, scales] = nb::cast<std::pair<Array<int8_t, nb::ndim<2>>, Vector1>>(arrays);
         require(int(weights.shape(0)) == rows && int(weights.shape(1)) == depth && int(scales.shape(0)) == rows,
-                "int8 weights of a wrong shape");
+                "int8 weights have the wrong shape");
         return {weights.data(), scales.data(), rows, depth};
     }
     const auto weights = nb::cast<Matrix2>(arrays);
-    require(int(weights.shape(0)) == rows && int(weights.shape(1)) == depth, "weights of a wrong shape");
+    require(int(weights.shape(0)) == rows && int(weights.shape(1)) == depth, "weights have the wrong shape");
     return {weights.data(), rows, depth};
 }
 
 Buffer<float> buffer(nb::handle array, int length) {
     const auto values = nb::cast<Vector1>(array);
-    require(int(values.shape(0)) == length, "a bias of a wrong shape");
+    require(int(values.shape(0)) == length, "bias has the wrong shape");
     return {values.data(), size_t(length)};
 }
 
@@ -83,12 +83,12 @@ Layer make_layer(nb::dict parts, Cell cell, bool int8, int hidden, bool first) {
 Cell cell_named(const std::string& name) {
     if (name == "gru") return Cell::gru;
     if (name == "gru_reset_before") return Cell::gru_reset_before;
-    require(name == "lstm", "an unknown cell");
+    require(name == "lstm", "unknown cell");
     return Cell::lstm;
 }
 
-// The options of one text: inverse temperature, top_k, top_p, min_p, repetition penalty and its window, presence
-// penalty, frequency penalty.
+// The sampling options of one text: inverse temperature, top_k, top_p, min_p, repetition penalty and its window,
+// presence penalty, frequency penalty.
 using SamplingOptions = std::tuple<float, int, double, double, float, int, float, float>;
 
 class Engine {
@@ -97,13 +97,13 @@ public:
            const std::string& isa)
         : network_{cell_named(cell), int(table.shape(0)), 0, int8, {}, {}, {}, {}, kernels_named(isa)} {
         require(table.shape(0) > 0 && table.shape(1) > 0 && table.shape(1) % network_.gates() == 0,
-                "a table of a wrong shape");
+                "table has the wrong shape");
         network_.hidden = int(table.shape(1)) / network_.gates();
         network_.table = {table.data(), table.size()};
         for (nb::handle parts : layers)
             network_.layers.push_back(
                 make_layer(nb::cast<nb::dict>(parts), network_.cell, int8, network_.hidden, network_.layers.empty()));
-        require(!network_.layers.empty(), "no layers");
+        require(!network_.layers.empty(), "layers must not be empty");
         network_.output = packed_matrix(output, int8, network_.vocabulary, network_.hidden);
         network_.output_bias = buffer(nb::cast(output_bias), network_.vocabulary);
     }
@@ -119,7 +119,7 @@ public:
         const bool last = logits && logits->shape(1) == 1;
         require(!logits || (int(logits->shape(0)) == batch && (last || int(logits->shape(1)) == length) &&
                             int(logits->shape(2)) == network_.vocabulary),
-                "logits of a wrong shape");
+                "logits have the wrong shape");
         check_trace(gates, batch, length, network_.gates());
         check_trace(states, batch, length, network_.state_parts());
         const ForwardRequest request{ids.data(),
@@ -142,18 +142,18 @@ public:
         const int batch = int(ids.shape(0)), length = int(ids.shape(1));
         check_state(state, batch);
         require(int(logits.shape(0)) == batch && int(logits.shape(1)) == network_.vocabulary,
-                "logits of a wrong shape");
+                "logits have the wrong shape");
         require(int(seeds.shape(0)) == batch && int(positions.shape(0)) == batch && int(recent.shape(0)) == batch,
-                "seeds, positions or recent of a wrong shape");
+                "seeds, positions or recent have the wrong shape");
         check_ids(recent.data(), recent.size(), -1);
         require(!counts || (int(counts->shape(0)) == batch && int(counts->shape(1)) == network_.vocabulary),
-                "counts of a wrong shape");
+                "counts have the wrong shape");
         require(!bias || (int(bias->shape(1)) == network_.vocabulary &&
                           (bias->shape(0) == 1 || int(bias->shape(0)) == batch)),
-                "bias of a wrong shape");
+                "bias has the wrong shape");
         require(!log_probabilities ||
                     (int(log_probabilities->shape(0)) == batch && int(log_probabilities->shape(1)) == length),
-                "log_probabilities of a wrong shape");
+                "log_probabilities have the wrong shape");
         const std::vector<Sampling> each = samplings_of(samplings, batch, int(recent.shape(1)), bias);
         const GenerationRequest request{ids.data(),
                                         batch,
@@ -175,12 +175,13 @@ private:
     // `options` has one entry for all texts, or one for each.
     std::vector<Sampling> samplings_of(const std::vector<SamplingOptions>& options, int batch, int window,
                                        const std::optional<Array<float, nb::ndim<2>>>& bias) const {
-        require(options.size() == 1 || int(options.size()) == batch, "as many samplings as texts, or one");
+        require(options.size() == 1 || int(options.size()) == batch,
+                "samplings must have one entry, or one for each text");
         std::vector<Sampling> result;
         for (int i = 0; i < batch; ++i) {
             const auto& [temperature, top_k, top_p, min_p, repetition, recent, presence, frequency] =
                 options[options.size() == 1 ? 0 : i];
-            require(recent >= 0 && recent <= window, "a window wider than recent");
+            require(recent >= 0 && recent <= window, "the repetition window is wider than recent");
             const int64_t row = bias && bias->shape(0) > 1 ? i : 0;
             const float* added = bias ? bias->data() + row * network_.vocabulary : nullptr;
             result.push_back({temperature, top_k, top_p, min_p, repetition, recent, presence, frequency, added});
@@ -191,18 +192,18 @@ private:
     void check_state(const Output<float, nb::ndim<4>>& state, int batch) const {
         require(state.shape(0) == network_.layers.size() && int(state.shape(1)) == network_.state_parts() &&
                     int(state.shape(2)) == batch && int(state.shape(3)) == network_.hidden,
-                "a state of a wrong shape");
+                "state has the wrong shape");
     }
 
     void check_trace(const std::optional<Output<float, nb::ndim<5>>>& trace, int batch, int length, int parts) const {
         require(!trace || (int(trace->shape(0)) == batch && int(trace->shape(1)) == length &&
                            trace->shape(2) == network_.layers.size() && int(trace->shape(3)) == parts &&
                            int(trace->shape(4)) == network_.hidden),
-                "gates or states of a wrong shape");
+                "gates or states have the wrong shape");
     }
 
     void check_ids(const int32_t* ids, size_t count, int32_t minimum) const {
-        for (size_t i = 0; i < count; ++i) require(ids[i] >= minimum && ids[i] < network_.vocabulary, "an unknown id");
+        for (size_t i = 0; i < count; ++i) require(ids[i] >= minimum && ids[i] < network_.vocabulary, "unknown id");
     }
 
     Network network_;

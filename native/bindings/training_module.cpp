@@ -39,7 +39,7 @@ auto data_of(const std::optional<A>& array) -> decltype(array->data()) {
 
 const TrainingKernels& training_kernels(const std::string& isa) {
     const TrainingKernels* kernels = training_kernels_named(isa.c_str());
-    require(kernels, "this module cannot train with that instruction set");
+    require(kernels, "the training kernels are not compiled for this instruction set");
     return *kernels;
 }
 
@@ -65,8 +65,8 @@ class Recurrence {
 public:
     Recurrence(const std::string& cell, int hidden, const std::string& isa)
         : kernels_(window_kernels(training_kernels(isa), N())) {
-        require(cell == "gru" || cell == "lstm", "an unknown cell");
-        require(hidden > 0, "hidden must be above 0");
+        require(cell == "gru" || cell == "lstm", "unknown cell");
+        require(hidden > 0, "hidden must be greater than 0");
         require(sizeof(N) == sizeof(float) || hidden % 2 == 0, "hidden must be even for bfloat16");
         weights_.lstm = cell == "lstm";
         weights_.hidden = hidden;
@@ -75,7 +75,7 @@ public:
 
     void pack(Array<const float, 2> weight_hh, int threads) {
         require_shape(weight_hh, {int64_t{weights_.gates()} * weights_.hidden, weights_.hidden},
-                      "weight_hh of a wrong shape");
+                      "weight_hh has the wrong shape");
         nb::gil_scoped_release unlocked;
         in_team(threads, [&](int part, int parts) { kernels_.pack(weights_, weight_hh.data(), part, parts); });
     }
@@ -86,21 +86,21 @@ public:
                  int threads) const {
         TrainingWindow<Real> w = window(hidden_seq, cell_seq, saved_gates, mask);
         const int64_t T = w.steps, B = w.streams, H = weights_.hidden, rows = int64_t(input.shape(0));
-        require_shape(input, {rows, weights_.gates() * H}, "input of a wrong shape");
+        require_shape(input, {rows, weights_.gates() * H}, "input has the wrong shape");
         if (index) {
-            require_shape(*index, {T, B}, "index of a wrong shape");
+            require_shape(*index, {T, B}, "index has the wrong shape");
             for (size_t i = 0; i < index->size(); ++i)
-                require(index->data()[i] >= 0 && index->data()[i] < rows, "an index out of range");
+                require(index->data()[i] >= 0 && index->data()[i] < rows, "index out of range");
         } else {
-            require(rows == T * B, "input of a wrong length");
+            require(rows == T * B, "input has the wrong length");
         }
-        require(bias.has_value() != weights_.lstm, "a GRU has a bias here, an LSTM has none");
-        if (bias) require_shape(*bias, {H}, "bias of a wrong shape");
-        require_shape(hidden, {B, H}, "hidden of a wrong shape");
-        require(cell.has_value() == weights_.lstm, "an LSTM has a cell, a GRU has none");
-        if (cell) require_shape(*cell, {B, H}, "cell of a wrong shape");
-        require(out.has_value() == mask.has_value(), "out and mask come together");
-        if (out) require_shape(*out, {T, B, H}, "out of a wrong shape");
+        require(bias.has_value() != weights_.lstm, "bias is required for a GRU and not allowed for an LSTM");
+        if (bias) require_shape(*bias, {H}, "bias has the wrong shape");
+        require_shape(hidden, {B, H}, "hidden has the wrong shape");
+        require(cell.has_value() == weights_.lstm, "cell is required for an LSTM and not allowed for a GRU");
+        if (cell) require_shape(*cell, {B, H}, "cell has the wrong shape");
+        require(out.has_value() == mask.has_value(), "out and mask must be passed together");
+        if (out) require_shape(*out, {T, B, H}, "out has the wrong shape");
         w.input = as_real(input.data());
         w.index = data_of(index);
         w.bias = data_of(bias);
@@ -117,10 +117,10 @@ public:
                   Array<float, 2> grad_state, int threads) const {
         TrainingWindow<Real> w = window(hidden_seq, cell_seq, std::optional(saved_gates), mask);
         const int64_t T = w.steps, B = w.streams, H = weights_.hidden;
-        require(cell_seq.has_value() == weights_.lstm, "an LSTM has cells, a GRU has none");
-        require_shape(gradient, {T, B, H}, "gradient of a wrong shape");
-        require_shape(grad_state, {B, H}, "grad_state of a wrong shape");
-        if (last) require_shape(*last, {B, H}, "last of a wrong shape");
+        require(cell_seq.has_value() == weights_.lstm, "cell_seq is required for an LSTM and not allowed for a GRU");
+        require_shape(gradient, {T, B, H}, "gradient has the wrong shape");
+        require_shape(grad_state, {B, H}, "grad_state has the wrong shape");
+        if (last) require_shape(*last, {B, H}, "last has the wrong shape");
         w.grad_out = as_real(gradient.data());
         w.grad_last_hidden = data_of(last);
         w.grad_state = grad_state.data();
@@ -134,12 +134,12 @@ private:
                                 const std::optional<Array<const float, 2>>& mask) const {
         const int64_t T = int64_t(hidden_seq.shape(0)) - 1, B = int64_t(hidden_seq.shape(1)), H = weights_.hidden;
         if (saved_gates) {
-            require(int64_t(saved_gates->shape(2)) >= 4 * H, "saved_gates too narrow");
-            require_shape(*saved_gates, {T, B, int64_t(saved_gates->shape(2))}, "saved_gates of a wrong shape");
+            require(int64_t(saved_gates->shape(2)) >= 4 * H, "saved_gates must have at least 4 * hidden columns");
+            require_shape(*saved_gates, {T, B, int64_t(saved_gates->shape(2))}, "saved_gates has the wrong shape");
         }
-        require_shape(hidden_seq, {T + 1, B, H}, "hidden_seq of a wrong shape");
-        if (cell_seq) require_shape(*cell_seq, {T + 1, B, H}, "cell_seq of a wrong shape");
-        if (mask) require_shape(*mask, {B, H}, "mask of a wrong shape");
+        require_shape(hidden_seq, {T + 1, B, H}, "hidden_seq has the wrong shape");
+        if (cell_seq) require_shape(*cell_seq, {T + 1, B, H}, "cell_seq has the wrong shape");
+        if (mask) require_shape(*mask, {B, H}, "mask has the wrong shape");
         TrainingWindow<Real> w;
         w.steps = int(T);
         w.streams = int(B);
@@ -159,11 +159,11 @@ template <class N>
 double cross_entropy(Array<N, 2> logits, Array<const float, 1> bias, Array<const int64_t, 1> targets, double scale,
                      Array<float, 2> grad_bias, const std::string& isa, int threads) {
     const auto length = int(logits.shape(1));
-    require(targets.shape(0) == logits.shape(0), "targets of a wrong length");
-    require_shape(bias, {length}, "bias of a wrong length");
-    require_shape(grad_bias, {std::max(threads, 1), length}, "grad_bias of a wrong shape");
+    require(targets.shape(0) == logits.shape(0), "targets have the wrong length");
+    require_shape(bias, {length}, "bias has the wrong length");
+    require_shape(grad_bias, {std::max(threads, 1), length}, "grad_bias has the wrong shape");
     for (size_t i = 0; i < targets.size(); ++i)
-        require(targets.data()[i] >= 0 && targets.data()[i] < length, "a target out of range");
+        require(targets.data()[i] >= 0 && targets.data()[i] < length, "target out of range");
     const auto& kernels = window_kernels(training_kernels(isa), N());
     std::vector<double> losses(std::max(threads, 1));
     nb::gil_scoped_release unlocked;
@@ -180,9 +180,9 @@ template <class N>
 void add_rows(nb::ndarray<const N, nb::ndim<2>, nb::device::cpu> rows, Array<const int64_t, 1> ids,
               Array<float, 2> table, const std::string& isa, int threads) {
     require(rows.shape(0) == ids.shape(0) && rows.shape(1) == table.shape(1) && rows.stride(1) == 1,
-            "rows of a wrong shape");
+            "rows has the wrong shape");
     for (size_t i = 0; i < ids.size(); ++i)
-        require(ids.data()[i] >= 0 && ids.data()[i] < int64_t(table.shape(0)), "an id out of range");
+        require(ids.data()[i] >= 0 && ids.data()[i] < int64_t(table.shape(0)), "id out of range");
     const auto& kernels = window_kernels(training_kernels(isa), N());
     nb::gil_scoped_release unlocked;
     in_team(threads, [&](int part, int parts) {
@@ -210,22 +210,24 @@ void bind_windows(nb::module_& m, const char* name) {
              array_arg("cell_seq").none(), array_arg("saved_gates"), array_arg("last").none(), array_arg("grad_state"),
              "threads"_a);
     m.def("add_rows", &add_rows<N>, array_arg("rows"), array_arg("ids"), array_arg("table"), "isa"_a, "threads"_a,
-          "table[ids[i]] += rows[i].");
-    m.def("cross_entropy", &cross_entropy<N>, array_arg("logits"), array_arg("bias"), array_arg("targets"), "scale"_a,
-          array_arg("grad_bias"), "isa"_a, "threads"_a,
-          "Return the sum of -log softmax(logits + bias)[target]; logits become its gradient times scale, whose sums "
-          "each thread adds to its row of grad_bias.");
+          "Compute table[ids[i]] += rows[i].");
+    m.def(
+        "cross_entropy", &cross_entropy<N>, array_arg("logits"), array_arg("bias"), array_arg("targets"), "scale"_a,
+        array_arg("grad_bias"), "isa"_a, "threads"_a,
+        "Return the sum of -log softmax(logits + bias)[target]. Overwrites logits with the gradient times scale; each "
+        "thread adds the sum of its rows to its row of grad_bias.");
 }
 
 void bind(nb::module_& m) {
-    if (!training_kernels_named("portable"))
-        return;  // not compiled with this compiler: Python sees that the class is missing
+    // MSVC cannot compile the training kernels; Python detects this by the missing class
+    if (!training_kernels_named("portable")) return;
     bind_windows<float>(m, "Recurrence");
     bind_windows<Bits>(m, "RecurrenceBfloat16");
-    m.def("multiplies_bfloat16", multiplies_bfloat16, "Whether the processor has instructions for it.");
+    m.def("multiplies_bfloat16", multiplies_bfloat16,
+          "Return whether the processor has instructions for bfloat16 products.");
     m.def(
         "share_threads", [](const std::string& library) { return share_threads(library.c_str()); }, "library"_a,
-        "Use the threads of this OpenMP library, if it is loaded.");
+        "Use the threads of this OpenMP library if it is already loaded; return whether it could be used.");
 }
 
 }  // namespace charloom

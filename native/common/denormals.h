@@ -1,4 +1,4 @@
-// Treats denormal numbers as zero while an object lives: products of denormal numbers are slow.
+// An object during whose lifetime denormal numbers are treated as zero, because arithmetic with them is slow.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // The functions that define the engine's results: float32 additions, multiplications, divisions and roundings in
-// exactly this order, so that every processor gives the same bits (docs/reference/engine.md; int8_reference.py has the same in
-// NumPy). Compile with -ffp-contract=off. Everything here has internal linkage: each instruction set has its own copy.
-// F is float, or a vector of floats (an extension of GCC and clang).
+// exactly this order, so that every processor gives the same bits (docs/reference/engine.md; int8_reference.py has the
+// same functions in NumPy). Compile with -ffp-contract=off. Everything here has internal linkage: each instruction set
+// has its own copy. F is float, or a vector of floats (an extension of GCC and clang).
 #pragma once
 
 #include <bit>

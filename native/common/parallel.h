@@ -7,8 +7,8 @@
 
 namespace charloom {
 
-// Call work(part) for 0 <= part < parts, the first part on the calling thread. Rethrows an exception when all parts
-// ended.
+// Call work(part) for 0 <= part < parts, the first part on the calling thread. Rethrows one of the exceptions after all
+// parts have ended.
 template <class Work>
 void in_parallel(int parts, const Work& work) {
     std::vector<std::exception_ptr> errors(parts);

@@ -1,5 +1,5 @@
-// For the source files that are compiled once for every instruction set, each time with another CHARLOOM_ISA: the name
-// of the set, and of the namespace that separates the copies.
+// Shared by the source files that are compiled once for every instruction set. CHARLOOM_ISA is the name of the set, and
+// of the namespace that separates the copies.
 #pragma once
 
 #include "engine/kernels.h"

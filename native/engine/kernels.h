@@ -32,9 +32,9 @@ struct Kernels {
     // alternate `backwards`: of a matrix larger than the cache, the end is still cached from the previous product.
     void (*product_int8)(const Matrix&, const Vector* x, int streams, float* y, int64_t stride, bool backwards);
     void (*product_float32)(const Matrix&, const Vector* x, int streams, float* y, int64_t stride, bool backwards);
-    // bytes and scale from floats
+    // Compute the vector's bytes and scale from its floats.
     void (*quantize)(Vector&, int length);
-    // y += bias
+    // Compute y += bias.
     void (*add)(float* y, const float* bias, int length);
     // GRU, reset after the product: h from `input` (3H, biases included), `product` (3H) and the candidate's bias (H).
     // gates (3H) may be null.
@@ -43,9 +43,9 @@ struct Kernels {
     void (*gru_reset)(const float* input, const float* product, const float* h, float* z, float* rh, float* gates,
                       int hidden);
     void (*gru_candidate)(const float* input, const float* product, const float* z, float* h, float* gates, int hidden);
-    // LSTM: c and h from `input` (4H, biases included) and `product` (4H)
+    // LSTM: c and h from `input` (4H, biases included) and `product` (4H).
     void (*lstm)(const float* input, const float* product, float* h, float* c, float* gates, int hidden);
-    // y = 2^((logit - highest) * inverse_temperature), at least 2^-126
+    // Compute y = 2^((logit - highest) * inverse_temperature), at least 2^-126.
     void (*powers)(const float* logits, float highest, float inverse_temperature, float* y, int length);
 };
 

@@ -88,8 +88,8 @@ void Sampler::filter(const Sampling& sampling) {
             for (size_t i = 0; i < candidates; ++i) total += weights_[order_[i]];
             const double required = sampling.top_p * static_cast<double>(total);
             const auto after = [&](int32_t a, int32_t b) { return before(b, a); };
-            const auto end =
-                order_.begin() + candidates;  // a heap yields its largest elements without sorting the rest
+            const auto end = order_.begin() + candidates;
+            // a heap yields its largest elements without sorting the rest
             std::make_heap(order_.begin(), end, after);
             auto rest = end;
             while (rest != order_.begin() && (rest == end || static_cast<double>(sum) < required)) {

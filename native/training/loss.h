@@ -12,7 +12,7 @@
 namespace charloom::CHARLOOM_ISA {
 namespace {
 
-// Pads `row` to whole vectors: never the largest, and adds 0 to a sum of exponentials.
+// Pads `row` to whole vectors: it is never the largest element, and its exponential is 0.
 constexpr float kPadding = -3e38f;
 
 inline int whole_vectors(int length) { return (length + kWidth - 1) / kWidth * kWidth; }

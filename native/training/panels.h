@@ -1,4 +1,4 @@
-// Weights packed in panels, each for as many units as their sums fill registers, and products with them.
+// Weights packed in panels, and products with them. A panel has as many units as their sums fill registers.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 namespace charloom::CHARLOOM_ISA {
 namespace {
 
-constexpr int kBackwardVectors =
-    2;  // vectors of units in a tile of the backward pass; the forward pass has one for each gate
+// Vectors of units in a tile of the backward pass. A tile of the forward pass has one for each gate.
+constexpr int kBackwardVectors = 2;
 constexpr int kBackwardUnits = kBackwardVectors * kWidth;
 
 // Numbers in one lane of a multiplication: one float, or two Bfloat16.
@@ -41,10 +41,8 @@ inline Words factors(const Bfloat16* weights) {
     return pairs;
 }
 
-// Broadcast one factor to all lanes.
-inline Floats spread(const float* x) {
-    return *x - Floats{};
-}  // x - 0 is x, so this compiles to a plain broadcast load
+// Broadcast one factor to all lanes. x - 0 is x, so for floats this compiles to a plain broadcast load.
+inline Floats spread(const float* x) { return *x - Floats{}; }
 inline Words spread(const Bfloat16* x) {
     uint32_t pair;
     std::memcpy(&pair, x, sizeof(pair));
@@ -97,8 +95,8 @@ struct Factor {
     Real numbers[kDepth<Real>];
 };
 
-// Pack the weights into a panel's units, from each element of the state, gate by gate: rows of `weight_hh` become
-// columns.
+// Pack a panel of the forward pass: for each element of the state, the weights to the panel's units, gate by gate. Rows
+// of `weight_hh` become columns.
 template <class Real>
 void pack_forward(PackedWeights<Real>& r, const float* weight_hh, int unit) {
     const int H = r.hidden, G = r.gates(), units = std::min(kWidth, H - unit);
@@ -116,7 +114,8 @@ void pack_forward(PackedWeights<Real>& r, const float* weight_hh, int unit) {
         }
 }
 
-// Pack the weights from a panel's units to each gate of each unit: parts of rows of `weight_hh`.
+// Pack a panel of the backward pass: for each gate of each unit, the weights from the panel's units, which are parts of
+// rows of `weight_hh`.
 template <class Real>
 void pack_backward(PackedWeights<Real>& r, const float* weight_hh, int unit) {
     const int H = r.hidden, G = r.gates();

@@ -32,15 +32,15 @@ struct TrainingWindow {
     float* hidden = nullptr;         // (B, H): the hidden state, updated in place
     float* cell = nullptr;           // (B, H), LSTM: the cell state, updated in place
     Real* hidden_seq = nullptr;      // (T+1, B, H): hidden states; row 0 is the state before the window
-    Real* cell_seq = nullptr;        // (T+1, B, H), LSTM: cell states, in the same way; null if there is no backward
-    Real* saved_gates = nullptr;     // (T, B, W): see above; null if there is no backward
+    Real* cell_seq = nullptr;        // (T+1, B, H), LSTM: cell states, likewise; null without a backward pass
+    Real* saved_gates = nullptr;     // (T, B, W): see above; null without a backward pass
     int64_t saved_width = 0;         // W
     Real* out = nullptr;             // (T, B, H): hidden states times the mask; null without a mask
     const Real* grad_out = nullptr;  // (T, B, H), backward: gradient w.r.t. the layer's output
     const float* grad_last_hidden = nullptr;  // (B, H), backward: extra gradient w.r.t. the final hidden state, or null
     float* grad_state = nullptr;  // (B, H), backward: the gradient that reaches the previous state directly,
-                                  // not through a product. Initially that of an LSTM's final cell state, or
-                                  // zeros; finally that of the state before the window
+                                  // not through a product. Initially: of an LSTM's final cell state, or zeros;
+                                  // finally: of the state before the window
 };
 
 // `weight_hh` (G*H, H) in the two orders in which forward and backward read it, packed for one instruction set. For

@@ -58,7 +58,7 @@ inline void store(float* to, Floats vector, int count = kWidth) {
 }
 
 inline Floats load(const Bfloat16* from, int count = kWidth) {
-#if defined(__AVX512F__)  // gcc 12 makes five instructions of the conversion below, and a call of an odd count
+#if defined(__AVX512F__)  // GCC 12 compiles the conversion below to five instructions, and an odd count to a call
     const __m256i halves = count < kWidth ? _mm256_maskz_loadu_epi16(first(count), from)
                                           : _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return std::bit_cast<Floats>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));

@@ -1,5 +1,5 @@
 // Forward and backward pass of a recurrent layer over a window. The product of a tile of streams with the weights of
-// some units stays in registers, and the gates of those units are computed from it there: no product is written to
+// some units stays in registers, where the gates of those units are computed from it, so no product is written to
 // memory.
 #pragma once
 
@@ -180,11 +180,11 @@ void backward_tile(const PackedWeights<Real>& r, const TrainingWindow<Real>& w, 
                 sums[i][v] = load(w.grad_last_hidden + int64_t{p.stream + i} * H + unit, H - unit);
             }
     } else {
-        const Real* gates =
-            w.saved_gates + (p.row(w, 0) + w.streams) * w.saved_width;  // of the next step, by now gradients
+        // the next step's gates, already overwritten with their gradients
+        const Real* gates = w.saved_gates + (p.row(w, 0) + w.streams) * w.saved_width;
         if (r.lstm) {
             multiply(panel, gates, w.saved_width, 4 * H, sums);
-        } else {  // r and z; then, after n, the recurrent part of n
+        } else {  // r and z; then the recurrent part of n, skipping n itself
             multiply(panel, gates, w.saved_width, 2 * H, sums);
             multiply(panel + int64_t{2} * H * kBackwardVectors * kWidth, gates + 3 * H, w.saved_width, H, sums);
         }

@@ -1,6 +1,6 @@
 // The engine of the exported web page (WebAssembly): one network that scores and generates one text. The page calls the
-// functions exported here; src/charloom/web/wasm_model.py defines the layout of the model's bytes. Exported names are
-// part of the committed engine.wasm.
+// functions exported here; src/charloom/web/wasm_model.py defines the layout of the model's bytes. The exported names
+// are part of the committed engine.wasm: `make wasm` builds it again.
 #include <algorithm>
 #include <cstdint>
 #include <new>
@@ -20,14 +20,14 @@ extern const Kernels kernels;
 
 namespace {
 
-constexpr int kRepetitionWindow = 64;    // as the default of Sampling.repetition_window in Python
-constexpr int kMaxCount = 4096;          // characters in one call
+constexpr int kRepetitionWindow = 64;    // the default of Sampling.repetition_window in Python
+constexpr int kMaxCount = 4096;          // characters per call of read() or write()
 constexpr uint32_t kMagic = 0x314D4C43;  // "CLM1"
 
-// A position in a text. The state (L, S, 1, H) follows it in memory.
+// Everything that generation depends on at a position in a text. The network's state (L, S, 1, H) follows in memory.
 struct TextPosition {
-    uint64_t seed, position;  // of the stream of random numbers
-    int32_t recent[kRepetitionWindow];
+    uint64_t seed, position;            // in the stream of random numbers
+    int32_t recent[kRepetitionWindow];  // the last ids, oldest first; -1 before the beginning of the text
 };
 
 // Reads the parts of a model's bytes in order, each padded to whole words.
@@ -76,29 +76,29 @@ PackedMatrix matrix(PartReader& parts, int rows, int depth) {
 
 struct Sizes {
     uint32_t magic;
-    int32_t cell, vocabulary, embedding, hidden, layers, newline, opening;
+    int32_t cell, vocabulary, embedding, hidden, layers, newline, start_id;
 };
 
 class Engine {
 public:
-    // Returns whether the bytes are exactly one model.
+    // Load a model; return false unless the bytes are exactly one model.
     bool load(const uint8_t* bytes, size_t length);
     void begin();
     void step(int32_t id);
     void read(const int32_t* ids, int count);
     void write(int count, const Sampling& sampling);
-    float* shares();
-    float cost(int32_t id);
-    void position_changed();  // the page restored another position
+    float* probabilities();
+    float inverse_probability(int32_t id);
+    void position_changed();  // called after the page has overwritten the position
 
     const Network& network() const { return network_; }
-    int opening() const { return opening_; }
+    int start_id() const { return start_id_; }
     size_t position_size() const { return sizeof(TextPosition) + state_size() * sizeof(float); }
     TextPosition& position() { return *reinterpret_cast<TextPosition*>(position_.data()); }
     float* state() { return reinterpret_cast<float*>(position_.data() + sizeof(TextPosition)); }
 
     int32_t ids[kMaxCount];
-    float costs[kMaxCount];
+    float inverse_probabilities[kMaxCount];
 
 private:
     size_t state_size() const { return network_.layers.size() * network_.state_parts() * network_.hidden; }
@@ -107,7 +107,7 @@ private:
     double compute_powers();
 
     Network network_{};
-    int newline_ = -1, opening_ = 0;
+    int newline_ = -1, start_id_ = 0;
     Buffer<uint8_t> position_;
     Buffer<float> powers_;
     std::optional<Streams> streams_;
@@ -120,7 +120,7 @@ bool Engine::load(const uint8_t* bytes, size_t length) {
     if (!sizes || sizes->magic != kMagic) return false;
     network_ = {Cell(sizes->cell), sizes->vocabulary, sizes->hidden, true, {}, {}, {}, {}, &wasm::kernels};
     newline_ = sizes->newline;
-    opening_ = sizes->opening;
+    start_id_ = sizes->start_id;
     make_table(parts, sizes->embedding);
     make_layers(parts, sizes->layers);
     network_.output = matrix(parts, network_.vocabulary, network_.hidden);
@@ -134,7 +134,8 @@ bool Engine::load(const uint8_t* bytes, size_t length) {
     return true;
 }
 
-// Compute the products of all embeddings, which are int8 rows, with the first layer's input weights.
+// Compute the first layer's input projection for every character: the product of its int8 embedding with the layer's
+// input weights, plus the bias.
 void Engine::make_table(PartReader& parts, int embedding) {
     const int vocabulary = network_.vocabulary, width = network_.gates() * network_.hidden;
     const QuantizedRows characters = quantized_rows(parts, vocabulary, embedding);
@@ -189,27 +190,28 @@ void Engine::step(int32_t id) {
     recent[kRepetitionWindow - 1] = id;
 }
 
-// Read ids, and store each one's inverse probability, given all before it, in `costs`.
+// Read ids, and store each id's inverse probability given all previous ids in `inverse_probabilities`.
 void Engine::read(const int32_t* input_ids, int count) {
     for (int i = 0; i < count; ++i) {
-        costs[i] = cost(input_ids[i]);
+        inverse_probabilities[i] = inverse_probability(input_ids[i]);
         step(input_ids[i]);
         streams_->predict();
     }
 }
 
+// Sample ids, feeding each back, and store them with their inverse probabilities.
 void Engine::write(int count, const Sampling& sampling) {
     for (int i = 0; i < count; ++i) {
         const SamplingHistory history{position().recent, nullptr};
         const uint64_t word = random_word(position().seed, position().position++);
         ids[i] = sampler_->draw(streams_->logits(0), sampling, history, word);
-        costs[i] = cost(ids[i]);
+        inverse_probabilities[i] = inverse_probability(ids[i]);
         step(ids[i]);
         streams_->predict();
     }
 }
 
-// Compute the exponentials of all logits, relative to the highest; return their sum.
+// Compute e^(logit - highest logit) for all characters; return the sum.
 double Engine::compute_powers() {
     constexpr float kLog2E = 1.44269504f;
     const float* logits = streams_->logits(0);
@@ -221,14 +223,14 @@ double Engine::compute_powers() {
 }
 
 // The probability of each character as the next one.
-float* Engine::shares() {
+float* Engine::probabilities() {
     const double total = compute_powers();
     for (int id = 0; id < network_.vocabulary; ++id) powers_[id] = float(powers_[id] / total);
     return powers_.data();
 }
 
-// The inverse of a character's probability; the page takes its logarithm.
-float Engine::cost(int32_t id) {
+// The inverse of a character's probability. The page computes the surprisal, its base-2 logarithm.
+float Engine::inverse_probability(int32_t id) {
     const double total = compute_powers();
     return float(total / powers_[id]);
 }
@@ -248,15 +250,15 @@ Engine* engine() {
 EXPORTED(allocate) void* allocate(size_t size) { return ::operator new(size); }
 EXPORTED(load) bool load(const uint8_t* bytes, size_t length) { return engine()->load(bytes, length); }
 EXPORTED(size) int size() { return engine()->network().vocabulary; }
-EXPORTED(opening) int opening() { return engine()->opening(); }
-EXPORTED(most) int most() { return kMaxCount; }
+EXPORTED(start_id) int start_id() { return engine()->start_id(); }
+EXPORTED(max_count) int max_count() { return kMaxCount; }
 EXPORTED(ids) int32_t* ids() { return engine()->ids; }
-EXPORTED(costs) float* costs() { return engine()->costs; }
-EXPORTED(place) TextPosition* place() { return &engine()->position(); }
-EXPORTED(place_size) size_t place_size() { return engine()->position_size(); }
-EXPORTED(shares) float* shares() { return engine()->shares(); }
+EXPORTED(inverse_probabilities) float* inverse_probabilities() { return engine()->inverse_probabilities; }
+EXPORTED(position) TextPosition* position() { return &engine()->position(); }
+EXPORTED(position_size) size_t position_size() { return engine()->position_size(); }
+EXPORTED(probabilities) float* probabilities() { return engine()->probabilities(); }
 EXPORTED(begin) void begin() { engine()->begin(); }
-EXPORTED(moved) void moved() { engine()->position_changed(); }
+EXPORTED(position_changed) void position_changed() { engine()->position_changed(); }
 EXPORTED(read) void read(int count) { engine()->read(engine()->ids, count); }
 EXPORTED(seed) void seed(uint64_t seed) {
     engine()->position().seed = seed;
@@ -271,11 +273,11 @@ void write(int count, float inverse_temperature, int top_k, double top_p, double
 
 }  // namespace charloom
 
-// The parts of the C++ runtime that this file needs, so that nothing else is linked.
+// The parts of the C++ runtime that this file needs. Defining them here avoids linking the standard library's.
 
 extern "C" unsigned char __heap_base;  // the start of free memory, defined by the linker
 
-// Nearly everything is allocated when a model is loaded and lives as long as the page: nothing is freed.
+// Memory is never freed: nearly all of it is allocated when a model is loaded, and lives as long as the page.
 static void* bump_allocate(size_t size) {
     constexpr uintptr_t kLine = 64, kPage = 65536;
     static uintptr_t free = reinterpret_cast<uintptr_t>(&__heap_base);
@@ -287,14 +289,13 @@ static void* bump_allocate(size_t size) {
 }
 
 void* operator new(size_t size) { return bump_allocate(size); }
-void* operator new(size_t size, std::align_val_t) {
-    return bump_allocate(size);
-}  // at most kLine, which all allocations have
+// No type needs a larger alignment than kLine, which every allocation has.
+void* operator new(size_t size, std::align_val_t) { return bump_allocate(size); }
 void operator delete(void*) noexcept {}
 void operator delete(void*, size_t) noexcept {}
 void operator delete(void*, std::align_val_t) noexcept {}
 
-// A page has no place to print the runtime's message before it aborts.
+// Replaces the runtime's version, which would link code to print a message.
 namespace std {
 inline namespace _LIBCPP_ABI_NAMESPACE {
 [[noreturn]] void __libcpp_verbose_abort(const char*, ...) noexcept { __builtin_trap(); }

@@ -20,8 +20,6 @@ from typing import Any, Self
 
 from charloom._deprecated import deprecated_name
 
-UNSPECIFIED = "unspecified"
-
 
 class CharloomError(Exception):
     """Base class of every error that charloom raises on purpose.
@@ -32,14 +30,14 @@ class CharloomError(Exception):
         data: Details for programs, such as the invalid value; everything must be representable in JSON.
 
     Attributes:
-        code: See above.
-        data: See above.
+        code: Identifier of the problem.
+        data: Details of the problem.
         exit_code: The exit code of the command line.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, code: str = UNSPECIFIED, **data: Any) -> None:
+    def __init__(self, message: str, *, code: str, **data: Any) -> None:
         super().__init__(message)
         self.code, self.data = code, data
 
@@ -73,7 +71,7 @@ class Notice(str):
     code: str
     data: dict[str, Any]
 
-    def __new__(cls, message: str, *, code: str = UNSPECIFIED, **data: Any) -> Self:
+    def __new__(cls, message: str, *, code: str, **data: Any) -> Self:
         """Create the notice; a ``str`` takes its value here."""
         notice = super().__new__(cls, message)
         notice.code, notice.data = code, data

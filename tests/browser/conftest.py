@@ -1,4 +1,4 @@
-"""What tests in a browser share."""
+"""Fixtures of the browser tests."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from support.playground import Stub
 
 @pytest.fixture
 def stub():
-    """The stub of the playground's server."""
+    """A stub of the playground's server."""
     server = Stub()
     yield server
-    server.close()
+    server.stop()

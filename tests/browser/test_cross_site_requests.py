@@ -8,51 +8,52 @@ import pytest
 import charloom
 from support.server import serve_models
 
-ASKING = """async (there) => {
-    const found = [];
+SEND_REQUESTS = """async (server) => {
+    const results = [];
     const body = JSON.stringify({prompt: "ROMEO:", max_tokens: 100});
-    const ask = async (way, options) => {
+    const send = async (method, options) => {
         try {
-            const answer = await fetch(there + "/v1/completions", options);
-            found.push([way, answer.type === "opaque" ? "opaque" : answer.status]);
-        } catch (error) { found.push([way, "refused"]); }
+            const response = await fetch(server + "/v1/completions", options);
+            results.push([method, response.type === "opaque" ? "opaque" : response.status]);
+        } catch (error) { results.push([method, "refused"]); }
     };
-    await ask("fetch", {method: "POST", body, headers: {"Content-Type": "application/json"}});
-    await ask("fetch of plain text", {method: "POST", body, headers: {"Content-Type": "text/plain"}});
-    await ask("fetch without looking", {method: "POST", body, mode: "no-cors"});
-    await ask("fetch with cookies", {method: "POST", body, credentials: "include"});
-    found.push(["beacon", navigator.sendBeacon(there + "/v1/completions", body)]);
+    await send("fetch", {method: "POST", body, headers: {"Content-Type": "application/json"}});
+    await send("fetch with plain text", {method: "POST", body, headers: {"Content-Type": "text/plain"}});
+    await send("fetch without CORS", {method: "POST", body, mode: "no-cors"});
+    await send("fetch with cookies", {method: "POST", body, credentials: "include"});
+    results.push(["beacon", navigator.sendBeacon(server + "/v1/completions", body)]);
     const loads = (element, address) => new Promise((done) => {
         element.onload = () => done("loaded");
         element.onerror = () => done("refused");
         element.src = address;
         document.body.append(element);
     });
-    const old = there + "/generate?start_text=The&n=3";
-    found.push(["image", await loads(document.createElement("img"), old)]);
-    found.push(["script", await loads(document.createElement("script"), old)]);
-    found.push(["events", await new Promise((done) => {
-        const source = new EventSource(old);
+    const legacy = server + "/generate?start_text=The&n=3";
+    results.push(["image", await loads(document.createElement("img"), legacy)]);
+    results.push(["script", await loads(document.createElement("script"), legacy)]);
+    results.push(["events", await new Promise((done) => {
+        const source = new EventSource(legacy);
         source.onopen = () => done("loaded");
         source.onerror = () => { source.close(); done("refused"); };
     })]);
     const frame = document.createElement("iframe");
-    frame.name = "there";
+    frame.name = "response";
     document.body.append(frame);
     const form = document.createElement("form");
-    Object.assign(form, {action: there + "/v1/completions", method: "post", enctype: "text/plain", target: "there"});
+    const action = server + "/v1/completions";
+    Object.assign(form, {action, method: "post", enctype: "text/plain", target: "response"});
     const field = document.createElement("input");
     Object.assign(field, {name: '{"prompt": "ROMEO:", "max_tokens": 100, "user": "', value: '"}'});
     form.append(field);
     document.body.append(form);
     await new Promise((done) => { frame.onload = done; form.submit(); });
-    return found;
+    return results;
 }"""
 
 
 @pytest.fixture
-def elsewhere():
-    """Another site's page: another port is another origin."""
+def other_site():
+    """URL of a page of another origin: the port differs."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -73,22 +74,22 @@ def elsewhere():
     thread.join()
 
 
-def test_a_page_of_another_site_gets_nothing(browser, elsewhere, report_trials):
+def test_requests_of_other_sites_are_refused(browser, other_site, report_trials):
     with serve_models({"shakespeare": charloom.load("shakespeare")}) as server:
         page = browser.new_page()
-        page.goto(elsewhere)
-        found = dict(page.evaluate(ASKING, f"http://{server.host}"))
-        ways = len(found) + 1  # and the form, which is seen in the frame
-        assert found.pop("fetch without looking") in ("opaque", "refused")  # an answer that no page can read
-        found.pop("beacon")  # says only that it was sent
-        assert set(found.values()) == {"refused"}
-        framed = page.frame("there").evaluate("document.body ? document.body.innerText : ''")
+        page.goto(other_site)
+        results = dict(page.evaluate(SEND_REQUESTS, f"http://{server.host}"))
+        methods = len(results) + 1  # and the form, whose response is in the frame
+        assert results.pop("fetch without CORS") in ("opaque", "refused")  # the page cannot read an opaque response
+        results.pop("beacon")  # only tells that it was queued
+        assert set(results.values()) == {"refused"}
+        framed = page.frame("response").evaluate("document.body ? document.body.innerText : ''")
         assert "choices" not in framed
         assert server.stats.characters == server.stats.requests == 0
         assert server.get("/healthz").status == 200
     report_trials(
         "local_server",
         "kinds of request that a page of another site can send, in Chromium",
-        ways,
+        methods,
         "all refused; 0 characters generated",
     )

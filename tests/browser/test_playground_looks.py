@@ -1,4 +1,4 @@
-"""How the playground looks in a real browser: colours, a phone, a long text, and that everybody can read it."""
+"""The playground's appearance in a real browser: colours, layout on a phone, long texts, accessibility."""
 
 import io
 import re
@@ -6,33 +6,42 @@ import time
 
 import pytest
 
-from support.browser import DESKTOP, PHONE_OPTIONS, check_for_everybody
-from support.playground import bits, costing, goes_on, marked, page, until, wait_for, written
+from support.browser import DESKTOP, PHONE_OPTIONS, check_accessibility
+from support.playground import (
+    characters_at_level,
+    editor_text,
+    highlighted,
+    playground_page,
+    press_and_wait,
+    stub_surprisals,
+    wait_for_status,
+    wait_until,
+)
 
 
 @pytest.mark.slow
-def test_every_character_is_coloured_by_what_it_cost(browser, stub):
-    with page(browser, stub) as tab:
+def test_characters_are_coloured_by_surprisal(browser, stub):
+    with playground_page(browser, stub) as tab:
         tab.locator("#text").fill("Shall I compare\nthee")
-        tab.get_by_label("Colour by surprise").check()
-        until(tab, lambda: marked(tab, "bits7"))
-        text = written(tab)
+        tab.get_by_label("Colour by surprisal").check()
+        wait_until(tab, lambda: highlighted(tab, "bits7"))
+        text = editor_text(tab)
         for level in range(1, 8):
-            assert "".join(marked(tab, f"bits{level}")) == costing(level, text, bits(text))
-        assert stub.last("/score") == {"model": "shakespeare", "text": text}
+            assert "".join(highlighted(tab, f"bits{level}")) == characters_at_level(level, text, stub_surprisals(text))
+        assert stub.last_request("/score") == {"model": "shakespeare", "text": text}
         assert "bits per character" in tab.locator("#count").inner_text() and tab.locator("#legend").is_visible()
-        asked = stub.count("/score")
+        requests = stub.request_count("/score")
         tab.locator("#text").press("End")
-        tab.keyboard.type("!")  # what stands before keeps its colours meanwhile
-        assert len("".join("".join(marked(tab, f"bits{level}")) for level in range(1, 8))) >= 10
-        until(tab, lambda: stub.count("/score") == asked + 1)
-        tab.get_by_label("Colour by surprise").uncheck()
-        assert not marked(tab, "bits7") and tab.locator("#legend").is_hidden()
+        tab.keyboard.type("!")  # the text before it keeps its colours until it is scored again
+        assert len("".join("".join(highlighted(tab, f"bits{level}")) for level in range(1, 8))) >= 10
+        wait_until(tab, lambda: stub.request_count("/score") == requests + 1)
+        tab.get_by_label("Colour by surprisal").uncheck()
+        assert not highlighted(tab, "bits7") and tab.locator("#legend").is_hidden()
 
 
 @pytest.mark.slow
-def test_the_mirror_shows_exactly_what_the_writing_area_would(browser, stub):
-    """Every letter, space and line break stands at the same pixel; only the colours differ."""
+def test_mirror_and_textarea_render_identically(browser, stub):
+    """Every character is at the same pixel in both; only the colours differ."""
     Image = pytest.importorskip("PIL.Image")
     ImageChops = pytest.importorskip("PIL.ImageChops")
     line = (
@@ -40,91 +49,91 @@ def test_the_mirror_shows_exactly_what_the_writing_area_would(browser, stub):
     )
     strange = "\n\tx   y " + "w" * 120 + "\ntrailing spaces" + " " * 90 + "\nשלום עולם abc\n😀 é ’\n\n"
     text = line * 3 + strange
-    stub.write = lambda _: [text]
+    stub.generate = lambda _: [text]
     bare = "#text { color: var(--ink) !important } #mirror { visibility: hidden } "
     both = "::highlight(model) { color: var(--ink) !important; text-decoration: none !important }"
     for options in ({"viewport": DESKTOP}, PHONE_OPTIONS):
-        with page(browser, stub, bypass_csp=True, **options) as tab:
+        with playground_page(browser, stub, bypass_csp=True, **options) as tab:
             tab.locator("#model").select_option("anything")
             tab.locator("#text").fill("Mine. " + text)
-            goes_on(tab)
+            press_and_wait(tab)
             tab.locator("#text").blur()
             shots = []
             for style in (both, both + bare):
                 tag = tab.add_style_tag(content=style)
-                shots.append(tab.locator("#paper").screenshot())
+                shots.append(tab.locator("#editor").screenshot())
                 tag.evaluate("tag => tag.remove()")
             images = [Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots]
             differences = ImageChops.difference(*images).getextrema()
-            assert max(most for _, most in differences) <= 2  # of 255: rounding where letters overlap an edge
+            assert max(high for _, high in differences) <= 2  # of 255: rounding where letters overlap an edge
             assert tab.evaluate("text.scrollHeight === text.clientHeight && mirror.offsetHeight === text.offsetHeight")
 
 
 @pytest.mark.slow
-def test_a_phone_shows_all_of_it_and_nothing_is_wider_than_the_screen(browser, stub):
+def test_layout_fits_a_phone(browser, stub):
     narrow = "innerWidth === 360 && document.documentElement.scrollWidth <= innerWidth"
-    with page(browser, stub, **PHONE_OPTIONS) as tab:
+    with playground_page(browser, stub, **PHONE_OPTIONS) as tab:
         tab.locator("#text").fill("Ay me " + "w" * 300)
         button = tab.locator("#continue")
         assert button.bounding_box()["height"] >= 48 and button.bounding_box()["width"] >= 140
         button.tap()
-        wait_for(tab, "#status", "seed")
-        assert len(written(tab)) == 506 and tab.evaluate(narrow)
+        wait_for_status(tab, "done")
+        assert len(editor_text(tab)) == 506 and tab.evaluate(narrow)
         tab.get_by_role("button", name="Settings").tap()
         tab.locator("#versions").select_option("4")
         assert tab.evaluate(narrow)
         tab.get_by_role("button", name="Done").tap()
         button.tap()
-        wait_for(tab, "#status", "4 versions")
+        wait_for_status(tab, "choosing", versions=4)
         assert tab.evaluate(narrow)
         button.tap()
         assert tab.locator("#choices").is_hidden()
-        tab.get_by_label("Colour by surprise").tap()
-        tab.locator("#guesses button").first.tap()
-        until(tab, lambda: len(written(tab)) == 507)
+        tab.get_by_label("Colour by surprisal").tap()
+        tab.locator("#predictions button").first.tap()
+        wait_until(tab, lambda: len(editor_text(tab)) == 507)
         assert tab.evaluate(narrow)
-        sizes = [one.bounding_box() for one in tab.locator("#dock button:visible, header button:visible").all()]
+        sizes = [one.bounding_box() for one in tab.locator("#controls button:visible, header button:visible").all()]
         assert min(box["height"] for box in sizes if box) >= 24
 
 
 @pytest.mark.slow
-def test_what_is_written_stays_in_sight(browser, stub):
-    stub.write = lambda request: ["line\n" * 10] * (request["max_tokens"] // 50)
-    with page(browser, stub) as tab:
+def test_generated_text_stays_visible(browser, stub):
+    stub.generate = lambda request: ["line\n" * 10] * (request["max_tokens"] // 50)
+    with playground_page(browser, stub) as tab:
         tab.locator("#length").fill("2000")
         tab.locator("#text").focus()
-        goes_on(tab)
+        press_and_wait(tab)
         end = "document.querySelector('#mirror > div:last-child').getBoundingClientRect().bottom"
-        until(tab, lambda: 0 < tab.evaluate(end) <= tab.locator("#dock").bounding_box()["y"])
+        wait_until(tab, lambda: 0 < tab.evaluate(end) <= tab.locator("#controls").bounding_box()["y"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("still", [True, False])
-def test_reduced_motion_shows_at_once_what_has_come(browser, stub, still):
-    stub.write = lambda _: ["x" * 3000]
-    with page(browser, stub, reduced_motion="reduce" if still else "no-preference") as tab:
+@pytest.mark.parametrize("reduced", [True, False])
+def test_reduced_motion_shows_received_text_at_once(browser, stub, reduced):
+    stub.generate = lambda _: ["x" * 3000]
+    with playground_page(browser, stub, reduced_motion="reduce" if reduced else "no-preference") as tab:
         tab.locator("#length").fill("3000")
         tab.evaluate("window.seen = new Set(); new MutationObserver(() => seen.add(text.value.length))"
                      ".observe(mirror, { subtree: true, characterData: true, childList: true })")  # fmt: skip
         tab.locator("#text").press("Tab")
-        wait_for(tab, "#status", "seed")
+        wait_for_status(tab, "done")
         lengths = tab.evaluate("seen.size")
-        assert lengths <= 2 if still else lengths > 20
+        assert lengths <= 2 if reduced else lengths > 20
 
 
 @pytest.mark.slow
-def test_a_long_text_stays_quick(browser, stub):
-    stub.write = lambda _: [("The loom is warm and the thread is long. " * 3 + "\n") * 400]
-    with page(browser, stub) as tab:
-        tab.locator("#surprise").check()
+def test_typing_in_a_long_text_is_fast(browser, stub):
+    stub.generate = lambda _: [("The loom is warm and the thread is long. " * 3 + "\n") * 400]
+    with playground_page(browser, stub) as tab:
+        tab.locator("#surprisal").check()
         tab.locator("#text").focus()
-        goes_on(tab)
-        until(tab, lambda: marked(tab, "bits7"))
-        assert len(written(tab)) > 49_000
+        press_and_wait(tab)
+        wait_until(tab, lambda: highlighted(tab, "bits7"))
+        assert len(editor_text(tab)) > 49_000
         began = time.perf_counter()
         tab.keyboard.type("twenty letters more.")
         assert time.perf_counter() - began < 4
-        assert written(tab).endswith("twenty letters more.")
+        assert editor_text(tab).endswith("twenty letters more.")
 
 
 @pytest.mark.slow
@@ -135,27 +144,27 @@ def test_a_long_text_stays_quick(browser, stub):
         pytest.param({"color_scheme": "dark", **PHONE_OPTIONS}, id="phone"),
     ],
 )
-def test_it_can_be_used_by_everybody(browser, stub, options):
-    """In any state of the page."""
-    with page(browser, stub, bypass_csp=True, **options) as tab:
-        check_for_everybody(tab)
+def test_no_accessibility_violations(browser, stub, options):
+    """axe-core checks the page in each of its states."""
+    with playground_page(browser, stub, bypass_csp=True, **options) as tab:
+        check_accessibility(tab)
         tab.locator("#text").fill("Ay me é")
         tab.locator("#text").press("Tab")
-        check_for_everybody(tab)  # with a notice
-        tab.get_by_role("button", name="Write them plainly").click()
-        wait_for(tab, "#status", "seed")
-        tab.locator("#guesses button").first.wait_for()
-        tab.get_by_label("Colour by surprise").check()
-        check_for_everybody(tab)
-        tab.get_by_label("Colour by surprise").uncheck()
-        if tab.locator("#more").is_visible():
-            tab.locator("#more").click()
-            check_for_everybody(tab)
+        check_accessibility(tab)  # a notice is shown
+        tab.get_by_role("button", name="Replace").click()
+        wait_for_status(tab, "done")
+        tab.locator("#predictions button").first.wait_for()
+        tab.get_by_label("Colour by surprisal").check()
+        check_accessibility(tab)
+        tab.get_by_label("Colour by surprisal").uncheck()
+        if tab.locator("#open-settings").is_visible():
+            tab.locator("#open-settings").click()
+            check_accessibility(tab)
         tab.locator("#versions").select_option("3")
         tab.keyboard.press("Escape")
         tab.locator("#continue").click()
-        wait_for(tab, "#status", "3 versions")
-        check_for_everybody(tab)
+        wait_for_status(tab, "choosing", versions=3)
+        check_accessibility(tab)
 
 
 def luminance(colour):
@@ -166,16 +175,16 @@ def luminance(colour):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_letters_can_be_read_in_every_colour(browser, stub, theme):
-    """What axe cannot see: the colours of highlights, painted and measured, at least 4.5 to 1."""
-    with page(browser, stub, color_scheme=theme) as tab:
+def test_every_text_colour_has_enough_contrast(browser, stub, theme):
+    """Highlights, which axe-core does not check, have a contrast of at least 4.5 to 1."""
+    with playground_page(browser, stub, color_scheme=theme) as tab:
         script = """names => { const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
           const probe = document.createElement("i"); document.body.append(probe);
           return names.map(layers => { for (const name of layers) { probe.style.color = `var(--${name})`;
             canvas.fillStyle = getComputedStyle(probe).color; canvas.fillRect(0, 0, 1, 1); }
             return `rgb(${[...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)})`; }); }"""
-        names = [["page"], ["ink"], ["its"], *(["page", f"b{level}"] for level in range(1, 8))]
-        paper, ink, its, *shades = map(luminance, tab.evaluate(script, names))
-        for back, front in [(paper, ink), (paper, its), *((shade, ink) for shade in shades)]:
+        names = [["page"], ["ink"], ["generated"], *(["page", f"b{level}"] for level in range(1, 8))]
+        page, ink, generated, *shades = map(luminance, tab.evaluate(script, names))
+        for back, front in [(page, ink), (page, generated), *((shade, ink) for shade in shades)]:
             assert (max(back, front) + 0.05) / (min(back, front) + 0.05) >= 4.5
         assert len({round(shade, 3) for shade in shades}) == 7

@@ -15,7 +15,7 @@ import pytest
 
 import charloom
 from charloom.cli.main import COMMANDS, group
-from support.browser import DESKTOP, PHONE, check_for_everybody, opened
+from support.browser import DESKTOP, PHONE, check_accessibility, opened
 from support.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -161,7 +161,7 @@ def address(site):
 def test_it_can_be_read_by_everybody(browser, address, page, viewport, theme):
     """And a phone need not be scrolled sideways."""
     with opened(browser, address, page=page, viewport=viewport, color_scheme=theme) as tab:
-        check_for_everybody(tab)
+        check_accessibility(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 

@@ -1,4 +1,4 @@
-"""The model as a web page, as bytes: what is in it, and that nothing can run but its script."""
+"""The exported page as bytes: its contents, and its protection against markup in texts."""
 
 import base64
 import hashlib
@@ -14,6 +14,7 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.inference.model import Model
+from charloom.inference.model_summary import describe_facts
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
 from charloom.web.playground import playground_files
@@ -22,24 +23,24 @@ from charloom.web.wasm_model import pack_model
 from support.errors import cli_error, raises_code
 from support.models import tiny_saved, untrained
 
-HTML = files("charloom.web").joinpath("assets", "offline")
+ASSETS = files("charloom.web").joinpath("assets", "offline")
 MARKUP = "</script><script>window.hacked=1</script>"
-BUNDLED = 2_500_000  # bytes that the page of the bundled model has at most
+MAX_BYTES = 2_500_000  # size of the bundled model's page
 
 
 class Elements(HTMLParser):
-    """Everything in a page: elements with their attributes and the text right inside them."""
+    """The elements of a page with their attributes and the text directly inside them."""
 
     def __init__(self, page):
         super().__init__()
-        self.found, self._open = [], []
+        self.elements, self._open = [], []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs), []))
+        self.elements.append((tag, dict(attrs), []))
         if tag not in ("meta", "link", "input", "br"):
-            self._open.append(self.found[-1])
+            self._open.append(self.elements[-1])
 
     def handle_endtag(self, tag):
         while self._open.pop()[0] != tag:
@@ -50,11 +51,11 @@ class Elements(HTMLParser):
             self._open[-1][2].append(data)
 
     def all(self, tag):
-        return [(attrs, "".join(text)) for name, attrs, text in self.found if name == tag]
+        return [(attrs, "".join(text)) for name, attrs, text in self.elements if name == tag]
 
     def data(self, identifier):
-        (found,) = [text for attrs, text in self.all("script") if attrs.get("id") == identifier]
-        return found
+        (text,) = [text for attrs, text in self.all("script") if attrs.get("id") == identifier]
+        return text
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +63,12 @@ def page(bundled):
     return make_page([bundled], prompts=["ROMEO: ", "JULIET:\n"], samples=3)
 
 
-def sha(text):
+def csp_hash(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def test_the_page_of_the_bundled_model_is_small(page):
-    assert len(page.encode()) <= BUNDLED
+    assert len(page.encode()) <= MAX_BYTES
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path, bundled, page):
@@ -76,15 +77,14 @@ def test_the_same_model_gives_the_same_bytes(tmp_path, bundled, page):
     assert path.read_bytes() == page.encode()
 
 
-def test_a_model_of_float32_and_the_same_as_int8_give_the_same_page(run, tmp_path):
+def test_the_page_does_not_depend_on_the_stored_precision(run, tmp_path):
     saved = load_model(find_model(str(run)))
-    small = Model(saved)
-    small.save(tmp_path / "int8.safetensors", "int8")
+    Model(saved).save(tmp_path / "int8.safetensors", "int8")
     assert saved.stored_as == "float32"
     assert make_page([saved], samples=1) == make_page([load_model(tmp_path / "int8.safetensors")], samples=1)
 
 
-def test_the_policy_lets_in_the_one_style_and_the_one_script_and_no_address(page):
+def test_the_policy_allows_only_the_pages_style_and_script(page):
     elements = Elements(page)
     (policy,) = [attrs["content"] for attrs, _ in elements.all("meta") if "http-equiv" in attrs]
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -92,57 +92,56 @@ def test_the_policy_lets_in_the_one_style_and_the_one_script_and_no_address(page
     (script,) = [text for attrs, text in elements.all("script") if "type" not in attrs]
     assert rules == {
         "default-src": "'none'",
-        "script-src": f"{sha(script)} 'wasm-unsafe-eval'",
-        "style-src": sha(style),
+        "script-src": f"{csp_hash(script)} 'wasm-unsafe-eval'",
+        "style-src": csp_hash(style),
         "img-src": "data:",
         "base-uri": "'none'",
         "form-action": "'none'",
     }
 
 
-def test_nothing_in_it_names_another_place(page):
-    for tag, attrs, _ in Elements(page).found:
+def test_the_page_has_no_external_references_and_no_event_handlers(page):
+    for tag, attrs, _ in Elements(page).elements:
         assert not {"src", "srcset", "action", "style", "ping"} & set(attrs), tag
         assert not [name for name in attrs if name.startswith("on")]
         assert attrs.get("href", "data:,") == "data:,"
 
 
-def test_engine_and_weights_are_in_it_as_they_are(page, bundled):
+def test_the_page_contains_the_engine_and_the_weights(page, bundled):
     elements = Elements(page)
-    assert base64.b64decode(elements.data("engine"), validate=True) == HTML.joinpath("engine.wasm").read_bytes()
+    assert base64.b64decode(elements.data("engine"), validate=True) == ASSETS.joinpath("engine.wasm").read_bytes()
     assert base64.b64decode(elements.data("model-0"), validate=True) == pack_model(bundled)
 
 
-def test_what_it_was_trained_on_is_told(page, bundled):
+def test_the_card_shows_the_facts_of_the_model(page, bundled):
     terms = [text for _, text in Elements(page).all("dt")]
-    told = dict(zip(terms, (text for _, text in Elements(page).all("dd")), strict=False))
-    assert told["trained on"] == "shakespeare" and told["recipe"] == bundled.facts["recipe"]
-    assert told["parameters"] == f"{bundled.architecture.num_parameters:,} (int8)"
-    assert float(told["held-out loss"].split()[0]) == pytest.approx(bundled.facts["val_loss"] * 1.442695, abs=6e-4)
+    values = [text for _, text in Elements(page).all("dd")]
+    facts = dict(describe_facts(bundled, "int8"))
+    assert len(facts) >= 6 and facts.items() <= dict(zip(terms, values, strict=False)).items()
 
 
-def test_samples_are_what_generate_writes_for_their_seeds(page, bundled):
+def test_samples_equal_generated_texts(page, bundled):
     elements, model = Elements(page), Model(bundled)
-    shown = [text.removeprefix("\n") for _, text in elements.all("pre")]
+    samples = [text.removeprefix("\n") for _, text in elements.all("pre")]
     prompts = ["ROMEO: ", "JULIET:\n", "ROMEO: "]
-    assert shown == [model.generate(p, 400, 0.8, seed, precision="int8") for seed, p in enumerate(prompts, 1)]
+    assert samples == [model.generate(p, 400, 0.8, seed, precision="int8") for seed, p in enumerate(prompts, 1)]
 
 
-def test_several_models_have_names_of_their_own(bundled):
+def test_several_models_have_unique_names(bundled):
     elements = Elements(make_page([bundled, bundled, tiny_saved(), bundled]))
     names = ["shakespeare", "shakespeare-2", "model", "shakespeare-3"]
     assert [one["id"] for one in json.loads(elements.data("contents"))["models"]] == names
-    assert [text for _, text in elements.all("h2") if text != "Keys"] == names
+    assert [attrs["aria-label"] for attrs, _ in elements.all("article")] == names
     assert elements.all("title") == [({}, ", ".join(names))]
     assert len({attrs["id"] for attrs, _ in elements.all("script") if attrs.get("id", "").startswith("model-")}) == 4
 
 
-def test_text_full_of_markup_stays_text():
+def test_markup_in_texts_is_escaped():
     letters = "".join(sorted({*MARKUP, *"\n&'\"\0\x1b\u2028"}))
     saved = untrained(Vocabulary(letters), corpus=MARKUP, recipe="<i>auto</i>")
     plain = Elements(make_page([untrained(Vocabulary(letters), corpus="plain", recipe="auto")], title="T", samples=2))
     hostile = Elements(make_page([saved], title=MARKUP + "&amp;", prompts=[MARKUP], samples=2))
-    assert [tag for tag, _, _ in hostile.found] == [tag for tag, _, _ in plain.found]
+    assert [tag for tag, _, _ in hostile.elements] == [tag for tag, _, _ in plain.elements]
     assert [text for _, text in hostile.all("h1")] == [MARKUP + "&amp;"] == [text for _, text in hostile.all("title")]
     assert "<i>auto</i>" in [text for _, text in hostile.all("dd")]
     assert all(text.startswith("\n" + MARKUP) for _, text in hostile.all("pre"))
@@ -150,11 +149,11 @@ def test_text_full_of_markup_stays_text():
     assert contents["prompts"] == [MARKUP] and contents["models"][0]["charloom"]["vocabulary"] == letters
 
 
-def test_what_html_cannot_hold_is_not_in_it():
-    page = make_page([untrained(ByteVocabulary())], samples=3)  # untrained: bytes of every kind
+def test_characters_that_html_does_not_allow_are_replaced():
+    page = make_page([untrained(ByteVocabulary())], samples=3)  # untrained: generates bytes of every kind
     assert not re.search("[\0-\x08\x0b-\x1f\ud800-\udfff]", page)
-    shown = "".join(text for _, text in Elements(page).all("pre"))
-    assert "\ufffd" in shown and not re.search("[\x7f-\x9f]", shown)
+    samples = "".join(text for _, text in Elements(page).all("pre"))
+    assert "\ufffd" in samples and not re.search("[\x7f-\x9f]", samples)
 
 
 @pytest.mark.parametrize(
@@ -187,12 +186,12 @@ def test_prompt_must_be_known_to_every_model(bundled):
     assert caught.value.data["characters"][0]["character"] == "R"
 
 
-def test_the_command_writes_it_and_says_what_it_holds(quick_cli, run, tmp_path):
-    done = quick_cli(
+def test_the_command_exports_a_page(quick_cli, run, tmp_path):
+    result = quick_cli(
         "export", run, "--to", "html", "-o", "page.html", "--title", "A loom", "--prompt", "The\\n", "--json"
     )
-    assert done.code == 0 and "int8" in done.err
-    assert done.json["file_bytes"] == (tmp_path / "page.html").stat().st_size
+    assert result.code == 0 and "int8" in result.err
+    assert result.json["file_bytes"] == (tmp_path / "page.html").stat().st_size
     elements = Elements((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert [text for _, text in elements.all("h1")] == ["A loom"]
     assert json.loads(elements.data("contents"))["prompts"] == ["The\n"]
@@ -225,21 +224,18 @@ def test_the_page_has_every_module_of_the_playground(page):
     assert "fetch(" not in script
 
 
-def test_texts_are_spoken_of_only_where_there_are_some(page):
-    told = " What it wrote before is below."
-    assert page.count(told) == 2 and told not in make_page([tiny_saved()])
+def test_samples_are_mentioned_only_if_there_are_any(page):
+    hint = "samples below"
+    assert page.count(hint) == 2 and hint not in make_page([tiny_saved()])
 
 
-def test_the_facts_of_a_model_without_any_are_left_out():
+def test_unknown_facts_are_left_out():
     terms = [text for _, text in Elements(make_page([tiny_saved()])).all("dt")]
-    assert [term for term in terms if term.strip(" –")] == [
-        "architecture",
-        "parameters",
-        "vocabulary",
-    ]  # without those of the keys
+    labels = [term for term in terms if term.strip(" –")]  # without those of the keyboard shortcuts
+    assert labels == [label for label, _ in describe_facts(tiny_saved(), "int8")] and len(labels) == 3
 
 
-def test_a_model_of_lines_says_so_to_the_script():
+def test_the_script_knows_which_models_are_line_models():
     lines = replace(tiny_saved(), lines=True)
     contents = json.loads(Elements(make_page([lines, tiny_saved()])).data("contents"))
     assert [one["lines"] for one in contents["models"]] == [True, False]

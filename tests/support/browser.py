@@ -1,4 +1,4 @@
-"""Pages in Chromium, driven by Playwright. Tests that use them skip if either is not installed."""
+"""Open pages in Chromium with Playwright. Tests that need it are skipped if either is not installed."""
 
 import re
 import shutil
@@ -23,41 +23,41 @@ def browser():
 
 @contextmanager
 def opened(browser, address, *, page="", expected=None, first=None, offline=False, viewport=DESKTOP, **options):
-    """Open a page in a new tab. Afterwards, check that it logged no error and made no request to another address.
+    """Open a page. On exit, check that it logged no errors or warnings and sent no requests to other addresses.
 
     Args:
         browser: The browser.
-        address: Address of a server or of a file.
-        page: Path of the page on the server.
-        expected: Regular expression for console messages that are allowed.
-        first: A script that runs before the page's own scripts.
-        offline: Whether the network is off.
+        address: URL of a server or a file.
+        page: Path of a page on the server.
+        expected: Regular expression for messages that are allowed.
+        first: A script that runs before the page's scripts.
+        offline: Whether the network is unavailable.
         viewport: Size of the window.
-        options: Options of Playwright's ``new_context``.
+        options: Further options of Playwright's ``new_context``.
     """
     context = browser.new_context(viewport=viewport, **options)
     context.set_offline(offline)
     if first:
         context.add_init_script(first)
-    tab, wrong = context.new_page(), []
+    tab, problems = context.new_page(), []
     tab.set_default_timeout(40_000)
     own = (address, "data:", "blob:")
-    tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: None if request.url.startswith(own) else wrong.append(request.url))
+    tab.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
     try:
         tab.goto(address + page)
         yield tab
     except Exception as failure:
-        failure.add_note(f"Console messages and foreign requests: {wrong}")
+        failure.add_note(f"Messages and requests of the page: {problems}")
         raise
     finally:
         context.close()
-    assert [message for message in wrong if not (expected and re.search(expected, message))] == []
+    assert [message for message in problems if not (expected and re.search(expected, message))] == []
 
 
-def check_for_everybody(tab):
-    """Check with axe-core that a page meets WCAG 2 AA. The page's content security policy must be off."""
+def check_accessibility(tab):
+    """Check with axe-core that the page meets WCAG 2 AA, including contrast. Needs the option ``bypass_csp``."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    result = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
-    assert result.violations_count == 0, result.generate_report()
+    results = axe.run(tab, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]})
+    assert results.violations_count == 0, results.generate_report()

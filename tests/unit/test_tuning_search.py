@@ -168,7 +168,7 @@ def test_a_training_of_another_machine_is_dead_when_it_is_silent(tmp_path):
 def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
     def diverges(settings):
         if settings != PLAN and settings.learning_rate != PLAN.learning_rate:
-            raise charloom.CharloomError("the disk is full")
+            raise charloom.CharloomError("the disk is full", code="disk_full")
         return bowl(settings)
 
     with pytest.raises(charloom.CharloomError, match="the disk is full"):
@@ -177,7 +177,7 @@ def test_what_diverges_is_given_up_and_what_fails_is_told(tmp_path):
     assert failed.state == "failed" and "the disk is full" in failed.reason
 
     def bad(_settings):
-        raise NonFiniteError("not finite")
+        raise NonFiniteError("not finite", code="nonfinite_loss")
 
     with raises_code("plan_not_trainable", reason="diverged"):
         searched(tmp_path / "u", 2, FakeTraining(bad))

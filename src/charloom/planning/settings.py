@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from charloom._util.suggest import did_you_mean, suggestions
-from charloom.errors import UNSPECIFIED, Notice, SettingsError
+from charloom.errors import Notice, SettingsError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
 
@@ -42,7 +42,7 @@ class Notices:
     def __init__(self, messages: Iterable[str] = ()) -> None:
         self._messages = list(messages)
 
-    def add(self, message: str, *, code: str = UNSPECIFIED, **data: Any) -> None:
+    def add(self, message: str, *, code: str, **data: Any) -> None:
         """Append a notice; see ``Notice`` for the arguments."""
         self._messages.append(Notice(message, code=code, **data))
 

@@ -1,4 +1,4 @@
-"""The content security policy of self-contained pages: they run only their own script, and load nothing else."""
+"""The content security policy of self-contained pages: they run only their own script and load nothing."""
 
 import base64
 import hashlib
@@ -11,9 +11,9 @@ def content_security_policy(
 
     Args:
         script: The one inline script that may run, identified by its SHA-256; None for a page without scripts.
-        style: The one inline style, identified likewise.
-        script_sources: Further sources for ``script-src``, such as ``'wasm-unsafe-eval'``.
-        connect_src: The sources that the page may fetch data from; None for none.
+        style: The one inline style, also identified by its SHA-256.
+        script_sources: Additional sources for ``script-src``, such as ``'wasm-unsafe-eval'``.
+        connect_src: The sources that the page may fetch data from; None forbids all requests.
     """
     allowed_scripts = "'none'" if script is None else f"{_sha256_source(script)} {script_sources}".rstrip()
     allowed_connections = f"; connect-src {connect_src}" if connect_src else ""

@@ -1,4 +1,4 @@
-"""Fill HTML templates, and read the files that pages are made of."""
+"""Fill HTML templates, and read the asset files of the pages."""
 
 import json
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ _ASSETS = files(__package__).joinpath("assets")
 
 
 def fill_template(template: str, slots: Mapping[str, str]) -> str:
-    """Replace each ``{name}`` of a template by the text for that slot. Inserted text is not scanned for slots.
+    """Replace each ``{name}`` in a template with the text of that slot. Inserted text is not scanned for slots.
 
     Raises:
-        KeyError: If the template has a slot that has no text.
+        KeyError: If the template has a slot that is not in ``slots``.
     """
     before, *rest = template.split("{")
     pieces = [before]
@@ -23,7 +23,7 @@ def fill_template(template: str, slots: Mapping[str, str]) -> str:
 
 
 def json_for_script(data: dict[str, Any]) -> str:
-    """Return JSON that cannot end the ``<script>`` element that contains it: every "<" is escaped."""
+    """Return JSON in which every "<" is escaped, so that it cannot close the ``<script>`` element around it."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("<", "\\u003c")
 
@@ -34,7 +34,7 @@ def read_asset(path: str) -> str:
 
 
 def read_modules(folder: str) -> dict[str, str]:
-    """Return the JavaScript modules of a folder of ``assets`` and those of ``assets/shared``, by file name."""
+    """Return the sources of the JavaScript modules in a folder of ``assets`` and in ``assets/shared``, by file name."""
     return {
         file.name: file.read_text(encoding="utf-8")
         for part in ("shared", folder)

@@ -1,4 +1,4 @@
-"""Model descriptions in an exported page, as plain HTML that needs no JavaScript."""
+"""The model cards of an exported page: properties and samples, as plain HTML that needs no JavaScript."""
 
 import html
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ class NamedModel:
     saved: SavedModel
 
     def entry(self) -> dict[str, Any]:
-        """Return the model's entry for the page's script: that of the server's ``/v1/models``, and ``lines``."""
+        """Return the model's data for the page's script: its entry in the server's ``/v1/models``, plus ``lines``."""
         return {"id": self.name, "lines": self.saved.lines, "charloom": self.saved.described()}
 
 
 def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:
-    """Name models after their corpora; a second model with the same name gets the suffix -2."""
+    """Name models after their corpora. If a name is taken, append -2, -3, ..."""
     named: dict[str, NamedModel] = {}
     for saved in saved_models:
         name = unused_name(str(saved.facts.get("corpus") or "model"), named.__contains__)
@@ -39,18 +39,19 @@ def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:
 
 
 def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int) -> str:
-    """Return a model's card: its properties, and samples generated now with the seeds 1, 2, 3, ...
+    """Return a model's card: its properties, and samples that are generated now with the seeds 1, 2, 3, ...
 
     Args:
         model: The model.
-        prompts: The prompts of the samples, used in turn.
+        prompts: The prompts of the samples, used in rotation.
         samples: The number of samples.
     """
     name, facts = html.escape(model.name), describe_facts(model.saved, "int8")
     rows = "".join(f"<div><dt>{html.escape(title)}</dt><dd>{html.escape(value)}</dd></div>" for title, value in facts)
     return (
         f'<article aria-label="{name}">\n<div class="head"><h2>{name}</h2>'
-        f'<button class="pick" type="button" hidden>Write with it</button></div>\n<dl class="about-facts">{rows}</dl>\n'
+        '<button class="select" type="button" hidden>Use this model</button></div>\n'
+        f'<dl class="about-facts">{rows}</dl>\n'
         f"{_samples(model.saved, prompts, samples)}</article>"
     )
 
@@ -60,10 +61,10 @@ def _samples(saved: SavedModel, prompts: Sequence[str], samples: int) -> str:
         return ""
     figures = []
     for sample in write_samples(saved, range(1, samples + 1), prompts):
-        origin = f", from “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
+        origin = f", prompt “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
         figures.append(
             f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {DEFAULT_TEMPERATURE}{origin}'
-            '</span><button class="quiet" type="button" hidden>Go on with it</button></figcaption>\n'
+            '</span><button class="quiet" type="button" hidden>Continue this sample</button></figcaption>\n'
             f"<pre>\n{html.escape(sample.text)}</pre></figure>"
         )
     return f'<div class="samples">\n{"".join(figures)}\n</div>\n'

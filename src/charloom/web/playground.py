@@ -1,4 +1,4 @@
-"""The files of the playground, which the server and the exported page share."""
+"""The files of the playground, which the server serves and the exported page reuses."""
 
 from importlib.resources import files
 
@@ -6,7 +6,7 @@ from charloom.web.html_template import fill_template, read_asset, read_modules
 
 
 def playground_files() -> dict[str, tuple[str, bytes]]:
-    """Return the content type and the content for each path: the page at ``/``, its parts under ``/playground/``."""
+    """Return content type and content by path: the page at ``/``, its scripts and style at ``/playground/...``."""
     styles = {
         file.name: file.read_text(encoding="utf-8")
         for file in files(__package__).joinpath("assets", "playground").iterdir()
@@ -19,15 +19,15 @@ def playground_files() -> dict[str, tuple[str, bytes]]:
 
 
 def playground_html() -> str:
-    """Return the page that loads the playground's scripts from the server."""
+    """Return the playground's page, which loads its scripts from the server."""
     return fill_template(read_asset("playground/playground.html"), {"editor": editor_html("charloom")})
 
 
 def editor_html(title: str, prompts: str = "") -> str:
-    """Return the elements of the editor, which the playground and the exported page share.
+    """Return the HTML of the editor, which the playground and the exported page share.
 
     Args:
         title: The heading, as HTML.
-        prompts: HTML that is inserted before the text area.
+        prompts: HTML to insert before the text area.
     """
     return fill_template(read_asset("shared/editor.html").rstrip("\n"), {"title": title, "prompts": prompts})

@@ -1,4 +1,4 @@
-"""The report's page: JSON data rendered by the page's own script, in one self-contained HTML file."""
+"""The report page: one self-contained HTML file whose script renders the report's JSON data."""
 
 import html
 from typing import Any
@@ -8,15 +8,15 @@ from charloom.web.html_template import fill_template, json_for_script, read_asse
 from charloom.web.script_bundle import bundle_scripts
 
 COLOUR_LEVELS = 7
-"""Shades on either side of a neuron's zero, and of surprisal."""
+"""Number of shades: for positive activations, for negative ones, and for surprisal."""
 
 
 def report_page(data: dict[str, Any], live: bool = False) -> str:
-    """Return the page that shows a report's data.
+    """Return the HTML page for a report.
 
     Args:
         data: JSON data; see ``charloom.report.build``.
-        live: Whether the page may fetch newer data from the server that it came from.
+        live: Whether the page may fetch newer data from the server that it was loaded from.
     """
     script = bundle_scripts("", read_modules("report"), 'use("report.js");\n')
     style = report_style()
@@ -31,14 +31,15 @@ def report_page(data: dict[str, Any], live: bool = False) -> str:
 
 
 def report_style() -> str:
-    """Return the style that report pages share."""
+    """Return the style sheet that the report page and the tuning report share."""
     return read_asset("report/report.css").replace("{colours}", _colour_rules())
 
 
 def _colour_rules() -> str:
-    """Return the CSS rules for characters' backgrounds: p1 to p7 for positive values, n1 to n7 for negative ones."""
+    """Return the CSS rules for the background of characters: p1 to p7 for positive values, n1 to n7 for negative."""
+    alpha = "calc(var(--min-alpha) + {level} * var(--alpha-step))"
     return "\n".join(
-        f"#text .{sign}{level} {{ background: rgb(var(--{name}) / calc(var(--least) + {level} * var(--step))); }}"
+        f"#text .{sign}{level} {{ background: rgb(var(--{name}) / {alpha.format(level=level)}); }}"
         for sign, name in (("p", "hot"), ("n", "cold"))
         for level in range(1, COLOUR_LEVELS + 1)
     )

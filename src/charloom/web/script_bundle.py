@@ -1,7 +1,7 @@
-"""Bundle JavaScript modules into one script, since a page opened from disk cannot load modules.
+"""Bundle JavaScript modules into one script, because a page opened from disk cannot load modules.
 
-Only the form of import and export that charloom's own modules use is supported: ``import { a, b } from "./c.js";`` on
-its own line, and ``export`` before a declaration.
+Only the syntax that charloom's modules use is supported: ``import { a, b } from "./c.js";`` on a separate line, and
+``export`` before a declaration.
 """
 
 import re
@@ -21,16 +21,16 @@ function use(name) {
 def bundle_scripts(
     prologue: str, modules: Mapping[str, str], epilogue: str, replacements: Mapping[str, str] | None = None
 ) -> str:
-    """Return one script that runs modules, and declares nothing in the page's global scope.
+    """Return one script that contains all modules and declares nothing in the page's global scope.
 
     Args:
-        prologue: A plain script; every module sees its declarations.
-        modules: The modules' sources by file name; each runs when it is first used.
-        epilogue: A plain script that starts the modules, with ``use(name)``.
-        replacements: File names of modules that are imported in place of others: imports of a key load its value.
+        prologue: A plain script whose declarations are visible in every module.
+        modules: The modules' sources by file name. A module runs when it is first imported.
+        epilogue: A plain script that starts the page by running a module with ``use(name)``.
+        replacements: Maps file names of modules to those of the modules to import instead.
 
     Raises:
-        ValueError: If an import or export has an unsupported form, or an imported module is missing.
+        ValueError: If an import or export has unsupported syntax, or an imported module is missing.
     """
     replacements = replacements or {}
     bundled = {name: text for name, text in modules.items() if name not in replacements}
@@ -39,7 +39,7 @@ def bundle_scripts(
         for names, imported in _IMPORT.findall(text):
             source = replacements.get(imported, imported)
             if source not in exports:
-                raise ValueError(f"{name} imports {source}, which is not there.")
+                raise ValueError(f"{name} imports {source}, which is not in the bundle.")
             exports[source] |= dict.fromkeys(names.split(", "))
     functions = "".join(
         f'"{name}"() {{\n{_function_body(name, text, exports[name], replacements)}}},\n'
@@ -49,10 +49,10 @@ def bundle_scripts(
 
 
 def _function_body(name: str, text: str, exports: Mapping[str, None], replacements: Mapping[str, str]) -> str:
-    """Return the body of a function that runs the module and returns the exports that other modules import."""
+    """Return the body of a function that runs the module and returns those exports that other modules import."""
     imported = _IMPORT.sub(lambda use: f'const {{ {use[1]} }} = use("{replacements.get(use[2], use[2])}");', text)
     body = _EXPORT.sub("", imported)
     unsupported = _UNSUPPORTED.search(body)
     if unsupported:
-        raise ValueError(f"{name} has an import or export of another form: {unsupported[0]}")
+        raise ValueError(f"{name} has an import or export with unsupported syntax: {unsupported[0]}")
     return f"{body}return {{ {', '.join(exports)} }};\n"

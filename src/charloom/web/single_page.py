@@ -1,8 +1,8 @@
 """Export models as one HTML file that generates text in the browser, offline.
 
-The page is the playground of ``charloom serve``. In place of the server it contains the engine, compiled to
-WebAssembly, and each model as int8. Style, scripts, engine and models are in one file; the page's content security
-policy names the SHA-256 of its script and style, and allows no other source and no connection.
+The page is the playground of ``charloom serve``, with the server replaced by the engine, compiled to WebAssembly, and
+the models as int8. Style, scripts, engine and models are in one file. The page's content security policy names the
+SHA-256 of its script and style, and allows no other source and no connection.
 """
 
 import base64
@@ -29,7 +29,7 @@ MAX_TITLE = 200  # characters
 
 _MODULES = ("local_backend.js", "model_cards.js", "page_storage.js", "prefix_cache.js", "session.js", "vocabulary.js")
 _REPLACEMENTS = {"server.js": "local_backend.js", "storage.js": "page_storage.js"}
-_PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Begin with" hidden></div>\n'
+_PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Prompts" hidden></div>\n'
 
 
 def write_page(
@@ -40,24 +40,24 @@ def write_page(
     prompts: Sequence[str] = (),
     samples: int = 0,
 ) -> list[Path]:
-    """Write models as one HTML page; several become a gallery, with a menu and a card for each.
+    """Write models as one HTML page. Several models become a gallery with a menu and a card for each.
 
-    The same models and options give the same bytes. Weights are stored as int8, which ``charloom generate`` uses
-    by default: the page generates the same text for the same seed.
+    The same models and options give the same bytes. Weights are stored as int8, as with ``charloom generate
+    --precision int8``, so the page generates the same text for the same seed.
 
     Args:
         path: The file to write.
         saved_models: At least one model.
-        title: The page's title, up to 200 printable characters; None for the models' names.
-        prompts: Up to 20 prompts that the page offers; it starts with the first.
-        samples: The number of samples of each model in the page, 0 to 100; they are readable without JavaScript.
+        title: The page's title, 1 to 200 printable characters. None: the models' names.
+        prompts: Up to 20 prompts, which the page shows as buttons. The page starts with the first one.
+        samples: The number of samples of each model, 0 to 100. They can be read without JavaScript.
 
     Returns:
-        The written file, in a list.
+        A list with the path of the written file.
 
     Raises:
         SettingsError: If title, prompts or samples are out of range.
-        UnknownCharacterError: If a model's vocabulary lacks a character of a prompt.
+        UnknownCharacterError: If a prompt has a character that is not in a model's vocabulary.
     """
     write_atomically(path, make_page(saved_models, title=title, prompts=prompts, samples=samples).encode("utf-8"))
     return [path]
@@ -83,7 +83,7 @@ def make_page(
         "title": html.escape(title),
         "style": style,
         "editor": editor_html(html.escape(title), _PROMPTS),
-        "samples_hint": " What it wrote before is below." if samples else "",
+        "samples_hint": " The samples below were generated earlier." if samples else "",
         "cards": "\n".join(model_card_html(model, prompts, samples) for model in named),
         "models_json": models_json,
         "engine": _base64(files(__package__).joinpath("assets", "offline", "engine.wasm").read_bytes()),
@@ -129,14 +129,14 @@ def _check(title: str, prompts: Sequence[str], samples: int) -> None:
 
 
 def _script() -> str:
-    """Return the playground's scripts and the page's own as one."""
+    """Return one script with the modules of the playground and of the exported page."""
     modules = read_modules("playground") | {name: read_asset(f"offline/{name}") for name in _MODULES}
     engine, start = read_asset("offline/engine.js"), read_asset("offline/start.js")
     return bundle_scripts(engine, modules, start, _REPLACEMENTS)
 
 
 def _page_id(models_json: str, weights: Sequence[bytes]) -> str:
-    """Return an identifier that distinguishes this page's stored data from that of other pages in the same browser."""
+    """Return an identifier of the page, which separates its stored data from other pages' in the same browser."""
     digest = hashlib.sha256(models_json.encode("utf-8"))
     for data in weights:
         digest.update(data)

@@ -1,12 +1,12 @@
-"""Pack a model as the WebAssembly engine loads it: int8, in the order of ``native/wasm/``.
+"""Pack a model in the format of the WebAssembly engine, ``native/wasm/page_engine.cpp``, with int8 weights.
 
 The format starts with eight 32-bit integers: the magic number "CLM1", the cell, V, the embedding size, H, L, the id of
-the line feed for line models (else -1), and the id that starts a text without a prompt. Matrices and vectors follow,
-all little-endian, each padded with zeros to whole words. A matrix is one float32 scale per row, then its int8 values
-row by row.
+the line feed for line models (else -1), and the id to read first for a text without a prompt. Matrices and vectors
+follow, each padded with zeros to a multiple of 4 bytes. A matrix is one float32 scale for each row, then the int8
+values row by row. All numbers are little-endian.
 
-The first layer's table is not stored. The engine computes it when it loads the model: for large vocabularies the table
-is much larger than the two matrices whose product it is.
+The table of the first layer's input projections (V, G*H) is not stored: with large vocabularies it is much larger than
+the two matrices whose product it is. The engine computes it when it loads the model.
 """
 
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ _WORD = 4
 
 
 def pack_model(saved: SavedModel) -> bytes:
-    """Return a model in the format that the page's engine loads.
+    """Return a model in the format that the exported page's engine loads.
 
     Args:
-        saved: The model. Weights of any precision are quantized as ``charloom generate --precision int8`` does.
+        saved: The model. Its weights are quantized as by ``charloom generate --precision int8``.
 
     Raises:
-        ModelFileError: If weights are so large that their sums overflow.
+        ModelFileError: If the sums of a layer's weights overflow float32.
     """
     return b"".join(part + bytes(-len(part) % _WORD) for part in _parts(saved))
 

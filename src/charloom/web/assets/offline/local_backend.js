@@ -1,10 +1,10 @@
-// The exported page's replacement for server.js: the models and the engine that runs them are in the page.
+// Replaces server.js in the exported page: the models and the engine that runs them are in the page.
 
 import { Session } from "./session.js";
 import { $ } from "./dom.js";
 import { decodeBase64 } from "./text.js";
 
-export class RequestRefused extends Error { // the request cannot be fulfilled
+export class RequestRefused extends Error { // a request cannot be fulfilled
   constructor(message, code = null) {
     super(message);
     this.code = code;
@@ -18,12 +18,12 @@ export const { models: MODELS, prompts: PROMPTS } = JSON.parse($("contents").tex
 const sessions = new Map();
 
 async function createSession(id) {
-  const at = MODELS.findIndex((one) => one.id === id);
+  const i = MODELS.findIndex((one) => one.id === id);
   try {
-    return new Session(await Engine.create(decodeBase64($("engine").textContent), decodeBase64($(`model-${at}`).textContent)), MODELS[at]);
+    return new Session(await Engine.create(decodeBase64($("engine").textContent), decodeBase64($(`model-${i}`).textContent)), MODELS[i]);
   } catch (error) {
     sessions.delete(id); // allow another attempt
-    throw new RequestRefused(`The model cannot be started in this browser: ${error.message}`);
+    throw new RequestRefused(`Cannot load the model: ${error.message}`, "model_load_failed");
   }
 }
 
@@ -33,7 +33,7 @@ function sessionOf(id) {
 }
 
 export class Server {
-  // Characters before the cursor that predictions depend on: all, as the session caches what it has read.
+  // Characters before the cursor that predictions depend on: all of them, because the session caches what it has read.
   get predictionContext() { return Infinity; }
 
   async models() { return MODELS; }
@@ -52,14 +52,14 @@ export class Server {
 
   async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal)); }
 
-  // Yields {text, finish_reason} as they are generated.
+  // Yields the pieces of a completion, {text, finish_reason}, as they are generated.
   async *complete({ model, prompt, ...options }, signal) {
-    const session = await sessionOf(model), release = await session.acquire(), began = performance.now();
+    const session = await sessionOf(model), release = await session.acquire(), start = performance.now();
     try {
       signal?.throwIfAborted();
-      yield* session.write(prompt, options, signal);
+      yield* session.generate(prompt, options, signal);
     } finally {
-      performance.measure("write", { start: began });
+      performance.measure("generate", { start });
       release();
     }
   }

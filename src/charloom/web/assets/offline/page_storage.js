@@ -1,5 +1,5 @@
-// The exported page's replacement for storage.js. Browsers treat all local files as one origin, so keys contain the page's
-// identifier; where a browser stores nothing for local files, values live in memory.
+// Replaces storage.js in the exported page. Browsers may treat all local files as one origin, so keys contain the page's
+// identifier. If the browser stores nothing for local files, values are kept in memory.
 
 const page = document.documentElement.dataset.page, memory = new Map();
 

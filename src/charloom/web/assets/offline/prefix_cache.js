@@ -1,14 +1,14 @@
-// Caches the engine's state at positions of the text, so that after a change only the rest is read again.
+// Caches the engine's state at positions in the text, so that after a change only the text after it is read again.
 
 import { commonPrefixLength } from "./text.js";
 
-const EVERY = 256; // minimum number of characters between two cached states
-const SLICE = 20; // milliseconds of work before control returns to the browser
+const MIN_DISTANCE = 256; // characters between two cached states
+const SLICE_TIME = 20; // milliseconds of work before control returns to the browser
 
 const channel = new MessageChannel(), waiting = [];
 channel.port1.onmessage = () => waiting.shift()();
 
-// Let the browser paint and handle events. Resumes at once, where a timer would wait for at least four milliseconds.
+// Let the browser paint and handle events. Resumes immediately afterwards; a timer would wait for at least 4 milliseconds.
 function yieldToBrowser() {
   return new Promise((resolve) => {
     waiting.push(resolve);
@@ -16,28 +16,28 @@ function yieldToBrowser() {
   });
 }
 
-// Says when control should return to the browser.
+// Divides work into slices; between them, control returns to the browser.
 export class TimeSlices {
-  constructor() { this.began = performance.now(); }
+  constructor() { this.start = performance.now(); }
 
-  get over() { return performance.now() - this.began > SLICE; }
+  get over() { return performance.now() - this.start > SLICE_TIME; }
 
-  // Throws if the work was cancelled meanwhile.
+  // Start the next slice. Throws if the work has been aborted.
   async next(signal) {
     await yieldToBrowser();
     signal?.throwIfAborted();
-    this.began = performance.now();
+    this.start = performance.now();
   }
 }
 
 export class PrefixCache {
-  // lines: whether a text starts a line, so that a line feed precedes its first character
+  // lines: whether this is a line model, whose texts start after a line feed
   constructor(engine, lines) {
     Object.assign(this, { engine, lines, ids: [], bits: [], states: new Map(), last: null, newest: 0 });
   }
 
-  // Drop everything from a position on: the text differs from there.
-  #dropFrom(from) {
+  // Discard everything from a position on, because the text differs from there.
+  #discardFrom(from) {
     this.ids.length = this.bits.length = from;
     for (const at of this.states.keys()) if (at > from) this.states.delete(at);
     if (this.last?.at > from) this.last = null;
@@ -47,29 +47,29 @@ export class PrefixCache {
   #save() {
     const at = this.position;
     this.last = { at, state: this.engine.save() };
-    if (at < this.newest + EVERY) return;
+    if (at < this.newest + MIN_DISTANCE) return;
     this.states.set(at, this.last.state);
     this.newest = at;
   }
 
-  // Restore the engine's cached state nearest before a length.
-  #restore(length) {
-    let at = Math.max(0, ...[...this.states.keys()].filter((position) => position <= length));
+  // Restore the last cached state that is not after a position.
+  #restore(end) {
+    let at = Math.max(0, ...[...this.states.keys()].filter((position) => position <= end));
     let state = this.states.get(at);
-    if (this.last && this.last.at <= length && this.last.at >= at) ({ at, state } = this.last);
+    if (this.last && this.last.at <= end && this.last.at >= at) ({ at, state } = this.last);
     if (state) this.engine.restore(state);
     this.position = at;
   }
 
-  // Bring the engine to the end of a text of at least one id, in time slices.
+  // Move the engine to the end of a text of at least one id, in time slices.
   async readTo(ids, signal) {
     const common = commonPrefixLength(this.ids, ids), slices = new TimeSlices();
-    if (common < ids.length) this.#dropFrom(common);
+    if (common < ids.length) this.#discardFrom(common);
     this.#restore(ids.length);
     if (this.position === 0) this.#begin(ids);
     while (this.position < ids.length) {
       this.#read(ids[this.position]);
-      if (this.position >= this.newest + EVERY) this.#save();
+      if (this.position >= this.newest + MIN_DISTANCE) this.#save();
       if (slices.over) await slices.next(signal);
     }
     this.#save();
@@ -93,9 +93,9 @@ export class PrefixCache {
     this.bits.push(bits);
   }
 
-  // The engine has generated these ids from here.
+  // Add ids that the engine has generated at its position.
   append(ids, bits) {
-    if (this.position < this.ids.length) this.#dropFrom(this.position);
+    if (this.position < this.ids.length) this.#discardFrom(this.position);
     for (let i = 0; i < ids.length; i++) {
       this.ids.push(ids[i]);
       this.bits.push(bits[i]);

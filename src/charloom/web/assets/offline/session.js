@@ -1,36 +1,37 @@
-// A loaded model: its engine, which serves one request at a time, its vocabulary, and the cache of what it has read.
+// A loaded model: its engine, which serves one request at a time, its vocabulary, and its prefix cache.
 
 import { makeVocabulary } from "./vocabulary.js";
 import { PrefixCache, TimeSlices } from "./prefix_cache.js";
 
-const FIRST = 16, MAX_SLICE = 2048; // characters of the first slice; of the largest
-const AIM = 16; // milliseconds that a slice should take
+const FIRST_SLICE = 16, MAX_SLICE = 2048; // characters
+const SLICE_TIME = 16; // milliseconds that a slice should take
 
 // Finds a stop sequence in a text that arrives in pieces.
 class StopSequence {
-  constructor(string) { Object.assign(this, { string, held: "" }); }
+  constructor(string) { Object.assign(this, { string, pending: "" }); }
 
-  // Returns the text that can be shown, and whether the stop sequence was found.
+  // Returns the text that is certainly before the stop sequence, and whether the sequence was found. Text that may be the
+  // beginning of the sequence is held back until the next call; atEnd: there is none.
   filter(text, atEnd) {
-    const all = this.held + text, end = this.string ? all.indexOf(this.string) : -1;
+    const all = this.pending + text, end = this.string ? all.indexOf(this.string) : -1;
     if (end >= 0) return [all.slice(0, end), true];
-    let open = atEnd ? 0 : Math.min(all.length, this.string.length);
-    while (open && !this.string.startsWith(all.slice(-open))) open--;
-    this.held = all.slice(all.length - open);
-    return [all.slice(0, all.length - open), false];
+    let partial = atEnd ? 0 : Math.min(all.length, this.string.length);
+    while (partial && !this.string.startsWith(all.slice(-partial))) partial--;
+    this.pending = all.slice(all.length - partial);
+    return [all.slice(0, all.length - partial), false];
   }
 }
 
 export class Session {
   constructor(engine, { lines, charloom }) {
-    Object.assign(this, { engine, vocabulary: makeVocabulary(charloom), cache: new PrefixCache(engine, lines), turn: Promise.resolve() });
+    Object.assign(this, { engine, vocabulary: makeVocabulary(charloom), cache: new PrefixCache(engine, lines), queue: Promise.resolve() });
   }
 
-  // Wait for the engine; resolves with a function that releases it.
+  // Wait until the engine is free; resolves with a function that releases it.
   async acquire() {
-    const previous = this.turn;
+    const previous = this.queue;
     let release;
-    this.turn = new Promise((resolve) => { release = resolve; });
+    this.queue = new Promise((resolve) => { release = resolve; });
     await previous;
     return release;
   }
@@ -42,7 +43,7 @@ export class Session {
     return this.engine.topPredictions(max).map(({ id, probability }) => ({ text: this.vocabulary.name(id), probability }));
   }
 
-  // The surprisal of each character in bits; null for the first one if nothing precedes it.
+  // The surprisal of each character in bits. It is null for the first character, except in line models.
   async surprisals(text, signal) {
     await this.cache.readTo(this.vocabulary.encode(text), signal);
     let at = 0;
@@ -52,24 +53,24 @@ export class Session {
     });
   }
 
-  // Yields {text, finish_reason} as they are generated: the same text as `charloom generate` for the seed.
-  async *write(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed }, signal) {
-    const cached = prompt !== ""; // without a prompt, generation starts from a character that is not part of the text
+  // Yields pieces of text, {text, finish_reason}, as they are generated. The same seed gives the same text as `charloom generate`.
+  async *generate(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed }, signal) {
+    const cached = prompt !== ""; // without a prompt, the engine reads a start id that is not part of the text
     if (cached) await this.cache.readTo(this.vocabulary.encode(prompt), signal);
     else this.engine.begin([]);
     const decode = this.vocabulary.decoder(), stopSequence = new StopSequence(stop[0]), slices = new TimeSlices();
     const options = { temperature, topK: null, topP, minP: 0, repetitionPenalty: 1 };
-    let firstSeed = BigInt(seed), remaining = length, size = FIRST;
+    let firstSeed = BigInt(seed), remaining = length, size = FIRST_SLICE;
     for (;;) {
       const start = performance.now(), { ids, bits } = this.engine.sample(Math.min(size, remaining), { ...options, seed: firstSeed });
-      const took = Math.max(0.1, performance.now() - start);
+      const duration = Math.max(0.1, performance.now() - start);
       if (cached) this.cache.append(ids, bits);
       firstSeed = null;
       remaining -= ids.length;
       const [text, stopped] = stopSequence.filter(decode(ids), remaining === 0);
       yield { text, finish_reason: stopped ? "stop" : remaining === 0 ? "length" : null };
       if (stopped || remaining === 0) return;
-      size = Math.max(1, Math.min(MAX_SLICE, 2 * size, Math.round((size * AIM) / took)));
+      size = Math.max(1, Math.min(MAX_SLICE, 2 * size, Math.round((size * SLICE_TIME) / duration)));
       if (slices.over) await slices.next(signal);
     }
   }

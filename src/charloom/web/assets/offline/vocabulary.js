@@ -1,4 +1,4 @@
-// Conversion between text and ids: of characters (code points), or of the bytes of UTF-8.
+// Converts between text and ids. Ids stand for characters (code points), or for bytes of UTF-8.
 
 class CharacterVocabulary {
   constructor(characters) {
@@ -10,21 +10,21 @@ class CharacterVocabulary {
   encode(text) {
     return Array.from(text, (character) => {
       const id = this.ids.get(character);
-      if (id === undefined) throw new RangeError(`The model does not know ${JSON.stringify(character)}.`);
+      if (id === undefined) throw new RangeError(`Character ${JSON.stringify(character)} is not in the model's vocabulary.`);
       return id;
     });
   }
 
-  // Returns a function that decodes the next ids, as far as their characters are complete.
+  // Returns a function that decodes successive ids. It returns the complete characters; see ByteVocabulary.
   decoder() { return (ids) => Array.from(ids, (id) => this.characters[id]).join(""); }
 
-  // The number of ids of each character of a text.
+  // The number of ids for each character of a text.
   sizes(text) { return Array.from(text, () => 1); }
 
   name(id) { return this.characters[id]; }
 }
 
-// Bytes that are not valid UTF-8 are decoded to U+FFFD.
+// A character may consist of several bytes. Bytes that are not valid UTF-8 are decoded to U+FFFD.
 class ByteVocabulary {
   encode(text) { return Array.from(new TextEncoder().encode(text)); }
 

@@ -1,7 +1,7 @@
-// Characters as the server counts them: code points. A model knows only those of its vocabulary.
+// Functions on characters, counted as the server does: by code point. A model has only the characters of its vocabulary.
 
-// Replacements for a character, the best first.
-const PLAIN = { "‘": ["'"], "’": ["'"], "‚": ["'"], "“": ['"', "'"], "”": ['"', "'"], "„": ['"', "'"], "«": ['"', "'"], "»": ['"', "'"],
+// ASCII or simpler replacements for characters, the closest first.
+const REPLACEMENTS = { "‘": ["'"], "’": ["'"], "‚": ["'"], "“": ['"', "'"], "”": ['"', "'"], "„": ['"', "'"], "«": ['"', "'"], "»": ['"', "'"],
   '"': ["'"], "–": ["-"], "—": ["--", "-"], "―": ["--", "-"], "‐": ["-"], "‑": ["-"], "−": ["-"], "…": ["...", "."], "\u00a0": [" "],
   "\u202f": [" "], "\u2009": [" "], "\t": [" "], "ß": ["ss"], "æ": ["ae"], "Æ": ["AE"], "œ": ["oe"], "Œ": ["OE"], "ø": ["o"],
   "Ø": ["O"], "ł": ["l"], "Ł": ["L"], "×": ["x"], "\u00ad": [""] };
@@ -9,11 +9,11 @@ const PLAIN = { "‘": ["'"], "’": ["'"], "‚": ["'"], "“": ['"', "'"], "�
 // Whether a UTF-16 unit is the second half of a code point.
 const isLow = (text, i) => (text.charCodeAt(i) & 0xfc00) === 0xdc00;
 
-// The number of characters in a text; `counted(unit)` selects those that count.
-export function countCharacters(text, counted = () => true) {
-  let number = 0;
-  for (let i = 0; i < text.length; i++) if (!isLow(text, i) && counted(i)) number++;
-  return number;
+// The number of characters in a text. `filter(unit)` selects the UTF-16 units whose characters are counted.
+export function countCharacters(text, filter = () => true) {
+  let count = 0;
+  for (let i = 0; i < text.length; i++) if (!isLow(text, i) && filter(i)) count++;
+  return count;
 }
 
 // The last `max` characters of a text.
@@ -32,20 +32,20 @@ export function firstCharacters(text, max) {
   return text.slice(0, to);
 }
 
-// The distinct characters of a text that a vocabulary lacks (null: it has all), in order of appearance.
+// The distinct characters of a text that are not in a vocabulary, in order of appearance. null is a vocabulary of all characters.
 export function unknownCharacters(text, vocabulary) {
   if (vocabulary === null) return [];
   return [...new Set(text)].filter((character) => !vocabulary.has(character));
 }
 
-// The closest form that the vocabulary has, or null: plain for typographic signs, without accents for letters.
-export function plainForm(character, vocabulary) {
-  const bare = character.normalize("NFKD").replace(/\p{M}/gu, "");
-  const forms = [...(PLAIN[character] ?? []), bare].filter((form) => form !== character);
-  return forms.find((form) => [...form].every((one) => vocabulary.has(one))) ?? null;
+// The closest replacement that the vocabulary has, or null: an ASCII form for a typographic character, a letter without its accents.
+export function closestReplacement(character, vocabulary) {
+  const unaccented = character.normalize("NFKD").replace(/\p{M}/gu, "");
+  const candidates = [...(REPLACEMENTS[character] ?? []), unaccented].filter((candidate) => candidate !== character);
+  return candidates.find((candidate) => [...candidate].every((one) => vocabulary.has(one))) ?? null;
 }
 
-// Text and authors with some characters replaced; the author of a character becomes that of its replacement.
+// Replace characters of a text; a replacement keeps the author of the character. Returns {text, authors}.
 export function replaceCharacters(text, authors, replacements) {
   let newText = "", newAuthors = "", at = 0;
   for (const character of text) {
@@ -57,7 +57,7 @@ export function replaceCharacters(text, authors, replacements) {
   return { text: newText, authors: newAuthors };
 }
 
-// The name of a character for a screen reader.
+// A character as a screen reader should say it.
 export function spoken(character) {
   return { "\n": "new line", " ": "space", "\t": "tab", "\r": "carriage return", "\u00a0": "no-break space" }[character] ?? character;
 }

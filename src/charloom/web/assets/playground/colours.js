@@ -1,4 +1,4 @@
-// The switch that colours every character by its surprisal, and the requests for surprisals.
+// Colours every character by its surprisal while the switch is on, and requests the surprisals from the server.
 
 import { $, whole } from "./dom.js";
 import { describeCharacter } from "./code_points.js";
@@ -8,30 +8,30 @@ import { MAX_CHARACTERS, Surprisals } from "./surprisal.js";
 import { commonPrefixLength } from "./text.js";
 
 const STORAGE_KEY = "charloom-colours";
-const PAUSE = 500; // milliseconds without a change before the text is scored again
+const DELAY = 500; // milliseconds without a change before the text is scored again
 
 export class Colours {
-  // ready() returns whether the server may be asked now; callbacks: {changed(), status(message), failed(error)}
+  // ready() returns whether requests may be sent now; callbacks: {changed(), status(message), failed(error)}
   constructor(server, doc, models, ready, callbacks) {
     Object.assign(this, { doc, models, ready, callbacks, timer: null, abort: null });
     this.surprisals = new Surprisals(server);
     doc.onChange = (at) => this.surprisals.changed(at);
-    const box = $("surprise");
+    const box = $("surprisal");
     box.checked = canColour && storage.getItem(STORAGE_KEY) === "on";
     box.disabled = !canColour;
-    if (!canColour) box.nextElementSibling.textContent = "This browser cannot colour letters";
+    if (!canColour) box.nextElementSibling.textContent = "This browser cannot colour text";
     box.onchange = () => this.#switched();
     this.#update();
   }
 
-  // The surprisals that the editor shows; null while the switch is off.
-  get shown() { return $("surprise").checked ? this.surprisals : null; }
+  // The surprisals to show in the editor, or null while the switch is off.
+  get shown() { return $("surprisal").checked ? this.surprisals : null; }
 
   #update() {
     const on = this.shown !== null;
-    document.body.classList.toggle("surprised", on);
+    document.body.classList.toggle("show-surprisal", on);
     $("legend").hidden = !on;
-    $("inks").hidden = on;
+    $("authors").hidden = on;
   }
 
   #switched() {
@@ -41,17 +41,17 @@ export class Colours {
     this.#score();
   }
 
-  // Drop all surprisals: another model was chosen.
+  // Discard all surprisals, because another model was selected.
   reset() { this.surprisals.reset(); }
 
   // Score the text again after a pause.
   schedule() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#score(), PAUSE);
+    this.timer = setTimeout(() => this.#score(), DELAY);
   }
 
-  // The text up to the first character that the model does not know, and that character.
-  #readable() {
+  // The text up to the first character outside the model's vocabulary, and that character or null.
+  #knownPrefix() {
     const { text } = this.doc, { vocabulary } = this.models;
     if (vocabulary === null) return [text, null];
     let end = 0;
@@ -66,24 +66,24 @@ export class Colours {
     clearTimeout(this.timer);
     this.abort?.abort();
     if (!this.shown || !this.ready()) return;
-    const [text, unknown] = this.#readable();
+    const [text, unknown] = this.#knownPrefix();
     if (this.surprisals.known >= Math.min(MAX_CHARACTERS, text.length)) return;
-    const { signal } = (this.abort = new AbortController()), { text: all } = this.doc;
+    const { signal } = (this.abort = new AbortController()), { text: scored } = this.doc;
     try {
       const complete = await this.surprisals.score(this.models.id, text, signal);
       if (signal.aborted) return;
-      this.surprisals.changed(commonPrefixLength(this.doc.text, all));
+      this.surprisals.changed(commonPrefixLength(this.doc.text, scored));
       if (!complete) this.callbacks.status(`Only the first ${whole(MAX_CHARACTERS)} characters are coloured.`);
-      else if (unknown !== null) this.callbacks.status(`Coloured up to the first character the model does not know: ${describeCharacter(unknown)}.`);
+      else if (unknown !== null) this.callbacks.status(`Coloured only up to the first character outside the model's vocabulary: ${describeCharacter(unknown)}.`);
       this.callbacks.changed();
     } catch (error) { if (!signal.aborted) this.callbacks.failed(error); }
   }
 
-  // The mean surprisal as text; null while it is not known.
+  // The mean surprisal as text, or null if it is not known.
   summary() {
     if (!this.shown || !this.surprisals.known) return null;
     const { writer, model } = this.surprisals.byAuthor(this.doc.authors), bits = (n) => n.toFixed(2);
-    if (writer !== null && model !== null) return `bits: ${bits(writer)} yours, ${bits(model)} the model's`;
+    if (writer !== null && model !== null) return `bits per character: ${bits(writer)} typed, ${bits(model)} generated`;
     return writer === null && model === null ? null : `${bits(writer ?? model)} bits per character`;
   }
 }

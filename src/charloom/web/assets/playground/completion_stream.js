@@ -1,18 +1,20 @@
-// One streamed completion. Text arrives as fast as the server sends it and is shown at a visible pace.
+// Streams completions from the server and shows their text at a limited rate.
 
-const PACE = 250, MIN_RATE = 0.12; // milliseconds in which two thirds of the pending text are shown; minimum units per millisecond
-const REST = 3; // pause between updates, as a multiple of the time an update takes: long texts are shown in larger pieces
+const TIME_CONSTANT = 250; // milliseconds in which 63 % of the pending text is shown
+const MIN_RATE = 0.12; // UTF-16 units per millisecond
+const IDLE_RATIO = 3; // pause after an update, relative to its duration, so that long texts are shown in larger pieces
 
-// Convert line ends to "\n", as a textarea does. A final "\r" may be half of a line end, so it is returned separately.
-function convertLineEnds(text) {
-  const open = text.endsWith("\r");
-  return [(open ? text.slice(0, -1) : text).replace(/\r\n?/g, "\n"), open ? "\r" : ""];
+// Convert line breaks to "\n", as a textarea does. Returns the text, and a final "\r" separately: "\n" may follow it.
+function convertLineBreaks(text) {
+  const incomplete = text.endsWith("\r");
+  return [(incomplete ? text.slice(0, -1) : text).replace(/\r\n?/g, "\n"), incomplete ? "\r" : ""];
 }
 
+// One streamed completion.
 export class CompletionStream {
-  // sink(more) receives the text to show, piece by piece; it may be replaced in between
+  // sink(more) receives the text to show, piece by piece; it may be replaced at any time
   constructor(seed, sink) {
-    Object.assign(this, { seed, sink, shown: "", pending: "", half: "", error: null, finished: false, reason: null });
+    Object.assign(this, { seed, sink, shown: "", pending: "", carriageReturn: "", error: null, finished: false, reason: null });
     this.abort = new AbortController();
   }
 
@@ -20,15 +22,15 @@ export class CompletionStream {
     try {
       for await (const { text, finish_reason } of server.complete({ ...request, seed: this.seed }, this.abort.signal)) {
         if (this.abort.signal.aborted) return;
-        const [whole, half] = convertLineEnds(this.half + text);
-        this.pending += whole;
-        this.half = half;
+        const [complete, carriageReturn] = convertLineBreaks(this.carriageReturn + text);
+        this.pending += complete;
+        this.carriageReturn = carriageReturn;
         this.reason = finish_reason ?? this.reason;
       }
     } catch (error) {
       if (!this.abort.signal.aborted) this.error = error;
     }
-    if (this.half && !this.abort.signal.aborted) this.pending += "\n";
+    if (this.carriageReturn && !this.abort.signal.aborted) this.pending += "\n";
     this.finished = true;
   }
 
@@ -38,7 +40,7 @@ export class CompletionStream {
   reveal(elapsed) {
     if (!this.pending) return;
     const { length: pending } = this.pending;
-    let length = Math.min(pending, Math.ceil(Math.max(MIN_RATE * elapsed, pending * (1 - Math.exp(-elapsed / PACE)))));
+    let length = Math.min(pending, Math.ceil(Math.max(MIN_RATE * elapsed, pending * (1 - Math.exp(-elapsed / TIME_CONSTANT)))));
     if ((this.pending.charCodeAt(length - 1) & 0xfc00) === 0xd800) length++; // never half a code point
     const more = this.pending.slice(0, length);
     this.pending = this.pending.slice(length);
@@ -46,7 +48,7 @@ export class CompletionStream {
     this.sink(more);
   }
 
-  // Abort the request. Shown text stays, pending text is dropped.
+  // Abort the request. Shown text stays; pending text is discarded.
   stop() {
     this.abort.abort();
     this.pending = "";
@@ -57,7 +59,7 @@ export class CompletionStream {
 
 const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
-// Several streams at once, shown frame by frame until all have ended.
+// Several streams at once, updated frame by frame until all have ended.
 export class StreamGroup {
   constructor(streams, server, request) {
     this.streams = streams;
@@ -68,13 +70,13 @@ export class StreamGroup {
 
   #resolve;
 
-  #next(before, rested = before) {
+  #next(previous, earliest = previous) {
     requestAnimationFrame((now) => {
       const began = performance.now();
-      if (began < rested) return this.#next(before, rested);
-      for (const stream of this.streams) stream.reveal(reducedMotion.matches ? Infinity : Math.max(1, now - before));
+      if (began < earliest) return this.#next(previous, earliest);
+      for (const stream of this.streams) stream.reveal(reducedMotion.matches ? Infinity : Math.max(1, now - previous));
       if (this.streams.every((stream) => stream.ended)) this.#resolve();
-      else setTimeout(() => this.#next(now, performance.now() + REST * (performance.now() - began))); // after the frame was painted
+      else setTimeout(() => this.#next(now, performance.now() + IDLE_RATIO * (performance.now() - began))); // after the frame is painted
     });
   }
 
@@ -82,9 +84,9 @@ export class StreamGroup {
 
   stop() { for (const stream of this.streams) stream.stop(); }
 
-  // Continue with only one of them.
-  keepOnly(chosen) {
-    for (const stream of this.streams) if (stream !== chosen) stream.stop();
-    this.streams = [chosen];
+  // Stop all streams but one.
+  keepOnly(accepted) {
+    for (const stream of this.streams) if (stream !== accepted) stream.stop();
+    this.streams = [accepted];
   }
 }

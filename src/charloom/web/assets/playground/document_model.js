@@ -1,13 +1,14 @@
-// The text, the author of each character, and the history of changes for undo and redo.
-// Offsets are those of JavaScript: UTF-16 units.
+// The document: the text, the author of each character, and the undo history. Offsets count UTF-16 units.
 
-export const WRITER = "w", MODEL = "m"; // authors: a string with one of them for each unit of the text
-const PAUSE = 1500; // milliseconds after which typing starts a new undo step
-const MAX_STEPS = 500, MAX_SAVED = 2e6; // undo steps; characters of JSON in storage
+export const WRITER = "w", MODEL = "m"; // the `authors` string has one of these for each unit of the text
+const MERGE_TIME = 1500; // milliseconds after which typing starts a new undo step
+const MAX_STEPS = 500; // undo steps
+const MAX_STORED = 2e6; // UTF-16 units of JSON in the browser's storage
 
 const isLow = (unit) => unit >= 0xdc00 && unit <= 0xdfff;
 
-// The range in which two texts differ; the caret resolves which of several equal characters is new. Never splits a code point.
+// The range in which two texts differ, {at, removed, inserted}. If the new character equals its neighbours, the caret tells
+// which one is new. Never splits a code point.
 export function difference(old, value, caret) {
   let tail = 0;
   const maxTail = Math.min(old.length, value.length - caret);
@@ -21,11 +22,11 @@ export function difference(old, value, caret) {
 }
 
 function canMerge(last, edit) {
-  if (!last || last.kind !== edit.kind || edit.kind === "model" || edit.kind === "repair" || edit.time - last.time > PAUSE) return false;
+  if (!last || last.kind !== edit.kind || edit.kind === "model" || edit.kind === "repair" || edit.time - last.time > MERGE_TIME) return false;
   if (!last.inserted) return !edit.inserted && (edit.at + edit.removed.length === last.at || edit.at === last.at);
-  const atItsEnd = edit.at >= last.at && edit.at + edit.removed.length === last.at + last.inserted.length;
+  const appends = edit.at >= last.at && edit.at + edit.removed.length === last.at + last.inserted.length;
   const newWord = !edit.removed && /\s$/.test(last.inserted) && /^\S/.test(edit.inserted);
-  return atItsEnd && !newWord;
+  return appends && !newWord;
 }
 
 function merge(last, edit) {
@@ -57,7 +58,7 @@ export class DocumentModel {
     this.onChange(at);
   }
 
-  // Replace text[start:end] in one undo step; `authors` may be a single one for all. Returns the step.
+  // Replace text[start:end] in one undo step. `authors` is one author for all, or one for each unit. Returns the step.
   replace(start, end, inserted, authors, kind, before) {
     const edit = { at: start, removed: this.text.slice(start, end), removedAuthors: this.authors.slice(start, end), inserted,
       authors: authors.length === inserted.length ? authors : authors.repeat(inserted.length), kind, before, time: Date.now() };
@@ -73,13 +74,13 @@ export class DocumentModel {
     return edit;
   }
 
-  // Apply what the user changed in the text area.
+  // Apply the user's change to the text area.
   applyTyping(value, caret, before) {
     const { at, removed, inserted } = difference(this.text, value, caret);
     if (removed || inserted) this.replace(at, at + removed.length, inserted, WRITER, "typing", before);
   }
 
-  // Start a step that grows: the model's text.
+  // Start an undo step to which generated text is appended.
   beginGeneration(start, end, before) { return this.replace(start, end, "", MODEL, "model", before); }
 
   appendGenerated(edit, more) {
@@ -111,7 +112,7 @@ export class DocumentModel {
     return [end, end];
   }
 
-  // The last continuation, if nothing was changed since.
+  // The undo step of the last continuation, or null if the text has changed since.
   lastContinuation() {
     const edit = this.done.at(-1);
     return edit?.kind === "model" ? edit : null;
@@ -119,14 +120,14 @@ export class DocumentModel {
 
   serialize() {
     const json = JSON.stringify({ text: this.text, authors: this.authors, done: this.done.slice(-100), undone: this.undone.slice(-100) });
-    return json.length <= MAX_SAVED ? json : JSON.stringify({ text: this.text, authors: this.authors });
+    return json.length <= MAX_STORED ? json : JSON.stringify({ text: this.text, authors: this.authors });
   }
 
   static restore(json) {
     try {
       const { text, authors, done = [], undone = [] } = JSON.parse(json);
       if (typeof text === "string" && typeof authors === "string") return new DocumentModel({ text, authors, done, undone });
-    } catch { /* nothing was stored, or not by this page */ }
+    } catch { /* nothing stored, or not by this page */ }
     return new DocumentModel();
   }
 }

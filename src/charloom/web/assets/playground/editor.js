@@ -1,10 +1,10 @@
-// The editor: a textarea with transparent text, above a mirror element that shows the same text in colour.
-// The mirror has one plain text node per line. Colours are CSS highlights, which never change the layout.
+// The editor: a textarea with transparent text on top of an element, the mirror, that shows the same text in colour. The
+// mirror has one text node per line. Colours are CSS highlights, which never change the layout.
 
 import { MODEL } from "./document_model.js";
 import { LEVELS } from "./surprisal.js";
 
-const MARGIN = 600; // pixels above and below the viewport that are painted too
+const MARGIN = 600; // pixels above and below the viewport that are also painted
 export const canColour = typeof Highlight === "function" && Boolean(CSS.highlights);
 
 export class Editor {
@@ -31,17 +31,17 @@ export class Editor {
 
   select(start, end = start) { this.area.setSelectionRange(start, end); }
 
-  // Show a document, and select a range; `surprisals` is null while colouring is off.
+  // Show a document and select a range. `surprisals` is null if characters are not coloured.
   show(doc, surprisals, start = null, end = start) {
     Object.assign(this, { doc, surprisals });
-    const selected = start === null ? this.selection : [start, end], other = this.area.value !== doc.text;
-    if (other) this.area.value = doc.text;
-    if (other || start !== null) this.select(...selected);
+    const selected = start === null ? this.selection : [start, end], changed = this.area.value !== doc.text;
+    if (changed) this.area.value = doc.text;
+    if (changed || start !== null) this.select(...selected);
     this.#updateMirror(doc.text);
     this.#paint();
   }
 
-  // Update the mirror's lines, touching only those that changed.
+  // Update only the lines of the mirror that have changed.
   #updateMirror(text) {
     const old = this.lines, lines = text.split("\n");
     let head = 0, tail = 0;
@@ -50,29 +50,29 @@ export class Editor {
     while (tail < max - head && old[old.length - 1 - tail] === lines[lines.length - 1 - tail]) tail++;
     const changed = old.length - tail - head, needed = lines.length - tail - head;
     for (let i = 0; i < Math.min(changed, needed); i++) this.nodes[head + i].firstChild.data = lines[head + i];
-    const gone = this.nodes.splice(head + needed, Math.max(0, changed - needed));
-    for (const node of gone) node.remove();
+    const removed = this.nodes.splice(head + needed, Math.max(0, changed - needed));
+    for (const node of removed) node.remove();
     if (needed > changed) {
-      const fresh = lines.slice(head + changed, head + needed).map((line) => {
+      const added = lines.slice(head + changed, head + needed).map((line) => {
         const node = document.createElement("div");
         node.append(document.createTextNode(line));
         return node;
       });
       const after = this.nodes[head + changed] ?? null;
-      for (const node of fresh) this.mirror.insertBefore(node, after);
-      this.nodes.splice(head + changed, 0, ...fresh);
+      for (const node of added) this.mirror.insertBefore(node, after);
+      this.nodes.splice(head + changed, 0, ...added);
     }
     this.lines = lines;
     let start = 0;
     this.starts = lines.map((line) => { const here = start; start += line.length + 1; return here; });
   }
 
-  // The first line whose lower edge is below a vertical position in the viewport.
-  #lineAt(height) {
+  // The first line whose lower edge is below a y-coordinate in the viewport.
+  #lineAt(y) {
     let low = 0, high = this.nodes.length - 1;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.nodes[middle].getBoundingClientRect().bottom > height) high = middle;
+      if (this.nodes[middle].getBoundingClientRect().bottom > y) high = middle;
       else low = middle + 1;
     }
     return low;
@@ -87,20 +87,20 @@ export class Editor {
 
   #paintLine(i) {
     const { authors } = this.doc, from = this.starts[i], length = this.lines[i].length, node = this.nodes[i].firstChild;
-    const runs = (what, name) => {
+    const highlightRuns = (kindOf, name) => {
       for (let start = 0; start < length;) {
-        const kind = what(from + start);
+        const kind = kindOf(from + start);
         let end = start + 1;
-        while (end < length && what(from + end) === kind) end++;
+        while (end < length && kindOf(from + end) === kind) end++;
         if (kind) this.marks.get(name(kind)).add(new StaticRange({ startContainer: node, startOffset: start, endContainer: node, endOffset: end }));
         start = end;
       }
     };
-    runs((unit) => authors[unit] === MODEL, () => "model");
-    if (this.surprisals) runs((unit) => this.surprisals.level(unit), (level) => `bits${level}`);
+    highlightRuns((unit) => authors[unit] === MODEL, () => "model");
+    if (this.surprisals) highlightRuns((unit) => this.surprisals.level(unit), (level) => `bits${level}`);
   }
 
-  // The position of an offset in the viewport.
+  // The rectangle of the character at an offset, in viewport coordinates.
   rectangleAt(offset) {
     let i = this.starts.findLastIndex((start) => start <= offset);
     if (i < 0) i = 0;
@@ -110,10 +110,10 @@ export class Editor {
     return rectangle.height ? rectangle : this.nodes[i].getBoundingClientRect();
   }
 
-  // Scroll so that an offset is visible above a footer of a height.
-  scrollTo(offset, foot) {
-    const { top, bottom } = this.rectangleAt(offset), room = 24;
-    if (bottom > innerHeight - foot - room) scrollBy(0, bottom - (innerHeight - foot - room));
-    else if (top < room) scrollBy(0, top - room);
+  // Scroll so that an offset is visible above a footer.
+  scrollTo(offset, footerHeight) {
+    const { top, bottom } = this.rectangleAt(offset), margin = 24, lowest = innerHeight - footerHeight - margin;
+    if (bottom > lowest) scrollBy(0, bottom - lowest);
+    else if (top < margin) scrollBy(0, top - margin);
   }
 }

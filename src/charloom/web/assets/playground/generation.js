@@ -1,4 +1,4 @@
-// Generation in the editor: inserts the model's text, offers several versions, and applies the chosen one.
+// Generates text in the editor: inserts a continuation, or offers several versions and inserts the accepted one.
 
 import { countCharacters, lastCharacters } from "./code_points.js";
 import { CompletionStream, StreamGroup } from "./completion_stream.js";
@@ -7,14 +7,14 @@ import { randomSeed } from "./settings.js";
 export const MAX_PROMPT = 100_000; // characters before the cursor that are sent
 
 export class Generation {
-  // callbacks: {changed(), grew(offset), finished(streams, several), failed(error)}
+  // callbacks: {changed(offset), appended(offset), finished(streams, choosing), failed(error)}; choosing: versions are offered
   constructor(server, doc, editor, choices, callbacks) {
     Object.assign(this, { server, doc, editor, choices, callbacks, group: null, edit: null, range: null });
   }
 
   get busy() { return this.group !== null; }
 
-  // Replace a range of the text, [start, end], by the model's continuation.
+  // Replace a range of the text, [start, end], with a continuation of the text before it. newSeed: ignore the seed setting.
   start(model, range, settings, newSeed) {
     const seed = newSeed || settings.seed === null ? randomSeed() : settings.seed;
     const streams = Array.from({ length: settings.versions }, (_, i) => new CompletionStream(seed + i, () => {}));
@@ -23,23 +23,23 @@ export class Generation {
     if (streams.length > 1) this.#showChoices(streams);
     else this.#insert(streams[0]);
     const group = this.group = new StreamGroup(streams, this.server, { model, prompt, ...settings.request });
-    group.ended.then(() => { if (this.group === group) this.#settle(); });
+    group.ended.then(() => { if (this.group === group) this.#streamsEnded(); });
     this.callbacks.changed();
   }
 
   #showChoices(streams) {
     this.choices.show(streams);
-    this.editor.area.readOnly = true; // digit keys choose now
+    this.editor.area.readOnly = true; // digit keys accept a version
   }
 
-  // Insert what a stream has shown and will show.
+  // Insert the text of a stream: what it has shown so far and what follows.
   #insert(stream) {
     const edit = this.edit = this.doc.beginGeneration(...this.range, this.editor.selection);
     stream.sink = (more) => {
       this.doc.appendGenerated(edit, more);
       const end = edit.at + edit.inserted.length;
       this.callbacks.changed(end);
-      this.callbacks.grew(end);
+      this.callbacks.appended(end);
     };
     this.callbacks.changed(edit.at);
     if (stream.shown) stream.sink(stream.shown);
@@ -47,18 +47,17 @@ export class Generation {
 
   stop() {
     this.group?.stop();
-    this.#settle();
+    this.#streamsEnded();
   }
 
-  // All streams have ended.
-  #settle() {
+  #streamsEnded() {
     if (!this.group) return;
     const { streams, error } = this.group;
     this.group = null;
     this.#finish();
     if (this.choices.open) {
       this.choices.showResults();
-      if (streams.every((stream) => stream.error && !stream.shown)) this.dismiss();
+      if (streams.every((stream) => stream.error && !stream.shown)) this.discard();
     }
     this.callbacks.finished(streams, this.choices.open);
     if (error) this.callbacks.failed(error);
@@ -70,8 +69,8 @@ export class Generation {
     this.edit = null;
   }
 
-  // Take one of several versions; if it is still streaming, it continues in the text.
-  pick(i) {
+  // Accept one of several versions. If it is still streaming, the rest is appended in the editor.
+  accept(i) {
     const stream = this.choices.streams[i];
     if (!stream) return;
     this.#closeChoices();
@@ -84,7 +83,8 @@ export class Generation {
     this.callbacks.changed();
   }
 
-  dismiss() {
+  // Discard all versions.
+  discard() {
     this.group?.stop();
     this.group = null;
     this.#finish();
@@ -93,20 +93,21 @@ export class Generation {
   }
 
   #closeChoices() {
-    const { area } = this.editor, within = this.choices.container.contains(document.activeElement);
+    const { area } = this.editor, hadFocus = this.choices.container.contains(document.activeElement);
     this.choices.close();
     area.readOnly = false;
-    if (within && matchMedia("(pointer: fine)").matches) area.focus({ preventScroll: true }); // a phone would show its keyboard
+    if (hadFocus && matchMedia("(pointer: fine)").matches) area.focus({ preventScroll: true }); // a phone would show its keyboard
   }
 }
 
-// The status message after a generation.
-export function resultMessage(streams, several) {
-  if (several) {
-    const how = matchMedia("(pointer: coarse)").matches ? "Tap the one to take." : `Press 1 to ${streams.length} to take one, Escape for none.`;
-    return `${streams.length} versions. ${how}`;
+// The status after a generation, {message, data}; `data` describes it for programs.
+export function generationStatus(streams, choosing) {
+  if (choosing) {
+    const hint = matchMedia("(pointer: coarse)").matches ? "Tap one to accept it." : `Press 1 to ${streams.length} to accept one, Escape to discard all.`;
+    return { message: `${streams.length} versions. ${hint}`, data: { state: "choosing", versions: streams.length } };
   }
   const [{ seed, shown, reason }] = streams, characters = countCharacters(shown);
-  const how = { stopped: "Stopped after", stop: "Came to the stop after" }[reason] ?? "Wrote";
-  return `${how} ${characters.toLocaleString("en")} character${characters === 1 ? "" : "s"}, seed ${seed}.`;
+  const outcome = { stopped: "Stopped after", stop: "Found the stop sequence after" }[reason] ?? "Generated";
+  return { message: `${outcome} ${characters.toLocaleString("en")} character${characters === 1 ? "" : "s"} (seed ${seed}).`,
+    data: { state: reason === "stopped" ? "stopped" : "done", characters, seed } };
 }

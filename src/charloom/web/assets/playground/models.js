@@ -1,4 +1,4 @@
-// The menu of models, and the chosen model's vocabulary.
+// The menu of models, and the vocabulary of the selected model.
 
 import { $, make } from "./dom.js";
 import { storage } from "./storage.js";
@@ -12,31 +12,31 @@ function describe({ charloom: facts = {} }) {
 }
 
 export class Models {
-  // onChosen(changed) is called after every choice; `changed`: whether it differs from the previous one
-  constructor(onChosen) {
-    Object.assign(this, { onChosen, chosen: null, vocabulary: null });
+  // onSelected(changed) is called after every selection; `changed`: whether it differs from the previous one
+  constructor(onSelected) {
+    Object.assign(this, { onSelected, selected: null, vocabulary: null });
   }
 
-  get id() { return this.chosen?.id ?? null; }
+  get id() { return this.selected?.id ?? null; }
 
-  // Returns whether there is at least one.
+  // Fill the menu, and select the previous model or the first one. Returns whether there is a model.
   show(models) {
     const previous = this.id ?? storage.getItem(STORAGE_KEY), menu = $("model");
     menu.replaceChildren(...models.map((one) => make("option", { value: one.id, text: [one.id, describe(one)].filter(Boolean).join(" · ") })));
-    menu.onchange = () => this.#choose(models.find((one) => one.id === menu.value));
-    const chosen = models.find((one) => one.id === previous) ?? models[0];
-    if (!chosen) return false;
-    menu.value = chosen.id;
-    this.#choose(chosen);
+    menu.onchange = () => this.#select(models.find((one) => one.id === menu.value));
+    const selected = models.find((one) => one.id === previous) ?? models[0];
+    if (!selected) return false;
+    menu.value = selected.id;
+    this.#select(selected);
     return true;
   }
 
-  #choose(chosen) {
-    const changed = chosen.id !== this.id, { unit, vocabulary } = chosen.charloom ?? {};
-    this.chosen = chosen;
-    this.vocabulary = unit === "char" && vocabulary ? new Set(vocabulary) : null; // null: every character, or unknown
-    storage.setItem(STORAGE_KEY, chosen.id);
-    $("facts").textContent = describe(chosen); // shown where the menu is too narrow
-    this.onChosen(changed);
+  #select(model) {
+    const changed = model.id !== this.id, { unit, vocabulary } = model.charloom ?? {};
+    this.selected = model;
+    this.vocabulary = unit === "char" && vocabulary ? new Set(vocabulary) : null; // null: all characters, or not known
+    storage.setItem(STORAGE_KEY, model.id);
+    $("model-summary").textContent = describe(model); // visible where the menu is too narrow for it
+    this.onSelected(changed);
   }
 }

@@ -1,4 +1,4 @@
-// The playground: creates its parts and connects them to the page's events.
+// The main module of the playground: creates the parts of the page and connects them to its events.
 
 import { Choices } from "./choices.js";
 import { countCharacters, unknownCharacters } from "./code_points.js";
@@ -6,7 +6,7 @@ import { Colours } from "./colours.js";
 import { DocumentModel, MODEL } from "./document_model.js";
 import { $, keepFocus, whole } from "./dom.js";
 import { Editor } from "./editor.js";
-import { Generation, MAX_PROMPT, resultMessage } from "./generation.js";
+import { Generation, MAX_PROMPT, generationStatus } from "./generation.js";
 import { Models } from "./models.js";
 import { askForToken, Notice } from "./notice.js";
 import { Reconnector } from "./reconnect.js";
@@ -23,20 +23,26 @@ const SAVE_DELAY = 300; // milliseconds without a change before the text is stor
 
 const notice = new Notice(), settings = new Settings(), server = new Server(askForToken), reconnector = new Reconnector(server, notice);
 const doc = DocumentModel.restore(storage.getItem(STORAGE_KEY));
-const models = new Models(modelChosen), editor = new Editor($("text"), $("mirror"));
+const models = new Models(modelSelected), editor = new Editor($("text"), $("mirror"));
 const colours = new Colours(server, doc, models, () => ready() && !generation.busy, { changed: draw, status: showStatus, failed: showError });
-const choices = new Choices($("choices"), (i) => generation.pick(i));
-const predictions = new TopPredictions($("guesses"), server, insertPrediction, (error) => { if (error instanceof ServerUnreachable) showError(error); });
-const generation = new Generation(server, doc, editor, choices, { changed: refresh, grew: keepVisible, finished: generationFinished, failed: showError });
+const choices = new Choices($("choices"), (i) => generation.accept(i));
+const predictions = new TopPredictions($("predictions"), server, insertPrediction, (error) => { if (error instanceof ServerUnreachable) showError(error); });
+const generation = new Generation(server, doc, editor, choices, { changed: refresh, appended: keepVisible, finished: generationFinished, failed: showError });
 let previousSelection = [0, 0]; // before the user's last change
-let following = true; // whether the page scrolls with the generated text
-let visibleOffset = null; // the offset to keep visible when the dock changes its height
-let tabLeaves = false; // whether Tab moves the focus, as usual, instead of generating
+let autoScroll = true; // whether the page scrolls with the generated text
+let visibleOffset = null; // the offset to keep visible when the controls below the text change their height
+let tabLeaves = false; // whether Tab moves the focus instead of generating text
 let saveTimer = null;
 
-function ready() { return models.chosen !== null && !reconnector.waiting; }
+function ready() { return models.selected !== null && !reconnector.waiting; }
 
-function showStatus(message) { $("status").textContent = message; }
+// `data` describes the status for programs; it becomes data attributes of the element.
+function showStatus(message, data = {}) {
+  const status = $("status");
+  for (const key of Object.keys(status.dataset)) delete status.dataset[key];
+  Object.assign(status.dataset, data);
+  status.textContent = message;
+}
 
 // --- display
 
@@ -51,11 +57,12 @@ function refresh(...selected) {
 function draw(...selected) {
   editor.show(doc, colours.shown, ...selected);
   const running = generation.busy, open = choices.open, main = $("continue");
-  main.querySelector("span").textContent = running ? "Stop" : open ? "None of these" : "Continue";
+  main.querySelector("span").textContent = running ? "Stop" : open ? "Discard all" : "Continue";
   main.querySelector("kbd").textContent = running || open ? "Esc" : "Tab";
   main.setAttribute("aria-keyshortcuts", running || open ? "Escape" : "Tab");
-  main.disabled = !models.chosen;
-  $("another").disabled = !models.chosen || running || !(open || doc.lastContinuation());
+  main.title = running ? "Stop generating" : open ? "Discard all versions" : "Generate text at the cursor";
+  main.disabled = !models.selected;
+  $("another").disabled = !models.selected || running || !(open || doc.lastContinuation());
   $("undo").disabled = open || doc.done.length === 0;
   $("redo").disabled = open || doc.undone.length === 0;
   for (const id of ["copy", "save", "clear"]) $(id).disabled = doc.text === "";
@@ -63,15 +70,16 @@ function draw(...selected) {
 }
 
 function showCounts() {
-  const length = countCharacters(doc.text), its = countCharacters(doc.text, (unit) => doc.authors[unit] === MODEL);
-  const share = its && its < length ? `, ${Math.round((100 * (length - its)) / length)} % yours` : "";
-  const parts = [`${whole(length)} character${length === 1 ? "" : "s"}${share}`, colours.summary()];
+  const length = countCharacters(doc.text), generated = countCharacters(doc.text, (unit) => doc.authors[unit] === MODEL);
+  const percent = Math.round((100 * (length - generated)) / length);
+  const typed = generated && generated < length ? `, ${percent} % typed` : "";
+  const parts = [`${whole(length)} character${length === 1 ? "" : "s"}${typed}`, colours.summary()];
   $("count").textContent = parts.filter(Boolean).join(" · ");
 }
 
 function keepVisible(offset) {
   visibleOffset = offset;
-  if (following) editor.scrollTo(offset, $("dock").offsetHeight);
+  if (autoScroll) editor.scrollTo(offset, $("controls").offsetHeight);
 }
 
 function updatePredictions() {
@@ -83,8 +91,8 @@ function updatePredictions() {
 
 function saveText() {
   try { storage.setItem(STORAGE_KEY, doc.serialize()); } catch {
-    notice.show("The browser keeps no text as long as this one: save it before you close or reload this page.",
-      [["Save", () => actions.save()]], "keeping");
+    notice.show("The text is too long for the browser's storage. Save it before you close or reload this page.",
+      [["Save", () => actions.save()]], "text_too_long");
   }
 }
 
@@ -92,11 +100,11 @@ function saveText() {
 
 function showError(error) {
   if (error instanceof ServerUnreachable) waitForServer();
-  else if (error instanceof RequestRefused && error.code === "no_token") notice.show(error.message, [["Enter the token", loadModels]]);
+  else if (error instanceof RequestRefused && error.code === "no_token") notice.show(error.message, [["Enter the token", loadModels]], error.code);
   else if (error instanceof InvalidSetting) showInvalidSetting(error);
-  else if (error instanceof RequestRefused) notice.show(error.message);
+  else if (error instanceof RequestRefused) notice.show(error.message, [], error.code ?? "error");
   else {
-    notice.show(`Something in this page went wrong: ${error.message}`);
+    notice.show(`Unexpected error in this page: ${error.message}`);
     console.error(error);
   }
 }
@@ -105,13 +113,13 @@ function showInvalidSetting(error) {
   toggleSettings(true);
   error.field.setAttribute("aria-invalid", "true");
   error.field.focus();
-  notice.show(error.message);
+  notice.show(error.message, [], "invalid_setting");
 }
 
 async function loadModels(request = server.models()) {
   try {
     const list = await request;
-    if (list && !models.show(list)) notice.show("This server has no model.");
+    if (list && !models.show(list)) notice.show("The server has no models.", [], "no_models");
     return list !== null;
   } catch (error) {
     showError(error);
@@ -120,14 +128,14 @@ async function loadModels(request = server.models()) {
 }
 
 async function waitForServer() {
-  if (!reconnector.waiting && await loadModels(reconnector.wait())) showStatus("The server answers again.");
+  if (!reconnector.waiting && await loadModels(reconnector.wait())) showStatus("Reconnected to the server.", { state: "reconnected" });
 }
 
-function modelChosen(changed) {
+function modelSelected(changed) {
   if (changed) {
-    if (generation.busy || choices.open) generation.dismiss();
+    if (generation.busy || choices.open) generation.discard();
     colours.reset();
-    notice.clear("unknown");
+    notice.clear("unknown_characters");
   }
   refresh();
 }
@@ -135,15 +143,15 @@ function modelChosen(changed) {
 // --- actions
 
 function continueText({ range = editor.selection, newSeed = false } = {}) {
-  if (generation.busy || choices.open || !models.chosen) return;
-  if (reconnector.waiting) return showStatus("The server does not answer yet.");
+  if (generation.busy || choices.open || !models.selected) return;
+  if (reconnector.waiting) return showStatus("Still waiting for the server.", { state: "waiting" });
   const prompt = doc.text.slice(0, range[0]), unknown = unknownCharacterNotice(prompt, models, doc, editor);
   if (unknown) {
-    const repairAndContinue = (repair) => () => {
-      refresh(repair());
+    const applyAndContinue = (apply) => () => {
+      refresh(apply());
       continueText({ newSeed });
     };
-    notice.show(unknown.message, unknown.actions.map(([label, repair]) => [label, repairAndContinue(repair)]), "unknown");
+    notice.show(unknown.message, unknown.actions.map(([label, apply]) => [label, applyAndContinue(apply)]), "unknown_characters");
     return;
   }
   try { start(range, settings.read(), newSeed, countCharacters(prompt)); } catch (error) { showError(error); }
@@ -151,38 +159,40 @@ function continueText({ range = editor.selection, newSeed = false } = {}) {
 
 function start(range, values, newSeed, promptLength) {
   notice.clear();
-  following = true;
+  autoScroll = true;
   tabLeaves = false;
-  $("keep-seed").hidden = true;
-  showStatus(promptLength > MAX_PROMPT ? `Writing, from the last ${whole(MAX_PROMPT)} characters …` : "Writing …");
+  $("reuse-seed").hidden = true;
+  const message = promptLength > MAX_PROMPT ? `Generating from the last ${whole(MAX_PROMPT)} characters …` : "Generating …";
+  showStatus(message, { state: "generating" });
   generation.start(models.id, range, values, newSeed);
   keepVisible(range[0]);
 }
 
+// Replace the last continuation, or all offered versions, with new ones from another seed.
 function another() {
   const last = doc.lastContinuation(), { range } = generation;
   if (generation.busy) return;
   if (choices.open) {
-    generation.dismiss();
+    generation.discard();
     continueText({ range, newSeed: true });
   } else if (last) continueText({ range: [last.at, last.at + last.inserted.length], newSeed: true });
 }
 
-function generationFinished(streams, several) {
+function generationFinished(streams, choosing) {
   if (streams.every((stream) => stream.error && !stream.shown)) return showStatus("");
-  const { seed } = streams[0], offer = $("keep-seed");
-  showStatus(resultMessage(streams, several));
-  if (several) keepVisible(generation.range[0]); // where they start
-  offer.hidden = several || $("seed").value === String(seed);
-  offer.onclick = () => {
-    settings.keepSeed(seed);
-    offer.hidden = true;
-    showStatus(`Seed ${seed} is kept: from the same place it writes the same text.`);
+  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing);
+  showStatus(message, data);
+  if (choosing) keepVisible(generation.range[0]); // where the versions start
+  reuse.hidden = choosing || $("seed").value === String(seed);
+  reuse.onclick = () => {
+    settings.setSeed(seed);
+    reuse.hidden = true;
+    showStatus(`Seed set to ${seed}: the same text and settings give the same continuation.`, { state: "seed_set", seed });
   };
 }
 
 function insertPrediction(text) {
-  following = true;
+  autoScroll = true;
   const [start, end] = editor.selection, characters = text.replace(/\r\n?/g, "\n"), cursor = start + characters.length;
   doc.replace(start, end, characters, MODEL, "guess", [start, end]);
   refresh(cursor);
@@ -192,7 +202,7 @@ function insertPrediction(text) {
 function undoOrRedo(which) {
   if (choices.open) return;
   if (generation.busy) generation.stop();
-  following = true;
+  autoScroll = true;
   const selected = doc[which]();
   if (!selected) return;
   refresh(...selected);
@@ -202,35 +212,35 @@ function undoOrRedo(which) {
 function escape() {
   if (generation.busy) generation.stop();
   else if (choices.open) {
-    generation.dismiss();
-    showStatus("None was taken.");
+    generation.discard();
+    showStatus("All versions discarded.", { state: "discarded" });
   } else if (document.body.classList.contains("settings-open")) toggleSettings(false);
   else if (notice.kind) notice.clear();
   else if (document.activeElement === $("text")) {
     tabLeaves = true;
-    showStatus("Tab now leaves the text.");
+    showStatus("Press Tab to leave the editor.", { state: "tab_leaves" });
   }
 }
 
 function clear() {
-  if (generation.busy || choices.open) generation.dismiss();
+  if (generation.busy || choices.open) generation.discard();
   doc.replace(0, doc.text.length, "", MODEL, "repair", editor.selection);
   refresh();
   $("text").focus();
-  showStatus("Cleared. Undo brings it back.");
+  showStatus("Text cleared. Undo restores it.", { state: "cleared" });
 }
 
 function toggleSettings(open = !document.body.classList.contains("settings-open")) {
   document.body.classList.toggle("settings-open", open);
-  $("more").setAttribute("aria-expanded", String(open));
+  $("open-settings").setAttribute("aria-expanded", String(open));
 }
 
 const actions = {
   escape, another, undoOrRedo, continueText, clear,
-  pick: (i) => generation.pick(i),
-  takePrediction: (i) => predictions.choose(i),
-  save: () => showStatus(save(doc.text)),
-  copy: async () => showStatus(await copy(doc.text, $("text"))),
+  acceptVersion: (i) => generation.accept(i),
+  insertPrediction: (i) => predictions.select(i),
+  save: () => showStatus(save(doc.text), { state: "saved" }),
+  copy: async () => showStatus(await copy(doc.text, $("text")), { state: "copied" }),
 };
 
 // --- events
@@ -247,12 +257,12 @@ function input() {
   doc.applyTyping($("text").value, $("text").selectionEnd, previousSelection);
   tabLeaves = false;
   visibleOffset = null; // the browser scrolls to the cursor itself
-  notice.clear("unknown");
+  notice.clear("unknown_characters");
   refresh();
 }
 
 function keyDown(event) {
-  if (event.isComposing || $("door").open) return;
+  if (event.isComposing || $("token-dialog").open) return;
   const shortcut = shortcutAction(event, { choosing: choices.open, tabLeaves });
   if (!shortcut) return;
   event.preventDefault();
@@ -268,15 +278,15 @@ function listen() {
   document.addEventListener("selectionchange", () => {
     if (document.activeElement === $("text") && !generation.busy) updatePredictions();
   });
-  for (const scrolled of ["wheel", "touchmove"]) addEventListener(scrolled, () => { following = false; }, { passive: true });
+  for (const scrolled of ["wheel", "touchmove"]) addEventListener(scrolled, () => { autoScroll = false; }, { passive: true });
   addEventListener("pagehide", saveText);
-  new ResizeObserver(() => { if (visibleOffset !== null) keepVisible(visibleOffset); }).observe($("dock"));
-  keepFocus($("dock"));
+  new ResizeObserver(() => { if (visibleOffset !== null) keepVisible(visibleOffset); }).observe($("controls"));
+  keepFocus($("controls"));
   $("continue").onclick = () => (generation.busy || choices.open ? escape() : continueText());
   for (const id of ["another", "copy", "save", "clear"]) $(id).onclick = () => actions[id]();
   for (const id of ["undo", "redo"]) $(id).onclick = () => undoOrRedo(id);
-  $("more").onclick = () => toggleSettings();
-  $("done").onclick = () => toggleSettings(false);
+  $("open-settings").onclick = () => toggleSettings();
+  $("close-settings").onclick = () => toggleSettings(false);
   $("settings").querySelector("form").onsubmit = (event) => event.preventDefault();
 }
 

@@ -1,18 +1,18 @@
-// Reattempts a server that does not answer until it does.
+// Retries an unreachable server until it answers.
 
 import { ServerUnreachable } from "./server.js";
 
-const PAUSES = [1000, 2000, 4000, 8000]; // milliseconds between attempts; the last one repeats
+const DELAYS = [1000, 2000, 4000, 8000]; // milliseconds between attempts; the last one repeats
 
 export class Reconnector {
-  constructor(server, notice) { Object.assign(this, { server, notice, waiting: false, wake: () => {} }); }
+  constructor(server, notice) { Object.assign(this, { server, notice, waiting: false, retryNow: () => {} }); }
 
   #notify() {
-    this.notice.show("The server does not answer. Your text is safe in this tab; the server is tried again every few seconds.",
-      [["Try now", () => { this.#notify(); this.wake(); }]], "gone");
+    this.notice.show("Cannot reach the server. Your text stays in this tab. Retrying every few seconds.",
+      [["Retry now", () => { this.#notify(); this.retryNow(); }]], "unreachable");
   }
 
-  // Resolves with the models when the server answers, rejects on another error; null if already waiting.
+  // Resolves with the models when the server answers, or with null if already waiting. Rejects on any other error.
   async wait() {
     if (this.waiting) return null;
     this.waiting = true;
@@ -20,14 +20,14 @@ export class Reconnector {
     try {
       for (let attempts = 0; ; attempts++) {
         await new Promise((resolve) => {
-          this.wake = resolve;
-          setTimeout(resolve, PAUSES[Math.min(attempts, PAUSES.length - 1)]);
+          this.retryNow = resolve;
+          setTimeout(resolve, DELAYS[Math.min(attempts, DELAYS.length - 1)]);
         });
         try { return await this.server.models(); } catch (error) { if (!(error instanceof ServerUnreachable)) throw error; }
       }
     } finally {
       this.waiting = false;
-      this.notice.clear("gone");
+      this.notice.clear("unreachable");
     }
   }
 }

@@ -1,8 +1,8 @@
-// The client of the server that the page came from, and its errors.
+// The client of the server that the page was loaded from, and its errors.
 
 import { storage } from "./storage.js";
 
-const TOKEN = "charloom-token";
+const STORAGE_KEY = "charloom-token";
 
 export class RequestRefused extends Error { // the server answered with an error
   constructor(message, code = null, status = 0) {
@@ -12,44 +12,45 @@ export class RequestRefused extends Error { // the server answered with an error
 }
 
 export class ServerUnreachable extends Error { // no answer
-  constructor() { super("The server does not answer."); }
+  constructor() { super("Cannot reach the server."); }
 }
 
 async function errorOf(response) {
   let error = null;
-  try { ({ error } = await response.json()); } catch { /* not from this server, but from a proxy */ }
-  const wait = response.headers.get("Retry-After");
-  const message = error?.message || `The server answered with an error: ${response.status} ${response.statusText}`.trim() + ".";
-  return new RequestRefused(response.status === 429 && wait ? `${message} Try again in ${wait} s.` : message, error?.code ?? null, response.status);
+  try { ({ error } = await response.json()); } catch { /* the answer is not from this server, but from a proxy */ }
+  const retryAfter = response.headers.get("Retry-After");
+  const message = error?.message || `The server returned an error: ${response.status} ${response.statusText}`.trim() + ".";
+  return new RequestRefused(response.status === 429 && retryAfter ? `${message} Try again in ${retryAfter} s.` : message, error?.code ?? null, response.status);
 }
 
 export class Server {
-  // askForToken(again) resolves with a token, or null
+  // askForToken(rejected) resolves with a token, or null; see notice.js
   constructor(askForToken) {
     this.askForToken = askForToken;
-    this.token = storage.getItem(TOKEN) || "";
+    this.token = storage.getItem(STORAGE_KEY) || "";
     this.tokenRequest = null;
   }
 
-  async #newToken(used) {
-    if (used !== this.token) return; // another request has got it meanwhile
-    this.tokenRequest ??= this.askForToken(used !== "");
+  // Ask for a token after the server has rejected one.
+  async #newToken(rejected) {
+    if (rejected !== this.token) return; // another request has already obtained a new one
+    this.tokenRequest ??= this.askForToken(rejected !== "");
     const token = await this.tokenRequest;
     this.tokenRequest = null;
-    if (!token) throw new RequestRefused("This server answers only those who have its token.", "no_token", 401);
+    if (!token) throw new RequestRefused("This server requires an access token.", "no_token", 401);
     this.token = token;
-    storage.setItem(TOKEN, token);
+    storage.setItem(STORAGE_KEY, token);
   }
 
-  async #ask(path, body = null, signal = null) {
+  async #request(path, body = null, signal = null) {
     for (;;) {
-      const used = this.token, headers = {};
-      if (used) headers.Authorization = `Bearer ${used}`;
+      const { token } = this, headers = {};
+      if (token) headers.Authorization = `Bearer ${token}`;
       if (body) headers["Content-Type"] = "application/json";
       const response = await this.#fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
       if (response.ok) return response;
       if (response.status !== 401) throw await errorOf(response);
-      await this.#newToken(used);
+      await this.#newToken(token);
     }
   }
 
@@ -60,7 +61,7 @@ export class Server {
   }
 
   async #json(path, body, signal) {
-    const response = await this.#ask(path, body, signal);
+    const response = await this.#request(path, body, signal);
     try { return await response.json(); } catch (error) { throw signal?.aborted ? error : new ServerUnreachable(); }
   }
 
@@ -70,9 +71,9 @@ export class Server {
 
   async topPredictions(model, text, k, signal) { return (await this.#json("guesses", { model, text, k }, signal)).guesses; }
 
-  // Yields {text, finish_reason} as they arrive.
+  // Yields the pieces of a completion, {text, finish_reason}, as they arrive.
   async *complete(request, signal) {
-    const response = await this.#ask("v1/completions", { ...request, stream: true }, signal);
+    const response = await this.#request("v1/completions", { ...request, stream: true }, signal);
     let ended = false;
     for await (const data of events(response.body, signal)) {
       if (data === "[DONE]") return;
@@ -87,7 +88,7 @@ export class Server {
   }
 }
 
-// The data of server-sent events, however the network has split them.
+// Yields the data of server-sent events. Network chunks may end anywhere, even within a character.
 async function* events(body, signal) {
   const reader = body.getReader(), decoder = new TextDecoder();
   let rest = "";

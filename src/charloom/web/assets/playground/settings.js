@@ -1,4 +1,4 @@
-// The generation settings: form fields, validated when used and stored while the tab lives.
+// The generation settings: form fields, validated when they are used and stored until the tab is closed.
 
 import { $, whole } from "./dom.js";
 import { countCharacters } from "./code_points.js";
@@ -10,7 +10,7 @@ const MAX_LENGTH = 20_000, MAX_SEED = 2 ** 53 - 5, MAX_STOP = 64;
 
 export const randomSeed = () => Math.floor(Math.random() * 1e6);
 
-export class InvalidSetting extends Error { // a field with a value that the server would reject
+export class InvalidSetting extends Error { // a field has a value that the server would reject
   constructor(field, message) {
     super(message);
     this.field = field;
@@ -20,7 +20,7 @@ export class InvalidSetting extends Error { // a field with a value that the ser
 function wholeNumber(name, title, min, max) {
   const value = $(name).value.trim(), number = Number(value);
   if (!/^\d+$/.test(value) || number < min || number > max) {
-    throw new InvalidSetting($(name), `${title} is “${value}”. It takes a whole number from ${whole(min)} to ${whole(max)}.`);
+    throw new InvalidSetting($(name), `${title} must be a whole number from ${whole(min)} to ${whole(max)}, got “${value}”.`);
   }
   return number;
 }
@@ -28,7 +28,7 @@ function wholeNumber(name, title, min, max) {
 export class Settings {
   constructor() {
     let stored = {};
-    try { stored = JSON.parse(storage.getItem(STORAGE_KEY)) ?? {}; } catch { /* not written by this page */ }
+    try { stored = JSON.parse(storage.getItem(STORAGE_KEY)) ?? {}; } catch { /* not stored by this page */ }
     for (const name of NAMES) {
       if (typeof stored[name] === "string") $(name).value = stored[name];
       $(name).addEventListener("input", () => this.#changed());
@@ -42,10 +42,10 @@ export class Settings {
     storage.setItem(STORAGE_KEY, JSON.stringify(Object.fromEntries(NAMES.map((name) => [name, $(name).value]))));
   }
 
-  // Returns {request, seed (null: random), versions}; throws InvalidSetting.
+  // Returns {request, seed, versions}; the seed is null if it is random. Throws InvalidSetting.
   read() {
     const stop = $("stop").value.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]);
-    if (countCharacters(stop) > MAX_STOP) throw new InvalidSetting($("stop"), `Stop at has ${countCharacters(stop)} characters. It takes up to ${MAX_STOP}.`);
+    if (countCharacters(stop) > MAX_STOP) throw new InvalidSetting($("stop"), `Stop sequence must have at most ${MAX_STOP} characters, got ${countCharacters(stop)}.`);
     const request = {
       max_tokens: wholeNumber("length", "Length", 1, MAX_LENGTH),
       temperature: Number($("temperature").value),
@@ -56,7 +56,7 @@ export class Settings {
     return { request, seed, versions: Number($("versions").value) };
   }
 
-  keepSeed(seed) {
+  setSeed(seed) {
     $("seed").value = String(seed);
     this.#changed();
   }

@@ -1,3 +1,3 @@
-// Where the page keeps its state while its tab lives. The exported page uses page_storage.js instead.
+// Stores the page's state until its tab is closed. The exported page uses page_storage.js instead.
 
 export const storage = window.sessionStorage;

@@ -1,10 +1,10 @@
-// The surprisal of each character in bits, as far as the text is still the one that was scored.
+// The surprisal of each character in bits, up to the first change since the text was scored.
 
 import { countCharacters, firstCharacters } from "./code_points.js";
 import { MODEL } from "./document_model.js";
 
-export const LEVELS = 7; // shades; the last is for this number of bits and more
-export const MAX_CHARACTERS = 100_000; // characters in one request
+export const LEVELS = 7; // shades, one for each whole number of bits; the last is for 7 bits or more
+export const MAX_CHARACTERS = 100_000; // characters per request
 
 export class Surprisals {
   constructor(server) {
@@ -14,31 +14,32 @@ export class Surprisals {
 
   reset() { Object.assign(this, { bits: [], known: 0 }); }
 
-  // A character's surprisal depends only on what precedes it, so those before a change stay valid.
+  // The text has changed at an offset. A surprisal depends only on preceding characters, so those before stay valid.
   changed(at) { this.known = Math.min(this.known, at); }
 
   // Score a text; returns whether all of it was scored.
   async score(model, text, signal) {
-    const read = firstCharacters(text, MAX_CHARACTERS), rest = countCharacters(read) - 1;
-    // the first character has no surprisal, as nothing precedes it; the server rejects a text of only one character
-    const surprisals = rest > 0 ? (await this.server.score(model, read, signal)).surprisals : [null];
-    const bits = new Array(read.length); // undefined for a code point's second unit
+    const scored = firstCharacters(text, MAX_CHARACTERS);
+    // the first character has no surprisal because nothing precedes it, so the server rejects a text of one character
+    const surprisals = countCharacters(scored) > 1 ? (await this.server.score(model, scored, signal)).surprisals : [null];
+    const bits = new Array(scored.length); // undefined for a code point's second unit
     let unit = 0, character = 0;
-    for (const one of read) {
+    for (const codePoint of scored) {
       bits[unit] = surprisals[character++];
-      unit += one.length;
+      unit += codePoint.length;
     }
-    Object.assign(this, { bits, known: read.length });
-    return read.length === text.length;
+    Object.assign(this, { bits, known: scored.length });
+    return scored.length === text.length;
   }
 
+  // The shade of a UTF-16 unit, 0 (none) to LEVELS.
   level(unit) {
     if (unit >= this.known) return 0;
     const bits = this.bits[unit] === undefined ? this.bits[unit - 1] : this.bits[unit];
     return Math.min(LEVELS, Math.floor(bits ?? 0));
   }
 
-  // The mean surprisal of each author's characters, as far as known.
+  // The mean surprisal of the characters that each author wrote, {writer, model}; null without any.
   byAuthor(authors) {
     const sums = { w: [0, 0], m: [0, 0] };
     for (let unit = 0; unit < this.known; unit++) {
@@ -48,7 +49,7 @@ export class Surprisals {
       sum[0] += bits;
       sum[1]++;
     }
-    const mean = ([bits, number]) => (number ? bits / number : null);
+    const mean = ([bits, count]) => (count ? bits / count : null);
     return { writer: mean(sums.w), model: mean(sums.m) };
   }
 }

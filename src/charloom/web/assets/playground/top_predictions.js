@@ -1,30 +1,31 @@
-// The five most likely next characters at the cursor, inserted by a click or by Alt and a digit.
+// Shows the top predictions for the character at the cursor. A click, or Alt and a digit, inserts one.
 
 import { make } from "./dom.js";
 import { lastCharacters, spoken } from "./code_points.js";
 import { visible } from "./text.js";
 
-const COUNT = 5, PAUSE = 120; // predictions; milliseconds without a key before the request
-const CONTEXT = 4000; // characters before the cursor: more would take time and change nothing visible
+const COUNT = 5; // predictions
+const DELAY = 120; // milliseconds without a key before the request
+const CONTEXT = 4000; // characters before the cursor; more would take time without a visible effect
 
-// A byte model may predict a part of a character, which the server names by its number; that cannot be inserted.
+// A byte model may predict part of a character, which the server represents as "\x" and its number. It cannot be inserted.
 const isCharacter = (text) => [...text].length === 1;
 
 export class TopPredictions {
-  // take(text) receives the chosen character; failed(error) an error
-  constructor(container, server, take, failed) {
+  // insert(text) is called with the selected character, failed(error) with an error
+  constructor(container, server, insert, failed) {
     Object.assign(this, { container, server, failed, predictions: null, pending: null, timer: null, abort: null });
-    this.take = take;
+    this.insert = insert;
     this.buttons = Array.from({ length: COUNT }, (_, i) => make("button", { type: "button", "aria-keyshortcuts": `Alt+${i + 1}`,
-      onclick: () => this.choose(i) }));
-    container.append(...this.buttons.map((button) => make("li", {}, button)));
+      onclick: () => this.select(i) }));
+    container.querySelector("ol").append(...this.buttons.map((button) => make("li", {}, button)));
   }
 
-  // The part of a text that predictions depend on.
+  // The end of a text that predictions are requested for.
   context(text) { return lastCharacters(text, this.server.predictionContext ?? CONTEXT); }
 
   request(model, text) {
-    this.#drop();
+    this.#discard();
     this.timer = setTimeout(async () => {
       this.abort = new AbortController();
       const { signal } = this.abort;
@@ -36,11 +37,11 @@ export class TopPredictions {
         this.hide();
         this.failed(error);
       }
-    }, PAUSE);
+    }, DELAY);
   }
 
-  // Discard the predictions; the old ones stay visible until the next arrive.
-  #drop() {
+  // Discard the predictions. They stay visible until the next ones arrive.
+  #discard() {
     clearTimeout(this.timer);
     this.abort?.abort();
     this.predictions = null;
@@ -51,9 +52,9 @@ export class TopPredictions {
     this.container.hidden = true;
   }
 
-  // Pause, but keep their space, so that nothing moves.
+  // Make the predictions invisible but keep their space, so that nothing moves.
   pause() {
-    this.#drop();
+    this.#discard();
     this.pending = null;
     this.container.classList.add("paused");
   }
@@ -68,22 +69,22 @@ export class TopPredictions {
     });
     const pending = this.pending;
     this.pending = null;
-    if (pending !== null) this.choose(pending);
+    if (pending !== null) this.select(pending);
   }
 
   #fill(button, { text, probability }, i) {
     const percent = probability >= 0.0995 ? (100 * probability).toFixed(0) : probability >= 0.001 ? (100 * probability).toPrecision(2) : "< 0.1";
     button.replaceChildren(make("kbd", { text: visible(text) }), make("span", { text: `${percent} %` }));
     button.setAttribute("aria-label", `${spoken(text)}, ${percent} percent`);
-    button.title = `Alt+${i + 1}`;
+    button.title = `Insert ${spoken(text)} (Alt+${i + 1})`;
     button.disabled = !isCharacter(text);
-    button.style.setProperty("--share", probability);
+    button.style.setProperty("--probability", probability);
   }
 
-  // Insert one; if the server has not answered yet, as soon as it has.
-  choose(i) {
+  // Insert a prediction, or if the server has not answered yet, as soon as it has.
+  select(i) {
     if (this.container.hidden || this.container.classList.contains("paused")) return;
     if (this.predictions === null) this.pending = i;
-    else if (isCharacter(this.predictions[i]?.text ?? "")) this.take(this.predictions[i].text);
+    else if (isCharacter(this.predictions[i]?.text ?? "")) this.insert(this.predictions[i].text);
   }
 }

@@ -1,9 +1,9 @@
-// The text, coloured by surprisal or by a neuron, with the top predictions at each character.
+// The text of the report, coloured by surprisal or by a neuron's activation, with the top predictions for each character.
 
 import { make } from "./dom.js";
 import { decodeBase64, visible } from "./text.js";
 
-const MIN_BLOCK = 500; // minimum characters in a block, which ends at a line end; only visible blocks are coloured
+const MIN_BLOCK = 500; // minimum characters in a block, which ends with a line; only visible blocks are coloured
 
 export class Reader {
   constructor(data) {
@@ -14,13 +14,13 @@ export class Reader {
     this.topIds = new Uint16Array(decodeBase64(data.text.guesses).buffer);
     this.probabilities = new Uint16Array(decodeBase64(data.text.probabilities).buffer);
     this.neurons = data.neurons;
-    this.levels = null; // of the selected neuron
+    this.levels = null; // the packed activations of the selected neuron; null: colour by surprisal
     this.version = 0;
     this.container = document.getElementById("text");
-    this.side = document.getElementById("guesses");
+    this.side = document.getElementById("predictions");
     this.splitIntoBlocks();
     this.listen();
-    this.go(Math.min(1, this.text.length - 1), false);
+    this.select(Math.min(1, this.text.length - 1), false);
   }
 
   splitIntoBlocks() {
@@ -29,15 +29,15 @@ export class Reader {
     for (let i = 0; i < this.text.length; i++) {
       const full = i - start >= MIN_BLOCK - 1;
       if (i === this.text.length - 1 || (full && this.text[i] === "\n") || i - start >= 8 * MIN_BLOCK) {
-        this.blocks.push({ start, end: i + 1, version: -1, seen: false });
+        this.blocks.push({ start, end: i + 1, version: -1, visible: false });
         start = i + 1;
       }
     }
     const observer = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         const block = this.blocks[entry.target.block];
-        block.seen = entry.isIntersecting;
-        if (block.seen) this.paint(block);
+        block.visible = entry.isIntersecting;
+        if (block.visible) this.paint(block);
       }
     }, { root: this.container, rootMargin: "300px" });
     this.blocks.forEach((block, i) => {
@@ -72,7 +72,7 @@ export class Reader {
 
   repaint() {
     this.version++;
-    for (const block of this.blocks) if (block.seen) this.paint(block);
+    for (const block of this.blocks) if (block.visible) this.paint(block);
     this.showPredictions();
   }
 
@@ -86,10 +86,12 @@ export class Reader {
     return step ? `p${step}` : "";
   }
 
+  // The selected neuron's activation at a character, quantized to -7 ... 7.
   level(i) { return ((this.levels[i >> 1] >> (i % 2 ? 4 : 0)) & 15) - this.neurons.levels - 1; }
 
+  // Colour by a neuron, or by surprisal if it is null.
   show(neuron) {
-    // slice one neuron's bytes out of the base64 text of all: three bytes are four characters
+    // slice the neuron's bytes out of the base64 text for all neurons: three bytes are four characters
     if (neuron === null) this.levels = null;
     else {
       const from = neuron * this.neurons.bytes_each, to = from + this.neurons.bytes_each;
@@ -100,7 +102,7 @@ export class Reader {
   }
 
   listen() {
-    const point = (event) => { if (event.target.i !== undefined) this.go(event.target.i, false); };
+    const point = (event) => { if (event.target.i !== undefined) this.select(event.target.i, false); };
     this.container.addEventListener("pointerover", point);
     this.container.addEventListener("pointerdown", point);
     this.container.addEventListener("keydown", (event) => {
@@ -108,12 +110,12 @@ export class Reader {
         Home: -Infinity, End: Infinity }[event.key];
       if (step === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
-      this.go(Math.max(0, Math.min(this.text.length - 1, this.here + step)), true);
+      this.select(Math.max(0, Math.min(this.text.length - 1, this.here + step)), true);
     });
   }
 
+  // The distance to the same column of the next or previous line.
   line(direction) {
-    // the distance to the same column of the next or previous line
     const newline = (i, step) => { while (i >= 0 && i < this.text.length && this.text[i] !== "\n") i += step; return i; };
     const begin = newline(this.here - 1, -1) + 1, column = this.here - begin;
     if (direction > 0) {
@@ -130,7 +132,7 @@ export class Reader {
     return block.spans[i - block.start];
   }
 
-  go(i, follow) {
+  select(i, follow) {
     if (this.here !== undefined) this.span(this.here).classList.remove("here");
     this.here = i;
     const span = this.span(i);
@@ -142,23 +144,24 @@ export class Reader {
   showPredictions() {
     const i = this.here, character = this.text[i];
     const rows = [make("p", { text: `“${visible(character)}”, character ${(i + 1).toLocaleString("en")}` })];
-    if (this.levels) rows.push(make("p", { text: `the neuron: ${this.level(i)} of ±${this.neurons.levels}` }));
-    if (i === 0) rows.push(make("p", { text: "Nothing comes before the first character." }));
+    if (this.levels) rows.push(make("p", { text: `Activation: ${this.level(i)} on a scale of ±${this.neurons.levels}` }));
+    if (i === 0) rows.push(make("p", { text: "The first character is not predicted, because no character precedes it." }));
     else {
       const bits = this.surprisals[i - 1] / 100;
-      rows.push(make("p", { text: `${bits.toFixed(2)} bits. Expected here were:` }));
-      rows.push(make("ol", {}, ...this.expected(i).map(([c, share, actual]) => {
+      rows.push(make("p", { text: `Surprisal: ${bits.toFixed(2)} bits. Top predictions (✓: actual character):` }));
+      rows.push(make("ol", {}, ...this.predictions(i).map(([c, probability, actual]) => {
         const bar = make("i");
-        bar.style.width = `${100 * share}%`;
-        const percent = share >= 0.0995 ? (100 * share).toFixed(0) : share >= 0.001 ? (100 * share).toPrecision(2) : "< 0.1";
-        return make("li", actual ? { class: "came" } : {}, make("kbd", { text: visible(c) + (actual ? " came" : "") }), make("span", {}, bar),
+        bar.style.width = `${100 * probability}%`;
+        const percent = probability >= 0.0995 ? (100 * probability).toFixed(0) : probability >= 0.001 ? (100 * probability).toPrecision(2) : "< 0.1";
+        return make("li", actual ? { class: "actual" } : {}, make("kbd", { text: visible(c) }), make("span", {}, bar),
           make("b", { text: `${percent} %` }));
       })));
     }
     this.side.replaceChildren(...rows);
   }
 
-  expected(i) {
+  // The top predictions for a character, and the character itself: [character, probability, whether it is the actual one].
+  predictions(i) {
     const rows = [];
     for (let k = 0; k < this.predictionsEach; k++) {
       const at = (i - 1) * this.predictionsEach + k, c = this.vocabulary[this.topIds[at]];

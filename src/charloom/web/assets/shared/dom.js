@@ -1,7 +1,8 @@
-// Creating and finding elements. Text is inserted as text, never as markup.
+// Finds and creates elements. Text is inserted as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
+// A whole number with thousands separators.
 export const whole = (n) => Number(n).toLocaleString("en");
 
 // Create an HTML element with attributes and children; see assemble.
@@ -20,7 +21,7 @@ export function assemble(node, attributes, children) {
   return node;
 }
 
-// Keep the focus in the text when a button is clicked; otherwise a phone's keyboard would appear or disappear.
+// Keep the focus in the editor when a button is clicked. Otherwise a phone's keyboard would appear or disappear.
 export function keepFocus(container) {
   container.addEventListener("mousedown", (event) => {
     if (event.target.closest("button")) event.preventDefault();

@@ -1,6 +1,6 @@
-// Functions on text that several pages share.
+// Functions on text that the pages share.
 
-// How many UTF-16 units (or elements of arrays) two sequences have in common at their beginning.
+// The length of the common prefix of two strings, in UTF-16 units, or of two arrays.
 export function commonPrefixLength(a, b) {
   if (a === b) return a.length;
   let length = 0;
@@ -9,12 +9,12 @@ export function commonPrefixLength(a, b) {
 }
 
 export function decodeBase64(base64) {
-  const raw = atob(base64), bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  const binary = atob(base64), bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
   return bytes;
 }
 
-// A character as it can be seen: white space as a symbol.
+// A character in visible form: white space becomes a symbol.
 export function visible(character) {
   return { "\n": "↵", " ": "␣", "\t": "⇥", "\r": "␍", "\u00a0": "⍽" }[character] ?? character;
 }
