@@ -1,7 +1,7 @@
-"""The tutorials' training against Keras itself: its layers, its loss, its Adam, the same batches.
+"""The tutorials' training compared with Keras: its layers, loss and Adam, on the same batches.
 
-A tiny model, but every quirk: shuffled windows, a state carried into unrelated ones, Adam's epsilon. Only
-where weights begin is ours; that they begin in Keras' distribution is a test of its own.
+The model is tiny but has every peculiarity of the tutorials: shuffled windows, state carried into unrelated windows,
+and Adam's epsilon. Only the initial weights are charloom's; a separate test compares their distribution with Keras'.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
-both = pytest.mark.parametrize("cell", ["gru", "lstm"])
+both_cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
 STEPS, VOCABULARY = 30, 11
 
 
@@ -33,12 +33,12 @@ def tutorial_settings(cell, **values):
 
 
 def keras_model(settings, weights=None):
-    """Return the tutorial's model from Keras' layers: ids and state in, logits and state out."""
+    """Build the tutorial's model from Keras layers; inputs: ids and state, outputs: logits and state."""
     layer = keras.layers.GRU if settings.cell == "gru" else keras.layers.LSTM
     ids = keras.Input(batch_shape=(settings.batch_size, settings.seq_length), dtype="int32")
     state = [keras.Input((settings.hidden_size,)) for _ in range(1 if settings.cell == "gru" else 2)]
     x = keras.layers.Embedding(VOCABULARY, settings.embedding_size)(ids)
-    # Keras' stateful=True cannot be trained with its PyTorch backend: the state goes in and out by hand
+    # Keras cannot train stateful=True with its PyTorch backend, so the state is an explicit input and output
     recurrent = layer(
         settings.hidden_size, return_sequences=True, return_state=True, recurrent_initializer="glorot_uniform"
     )
@@ -50,7 +50,7 @@ def keras_model(settings, weights=None):
 
 
 def train_keras(model, settings, batches, steps):
-    """Return the loss of each of these steps."""
+    """Train a Keras model and return the loss of each step."""
     measure = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     zeros = [torch.zeros(settings.batch_size, settings.hidden_size)] * (len(model.inputs) - 1)
@@ -69,7 +69,7 @@ def train_keras(model, settings, batches, steps):
 
 
 def keras_weights(cell, weights):
-    """Return our weights as Keras lays them out: transposed, a GRU's gates in the order z, r, n."""
+    """Convert weights to the layout of Keras: transposed, with a GRU's gates in the order z, r, n."""
 
     def in_order(array):
         if cell == "lstm":
@@ -85,7 +85,7 @@ def keras_weights(cell, weights):
     return [weights["embedding.weight"], ih, hh, bias, weights["output.weight"].T, weights["output.bias"]]
 
 
-@both
+@both_cells
 @pytest.mark.parametrize("reset_state", ["never", "epoch", "window"])
 def test_losses_match_keras_step_by_step(cell, reset_state):
     settings = tutorial_settings(cell, reset_state=reset_state)
@@ -94,23 +94,27 @@ def test_losses_match_keras_step_by_step(cell, reset_state):
     weights = initial_weights(architecture, 3)
     device = choose_device("cpu", "float32")
     steps = train_steps(CharNetwork(architecture, weights), make_batches(ids, settings), settings, STEPS, device)
-    ours = [record.loss for record in steps]
+    charloom_losses = [record.loss for record in steps]
 
-    theirs = train_keras(keras_model(settings, weights), settings, make_batches(ids, settings), STEPS)
-    assert ours[-1] < ours[0] - 0.05  # something has been learned
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    keras_losses = train_keras(keras_model(settings, weights), settings, make_batches(ids, settings), STEPS)
+    assert charloom_losses[-1] < charloom_losses[0] - 0.05  # the model learns
+    np.testing.assert_allclose(charloom_losses, keras_losses, atol=1e-4)
 
 
-@both
+@both_cells
 def test_initial_weights_match_keras_distribution(cell):
-    """Uniform between the same bounds: extremes of n draws lie within 1/n of them or so; biases are equal."""
+    """Both are uniform with the same bounds; the extremes of n draws are within about 1/n of them. Biases are equal."""
     settings = tutorial_settings(cell, hidden_size=96, embedding_size=64)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)
-    ours = keras_weights(cell, initial_weights(architecture, 3))
-    for mine, theirs in zip(ours, keras_model(settings).get_weights(), strict=True):
-        assert mine.shape == theirs.shape
-        if mine.ndim == 1 or mine.shape[0] == 2:
-            np.testing.assert_array_equal(mine, theirs)
+    charloom_weights = keras_weights(cell, initial_weights(architecture, 3))
+    for charloom_weight, keras_weight in zip(charloom_weights, keras_model(settings).get_weights(), strict=True):
+        assert charloom_weight.shape == keras_weight.shape
+        if charloom_weight.ndim == 1 or charloom_weight.shape[0] == 2:
+            np.testing.assert_array_equal(charloom_weight, keras_weight)
         else:
-            np.testing.assert_allclose([mine.min(), mine.max()], [theirs.min(), theirs.max()], rtol=20 / mine.size)
-            assert mine.std() == pytest.approx(theirs.std(), rel=4 / np.sqrt(mine.size))
+            np.testing.assert_allclose(
+                [charloom_weight.min(), charloom_weight.max()],
+                [keras_weight.min(), keras_weight.max()],
+                rtol=20 / charloom_weight.size,
+            )
+            assert charloom_weight.std() == pytest.approx(keras_weight.std(), rel=4 / np.sqrt(charloom_weight.size))
