@@ -92,7 +92,7 @@ bench-training: install $(BENCH) ## benchmark training against other tools: half
 bench-serving: install ## benchmark the server: a few minutes
 	$(BIN)/python benchmarks/serving.py
 
-record: install ## BENCHMARK=encoding: measure it alone, keep the result, and write docs/results.md again
+record: install ## BENCHMARK=encoding: run a benchmark, record its result, and rebuild docs/results.md
 	$(BIN)/python benchmarks/record.py $(BENCHMARK)
 
 bench-bulk: install ## benchmark bulk scoring of a million lines: a quarter of an hour
@@ -123,7 +123,7 @@ $(BENCH): benchmarks/requirements.txt $(NATIVE)
 	.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt .
 	@touch $@
 
-reproduce: install ## train both editions of the tutorial again, one to two hours: docs/results.md
+reproduce: install ## train both editions of the tutorial again and rebuild docs/results.md: one to two hours
 	$(BIN)/python benchmarks/reproduce.py
 
 pretrained: install ## retrain the bundled model: about ten minutes

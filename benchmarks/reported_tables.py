@@ -24,8 +24,8 @@ def value(name, column, row=None):
 
     Args:
         name: The id of the result.
-        column: The column, for a table without `row` the first row is used.
-        row: First cell of the table's row.
+        column: The column.
+        row: First cell of the row, for a table; without it, the first row is used.
     """
     record = records()[name]
     if "values" in record:
@@ -35,7 +35,7 @@ def value(name, column, row=None):
 
 
 def cell(content):
-    """Format a cell; numbers are stored so that this gives back what was published.
+    """Format a cell exactly as its figure was published.
 
     >>> [cell(1275), cell(1.4412), cell("697 (2.10 x)"), cell(None)]
     ['1,275', '1.4412', '697 (2.10 x)', '']

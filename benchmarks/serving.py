@@ -45,7 +45,7 @@ def engine_rate(source, length):
     return STREAMS * length / (time.perf_counter() - began)
 
 
-def engine_rate_in_process(source, length):
+def engine_rate_in_subprocess(source, length):
     command = [sys.executable, __file__, source, "--engine", "--length", str(length)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
@@ -97,7 +97,7 @@ def resident_megabytes(process):
 
 
 def one_round(source, port, length):
-    results = {"engine": {"characters_per_second": engine_rate_in_process(source, length)}}
+    results = {"engine": {"characters_per_second": engine_rate_in_subprocess(source, length)}}
     results["streams"] = load(port, "streams", count=STREAMS, length=length)
     results["requests"] = load(port, "requests", connections=32, count=1000, length=500)
     results["first character, idle server"] = load(port, "first_characters")

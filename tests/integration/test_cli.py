@@ -67,8 +67,7 @@ def test_info_reports_training_time_and_rejects_damaged_metrics(cli, text):
     for name in ("mine@home", "mine@home@last", "mine@home/model.safetensors"):
         assert cli("info", name, "--json").json["seconds"] == lines[-1]["seconds"]
     Path("mine@home/metrics.jsonl").write_text("{")
-    damaged = cli("info", "mine@home")
-    assert damaged.code == 2 and "damaged" in damaged.err and "move that file away" in damaged.err
+    cli_error(cli("info", "mine@home", "--json"), "damaged_metrics", path=str(Path("mine@home", "metrics.jsonl")))
 
 
 def test_quiet_prints_nothing(cli, text):
@@ -237,7 +236,7 @@ def test_train_without_torch_explains_how_to_install_it(cli, text):
     )
     code = f"{hidden}\nimport importlib\nfrom charloom.cli.main import main\nsys.exit(main())"
     done = subprocess.run([sys.executable, "-c", code, "train", "book.txt"], capture_output=True, text=True)
-    assert done.returncode == 1 and "charloom[train]" in done.stderr and "for CPU of https://pytorch.org" in done.stderr
+    assert done.returncode == 1 and "charloom[train]" in done.stderr and "https://pytorch.org" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -246,7 +245,7 @@ def test_resume_finds_its_corpus(quick_cli, text):
     Path("texts/book.txt").write_text(text)
     assert quick_cli("train", "texts", "--steps", 20, "-o", "run", *SMALL).code == 0
     longer = quick_cli("train", "--resume", "run", "--steps", 10, "--json")
-    assert longer.code == 0 and longer.json["steps"] == 30 and "going on after step 20" in longer.err
+    assert longer.code == 0 and longer.json["steps"] == 30 and "resumed after step 20" in longer.err
     Path("texts").rename("moved")
     lost = quick_cli("train", "--resume", "run", "--steps", 10, "--json")
     cli_error(lost, "text_unreadable", run="run")

@@ -25,7 +25,7 @@ from support.reliability import counts
 
 
 @pytest.fixture(autouse=True)
-def small(tmp_path, monkeypatch):
+def disk_cache(tmp_path, monkeypatch):
     """Keep indexes of more than 1,000 characters on disk, in a separate cache folder."""
     monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
@@ -52,9 +52,9 @@ def test_index_reproduces_the_text(text, cuts):
 
 
 @pytest.mark.parametrize(("characters", "width"), [(253, 1), (254, 1), (255, 2), (70_000, 4)])
-def test_code_width_depends_on_the_number_of_characters(small, characters, width):
+def test_code_width_depends_on_the_number_of_characters(disk_cache, characters, width):
     alphabet = "".join(chr(c) for c in range(32, 32 + characters + 3000) if not 0xD800 <= c < 0xE000)[:characters]
-    path = write(small / "book.txt", "ab\n" * 2000 + alphabet)  # the line feed is one more distinct character
+    path = write(disk_cache / "book.txt", "ab\n" * 2000 + alphabet)  # the line feed is one more distinct character
     corpus = Corpus.read(path)
     assert isinstance(corpus.index.codes, np.memmap) and corpus.index.codes.itemsize == width
     assert corpus.text == "ab\n" * 2000 + alphabet
@@ -64,20 +64,20 @@ def test_code_width_depends_on_the_number_of_characters(small, characters, width
     assert np.array_equal(ids[:], expected) and np.array_equal(ids[positions], expected[positions])
 
 
-def test_index_is_cached_and_reused(small, monkeypatch):
-    path = write(small / "book.txt", "some words\n" * 500)
+def test_index_is_cached_and_reused(disk_cache, monkeypatch):
+    path = write(disk_cache / "book.txt", "some words\n" * 500)
     first = Corpus.read(path)
     notice = first.notices[-1]
     assert notice.code == "index_cached" and notice.data["bytes"] == 5500
     monkeypatch.setattr(cache, "text_pieces", lambda *_, **__: pytest.fail("the text was indexed twice"))
     again = Corpus.read(path)
     assert again.text == first.text and again.sha256 == first.sha256 and again.notices == ()
-    elsewhere = write(small / "copy.txt", "some words\n" * 500)
+    elsewhere = write(disk_cache / "copy.txt", "some words\n" * 500)
     assert Corpus.read(elsewhere).text == first.text  # indexes are looked up by content, not by path
 
 
-def test_cached_index_keeps_the_notices_with_their_codes(small):
-    path = small / "book.txt"
+def test_cached_index_keeps_the_notices_with_their_codes(disk_cache):
+    path = disk_cache / "book.txt"
     path.write_bytes("\ufeff".encode() + b"some words\n" * 500)
     first, second = Corpus.read(path), Corpus.read(path)
     assert codes(first.notices) == ["byte_order_mark_removed", "index_cached"]
@@ -85,8 +85,8 @@ def test_cached_index_keeps_the_notices_with_their_codes(small):
     assert (notice, notice.code, notice.data) == (first.notices[0], first.notices[0].code, {"path": str(path)})
 
 
-def test_changed_text_is_indexed_again(small):
-    path = write(small / "book.txt", "some words\n" * 500)
+def test_changed_text_is_indexed_again(disk_cache):
+    path = write(disk_cache / "book.txt", "some words\n" * 500)
     before = path.stat()
     Corpus.read(path)
     write(path, "more words\n" * 500)  # same size and same modification time
@@ -99,8 +99,8 @@ def test_changed_text_is_indexed_again(small):
 
 
 @pytest.mark.parametrize("damage", ["codes truncated", "codes missing", "metadata changed", "metadata missing"])
-def test_damaged_index_is_rebuilt(small, damage):
-    path = write(small / "book.txt", "some words\n" * 500)
+def test_damaged_index_is_rebuilt(disk_cache, damage):
+    path = write(disk_cache / "book.txt", "some words\n" * 500)
     Corpus.read(path)
     (folder,) = (f for f in cache.texts_folder().iterdir() if f.is_dir())
     if damage == "codes truncated":
@@ -114,7 +114,7 @@ def test_damaged_index_is_rebuilt(small, damage):
     assert Corpus.read(path).text == "some words\n" * 500
 
 
-def test_long_standard_input_is_indexed_on_disk(small, monkeypatch):
+def test_long_standard_input_is_indexed_on_disk(disk_cache, monkeypatch):
     import io
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"some words\n" * 500)))
@@ -123,31 +123,31 @@ def test_long_standard_input_is_indexed_on_disk(small, monkeypatch):
     assert not list(cache.texts_folder().glob("part-stdin-*/"))
 
 
-def test_full_disk_is_reported(small, monkeypatch):
+def test_full_disk_is_reported(disk_cache, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(CodesFile, "write", full)
     with raises_code("cache_not_writable", CorpusError, reason="No space left on device") as caught:
-        Corpus.read(write(small / "book.txt", "some words\n" * 500))
+        Corpus.read(write(disk_cache / "book.txt", "some words\n" * 500))
     assert "CHARLOOM_CACHE" in str(caught.value)
     monkeypatch.undo()
 
 
-def test_too_little_free_space_is_reported(small, monkeypatch):
+def test_too_little_free_space_is_reported(disk_cache, monkeypatch):
     monkeypatch.setattr(cache, "_CHECKPOINT_INTERVAL", 2000)
     monkeypatch.setattr("charloom.data.reading.reader._CHUNK", 700)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 0))
     with raises_code("disk_full", CorpusError, free_bytes=0):
-        Corpus.read(write(small / "book.txt", "some words\n" * 5000))
+        Corpus.read(write(disk_cache / "book.txt", "some words\n" * 5000))
 
 
-def test_unusable_cache_folder_is_reported(small, monkeypatch):
+def test_unusable_cache_folder_is_reported(disk_cache, monkeypatch):
     monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
-    (small / "file").write_text("")
-    monkeypatch.setenv("CHARLOOM_CACHE", str(small / "file"))
-    with raises_code("cache_not_writable", CorpusError, path=str(small / "file" / "texts")):
-        Corpus.read(write(small / "book.txt", "some words\n" * 500))
+    (disk_cache / "file").write_text("")
+    monkeypatch.setenv("CHARLOOM_CACHE", str(disk_cache / "file"))
+    with raises_code("cache_not_writable", CorpusError, path=str(disk_cache / "file" / "texts")):
+        Corpus.read(write(disk_cache / "book.txt", "some words\n" * 500))
 
 
 _DRIVER = """
@@ -162,9 +162,9 @@ print(corpus.sha256, len(corpus))
 
 
 @counts(3, 20)
-def test_killed_indexing_is_resumed(small, report_trials, count):
+def test_killed_indexing_is_resumed(disk_cache, report_trials, count):
     text = "".join(f"line {i} of a long text, with a word now and then: ñ\n" for i in range(600_000))
-    path = write(small / "book.txt", text)
+    path = write(disk_cache / "book.txt", text)
     expected = hashlib.sha256(text.encode()).hexdigest()
     rng, resumed, killed = np.random.default_rng(0), 0, 0
     began = time.monotonic()
@@ -202,8 +202,8 @@ def _forget_texts():
                 file.unlink()
 
 
-def test_unfinished_index_of_a_changed_text_is_not_resumed(small, monkeypatch):
-    path = write(small / "book.txt", "some words\n" * 5000)
+def test_unfinished_index_of_a_changed_text_is_not_resumed(disk_cache, monkeypatch):
+    path = write(disk_cache / "book.txt", "some words\n" * 5000)
     monkeypatch.setattr(cache, "_CHECKPOINT_INTERVAL", 2000)
     monkeypatch.setattr(cache, "BLOCK", 500)
     monkeypatch.setattr(cache, "_publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -214,7 +214,7 @@ def test_unfinished_index_of_a_changed_text_is_not_resumed(small, monkeypatch):
         Corpus.read(path)
     assert list(cache.texts_folder().glob("part-*/index.json"))
     monkeypatch.undo()
-    monkeypatch.setenv("CHARLOOM_CACHE", str(small / "cache"))
+    monkeypatch.setenv("CHARLOOM_CACHE", str(disk_cache / "cache"))
     monkeypatch.setattr(cache, "MAX_IN_MEMORY", 1000)
     monkeypatch.setattr(charloom.data.reading.reader, "_CHUNK", 700)
     write(path, "more words\n" * 5000)
@@ -222,9 +222,9 @@ def test_unfinished_index_of_a_changed_text_is_not_resumed(small, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["while widening", "before the checkpoint", "after the checkpoint", "codes missing"])
-def test_killed_widening_of_codes_is_resumed(small, monkeypatch, where):
+def test_killed_widening_of_codes_is_resumed(disk_cache, monkeypatch, where):
     text = "some words\n" * 3000 + "".join(map(chr, range(0x4E00, 0x4E00 + 300))) * 20
-    path = write(small / "book.txt", text)
+    path = write(disk_cache / "book.txt", text)
     monkeypatch.setattr(cache, "_CHECKPOINT_INTERVAL", 2000)
     monkeypatch.setattr("charloom.data.reading.reader._CHUNK", 700)
     widen, duplicate = CodesFile._widen, CodesFile.duplicate
@@ -252,17 +252,17 @@ def test_killed_widening_of_codes_is_resumed(small, monkeypatch, where):
     assert {f.name for f in folder.iterdir()} == {"codes2.bin", "index.json"}
 
 
-def test_training_from_a_disk_index_gives_the_same_model(small, monkeypatch):
+def test_training_from_a_disk_index_gives_the_same_model(disk_cache, monkeypatch):
     import charloom
 
     text = "the cat sat on the mat, and the dog on the log.\n" * 60
-    path = write(small / "book.txt", text)
+    path = write(disk_cache / "book.txt", text)
     sizes = {"hidden_size": 16, "embedding_size": 8, "steps": 30, "num_layers": 1}
     for recipe in ("auto", "tutorial-gru"):
         settings = sizes | ({"seq_length": 20, "batch_size": 4} if recipe == "tutorial-gru" else {})
-        on_disk = charloom.train(path, recipe=recipe, run=small / f"disk-{recipe}", progress=False, **settings)
+        on_disk = charloom.train(path, recipe=recipe, run=disk_cache / f"disk-{recipe}", progress=False, **settings)
         in_memory = charloom.train(
-            Corpus(text, "book"), recipe=recipe, run=small / f"memory-{recipe}", progress=False, **settings
+            Corpus(text, "book"), recipe=recipe, run=disk_cache / f"memory-{recipe}", progress=False, **settings
         )
         assert all(np.array_equal(on_disk.saved.weights[k], v) for k, v in in_memory.saved.weights.items())
         assert on_disk.facts["val_loss"] == in_memory.facts["val_loss"]

@@ -1,4 +1,4 @@
-"""Bulk jobs on Dask: the same rows as without it, whichever process is killed, and the page that says so."""
+"""Bulk jobs on Dask: the same rows as in one process, even if workers or all processes are killed."""
 
 import json
 import os
@@ -37,20 +37,20 @@ def score(folder, **options):
     return scoring_job(folder, "shakespeare", ["book.txt"], partition_bytes=600, **options)
 
 
-def test_two_workers_leave_the_same_parts_as_none(book):
-    for name, make in (("scored", score), ("written", write)):
-        here, there, told = make(f"{name}-here"), make(f"{name}-there"), []
-        run_in_process(here)
-        run_on_dask(there, workers=2, progress=lambda *figures, told=told: told.append(figures))
-        assert parts(there) == parts(here)
-        assert told == [(done, there.partitions) for done in range(there.partitions + 1)]
+def test_two_workers_write_the_same_parts_as_one_process(book):
+    for name, make in (("scored", score), ("generated", generate)):
+        local, remote, reported = make(f"{name}-local"), make(f"{name}-remote"), []
+        run_in_process(local)
+        run_on_dask(remote, workers=2, progress=lambda *counts, reported=reported: reported.append(counts))
+        assert parts(remote) == parts(local)
+        assert reported == [(done, remote.partitions) for done in range(remote.partitions + 1)]
 
 
-def write(folder):
+def generate(folder):
     return generation_job(folder, "shakespeare", 40, length=50, partition_texts=7)
 
 
-def test_a_mistake_on_a_worker_is_raised_here(book, text):
+def test_an_error_on_a_worker_is_raised_in_the_client(book, text):
     (book / "book.txt").write_text(text + "a \u2603\n")
     job = score("job", unknown="error")
     path, line = str(book.resolve() / "book.txt"), text.count("\n") + 1
@@ -59,7 +59,7 @@ def test_a_mistake_on_a_worker_is_raised_here(book, text):
     assert job.missing() == [job.partitions - 1]
 
 
-def test_the_partition_of_a_worker_that_is_killed_is_done_by_another(book):
+def test_the_partition_of_a_killed_worker_is_processed_by_another(book):
     from distributed import Client, LocalCluster
 
     job, killed = score("job"), []
@@ -75,12 +75,12 @@ def test_the_partition_of_a_worker_that_is_killed_is_done_by_another(book):
                 os.kill(pids[0], signal.SIGKILL)
 
         run_on_dask(job, client=client, progress=kill)
-    here = score("here")
-    run_in_process(here)
-    assert killed and parts(job) == parts(here)
+    local = score("local")
+    run_in_process(local)
+    assert killed and parts(job) == parts(local)
 
 
-def test_processes_of_this_machine_listen_to_this_machine_alone():
+def test_local_workers_listen_on_localhost_only():
     import psutil
 
     with _connected(2, None, None) as client:
@@ -99,7 +99,7 @@ def example(*arguments):
     return [sys.executable, str(ROOT / "examples" / "bulk_score.py"), *arguments]
 
 
-def test_a_job_that_is_killed_whole_and_started_again_has_every_line_once(book, text):
+def test_a_killed_and_restarted_job_scores_every_line_once(book, text):
     (book / "book.txt").write_text(text * 12)
     command = example("shakespeare", "book.txt", "-o", "job", "--workers", "2", "--partition-mb", "0.002")
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -125,7 +125,7 @@ def test_a_job_that_is_killed_whole_and_started_again_has_every_line_once(book, 
         assert row["nats"] == round(model.score(line.rstrip("\n"), precision="int8").total_nats, 4)
 
 
-def test_the_examples_refuse_mistakes_with_one_message(book):
-    for arguments, said in ((["shakespear", "book.txt"], "shakespear"), (["shakespeare", "bok.txt"], "bok.txt")):
+def test_the_example_reports_user_errors_without_a_traceback(book):
+    for arguments, name in ((["shakespear", "book.txt"], "shakespear"), (["shakespeare", "bok.txt"], "bok.txt")):
         done = subprocess.run(example(*arguments, "-o", "job"), capture_output=True, text=True, timeout=100)
-        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert done.returncode == 2 and name in done.stderr and "Traceback" not in done.stderr

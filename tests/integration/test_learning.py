@@ -57,8 +57,8 @@ def test_random_text_is_not_learned(text):
 
 def test_seed_determines_the_model():
     ids = np.random.default_rng(3).integers(0, 9, 3000).astype(np.uint8)
-    dropping = replace(SMALL, dropout_output=0.3)
-    first, again, other = (train(ids, replace(dropping, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
+    with_dropout = replace(SMALL, dropout_output=0.3)
+    first, again, other = (train(ids, replace(with_dropout, seed=seed), 20, 9)[0].weights() for seed in (1, 1, 2))
     assert all((first[name] == again[name]).all() for name in first)
     assert any((first[name] != other[name]).any() for name in first)
 
@@ -110,8 +110,8 @@ def test_gradient_clipping():
     architecture = settings.architecture(9)
     network = CharNetwork(architecture, initial_weights(architecture, 0))
     record = next(train_steps(network, make_batches(ids, settings), settings, 5, choose_device("cpu", "float32")))
-    left = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.requires_grad))
-    assert record.grad_norm > 0.01 and left == pytest.approx(0.01, rel=1e-3)
+    clipped_norm = math.sqrt(sum(float((p.grad**2).sum()) for p in network.parameters() if p.requires_grad))
+    assert record.grad_norm > 0.01 and clipped_norm == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize(("schedule", "middle", "last"), [("linear", 0.5, 0.01), ("cosine", 0.5, 0.0003)])

@@ -1,4 +1,4 @@
-"""Lines that are texts of their own: batches, losses, writing and judging, each line from a state of its own."""
+"""Line models, which treat every line as a separate text: batches, loss, generation and scoring."""
 
 import math
 from pathlib import Path
@@ -38,12 +38,12 @@ def model():
     vocabulary = Vocabulary("\nabcdefgilnorvuxyz")
     architecture = Architecture(len(vocabulary), "lstm", 8, 12, 2)
     weights = initial_weights(architecture, 3)
-    weights["output.weight"] *= 8  # so that it has opinions
+    weights["output.weight"] *= 8  # so that its distribution is far from uniform
     return Model(SavedModel(architecture, vocabulary, weights, lines=True))
 
 
-def costs(model, line):
-    """Return the nats of a line's characters and its end, from the readable engine, one text alone."""
+def reference_nats(model, line):
+    """Return the loss in nats of each character of a line and of its end, from the NumPy engine."""
     from charloom.inference.engines.folding import fold
     from charloom.inference.engines.numpy import NumpyEngine
 
@@ -55,27 +55,27 @@ def costs(model, line):
     return np.log(np.exp(exact).sum(1)) - exact[np.arange(len(ids) - 1), ids[1:]]
 
 
-def test_lines_are_found_and_cut(corpus):
+def test_lines_are_split_into_parts(corpus):
     lines, empty = corpus.lines
     assert len(lines.starts) == 100 and empty == 1
     parts = corpus.parts(0.1, 0.2)
-    found = [set(part.text.split()) for part in (parts.training, parts.validation, parts.test)]
-    assert [len(one) for one in found] == [70, 10, 20] and set.union(*found) == set(NAMES)
+    lines_of_parts = [set(part.text.split()) for part in (parts.training, parts.validation, parts.test)]
+    assert [len(part) for part in lines_of_parts] == [70, 10, 20] and set.union(*lines_of_parts) == set(NAMES)
     assert corpus.split(0.1, 0.2).training == parts.training.text
     assert parts.training.head(7) == parts.training.text[:7] and len(parts.training) == len(parts.training.text)
     assert "".join(parts.training.pieces()) == parts.training.text
 
 
 @pytest.mark.parametrize("text", ["a", "a\n", "\na", "\n\n", "a\nb", "a\n\nbc\n"])
-def test_lines_at_the_edges(text):
+def test_empty_lines_and_missing_line_feeds(text):
     corpus = Corpus(text, text_format=LINES)
-    wanted = [line for line in text.split("\n") if line]
-    assert corpus.lines[0].text == "".join(line + "\n" for line in wanted)
-    assert corpus.lines[1] == len(text.removesuffix("\n").split("\n")) - len(wanted)
+    expected = [line for line in text.split("\n") if line]
+    assert corpus.lines[0].text == "".join(line + "\n" for line in expected)
+    assert corpus.lines[1] == len(text.removesuffix("\n").split("\n")) - len(expected)
     assert "\n" in corpus.vocabulary
 
 
-def test_what_is_held_out_is_from_all_over():
+def test_held_out_lines_are_spread_over_the_corpus():
     chosen = stratified_indices(1000, 0.1)
     assert len(chosen) == 100 and (np.diff(chosen) > 0).all()
     assert (np.bincount(chosen // 100, minlength=10) == 10).all()
@@ -83,7 +83,7 @@ def test_what_is_held_out_is_from_all_over():
 
 
 @pytest.mark.parametrize("width", [3, 5, 50])
-def test_an_epoch_reads_every_line_once(corpus, width):
+def test_an_epoch_contains_every_line_once(corpus, width):
     settings = Settings(batching="lines", batch_size=7, seq_length=width)
     training = corpus.parts(0.0).training.ids(corpus.vocabulary)
     batches = make_batches(training, settings)
@@ -106,37 +106,37 @@ def test_an_epoch_reads_every_line_once(corpus, width):
     assert not np.array_equal(next(make_batches(training, settings)).inputs, next(batches).inputs)
 
 
-def test_batches_go_on_where_they_were(corpus):
+def test_batches_resume_from_a_position(corpus):
     settings = Settings(batching="lines", batch_size=7, seq_length=4)
     training = corpus.parts(0.0).training.ids(corpus.vocabulary)
-    one, other = make_batches(training, settings), make_batches(training, settings)
+    original, restored = make_batches(training, settings), make_batches(training, settings)
     for _ in range(9):
-        next(one)
-    other.position = Position(one.position.epoch, one.position.index)
-    assert np.array_equal(next(one).inputs, next(other).inputs)
+        next(original)
+    restored.position = Position(original.position.epoch, original.position.index)
+    assert np.array_equal(next(original).inputs, next(restored).inputs)
 
 
-def test_the_loss_of_lines_is_that_of_each_alone(model):
+def test_the_loss_of_a_batch_of_lines_is_the_mean_over_separate_lines(model):
     corpus = Corpus("anna\nbo\ncorinox\n", text_format=LINES)
     network = CharNetwork(model.architecture, model.saved.weights)
     ids = corpus.lines[0].ids(model.vocabulary)
-    wanted = np.concatenate([costs(model, line) for line in ("anna", "bo", "corinox")]).mean()
-    assert math.isclose(evaluate(network, ids), wanted, rel_tol=1e-5)
+    expected = np.concatenate([reference_nats(model, line) for line in ("anna", "bo", "corinox")]).mean()
+    assert math.isclose(evaluate(network, ids), expected, rel_tol=1e-5)
     import torch
 
     inputs, targets = ids.windows(np.arange(3), 4)
     with torch.no_grad():
         loss, _ = network.loss(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets))
-    assert math.isclose(float(loss), wanted, rel_tol=1e-5)
+    assert math.isclose(float(loss), expected, rel_tol=1e-5)
 
 
-def test_only_what_counts_has_a_gradient(model):
+def test_padding_rows_have_no_gradient(model):
     import torch
 
     corpus = Corpus("anna\nbo\n", text_format=LINES)
     ids = corpus.lines[0].ids(model.vocabulary)
     gradients = []
-    for rows in (2, 5):  # rows without a line change nothing
+    for rows in (2, 5):  # the extra rows are padding
         network = CharNetwork(model.architecture, model.saved.weights)
         inputs, targets = ids.windows(np.arange(2), rows)
         loss, _ = network.loss(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets))
@@ -145,11 +145,11 @@ def test_only_what_counts_has_a_gradient(model):
     assert torch.allclose(*gradients, atol=1e-7)
 
 
-def test_scores(model):
-    nats = costs(model, "anna")
+def test_scores_of_lines_equal_the_reference(model):
+    nats = reference_nats(model, "anna")
     result = model.score("anna")
     assert np.allclose(result.surprisals * math.log(2), nats, rtol=1e-4) and result.characters == 5
-    both = np.concatenate([nats, costs(model, "bo")])
+    both = np.concatenate([nats, reference_nats(model, "bo")])
     assert np.allclose(model.score("anna\nbo").surprisals * math.log(2), both, rtol=1e-4)
     assert np.allclose(model.score("anna\nbo\n").surprisals * math.log(2), both, rtol=1e-4)
     many = model.score_many(["bo", "anna", "corinox"])
@@ -159,8 +159,8 @@ def test_scores(model):
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_a_new_line_begins_a_new_text(model, precision):
-    """Writing is compared with the plain engine, one character at a time, started anew by hand."""
+def test_generation_restarts_from_the_zero_state_at_each_line(model, precision):
+    """Compare generation with the wrapped engine, sampled by character and reset by hand after each line."""
     from charloom.inference.engines.base import Cursor
     from charloom.inference.engines.factory import make_engine
     from charloom.inference.generation_options import Sampling
@@ -181,7 +181,7 @@ def test_a_new_line_begins_a_new_text(model, precision):
         assert expected.count("\n") > 3
 
 
-def test_rows_are_written_as_alone(model):
+def test_a_sample_of_lines_equals_a_single_generation(model):
     from charloom.inference.generation import make_request
     from charloom.inference.sampling import sample_seeds
 
@@ -194,24 +194,24 @@ def test_rows_are_written_as_alone(model):
         assert text == model.generate("an", 200, 1.0, seed, repetition_penalty=1.3) and len(log) == 200
 
 
-def test_activations_start_anew(model):
-    one, two = model.activations("anna\nbo"), model.activations("xyz\nbo")
-    assert np.array_equal(one.hidden[-2:], two.hidden[-2:]) and not np.array_equal(one.hidden[0], two.hidden[0])
+def test_activations_restart_at_each_line(model):
+    first, second = model.activations("anna\nbo"), model.activations("xyz\nbo")
+    assert np.array_equal(first.hidden[-2:], second.hidden[-2:])
+    assert not np.array_equal(first.hidden[0], second.hidden[0])
 
 
-def test_names_are_learned_and_told_apart(quick_cli, corpus):
+def test_training_on_names_from_the_command_line(quick_cli, corpus):
     Path("names.txt").write_text(corpus.text)
     sizes = ("--set", "hidden_size=24", "--set", "num_layers=1", "--set", "batch_size=16")
     done = quick_cli("train", "names.txt", "--lines", "--steps", 150, "-o", "run", *sizes)
     assert done.code == 0, done.err
-    assert "100 lines" in done.err
-    assert "are new" in done.err and "are lines of its text" in done.err
+    assert "100 lines" in done.err and "generated lines" in done.err
     model = charloom.load("run")
     assert model.saved.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
     held_out = corpus.parts(0.1).validation.text
     assert math.isclose(model.score(held_out).nats_per_char, model.facts["val_loss"], rel_tol=1e-4)
-    written = quick_cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
-    assert written.count("\n") >= 6 and all(2 < len(line) < 30 for line in written.split())
+    generated = quick_cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
+    assert generated.count("\n") >= 6 and all(2 < len(line) < 30 for line in generated.split())
     assert quick_cli("generate", "run", "-p", "an", "--max-lines", 1, "-q").out.startswith("an")
     scores = quick_cli("score", "run", "names.txt", "--per-line", "--json").json["lines"]
     noise = model.score_many(["xqzj" if set("xqzj") <= set(model.vocabulary.characters) else "uuuuaaaa"])[0]
@@ -222,11 +222,10 @@ def test_names_are_learned_and_told_apart(quick_cli, corpus):
     assert new["novelty"]["lines"] == len(lines) == 6
     assert new["novelty"]["copied_lines"] == sum(line in known for line in lines)
     assert quick_cli("report", "run", "-q").code == 0
-    info = quick_cli("info", "run").out
-    assert "each is a text of its own" in info
+    assert quick_cli("info", "run", "--json").json["lines"] is True
 
 
-def test_a_run_of_lines_goes_on_exactly(tmp_path, corpus):
+def test_a_run_on_lines_resumes_exactly(tmp_path, corpus):
     path = tmp_path / "names.txt"
     path.write_text(corpus.text)
     sizes = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "seq_length": 4, "batch_size": 8}

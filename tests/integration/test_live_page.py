@@ -35,18 +35,18 @@ def live():
 
 def test_data_follows_the_training(live, text, tmp_path):
     assert json.loads(request(live.address, "/data.json")[1])["status"] == "Starting."
-    seen = []
+    snapshots = []
 
-    def watch(record):
+    def observe(record):
         live.take(record)
         if type(record).__name__ == "EvaluationRecord":
-            seen.append(json.loads(request(live.address, "/data.json")[1]))
+            snapshots.append(json.loads(request(live.address, "/data.json")[1]))
 
     sizes = {"hidden_size": 16, "num_layers": 1, "steps": 30, "eval_every": 10}
-    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=watch, **sizes)
-    assert [len(data["run"]["evaluations"]) for data in seen] == [1, 2, 3, 4]
-    assert [e["step"] for e in seen[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
-    assert seen[2]["status"].startswith("Step 20 of 30")
+    charloom.train(charloom.Corpus(text), run=tmp_path / "run", progress=False, watch=observe, **sizes)
+    assert [len(data["run"]["evaluations"]) for data in snapshots] == [1, 2, 3, 4]
+    assert [e["step"] for e in snapshots[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
+    assert snapshots[2]["status"].startswith("Step 20 of 30")
     last = json.loads(request(live.address, "/data.json")[1])
     assert last["finished"] and last["status"] == "Done after 30 steps."
     assert len(last["run"]["samples"]) == 3
@@ -75,7 +75,7 @@ def test_train_live_prints_the_url_and_stops_with_the_training(text, tmp_path):
     (tmp_path / "t.txt").write_text(text)
     command = [sys.executable, "-m", "charloom", "train", "t.txt", "--steps", "60", "--set", "hidden_size=16", "--live"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        address = next(found[1] for line in process.stderr if (found := re.search(r"Live page: (\S+)", line)))
+        address = next(match[1] for line in process.stderr if (match := re.search(r"Live page: (\S+)", line)))
         assert request(address)[0].status == 200
         process.stderr.read()
     assert process.returncode == 0
@@ -92,8 +92,8 @@ def test_tensorboard_events(cli, text):
     events = EventAccumulator("run/tensorboard").Reload()
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 31))
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
-    told = {e.step: e.value for e in events.Scalars("loss/held out")}
-    assert told == pytest.approx({m["step"]: m["val_loss"] for m in metrics}, rel=1e-5)
+    logged = {e.step: e.value for e in events.Scalars("loss/held out")}
+    assert logged == pytest.approx({m["step"]: m["val_loss"] for m in metrics}, rel=1e-5)
     assert cli("train", "--resume", "run", "--steps", 10, "--tensorboard").code == 0
     events = EventAccumulator("run/tensorboard").Reload()
     assert [e.step for e in events.Scalars("loss/step")] == list(range(1, 41))

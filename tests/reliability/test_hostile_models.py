@@ -139,7 +139,7 @@ def test_model_larger_than_memory_is_rejected_before_reading_tensors(tmp_path, m
     path = tmp_path / "m"
     save_model(path, tiny_saved())
     monkeypatch.setattr(model_file.os, "sysconf", lambda name: 30)  # 900 bytes
-    monkeypatch.setattr(model_file, "_tensor", None)
+    monkeypatch.setattr(model_file, "_read_tensor", None)
     with raises_code("model_too_large", ModelFileError, available_bytes=900):
         load_model(path)
 
@@ -149,12 +149,12 @@ def test_file_truncated_while_reading_is_rejected(tmp_path, monkeypatch):
     architecture = Architecture(7, hidden_size=64)  # larger than the read-ahead buffer
     saved = SavedModel(architecture, Vocabulary("\n abcde"), initial_weights(architecture, 1))
     save_model(path, saved)
-    read, size = model_file._tensor, path.stat().st_size
+    read, size = model_file._read_tensor, path.stat().st_size
 
     def truncate_first(file, name, slot):
         os.truncate(path, size - 8)
         return read(file, name, slot)
 
-    monkeypatch.setattr(model_file, "_tensor", truncate_first)
+    monkeypatch.setattr(model_file, "_read_tensor", truncate_first)
     with raises_code("truncated_while_reading", ModelFileError):
         load_model(path)

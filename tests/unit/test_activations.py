@@ -18,9 +18,9 @@ def layer(model, number):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_neurons_are_those_of_the_equations(cell):
-    """Run the first layer by its equations, in float64, over the same text."""
-    model, found = MODELS[cell], MODELS[cell].activations(TEXT)
+def test_hidden_states_and_cells_follow_the_equations(cell):
+    """Compare the first layer with the float64 reference cells."""
+    model, result = MODELS[cell], MODELS[cell].activations(TEXT)
     weights, a = layer(model, 0), model.architecture
     h, c = np.zeros((1, a.hidden_size)), np.zeros((1, a.hidden_size))
     for t, i in enumerate(model.vocabulary.encode(TEXT)):
@@ -29,48 +29,48 @@ def test_neurons_are_those_of_the_equations(cell):
             h = gru_step(x, h, weights, a.reset_after)
         else:
             h, c = lstm_step(x, h, c, weights)
-            assert found.cell[t, 0] == pytest.approx(c[0], abs=1e-5)
-        assert found.hidden[t, 0] == pytest.approx(h[0], abs=1e-5)
+            assert result.cell[t, 0] == pytest.approx(c[0], abs=1e-5)
+        assert result.hidden[t, 0] == pytest.approx(h[0], abs=1e-5)
     gates = 3 if cell == "gru" else 4
-    assert found.hidden.shape == (len(TEXT), a.num_layers, a.hidden_size)
-    assert found.gates.shape == (len(TEXT), a.num_layers, gates, a.hidden_size)
-    assert (found.cell is None) == (cell == "gru")
+    assert result.hidden.shape == (len(TEXT), a.num_layers, a.hidden_size)
+    assert result.gates.shape == (len(TEXT), a.num_layers, gates, a.hidden_size)
+    assert (result.cell is None) == (cell == "gru")
 
 
 def test_a_gru_interpolates_by_its_update_gate():
-    """h' = (1 - z) n + z h holds between what is returned at neighbouring characters."""
-    found = MODELS["gru"].activations(TEXT)
-    _, z, n = np.moveaxis(found.gates, 2, 0)
-    assert found.hidden[1:] == pytest.approx((1 - z[1:]) * n[1:] + z[1:] * found.hidden[:-1], abs=1e-5)
+    """h' = (1 - z) n + z h holds between consecutive characters."""
+    result = MODELS["gru"].activations(TEXT)
+    _, z, n = np.moveaxis(result.gates, 2, 0)
+    assert result.hidden[1:] == pytest.approx((1 - z[1:]) * n[1:] + z[1:] * result.hidden[:-1], abs=1e-5)
 
 
-def test_guesses_are_the_likeliest_in_their_order():
+def test_top_predictions_are_sorted_by_probability():
     model = MODELS["lstm"]
-    few, all_ = model.top_guesses(TEXT, 3), model.top_guesses(TEXT, 7)
-    assert all_.probabilities.sum(axis=1) == pytest.approx(np.ones(len(TEXT)))
-    assert (np.diff(all_.probabilities, axis=1) <= 0).all()
-    assert few.characters == tuple(row[:3] for row in all_.characters)
-    assert {"".join(sorted(row)) for row in all_.characters} == {"".join(sorted(model.vocabulary.characters))}
+    top3, top7 = model.top_guesses(TEXT, 3), model.top_guesses(TEXT, 7)
+    assert top7.probabilities.sum(axis=1) == pytest.approx(np.ones(len(TEXT)))
+    assert (np.diff(top7.probabilities, axis=1) <= 0).all()
+    assert top3.characters == tuple(row[:3] for row in top7.characters)
+    assert {"".join(sorted(row)) for row in top7.characters} == {"".join(sorted(model.vocabulary.characters))}
 
 
-def test_the_likeliest_is_what_temperature_zero_writes():
+def test_temperature_zero_generates_the_top_prediction():
     model = MODELS["gru"]
     text = model.generate("ab", 200, 0, precision="float32")
     assert [row[0] for row in model.top_guesses(text, 1).characters[1:-1]] == list(text[2:])
 
 
-def test_what_cannot_be_asked():
+def test_invalid_arguments_are_rejected():
     model = MODELS["gru"]
     for k in (0, 8, 2.0):
         with raises_code("invalid_setting", SettingsError, name="k", value=k, minimum=1, maximum=7):
             model.top_guesses("abc", k)
-    for ask in (model.top_guesses, model.activations):
+    for method in (model.top_guesses, model.activations):
         with raises_code("text_too_short", CorpusError, characters=0, minimum=1):
-            ask("")
+            method("")
         with pytest.raises(UnknownCharacterError):
-            ask("abX")
+            method("abX")
 
 
-def test_a_model_shows_itself_in_a_notebook():
+def test_a_model_has_an_html_representation():
     page = Model(tiny_saved(corpus="<b>"))._repr_html_()
     assert "hidden_size" in page and "&lt;b&gt;" in page and "<b>" not in page

@@ -1,4 +1,4 @@
-"""The native engine against the readable one: int8 to the bit on every instruction set, float32 to rounding."""
+"""The native engine against the NumPy engine: int8 bit-identical on every instruction set, float32 up to rounding."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,20 @@ from charloom.inference.generation import Request, generate
 from charloom.inference.generation_options import Sampling
 from charloom.inference.model import Model
 from charloom.inference.sampling import random_words
-from charloom.model import reference as cells
+from charloom.model import reference
 from charloom.model.architecture import Architecture
 from charloom.model.initializers import initial_weights
 from support.errors import raises_code
 from support.models import tiny_saved, tiny_weights
 
-pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "there")
-FORMS = [("gru", True, 1, 40), ("gru", True, 3, 33), ("gru", False, 2, 16), ("lstm", True, 1, 64), ("lstm", True, 2, 7)]
+pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "available")
+ARCHITECTURES = [
+    ("gru", True, 1, 40),
+    ("gru", True, 3, 33),
+    ("gru", False, 2, 16),
+    ("lstm", True, 1, 64),
+    ("lstm", True, 2, 7),
+]
 ISAS = native.instruction_sets()
 SAMPLINGS = [
     Sampling(1.0),
@@ -34,7 +40,9 @@ SAMPLINGS = [
 ]
 
 
-@pytest.fixture(params=FORMS, ids=lambda form: f"{form[0]}-{'after' if form[1] else 'before'}-{form[2]}x{form[3]}")
+@pytest.fixture(
+    params=ARCHITECTURES, ids=lambda case: f"{case[0]}-{'after' if case[1] else 'before'}-{case[2]}x{case[3]}"
+)
 def model(request):
     cell, reset_after, num_layers, width = request.param
     architecture = Architecture(67, cell, 30, width, num_layers, reset_after)
@@ -59,89 +67,91 @@ def cursor(engine, sampling, texts=19):
     return Cursor(state, logits[:, 0], np.arange(texts, dtype=np.uint64), recent=recent, counts=counts)
 
 
-def test_int8_is_the_judges_to_the_bit(model, isa):
-    fast, judge = engines(model, "int8")
-    assert fast.instructions == isa
-    found, expected = (engine.trace(IDS, engine.initial_state(len(IDS))) for engine in (fast, judge))
+def test_int8_is_bit_identical_to_the_numpy_engine(model, isa):
+    native_engine, numpy_engine = engines(model, "int8")
+    assert native_engine.instructions == isa
+    result, expected = (engine.trace(IDS, engine.initial_state(len(IDS))) for engine in (native_engine, numpy_engine))
     for name in ("logits", "states", "gates", "state"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
-    logits, state = fast.forward(IDS, fast.initial_state(len(IDS)))
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name), err_msg=name)
+    logits, state = native_engine.forward(IDS, native_engine.initial_state(len(IDS)))
     np.testing.assert_array_equal(logits, expected.logits)
     np.testing.assert_array_equal(state, expected.state)
 
 
-def test_float32_is_the_judges_to_rounding(model, isa):
-    fast, judge = engines(model, "float32")
-    found, expected = (engine.trace(IDS, engine.initial_state(len(IDS))) for engine in (fast, judge))
+def test_float32_agrees_with_the_numpy_engine_up_to_rounding(model, isa):
+    native_engine, numpy_engine = engines(model, "float32")
+    result, expected = (engine.trace(IDS, engine.initial_state(len(IDS))) for engine in (native_engine, numpy_engine))
     for name in ("logits", "states", "gates", "state"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=3e-5, err_msg=name)
-    exact, _ = cells.forward(*model, IDS)
-    np.testing.assert_allclose(found.logits, exact, atol=3e-5)
+        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), atol=3e-5, err_msg=name)
+    exact, _ = reference.forward(*model, IDS)
+    np.testing.assert_allclose(result.logits, exact, atol=3e-5)
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
-def test_int8_draws_the_same_characters(model, isa, sampling):
-    fast, judge = engines(model, "int8")
+def test_int8_samples_the_same_characters_as_the_numpy_engine(model, isa, sampling):
+    native_engine, numpy_engine = engines(model, "int8")
     allowed = np.arange(67) % 5 > 0
     bias = np.where(allowed, np.float32(0), np.float32(-np.inf))
-    a, b = (engine.sample(cursor(engine, sampling), 60, sampling, bias, True) for engine in (fast, judge))
+    a, b = (
+        engine.sample(cursor(engine, sampling), 60, sampling, bias, True) for engine in (native_engine, numpy_engine)
+    )
     np.testing.assert_array_equal(a.ids, b.ids)
     np.testing.assert_allclose(a.log_probs, b.log_probs, rtol=1e-12)
     assert allowed[a.ids].all()
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
-def test_a_text_does_not_depend_on_those_beside_it_nor_on_chunks_and_threads(model, isa, precision):
-    fast, _ = engines(model, precision)
+def test_a_text_does_not_depend_on_its_batch_chunks_and_threads(model, isa, precision):
+    native_engine, _ = engines(model, precision)
     sampling = SAMPLINGS[-1]
-    whole = cursor(fast, sampling)
-    together = fast.sample(whole, 50, sampling).ids
-    parts = cursor(fast, sampling)
-    chunks = [fast.sample(parts, n, sampling).ids for n in (1, 0, 12, 37)]
-    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), together)
+    whole = cursor(native_engine, sampling)
+    expected = native_engine.sample(whole, 50, sampling).ids
+    parts = cursor(native_engine, sampling)
+    chunks = [native_engine.sample(parts, n, sampling).ids for n in (1, 0, 12, 37)]
+    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), expected)
     np.testing.assert_array_equal(parts.state, whole.state)
     np.testing.assert_array_equal(parts.recent, whole.recent)
-    few = cursor(fast, sampling, 3)
-    np.testing.assert_array_equal(fast.sample(few, 50, sampling).ids, together[:3])
+    few = cursor(native_engine, sampling, 3)
+    np.testing.assert_array_equal(native_engine.sample(few, 50, sampling).ids, expected[:3])
 
 
-def test_every_text_can_be_drawn_in_its_own_way(model, isa):
-    """Together, from different positions: what each is alone, in both engines."""
+def test_each_text_of_a_batch_can_have_its_own_sampling_options(model, isa):
+    """In a batch, from different positions, each text equals its single generation, in both engines."""
     bias = np.zeros((len(SAMPLINGS), 67), np.float32)
     bias[:, ::7] = -np.inf
     bias[2] = np.linspace(-3, 3, 67)
-    drawn = []
+    results = []
     for engine in engines(model, "int8"):
-        alone = [cursor(engine, sampling, row + 1).rows([row]) for row, sampling in enumerate(SAMPLINGS)]
-        for row, one in enumerate(alone):  # some are on their way already
-            engine.sample(one, 3 * row, SAMPLINGS[row], bias[row])
-        together = Cursor.joined(alone)
-        ids = engine.sample(together, 40, SAMPLINGS, bias).ids
-        for row, one in enumerate(alone):
-            np.testing.assert_array_equal(engine.sample(one, 40, SAMPLINGS[row], bias[row]).ids[0], ids[row])
-        assert together.positions.tolist() == [3 * row + 40 for row in range(len(SAMPLINGS))]
-        drawn.append(ids)
-    np.testing.assert_array_equal(*drawn)
+        cursors = [cursor(engine, sampling, row + 1).rows([row]) for row, sampling in enumerate(SAMPLINGS)]
+        for row, single in enumerate(cursors):  # advance them to different positions
+            engine.sample(single, 3 * row, SAMPLINGS[row], bias[row])
+        batch = Cursor.joined(cursors)
+        ids = engine.sample(batch, 40, SAMPLINGS, bias).ids
+        for row, single in enumerate(cursors):
+            np.testing.assert_array_equal(engine.sample(single, 40, SAMPLINGS[row], bias[row]).ids[0], ids[row])
+        assert batch.positions.tolist() == [3 * row + 40 for row in range(len(SAMPLINGS))]
+        results.append(ids)
+    np.testing.assert_array_equal(*results)
 
 
 def test_cursors_can_be_branched(model):
-    fast, _ = engines(model, "int8")
-    start = cursor(fast, Sampling(1.0))
+    native_engine, _ = engines(model, "int8")
+    start = cursor(native_engine, Sampling(1.0))
     state = start.state.copy()
     branch = start.rows([2, 5])
-    first = fast.sample(start, 30, Sampling(1.0)).ids
+    first = native_engine.sample(start, 30, Sampling(1.0)).ids
     assert (state != start.state).any()
-    np.testing.assert_array_equal(fast.sample(branch, 30, Sampling(1.0)).ids, first[[2, 5]])
+    np.testing.assert_array_equal(native_engine.sample(branch, 30, Sampling(1.0)).ids, first[[2, 5]])
 
 
-def test_the_random_numbers_are_the_same():
+def test_random_numbers_equal_those_of_numpy():
     for seed, position in ((0, 0), (2**53 - 1, 10**9), (7, 2**40)):
         expected = int(random_words(np.array([seed], np.uint64), position, 1)[0, 0])
         assert native.engine.random_word(seed, position) == expected
 
 
-def test_a_thousand_seeds_streamed_whole_and_batched(monkeypatch):
-    """The promise of seeds, in the engine that people use: every text of a batch is the text of its seed alone."""
+def test_a_batch_of_1000_samples_equals_1000_single_generations(monkeypatch):
+    """Every sample of a batch equals the single generation with its seed, in the default engine."""
     saved = tiny_saved("gru")
     engine = make_engine(saved, "int8")
     batch = {}
@@ -154,7 +164,7 @@ def test_a_thousand_seeds_streamed_whole_and_batched(monkeypatch):
         assert "".join(pieces) == batch[sample]
 
 
-def test_wrong_arrays_are_refused():
+def test_invalid_arrays_are_rejected():
     engine = make_engine(tiny_saved("gru"))
     for ids in ([[7]], [[-1]]):
         with pytest.raises(ValueError, match="unknown id"):
@@ -163,23 +173,23 @@ def test_wrong_arrays_are_refused():
         engine.forward(np.array([[1]]), engine.initial_state(2))
 
 
-def test_weights_whose_sums_overflow_are_refused():
+def test_weights_whose_sums_overflow_are_rejected():
     saved = tiny_saved("gru")
     saved.weights["output.weight"][0] = 3e38
     with raises_code("weights_too_large", ModelFileError, name="output.weight"):
         make_engine(saved)
 
 
-def test_the_environment_chooses(monkeypatch):
+def test_environment_variables_choose_engine_and_instruction_set(monkeypatch):
     assert engine_name() == "native"
     monkeypatch.setenv("CHARLOOM_ENGINE", "numpy")
     assert make_engine(tiny_saved("gru")).name == "numpy"
     monkeypatch.setenv("CHARLOOM_ENGINE", "gpu")
-    with raises_code("invalid_environment_variable", SettingsError, name="CHARLOOM_ENGINE", value="gpu"):
+    with raises_code("invalid_setting", SettingsError, name="CHARLOOM_ENGINE", value="gpu"):
         engine_name()
     monkeypatch.delenv("CHARLOOM_ENGINE")
     monkeypatch.setenv("CHARLOOM_ISA", "mmx")
-    with pytest.raises(SettingsError, match="portable"):
+    with raises_code("invalid_setting", SettingsError, name="CHARLOOM_ISA", value="mmx"):
         make_engine(tiny_saved("gru"))
 
 
@@ -195,12 +205,12 @@ def test_float32_agrees_with_pytorch_over_a_thousand_steps(isa, cell, num_layers
     with torch.no_grad():
         expected = CharNetwork(architecture, weights)(torch.from_numpy(ids), None)[0].numpy()
     engine = NativeEngine(architecture, fold(architecture, weights, "float32"))
-    found, _ = engine.forward(ids, engine.initial_state(2))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    result, _ = engine.forward(ids, engine.initial_state(2))
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
-def test_frequencies_of_a_hundred_thousand_draws():
-    """Chi-square with V - 1 degrees of freedom at its 0.9999 quantile; the seeds are fixed."""
+def test_frequencies_of_100000_draws_match_the_distribution():
+    """A chi-square test with V - 1 = 11 degrees of freedom at the 0.9999 quantile, with fixed seeds."""
     from charloom.inference.engines.native import NativeEngine
 
     architecture = Architecture(12, "gru", 4, 16)
@@ -222,23 +232,23 @@ def test_frequencies_of_a_hundred_thousand_draws():
         kept &= exact >= sampling.min_p
         expected = count * np.where(kept, exact, 0) / exact[kept].sum()
         assert not observed[~kept].any()
-        surprise = ((observed[kept] - expected[kept]) ** 2 / expected[kept]).sum()
-        assert surprise < 40.0  # the 0.9999 quantile for 11 degrees of freedom is 37.4
+        chi_square = ((observed[kept] - expected[kept]) ** 2 / expected[kept]).sum()
+        assert chi_square < 40.0  # the 0.9999 quantile for 11 degrees of freedom is 37.4
 
 
 @pytest.mark.slow
-def test_ten_million_characters_take_no_more_memory_than_one(tmp_path):
+def test_memory_does_not_grow_over_10_million_characters(tmp_path):
     resource = pytest.importorskip("resource")
     saved = tiny_saved("gru")
-    engine, peaks, written = make_engine(saved, "int8"), [], 0
+    engine, peaks, count = make_engine(saved, "int8"), [], 0
     for piece in generate(engine, saved.vocabulary, Request("", 10_000_000, Sampling(1.0), seed=1)):
-        written += len(piece.text)
-        if written >= 1_000_000 * (len(peaks) + 1):
+        count += len(piece.text)
+        if count >= 1_000_000 * (len(peaks) + 1):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    assert written == 10_000_000 and peaks[-1] - peaks[0] < 1024  # kilobytes
+    assert count == 10_000_000 and peaks[-1] - peaks[0] < 1024  # kilobytes
 
 
-HARSH = (
+EXTREME_SAMPLINGS = (
     Sampling(1e-300, top_k=1, top_p=1e-300, min_p=1.0, repetition_penalty=0.01),
     Sampling(100.0, top_k=6, top_p=0.999, repetition_penalty=100.0),
     Sampling(0, repetition_penalty=0.01),
@@ -248,10 +258,8 @@ HARSH = (
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 @pytest.mark.parametrize("name", ["native", "numpy"])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_drawn_from(
-    monkeypatch, cell, name, precision
-):
-    """Warnings of NumPy are errors here: an infinite logit, or the difference of two, would be one."""
+def test_logits_of_the_largest_accepted_weights_stay_finite(monkeypatch, cell, name, precision):
+    """The test setup turns NumPy warnings into errors, so an infinite logit or a difference of infinities fails."""
     monkeypatch.setenv("CHARLOOM_ENGINE", name)
     saved = tiny_saved(cell)
     for part, value in saved.weights.items():
@@ -260,9 +268,9 @@ def test_the_largest_weights_that_are_accepted_stay_finite_however_they_are_draw
         value[::2] *= -1
     saved.weights["output.bias"][:] = [0.9 * _MAX_SUM, 0, 0, 0, 0, 0, 0]
     model = Model(saved)
-    for sampling in HARSH:
-        drawn = model.pieces(Request("", 20, sampling, seed=1), precision)
-        assert len("".join(piece.text for piece in drawn)) == 20
+    for sampling in EXTREME_SAMPLINGS:
+        pieces = model.pieces(Request("", 20, sampling, seed=1), precision)
+        assert len("".join(piece.text for piece in pieces)) == 20
     score = model.score("abcab\n" * 3, precision=precision)
     assert np.isfinite(score.total_nats) and score.perplexity > 0
     logits, _ = model.engine(precision).forward(np.arange(7)[None], model.engine(precision).initial_state(1))

@@ -30,7 +30,7 @@ cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
 @cells
 @settings(max_examples=30, deadline=None)
 @given(st.text("abcde\n ", max_size=20), st.integers(0, 60), st.integers(0, 2**53 - 1))
-def test_a_text_begins_with_the_prompt_and_is_as_long_as_asked(cell, prompt, length, seed):
+def test_a_text_begins_with_the_prompt_and_has_the_requested_length(cell, prompt, length, seed):
     request = Request(prompt, length, Sampling(1.0), seed=seed)
     pieces = list(generate(MODELS[cell].engine("int8"), MODELS[cell].vocabulary, request))
     text = "".join(piece.text for piece in pieces)
@@ -40,25 +40,25 @@ def test_a_text_begins_with_the_prompt_and_is_as_long_as_asked(cell, prompt, len
 
 
 @cells
-def test_a_sample_is_the_same_alone_and_among_others(cell):
-    model, together = MODELS[cell], {}
+def test_a_sample_equals_a_single_generation_with_its_seed(cell):
+    model, samples = MODELS[cell], {}
     for piece in model.pieces(Request("ab", 100, Sampling(0.9), seed=4, samples=5)):
-        together[piece.sample] = together.get(piece.sample, "") + piece.text
-    alone = [model.generate("ab", 100, 0.9, seed) for seed in sample_seeds(4, 5)]
-    assert list(together.values()) == alone
-    assert len(set(alone)) == 5
+        samples[piece.sample] = samples.get(piece.sample, "") + piece.text
+    singles = [model.generate("ab", 100, 0.9, seed) for seed in sample_seeds(4, 5)]
+    assert list(samples.values()) == singles
+    assert len(set(singles)) == 5
 
 
 @cells
-def test_the_chunks_it_is_drawn_in_do_not_change_a_text(cell):
+def test_the_chunk_size_does_not_change_the_text(cell):
     engine = MODELS[cell].engine()
     logits, state = prefill(engine, np.array([2, 3, 4]))
 
-    def drawn(*chunks):
+    def sample_in(*chunks):
         cursor = Cursor(state, logits, np.array([7], np.uint64))
         return np.concatenate([engine.sample(cursor, n, Sampling(1.0)).ids for n in chunks], axis=1).tolist()
 
-    assert drawn(60) == drawn(1, 59) == drawn(13, 0, 40, 7)
+    assert sample_in(60) == sample_in(1, 59) == sample_in(13, 0, 40, 7)
 
 
 @cells
@@ -71,8 +71,8 @@ def test_a_state_can_be_branched(cell):
 
 
 @cells
-def test_the_score_is_minus_the_sum_of_the_log_probabilities_of_generation(cell):
-    """Draw a text character by character, adding up what each drawn character cost; then score the text."""
+def test_the_score_is_the_negative_sum_of_the_log_probs_of_generation(cell):
+    """Sum the surprisals while a text is generated character by character; the score of the text is the same."""
     model = MODELS[cell]
     prompt = "ab"
     logits, state = prefill(model.engine(), model.vocabulary.encode(prompt))
@@ -89,7 +89,7 @@ def test_the_score_is_minus_the_sum_of_the_log_probabilities_of_generation(cell)
     assert text == model.generate(prompt, 700, 1.0, 3, precision="float32")
 
 
-def test_a_long_prompt_is_read_in_blocks_that_change_nothing():
+def test_a_long_prompt_in_blocks_gives_the_same_logits():
     model = MODELS["gru"]
     ids = model.vocabulary.encode("abcde\n " * 120)
     engine = model.engine()
@@ -97,19 +97,20 @@ def test_a_long_prompt_is_read_in_blocks_that_change_nothing():
     np.testing.assert_allclose(prefill(engine, ids)[0], whole[:, -1], atol=1e-5)
 
 
-def test_an_unprompted_text_starts_as_after_the_end_of_a_line():
+def test_without_a_prompt_a_text_starts_as_after_a_line_feed():
     model = MODELS["gru"]
     assert model.generate("\n", 50, 1.0, 2)[1:] == model.generate("", 50, 1.0, 2)
     assert [start_character(Vocabulary(v)) for v in ("a \n", "ab ", "ba")] == ["\n", " ", "b"]
 
 
-def test_an_unknown_character_in_the_prompt_is_refused_before_anything_is_written():
-    with pytest.raises(UnknownCharacterError, match="LATIN SMALL LETTER Z"):
+def test_an_unknown_character_in_the_prompt_is_rejected():
+    with raises_code("unknown_character", UnknownCharacterError, count=1) as caught:
         MODELS["gru"].generate("abz")
+    assert [c["name"] for c in caught.value.data["characters"]] == ["LATIN SMALL LETTER Z"]
 
 
 @pytest.mark.parametrize("arguments", [{"length": -1}, {"samples": 0}, {"samples": 1025}, {"seed": -1}])
-def test_numbers_out_of_range_are_refused(arguments):
+def test_values_out_of_range_are_rejected(arguments):
     model = MODELS["gru"]
     with pytest.raises(SettingsError):
         generate(model.engine(), model.vocabulary, Request(**arguments))
@@ -121,15 +122,15 @@ def test_the_score_of_a_short_text_by_hand():
     logits, _ = engine.forward(np.array([[2]]), engine.initial_state(1))  # after "a"
     exact = logits[0, 0].astype(np.float64)
     nats = np.log(np.exp(exact).sum()) - exact[3]  # "b" follows
-    found = score(engine, model.vocabulary, "ab")
-    assert found.characters == 1
-    assert found.total_nats == pytest.approx(nats, rel=1e-12)
-    assert found.bits_per_char == pytest.approx(nats / np.log(2), rel=1e-12)
-    assert found.perplexity == pytest.approx(np.exp(nats), rel=1e-12)
+    result = score(engine, model.vocabulary, "ab")
+    assert result.characters == 1
+    assert result.total_nats == pytest.approx(nats, rel=1e-12)
+    assert result.bits_per_char == pytest.approx(nats / np.log(2), rel=1e-12)
+    assert result.perplexity == pytest.approx(np.exp(nats), rel=1e-12)
 
 
 @cells
-def test_a_stopped_text_is_the_beginning_of_the_whole_one(cell):
+def test_a_stopped_text_is_a_prefix_of_the_full_text(cell):
     model = MODELS[cell]
     whole = model.generate("", 300, 1.0, 6)
     stop = whole[100:103]
@@ -137,26 +138,26 @@ def test_a_stopped_text_is_the_beginning_of_the_whole_one(cell):
     assert model.generate("", 300, 1.0, 6, max_lines=3) == "\n".join(whole.split("\n")[:3])
 
 
-def test_samples_that_have_ended_leave_the_others_going():
+def test_samples_that_have_stopped_do_not_change_the_rest():
     model, texts, reasons = MODELS["gru"], {}, {}
     for piece in model.pieces(Request("", 200, Sampling(1.0), Ending(stop=("ab",)), seed=3, samples=20)):
         texts[piece.sample] = texts.get(piece.sample, "") + piece.text
         reasons[piece.sample] = piece.finish_reason
     assert set(reasons.values()) == {"length", "stop"}
     for (sample, text), seed in zip(texts.items(), sample_seeds(3, 20), strict=True):
-        alone = model.generate("", 200, 1.0, seed)
-        assert text == (alone if reasons[sample] == "length" else alone[: alone.index("ab")])
-        assert ("ab" in alone) == (reasons[sample] == "stop")
+        single = model.generate("", 200, 1.0, seed)
+        assert text == (single if reasons[sample] == "length" else single[: single.index("ab")])
+        assert ("ab" in single) == (reasons[sample] == "stop")
 
 
-def test_log_probs_are_those_of_the_score():
+def test_log_probs_equal_the_score():
     model = MODELS["lstm"]
     request = Request("ab", 60, Sampling(0.7, top_k=4), Ending(stop=("cab",)), seed=1, log_probs=True)
     pieces = list(model.pieces(request, "float32"))
     text = "".join(piece.text for piece in pieces)
-    costs = [cost for piece in pieces for cost in piece.log_probs]
+    log_probs = [log_prob for piece in pieces for log_prob in piece.log_probs]
     expected = model.score(text).surprisals[1:] * -np.log(2)
-    np.testing.assert_allclose(costs, expected, atol=1e-5)
+    np.testing.assert_allclose(log_probs, expected, atol=1e-5)
 
 
 def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
@@ -170,17 +171,17 @@ def test_unknown_characters_of_a_prompt_can_be_skipped_or_replaced():
         MODELS["gru"].generate("a", unknown="drop")
 
 
-def test_the_penalty_sees_the_prompt():
+def test_the_repetition_penalty_includes_the_prompt():
     engine, vocabulary = MODELS["gru"].engine(), MODELS["gru"].vocabulary
     ids, seeds = vocabulary.encode("abc"), np.array([1], np.uint64)
-    behind = prefill(engine, ids)
+    prefix = prefill(engine, ids)
     for window, recent in ((5, [-1, -1, *ids.tolist()]), (2, ids[1:].tolist())):
         sampling = Sampling(repetition_penalty=2.0, repetition_window=window)
-        assert cursor_after(ids, *behind, sampling, seeds).recent.tolist() == [recent]
-    assert cursor_after(ids, *behind, Sampling(), seeds).recent.shape == (1, 0)
+        assert cursor_after(ids, *prefix, sampling, seeds).recent.tolist() == [recent]
+    assert cursor_after(ids, *prefix, Sampling(), seeds).recent.shape == (1, 0)
 
 
-def test_an_option_misspelt_is_refused_by_name():
+def test_a_misspelled_option_is_rejected_with_a_suggestion():
     with raises_code("unknown_option", SettingsError, name="topk", suggestions=["top_k"]):
         MODELS["gru"].generate("a", topk=3)
     with raises_code("invalid_setting", SettingsError, name="precision", value="int4"):

@@ -16,7 +16,7 @@ def symbols(text):
 
 
 def naive(text, source):
-    """For each character the length of the longest run up to it that stands in the source, by trying them all."""
+    """Longest run that ends at each character and occurs in the source, by brute force."""
     lengths = []
     for end in range(1, len(text) + 1):
         length = 0
@@ -39,20 +39,20 @@ def case(rng):
 
 @kinds
 @pytest.mark.parametrize("seed", range(2))
-def test_it_finds_what_trying_all_runs_finds(kind, seed):
-    """10,000 random cases in all: two kinds, two seeds."""
+def test_the_automaton_equals_a_brute_force_search(kind, seed):
+    """10,000 random cases in total: two implementations, two seeds."""
     rng = random.Random(seed)
     for _ in range(2500):
         text, source = case(rng)
         automaton = kind(symbols(text))
         cut = rng.randrange(len(source) + 1)
-        for part in (source[:cut], source[cut:]):  # it goes on where it was left
+        for part in (source[:cut], source[cut:]):  # matches may span the pieces
             automaton.read(symbols(part))
         assert automaton.lengths().tolist() == naive(text, source), (text, source)
 
 
 @kinds
-def test_two_sources_do_not_run_into_each_other(kind):
+def test_no_match_spans_two_sources(kind):
     automaton = kind(symbols("abcd"))
     automaton.read(symbols("ab"))
     automaton.restart()
@@ -61,55 +61,55 @@ def test_two_sources_do_not_run_into_each_other(kind):
 
 
 @kinds
-def test_nothing_and_something_of_nothing(kind):
+def test_empty_text_and_empty_source(kind):
     assert kind(symbols("")).lengths().tolist() == []
     assert kind(symbols("abc")).lengths().tolist() == [0, 0, 0]
 
 
-def test_the_compiled_one_gives_what_the_readable_one_gives_on_a_text(text):
+def test_the_native_automaton_equals_the_python_one(text):
     if compiled is None:
         pytest.skip("the native engine is not installed")
-    found = []
+    results = []
     for kind in KINDS:
         automaton = kind(symbols(text[:3000]))
         automaton.read(symbols(text[2000:]))
-        found.append(automaton.lengths())
-    assert np.array_equal(*found) and found[0].max() >= 1000
+        results.append(automaton.lengths())
+    assert np.array_equal(*results) and results[0].max() >= 1000
 
 
-def test_passages_are_what_lies_in_long_copies(text):
-    written = "ZZZZ" + text[100:150] + "ZZ" + text[300:320] + "Z" + text[500:540]
-    found = measure_memorization(written, text)
-    assert found.longest == 50
-    assert found.passages() == [(4, 54), (77, 117)]
-    assert found.copied == pytest.approx(90 / len(written))
-    assert found.passages(60) == []
+def test_passages_are_unions_of_long_copied_runs(text):
+    generated = "ZZZZ" + text[100:150] + "ZZ" + text[300:320] + "Z" + text[500:540]
+    result = measure_memorization(generated, text)
+    assert result.longest == 50
+    assert result.passages() == [(4, 54), (77, 117)]
+    assert result.copied == pytest.approx(90 / len(generated))
+    assert result.passages(60) == []
 
 
-def test_passages_that_overlap_are_one():
-    # runs of 40 that end at 40, and one of 35 that ends at 50
+def test_overlapping_runs_form_one_passage():
+    # a run of 40 that ends at 40, and one of 35 that ends at 50
     lengths = np.zeros(60, np.int32)
     lengths[39], lengths[49] = 40, 35
     assert Memorization(lengths).passages() == [(0, 50)]
     assert Memorization(lengths).passages(38) == [(0, 40)]
 
 
-def test_a_passage_is_longer_than_the_limit_not_as_long():
+def test_a_run_of_exactly_the_limit_is_not_a_passage():
     lengths = np.arange(LONG + 2, dtype=np.int32)
     assert Memorization(lengths[: LONG + 1]).passages() == []
     assert Memorization(lengths).passages() == [(1, LONG + 2)]
 
 
-def test_the_source_may_come_in_pieces(text):
-    written = text[1000:1400]
-    whole = measure_memorization(written, text)
-    told = []
+def test_a_source_in_pieces_gives_the_same_result(text):
+    generated = text[1000:1400]
+    whole = measure_memorization(generated, text)
+    reported = []
     pieces = measure_memorization(
-        written, (text[i : i + 77] for i in range(0, len(text), 77)), lambda *told_: told.append(told_)
+        generated, (text[i : i + 77] for i in range(0, len(text), 77)), lambda *counts: reported.append(counts)
     )
     assert np.array_equal(whole.lengths, pieces.lengths) and whole.longest == 400
-    assert told[-1] == (len(text), 0)
+    assert reported[-1] == (len(text), 0)
 
 
-def test_an_empty_text_is_not_copied():
+def test_an_empty_text_has_no_overlap():
     assert measure_memorization("", "abc").copied == 0 and measure_memorization("", "abc").longest == 0

@@ -1,4 +1,4 @@
-"""Files cut into partitions: every line in exactly one of them, in order, whatever the line ends and the sizes."""
+"""Partitioning of files: every line is in exactly one partition, in order, for any line ends and sizes."""
 
 import gzip
 
@@ -23,30 +23,30 @@ FILES = st.lists(st.sampled_from([b"", b"a", b"one line", b"\r", "né".encode(),
 ENDS = st.sampled_from([b"\n", b"\r\n"])
 
 
-def cut(folder, contents, partition_bytes):
-    """All lines of all partitions: (file, offset, line)."""
+def partitioned(folder, contents, partition_bytes):
+    """Return (file, offset, line) of all lines, read partition by partition."""
     paths = [folder / f"{i}.txt" for i in range(len(contents))]
     for path, data in zip(paths, contents, strict=True):
         path.write_bytes(data)
     sizes = [check_plain_text(path) for path in paths]
-    found = []
+    rows = []
     for number in range(partition_count(sizes, partition_bytes)):
         part = get_partition(sizes, partition_bytes, number)
         lines = list(lines_in(paths[part.file], part.start, part.end))
         assert all(part.start <= offset < part.end for offset, _ in lines)
-        found += [(part.file, offset, line) for offset, line in lines]
-    return found
+        rows += [(part.file, offset, line) for offset, line in lines]
+    return rows
 
 
 def whole(contents):
-    """The same from the bytes at once."""
-    found = []
+    """Return the same from the complete contents."""
+    rows = []
     for i, data in enumerate(contents):
         offset = 0
         for line in [line + b"\n" for line in data.split(b"\n")[:-1]] + [data.split(b"\n")[-1]]:
-            found += [(i, offset, line)] if line else []
+            rows += [(i, offset, line)] if line else []
             offset += len(line)
-    return found
+    return rows
 
 
 @given(
@@ -55,31 +55,31 @@ def whole(contents):
 )
 def test_every_line_is_in_exactly_one_partition(tmp_path_factory, files, partition_bytes):
     contents = [end.join(lines) + end * is_ended for lines, end, is_ended in files]
-    assert cut(tmp_path_factory.mktemp("cut"), contents, partition_bytes) == whole(contents)
+    assert partitioned(tmp_path_factory.mktemp("texts"), contents, partition_bytes) == whole(contents)
 
 
-def test_a_line_longer_than_what_is_read_at_once_belongs_where_it_begins(tmp_path, monkeypatch):
+def test_a_line_longer_than_the_read_size_belongs_to_the_partition_of_its_first_byte(tmp_path, monkeypatch):
     monkeypatch.setattr(partitions, "_SKIPPED", 3)
     contents = [b"short\n" + b"y" * 50 + b"\nend"]
-    assert cut(tmp_path, contents, 8) == whole(contents)
+    assert partitioned(tmp_path, contents, 8) == whole(contents)
 
 
-def test_partitions_are_counted_file_by_file():
+def test_partitions_are_numbered_file_by_file():
     sizes = [10, 0, 25, 1]
-    found = [get_partition(sizes, 10, number) for number in range(partition_count(sizes, 10))]
-    assert found == [
+    result = [get_partition(sizes, 10, number) for number in range(partition_count(sizes, 10))]
+    assert result == [
         Partition(0, 0, 10),
         *(Partition(2, at, min(at + 10, 25)) for at in (0, 10, 20)),
         Partition(3, 0, 1),
     ]
     with pytest.raises(IndexError):
-        get_partition(sizes, 10, len(found))
+        get_partition(sizes, 10, len(result))
 
 
-def test_a_line_that_is_too_long_is_refused_by_its_place(tmp_path, monkeypatch):
+def test_a_line_that_is_too_long_is_rejected_with_its_offset(tmp_path, monkeypatch):
     monkeypatch.setattr(partitions, "MAX_LINE_BYTES", 10)
     path = tmp_path / "long.txt"
-    path.write_bytes(b"123456789\n1234567890\n")  # ten bytes with its end, and eleven
+    path.write_bytes(b"123456789\n1234567890\n")  # lines of 10 and 11 bytes, including their ends
     with raises_code("line_too_long", CorpusError, path=str(path), offset=10, maximum=10):
         list(lines_in(path, 0, 20))
 
@@ -97,11 +97,11 @@ def test_a_line_that_is_too_long_is_refused_by_its_place(tmp_path, monkeypatch):
         (b"\xc3\xa9\xff", 5, "é\udcff"),
     ],
 )
-def test_the_text_of_a_line(line, offset, text):
+def test_decoding_of_a_line(line, offset, text):
     assert line_text(line, offset) == text
 
 
-def test_the_number_of_a_line(tmp_path, monkeypatch):
+def test_line_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(partitions, "_SKIPPED", 4)
     path = tmp_path / "some.txt"
     path.write_bytes(b"one\r\n\ntwo\nthree\n")

@@ -10,10 +10,10 @@ from charloom.model.file.run_folder import (
     check_new_run_folder,
     checkpoint_path,
     checkpoint_steps,
-    evaluations_beside,
     find_model,
     new_run_folder,
     read_metrics,
+    run_evaluations,
     run_of,
 )
 from support.errors import raises_code
@@ -84,15 +84,15 @@ def test_evaluations_are_read_for_a_model_and_for_its_checkpoints(run, tmp_path)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert read_metrics(run) == lines and len(lines) > 1
     for model in (run / "model.safetensors", checkpoint_path(run, checkpoint_steps(run)[-1])):
-        assert run_of(model) == run and evaluations_beside(model) == lines
-    assert run_of(tmp_path / "model.safetensors") is None and evaluations_beside(tmp_path / "m") == []
+        assert run_of(model) == run and run_evaluations(model) == lines
+    assert run_of(tmp_path / "model.safetensors") is None and run_evaluations(tmp_path / "m") == []
 
 
 def test_evaluations_exclude_events_and_damaged_lines_are_rejected(tmp_path):
     lines = ['{"step": 0, "sample": "naïve"}', '{"step": 4, "event": "change"}', '{"step": 8}']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines), encoding="utf-8")
     assert [line["step"] for line in read_metrics(tmp_path)] == [0, 4, 8]
-    assert evaluations_beside(tmp_path / "m") == [{"step": 0, "sample": "naïve"}, {"step": 8}]
+    assert run_evaluations(tmp_path / "m") == [{"step": 0, "sample": "naïve"}, {"step": 8}]
     for damaged in ("[]", '{"step": "4"}', "{}", '{"step": 4'):
         (tmp_path / "metrics.jsonl").write_text(f"{lines[0]}\n{damaged}\n", encoding="utf-8")
         with raises_code("damaged_metrics", RunError, path=str(tmp_path / "metrics.jsonl")):

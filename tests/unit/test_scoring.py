@@ -12,28 +12,28 @@ cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
 precisions = pytest.mark.parametrize("precision", ["float32", "int8"])
 
 
-def drawn(length, seed=0):
+def random_text(length, seed=0):
     return "".join(np.random.default_rng(seed).choice(list("abcde\n "), length))
 
 
 @cells
 @precisions
-def test_many_texts_cost_what_each_costs_alone(cell, precision):
+def test_score_many_equals_score_for_each_text(cell, precision):
     model = MODELS[cell]
     lengths = [0, 1, 2, 3, 700, 5, 40, 513, 512, 2, 90] + [30] * 70
-    texts = [drawn(length, seed) for seed, length in enumerate(lengths)]
-    told = []
-    found = model.score_many(texts, lambda *told_: told.append(told_), precision)
-    for text, one in zip(texts, found, strict=True):
-        assert one.text == text and len(one.surprisals) == max(len(text) - 1, 0)
+    texts = [random_text(length, seed) for seed, length in enumerate(lengths)]
+    reported = []
+    scores = model.score_many(texts, lambda *counts: reported.append(counts), precision)
+    for text, result in zip(texts, scores, strict=True):
+        assert result.text == text and len(result.surprisals) == max(len(text) - 1, 0)
         if len(text) > 1:
-            assert np.array_equal(one.surprisals, model.score(text, precision=precision).surprisals)
-    assert told[-1] == (len(texts), len(texts))
+            assert np.array_equal(result.surprisals, model.score(text, precision=precision).surprisals)
+    assert reported[-1] == (len(texts), len(texts))
 
 
 @cells
-def test_blocks_are_the_score_however_the_text_is_cut(cell):
-    model, text = MODELS[cell], drawn(2000)
+def test_surprisal_blocks_equal_the_score_for_any_piece_size(cell):
+    model, text = MODELS[cell], random_text(2000)
     whole = model.score(text).surprisals
     for size in (1, 7, 511, 512, 513, 5000):
         pieces = (text[i : i + size] for i in range(0, len(text), size))
@@ -42,17 +42,18 @@ def test_blocks_are_the_score_however_the_text_is_cut(cell):
         assert np.concatenate([bits for _, bits in blocks]) == pytest.approx(whole, abs=1e-5)
 
 
-def test_surprisal_is_minus_the_logarithm_of_the_probability_of_what_comes():
+def test_surprisal_is_the_negative_log_probability_of_the_next_character():
     model = MODELS["gru"]
-    text = drawn(60)
-    guesses = model.top_guesses(text, len(model.vocabulary))
+    text = random_text(60)
+    predictions = model.top_guesses(text, len(model.vocabulary))
     expected = [
-        -np.log2(guesses.probabilities[i, guesses.characters[i].index(text[i + 1])]) for i in range(len(text) - 1)
+        -np.log2(predictions.probabilities[i, predictions.characters[i].index(text[i + 1])])
+        for i in range(len(text) - 1)
     ]
     assert model.score(text).surprisals == pytest.approx(expected, rel=1e-9)
 
 
-def test_too_short_a_text_is_refused():
+def test_texts_of_fewer_than_two_characters_are_rejected():
     for text in ("", "a"):
         with raises_code("text_too_short", CorpusError, characters=len(text), minimum=2):
             MODELS["gru"].score(text)
@@ -60,19 +61,19 @@ def test_too_short_a_text_is_refused():
             list(MODELS["gru"].surprisal_blocks([text, ""]))
 
 
-def test_an_unknown_character_is_refused_before_the_work():
-    model, told = MODELS["gru"], []
+def test_unknown_characters_are_rejected_before_scoring_starts():
+    model, reported = MODELS["gru"], []
     with pytest.raises(UnknownCharacterError):
-        score(model.engine(), model.vocabulary, drawn(2000) + "X", lambda *told_: told.append(told_))
-    assert not told
+        score(model.engine(), model.vocabulary, random_text(2000) + "X", lambda *counts: reported.append(counts))
+    assert not reported
     with pytest.raises(UnknownCharacterError):
         model.score_many(["abc", "aXc"])
 
 
-def test_a_tally_needs_no_more_memory_for_a_longer_text_and_gives_the_same():
+def test_a_tally_of_blocks_equals_one_of_the_whole_text_in_constant_memory():
     rng = np.random.default_rng(0)
-    text, bits = drawn(5001), rng.exponential(2, 5000)
-    bits[1008:1056] += 9  # the passage from character 1009 on
+    text, bits = random_text(5001), rng.exponential(2, 5000)
+    bits[1008:1056] += 9  # the passage that starts at character 1009
     whole, blocks = Tally(3), Tally(3)
     whole.add(text[1:], bits)
     for start in range(0, 5000, 100):
@@ -86,18 +87,18 @@ def test_a_tally_needs_no_more_memory_for_a_longer_text_and_gives_the_same():
     assert Score(bits, text).passages(3) == whole.passages
 
 
-def test_of_equal_passages_the_first_are_kept_and_none_unless_asked_for():
-    some, none = Tally(3), Tally()
-    for tally in (some, none):
+def test_ties_between_passages_go_to_the_first_and_a_tally_keeps_none_by_default():
+    three, default = Tally(3), Tally()
+    for tally in (three, default):
         for _ in range(5):
             tally.add("a" * 960, np.ones(960))
         assert tally.bits_per_char == pytest.approx(1) and tally.characters == 4800
-    assert [passage.start for passage in some.passages] == [1, 49, 97]
-    assert none.passages == [] and none._text == ""
+    assert [passage.start for passage in three.passages] == [1, 49, 97]
+    assert default.passages == [] and default._text == ""
 
 
-def test_a_score_shows_itself_in_a_notebook():
-    """A tenth of the bits is the colour's strength, at most 0.7; the first character costs nothing."""
+def test_a_score_has_an_html_representation():
+    """The opacity of the colour is a tenth of the surprisal in bits, at most 0.7; the first character has none."""
     colour = "background:rgba(232,93,35"
     assert Score(np.array([1.0, 8.0]), "a<b")._repr_html_() == (
         '<p>4.5000 bits per character, 2 characters</p><pre style="white-space:pre-wrap">'
@@ -105,16 +106,16 @@ def test_a_score_shows_itself_in_a_notebook():
         f'<span title="1.00 bits" style="{colour},0.10)">&lt;</span>'
         f'<span title="8.00 bits" style="{colour},0.70)">b</span></pre>'
     )
-    nothing = Score(np.empty(0), "a")._repr_html_()
-    assert nothing.startswith("<p></p>") and nothing.count("<span") == 1
+    empty = Score(np.empty(0), "a")._repr_html_()
+    assert empty.startswith("<p></p>") and empty.count("<span") == 1
 
 
-def test_of_a_long_text_a_notebook_shows_the_beginning():
+def test_the_html_representation_is_limited_to_5000_characters():
     for length, shown in ((5000, 5000), (5001, 5000), (9000, 5000)):
         assert Score(np.ones(length - 1), "a" * length)._repr_html_().count("<span") == shown
 
 
-def test_five_passages_are_kept_unless_more_are_asked_for():
-    scored = Score(np.arange(480.0), drawn(481))
+def test_passages_returns_five_by_default():
+    scored = Score(np.arange(480.0), random_text(481))
     assert [passage.start for passage in scored.passages()] == [433, 385, 337, 289, 241]
     assert len(scored.passages(7)) == 7

@@ -17,13 +17,13 @@ def session(prompt="", length=30, seed=1, **options):
 
 
 @pytest.mark.parametrize("prompt", ["", "abc"])
-def test_the_first_continuation_is_what_generate_writes(prompt):
-    together = session(prompt)
-    written = "".join(together.continue_text())
-    assert prompt + written == together.text == MODEL.generate(prompt, 30, 1.0, 1)
+def test_the_first_continuation_equals_generate(prompt):
+    s = session(prompt)
+    continuation = "".join(s.continue_text())
+    assert prompt + continuation == s.text == MODEL.generate(prompt, 30, 1.0, 1)
 
 
-def test_undo_goes_back_and_further_back():
+def test_undo_removes_one_addition_at_a_time():
     s = session("abc")
     list(s.continue_text())
     s.add("de")
@@ -35,7 +35,7 @@ def test_undo_goes_back_and_further_back():
         s.undo()
 
 
-def test_a_continuation_broken_off_keeps_what_was_shown():
+def test_an_interrupted_continuation_keeps_the_yielded_text():
     s = session("abc", length=1000)
     pieces = s.continue_text()
     shown = next(pieces)
@@ -43,7 +43,7 @@ def test_a_continuation_broken_off_keeps_what_was_shown():
     assert s.text == "abc" + shown
 
 
-def test_a_stop_string_leaves_the_model_where_the_text_ends():
+def test_after_a_stop_sequence_the_state_is_that_of_the_shown_text():
     whole = MODEL.generate("abc", 200, 1.0, 1)
     s = session("abc", length=200, ending=Ending(stop=(whole[50:53],)))
     list(s.continue_text())
@@ -52,7 +52,7 @@ def test_a_stop_string_leaves_the_model_where_the_text_ends():
     assert (s._snapshots[-1].logits == fresh._snapshots[-1].logits).all()
 
 
-def test_choices_are_different_and_one_can_be_taken():
+def test_choices_differ_and_one_can_be_picked_once():
     s = session("abc")
     texts = s.choices(4)
     assert len(set(texts)) == 4 and all(len(text) == 30 for text in texts)
@@ -61,7 +61,7 @@ def test_choices_are_different_and_one_can_be_taken():
         s.pick(1)
 
 
-def test_settings_can_change_and_wrong_ones_change_nothing():
+def test_sampling_options_can_change_and_invalid_ones_change_nothing():
     s = session("abc")
     s.set_sampling(temperature=0)
     greedy = "".join(s.continue_text())

@@ -19,10 +19,10 @@ def evaluation(step, train_loss, val_loss):
     ([(None, 4.17), (1.6, 1.7), (1.3, 1.48)], "well_trained", {"gap": pytest.approx(0.18), "still_falling": True}),
     ([(None, 4.17), (1.3, 1.48), (1.2, 1.49)], "well_trained", {"gap": pytest.approx(0.29), "still_falling": False}),
     ([(None, 4.17), (1.5, 1.6), (1.0, 1.9)], "overfitting", {"step": 1, "best_loss": 1.6, "last_loss": 1.9}),
-    ([(None, 4.17), (1.6, 1.7), (2.5, 2.6)], "diverged", {"step": 1}),
+    ([(None, 4.17), (1.6, 1.7), (2.5, 2.6)], "learning_rate_too_high", {"step": 1}),
     ([(None, 4.17), (900.0, 900.0)], "learned_nothing", {}),
     ([(None, 4.17), (3.5, 3.5)], "learned_nothing", {}),
-    ([(None, 4.17), (0.01, 0.001)], "solved", {}),
+    ([(None, 4.17), (0.01, 0.001)], "nothing_left_to_learn", {}),
     ([(2.0, None), (1.5, None)], "no_held_out_text", {}),
     ([(None, 4.17)], "no_evaluation", {}),
 ])  # fmt: skip

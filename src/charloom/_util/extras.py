@@ -5,11 +5,11 @@ from importlib.util import find_spec
 from charloom.errors import MissingExtraError
 
 
-def require_extra(what: str, extra: str, *modules: str) -> None:
+def require_extra(feature: str, extra: str, *modules: str) -> None:
     """Raise ``MissingExtraError`` with the pip command if optional modules are not installed.
 
     Args:
-        what: The feature that requires the modules; the subject of the message, such as "Drawing figures".
+        feature: The feature that requires the modules; the subject of the message, such as "Drawing figures".
         extra: The extra of the charloom package that installs the modules.
         modules: The required modules.
     """
@@ -17,7 +17,8 @@ def require_extra(what: str, extra: str, *modules: str) -> None:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise MissingExtraError(
-            f"{what} requires {', '.join(missing)}, which {verb} not installed. Run: pip install 'charloom[{extra}]'",
+            f"{feature} requires {', '.join(missing)}, which {verb} not installed. "
+            f"Run: pip install 'charloom[{extra}]'",
             code="missing_extra",
             extra=extra,
             modules=missing,

@@ -18,12 +18,12 @@ class _DuplicateKeyError(Exception):
     """A JSON object contains a key twice; the argument is the key."""
 
 
-def strict_json(text: str, what: str = "The header", max_depth: int = _MAX_DEPTH) -> Any:
+def strict_json(text: str, subject: str = "The header", max_depth: int = _MAX_DEPTH) -> Any:
     """Parse JSON from an untrusted file.
 
     Args:
         text: The JSON text.
-        what: The subject of error messages, such as "The header".
+        subject: The subject of error messages, such as "The header".
         max_depth: The maximum nesting depth of objects and lists.
 
     Raises:
@@ -32,25 +32,25 @@ def strict_json(text: str, what: str = "The header", max_depth: int = _MAX_DEPTH
     """
     if sum(map(text.count, ",[{")) > _MAX_VALUES:
         raise ModelFileError(
-            f"{what} contains more than {_MAX_VALUES:,} values.", code="too_many_values", maximum=_MAX_VALUES
+            f"{subject} contains more than {_MAX_VALUES:,} values.", code="too_many_values", maximum=_MAX_VALUES
         )
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_reject_constant, parse_int=_parse_int)
     except _DuplicateKeyError as error:
         raise ModelFileError(
-            f"{what} contains the key {quoted(error)} more than once.", code="duplicate_key", key=shortened(error)
+            f"{subject} contains the key {quoted(error)} more than once.", code="duplicate_key", key=shortened(error)
         ) from None
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"{what} is not valid JSON: {error}.", code="invalid_json", reason=shortened(error)
+            f"{subject} is not valid JSON: {error}.", code="invalid_json", reason=shortened(error)
         ) from None
     for depth, part in _nested_values(value):
         if depth > max_depth:
             raise ModelFileError(
-                f"{what} is nested more than {max_depth} levels deep.", code="json_too_deep", maximum=max_depth
+                f"{subject} is nested more than {max_depth} levels deep.", code="json_too_deep", maximum=max_depth
             )
         if isinstance(part, float) and not math.isfinite(part):
-            raise ModelFileError(f"{what} contains a number that is too large.", code="number_too_large")
+            raise ModelFileError(f"{subject} contains a number that is too large.", code="number_too_large")
     return value
 
 

@@ -73,12 +73,15 @@ def ngram_loss(training: Ids, evaluation: Ids, size: int) -> float:
     probability = np.full(len(evaluation), 1 / size)
     lowest = math.log(size)
     for _ in range(_MAX_ORDER + 1):
+        # 1. Number the n-grams that are one character longer than the previous ones.
         context = np.concatenate([[0], gram[:-1]])
         distinct, gram = np.unique(context * size + ids, return_inverse=True)
         context_of_gram = distinct // size
+        # 2. Count them in the training text.
         counts = np.bincount(gram[:first], minlength=len(distinct))
         totals = np.bincount(context_of_gram, weights=counts)
         continuations = np.bincount(context_of_gram, weights=counts > 0)  # distinct characters after each context
+        # 3. Interpolate with the shorter model; it remains in use after contexts that the training text lacks.
         here = context[first:]
         numerator = np.maximum(counts[gram[first:]] - _DISCOUNT, 0) + _DISCOUNT * continuations[here] * probability
         seen = totals[here] > 0

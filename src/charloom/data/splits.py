@@ -79,7 +79,7 @@ class TextSpan:
         return "".join(self.pieces())
 
     def ids(self, vocabulary: Vocabulary) -> Ids:
-        """Return its ids under a vocabulary."""
+        """Encode the text of this part with a vocabulary."""
         return self.index.ids(vocabulary, self.first, self.last)
 
 
@@ -107,7 +107,7 @@ class LineIds:
         if not len(self.lengths):
             return self.ids[:0]
         stride = max(1, -(-len(self) // max_length))
-        positions, ends = _positions(self.starts[::stride], self.lengths[::stride])
+        positions, ends = _line_positions(self.starts[::stride], self.lengths[::stride])
         flat = self.ids[positions]
         flat[ends] = self.newline
         return flat
@@ -161,7 +161,7 @@ class TextLines:
         """Yield the lines with their line feeds, in pieces of up to 10,000 lines."""
         for first in range(0, len(self.starts), _LINES_PER_PIECE):
             rows = slice(first, first + _LINES_PER_PIECE)
-            positions, ends = _positions(self.starts[rows], self.lengths[rows])
+            positions, ends = _line_positions(self.starts[rows], self.lengths[rows])
             points = self.index.points[self.index.codes[positions]]
             points[ends] = ord("\n")
             yield text_from_code_points(points)
@@ -181,7 +181,7 @@ class TextLines:
         return "".join(self.pieces())
 
     def ids(self, vocabulary: Vocabulary) -> LineIds:
-        """Return its ids under a vocabulary."""
+        """Encode the text of this part with a vocabulary."""
         newline = int(vocabulary.encode("\n")[0])
         return LineIds(self.index.ids(vocabulary), self.starts, self.lengths, newline)
 
@@ -220,7 +220,9 @@ class TextSplit:
     test: str
 
 
-def _positions(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _line_positions(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return text positions for gathering lines, with a placeholder for the line feed after each line.
 
     Returns:

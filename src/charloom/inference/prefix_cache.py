@@ -1,4 +1,4 @@
-"""A cache of model states, so that a prompt with a known prefix is processed from the end of that prefix."""
+"""A cache of model states by prompt prefix: a prompt is processed from the end of its longest cached prefix."""
 
 from collections import OrderedDict
 from collections.abc import Iterator

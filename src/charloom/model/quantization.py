@@ -33,18 +33,18 @@ def quantize(weights: NDArray[np.float32]) -> Quantized:
     Args:
         weights: Finite weights (R, K).
     """
-    scales = _few_bits(np.abs(weights).max(axis=1).astype(np.float64) / MAX_INT8)
+    scales = _round_up(np.abs(weights).max(axis=1).astype(np.float64) / MAX_INT8)
     # a float64 quotient of two float32 numbers rounds to the same integer as the exact quotient
     quotients = weights / np.where(scales > 0, scales, 1.0)[:, None]
     return Quantized(np.rint(quotients).astype(np.int8), scales.astype(np.float32))
 
 
 def dequantize(quantized: Quantized) -> NDArray[np.float32]:
-    """Return the weights (R, K), computed without rounding."""
+    """Return the weights (R, K): the exact products of the int8 values and the scales."""
     return quantized.values * quantized.scales[:, None]
 
 
-def _few_bits(scales: NDArray[np.float64]) -> NDArray[np.float64]:
+def _round_up(scales: NDArray[np.float64]) -> NDArray[np.float64]:
     """Round scales up to 16 significant bits; scales below 2**-100 become 0."""
     mantissas, exponents = np.frexp(scales)
     rounded = np.ldexp(np.ceil(np.ldexp(mantissas, _SCALE_BITS)), exponents - _SCALE_BITS)

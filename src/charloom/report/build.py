@@ -52,8 +52,8 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
     engine, vocabulary = model.engine(), Vocabulary(model.vocabulary.characters)
     displayed = model.vocabulary.displayed(text)
     text = model.vocabulary.symbols(model.vocabulary.encode(text))  # for byte models, one character per byte
-    analysis = analyze_text(engine, vocabulary, text, step("analyzing text"))
-    step("naming neurons")
+    analysis = analyze_text(engine, vocabulary, text, step("Analyzing text"))
+    step("Naming neurons")
     feature_values = features(displayed)
     named = name_neurons(analysis.states, feature_values)
     parts = provenance.parts
@@ -68,7 +68,7 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
         "mistakes": [_confusion(entry) for entry in frequent_confusions(text, analysis.confusions)],
         "embedding": [asdict(point) for point in embedding_map(provenance.model, text)],
         "written": [
-            _sample(sample) for sample in measured_samples(model, training, progress=step("generating samples"))
+            _sample(sample) for sample in measured_samples(model, training, progress=step("Generating samples"))
         ],
         "copies": {
             "longer_than": LONG,

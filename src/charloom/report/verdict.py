@@ -71,7 +71,7 @@ def _diagnose(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, base
         return Notice(
             f"Training loss and held-out loss rose after step {best.step}: the learning rate is too high. The model "
             f"of step {best.step} was kept. Lower the learning rate (--set learning_rate=0.001).",
-            code="diverged",
+            code="learning_rate_too_high",
             step=best.step,
         )
     if _loss(last) > _loss(best) + OVERFITTING:
@@ -86,7 +86,8 @@ def _diagnose(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, base
         )
     if _loss(best) < _SOLVED:
         return Notice(
-            "The loss is close to 0, so there is little left to learn: the text is very repetitive.", code="solved"
+            "The loss is close to 0, so there is little left to learn: the text is very repetitive.",
+            code="nothing_left_to_learn",
         )
     gap = _loss(last) - last.train_loss
     if gap < _UNDER_TRAINED:

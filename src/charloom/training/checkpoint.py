@@ -43,7 +43,7 @@ from charloom.model.file.schema import (
     OPTIONAL_NUMBER,
     WHOLE,
     Kind,
-    Sized,
+    TensorSpec,
     check_facts,
     check_object,
     check_tensor,
@@ -103,7 +103,7 @@ def _with_training(model: SavedModel, section: Section | None) -> tuple[SavedMod
 
 
 def check_training(
-    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+    training: Any, facts: Mapping[str, Any], tensors: Mapping[str, TensorSpec], architecture: Architecture
 ) -> None:
     """Raise ``ModelFileError`` if the section ``training`` of a checkpoint is invalid.
 
@@ -189,7 +189,7 @@ _LOSSES = ("losses.last_epoch", "losses.since_evaluation")
 
 
 def _check_training_tensors(
-    tensors: Mapping[str, Sized], architecture: Architecture, steps: int, streams: int | None
+    tensors: Mapping[str, TensorSpec], architecture: Architecture, steps: int, streams: int | None
 ) -> None:
     """Raise ``ModelFileError`` if the tensors of the section are invalid.
 
@@ -225,7 +225,7 @@ def _check_training_tensors(
         )
 
 
-def _check_carried_state(rest: dict[str, Sized], architecture: Architecture, streams: int | None) -> None:
+def _check_carried_state(rest: dict[str, TensorSpec], architecture: Architecture, streams: int | None) -> None:
     """Check the carried hidden state and remove it from ``rest``."""
     parts = ("hidden", "cell")[: architecture.state_parts]
     names = [f"state.{part}.{layer}" for layer in range(architecture.num_layers) for part in parts]

@@ -11,7 +11,7 @@ import click
 from charloom.data.vocabulary.characters import preview
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import load_model
-from charloom.model.file.run_folder import evaluations_beside, find_model
+from charloom.model.file.run_folder import find_model, run_evaluations
 from charloom.model.file.schema import bits_per_char
 from charloom.terminal.messages import json_option, print_json, print_text, quiet_option
 
@@ -83,7 +83,7 @@ def describe_model(model: str) -> dict[str, Any]:
 
 def _training_speed(path: Path) -> dict[str, Any]:
     """Return the training time and speed from the last evaluation in the run folder; empty outside a run folder."""
-    evaluations = evaluations_beside(path)
+    evaluations = run_evaluations(path)
     return {key: evaluations[-1].get(key) for key in ("seconds", "chars_per_second")} if evaluations else {}
 
 

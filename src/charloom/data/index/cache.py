@@ -114,8 +114,8 @@ def index_text(
     """
     sources = resolve_sources(list(arguments))
     indexer = _Indexer(list(arguments), sources, text_format, progress)
-    if (kept := indexer.find()) is not None:
-        return kept
+    if (cached := indexer.find()) is not None:
+        return cached
     try:
         return indexer.build()
     except _SourceChanged:
@@ -139,10 +139,10 @@ class _Indexer:
         paths = [source.path for source in sources]
         self.size = sum(path.stat().st_size for path in paths if path is not None)
         self.can_reread = all(path is not None and path.is_file() for path in paths)
-        described = json.dumps([_VERSION, BLOCK, text_format.to_dict()], sort_keys=True)
-        self.key = hashlib.sha256(described.encode()).hexdigest()
-        named = json.dumps([self.key, [str(path and path.resolve()) for path in paths], self.size])
-        self.build_name = f"part-{hashlib.sha256(named.encode()).hexdigest()[:16]}"
+        layout = json.dumps([_VERSION, BLOCK, text_format.to_dict()], sort_keys=True)
+        self.key = hashlib.sha256(layout.encode()).hexdigest()
+        identity = json.dumps([self.key, [str(path and path.resolve()) for path in paths], self.size])
+        self.build_name = f"part-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
     def find(self) -> tuple[Index, tuple[str, ...]] | None:
         """Return the cached index of this text with its notices, or None."""
@@ -154,8 +154,8 @@ class _Indexer:
             return None
         raw = digest_sources(self.sources, self.progress)
         for folder, metadata in candidates:
-            if metadata.raw == raw and (kept := _open_complete(folder, metadata)) is not None:
-                return kept
+            if metadata.raw == raw and (cached := _open_complete(folder, metadata)) is not None:
+                return cached
         return None
 
     def build(self, restart: bool = False) -> tuple[Index, tuple[str, ...]]:
@@ -172,6 +172,7 @@ class _Indexer:
         builder = IndexBuilder(self.format.unit)
         pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
         unfinished = None if restart or not self.can_reread else _read_unfinished(texts_folder() / self.build_name)
+        # 1. Index in memory while the text is short.
         if unfinished is None:
             for piece in pieces:
                 builder.add(piece)
@@ -179,10 +180,12 @@ class _Indexer:
                     break
             else:
                 return builder.build(), tuple(notices)
+        # 2. Continue on disk, after the codes of an unfinished index.
         with _build_folder(self.build_name if self.can_reread else f"part-stdin-{os.getpid()}") as (folder, is_locked):
             unfinished = unfinished if is_locked else None
             itemsize = self._write(folder, builder, pieces, unfinished)
             metadata = self._metadata(builder, itemsize, raw.hexdigest(), notices)
+            # 3. Rename the folder to the name of a complete index.
             target = _publish(folder, metadata)
         size = metadata.length * metadata.itemsize
         notices.append(
@@ -212,7 +215,7 @@ class _Indexer:
                 builder.length = file.length
                 if file.length - durable >= _CHECKPOINT_INTERVAL:
                     durable = file.length
-                    self._check_room(folder)
+                    self._check_free_space(folder)
                     checkpoints.save(file, self._metadata(builder, file.itemsize, "", []))
             checkpoints.wait()
             file.sync()
@@ -230,7 +233,7 @@ class _Indexer:
             file.close()
         return file.itemsize
 
-    def _check_room(self, folder: Path) -> None:
+    def _check_free_space(self, folder: Path) -> None:
         free = shutil.disk_usage(folder).free
         if free < _MIN_FREE + _CHECKPOINT_INTERVAL:
             raise CorpusError(

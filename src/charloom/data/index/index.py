@@ -28,7 +28,7 @@ class Ids(Protocol):
     """A one-dimensional array of N ids, in memory or on disk; indexing it returns a NumPy array."""
 
     def __len__(self) -> int:
-        """Return N."""
+        """Return the number of ids, N."""
         ...
 
     def __getitem__(self, positions: slice | NDArray[np.intp]) -> NDArray[np.unsignedinteger]:
@@ -64,7 +64,7 @@ def blocks(ids: Ids) -> Iterator[NDArray[np.unsignedinteger]]:
 
 @dataclass(frozen=True)
 class Index:
-    """A text as integer codes.
+    """A text in the form of one integer code per character.
 
     Attributes:
         codes: Unsigned integers (N,), in memory or memory-mapped.

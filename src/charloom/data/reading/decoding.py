@@ -4,7 +4,6 @@ import codecs
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 from charloom.errors import CorpusError
 
@@ -26,7 +25,7 @@ _MIN_KANA = 0.2  # fraction of kana among the non-ASCII characters that distingu
 
 
 def decode_utf8(data: bytes, source: str) -> str:
-    """Decode a UTF-8 file without its byte order mark.
+    """Decode the content of a UTF-8 file and remove its byte order mark.
 
     For files that have no option for their encoding.
 
@@ -96,18 +95,15 @@ def undecodable_error(
     position = before[0] + offset
     invalid = "invalid data" if byte is None else f"invalid byte 0x{byte:02X}"
     where = f"{source} is not {encoding.upper()} text: {invalid} at offset {position} (line {line})."
-    place: dict[str, Any] = {
-        "path": source,
-        "encoding": encoding,
-        "offset": position,
-        "line": line,
-        "byte": byte,
-    }
     if (isinstance(error, UnicodeDecodeError) and "end of data" in error.reason) or "truncated" in str(error):
         return CorpusError(
             f"{where} The file is incomplete: it ends in the middle of a character. Use the complete file.",
             code="incomplete_text_file",
-            **place,
+            path=source,
+            encoding=encoding,
+            offset=position,
+            line=line,
+            byte=byte,
         )
     guess = _guess(data, offset) if can_choose else None
     if not can_choose:
@@ -116,7 +112,16 @@ def undecodable_error(
         advice = "Save the file as UTF-8, or specify its encoding with --encoding."
     else:
         advice = f"It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
-    return CorpusError(f"{where} {advice}", code="undecodable_text", suggested_encoding=guess, **place)
+    return CorpusError(
+        f"{where} {advice}",
+        code="undecodable_text",
+        path=source,
+        encoding=encoding,
+        offset=position,
+        line=line,
+        byte=byte,
+        suggested_encoding=guess,
+    )
 
 
 def _guess(data: bytes, offset: int) -> str | None:

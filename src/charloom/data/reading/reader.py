@@ -79,7 +79,7 @@ def text_pieces(
 
 
 def digest_sources(sources: Sequence[Source], progress: ProgressCallback | None = None) -> str:
-    """Return the digest of files, all of which are read."""
+    """Read all files and return the hash that ``text_pieces`` computes in its argument ``raw``."""
     digest, done = SourceDigest(), 0
     total = sum(source.path.stat().st_size for source in sources if source.path is not None)
     for source in sources:

@@ -39,8 +39,9 @@ def engine_name() -> str:
     requested = os.environ.get(ENGINE, "")
     if requested not in ("", "native", "numpy"):
         raise SettingsError(
-            f"{ENGINE} must be native or numpy, got {requested!r}. Unset it to use the fastest engine available.",
-            code="invalid_environment_variable",
+            f"The environment variable {ENGINE} must be native or numpy, got {requested!r}. Unset it to use the "
+            "fastest engine available.",
+            code="invalid_setting",
             name=ENGINE,
             value=requested,
             accepted=["native", "numpy"],

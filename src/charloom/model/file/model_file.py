@@ -146,7 +146,7 @@ def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
             value=model.stored_as,
             accepted=list(STORED_AS),
         )
-    tensors = _stored(model.weights, model.stored_as)
+    tensors = _to_stored(model.weights, model.stored_as)
     check_model_tensors(tensors, model.architecture, model.stored_as)
     description = {
         "format_version": FORMAT_VERSION,
@@ -186,8 +186,8 @@ def load_with_section(path: Path) -> tuple[SavedModel, Section | None]:
         ModelFileError: If the file is missing, not a regular file, not a charloom model, damaged, or larger than the
             memory of this machine; the message states the invalid part.
     """
-    with _named(path), _opened(path) as file:
-        return _read(file, os.fstat(file.fileno()).st_size)
+    with _with_file_name(path), _open_regular_file(path) as file:
+        return _parse(file, os.fstat(file.fileno()).st_size)
 
 
 def read_with_section(data: bytes, name: str) -> tuple[SavedModel, Section | None]:
@@ -200,12 +200,12 @@ def read_with_section(data: bytes, name: str) -> tuple[SavedModel, Section | Non
     Raises:
         ModelFileError: See ``load_with_section``.
     """
-    with _named(name):
-        return _read(BytesIO(data), len(data))
+    with _with_file_name(name):
+        return _parse(BytesIO(data), len(data))
 
 
 @contextmanager
-def _named(name: str | Path) -> Iterator[None]:
+def _with_file_name(name: str | Path) -> Iterator[None]:
     """Convert all errors of reading a file to ``ModelFileError`` with the name of the file."""
     try:
         yield
@@ -227,7 +227,7 @@ def _named(name: str | Path) -> Iterator[None]:
         ) from None
 
 
-def _opened(path: Path) -> BufferedReader:
+def _open_regular_file(path: Path) -> BufferedReader:
     """Open a regular file for reading; raise ``ModelFileError`` for other files, without waiting for pipes."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -245,10 +245,10 @@ def _opened(path: Path) -> BufferedReader:
         raise
 
 
-def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
+def _parse(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Section | None]:
     header = read_model_header(file, size)
     _check_memory(header)
-    tensors = {name: _tensor(file, name, slot) for name, slot in header.slots.items()}
+    tensors = {name: _read_tensor(file, name, slot) for name, slot in header.slots.items()}
     _check_values(tensors, header.stored_as)
     for name, digest in _digests(tensors).items():
         if header.digests[name] != digest:
@@ -257,7 +257,7 @@ def _read(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Sectio
                 code="checksum_mismatch",
                 part=name,
             )
-    weights = {name: _restored(tensors, name) for name in header.architecture.parameter_shapes()}
+    weights = {name: _from_stored(tensors, name) for name in header.architecture.parameter_shapes()}
     model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
     if header.section is None:
         return model, None
@@ -281,7 +281,7 @@ def _check_memory(header: ModelHeader) -> None:
         )
 
 
-def _tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
+def _read_tensor(file: BufferedReader | BytesIO, name: str, slot: TensorSlot) -> NDArray[Any]:
     value = np.empty(slot.shape, slot.dtype)
     if value.nbytes and file.readinto(value.reshape(-1).view(np.uint8).data) != value.nbytes:
         raise ModelFileError(
@@ -323,7 +323,7 @@ def _check_values(tensors: Mapping[str, NDArray[Any]], stored_as: str) -> None:
             )
 
 
-def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
+def _to_stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[str, NDArray[Any]]:
     """Convert weights to the tensors of a file."""
     tensors: dict[str, NDArray[Any]] = {}
     for name, value in weights.items():
@@ -339,7 +339,7 @@ def _stored(weights: Mapping[str, NDArray[np.float32]], stored_as: str) -> dict[
     return tensors
 
 
-def _restored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
+def _from_stored(tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
     if name + SCALE not in tensors:
         return tensors[name].astype(np.float32, copy=False)
     return dequantize(Quantized(tensors[name], tensors[name + SCALE]))

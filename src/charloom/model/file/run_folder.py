@@ -125,7 +125,7 @@ def find_model(argument: str) -> Path:
     raise _not_found_error(argument)
 
 
-def evaluations_beside(model: Path) -> list[dict[str, Any]]:
+def run_evaluations(model: Path) -> list[dict[str, Any]]:
     """Return the evaluations in ``metrics.jsonl`` of the run that a model file belongs to; an empty list if none.
 
     Raises:

@@ -90,10 +90,10 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
             "The safetensors file is not a charloom model: its metadata must have exactly one entry, 'charloom'.",
             code="not_a_charloom_model",
         )
-    return metadata[DESCRIPTION], _slots(header, size - 8 - length)
+    return metadata[DESCRIPTION], _parse_slots(header, size - 8 - length)
 
 
-def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
+def _parse_slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
     """Validate the entries of all tensors, which must fill the last ``length`` bytes without gaps or overlaps."""
     if len(header) > MAX_TENSORS:
         raise ModelFileError(
@@ -102,7 +102,7 @@ def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
             count=len(header),
             maximum=MAX_TENSORS,
         )
-    slots = {name: _slot(name, entry) for name, entry in header.items()}
+    slots = {name: _parse_slot(name, entry) for name, entry in header.items()}
     ordered = dict(sorted(slots.items(), key=lambda item: (item[1].begin, item[1].end)))
     end = 0
     for name, slot in ordered.items():
@@ -123,7 +123,7 @@ def _slots(header: dict[str, Any], length: int) -> dict[str, TensorSlot]:
     return ordered
 
 
-def _slot(name: str, entry: Any) -> TensorSlot:
+def _parse_slot(name: str, entry: Any) -> TensorSlot:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ModelFileError(
             f"The header entry of the tensor {quoted(name)} must have exactly the keys dtype, shape and data_offsets.",

@@ -54,7 +54,7 @@ _MAX_NUMBER = 1e300  # remains finite when divided by log(2)
 _MAX_INTEGER = 2**53  # integers up to this one are exact in JSON
 
 
-class Sized(Protocol):
+class TensorSpec(Protocol):
     """An object with a shape and a type: an array, or the slot of a tensor in a file."""
 
     @property
@@ -107,26 +107,26 @@ FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 
 
 def check_object(
-    what: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
+    part: str, value: Any, kinds: Mapping[str, Kind], required: Iterable[str] = (), optional: bool = False
 ) -> None:
     """Raise ``ModelFileError`` unless a JSON value is an object whose values meet their requirements.
 
     Args:
-        what: Name of the object in messages, in the plural, such as "facts".
+        part: Name of the object in messages, in the plural, such as "facts".
         value: A JSON value.
         kinds: The requirements for known keys; other keys are accepted.
         required: Keys that must exist and not be null.
         optional: Whether null is accepted for the other keys.
     """
     if not isinstance(value, dict):
-        raise ModelFileError(f"The {what} must be a JSON object.", code="not_an_object", part=what)
+        raise ModelFileError(f"The {part} must be a JSON object.", code="not_an_object", part=part)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"The {what} do not contain {name!r}.", code="missing_fact", part=what, name=name)
+            raise ModelFileError(f"The {part} do not contain {name!r}.", code="missing_fact", part=part, name=name)
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
             raise ModelFileError(
-                f"The {what} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=what, name=name
+                f"The {part} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=part, name=name
             )
 
 
@@ -177,7 +177,7 @@ def bits_per_char(facts: Mapping[str, Any]) -> float | None:
 # --- tensors
 
 
-def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture, stored_as: str) -> None:
+def check_model_tensors(tensors: Mapping[str, TensorSpec], architecture: Architecture, stored_as: str) -> None:
     """Raise ``ModelFileError`` unless the tensors are exactly those of an architecture."""
     expected = _model_tensors(architecture, stored_as)
     if tensors.keys() != expected.keys():
@@ -191,7 +191,7 @@ def check_model_tensors(tensors: Mapping[str, Sized], architecture: Architecture
         check_tensor(name, tensors[name], shape, dtype)
 
 
-def check_tensor(name: str, value: Sized, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def check_tensor(name: str, value: TensorSpec, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise ``ModelFileError`` if a tensor does not have this shape and type."""
     if value.shape != shape or value.dtype != dtype:
         raise ModelFileError(
@@ -261,8 +261,10 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     Raises:
         CharloomError: If a part of the header is invalid, or the tensors do not match the architecture.
     """
+    # 1. The frame, the checksum and the keys.
     text, slots = read_header(file, size)
     description = _parse_description(text)
+    # 2. The model: architecture, vocabulary, type of the weights, facts.
     architecture = _parse_architecture(description["architecture"])
     unit, lines = description.get("unit", "char"), description.get("lines", False)
     if unit not in UNITS:
@@ -278,9 +280,10 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
         raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
+    check_facts(facts)
+    # 3. The tensors that follow from the architecture, and the section of a checkpoint.
     has_section = "training" in description
     section_names = {name for name in slots if name.startswith(SECTION_PREFIX)} if has_section else set()
-    check_facts(facts)
     check_model_tensors({name: slots[name] for name in slots.keys() - section_names}, architecture, stored_as)
     if has_section:
         tensors = {name.removeprefix(SECTION_PREFIX): slots[name] for name in section_names}

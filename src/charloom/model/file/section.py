@@ -14,9 +14,9 @@ from charloom.errors import ModelFileError
 
 if TYPE_CHECKING:
     from charloom.model.architecture import Architecture
-    from charloom.model.file.schema import Sized
+    from charloom.model.file.schema import TensorSpec
 
-    SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, Sized], Architecture], None]
+    SectionCheck = Callable[[Any, Mapping[str, Any], Mapping[str, TensorSpec], Architecture], None]
 
 _checks: list[SectionCheck] = []
 
@@ -33,7 +33,7 @@ def register_section_check(check: SectionCheck) -> None:
 
 
 def check_section(
-    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, Sized], architecture: Architecture
+    section: Any, facts: Mapping[str, Any], tensors: Mapping[str, TensorSpec], architecture: Architecture
 ) -> None:
     """Check the section ``training`` with the registered check; raise ``ModelFileError`` if it is invalid."""
     if not _checks:
