@@ -83,7 +83,7 @@ export class Colours {
   summary() {
     if (!this.shown || !this.surprisals.known) return null;
     const { writer, model } = this.surprisals.byAuthor(this.doc.authors), bits = (n) => n.toFixed(2);
-    if (writer !== null && model !== null) return `bits per character: ${bits(writer)} typed, ${bits(model)} generated`;
+    if (writer !== null && model !== null) return `bits: ${bits(writer)} typed, ${bits(model)} generated`;
     return writer === null && model === null ? null : `${bits(writer ?? model)} bits per character`;
   }
 }

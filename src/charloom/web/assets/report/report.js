@@ -112,7 +112,7 @@ function readText(data) {
     if (neuron !== null) $("neuron").value = neuron;
     reader.show(neuron);
     $("legend").dataset.neuron = neuron ?? "";
-    $("legend").textContent = neuron === null ? "Surprisal: the stronger the colour, the less likely the model found the character. Shades are 1 to 7 or more bits."
+    $("legend").textContent = neuron === null ? "The stronger the colour, the higher the surprisal: from 1 bit (lightest) to 7 bits or more."
       : `${neuronName(list[neuron])}${known ? `, correlates with: ${known.feature}` : ""}. Orange: positive activation; blue: negative.` +
         (list.length < total ? ` This page contains ${whole(list.length)} of ${whole(total)} neurons.` : "");
   };
