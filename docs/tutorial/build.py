@@ -1,11 +1,11 @@
-"""Execute the lesson: its outputs go into both languages' pages, and the whole becomes the notebook.
+"""Execute the tutorial, write its outputs into the pages of both languages, and create the notebook.
 
-    python docs/tutorial/build.py            (`make lesson`; some minutes: it really trains)
-    python docs/tutorial/build.py --prose    where only words have changed: the outputs stay
+    python docs/tutorial/build.py            (`make lesson`; takes some minutes, because it trains a model)
+    python docs/tutorial/build.py --prose    keep the outputs if only the prose has changed
 
-The English page is the source. Each of its Python blocks is run in order, in an empty folder; what it prints
-stands below it as a text block, which the next build replaces. The Chinese page has the same blocks, with
-comments of its own, and so the same outputs.
+The English page is the source. Its Python blocks run in order in an empty folder. The output of each block is inserted
+below it as a text block, which the next build replaces. The Chinese page has the same blocks with translated comments,
+and so the same outputs.
 """
 
 import re
@@ -18,9 +18,9 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 PAGES, NOTEBOOK = ("README.md", "zh.md"), FOLDER / "tutorial.ipynb"
-# a Python block, and the output that an earlier build put below it
+# a Python block, and the output that an earlier build inserted below it
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n.*?^```\n)?", re.M | re.S)
-SHOWN_LINES = 24  # of a long output, on a page; the notebook has all of it
+SHOWN_LINES = 24  # of a long output on a page; the notebook contains all lines
 
 
 def main():
@@ -35,7 +35,7 @@ def main():
 
 
 def to_notebook(page):
-    """Return the page as a notebook that has not been run."""
+    """Convert the page to a notebook without outputs."""
     cells, end = [], 0
     for block in BLOCK.finditer(page):
         prose = page[end : block.start()].strip()
@@ -45,7 +45,7 @@ def to_notebook(page):
         end = block.end()
     cells.append(nbformat.v4.new_markdown_cell(page[end:].strip()))
     for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"  # the same at every build
+        cell.id = f"cell-{number}"  # the same in every build
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -55,41 +55,41 @@ def to_notebook(page):
 
 
 def execute(notebook):
-    """Run every cell in an empty folder and return the notebook with its outputs."""
+    """Execute all cells in an empty folder and return the notebook with its outputs."""
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(notebook, timeout=None, record_timing=False, resources={"metadata": {"path": folder}}).execute()
     return notebook
 
 
 def keep_outputs(notebook):
-    """Give the cells the outputs of the notebook that is there; their code must be the same."""
+    """Copy the outputs from the existing notebook, whose code must be the same."""
     executed = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [cell.source for cell in cells] != [cell.source for cell in executed]:
-        sys.exit("The code has changed: run it, without --prose.")
+        sys.exit("The code has changed. Run this script without --prose.")
     for cell, done in zip(cells, executed, strict=True):
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
     return notebook
 
 
 def printed(cell):
-    """Return what a cell has printed."""
+    """Return the text that a cell printed."""
     return "".join(output.get("text", "") for output in cell.outputs).strip("\n")
 
 
 def with_outputs(page, outputs):
-    """Return the page with these outputs below its Python blocks."""
-    waiting = iter(outputs)
+    """Insert the outputs below the Python blocks of a page."""
+    remaining = iter(outputs)
 
-    def put(block):
-        output = shortened(next(waiting))
+    def insert(block):
+        output = shortened(next(remaining))
         return f"```python\n{block[1]}```\n" + (f"\n```text\n{output}\n```\n" if output else "")
 
-    return BLOCK.sub(put, page)
+    return BLOCK.sub(insert, page)
 
 
 def shortened(output):
-    """Leave out the middle of a long output."""
+    """Remove the middle of a long output."""
     lines = output.splitlines()
     if len(lines) <= SHOWN_LINES:
         return output

@@ -1,4 +1,4 @@
-"""docs/architecture.md lists the packages as they are, and names functions that exist."""
+"""docs/architecture.md lists all packages and names existing functions and files."""
 
 import importlib.util
 import re
@@ -8,7 +8,7 @@ from support.paths import ROOT
 PAGE = ROOT / "docs" / "architecture.md"
 
 
-def test_the_list_of_packages_is_the_codes():
+def test_package_list_matches_the_source():
     spec = importlib.util.spec_from_file_location("packages", ROOT / "docs" / "packages.py")
     packages = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(packages)
@@ -16,7 +16,7 @@ def test_the_list_of_packages_is_the_codes():
     assert packages.with_packages(page) == page, "run: python docs/packages.py"
 
 
-def test_every_function_and_file_it_names_exists():
+def test_named_functions_and_files_exist():
     page = PAGE.read_text(encoding="utf-8")
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "native").rglob("*.*")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in sources)

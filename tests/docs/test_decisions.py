@@ -1,4 +1,4 @@
-"""The decision records: their form, the index of them, and the links that lead to them."""
+"""The decision records: their structure, their index, and the links to them."""
 
 import re
 
@@ -13,12 +13,12 @@ MAX_LINES = 25
 
 
 def slug(title):
-    """Return the anchor of a heading, as MyST and GitHub make it."""
+    """Return the anchor of a heading, as MyST and GitHub generate it."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def records(path):
-    """Return the text of each record of a page by its title."""
+    """Return the records of a page: {title: text}."""
     parts = re.split(r"^## (.+)$", path.read_text(encoding="utf-8"), flags=re.M)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -34,7 +34,7 @@ def test_records_have_four_parts_and_are_short(path):
         assert len(text.strip().splitlines()) + 2 <= MAX_LINES, title
 
 
-def test_the_index_lists_all_records_in_order():
+def test_index_lists_all_records_in_order():
     index = (FOLDER / "index.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\|[^|]*\| \[([^\]]+)\]\(([\w-]+\.md)#([^)]+)\) \|", index, re.M)
     pages = re.search(r"```{toctree}\n:hidden:\n\n(.+?)\n```", index, re.S)[1].split()
@@ -42,7 +42,7 @@ def test_the_index_lists_all_records_in_order():
     assert listed == [(title, f"{page}.md", slug(title)) for page in pages for title in records(FOLDER / f"{page}.md")]
 
 
-def test_links_to_records_lead_to_one():
+def test_links_to_records_resolve():
     anchors = {path.name: {slug(title) for title in records(path)} for path in PAGES}
     folders = [ROOT / name for name in ("benchmarks", "docs", "examples", "native", "src", "tests")]
     files = [*ROOT.glob("*.md"), *(path for folder in folders for path in folder.rglob("*"))]
@@ -59,7 +59,7 @@ def test_links_to_records_lead_to_one():
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_files_that_records_name_exist(path):
+def test_files_named_in_records_exist(path):
     text = path.read_text(encoding="utf-8")
     for name in re.findall(r"\b((?:tests|benchmarks|examples|native|attacks)/[\w/]+\.\w+)", text):
         assert (ROOT / name).exists(), name

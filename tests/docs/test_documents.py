@@ -21,7 +21,7 @@ from support.models import tiny_architecture, tiny_saved
 from support.paths import MODULES, ROOT, SOURCE, module_path
 
 
-def test_readme_commands_run_in_order(desk):
+def test_readme_commands_run_in_order(workspace):
     lines = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
     commands = [line for line in lines if "charloom " in line and not line.startswith("pip ")]
     assert len(commands) >= 5
@@ -29,7 +29,7 @@ def test_readme_commands_run_in_order(desk):
         run_command(command)
 
 
-def test_readme_python_runs(desk):
+def test_readme_python_runs(workspace):
     assert blocks("python")
     for code in map(shortened, blocks("python")):
         run_python(code)
@@ -41,7 +41,7 @@ def test_readme_make_targets_exist():
     assert {"demo", "test"} <= named <= targets
 
 
-def test_readme_options_exist(desk):
+def test_readme_options_exist(workspace):
     commands = re.findall(r"`(charloom [a-z]+ [^`]*-[^`]*)`", README)
     assert commands
     for command in commands:
@@ -70,7 +70,7 @@ def test_links_between_documents_exist():
     assert followed
 
 
-def test_the_engines_page_runs(desk):
+def test_engine_page_runs(workspace):
     commands = blocks("bash", (ROOT / "docs" / "reference" / "engine.md").read_text(encoding="utf-8"))
     assert commands
     for block in commands:
@@ -78,7 +78,7 @@ def test_the_engines_page_runs(desk):
         assert done.returncode == 0 and done.stdout, f"{block}\n{done.stderr}"
 
 
-def test_the_page_on_other_formats_runs(desk):
+def test_interop_guide_runs(workspace):
     """Runs the sections on Keras and ONNX. tests/integration/test_hub.py runs the section on the Hub."""
     for module in ("h5py", "onnx", "onnxruntime"):
         pytest.importorskip(module)
@@ -96,7 +96,7 @@ def test_the_page_on_other_formats_runs(desk):
 
 
 @pytest.mark.slow
-def test_the_page_on_large_jobs_runs(desk, text):
+def test_scaling_guide_runs(workspace, text):
     page = (ROOT / "docs" / "guides" / "scaling.md").read_text(encoding="utf-8")
     Path("examples").symlink_to(ROOT / "examples")
     Path("corpus").mkdir()
@@ -120,7 +120,7 @@ def test_the_page_on_large_jobs_runs(desk, text):
 
 
 FORMAT = ROOT / "docs" / "reference" / "format.md"
-SAME = """
+COMPARE = """
 import sys
 import numpy as np
 from charloom.model.file.model_file import load_model
@@ -134,30 +134,30 @@ for path in sys.argv[1:]:
 """
 
 
-def test_the_page_on_the_format_shows_what_its_code_prints(desk):
+def test_format_page_shows_the_output_of_its_code(workspace):
     page = FORMAT.read_text(encoding="utf-8")
-    makes, reads = blocks("python", page)
-    assert [run_python(makes), run_python(reads)] == blocks("text", page)
-    assert "charloom." not in reads and "numpy" not in reads
+    writer, reader = blocks("python", page)
+    assert [run_python(writer), run_python(reader)] == blocks("text", page)
+    assert "charloom." not in reader and "numpy" not in reader
 
 
-def test_the_page_on_the_formats_reader_reads_what_charloom_does(desk, run):
-    makes, reads = blocks("python", FORMAT.read_text(encoding="utf-8"))
-    run_python(makes)
+def test_reader_on_the_format_page_agrees_with_charloom(workspace, run):
+    writer, reader = blocks("python", FORMAT.read_text(encoding="utf-8"))
+    run_python(writer)
     paths = [str(checkpoint_path(run, checkpoint_steps(run)[-1]))]
     for cell in ("gru", "lstm"):
         for stored_as in STORED_AS:
             paths.append(f"{cell}-{stored_as}")
             save_model(Path(paths[-1]), replace(tiny_saved(cell), stored_as=stored_as))
-    done = subprocess.run([sys.executable, "-c", reads + SAME, *paths], capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", reader + COMPARE, *paths], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_on_the_format_says_its_limits():
+def test_format_page_states_all_limits():
     page = FORMAT.read_text(encoding="utf-8")
     for number in (safetensors_header.MAX_HEADER, safetensors_header.MAX_TENSORS, *safetensors_header.DTYPES):
         assert (f"{number:,}" if isinstance(number, int) else f"`{number}`") in page
-    for _, most in architecture.LIMITS.values():
-        assert f"to {most:,})" in page
+    for _, maximum in architecture.LIMITS.values():
+        assert f"to {maximum:,})" in page
     for weight in tiny_architecture().parameter_shapes():
         assert re.sub(r"layers\.\d", "layers.i", weight) in page

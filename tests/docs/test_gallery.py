@@ -1,4 +1,4 @@
-"""The example scripts: their data generators and checks against known facts, and whole runs."""
+"""The example scripts: their data generators and checks compared with known facts, and complete runs."""
 
 import importlib
 import random
@@ -35,8 +35,8 @@ def script(monkeypatch):
     ("C=1C=CC=CC=1", "C6H6", 78.11), ("C1=CSC=C1", "C4H4S", 84.14),
 ])  # fmt: skip
 def test_formula_and_mass_of_known_molecules(script, smiles, formula, mass):
-    found = script("molecules").parse(smiles).formula()
-    assert found == (formula, pytest.approx(mass, abs=0.015))
+    result = script("molecules").parse(smiles).formula()
+    assert result == (formula, pytest.approx(mass, abs=0.015))
 
 
 @pytest.mark.parametrize("smiles", [
@@ -44,12 +44,12 @@ def test_formula_and_mass_of_known_molecules(script, smiles, formula, mass):
     "C==C", "C(=)C", "C=(C)C", "C(1)CC1", "C(C)1CC1", "C(=1)CC1", "C=1CCCC#1", "FC=F", "O=C=O=C", "CO(C)C",
     "C(C)(C)(C)(C)C", "N(C)(C)(C)C", "C#C#C", "CFC", "C C", "C\n",
 ])  # fmt: skip
-def test_invalid_smiles_is_refused(script, smiles):
-    with pytest.raises(ValueError, match=r"SMILES|bonds?|branch|ring"):
+def test_invalid_smiles_is_rejected(script, smiles):
+    with pytest.raises(ValueError):
         script("molecules").parse(smiles)
 
 
-def test_a_molecule_has_one_fingerprint_however_it_is_written(script):
+def test_equivalent_smiles_have_the_same_fingerprint(script):
     parse = script("molecules").parse
     same = [
         ["CCO", "OCC", "C(O)C"],
@@ -58,8 +58,8 @@ def test_a_molecule_has_one_fingerprint_however_it_is_written(script):
         ["C1CC1CC", "CCC1CC1"],
     ]
     prints = [{parse(smiles).fingerprint() for smiles in group} for group in same]
-    assert [len(found) for found in prints] == [1] * 4
-    assert len(set.union(*prints)) == 4  # ethanol is not its isomer
+    assert [len(group) for group in prints] == [1] * 4
+    assert len(set.union(*prints)) == 4  # ethanol differs from its isomer
 
 
 def test_generated_molecules_are_valid_and_reproducible(script):
@@ -77,19 +77,19 @@ def test_generated_molecules_are_valid_and_reproducible(script):
     ("A", 1), ("A2 B2", 4), ("A/2", Fraction(1, 2)), ("A/", Fraction(1, 2)), ("A3/2B/2", 2), ("^f'2 _B, =c z4", 8),
     ("A12", 12), ("", 0),
 ])  # fmt: skip
-def test_the_length_of_a_bar_follows_the_abc_standard(script, bar, length):
+def test_bar_length_follows_the_abc_standard(script, bar, length):
     assert script("music").length_of(bar) == length
 
 
 @pytest.mark.parametrize("bar", ["H2", "A0", "A/0", "A2 ?", "2A", "A//2", "T:"])
-def test_an_invalid_bar_is_refused(script, bar):
-    with pytest.raises(ValueError, match="not a bar"):
+def test_invalid_bar_is_rejected(script, bar):
+    with pytest.raises(ValueError, match=re.escape(repr(bar))):
         script("music").length_of(bar)
 
 
-def test_bars_are_compared_with_the_metre(script):
+def test_bars_are_compared_with_the_meter(script):
     music = script("music")
-    # the first part of "Speed the Plough", a traditional reel, and the same with a note too many and one too few
+    # the first part of "Speed the Plough", a traditional reel, and the same with one note more and one note less
     reel = "M:4/4\nL:1/8\nK:G\n|:GABc dedB|dedB dedB|c2ec B2dB|c2A2 A2BA|\nGABc dedB|dedB dedB|c2ec B2dB|A2F2 G4:|"
     assert music.correct_bars(reel) == [True] * 8
     assert music.correct_bars(reel.replace("|dedB dedB|\n", "").replace("A2F2 G4", "A2F2 G4G")) == [True] * 7 + [False]
@@ -105,7 +105,7 @@ def test_bars_are_compared_with_the_metre(script):
         "only the header sets the metre"
     )
     for head in ("M:4/4\nL:1/8\nA|", "M:4/0\nL:1/8\nK:G\nA|", "L:1/8\nK:G\nA|"):
-        with pytest.raises(ValueError, match="lines M:, L: and K:"):
+        with pytest.raises(ValueError, match="M:"):
             music.correct_bars(head)
 
 
@@ -127,21 +127,21 @@ def test_generated_tunes_are_correct_and_shuffling_breaks_them(script):
 # logs
 
 
-def test_the_auc_is_the_share_of_pairs(script):
+def test_auc_is_the_share_of_correctly_ordered_pairs(script):
     rng = random.Random(11)
     for _ in range(200):
         count = rng.randrange(2, 30)
         values = [float(rng.randrange(8)) for _ in range(count)]  # many are equal
         marks = [True, False] + [rng.random() < 0.3 for _ in range(count - 2)]
-        ones = [value for value, mark in zip(values, marks, strict=True) if mark]
-        others = [value for value, mark in zip(values, marks, strict=True) if not mark]
-        wins = sum((one > other) + (one == other) / 2 for one in ones for other in others)
-        assert script("logs").auc(values, marks) == pytest.approx(wins / (len(ones) * len(others)))
+        positives = [value for value, mark in zip(values, marks, strict=True) if mark]
+        negatives = [value for value, mark in zip(values, marks, strict=True) if not mark]
+        wins = sum((value > other) + (value == other) / 2 for value in positives for other in negatives)
+        assert script("logs").auc(values, marks) == pytest.approx(wins / (len(positives) * len(negatives)))
 
 
 @pytest.mark.parametrize("marks", [[True, True], [False, False]])
-def test_an_auc_needs_both_kinds(script, marks):
-    with pytest.raises(ValueError, match="needs marked and unmarked values"):
+def test_auc_needs_both_classes(script, marks):
+    with pytest.raises(ValueError, match=rf"\b{sum(marks)}\b"):
         script("logs").auc([1.0, 2.0], marks)
 
 
@@ -154,7 +154,7 @@ NORMAL = re.compile(
 )
 
 
-def test_anomalies_are_the_lines_that_no_normal_day_has(script):
+def test_marked_lines_are_exactly_the_anomalies(script):
     logs = script("logs")
     lines, marks = logs.make_day(random.Random(2), 600, 300)
     assert sum(marks) == 300 and marks != sorted(marks, reverse=True)
@@ -166,13 +166,13 @@ def test_anomalies_are_the_lines_that_no_normal_day_has(script):
 # passwords
 
 
-def test_guesses_are_exact_where_the_samples_are(script):
-    # probabilities 1/2, 1/4, 1/8, 1/8, and eight samples that occur as often as these say
+def test_guess_numbers_are_exact_for_exact_samples(script):
+    # probabilities 1/2, 1/4, 1/8, 1/8, and eight samples with exactly these frequencies
     samples = [1.0] * 4 + [2.0] * 2 + [3.0, 3.0]
     assert script("passwords").guesses([1.0, 2.0, 3.0, 3.5], samples) == [0, 1, 2, 4]
 
 
-def test_rank_correlation_is_spearmans(script):
+def test_rank_correlation_equals_spearman(script):
     rank_correlation = script("passwords").rank_correlation
     assert rank_correlation([1, 5, 9], [10, 20, 21]) == pytest.approx(1)
     assert rank_correlation([1, 5, 9], [3, 2, 1]) == pytest.approx(-1)
@@ -189,8 +189,8 @@ def test_passwords_occur_with_their_probability(script):
     for password, times in Counter(text for text, _ in made).most_common(20):
         expected = len(made) * 2 ** -truth[password]
         assert abs(times - expected) < 5 * expected**0.5, password
-    again = script("passwords").PasswordGenerator(4)
-    assert [again.password() for _ in range(50)] == made[:50]
+    repeated = script("passwords").PasswordGenerator(4)
+    assert [repeated.password() for _ in range(50)] == made[:50]
 
 
 def test_counted_bits_use_the_character_classes(script):
@@ -209,8 +209,8 @@ def test_poems_rhyme_in_pairs(script):
     assert not poems.rhyme("the night", "the day") and not poems.rhyme("", "the day") and not poems.rhyme("x", "y")
     rng = random.Random(1)
     for _ in range(100):
-        one, two, three, four = poems.make_poem(rng).split("\n")
-        assert poems.rhyming_share([(one, two), (three, four)]) == 1 and not poems.rhyme(two, three)
+        first, second, third, fourth = poems.make_poem(rng).split("\n")
+        assert poems.rhyming_share([(first, second), (third, fourth)]) == 1 and not poems.rhyme(second, third)
     words = [word for group in poems.RHYMES for word in group]
     assert len(set(words)) == len(words), "a word in two groups would rhyme with both"
     assert len({opener[0] for opener in poems.OPENERS}) == len(poems.OPENERS)
@@ -222,7 +222,7 @@ def test_poems_rhyme_in_pairs(script):
     ("sea Mailani", True), ("sea Lawen", False), ("river Wen", False), ("hill Grakrumx", False),
     ("river Lanalawen", True), ("river Lalalalawen", False),
 ])  # fmt: skip
-def test_the_sound_rules_of_names(script, line, valid):
+def test_names_follow_the_sound_rules(script, line, valid):
     assert script("names").valid_share([line]) == valid
 
 
@@ -235,7 +235,7 @@ def test_generated_names_are_valid_and_reproducible(script):
     assert [sorted(line) for line in mixed] == [sorted(line) for line in data]
 
 
-def test_typos_are_swapped_neighbours(script):
+def test_typos_swap_adjacent_characters(script):
     typos = script("code_typos")
     assert list(typos.swaps("if aab_c:")) == ["fi aab_c:", "if aba_c:"]
     page = ["x = 1", "    return self", "aa"]
@@ -245,7 +245,7 @@ def test_typos_are_swapped_neighbours(script):
         assert slipped[1] != page[1] and page[1] in typos.swaps(slipped[1])
 
 
-def test_lines_are_distinct_and_plain(script, tmp_path):
+def test_lines_are_distinct_and_ascii(script, tmp_path):
     typos = script("code_typos")
     (tmp_path / "a.py").write_text("import this_one\nimport this_one\nx = 1\n    café = 'brown'\n" + "y" * 101 + "\n")
     assert typos.read_lines([tmp_path / "a.py"]) == ["import this_one"]
@@ -259,7 +259,7 @@ def test_lines_are_distinct_and_plain(script, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [["--minutes", "soon"], ["--minutes", "-1"], ["--seed", "-1"], ["--colour", "red"]]
 )
-def test_wrong_arguments_end_with_2(script, name, arguments, monkeypatch, capsys):
+def test_invalid_arguments_exit_with_2(script, name, arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, *arguments])
     with pytest.raises(SystemExit) as ended:
         script(name).main()
@@ -288,13 +288,13 @@ def test_bad_options_are_reported_before_training(script, name, arguments, monke
 
 
 def shape(text):
-    """Return the lines with figures, every number replaced by 0."""
+    """Return the lines that contain results, with every number replaced by 0."""
     return [
         re.sub(r" *\d[\d.,]*", " 0", line) for line in text.splitlines() if re.match(r"\w[\w ,/]*: .*\d|AUC ", line)
     ]
 
 
-# The result that each script prints: the figure, and its baseline, which must be lower.
+# Patterns of the result that each script prints: the figure and its baseline, which must be lower.
 RESULT = {
     "names": r"valid: ([\d.]+)% of the new names, ([\d.]+)%",
     "poems": r"rhyme: ([\d.]+)% of \d+ pairs of lines, ([\d.]+)%",
@@ -308,15 +308,15 @@ RESULT = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_beats_its_baseline_and_prints_what_the_page_shows(script, name, monkeypatch, capsys, tmp_path):
+def test_script_beats_its_baseline_and_prints_the_documented_lines(script, name, monkeypatch, capsys, tmp_path):
     train = charloom.train
 
-    def quick(corpus, minutes, **others):
+    def quick(corpus, minutes, **options):
         assert minutes > 0
         sizes = {"hidden_size": 192, "batch_size": 64, "steps": 800, "seq_length": 64}
         if name == "poems":  # rhymes are learned late
             sizes |= {"hidden_size": 384, "batch_size": 32, "steps": 2200}
-        return train(corpus, progress=False, **(sizes | others))
+        return train(corpus, progress=False, **(sizes | options))
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(charloom, "train", quick)
@@ -330,7 +330,7 @@ def test_a_script_beats_its_baseline_and_prints_what_the_page_shows(script, name
 
 
 @pytest.mark.slow
-def test_a_script_runs_from_the_command_line(tmp_path):
+def test_script_runs_from_the_command_line(tmp_path):
     command = [sys.executable, str(ROOT / "examples" / "music.py"), "--minutes", "0.1", "--output", "mine.abc"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -338,5 +338,5 @@ def test_a_script_runs_from_the_command_line(tmp_path):
     assert "music" in done.stderr and (tmp_path / "runs" / "music").is_dir()
 
 
-def test_the_page_shows_every_script_once():
+def test_page_shows_every_script_once():
     assert tuple(re.findall(r"^\$ python examples/(\w+)\.py", PAGE, re.M)) == SCRIPTS

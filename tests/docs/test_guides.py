@@ -27,7 +27,7 @@ COMMANDS = {  # the commands whose options the page describes
     "tuning.md": ("tune", "train"),
 }
 SMALL = " --set batch_size=8 --set embedding_size=8"
-BUNDLED_ONLY = "shakespeare"  # the model whose output on a page is the same on every machine
+BUNDLED_ONLY = "shakespeare"  # the bundled model, whose output is the same on every machine
 
 
 def console(page):
@@ -41,7 +41,7 @@ def numbers(text):
 
 
 def run_page(name, before=()):
-    """Run every command and every Python block of a page in their order, with short trainings; return the counts."""
+    """Run all commands and Python blocks of a page in order, with short trainings; return how many ran."""
     page, ran = PAGES[name], {"console": 0, "python": 0}
     for command in before:
         run_command(command)
@@ -60,13 +60,13 @@ def run_page(name, before=()):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_option_on_the_page_exists(name):
+def test_options_in_guides_exist(name):
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", PAGES[name]))
     helps = "".join(run_command(f"charloom {command} --help").decode() for command in COMMANDS[name])
     assert options and [option for option in options if not re.search(rf"{option}\b", helps)] == []
 
 
-def test_the_page_on_texts_runs(desk):
+def test_texts_guide_runs(workspace):
     Path("chapters").mkdir()
     Path("chapters/one.txt").write_text("It was a dark night.\r\n" * 20)
     people = Path("names.txt").read_text().split()
@@ -77,39 +77,39 @@ def test_the_page_on_texts_runs(desk):
     assert set(re.findall(r"^\| `(--\w+)", PAGES["texts.md"], re.M)) == {f"--{name}" for name in TEXT_OPTIONS}
 
 
-def test_the_page_on_training_runs(desk):
+def test_training_guide_runs(workspace):
     Path("second.txt").write_text(Path("my_book.txt").read_text() + "Zoë")
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() * 2)
     assert run_page("training.md")["python"] == 1
     assert {"my_book", "deeper", "python"} <= {path.name for path in Path("runs").iterdir()}
 
 
-def test_the_page_on_training_shows_what_its_command_prints():
+def test_training_guide_shows_the_output_of_its_command():
     ((command, output),) = [(c, output) for c, output in console(PAGES["training.md"]) if output]
     shown = output.removesuffix("...\n")
     assert run_command(command).decode().startswith(shown) and shown.count("\n") == 4
 
 
-def test_the_recipe_file_on_the_page_is_one(tmp_path):
+def test_recipe_file_in_the_training_guide_is_valid(tmp_path):
     (text,) = blocks("toml", PAGES["training.md"])
     (tmp_path / "mine.toml").write_text(text)
     chosen = load_recipe(str(tmp_path / "mine.toml"))
     assert chosen.fixed == {"hidden_size", "dropout_output", "minutes"} and chosen.settings.hidden_size == 64
 
 
-def test_the_page_on_generating_runs(desk):
+def test_generating_guide_runs(workspace):
     assert run_page("generating.md", ["charloom train my_book.txt --steps 3 --set hidden_size=16"])["python"] == 3
     assert Path("small.safetensors").exists()
 
 
-def test_the_page_on_generating_shows_what_its_commands_print():
+def test_generating_guide_shows_the_output_of_its_commands():
     shown = [(c, output) for c, output in console(PAGES["generating.md"]) if output]
     assert len(shown) >= 6 and all(BUNDLED_ONLY in command for command, _ in shown)
     for command, output in shown:
         assert run_command(command).decode().rstrip("\n") == output.rstrip("\n"), command
 
 
-def test_the_page_on_generating_has_all_options_and_ranges():
+def test_generating_guide_has_all_options_and_ranges():
     page, only_python = PAGES["generating.md"], {"repetition_window", "presence_penalty", "frequency_penalty"}
     rows = set(re.findall(r"^\| `--([a-z-]+)`", page, re.M))
     assert rows == {field.name.replace("_", "-") for field in fields(Sampling)} - {
@@ -120,19 +120,19 @@ def test_the_page_on_generating_has_all_options_and_ranges():
     assert f"-{MAX_PENALTY:g} to {MAX_PENALTY:g}" in page
 
 
-def test_the_page_on_generating_has_all_interactive_commands():
+def test_generating_guide_has_all_interactive_commands():
     named = set(re.findall(r"^\| `/(\w+)", PAGES["generating.md"], re.M))
     assert named == {*INTERACTIVE_COMMANDS, "quit"}
 
 
-def test_the_page_on_scoring_runs(desk):
+def test_scoring_guide_runs(workspace):
     train = "charloom train my_book.txt --steps 3 --set hidden_size=16"
     known = "".join(c for c in Path("my_book.txt").read_text() if c.isascii() and (c.isalpha() or c in " \n"))
     Path("my_book.txt").write_text(known)
     assert run_page("scoring.md", [train])["python"] == 2
 
 
-def test_the_page_on_scoring_shows_the_numbers_that_its_commands_print(desk):
+def test_scoring_guide_shows_the_numbers_its_commands_print(workspace):
     shown = [(c, output) for c, output in console(PAGES["scoring.md"]) if output]
     assert len(shown) >= 3
     for command, output in shown:
@@ -140,7 +140,7 @@ def test_the_page_on_scoring_shows_the_numbers_that_its_commands_print(desk):
         assert printed == pytest.approx(expected, abs=0.01) and expected, command
 
 
-def test_the_page_on_texts_shows_what_its_command_prints(desk, shakespeare):
+def test_texts_guide_shows_the_output_of_its_command(workspace, shakespeare):
     Path("my_book.txt").write_text(shakespeare.text)
     command, output = console(PAGES["texts.md"])[0]
     printed = run_command(command).decode()
@@ -148,7 +148,7 @@ def test_the_page_on_texts_shows_what_its_command_prints(desk, shakespeare):
     assert len(expected) > 10 and numbers(printed)[: len(expected)] == expected
 
 
-def test_the_page_on_reports_runs(desk):
+def test_report_guide_runs(workspace):
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "To be, or not")
     Path("letter.txt").write_text("To be, or not to be")
     assert run_page("report.md", ["charloom train my_book.txt --steps 3 --set hidden_size=16"])["python"] == 2
@@ -156,14 +156,14 @@ def test_the_page_on_reports_runs(desk):
     assert len(REPORT_FEATURES) == 17 and "seventeen features" in PAGES["report.md"]
 
 
-def test_the_page_on_web_pages_runs(desk):
+def test_page_guide_runs(workspace):
     assert run_page("page.md", ["charloom train my_book.txt --steps 3 --set hidden_size=16"])["python"] == 1
     written = {*re.findall(r"-o (\w+\.html)", PAGES["page.md"]), "from_python.html"}
     assert len(written) == 4 and all(Path(name).stat().st_size > 50_000 for name in written)
 
 
 @pytest.mark.slow
-def test_the_page_on_tuning_runs(desk):
+def test_tuning_guide_runs(workspace):
     times = (r"--hours [\d.]+", "--hours 0.015"), (r"tune (.*)--minutes \d+", r"tune \1--minutes 0.03")
     for command, _ in console(PAGES["tuning.md"]):
         for long, short in times:

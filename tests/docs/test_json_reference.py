@@ -47,7 +47,7 @@ def keys(value, prefix=""):
 
 def printed():
     """Return the keys that the commands in the golden data print, by the heading of their section."""
-    found = {}
+    result = {}
     for name, output in golden("outputs").items():
         heading = re.match(r"\w+", name)[0]
         if heading == "plan" or "only the plan" in name:
@@ -55,11 +55,11 @@ def printed():
         if heading == "doctor":
             output = dict.fromkeys(output["keys"]) | {"devices": dict.fromkeys(output["devices"])}
         if heading == "info" and "models" in output:
-            found[heading] |= {"models", *(key.removeprefix("[].") for key in keys(output["models"]))}
+            result[heading] |= {"models", *(key.removeprefix("[].") for key in keys(output["models"]))}
             continue
-        found.setdefault(heading, set()).update(keys(output))
-    found["tune"] = set(keys(golden("tuning_output")["output"]))
-    return {heading: {key.removeprefix("[].") for key in inner} for heading, inner in found.items()}
+        result.setdefault(heading, set()).update(keys(output))
+    result["tune"] = set(keys(golden("tuning_output")["output"]))
+    return {heading: {key.removeprefix("[].") for key in inner} for heading, inner in result.items()}
 
 
 @pytest.mark.parametrize("heading", printed())
@@ -79,7 +79,7 @@ def test_every_documented_key_is_printed_or_in_the_source(command):
         assert f'"{leaf}"' in code or key in printed()["info"], key
 
 
-def test_the_lines_of_metrics_are_documented():
+def test_keys_and_events_of_metrics_are_documented():
     rows = golden("run_folders")["rows"]
     assert set().union(*rows.values()) == documented("metrics.jsonl")
     events = set(re.findall(r"`([a-z ]+)`: ", sections()["metrics.jsonl"]))
@@ -88,14 +88,14 @@ def test_the_lines_of_metrics_are_documented():
     assert all(f'"{event}"' in code for event in events)
 
 
-def test_the_files_of_a_run_folder_are_documented():
+def test_files_of_a_run_folder_are_documented():
     assert documented("Run folder") == {MODEL, f"{CHECKPOINTS}/", RECIPE, METRICS, SAMPLES}
     assert {name for run in golden("run_folders")["recipes"].values() for name in run["files"]} == {
         name.removesuffix("/") for name in documented("Run folder")
     }
 
 
-def test_the_exit_codes_of_all_errors_are_documented():
+def test_exit_codes_of_all_errors_are_documented():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     assert kinds
     listed = set(map(int, re.findall(r"^\| (\d+) \|", sections()["Exit codes"], re.M)))

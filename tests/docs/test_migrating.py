@@ -15,11 +15,11 @@ from support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 PROGRAMS = ("TensorFlow tutorial", "char-rnn", "torch-rnn", "textgenrnn", "nanoGPT", "Keras")
-COLUMNS = {"TensorFlow tutorial": ("tutorial", "charloom", "Python")}  # of the other tables: (program, "charloom")
+COLUMNS = {"TensorFlow tutorial": ("tutorial", "charloom", "Python")}  # the other tables have (program, "charloom")
 
 
 def table_of(program):
-    """Return the rows of cells of a program's table, heading included."""
+    """Return the rows of a program's table as lists of cells, including the heading."""
     (section,) = re.findall(rf"^## {program}\n.*?(?=^## |\Z)", PAGE, re.M | re.S)
     heading, line, *rows = re.findall(r"^\|.*\|$", section, re.M)
     assert re.fullmatch(r"\|(-+\|)+", line)
@@ -29,7 +29,7 @@ def table_of(program):
 CELLS = [row[1] for program in PROGRAMS for row in table_of(program)[1:]]
 
 
-def test_every_block_runs_in_its_order(desk):
+def test_blocks_run_in_order(workspace):
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "ROMEO: Q")
     ran = []
     for kind, block in re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.M | re.S):
@@ -49,7 +49,7 @@ def help_of(command):
     return CliRunner().invoke(group, [command, "--help"]).output
 
 
-def test_the_tables_name_settings_options_and_commands_that_exist():
+def test_tables_name_existing_settings_options_and_commands():
     known = {field.name for field in fields(Settings)}
     named = set(re.findall(r"`(?:--set )?([a-z_]+)=[^`]*`", "".join(CELLS)))
     named |= set(re.findall(r"--set ([a-z_]+)=", PAGE))
@@ -61,7 +61,7 @@ def test_the_tables_name_settings_options_and_commands_that_exist():
     assert len(commands) >= 8 and commands <= set(COMMANDS)
 
 
-def test_every_section_is_of_a_program():
+def test_sections_are_the_programs():
     assert tuple(re.findall(r"^## (.+)$", PAGE, re.M)) == PROGRAMS
 
 

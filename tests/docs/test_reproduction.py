@@ -1,4 +1,4 @@
-"""The recorded reproduction of the tutorial: what does not depend on training equals the tutorial's figures."""
+"""The recorded reproduction of the tutorial: figures that do not depend on training equal the tutorial's."""
 
 import importlib
 import json
@@ -18,7 +18,7 @@ def benchmarks(monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_text_windows_and_models_equal_the_tutorials(cell):
+def test_text_windows_and_models_equal_the_tutorial(cell):
     corpus, untrained = FACTS["corpus"], FACTS["untrained"][cell]
     assert (corpus["characters"], corpus["distinct"]) == (1_115_394, 65)
     assert corpus["windows"] == 1_115_394 // 101 and corpus["batches"] == corpus["windows"] // 64

@@ -1,4 +1,4 @@
-"""docs/guides/serving.md is executed against a server, and what is in deploy/ is held against it."""
+"""docs/guides/serving.md is executed against a server, and the files in deploy/ are checked."""
 
 import configparser
 import json
@@ -25,29 +25,29 @@ from support.server import server_process
 pytestmark = pytest.mark.alone
 PAGE = (ROOT / "docs" / "guides" / "serving.md").read_text(encoding="utf-8")
 DEPLOY = ROOT / "deploy"
-HEAVY = ("langchain_openai", "lm_eval")  # clients that not everybody has
+HEAVY = ("langchain_openai", "lm_eval")  # clients that are not installed by default
 
 
 @pytest.fixture(scope="module")
-def desk(run, tmp_path_factory):
-    """A folder as the page's reader has it."""
-    folder = tmp_path_factory.mktemp("desk")
+def workspace(run, tmp_path_factory):
+    """The folder of a reader who follows the guide."""
+    folder = tmp_path_factory.mktemp("workspace")
     shutil.copytree(run, folder / "runs" / "my_book")
     return folder
 
 
 @pytest.fixture(scope="module")
-def port(desk):
-    with server_process("shakespeare", desk / "runs" / "my_book") as address:
+def port(workspace):
+    with server_process("shakespeare", workspace / "runs" / "my_book") as address:
         yield address.rsplit(":")[-1]
 
 
 @pytest.fixture(autouse=True)
-def at_the_desk(desk, monkeypatch):
-    monkeypatch.chdir(desk)
-    monkeypatch.setenv("LLM_USER_PATH", str(desk / "llm"))
+def in_workspace(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("LLM_USER_PATH", str(workspace / "llm"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
-    (desk / "llm").mkdir(exist_ok=True)
+    (workspace / "llm").mkdir(exist_ok=True)
 
 
 def execute(command, code, port):
@@ -58,23 +58,23 @@ def execute(command, code, port):
 
 
 def with_clients(kind):
-    """Return every block of a kind, those that need a heavy client marked as slow."""
-    found = []
+    """Return all blocks of a kind as test parameters; those that need a heavy client are marked slow."""
+    params = []
     for block in blocks(kind, PAGE):
         heavy = next((name for name in HEAVY if name in block), None)
         marks = [pytest.mark.slow, pytest.mark.timeout(900)] if heavy else []
-        found.append(pytest.param(block, heavy, id=heavy or block.split("\n")[0][:40], marks=marks))
-    return found
+        params.append(pytest.param(block, heavy, id=heavy or block.split("\n")[0][:40], marks=marks))
+    return params
 
 
 @pytest.mark.parametrize("block, client", with_clients("python"))
-def test_the_pages_python_runs(block, client, port):
+def test_python_blocks_run(block, client, port):
     python = sys.executable if client is None else python_with(client)
     assert len(execute([python, "-c"], block, port)) > 300
 
 
 @pytest.mark.parametrize("block, client", with_clients("bash"))
-def test_the_pages_commands_run(block, client, port, monkeypatch):
+def test_shell_blocks_run(block, client, port, monkeypatch):
     if client is not None:
         monkeypatch.setenv("PATH", str(Path(python_with(client)).parent), prepend=os.pathsep)
         monkeypatch.setenv("HF_HOME", str(Path.cwd() / "hub"))
@@ -86,7 +86,7 @@ def test_the_pages_commands_run(block, client, port, monkeypatch):
         assert '{"error"' not in out
 
 
-def test_the_pages_servers_start(desk):
+def test_documented_servers_start(workspace):
     commands = re.findall(r"^\$ charloom serve(.*)$", PAGE, re.M)
     assert commands
     for command in commands:
@@ -94,19 +94,19 @@ def test_the_pages_servers_start(desk):
             pass
 
 
-def test_the_page_says_what_curl_and_generate_agree_on(port):
-    (said,) = re.findall(r"`charloom (generate .+?)`", PAGE)[:1]
-    written = CliRunner().invoke(group, shlex.split(said)).stdout
-    answered = json.loads(execute(["bash", "-ec"], blocks("bash", PAGE)[0], port))
-    assert written == f"ROMEO:{answered['choices'][0]['text']}\n"
+def test_curl_and_generate_return_the_same_text(port):
+    (arguments,) = re.findall(r"`charloom (generate .+?)`", PAGE)[:1]
+    written = CliRunner().invoke(group, shlex.split(arguments)).stdout
+    response = json.loads(execute(["bash", "-ec"], blocks("bash", PAGE)[0], port))
+    assert written == f"ROMEO:{response['choices'][0]['text']}\n"
 
 
-def test_the_page_names_every_field_address_and_limit(port):
+def test_guide_names_every_field_path_and_limit(port):
     fields = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", PAGE, re.M))))
     assert set(CompletionRequest.model_fields) - {"suffix"} <= fields
-    addresses = set(re.findall(r"`(?:GET|POST) (/[\w/.]*\w|/)", PAGE)) | {"/v1/chat/completions", "/v1/models/{id}"}
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=60) as answer:
-        assert set(json.load(answer)["paths"]) <= addresses
+    paths = set(re.findall(r"`(?:GET|POST) (/[\w/.]*\w|/)", PAGE)) | {"/v1/chat/completions", "/v1/models/{id}"}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=60) as response:
+        assert set(json.load(response)["paths"]) <= paths
     limits = Limits()
     table = PAGE[PAGE.index("| limit | value |") :].split("\n\n")[0]
     for name in ("max_prompts", "max_prompt_characters", "max_choices", "max_texts", "max_characters",
@@ -121,7 +121,7 @@ def serve_options():
     return set(re.findall(r"--[\w-]+", CliRunner().invoke(group, ["serve", "--help"]).output))
 
 
-def test_the_unit_starts_what_there_is():
+def test_systemd_unit_uses_existing_options():
     parser = configparser.RawConfigParser(strict=False, interpolation=None)
     parser.optionxform = str
     parser.read(DEPLOY / "charloom.service")
@@ -134,47 +134,47 @@ def test_the_unit_starts_what_there_is():
     assert service["ReadOnlyPaths"] == service["WorkingDirectory"] == "/srv/charloom"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not on this machine")
-def test_systemd_finds_the_unit_sealed(tmp_path):
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_rates_the_unit_as_secure(tmp_path):
     unit = (DEPLOY / "charloom.service").read_text().replace("/opt/charloom/bin/charloom", sys.executable)
     (tmp_path / "charloom.service").write_text(unit)
-    sealed = ["systemd-analyze", "security", "--offline=true", "--threshold=15", tmp_path / "charloom.service"]
-    done = subprocess.run(sealed, capture_output=True, text=True)
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", tmp_path / "charloom.service"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Unknown" not in done.stderr and "Failed to parse" not in done.stderr, done.stderr
 
 
-def test_the_container_is_made_of_what_there_is():
+def test_container_copies_existing_files():
     lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "").splitlines()
-    taken = [word for line in lines if re.match(r"COPY (?!--from)", line) for word in line.split()[1:-1]]
-    let_in = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
-    assert {"pyproject.toml", "src", "native"} <= set(taken)
-    for word in taken:
-        assert (ROOT / word).exists() and f"!{word}" in let_in
+    copied = [word for line in lines if re.match(r"COPY (?!--from)", line) for word in line.split()[1:-1]]
+    allowed = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {"pyproject.toml", "src", "native"} <= set(copied)
+    for word in copied:
+        assert (ROOT / word).exists() and f"!{word}" in allowed
     (entry,) = (json.loads(line.partition(" ")[2]) for line in lines if line.startswith("ENTRYPOINT"))
     assert entry[:2] == ["charloom", "serve"] and set(entry[2:]) - {"0.0.0.0"} <= serve_options()
     assert sum(line.startswith("USER 65534") for line in lines) == 1
 
 
-def test_the_container_is_healthy_when_its_server_is(desk):
+def test_container_health_check_follows_the_server(workspace):
     lines = (DEPLOY / "Dockerfile").read_text().replace("\\\n", "").splitlines()
     (check,) = (line.partition(" CMD ")[2] for line in lines if line.startswith("HEALTHCHECK"))
     _, *code = json.loads(check)
     token = {"CHARLOOM_TOKEN": "a-token-in-the-environment"}
     with server_process("--host", "0.0.0.0", **token) as address:
-        for known, healthy in ((token, True), ({"CHARLOOM_TOKEN": "another"}, False)):
+        for given, healthy in ((token, True), ({"CHARLOOM_TOKEN": "another"}, False)):
             command = [sys.executable, *(word.replace(":8000", f":{address.rsplit(':')[-1]}") for word in code)]
-            done = subprocess.run(command, capture_output=True, env={**os.environ, **known}, timeout=30)
+            done = subprocess.run(command, capture_output=True, env={**os.environ, **given}, timeout=30)
             assert (done.returncode == 0) is healthy, done.stderr
 
 
-def test_a_proxys_name_is_answered_and_no_other(desk):
+def test_only_known_host_names_are_accepted(workspace):
     with server_process("--name", "text.example.org") as address:
         for host, status in (("text.example.org", 200), ("other.example.org", 421)):
-            asked = urllib.request.Request(f"{address}/healthz", headers={"Host": host})
+            request = urllib.request.Request(f"{address}/healthz", headers={"Host": host})
             try:
-                with urllib.request.urlopen(asked, timeout=60) as answer:
-                    assert answer.status == status
-            except urllib.error.HTTPError as refused:
-                with refused:
-                    assert refused.code == status
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    assert response.status == status
+            except urllib.error.HTTPError as error:
+                with error:
+                    assert error.code == status

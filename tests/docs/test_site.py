@@ -1,4 +1,4 @@
-"""The site is built without a warning, loads nothing from elsewhere, has no dead link, and can be read by all."""
+"""The site builds without warnings, has no broken links, loads nothing from other hosts, and is accessible."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from support.browser import DESKTOP, PHONE, check_accessibility, opened
 from support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-MOST_BYTES = 600_000  # of the front page with all that it loads
-MADE_BY_SPHINX = {"genindex.html", "py-modindex.html", "search.html"}
+MAX_BYTES = 600_000  # of the front page with everything it loads
+GENERATED_BY_SPHINX = {"genindex.html", "py-modindex.html", "search.html"}
 
 
 class Page(HTMLParser):
-    """What a page holds: its anchors, where its links lead, and what is loaded to show it."""
+    """The anchors of a page, the targets of its links, and the files it loads."""
 
     def __init__(self, text):
         super().__init__()
@@ -49,14 +49,14 @@ class Page(HTMLParser):
 
 
 def addresses(css):
-    """Everything that a style loads."""
-    found = re.findall(r"url\(\s*['\"]?([^'\")]+)", css) + re.findall(r"@import\s+['\"]([^'\"]+)", css)
-    return set(found)
+    """Return the URLs that a style sheet loads."""
+    urls = re.findall(r"url\(\s*['\"]?([^'\")]+)", css) + re.findall(r"@import\s+['\"]([^'\"]+)", css)
+    return set(urls)
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The built site; a warning is an error."""
+    """The built site. Warnings are errors."""
     pytest.importorskip("sphinx_click")
     folder = tmp_path_factory.mktemp("site")
     options = ["--fail-on-warning", "--keep-going", "--quiet", "-d", str(folder / "doctrees")]
@@ -77,70 +77,70 @@ def pages(site):
 
 
 def within(page, link):
-    """Where a link of a page leads within the site: (file, anchor); None if to another place."""
+    """Return the target of a link within the site as (file, anchor), or None for other links."""
     target, anchor = urldefrag(link)
     if target.startswith(("http:", "https:", "//", "data:", "mailto:")):
         return None
     return unquote(urljoin(page, target)) if target else page, unquote(anchor)
 
 
-def test_every_link_leads_somewhere(site, pages):
-    looked_at, broken = 0, []
+def test_all_links_resolve(site, pages):
+    checked, broken = 0, []
     for name, page in pages.items():
         for link in page.links | page.loads:
-            where = within(name, link)
-            if where is None:
+            target = within(name, link)
+            if target is None:
                 assert link.startswith(("https://", "data:", "http://127.0.0.1", "http://localhost")), (name, link)
                 continue
-            path, anchor = where[0].partition("?")[0], where[1]
-            looked_at += 1
+            path, anchor = target[0].partition("?")[0], target[1]
+            checked += 1
             if not (site / path).is_file() or (path in pages and anchor not in pages[path].anchors):
                 broken.append((name, link))
-    assert broken == [] and looked_at > 1000
+    assert broken == [] and checked > 1000
 
 
-def test_every_page_can_be_reached_from_the_first(pages):
+def test_all_pages_are_reachable_from_the_front_page(pages):
     reached, waiting = set(), ["index.html"]
     while waiting:
         name = waiting.pop()
         if name in reached or name not in pages:
             continue
         reached.add(name)
-        waiting += [where[0] for link in pages[name].links if (where := within(name, link))]
-    assert reached | MADE_BY_SPHINX == set(pages)
+        waiting += [target[0] for link in pages[name].links if (target := within(name, link))]
+    assert reached | GENERATED_BY_SPHINX == set(pages)
     documents = {
         path.relative_to(ROOT / "docs").with_suffix(".html").as_posix() for path in (ROOT / "docs").rglob("*.md")
     }
     assert documents <= reached
 
 
-def test_nothing_is_loaded_from_elsewhere(site, pages):
+def test_site_loads_nothing_from_other_hosts(site, pages):
     loaded = [(name, load) for name, page in pages.items() for load in page.loads]
     loaded += [(path.name, load) for path in site.rglob("*.css") for load in addresses(path.read_text("utf-8"))]
     assert len(loaded) > 200
-    assert [one for one in loaded if within("", one[1]) is None and not one[1].startswith("data:")] == []
+    assert [(name, url) for name, url in loaded if within("", url) is None and not url.startswith("data:")] == []
 
 
-def test_what_loads_is_seen():
+def test_page_parser_finds_loaded_files():
     style = '<style>@import "d"; p {background: url("e")}</style>'
     page = Page(f'<link href="//a/x"><img src="b"><p style="background:url(c)">{style}')
     assert page.loads == {"//a/x", "b", "c", "d", "e"} and within("", "//a/x") is None
 
 
-def test_the_references_have_all_there_is(pages):
+def test_references_list_all_names_and_options(pages):
     python, commands = pages["reference/python.html"].anchors, pages["reference/commands.html"].anchors
     for name in set(charloom.__all__) - {"__version__"}:
         assert {f"charloom.{name}", f"charloom.errors.{name}"} & python, name
     for name in COMMANDS:
         parameters = group.get_command(None, name).params
-        shown = [one for one in parameters if isinstance(one, click.Option) and not one.hidden]
-        options = [option for one in shown for option in one.opts]
-        anchors = {f"cmdoption-charloom-{name}-{option.lstrip('-')}" for option in options}
-        assert options and anchors <= commands
+        shown = [option for option in parameters if isinstance(option, click.Option) and not option.hidden]
+        names = [spelling for option in shown for spelling in option.opts]
+        anchors = {f"cmdoption-charloom-{name}-{spelling.lstrip('-')}" for spelling in names}
+        assert names and anchors <= commands
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A server of files that writes no log."""
+    """A file server without a log."""
 
     def log_message(self, *_):
         pass
@@ -158,14 +158,13 @@ def address(site):
     "page", ["index.html", "reference/format.html", "reference/commands.html", "tutorial/zh.html", "results.html"]
 )
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_it_can_be_read_by_everybody(browser, address, page, viewport, theme):
-    """And a phone need not be scrolled sideways."""
+def test_pages_are_accessible_and_fit_the_screen(browser, address, page, viewport, theme):
     with opened(browser, address, page=page, viewport=viewport, color_scheme=theme) as tab:
         check_accessibility(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
-def test_the_front_page_is_small(browser, address, capsys):
+def test_front_page_is_small(browser, address, capsys):
     with opened(browser, address, page="index.html") as tab:
         figures = tab.evaluate("""() => {
             const [page] = performance.getEntriesByType("navigation"), rest = performance.getEntriesByType("resource");
@@ -173,4 +172,6 @@ def test_the_front_page_is_small(browser, address, capsys):
                     requests: 1 + rest.length, loaded: page.loadEventEnd}; }""")
     with capsys.disabled():
         print(f"\nthe front page: {figures}")
-    assert 100_000 < figures["bytes"] < MOST_BYTES and figures["requests"] < 20  # the time is the machine's
+    assert (
+        100_000 < figures["bytes"] < MAX_BYTES and figures["requests"] < 20
+    )  # the loading time depends on the machine

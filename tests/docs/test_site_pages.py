@@ -1,4 +1,4 @@
-"""The pages that the site has besides the older ones: their blocks run, and their computed parts are true."""
+"""The front page, the results page and the generated tables of the site: code blocks run and values are correct."""
 
 import importlib
 import math
@@ -22,7 +22,7 @@ SMALL = " --set batch_size=8 --set embedding_size=8"
 
 @pytest.fixture
 def parts(monkeypatch):
-    """What computes parts of pages; it needs what builds the site."""
+    """The module ``site_parts``, which generates parts of pages. Needs Sphinx."""
     pytest.importorskip("sphinx")
     monkeypatch.syspath_prepend(DOCS)
     return importlib.import_module("site_parts")
@@ -30,7 +30,7 @@ def parts(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
-def test_commands_run_in_their_order(name, desk):
+def test_commands_run_in_order(name, workspace):
     ran = 0
     for block in blocks("console", PAGES[name]):
         for line in block.splitlines():
@@ -40,69 +40,69 @@ def test_commands_run_in_their_order(name, desk):
     assert ran == len(re.findall(r"^\$ ", PAGES[name], re.M)) >= 3
 
 
-def test_the_front_page_shows_what_its_command_writes():
-    found = re.search(r"^\$ (charloom [^\n]*)\n```\n\n```text\n(.*?)\n```", PAGES["index.md"], re.M | re.S)
-    command, shown = found.groups()
+def test_front_page_shows_the_output_of_its_command():
+    match = re.search(r"^\$ (charloom [^\n]*)\n```\n\n```text\n(.*?)\n```", PAGES["index.md"], re.M | re.S)
+    command, shown = match.groups()
     assert run_command(command).decode().rstrip("\n") == shown
 
 
 @pytest.mark.slow
-def test_the_python_of_the_page_on_python_runs(desk):
+def test_python_reference_runs(workspace):
     (code,) = blocks("python", (DOCS / "reference" / "python.md").read_text(encoding="utf-8"))
     Path("my_book.txt").write_text(Path("my_book.txt").read_text() + "The end")
     assert run_python(shortened(code)).startswith("The ")
 
 
-def test_colours_are_the_bits_of_each_character(parts):
-    """Against what the model's own list of guesses says of the character that came."""
+def test_colors_show_the_bits_of_each_character(parts):
+    """Compares with the bits computed from the model's top-k predictions."""
     text, model = "To be <or> not & so\nforth", charloom.load("shakespeare")
     text = "".join(character for character in text if character in model.vocabulary.characters)
     guesses = model.top_guesses(text, len(model.vocabulary.characters))
     levels = [0]
     for here, following in enumerate(text[1:]):
-        place = list(guesses.characters[here]).index(following)
-        levels.append(min(int(-math.log2(guesses.probabilities[here][place])), 7))
+        rank = list(guesses.characters[here]).index(following)
+        levels.append(min(int(-math.log2(guesses.probabilities[here][rank])), 7))
     shown = parts.surprisal_html(text)
     spans = re.findall(r'<span class="b(\d)">(.*?)</span>|([^<]+)', re.search("<pre>(.*)</pre>", shown, re.S)[1], re.S)
-    found = [(int(level or 0), letters or plain) for level, letters, plain in spans]
-    unescaped = [(level, letters.replace("&amp;", "&").replace("&lt;", "<")) for level, letters in found]
+    colored = [(int(level or 0), letters or plain) for level, letters, plain in spans]
+    unescaped = [(level, letters.replace("&amp;", "&").replace("&lt;", "<")) for level, letters in colored]
     assert "".join(letters for _, letters in unescaped) == text
     assert [level for level, letters in unescaped for _ in letters] == levels and max(levels) > 3
 
 
-def test_a_text_that_looks_like_markup_is_only_text(parts, monkeypatch):
+def test_markup_in_a_text_is_escaped(parts, monkeypatch):
     score = SimpleNamespace(surprisals=[5.0] * 8, bits_per_char=5.0)
     monkeypatch.setattr(parts, "_bundled", lambda: SimpleNamespace(score=lambda text: score))
     assert "<b>" not in parts.surprisal_html("<b>x</b>&") and "&amp;" in parts.surprisal_html("<b>x</b>&")
 
 
-def test_the_table_of_recipes_says_every_setting_of_every_recipe(parts):
+def test_table_of_recipes_has_all_settings_of_all_recipes(parts):
     heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.recipes()]
     names = [cell.strip("`") for cell in heading[2:]]
     assert sorted(names) == sorted(RECIPES)
-    found = {name: {} for name in names}
+    values = {name: {} for name in names}
     for setting, _, *cells in rows:
         for name, cell in zip(names, cells, strict=True):
             value = (cell or cells[names.index("auto")]).replace(",", "")
-            found[name][setting.strip("`")] = parse_value(setting.strip("`"), value)
-    assert found == {name: recipe.settings.to_dict() for name, recipe in RECIPES.items()}
+            values[name][setting.strip("`")] = parse_value(setting.strip("`"), value)
+    assert values == {name: recipe.settings.to_dict() for name, recipe in RECIPES.items()}
     assert all(f"`{name}`: {recipe.about}" in "\n".join(parts.recipe_names()) for name, recipe in RECIPES.items())
 
 
-def test_plans_grow_with_the_text_and_the_time(parts):
+def test_plans_grow_with_text_length_and_time(parts):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.plans()][2:]
     minutes, passes = [float(row[1]) for row in rows], [float(row[3]) for row in rows]
     assert minutes == sorted(minutes) and passes == sorted(passes, reverse=True)
     assert all(float(row[5]) <= 25 and float(row[5]) >= float(row[3]) * 0.5 for row in rows)
 
 
-def test_the_front_page_shows_the_first_table_of_the_results(parts):
+def test_front_page_shows_the_first_table_of_the_results(parts):
     heading, _, *rows = parts.measured()
     assert heading == "| what | result | machine | command |" and len(rows) >= 5
     assert all(f"{row}\n" in PAGES["results.md"] for row in rows)
 
 
-def test_every_command_is_on_the_page_of_commands(parts):
+def test_commands_page_lists_all_commands(parts):
     assert re.findall(r":prog: charloom (\S+)", "\n".join(parts.commands())) == list(COMMANDS)
 
 
@@ -120,7 +120,7 @@ def test_links_to_folders_and_pages_outside_the_docs_become_text(parts):
     assert source == ["a b [c](../../deploy/nginx.conf) [d](../reference/engine.md)"]
 
 
-def test_no_page_has_a_block_that_no_test_runs():
+def test_code_blocks_of_all_pages_are_tested():
     tests = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py")))
     for path in sorted(DOCS.rglob("*.md")):
         if re.search(r"^```(console|python|bash|toml)$", path.read_text(encoding="utf-8"), re.M):

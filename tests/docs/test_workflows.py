@@ -1,4 +1,4 @@
-"""The workflows, which cannot be run here: what they name is there, versions agree, and no secret is needed."""
+"""The workflows, which cannot run here: the targets and files they use exist, versions agree, and no secret is used."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ def steps(name):
 
 
 @pytest.mark.parametrize("name", ["tests", "wheels"])
-def test_they_may_read_only_and_use_versions(name):
+def test_workflows_are_read_only_and_pin_versions(name):
     assert yaml.safe_load(WORKFLOWS[name])["permissions"] == {"contents": "read"}
     assert "secrets." not in WORKFLOWS[name]
     for step in steps(name):
@@ -26,38 +26,40 @@ def test_they_may_read_only_and_use_versions(name):
 
 
 @pytest.mark.parametrize("name", ["tests", "wheels"])
-def test_what_they_call_is_there(name):
+def test_workflows_call_existing_targets_and_files(name):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     commands = "\n".join(step["run"] for step in steps(name) if "run" in step)
     paths = re.findall(r"(?:tests|src)/\w[\w/]*\.py", commands)
     for folder, stems in re.findall(r"(tests/\w+)/test_\{(.+?)\}\.py", commands):
         paths += [f"{folder}/test_{stem}.py" for stem in stems.split(",")]
     assert paths and [path for path in paths if not (ROOT / path).exists()] == []
-    for called in re.findall(r"^make (.+)$", commands, re.M):
-        assert set(called.split()) <= targets
+    for call in re.findall(r"^make (.+)$", commands, re.M):
+        assert set(call.split()) <= targets
 
 
-def test_what_contributors_are_told_to_call_is_there():
-    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+def test_contributing_names_existing_targets_and_files():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    assert {"install", "check", "dist", "record"} <= set(re.findall(r"\bmake\s+([a-z-]+)", told)) <= targets
-    for path in re.findall(r"`((?:tests|src|benchmarks|docs|plugins|\.github)/[\w./-]+[\w/])`", told):
+    assert {"install", "check", "dist", "record"} <= set(re.findall(r"\bmake\s+([a-z-]+)", page)) <= targets
+    for path in re.findall(r"`((?:tests|src|benchmarks|docs|plugins|\.github)/[\w./-]+[\w/])`", page):
         assert (ROOT / path).exists(), path
 
 
-def test_the_pythons_agree():
+def test_python_versions_agree():
     project = PROJECT["project"]
-    least = project["requires-python"].removeprefix(">=")
-    named = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    minimum = project["requires-python"].removeprefix(">=")
+    classifiers = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
     tested = yaml.safe_load(WORKFLOWS["tests"])["jobs"]["linux"]["strategy"]["matrix"]["python"]
-    assert min(named, key=lambda version: int(version[2:])) == least == tested[0]
-    assert set(named) <= set(tested)
-    stable = PROJECT["tool"]["scikit-build"]["wheel"]["py-api"]  # one wheel from there on, and one for each before
+    assert min(classifiers, key=lambda version: int(version[2:])) == minimum == tested[0]
+    assert set(classifiers) <= set(tested)
+    stable = PROJECT["tool"]["scikit-build"]["wheel"][
+        "py-api"
+    ]  # one wheel from this version on, and one for each earlier version
     wheels = [build.removesuffix("-*") for build in PROJECT["tool"]["cibuildwheel"]["build"]]
-    assert wheels == [f"cp3{minor}" for minor in range(int(least[2:]), int(stable.removeprefix("cp3")) + 1)]
+    assert wheels == [f"cp3{minor}" for minor in range(int(minimum[2:]), int(stable.removeprefix("cp3")) + 1)]
 
 
-def test_only_a_tag_publishes_and_without_a_password():
+def test_only_tags_are_published_and_without_a_password():
     publish = yaml.safe_load(WORKFLOWS["wheels"])["jobs"]["publish"]
     assert "refs/tags/v" in publish["if"] and publish["needs"] == ["sdist", "wheels"]
     assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "pypi"

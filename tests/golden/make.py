@@ -1,8 +1,8 @@
-"""Made the data that ``test_compatibility.py`` compares with, once, with the code of commit 8fdae04.
+"""The script that created the golden data of ``test_compatibility.py`` with the code of commit 8fdae04.
 
-It is kept for the record: it says how every file in ``data`` came about. Its imports are those of that commit, so that
-it does not run with later ones. To make data for something new, add a function to ``observing.py``, and store what it
-returns with the last commit whose behaviour is to be kept.
+It documents how every file in ``data`` was created. It imports modules of that commit, so it does not run with later
+code. To add data for something new, add a function to ``observing.py`` and store its result with the last commit whose
+behaviour must be preserved.
 
     python tests/golden/make.py
 """
@@ -49,20 +49,20 @@ ENDS = [".", ".", ".", "!", "?", " — and then nothing.", ", “so it is.”"]
 
 
 def write_texts():
-    """Write three small texts that follow from a seed alone."""
+    """Write three small texts that depend only on a seed."""
     rng = np.random.Generator(np.random.Philox(key=2024))
 
-    def one_of(words):
+    def choose(words):
         return words[int(rng.integers(len(words)))]
 
     story = ""
     while len(story) < 6000:
-        sentence = f"The {one_of(KINDS)} {one_of(NOUNS)} {one_of(VERBS)} the {one_of(NOUNS)}{one_of(ENDS)}"
-        story += sentence + one_of([" ", " ", "\n", "\n\n"])
+        sentence = f"The {choose(KINDS)} {choose(NOUNS)} {choose(VERBS)} the {choose(NOUNS)}{choose(ENDS)}"
+        story += sentence + choose([" ", " ", "\n", "\n\n"])
     story += "\n"
     parts = [a + b for a, b in itertools.product("BDKLMNRST", ("a", "e", "i", "o"))]
-    names = ["".join(one_of(parts).lower() for _ in range(int(rng.integers(1, 5)))).capitalize() for _ in range(420)]
-    names[17] = ""  # empty lines are left out
+    names = ["".join(choose(parts).lower() for _ in range(int(rng.integers(1, 5)))).capitalize() for _ in range(420)]
+    names[17] = ""  # empty lines are dropped
     (DATA / "story.txt").write_text(story, encoding="utf-8", newline="\n")
     (DATA / "names.txt").write_text("\n".join(names) + "\n", encoding="utf-8", newline="\n")
     (DATA / "short.txt").write_text(story[:240] + "\n", encoding="utf-8", newline="\n")
@@ -88,7 +88,7 @@ def make_runs():
 
 
 def make_models():
-    """Write models in all forms: those of finished runs, and some with random weights."""
+    """Write models in all number formats: those of finished runs, and some with random weights."""
     (DATA / "models").mkdir()
     letters = "\n abcdenrstABM,."
     saved = {
@@ -100,8 +100,8 @@ def make_models():
             save_model(observing.model_path(DATA, name, form), model)
             charloom.load(observing.model_path(DATA, name)).save(observing.model_path(DATA, name, form), form)
     for name, run in {"gru-1": "gru", "gru-2-bytes": "bytes", "lstm-2-lines": "lstm"}.items():
-        with tempfile.TemporaryDirectory() as place:
-            folder = copied(place)
+        with tempfile.TemporaryDirectory() as folder_name:
+            folder = copied(folder_name)
             observing.resumed(run, folder)
             for form in FORMS:
                 charloom.load(folder / "runs" / run).save(observing.model_path(DATA, name, form), form)
@@ -109,7 +109,7 @@ def make_models():
 
 
 def make_bulk():
-    """Make two bulk jobs and do about half of each."""
+    """Create two bulk jobs and run about half of their partitions."""
     for name in ("story.txt", "names.txt"):
         os.utime(DATA / name, (TEXT_TIME, TEXT_TIME))
     for job in observing.bulk_jobs(DATA):
@@ -118,7 +118,7 @@ def make_bulk():
 
 
 def make_tuning():
-    """Search for half a minute, and take the machine's name out of what is left."""
+    """Search for half a minute and remove the machine's name from the journal."""
     words = [*observing.tuning_words(0.009), "--minutes", 0.05]
     code, out, err = observing.command([*words, "--json"], DATA)
     assert code == 0, err
@@ -128,39 +128,39 @@ def make_tuning():
     shutil.rmtree(DATA / "tuning" / "alive", ignore_errors=True)
 
 
-def copied(place):
-    """Return a copy of the data as it is now, made in a new folder in this one."""
-    return observing.workspace(Path(place) / "work", bulk=True)
+def copied(folder_name):
+    """Copy the current data into a new subfolder and return its path."""
+    return observing.workspace(Path(folder_name) / "work", bulk=True)
 
 
 def observe(name, look):
-    """Store what a function finds in a copy of the data."""
-    with tempfile.TemporaryDirectory() as place:
-        store(name, look(copied(place)))
+    """Store the result of a function that observes a copy of the data."""
+    with tempfile.TemporaryDirectory() as folder_name:
+        store(name, look(copied(folder_name)))
     print(name, (DATA / f"{name}.json").stat().st_size)
 
 
 def observe_training():
-    """Store what trainings come to; stopped ones must come to the same as those that were not."""
-    found = {"whole": {}, "resumed": {}}
+    """Store the results of trainings. Stopped and resumed runs must equal uninterrupted ones."""
+    result = {"whole": {}, "resumed": {}}
     for name in observing.WHOLE:
-        with tempfile.TemporaryDirectory() as place:
-            found["whole"][name] = observing.trained(name, copied(place))
+        with tempfile.TemporaryDirectory() as folder_name:
+            result["whole"][name] = observing.trained(name, copied(folder_name))
     for name in RUNS:
-        with tempfile.TemporaryDirectory() as place:
-            found["resumed"][name] = observing.resumed(name, copied(place))
-        same = [found[how][name]["last"] for how in ("whole", "resumed")]
-        assert same[0] == same[1], f"{name}: stopping has changed the result"
-    with tempfile.TemporaryDirectory() as place:
-        earlier = observing.resumed("gru", copied(place), before=25)
-    assert earlier["last"] == found["resumed"]["gru"]["last"]
-    with tempfile.TemporaryDirectory() as place:
-        found["lengthened"] = observing.lengthened(copied(place))
-    store("training", {"platform": observing.platform_facts(), **found})
+        with tempfile.TemporaryDirectory() as folder_name:
+            result["resumed"][name] = observing.resumed(name, copied(folder_name))
+        same = [result[how][name]["last"] for how in ("whole", "resumed")]
+        assert same[0] == same[1], f"{name}: stopping changed the result"
+    with tempfile.TemporaryDirectory() as folder_name:
+        earlier = observing.resumed("gru", copied(folder_name), before=25)
+    assert earlier["last"] == result["resumed"]["gru"]["last"]
+    with tempfile.TemporaryDirectory() as folder_name:
+        result["lengthened"] = observing.lengthened(copied(folder_name))
+    store("training", {"platform": observing.platform_facts(), **result})
 
 
 def main():
-    """Make all of it anew."""
+    """Create all data, or only the given parts."""
     os.environ.pop("CHARLOOM_ISA", None)
     os.environ.pop("CHARLOOM_ENGINE", None)
     steps = sys.argv[1:]

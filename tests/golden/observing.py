@@ -1,6 +1,6 @@
-"""What is observed of charloom, and how: the same functions made the golden data and look at the code today.
+"""Functions that observe charloom's behaviour. They created the golden data and also observe the current code.
 
-Every function returns plain JSON data. It works in copies of the folder ``data`` and leaves that as it is.
+Every function returns plain JSON data. It works in copies of the folder ``data``, which it does not change.
 """
 
 import base64
@@ -37,8 +37,7 @@ from charloom.bulk.results import FilterCounts, filter_lines
 from charloom.bulk.runner import run_in_process
 from charloom.bulk.scoring import scoring_job
 
-# All that is used of charloom beside `import charloom` and its command line. Where one of these has moved or has
-# another name, change it here and nowhere else.
+# All uses of charloom's internals. If one of them is moved or renamed, change only these imports.
 from charloom.cli.main import group as command_group
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
@@ -50,7 +49,7 @@ HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 ROOT = HERE.parents[1]
 
-TEXT_TIME = 1_600_000_000  # when the texts of bulk jobs were changed last, as far as the jobs know
+TEXT_TIME = 1_600_000_000  # modification time of the texts of bulk jobs, as recorded in the jobs
 
 SEEDS = (0, 1, 2, 12_345, 2**53 - 1)
 
@@ -59,7 +58,7 @@ SEEDS = (0, 1, 2, 12_345, 2**53 - 1)
 
 
 def platform_facts():
-    """Return what the last bits of a float32 result depend on."""
+    """Return the properties of the platform that affect the last bits of float32 results."""
     import torch
 
     return {
@@ -75,26 +74,26 @@ def platform_facts():
 
 def _vendor():
     try:
-        found = re.search(r"vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"vendor_id\s*:\s*(\S+)", Path("/proc/cpuinfo").read_text())
     except OSError:
-        found = None
-    return found[1] if found else platform.processor()
+        match = None
+    return match[1] if match else platform.processor()
 
 
 def one_thread():
-    """Let PyTorch use one thread, as it did when the data was made."""
+    """Let PyTorch use one thread, as when the data was created."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def digest(data):
-    """Return the SHA-256 of bytes, or of an array's."""
+    """Return the SHA-256 of bytes or of an array."""
     return hashlib.sha256(np.ascontiguousarray(data).tobytes() if isinstance(data, np.ndarray) else data).hexdigest()
 
 
 def described(arrays):
-    """Return the type, shape, digest and two sums of each array; sums can be compared where bits cannot."""
+    """Return the type, shape, digest and two sums of each array. Sums can be compared with a tolerance."""
     return {
         name: {
             "dtype": str(array.dtype),
@@ -111,11 +110,11 @@ def described(arrays):
 
 
 WORDING = ("description", "message", "summary")
-"""Keys of JSON whose strings are for people, and may be reworded."""
+"""JSON keys whose strings are for people and may be reworded."""
 
 
 def without_wording(value):
-    """Return a JSON value without the strings that are for people."""
+    """Return a JSON value without the strings for people."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if not (k in WORDING and isinstance(v, str))}
         return {key: without_wording(inner) for key, inner in kept.items()}
@@ -123,15 +122,15 @@ def without_wording(value):
 
 
 def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""):
-    """Yield a sentence for each place where two JSON values differ.
+    """Yield a description of each difference between two JSON values.
 
     Args:
-        golden: As it was.
-        now: As it is.
-        tolerance: How much numbers with a fraction may differ: relative, and for small ones absolute.
-        ignored: Patterns of places whose values, but not types, may differ.
-        additions: Whether objects may have keys that they had not.
-        path: Of the place.
+        golden: The recorded value.
+        now: The current value.
+        tolerance: Maximum difference of floats: relative, and absolute for numbers below 1.
+        ignored: Patterns of paths whose values, but not types, may differ.
+        additions: Whether objects may have new keys.
+        path: Path of the values within the whole.
     """
     if isinstance(golden, dict) and isinstance(now, dict):
         for key in [*golden, *(key for key in now if key not in golden)]:
@@ -145,18 +144,18 @@ def differences(golden, now, tolerance=0.0, ignored=(), additions=False, path=""
             else:
                 yield from differences(golden[key], now[key], tolerance, ignored, additions, inner)
         return
-    free = any(re.search(pattern, path) for pattern in ignored)
+    is_ignored = any(re.search(pattern, path) for pattern in ignored)
     if isinstance(golden, list) and isinstance(now, list):
-        if len(golden) != len(now) and not free:
+        if len(golden) != len(now) and not is_ignored:
             yield f"{path} has {len(now)} entries; it had {len(golden)}"
-        for place, (old, new) in enumerate(zip(golden, now, strict=False)):
-            yield from differences(old, new, tolerance, ignored, additions, f"{path}[{place}]")
+        for index, (old, new) in enumerate(zip(golden, now, strict=False)):
+            yield from differences(old, new, tolerance, ignored, additions, f"{path}[{index}]")
         return
     if type(golden) is not type(now):
-        if not (free and {type(golden), type(now)} <= {int, float}):
+        if not (is_ignored and {type(golden), type(now)} <= {int, float}):
             yield f"{path} is {_short(now)}; it was {_short(golden)}"
         return
-    if free or golden == now:
+    if is_ignored or golden == now:
         return
     if isinstance(golden, float) and abs(golden - now) <= tolerance * max(1.0, abs(golden)):
         return
@@ -169,7 +168,7 @@ def _short(value):
 
 
 def load(name):
-    """Return a file of golden data."""
+    """Read a file of golden data."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -216,7 +215,7 @@ def json_of(arguments, folder):
 
 
 def workspace(folder, *, bulk=False):
-    """Copy the golden data into a new folder, where it may be changed."""
+    """Copy the golden data into a new folder that tests may change."""
     shutil.copytree(DATA, folder, dirs_exist_ok=True)
     if bulk:
         for name in ("story.txt", "names.txt"):
@@ -262,7 +261,7 @@ RUNS = {
         "stop": 13,
     },
 }  # fmt: skip
-"""Runs that were stopped after so many steps, and whose folders are in the data."""
+"""Runs that were stopped after ``stop`` steps and whose folders are in the data."""
 
 WHOLE = {
     **{name: {key: run[key] for key in run if key != "stop"} for name, run in RUNS.items()},
@@ -295,26 +294,26 @@ WHOLE = {
 UNTIMED = ("seconds", "chars_per_second")
 
 
-class Watched:
-    """Takes the records of a training, and keeps what does not depend on the clock."""
+class Recorder:
+    """Collects the records of a training without the values that depend on the clock."""
 
     def __init__(self):
-        self.steps, self.evaluations, self.samples, self.events, self.others = [], [], [], [], []
+        self.steps, self.evaluations, self.samples, self.events, self.final = [], [], [], [], []
 
     def __call__(self, record):
-        found = {key: value for key, value in vars(record).items() if key not in UNTIMED}
-        if "val_loss" in found and "is_best" in found:
-            self.evaluations.append(found)
-        elif "grad_norm" in found:
-            self.steps.append([found[key] for key in ("step", "epoch", "loss", "grad_norm", "learning_rate")])
-        elif "text" in found:
-            self.samples.append([found["step"], found["text"]])
-        elif "message" in found:
-            self.events.append([found["step"], found["event"]])
-        elif "copied" in found:
-            self.others.append(found)
-        elif "interrupted" in found:
-            self.others.append({key: value for key, value in found.items() if key != "run"})
+        values = {key: value for key, value in vars(record).items() if key not in UNTIMED}
+        if "val_loss" in values and "is_best" in values:
+            self.evaluations.append(values)
+        elif "grad_norm" in values:
+            self.steps.append([values[key] for key in ("step", "epoch", "loss", "grad_norm", "learning_rate")])
+        elif "text" in values:
+            self.samples.append([values["step"], values["text"]])
+        elif "message" in values:
+            self.events.append([values["step"], values["event"]])
+        elif "copied" in values:
+            self.final.append(values)
+        elif "interrupted" in values:
+            self.final.append({key: value for key, value in values.items() if key != "run"})
 
     def facts(self):
         return {
@@ -322,7 +321,7 @@ class Watched:
             "evaluations": self.evaluations,
             "samples": self.samples,
             "events": self.events,
-            "end": self.others,
+            "end": self.final,
         }
 
 
@@ -334,7 +333,7 @@ def corpus_of(name, folder):
 
 
 def finished(folder):
-    """Return what a training has left in its run folder, but for times."""
+    """Return the content of a finished run folder, without times."""
     from safetensors.numpy import load_file
 
     newest = sorted((folder / "checkpoints").iterdir())
@@ -353,44 +352,44 @@ def finished(folder):
 def trained(name, folder):
     """Train from the first step to the last."""
     one_thread()
-    watched, run = Watched(), folder / f"whole-{name}"
+    recorder, run = Recorder(), folder / f"whole-{name}"
     settings = WHOLE[name]["settings"]
-    charloom.train(corpus_of(name, folder), run=run, device="cpu", progress=False, watch=watched, **settings)
-    return {**watched.facts(), **finished(run)}
+    charloom.train(corpus_of(name, folder), run=run, device="cpu", progress=False, watch=recorder, **settings)
+    return {**recorder.facts(), **finished(run)}
 
 
 def resumed(name, folder, before=None):
-    """Go on with a stopped run to its end, from its newest checkpoint or from an earlier one."""
+    """Resume a stopped run to its end, from its newest checkpoint or from one before a step."""
     one_thread()
-    watched, run = Watched(), folder / "runs" / name
+    recorder, run = Recorder(), folder / "runs" / name
     for path in sorted((run / "checkpoints").iterdir()):
         if before is not None and int(path.stem.partition("-")[2]) >= before:
             path.unlink()
-    charloom.resume(run, device="cpu", progress=False, watch=watched)
-    return {**watched.facts(), **finished(run)}
+    charloom.resume(run, device="cpu", progress=False, watch=recorder)
+    return {**recorder.facts(), **finished(run)}
 
 
 def lengthened(folder):
-    """Train a finished run longer, then on another text, and another one that begins with its model."""
+    """Continue a finished run, continue it on another text, and start a new run from its model."""
     one_thread()
-    run, found = folder / "runs" / "gru", {}
+    run, result = folder / "runs" / "gru", {}
     charloom.resume(run, device="cpu", progress=False)
-    watched = Watched()
-    charloom.resume(run, device="cpu", progress=False, watch=watched, steps=10)
-    found["longer"] = {**watched.facts(), **finished(run)}
-    watched = Watched()
+    recorder = Recorder()
+    charloom.resume(run, device="cpu", progress=False, watch=recorder, steps=10)
+    result["longer"] = {**recorder.facts(), **finished(run)}
+    recorder = Recorder()
     other = charloom.Corpus((folder / "names.txt").read_text(encoding="utf-8") * 2 + "Ω€\n" * 9, "other")
-    charloom.resume(run, other, new_text=True, device="cpu", progress=False, watch=watched, steps=10)
-    found["new_text"] = {**watched.facts(), **finished(run)}
-    watched = Watched()
+    charloom.resume(run, other, new_text=True, device="cpu", progress=False, watch=recorder, steps=10)
+    result["new_text"] = {**recorder.facts(), **finished(run)}
+    recorder = Recorder()
     settings = {**RUNS["gru"]["settings"], "steps": 20}
     del settings["hidden_size"], settings["embedding_size"], settings["cell"], settings["num_layers"]
     charloom.train(
         other, run=folder / "init", init=folder / "models" / "gru-1.float32.safetensors", device="cpu", progress=False,
-        watch=watched, **settings,
+        watch=recorder, **settings,
     )  # fmt: skip
-    found["init"] = {**watched.facts(), **finished(folder / "init")}
-    return found
+    result["init"] = {**recorder.facts(), **finished(folder / "init")}
+    return result
 
 
 # ------------------------------------------------------------------------------------------- batches, first weights
@@ -405,31 +404,31 @@ BATCHING = {
 
 
 def batches(folder):
-    """Return the first batches of each way of reading, the digests of two epochs, and a batch from far on."""
-    found = {}
-    for name, given in BATCHING.items():
+    """Return, for each kind of batching, the first batches, the digests of two epochs, and a late batch."""
+    result = {}
+    for name, overrides in BATCHING.items():
         for seed in (0, 77):
-            settings = charloom.Settings(seq_length=9, batch_size=4, seed=seed, **given)
-            is_lines = given["batching"] == "lines"
+            settings = charloom.Settings(seq_length=9, batch_size=4, seed=seed, **overrides)
+            is_lines = overrides["batching"] == "lines"
             corpus = corpus_of("lstm" if is_lines else "gru", folder)
             ids = corpus.parts(0.1, 0.05).training.ids(corpus.vocabulary)
-            reading = make_batches(ids, settings)
-            first = [_batch(next(reading)) for _ in range(4)]
+            batch_iterator = make_batches(ids, settings)
+            first = [_batch(next(batch_iterator)) for _ in range(4)]
             epochs = []
-            reading.position = Position(0, 0)
+            batch_iterator.position = Position(0, 0)
             for _ in range(2):
-                told = hashlib.sha256()
-                for _ in range(reading.batches_per_epoch):
-                    told.update(json.dumps(_batch(next(reading))).encode())
-                epochs.append(told.hexdigest())
-            reading.position = Position(5, 3)
-            found[f"{name}, seed {seed}"] = {
-                "batches_per_epoch": int(reading.batches_per_epoch),
+                hasher = hashlib.sha256()
+                for _ in range(batch_iterator.batches_per_epoch):
+                    hasher.update(json.dumps(_batch(next(batch_iterator))).encode())
+                epochs.append(hasher.hexdigest())
+            batch_iterator.position = Position(5, 3)
+            result[f"{name}, seed {seed}"] = {
+                "batches_per_epoch": int(batch_iterator.batches_per_epoch),
                 "first": first,
                 "epochs": epochs,
-                "epoch 5, batch 3": _batch(next(reading)),
+                "epoch 5, batch 3": _batch(next(batch_iterator)),
             }
-    return found
+    return result
 
 
 def _batch(batch):
@@ -453,13 +452,13 @@ ARCHITECTURES = {
 
 
 def first_weights():
-    """Return the digests of all weights before the first step, for some sizes and seeds."""
-    found = {}
+    """Return the digests of the initial weights for some sizes and seeds."""
+    result = {}
     for name, sizes in ARCHITECTURES.items():
         for seed in SEEDS:
             drawn = initial_weights(charloom.Architecture(*sizes), seed)
-            found[f"{name}, seed {seed}"] = {key: digest(value) for key, value in drawn.items()}
-    return found
+            result[f"{name}, seed {seed}"] = {key: digest(value) for key, value in drawn.items()}
+    return result
 
 
 # --------------------------------------------------------------------------------------------------------- model files
@@ -469,7 +468,7 @@ FORMS = ("float32", "float16", "int8")
 
 
 def untrained(characters, cell, sizes, *, seed, lines=False, reset_after=True):
-    """Return a model with random weights that are large enough to make a difference."""
+    """Return a model with random weights that are large enough to matter."""
     architecture = charloom.Architecture(len(characters), cell, *sizes, reset_after=reset_after)
     rng = np.random.Generator(np.random.Philox(key=seed))
     shapes = architecture.parameter_shapes()
@@ -479,23 +478,23 @@ def untrained(characters, cell, sizes, *, seed, lines=False, reset_after=True):
 
 
 def model_path(folder, name, form="float32"):
-    """Return where a model of the data lies."""
+    """Return the path of a model file in the data."""
     return folder / "models" / f"{name}.{form}.safetensors"
 
 
 def model_files(folder):
-    """Return what each model file holds, and the digests of what writing it again in each form gives."""
-    found = {}
+    """Return the content of each model file, and the digests of copies saved in each number format."""
+    result = {}
     for name in MODELS:
         for form in FORMS:
             path = model_path(folder, name, form)
             model = charloom.load(path)
-            again = {}
+            copies = {}
             for target in FORMS:
                 written = folder / "again.safetensors"
                 model.save(written, stored_as=target)
-                again[target] = digest(written.read_bytes())
-            found[f"{name} as {form}"] = {
+                copies[target] = digest(written.read_bytes())
+            result[f"{name} as {form}"] = {
                 "sha256": digest(path.read_bytes()),
                 "architecture": model.architecture.to_dict(),
                 "parameters": model.architecture.num_parameters,
@@ -504,14 +503,14 @@ def model_files(folder):
                 "unit": model.vocabulary.unit,
                 "facts": dict(model.facts),
                 "weights": {key: digest(value) for key, value in sorted(model.saved.weights.items())},
-                "again": again,
+                "again": copies,
                 "repr": repr(model),
             }
-    return found
+    return result
 
 
 def header_of(path):
-    """Return the tensors in the header of a model file, and the keys of its description with their types."""
+    """Return the tensors in the header of a model file, and the keys and types of its description."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -524,7 +523,7 @@ def header_of(path):
 
 
 def shape_of(value):
-    """Return the keys of JSON data with the types of what they hold."""
+    """Return JSON data with every value replaced by its type."""
     if isinstance(value, dict):
         return {key: shape_of(inner) for key, inner in sorted(value.items())}
     if isinstance(value, list):
@@ -540,31 +539,31 @@ def shape_of(value):
 
 
 def exports(folder):
-    """Return what every form of export holds."""
-    found = {}
+    """Return the content of every kind of export."""
+    result = {}
     for name in MODELS:
         source = model_path(folder, name)
-        one = found[name] = {}
+        files = result[name] = {}
         for form in ("float16", "int8"):
             target = folder / f"{name}.{form}"
             json_of(["export", source, "--to", form, "-o", target], folder)
-            one[form] = digest(target.read_bytes())
+            files[form] = digest(target.read_bytes())
         target = folder / f"{name}.html"
         words = ["export", source, "--to", "html", "-o", target, "--title", "A page", "--samples", 1]
         json_of(words, folder)
-        one["html"] = _page(target.read_text(encoding="utf-8"))
-        if name != "gru-1-old":  # Keras and ONNX have no such cell, or have it under other conditions
-            one["keras"] = _keras(folder, name, source)
-            one["onnx"] = _onnx(folder, name, source)
+        files["html"] = _page(target.read_text(encoding="utf-8"))
+        if name != "gru-1-old":  # not every format supports a GRU with reset before the matrix product
+            files["keras"] = _keras(folder, name, source)
+            files["onnx"] = _onnx(folder, name, source)
     target = folder / "gallery.html"
     both = [model_path(folder, name) for name in ("gru-1", "lstm-2-lines")]
     json_of(["export", *both, "--to", "html", "-o", target, "--prompt", "a", "--samples", 2], folder)
-    found["gallery"] = {"html": _page(target.read_text(encoding="utf-8"))}
-    return found
+    result["gallery"] = {"html": _page(target.read_text(encoding="utf-8"))}
+    return result
 
 
 def _page(page):
-    """Return the data in a page: what the models are, their weights, and the texts that stand in it."""
+    """Return the data in a page: descriptions of the models, their weights, and the texts shown."""
     blocks = re.findall(r'<script type="text/plain" id="(model-\d+)">([^<]*)</script>', page)
     contents = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     return {
@@ -585,12 +584,12 @@ def _keras(folder, name, source):
         members = {key: archive.read(key) for key in archive.namelist()}
     weights, arrays = h5py.File(io.BytesIO(members.pop("model.weights.h5"))), {}
     weights.visititems(lambda key, item: arrays.update({key: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    back = folder / f"{name}.from-keras.safetensors"
-    imported = json_of(["import", target, "--from", "keras", "-o", back], folder)
+    reimported = folder / f"{name}.from-keras.safetensors"
+    imported = json_of(["import", target, "--from", "keras", "-o", reimported], folder)
     return {
         "members": {key: json.loads(value) for key, value in sorted(members.items())},
         "weights": described(arrays),
-        "imported": digest(back.read_bytes()),
+        "imported": digest(reimported.read_bytes()),
         "import's output": shape_of(imported),
     }
 
@@ -601,20 +600,20 @@ def _onnx(folder, name, source):
 
     target = folder / f"{name}.onnx"
     written = json_of(["export", source, "--to", "onnx", "-o", target], folder)
-    found = {}
+    result = {}
     for path in map(Path, written["files"]):
         model = onnx.load(path)
         graph = model.graph
-        found[path.name] = {
+        result[path.name] = {
             "ir_version": model.ir_version,
-            "opsets": [[one.domain, one.version] for one in model.opset_import],
-            "metadata": {one.key: one.value for one in model.metadata_props},
-            "inputs": [str(one) for one in graph.input],
-            "outputs": [str(one) for one in graph.output],
-            "nodes": [[one.op_type, list(one.input), list(one.output)] for one in graph.node],
-            "initializers": described({one.name: numpy_helper.to_array(one) for one in graph.initializer}),
+            "opsets": [[item.domain, item.version] for item in model.opset_import],
+            "metadata": {item.key: item.value for item in model.metadata_props},
+            "inputs": [str(item) for item in graph.input],
+            "outputs": [str(item) for item in graph.output],
+            "nodes": [[item.op_type, list(item.input), list(item.output)] for item in graph.node],
+            "initializers": described({item.name: numpy_helper.to_array(item) for item in graph.initializer}),
         }
-    return found
+    return result
 
 
 # ------------------------------------------------------------------------------------------------------ texts, scores
@@ -641,20 +640,20 @@ WRITING = {
 
 
 def texts(folder, precision, titles=tuple(WRITING)):
-    """Return what models write for some seeds and options."""
-    found = {}
+    """Return the texts that models generate for some seeds and options."""
+    result = {}
     for name in MODELS:
         model = charloom.load(model_path(folder, name))
         for title in titles:
-            given = WRITING[title]
+            overrides = WRITING[title]
             for seed in (1, 2**53 - 1):
-                options = {"prompt": "a", "length": 60, "temperature": 0.8, **given, "precision": precision}
-                found[f"{name}, {title}, seed {seed}"] = model.generate(seed=seed, **options)
-    return found
+                options = {"prompt": "a", "length": 60, "temperature": 0.8, **overrides, "precision": precision}
+                result[f"{name}, {title}, seed {seed}"] = model.generate(seed=seed, **options)
+    return result
 
 
 def texts_of_forms(folder):
-    """Return what a model stored in each form writes."""
+    """Return the text that each model generates in each number format."""
     return {
         f"{name} as {form}": charloom.load(model_path(folder, name, form)).generate("a", 80, seed=4)
         for name in MODELS
@@ -672,14 +671,14 @@ SCORED = {
 
 
 def scores(folder):
-    """Return what texts cost, what is guessed, and what neurons do."""
-    found = {}
+    """Return losses of texts, top-k predictions, and activations."""
+    result = {}
     for name in MODELS:
         model, text = charloom.load(model_path(folder, name)), SCORED[name]
         for precision in ("float32", "int8"):
             score = model.score(text, precision=precision)
             many = model.score_many([text, text[:9], text[3:20]], precision=precision)
-            found[f"{name}, {precision}"] = {
+            result[f"{name}, {precision}"] = {
                 "text": score.text,
                 "characters": score.characters,
                 "total_nats": score.total_nats,
@@ -687,18 +686,20 @@ def scores(folder):
                 "bits_per_char": score.bits_per_char,
                 "perplexity": score.perplexity,
                 "surprisals": np.asarray(score.surprisals, np.float64).tolist(),
-                "many": [[one.characters, one.total_nats] for one in many],
+                "many": [[part.characters, part.total_nats] for part in many],
                 "blocks": [[a, b.tolist()] for a, b in model.surprisal_blocks([text[:7], text[7:]], precision)],
             }
-        guesses, seen = model.top_guesses(text, 3), model.activations(text)
-        found[f"{name}, seen"] = {
+        guesses, activations = model.top_guesses(text, 3), model.activations(text)
+        result[f"{name}, seen"] = {
             "guesses": list(guesses.characters),
             "probabilities": guesses.probabilities.tolist(),
-            "hidden": np.asarray(seen.hidden, np.float64).mean(axis=2).tolist(),
-            "gates": np.asarray(seen.gates, np.float64).mean(axis=3).tolist(),
-            "cell": None if seen.cell is None else np.asarray(seen.cell, np.float64).mean(axis=2).tolist(),
+            "hidden": np.asarray(activations.hidden, np.float64).mean(axis=2).tolist(),
+            "gates": np.asarray(activations.gates, np.float64).mean(axis=3).tolist(),
+            "cell": None
+            if activations.cell is None
+            else np.asarray(activations.cell, np.float64).mean(axis=2).tolist(),
         }
-    return found
+    return result
 
 
 # ------------------------------------------------------------------------------------------------- bulk jobs, tuning
@@ -710,34 +711,35 @@ BULK = {
 
 
 def bulk_jobs(folder):
-    """Open the jobs of the data as the command that made them does."""
+    """Open the bulk jobs in the data."""
     return _scoring(folder), _writing(folder)
 
 
 def _scoring(folder):
-    asked = BULK["score"]
+    values = BULK["score"]
     return scoring_job(
-        folder / "bulk" / "score", str(folder / asked["model"]), [str(folder / "story.txt"), str(folder / "names.txt")],
-        partition_bytes=asked["partition_bytes"], precision=asked["precision"],
+        folder / "bulk" / "score", str(folder / values["model"]),
+        [str(folder / "story.txt"), str(folder / "names.txt")],
+        partition_bytes=values["partition_bytes"], precision=values["precision"],
     )  # fmt: skip
 
 
 def _writing(folder):
-    asked = BULK["write"]
+    values = BULK["write"]
     return generation_job(
-        folder / "bulk" / "write", str(folder / asked["model"]), asked["texts"], prompt="Ma", length=30,
-        temperature=0.9, seed=asked["seed"], partition_texts=asked["partition_texts"], top_p=0.9, max_lines=2,
+        folder / "bulk" / "write", str(folder / values["model"]), values["texts"], prompt="Ma", length=30,
+        temperature=0.9, seed=values["seed"], partition_texts=values["partition_texts"], top_p=0.9, max_lines=2,
     )  # fmt: skip
 
 
 def bulk(folder):
-    """Finish both jobs and return all of their rows."""
-    found = {}
+    """Finish both jobs and return all rows."""
+    result = {}
     for name, job in zip(("score", "write"), bulk_jobs(folder), strict=True):
         opened = read_job(folder / "bulk" / name)
         missing = job.missing()
         run_in_process(job)
-        found[name] = {
+        result[name] = {
             "digest": job.digest,
             "opened": opened.digest,
             "missing": missing,
@@ -748,15 +750,15 @@ def bulk(folder):
         if name == "score":
             counts = FilterCounts()
             kept = b"".join(filter_lines(job, most=11.0, counts=counts))
-            found["kept"] = {"counts": vars(counts), "text": kept.decode("utf-8")}
-    return found
+            result["kept"] = {"counts": vars(counts), "text": kept.decode("utf-8")}
+    return result
 
 
 TUNING = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "batch_size": 8, "precision": "float32"}
 
 
-def tuning_words(hours):  # the settings have to be those of the search, or else it is refused
-    """Return the arguments that go on with the search of the data."""
+def tuning_words(hours):
+    """Return the arguments that resume the search in the data. Its settings must not change."""
     words = ["tune", "story.txt", "-o", "tuning", "--hours", hours, "--seed", 4]
     return [*words, *(word for key, value in TUNING.items() for word in ("--set", f"{key}={value}"))]
 
@@ -770,15 +772,15 @@ def _without_help(recipe):
 
 
 def tuning(folder):
-    """Open the search of the data without time for another trial, and return what it says."""
+    """Open the search in the data without time for another trial, and return its result."""
     before = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
     (folder / "tuning" / "recipe.toml").unlink()
     (folder / "tuning" / "tuning.html").unlink()
-    found = json_of(tuning_words(0.0002), folder)
+    result = json_of(tuning_words(0.0002), folder)
     page = (folder / "tuning" / "tuning.html").read_text(encoding="utf-8")
     after = (folder / "tuning" / "recipe.toml").read_text(encoding="utf-8")
     return {
-        "output": {key: value for key, value in found.items() if key != "seconds"},
+        "output": {key: value for key, value in result.items() if key != "seconds"},
         "has the same recipe": _without_help(before) == _without_help(after),
         "page": {
             "rows": len(re.findall(r"<tr\b", page)),
@@ -788,16 +790,16 @@ def tuning(folder):
     }
 
 
-# ---------------------------------------------------------------------------------------------------- what is public
+# ---------------------------------------------------------------------------------------------------- public names
 
 
 def signature(thing):
-    """Return the parameters of something that can be called: name, kind and default of each."""
+    """Return the name, kind and default of each parameter of a callable."""
     try:
         parameters = inspect.signature(thing).parameters.values()
     except (TypeError, ValueError):
         return None
-    return [f"{one.name} {one.kind.name}{_default(one.default)}" for one in parameters]
+    return [f"{parameter.name} {parameter.kind.name}{_default(parameter.default)}" for parameter in parameters]
 
 
 def _default(value):
@@ -809,14 +811,14 @@ def _default(value):
 
 def public_names():
     """Return the signature of everything in ``charloom.__all__``, and of the members of its classes."""
-    found = {}
+    result = {}
     for name in charloom.__all__:
         thing = getattr(charloom, name)
         if inspect.isclass(thing):
-            found[name] = class_facts(thing)
+            result[name] = class_facts(thing)
         else:
-            found[name] = {"kind": type(thing).__name__, "parameters": signature(thing)}
-    return found
+            result[name] = {"kind": type(thing).__name__, "parameters": signature(thing)}
+    return result
 
 
 def class_facts(thing):
@@ -833,11 +835,11 @@ def class_facts(thing):
         else:
             members[key] = {"kind": "value", "value": _default(value) if not _is_slot(value) else "slot"}
     fields = dataclasses.fields(thing) if dataclasses.is_dataclass(thing) else ()
-    bases = [one.__name__ for one in thing.__mro__[1:] if issubclass(one, BaseException)]
+    bases = [base.__name__ for base in thing.__mro__[1:] if issubclass(base, BaseException)]
     return {
         "kind": "class",
         "parameters": signature(thing),
-        "fields": [[one.name, _default(_field_default(one))] for one in fields],
+        "fields": [[field.name, _default(_field_default(field))] for field in fields],
         "frozen": bool(fields) and thing.__dataclass_params__.frozen,
         "members": members,
         "errors it is": bases,
@@ -848,8 +850,8 @@ def _is_slot(value):
     return inspect.ismemberdescriptor(value) or inspect.isgetsetdescriptor(value)
 
 
-def _field_default(one):
-    return inspect.Parameter.empty if one.default is dataclasses.MISSING else one.default
+def _field_default(field):
+    return inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
 
 
 _DOCUMENTS = ("README.md", "docs/**/*.md", "docs/**/*.ipynb", "examples/*.py", "plugins/**/*.md", "plugins/**/*.py")
@@ -859,8 +861,8 @@ _DOTTED = re.compile(r"\bcharloom(?:\.[a-z_]+)+\.\w+")
 
 
 def documented_paths():
-    """Return all import paths that documents, examples and plugins use: module and name."""
-    found = set()
+    """Return all import paths in documents, examples and plugins as (module, name)."""
+    result = set()
     for pattern in _DOCUMENTS:
         for path in sorted(ROOT.glob(pattern)):
             text = path.read_text(encoding="utf-8")
@@ -869,17 +871,17 @@ def documented_paths():
                 text = "\n".join("".join(cell["source"]) for cell in cells)
             for module, names in _FROM.findall(text):
                 for name in re.findall(r"\w+", re.sub(r"\bas \w+", "", names)):
-                    found.add((module, name))
+                    result.add((module, name))
             for kind, dotted in _DIRECTIVE.findall(text):
                 if kind == "module":
-                    found.add((dotted, ""))
-                    found.update((dotted, name) for name in _own_names(dotted))
+                    result.add((dotted, ""))
+                    result.update((dotted, name) for name in _own_names(dotted))
                 else:
-                    found.add(tuple(dotted.rsplit(".", 1)))
+                    result.add(tuple(dotted.rsplit(".", 1)))
             for dotted in _DOTTED.findall(text):
                 if kind_of(*dotted.rsplit(".", 1)) is not None:
-                    found.add(tuple(dotted.rsplit(".", 1)))
-    return sorted(found)
+                    result.add(tuple(dotted.rsplit(".", 1)))
+    return sorted(result)
 
 
 def _own_names(dotted):
@@ -892,40 +894,40 @@ def _own_names(dotted):
 
 
 def kind_of(module, name):
-    """Return what kind of thing an import path names; None if there is none."""
+    """Return the kind of object that an import path names, or None if it does not exist."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            found = importlib.import_module(module)
+            result = importlib.import_module(module)
             if name:
                 try:
-                    found = getattr(found, name)
+                    result = getattr(result, name)
                 except AttributeError:
-                    found = importlib.import_module(f"{module}.{name}")
+                    result = importlib.import_module(f"{module}.{name}")
         except (ImportError, AttributeError):
             return None
-    if inspect.isclass(found):
+    if inspect.isclass(result):
         return "class"
-    if inspect.ismodule(found):
+    if inspect.ismodule(result):
         return "module"
-    return "function" if callable(found) else type(found).__name__
+    return "function" if callable(result) else type(result).__name__
 
 
 def options():
-    """Return every command of the command line with its options."""
+    """Return all commands of the command line with their options."""
     context = click.Context(command_group, info_name="charloom")
-    found = {"": _parameters(command_group)}
+    result = {"": _parameters(command_group)}
     for name in command_group.list_commands(context):
-        one = command_group.get_command(context, name)
-        found[name] = {"hidden": one.hidden, "parameters": _parameters(one)}
-    return found
+        command = command_group.get_command(context, name)
+        result[name] = {"hidden": command.hidden, "parameters": _parameters(command)}
+    return result
 
 
-def _parameters(one):
-    found = {}
-    for parameter in one.params:
+def _parameters(command):
+    result = {}
+    for parameter in command.params:
         default = parameter.default
-        found[parameter.name] = {
+        result[parameter.name] = {
             "kind": type(parameter).__name__,
             "names": [*parameter.opts, *parameter.secondary_opts],
             "type": _option_type(parameter.type),
@@ -938,7 +940,7 @@ def _parameters(one):
             "metavar": parameter.metavar,
             "envvar": parameter.envvar,
         }
-    return found
+    return result
 
 
 def _option_type(kind):
@@ -951,17 +953,17 @@ def _option_type(kind):
 def settings():
     """Return every setting with its default, type and range."""
     return {
-        one.name: {
-            "default": one.default,
-            "least": one.metadata["minimum"],
-            "most": "infinity" if one.metadata["maximum"] == float("inf") else one.metadata["maximum"],
-            "choices": list(one.metadata["choices"]),
+        field.name: {
+            "default": field.default,
+            "least": field.metadata["minimum"],  # the keys are those of the golden data
+            "most": "infinity" if field.metadata["maximum"] == float("inf") else field.metadata["maximum"],
+            "choices": list(field.metadata["choices"]),
         }
-        for one in dataclasses.fields(charloom.Settings)
+        for field in dataclasses.fields(charloom.Settings)
     }
 
 
-# ----------------------------------------------------------------------------------------------- what commands print
+# ----------------------------------------------------------------------------------------------- output of commands
 
 _GRU, _LSTM, _BYTES = (f"models/{name}.float32.safetensors" for name in ("gru-1", "lstm-2-lines", "gru-2-bytes"))
 _SIZES = (
@@ -1028,15 +1030,15 @@ NOT_COMPARED = (
 
 
 def outputs(folder):
-    """Return what every command prints with ``--json``, and what kinds of rows run folders hold."""
+    """Return the output of every command with ``--json``."""
     one_thread()
     return {name: printed(name, folder) for name in OUTPUTS}
 
 
 def printed(name, folder):
-    """Return what one command of ``OUTPUTS`` prints; of what says only where it runs, the keys."""
-    found = json_of(OUTPUTS[name], folder)
-    return {"keys": list(found), "devices": list(found["devices"])} if name == "doctor" else found
+    """Return the output of a command in ``OUTPUTS``; for ``doctor``, which describes the machine, only the keys."""
+    result = json_of(OUTPUTS[name], folder)
+    return {"keys": list(result), "devices": list(result["devices"])} if name == "doctor" else result
 
 
 EVENTS = {
@@ -1047,16 +1049,16 @@ EVENTS = {
 
 
 def run_folder_rows(folder):
-    """Return the keys and types of rows of ``metrics.jsonl`` by event, and of ``recipe.toml``."""
+    """Return the keys and types of the rows of ``metrics.jsonl`` by event, and of ``recipe.toml``."""
     import tomllib
 
     one_thread()
     rows, recipes = {}, {}
     corpus = charloom.Corpus((folder / "story.txt").read_text(encoding="utf-8")[:1500], "beginning")
-    for name, given in EVENTS.items():
+    for name, overrides in EVENTS.items():
         run = folder / f"events-{name}"
         sizes = {"hidden_size": 16, "embedding_size": 8, "seq_length": 10, "batch_size": 4, "warmup_steps": 0}
-        charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **given)
+        charloom.train(corpus, run=run, device="cpu", progress=False, **sizes, precision="float32", **overrides)
     for run in (folder / f"events-{name}" for name in EVENTS):
         for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
@@ -1133,22 +1135,22 @@ NOT_COMPARED_OF_SERVER = (
 
 
 def served(folder):
-    """Return what the server answers: status, type, and what it says."""
-    found = {}
+    """Return the status, content type and body of the server's responses."""
+    result = {}
     with serving(folder, "serve", _GRU, _LSTM) as address:
         for name, (method, path, body) in REQUESTS.items():
-            found[name] = _ask(address, method, path, body)
-        found["metrics"] = _metrics(address)
+            result[name] = _ask(address, method, path, body)
+        result["metrics"] = _metrics(address)
     with serving(folder, "serve", _GRU, "--token", "secret") as address:
-        found["without token"] = _ask(address, "GET", "/v1/models", None)
-        found["with token"] = _ask(address, "GET", "/v1/models", None, {"Authorization": "Bearer secret"})
-        found["openapi with token"] = _ask(address, "GET", "/openapi.json", None, {"Authorization": "Bearer secret"})
-    return found
+        result["without token"] = _ask(address, "GET", "/v1/models", None)
+        result["with token"] = _ask(address, "GET", "/v1/models", None, {"Authorization": "Bearer secret"})
+        result["openapi with token"] = _ask(address, "GET", "/openapi.json", None, {"Authorization": "Bearer secret"})
+    return result
 
 
 @contextlib.contextmanager
 def serving(folder, *words):
-    """Serve models on this machine while this lasts; yields the address."""
+    """Run a server on this machine and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -1160,12 +1162,12 @@ def serving(folder, *words):
                 try:
                     urllib.request.urlopen(f"{address}/healthz", timeout=5).close()
                     break
-                except urllib.error.HTTPError as refused:
-                    refused.close()
+                except urllib.error.HTTPError as error:
+                    error.close()
                     break
                 except OSError:
                     if process.poll() is not None:
-                        raise AssertionError(f"{' '.join(line)} ended by itself") from None
+                        raise AssertionError(f"{' '.join(line)} exited early") from None
                     time.sleep(0.05)
             yield address
         finally:
@@ -1175,14 +1177,14 @@ def serving(folder, *words):
 
 def _ask(address, method, path, body, headers=None):
     data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-    given = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
-    request = urllib.request.Request(f"{address}{path}", data, given, method=method)
+    headers = {**({"Content-Type": "application/json"} if data is not None else {}), **(headers or {})}
+    request = urllib.request.Request(f"{address}{path}", data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            status, kind, text = answer.status, answer.headers["Content-Type"], answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            status, kind, text = refused.code, refused.headers["Content-Type"], refused.read().decode()
+        with urllib.request.urlopen(request, timeout=30) as response:
+            status, kind, text = response.status, response.headers["Content-Type"], response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, kind, text = error.code, error.headers["Content-Type"], error.read().decode()
     if kind.startswith("text/event-stream"):
         events = [line[6:] for line in text.split("\n\n") if line]
         return {"status": status, "type": kind, **_joined(events)}
@@ -1190,19 +1192,19 @@ def _ask(address, method, path, body, headers=None):
 
 
 def _joined(events):
-    """Return what does not depend on how a stream was cut: its whole text, and the keys of its events."""
-    parsed = [json.loads(one) for one in events if one != "[DONE]"]
-    texts_of = [choice["text"] for one in parsed for choice in one["choices"]]
+    """Return the parts of a stream that do not depend on how it was split: the whole text and the keys of events."""
+    parsed = [json.loads(event) for event in events if event != "[DONE]"]
+    pieces = [choice["text"] for event in parsed for choice in event["choices"]]
     return {
-        "text": "".join(texts_of),
+        "text": "".join(pieces),
         "last": events[-1],
         "usage": parsed[-1].get("usage"),
-        "keys": sorted({key for one in parsed for key in one}),
-        "choice": sorted({key for one in parsed for choice in one["choices"] for key in choice}),
+        "keys": sorted({key for event in parsed for key in event}),
+        "choice": sorted({key for event in parsed for choice in event["choices"] for key in choice}),
     }
 
 
 def _metrics(address):
-    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as answer:
-        text = answer.read().decode()
-    return {"type": answer.headers["Content-Type"], "names": re.findall(r"^# TYPE (\S+ \S+)", text, re.MULTILINE)}
+    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as response:
+        text = response.read().decode()
+    return {"type": response.headers["Content-Type"], "names": re.findall(r"^# TYPE (\S+ \S+)", text, re.MULTILINE)}

@@ -1,4 +1,4 @@
-"""Models to the Hub and back, by huggingface_hub itself, against a stand-in of the Hub on this machine."""
+"""Upload to and download from the Hugging Face Hub with huggingface_hub, against a stub server on this machine."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from support.hub import FACTS, TOKEN, HubStub, serving
 from support.models import tiny_saved
 from support.paths import ROOT
 
-# how huggingface_hub itself calls its HTTP library
+# raised by the way huggingface_hub calls its HTTP library
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
@@ -31,11 +31,11 @@ def pushed(quick_cli, model, *more):
     return done
 
 
-def test_push_and_pull_preserve_every_byte(there, quick_cli, model):
+def test_push_and_pull_preserve_every_byte(hub_stub, quick_cli, model):
     done = pushed(quick_cli, model, "--license", "mit", "--message", "The first", "--json")
-    repo = there.repos["ada/letters"]
+    repo = hub_stub.repos["ada/letters"]
     assert [message for _, message, _ in repo.commits] == ["The first"] and not repo.private
-    assert done.json["commit"] == repo.commits[0][0] and done.json["url"] == f"{there.hub}/ada/letters"
+    assert done.json["commit"] == repo.commits[0][0] and done.json["url"] == f"{hub_stub.hub}/ada/letters"
     assert done.json["files"] == {name: len(data) for name, data in repo.files.items()}
     back = quick_cli("pull", "ada/letters", "--json")
     assert back.code == 0 and back.json["commit"] == repo.commits[0][0]
@@ -43,10 +43,10 @@ def test_push_and_pull_preserve_every_byte(there, quick_cli, model):
     assert "charloom generate letters.safetensors" in back.err
 
 
-def test_upload_contains_only_model_card_and_recipe(there, quick_cli, run):
+def test_upload_contains_only_model_card_and_recipe(hub_stub, quick_cli, run):
     last = checkpoint_path(run, checkpoint_steps(run)[-1])
     pushed(quick_cli, last)
-    files = there.repos["ada/letters"].files
+    files = hub_stub.repos["ada/letters"].files
     assert files.keys() == {"model.safetensors", "README.md", "recipe.toml"}
     assert b"training." not in files["model.safetensors"] and b"training." in last.read_bytes()
     recipe = Path("uploaded.toml")
@@ -56,59 +56,59 @@ def test_upload_contains_only_model_card_and_recipe(there, quick_cli, run):
         assert str(run).encode() not in data and b"The loom is warm" not in data
 
 
-def test_to_converts_the_weights(there, quick_cli, model):
+def test_push_to_int8_converts_the_weights(hub_stub, quick_cli, model):
     pushed(quick_cli, model, "--to", "int8")
     assert quick_cli("pull", "ada/letters", "-o", "small.safetensors").code == 0
     original, small = load_model(model), load_model(Path("small.safetensors"))
-    assert small.stored_as == "int8" and "int8" in there.repos["ada/letters"].files["README.md"].decode()
+    assert small.stored_as == "int8" and "int8" in hub_stub.repos["ada/letters"].files["README.md"].decode()
     for name, value in original.weights.items():
         np.testing.assert_allclose(small.weights[name], value, atol=np.abs(value).max() / 254 + 1e-7)
 
 
-def test_push_to_an_existing_repository_adds_a_commit(there, quick_cli, model):
+def test_push_to_an_existing_repository_adds_a_commit(hub_stub, quick_cli, model):
     pushed(quick_cli, model)
     save_model(model.with_name("new.safetensors"), tiny_saved("lstm", **FACTS))
     pushed(quick_cli, model.with_name("new.safetensors"))
-    first = there.repos["ada/letters"].commits[0][0]
+    first = hub_stub.repos["ada/letters"].commits[0][0]
     assert quick_cli("pull", "ada/letters", "--revision", first, "-o", "old.safetensors").code == 0
     assert Path("old.safetensors").read_bytes() == model.read_bytes()
 
 
-def test_private_applies_to_new_repositories_only(there, quick_cli, model):
+def test_private_applies_to_new_repositories_only(hub_stub, quick_cli, model):
     pushed(quick_cli, model, "--private")
-    assert there.repos["ada/letters"].private
-    there.repos["ada/letters"].private = False
+    assert hub_stub.repos["ada/letters"].private
+    hub_stub.repos["ada/letters"].private = False
     cli_error(quick_cli("push", "ada/letters", model, "--private", "--json"), "hub_repository_public")
-    assert len(there.repos["ada/letters"].commits) == 1
+    assert len(hub_stub.repos["ada/letters"].commits) == 1
 
 
-def test_token_is_sent_to_the_hub_only(there, quick_cli, model, monkeypatch):
+def test_token_is_sent_to_the_hub_only(hub_stub, quick_cli, model, monkeypatch):
     done = pushed(quick_cli, model)
     fetched = quick_cli("pull", "ada/letters", "-o", "back.safetensors")
-    assert {seen.token for seen in there.seen if seen.host == "hub"} == {TOKEN}
-    assert [seen.token for seen in there.requests("GET", "store")] == [None]  # it was sent on to another host
-    assert {seen.token for seen in there.seen if seen.host == "store"} == {None}
+    assert {seen.token for seen in hub_stub.seen if seen.host == "hub"} == {TOKEN}
+    assert [seen.token for seen in hub_stub.requests("GET", "store")] == [None]  # redirected to another host
+    assert {seen.token for seen in hub_stub.seen if seen.host == "store"} == {None}
     assert TOKEN not in done.err + done.out + fetched.err + fetched.out
 
 
-def test_dry_run_writes_the_files_without_network(there, quick_cli, model):
+def test_dry_run_writes_the_files_without_network(hub_stub, quick_cli, model):
     pushed(quick_cli, model, "--dry-run", "card", "--license", "mit")
-    assert not there.seen
+    assert not hub_stub.seen
     pushed(quick_cli, model, "--license", "mit")
-    assert {path.name: path.read_bytes() for path in Path("card").iterdir()} == there.repos["ada/letters"].files
+    assert {path.name: path.read_bytes() for path in Path("card").iterdir()} == hub_stub.repos["ada/letters"].files
     again = quick_cli("push", "ada/letters", model, "--dry-run", "card", "--json")
     cli_error(again, "folder_exists", path="card")
 
 
-def test_public_model_needs_no_token(quick_cli, there, model, monkeypatch):
+def test_public_model_needs_no_token(quick_cli, hub_stub, model, monkeypatch):
     pushed(quick_cli, model)
-    there.seen.clear()
+    hub_stub.seen.clear()
     monkeypatch.delenv("HF_TOKEN")
     assert quick_cli("pull", "ada/letters", "-o", "got.safetensors").code == 0
-    assert {seen.token for seen in there.seen} == {None}
+    assert {seen.token for seen in hub_stub.seen} == {None}
 
 
-def test_python_api_raises_charloom_errors(there, model):
+def test_python_api_raises_charloom_errors(hub_stub, model):
     package = build_package(model, "ada/letters")
     with raises_code("hub_permission_denied", HubError, status=403):
         hub.push("bob/letters", package.files, "no")
@@ -119,11 +119,11 @@ def test_python_api_raises_charloom_errors(there, model):
 @pytest.mark.slow
 def test_separate_process_makes_only_these_requests(cli, model, tmp_path):
     with serving(HubStub()) as stub:
-        own = {"HF_ENDPOINT": stub.hub, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hf")}
-        assert cli("push", "ada/letters", model, "--samples", 1, **own).code == 0
-        done = cli("pull", "ada/letters", **own)
+        environment = {"HF_ENDPOINT": stub.hub, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "hf")}
+        assert cli("push", "ada/letters", model, "--samples", 1, **environment).code == 0
+        done = cli("pull", "ada/letters", **environment)
         assert done.code == 0 and Path("letters.safetensors").read_bytes() == model.read_bytes()
-        known = (
+        expected = (
             "/api/models/ada/letters",
             "/api/repos/create",
             "/api/validate-yaml",
@@ -131,7 +131,7 @@ def test_separate_process_makes_only_these_requests(cli, model, tmp_path):
             "/verify",
             "/store/",
         )
-        assert all(seen.path.startswith(known) and "xet" not in seen.path for seen in stub.seen)
+        assert all(seen.path.startswith(expected) and "xet" not in seen.path for seen in stub.seen)
         assert not any("torch" in seen.agent for seen in stub.seen)
 
 
@@ -139,20 +139,20 @@ PAGE = (ROOT / "docs" / "guides" / "interop.md").read_text(encoding="utf-8")
 SECTION = PAGE[PAGE.index("\n## Hugging Face Hub") : PAGE.index("\n## The llm plugin")]
 
 
-def test_the_page_on_the_hub_runs(there, run, quick_cli, monkeypatch):
+def test_commands_in_the_guide_run(hub_stub, run, quick_cli, monkeypatch):
     commands = re.findall(r"^\$ charloom (.+)$", SECTION, re.M)
     assert len(commands) >= 5
     done = [quick_cli(*shlex.split(command.replace("runs/my_book", str(run)))) for command in commands]
     assert [result.code for result in done] == [0] * len(commands), [result.err for result in done]
-    assert {path.name for path in Path("card").iterdir()} == there.repos["ada/my-book"].files.keys()
+    assert {path.name for path in Path("card").iterdir()} == hub_stub.repos["ada/my-book"].files.keys()
     for name in re.findall(r"^\| `(--[\w-]+)", SECTION, re.M):
         assert name in quick_cli("push", "--help").out + quick_cli("pull", "--help").out
 
 
 @pytest.mark.slow
-def test_the_pages_python_runs(there, run):
+def test_python_in_the_guide_runs(hub_stub, run):
     hub.push("ada/my-book", build_package(run / "model.safetensors", "ada/my-book").files, "once")
     (code,) = re.findall(r"^```python\n(.*?)^```", SECTION, re.M | re.S)
-    environment = {**os.environ, "HF_ENDPOINT": there.hub}
+    environment = {**os.environ, "HF_ENDPOINT": hub_stub.hub}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "The " in done.stdout, done.stderr

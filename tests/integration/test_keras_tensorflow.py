@@ -1,4 +1,4 @@
-"""What TensorFlow itself is needed for: its checkpoints, and the tutorial's own steps; it skips where there is none."""
+"""Import of TensorFlow checkpoints and of models trained by TensorFlow. Skipped if TensorFlow is not installed."""
 
 import json
 import os
@@ -19,10 +19,10 @@ KERAS2 = DATA / "keras2"
 
 
 def tensorflow():
-    """Return a Python that has TensorFlow, which is large: that of the benchmarks, where it was made."""
+    """Return the Python of the benchmarks' environment, which has TensorFlow."""
     python = ROOT / ".venv-bench" / "bin" / "python"
     if not python.is_file():
-        pytest.skip("TensorFlow is in no environment here: make bench-training makes one")
+        pytest.skip("TensorFlow is not installed; run make bench-training")
     return python
 
 
@@ -31,14 +31,15 @@ def _arguments(name, vocabulary, target):
 
 
 @pytest.mark.slow
-def test_checkpoints_where_tensorflow_is(tmp_path):
-    listed = tmp_path / "vocabulary.json"
-    listed.write_text(json.dumps(list("abcdefg")))
+def test_tensorflow_checkpoints_are_imported(tmp_path):
+    vocabulary_file = tmp_path / "vocabulary.json"
+    vocabulary_file.write_text(json.dumps(list("abcdefg")))
     python, expected = tensorflow(), json.loads((KERAS2 / "expected.json").read_text())
     sources = {"ckpt_1": "ckpt_1", "ckpt_1.index": "ckpt_1", "own_ckpt": "own.weights.h5", ".": "ckpt_1"}
     for name, same in sources.items():
         target = tmp_path / "from_checkpoint.safetensors"
-        code = f"from charloom.cli.main import main; import sys; sys.exit(main({_arguments(name, listed, target)!r}))"
+        arguments = _arguments(name, vocabulary_file, target)
+        code = f"from charloom.cli.main import main; import sys; sys.exit(main({arguments!r}))"
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
         subprocess.run([python, "-c", code], check=True, env=environment, timeout=250)
         model = charloom.load(target).saved
@@ -47,8 +48,8 @@ def test_checkpoints_where_tensorflow_is(tmp_path):
         target.unlink()
 
 
-def by_tensorflow(*arguments):
-    """Run ``keras_tutorial.py`` where TensorFlow is; return the losses that it leaves."""
+def run_tensorflow(*arguments):
+    """Run ``keras_tutorial.py`` with TensorFlow and return the losses that it writes."""
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
     script = SUPPORT / "keras_tutorial.py"
     subprocess.run([tensorflow(), script, *arguments], check=True, env=environment, timeout=1500)
@@ -58,21 +59,21 @@ def by_tensorflow(*arguments):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_model_trained_by_the_tutorials_own_steps(cell, shakespeare, tmp_path, monkeypatch):
-    """One epoch of either edition, all its steps, by Keras itself; then here, and back, and trained on there."""
+def test_model_trained_with_the_tutorial_code(cell, shakespeare, tmp_path, monkeypatch):
+    """Keras trains one epoch of the tutorial; charloom imports and exports the model; Keras continues training."""
     monkeypatch.chdir(tmp_path)
     Path("shakespeare.txt").write_text(shakespeare.text)
-    there = by_tensorflow(cell, "shakespeare.txt", tmp_path)
-    assert there["trained"] < 3.2
+    losses = run_tensorflow(cell, "shakespeare.txt", tmp_path)
+    assert losses["trained"] < 3.2
 
     imported = import_keras("tutorial.keras", "shakespeare.txt")
-    assert imported.notices == ()  # it reads the text better than counting does
-    found = np.load("computed.npz")
+    assert imported.notices == ()  # its loss is below the unigram baseline
+    saved = np.load("computed.npz")
     engine = Model(imported.saved).engine()
-    logits, _ = engine.forward(found["windows"][:2, :-1], engine.initial_state(2))
-    assert np.abs(logits - found["logits"]).max() < 1e-4
+    logits, _ = engine.forward(saved["windows"][:2, :-1], engine.initial_state(2))
+    assert np.abs(logits - saved["logits"]).max() < 1e-4
 
     write_keras(Path("back.keras"), imported.saved)
-    back = by_tensorflow("back", tmp_path)
-    assert back["judged"] == pytest.approx(there["judged"], abs=1e-5)
+    back = run_tensorflow("back", tmp_path)
+    assert back["judged"] == pytest.approx(losses["judged"], abs=1e-5)
     assert back["after"] < back["judged"]

@@ -58,7 +58,7 @@ def train_keras(model, settings, batches, steps):
     for batch in itertools.islice(batches, steps):
         inputs, targets = (torch.from_numpy(ids.astype(np.int64)) for ids in (batch.inputs, batch.targets))
         logits, *state = model([inputs, *(zeros if batch.resets_state else state)])
-        loss = measure(targets, logits)
+        loss = loss_function(targets, logits)
         model.zero_grad()
         loss.backward()
         with torch.no_grad():
@@ -87,7 +87,7 @@ def keras_weights(cell, weights):
 
 @both_cells
 @pytest.mark.parametrize("reset_state", ["never", "epoch", "window"])
-def test_losses_match_keras_step_by_step(cell, reset_state):
+def test_losses_equal_keras_at_every_step(cell, reset_state):
     settings = tutorial_settings(cell, reset_state=reset_state)
     ids = (np.random.default_rng(5).integers(1, 3, 600).cumsum() % VOCABULARY).astype(np.uint8)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)

@@ -1,4 +1,4 @@
-"""The plugin of llm: charloom's models by llm's own command and in its Python."""
+"""The plugin for llm: charloom models on llm's command line and in its Python API."""
 
 import json
 import subprocess
@@ -20,8 +20,8 @@ PLUGIN = ROOT / "plugins" / "llm-charloom"
 
 
 @pytest.fixture(autouse=True)
-def at_home(tmp_path, monkeypatch):
-    """llm keeps its database and settings in a folder of its own."""
+def llm_folder(tmp_path, monkeypatch):
+    """Makes llm keep its database and settings in a temporary folder."""
     monkeypatch.setenv("LLM_USER_PATH", str(tmp_path / "llm"))
     monkeypatch.delenv(llm_charloom.MODELS, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def call(*arguments):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_the_command_writes_what_charloom_writes_and_logs_its_seed():
+def test_command_generates_charlooms_text_and_logs_the_seed():
     code, out, err = call("-m", "charloom/shakespeare", "ROMEO:", "-o", "length", 60, "-o", "seed", 1)
     assert code == 0, err
     assert out == after("ROMEO:", charloom.load("shakespeare").generate("ROMEO:", 60, seed=1)) + "\n"
@@ -42,7 +42,7 @@ def test_the_command_writes_what_charloom_writes_and_logs_its_seed():
     assert (logged["input_tokens"], logged["output_tokens"]) == (6, 60)
 
 
-def test_the_readmes_models_are_listed(run, monkeypatch):
+def test_models_and_options_of_the_readme_exist(run, monkeypatch):
     monkeypatch.setenv(llm_charloom.MODELS, str(run))
     code, out, err = call("models", "-q", "charloom")
     assert code == 0, err
@@ -53,28 +53,28 @@ def test_the_readmes_models_are_listed(run, monkeypatch):
     assert any("llm -m charloom/shakespeare" in block for block in blocks("console", readme))
 
 
-def test_the_text_comes_as_it_is_written():
+def test_text_is_streamed():
     answer = llm.get_model("charloom/shakespeare").prompt("ROMEO:", length=1000, seed=1)
     pieces = list(answer)
     assert len(pieces) > 3 and 0 < len(pieces[0]) <= 16
     assert "".join(pieces) == after("ROMEO:", charloom.load("shakespeare").generate("ROMEO:", 1000, seed=1))
 
 
-def test_every_option_is_charlooms(run, monkeypatch):
+def test_options_are_passed_to_charloom(run, monkeypatch):
     monkeypatch.setenv(llm_charloom.MODELS, str(run))
     options = {"length": 300, "temperature": 1.1, "top_p": 0.7, "seed": 5}
-    wanted = charloom.load(run).generate("The ", **options, stop="\n")
+    expected = charloom.load(run).generate("The ", **options, stop="\n")
     answer = model_named("run").prompt("The ", **options, stop="\n")
-    assert answer.text() == after("The ", wanted)
+    assert answer.text() == after("The ", expected)
     assert answer.response_json == {"seed": 5, "finish_reason": "stop"}
     assert model_named("run").prompt("The ", length=0).text() == ""
 
 
-def test_a_conversation_goes_on_with_its_text(run, monkeypatch):
+def test_conversation_continues_its_text(run, monkeypatch):
     monkeypatch.setenv(llm_charloom.MODELS, str(run))
-    talk = model_named("run").conversation()
-    first = talk.prompt("The loom", length=20, seed=1).text()
-    second = talk.prompt("Who", length=20, seed=2)
+    conversation = model_named("run").conversation()
+    first = conversation.prompt("The loom", length=20, seed=1).text()
+    second = conversation.prompt("Who", length=20, seed=2)
     so_far = f"The loom{first}\nWho"
     assert second.text() == after(so_far, charloom.load(run).generate(so_far, 20, seed=2))
 
@@ -84,7 +84,7 @@ def model_named(name):
     return llm_charloom.Charloom(name, sources[name])
 
 
-def test_models_are_called_after_their_folders_and_files(monkeypatch):
+def test_models_are_named_after_folders_and_files(monkeypatch):
     monkeypatch.setattr(llm_charloom.os, "pathsep", ":")
     listed = "runs/my_book:other/my_book::runs/my_book@last:poems.safetensors:/models/shakespeare/"
     assert llm_charloom.find_sources(listed) == {
@@ -120,7 +120,7 @@ def test_errors_are_one_message_on_the_command_line(monkeypatch):
     assert (code, out) == (1, "") and "nowhere/my_book" in err and "Traceback" not in err
 
 
-def test_the_package_says_what_it_is():
+def test_package_version_and_entry_point():
     project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
     assert project["version"] == charloom.__version__
     assert entry_points(group="llm")["charloom"].value == "llm_charloom"

@@ -1,6 +1,7 @@
-"""The engine without Python, built in other ways: for other processors, and under sanitizers.
+"""The engine built without Python: for other processors, and with sanitizers.
 
-A small program reads a network that is written here, and prints what it writes; NumPy says what that must be.
+A test writes a network to a file. A small C++ program reads it and prints the generated ids and logits, which must
+equal those of the NumPy engine.
 """
 
 import os
@@ -57,19 +58,19 @@ def isas(build):
 
 @pytest.fixture(scope="module", params=BUILDS)
 def golden(request, tmp_path_factory):
-    """The program built one way: (name, how to call it)."""
-    options, before = BUILDS[request.param]
-    missing = [tool for tool in (*NEEDED[request.param], *before[:1]) if shutil.which(tool) is None]
+    """The program built one way: (name of the build, launcher command, build folder)."""
+    options, launcher = BUILDS[request.param]
+    missing = [tool for tool in (*NEEDED[request.param], *launcher[:1]) if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     folder = tmp_path_factory.mktemp(request.param)
     subprocess.run(["cmake", "-S", ROOT / "native", "-B", folder, *options], check=True, capture_output=True, text=True)
     subprocess.run(["cmake", "--build", folder, "-j2"], check=True, capture_output=True, text=True)
-    return request.param, before, folder
+    return request.param, launcher, folder
 
 
-def written(network, architecture, precision, streams=STREAMS, length=LENGTH, sampling=SAMPLING):
-    """The file that the program reads; see native/test_tools/golden.cpp."""
+def network_file(network, architecture, precision, streams=STREAMS, length=LENGTH, sampling=SAMPLING):
+    """Return the content of the file that the program reads; see native/test_tools/golden.cpp."""
     sizes = (
         CELLS.index(network.cell),
         precision == "int8",
@@ -99,12 +100,12 @@ def written(network, architecture, precision, streams=STREAMS, length=LENGTH, sa
 
 
 def expected(network, architecture):
-    """What the program must print: each stream's ids and last logits."""
+    """Return what the program must print: each stream's ids and last logits."""
     engine = NumpyEngine(architecture, network)
     logits, state = engine.forward(np.zeros((STREAMS, 1), np.int64), engine.initial_state(STREAMS), last=True)
     seeds = 7 * np.arange(STREAMS, dtype=np.uint64) + np.uint64(1)
     cursor = Cursor(state, logits[:, 0], seeds, recent=np.full((STREAMS, WINDOW), -1, np.int32))
-    # the file holds float32 numbers, so the program's shares are those
+    # the file contains float32 numbers, so round top_p and min_p like the program
     sampling = Sampling(
         SAMPLING.temperature,
         SAMPLING.top_k,
@@ -118,22 +119,22 @@ def expected(network, architecture):
 
 
 @pytest.mark.parametrize(("cell", "num_layers", "precision"), [*product(CELLS, (1, 2), ("int8", "float32"))])
-def test_it_writes_what_numpy_says(golden, tmp_path, cell, num_layers, precision):
-    build, before, folder = golden
+def test_generated_ids_and_logits_equal_numpy(golden, tmp_path, cell, num_layers, precision):
+    build, launcher, folder = golden
     architecture = Architecture(70, cell.split("_")[0], 20, 45, num_layers, cell != "gru_reset_before")
     network = fold(architecture, tiny_weights(architecture, spread=0.4), precision)
     path = tmp_path / "network"
-    path.write_bytes(written(network, architecture, precision))
+    path.write_bytes(network_file(network, architecture, precision))
     ids, logits = expected(network, architecture)
     for isa in isas(build):
         done = subprocess.run(
-            [*before, folder / "golden", path, isa], capture_output=True, text=True, env={**os.environ}
+            [*launcher, folder / "golden", path, isa], capture_output=True, text=True, env={**os.environ}
         )
         assert done.returncode == 0, done.stderr[-3000:]
         rows = [line.split() for line in done.stdout.splitlines()]
-        found_ids = np.array([row[:LENGTH] for row in rows], np.int32)
+        printed_ids = np.array([row[:LENGTH] for row in rows], np.int32)
         bits = np.array([[int(word, 16) for word in row[LENGTH:]] for row in rows], np.uint32)
-        np.testing.assert_array_equal(found_ids, ids)
+        np.testing.assert_array_equal(printed_ids, ids)
         if precision == "int8":
             np.testing.assert_array_equal(bits, logits.view(np.uint32))
         else:
@@ -151,11 +152,11 @@ HARSH = (
     Sampling(1e-300, top_k=1, top_p=1e-300, min_p=1.0, repetition_penalty=0.01, repetition_window=WINDOW),
     Sampling(100.0, top_k=65_536, top_p=0.999, min_p=0.0, repetition_penalty=100.0, repetition_window=WINDOW),
 )
-SHAPES = ((1, 1, 1), (2, 1, 2), (3, 17, 1), (70, 31, 2), (65_536, 3, 1))  # V, H, L; H beside multiples of 4 and of 16
+SHAPES = ((1, 1, 1), (2, 1, 2), (3, 17, 1), (70, 31, 2), (65_536, 3, 1))  # V, H, L; H is not a multiple of 4 or 16
 
 
 def extreme(cell, precision, kind, vocabulary, hidden, num_layers):
-    """A network whose numbers are as extreme as a file's may be once their sums are known to stay finite."""
+    """Return a network with the most extreme numbers for which all sums stay finite."""
     rng = np.random.default_rng(hidden)
     floats, whole, scales = EXTREMES[kind]
 
@@ -170,13 +171,13 @@ def extreme(cell, precision, kind, vocabulary, hidden, num_layers):
         )
 
     gates = 4 if cell == "lstm" else 3
-    before = cell == "gru_reset_before"
+    reset_before = cell == "gru_reset_before"
     layers = tuple(
         FoldedLayer(
             matrix(gates * hidden, hidden) if i else None,
             vector(gates * hidden) if i else None,
-            matrix((2 if before else gates) * hidden, hidden),
-            matrix(hidden, hidden) if before else None,
+            matrix((2 if reset_before else gates) * hidden, hidden),
+            matrix(hidden, hidden) if reset_before else None,
             vector(hidden) if cell == "gru" else None,
         )
         for i in range(num_layers)
@@ -187,20 +188,20 @@ def extreme(cell, precision, kind, vocabulary, hidden, num_layers):
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_extreme_weights_do_no_harm(golden, tmp_path, report_trials, cell, precision):
-    """What sanitizers find ends the program; what it writes are characters and finite numbers."""
-    build, before, folder = golden
+def test_extreme_weights_cause_no_errors(golden, tmp_path, report_trials, cell, precision):
+    """Sanitizer findings end the program; its output is valid ids and finite logits."""
+    build, launcher, folder = golden
     if build != "address":
-        pytest.skip("of the sanitizers this is for addresses and undefined behaviour")
+        pytest.skip("runs only in the build with the address and undefined behaviour sanitizers")
     path, tried = tmp_path / "network", 0
     for kind, (vocabulary, hidden, num_layers), sampling in product(EXTREMES, SHAPES, HARSH):
         architecture = Architecture(vocabulary, cell.split("_")[0], 1, hidden, num_layers, cell != "gru_reset_before")
         network = extreme(cell, precision, kind, vocabulary, hidden, num_layers)
         streams = 2 if vocabulary > 1000 else STREAMS
         length = 2 if vocabulary > 1000 else 20
-        path.write_bytes(written(network, architecture, precision, streams, length, sampling))
+        path.write_bytes(network_file(network, architecture, precision, streams, length, sampling))
         for isa in isas(build):
-            done = subprocess.run([*before, folder / "golden", path, isa], capture_output=True, text=True)
+            done = subprocess.run([*launcher, folder / "golden", path, isa], capture_output=True, text=True)
             assert done.returncode == 0, (kind, vocabulary, hidden, isa, done.stderr[-3000:])
             rows = [line.split() for line in done.stdout.splitlines()]
             ids = np.array([row[:length] for row in rows], np.int64)
@@ -217,11 +218,11 @@ def test_extreme_weights_do_no_harm(golden, tmp_path, report_trials, cell, preci
     )
 
 
-def test_training_comes_to_the_same_on_every_instruction_set(golden):
-    build, before, folder = golden
+def test_training_kernels_agree_on_all_instruction_sets(golden):
+    build, launcher, folder = golden
     sums = []
     for isa in isas(build):
-        done = subprocess.run([*before, folder / "golden_training", isa], capture_output=True, text=True)
+        done = subprocess.run([*launcher, folder / "golden_training", isa], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         sums.append([float(number) for number in done.stdout.split()])
     float32 = 2 * 5 * 4 * 7 + 4 * 3

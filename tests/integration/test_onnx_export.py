@@ -1,4 +1,4 @@
-"""Models as ONNX, run by onnxruntime: the logits of the cells in float64, step by step and window by window."""
+"""ONNX export run by onnxruntime: the logits equal the float64 reference, step by step and for whole windows."""
 
 import importlib
 import json
@@ -46,11 +46,11 @@ def zeros(architecture, batch):
 
 
 def run_steps(session, ids, state):
-    """Return logits (B, T, V) and the state after them, one step at a time."""
+    """Run a step graph over ids (B, T); return the logits (B, T, V) and the final state."""
     logits = []
     for column in ids.T:
-        found, state = session.run(["logits", "next_state"], {"ids": column, "state": state})
-        logits.append(found)
+        step_logits, state = session.run(["logits", "next_state"], {"ids": column, "state": state})
+        logits.append(step_logits)
     return np.stack(logits, 1), state
 
 
@@ -58,67 +58,67 @@ def run_window(session, ids, state):
     return session.run(["logits", "next_state"], {"ids": ids, "state": state})
 
 
-def drawn(size, shape, seed=3):
+def random_ids(size, shape, seed=3):
     return np.random.Generator(np.random.Philox(key=seed)).integers(0, size, shape)
 
 
 @kinds
 @depths
-def test_1000_steps_and_one_window_are_the_cells(cell, reset_after, num_layers, tmp_path):
+def test_1000_steps_and_one_window_equal_the_reference(cell, reset_after, num_layers, tmp_path):
     saved = saved_model(cell, reset_after, num_layers)
     step, window = sessions(tmp_path / "m.onnx", saved)
-    ids = drawn(7, (2, 1000))
-    want, want_state = forward(saved.architecture, saved.weights, ids)
+    ids = random_ids(7, (2, 1000))
+    expected, expected_state = forward(saved.architecture, saved.weights, ids)
     for run, session in ((run_steps, step), (run_window, window)):
         logits, state = run(session, ids, zeros(saved.architecture, 2))
-        assert np.abs(logits - want).max() < 1e-4
-        assert np.abs(state - want_state).max() < 1e-4
+        assert np.abs(logits - expected).max() < 1e-4
+        assert np.abs(state - expected_state).max() < 1e-4
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_larger_ones_and_the_bundled_one(cell, tmp_path):
+def test_larger_models_and_the_bundled_model_equal_the_reference(cell, tmp_path):
     architecture = Architecture(80, cell, embedding_size=32, hidden_size=256, num_layers=2)
     vocabulary = Vocabulary("".join(map(chr, range(80))))
     made = SavedModel(architecture, vocabulary, tiny_weights(architecture, spread=0.1))
     for number, saved in enumerate([made, charloom.load("shakespeare").saved]):
         step, window = sessions(tmp_path / f"{number}.onnx", saved)
-        ids = drawn(saved.architecture.vocabulary_size, (1, 1000))
-        want, _ = forward(saved.architecture, saved.weights, ids)
+        ids = random_ids(saved.architecture.vocabulary_size, (1, 1000))
+        expected, _ = forward(saved.architecture, saved.weights, ids)
         for run, session in ((run_steps, step), (run_window, window)):
-            assert np.abs(run(session, ids, zeros(saved.architecture, 1))[0] - want).max() < 1e-4
+            assert np.abs(run(session, ids, zeros(saved.architecture, 1))[0] - expected).max() < 1e-4
 
 
 @kinds
-def test_a_state_that_is_carried_and_a_row_alone(cell, reset_after, tmp_path):
+def test_state_carries_over_and_rows_are_independent(cell, reset_after, tmp_path):
     saved = saved_model(cell, reset_after, 2)
     step, window = sessions(tmp_path / "m.onnx", saved)
-    ids = drawn(7, (5, 40))
+    ids = random_ids(7, (5, 40))
     whole, _ = run_window(window, ids, zeros(saved.architecture, 5))
     first, state = run_window(window, ids[:, :13], zeros(saved.architecture, 5))
-    second, _ = run_steps(step, ids[:, 13:], state)  # from one graph to the other
+    second, _ = run_steps(step, ids[:, 13:], state)  # the state moves from the window graph to the step graph
     assert np.abs(np.concatenate([first, second], 1) - whole).max() < 1e-5
-    alone, _ = run_window(window, ids[3:4], zeros(saved.architecture, 1))
-    assert np.abs(alone[0] - whole[3]).max() < 1e-5
+    row, _ = run_window(window, ids[3:4], zeros(saved.architecture, 1))
+    assert np.abs(row[0] - whole[3]).max() < 1e-5
 
 
-def test_what_a_file_tells(tmp_path):
+def test_files_contain_metadata(tmp_path):
     saved = saved_model("lstm", True, 1, facts={"corpus": "songs"}, lines=True)
     for path in write_onnx(tmp_path / "m.onnx", saved):
         (entry,) = onnx.load(path).metadata_props
         assert entry.key == "charloom"
-        told = {
+        metadata = {
             "version": charloom.__version__,
             "vocabulary": list("\n abcde"),
             "unit": "char",
             "lines": True,
             "facts": {"corpus": "songs"},
         }
-        assert json.loads(entry.value) == told
+        assert json.loads(entry.value) == metadata
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.window.onnx"]
 
 
 @kinds
-def test_a_step_asks_little_of_a_runtime(cell, reset_after, tmp_path):
+def test_step_graph_needs_only_basic_operators(cell, reset_after, tmp_path):
     path, _ = write_onnx(tmp_path / "m.onnx", saved_model(cell, reset_after, 2))
     model = onnx.load(path)
     shaping = {"Concat", "Gather", "Split", "Squeeze", "Unsqueeze"}
@@ -127,26 +127,26 @@ def test_a_step_asks_little_of_a_runtime(cell, reset_after, tmp_path):
     assert model.opset_import[0].version <= 14 and model.ir_version <= 7  # ONNX 1.9
 
 
-def test_a_model_of_bytes(tmp_path):
+def test_metadata_of_a_byte_model(tmp_path):
     architecture = Architecture(256, embedding_size=4, hidden_size=5)
     step, _ = sessions(tmp_path / "m.onnx", SavedModel(architecture, ByteVocabulary(), tiny_weights(architecture)))
-    told = json.loads(step.get_modelmeta().custom_metadata_map["charloom"])
-    assert told["unit"] == "byte" and [ord(c) for c in told["vocabulary"]] == list(range(256))
+    metadata = json.loads(step.get_modelmeta().custom_metadata_map["charloom"])
+    assert metadata["unit"] == "byte" and [ord(c) for c in metadata["vocabulary"]] == list(range(256))
 
 
-def test_the_same_model_is_the_same_bytes(tmp_path):
+def test_export_is_deterministic(tmp_path):
     first, second = (write_onnx(tmp_path / name, saved_model("gru", True, 2)) for name in ("a.onnx", "b.onnx"))
     assert [a.read_bytes() == b.read_bytes() for a, b in zip(first, second, strict=True)] == [True, True]
 
 
-def test_what_no_file_can_hold_is_refused(tmp_path, monkeypatch):
+def test_too_large_model_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
     with raises_code("too_large_for_onnx", ModelFileError, maximum=1000):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
     assert not list(tmp_path.iterdir())
 
 
-def test_a_second_file_in_the_way_is_kept(tmp_path):
+def test_existing_window_file_is_not_overwritten(tmp_path):
     (tmp_path / "m.window.onnx").write_text("mine")
     with raises_code("file_exists", InputError, path=str(tmp_path / "m.window.onnx")):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
@@ -154,13 +154,13 @@ def test_a_second_file_in_the_way_is_kept(tmp_path):
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_without_onnx_it_says_how_to_get_it(tmp_path, monkeypatch):
+def test_missing_onnx_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with raises_code("missing_extra", MissingExtraError, extra="onnx"):
         write_onnx(tmp_path / "m.onnx", saved_model("gru", True, 1))
 
 
-def test_the_command_and_the_example(cli, run):
+def test_export_command_and_example_script(cli, run):
     done = cli("export", run, "--to", "onnx", "-o", "m.onnx", "--json")
     assert done.code == 0 and done.json["files"] == ["m.onnx", "m.window.onnx"], done.err
     texts = []
@@ -169,10 +169,10 @@ def test_the_command_and_the_example(cli, run):
         texts.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert texts[0] == texts[1] != texts[2]
     assert all(text.startswith("The loom") and len(text) == len("The loom") + 200 for text in texts)
-    likeliest = subprocess.run(
+    greedy = subprocess.run(
         [sys.executable, EXAMPLE, "m.onnx", "The loom", "100", "0.001", "1"], capture_output=True, text=True, check=True
     ).stdout
-    assert likeliest == charloom.load(run).generate("The loom", 100, temperature=0, precision="float32")
+    assert greedy == charloom.load(run).generate("The loom", 100, temperature=0, precision="float32")
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def example(monkeypatch):
 
 
 @pytest.mark.parametrize("prompt", ["", "ab", "deca\nc", "bbbb\n"])
-def test_the_example_writes_lines_as_charloom_does(prompt, example, tmp_path):
+def test_example_script_generates_lines_like_charloom(prompt, example, tmp_path):
     architecture = tiny_architecture("lstm", 2)
     saved = SavedModel(architecture, Vocabulary("\n abcde"), tiny_weights(architecture, spread=1.5), lines=True)
     texts = []
@@ -190,4 +190,4 @@ def test_the_example_writes_lines_as_charloom_does(prompt, example, tmp_path):
         path, _ = write_onnx(tmp_path / f"{kind.lines}.onnx", kind)
         texts.append("".join(example.generate(str(path), prompt, 40, 1e-3, 1)))
         assert texts[-1] == Model(kind).generate(prompt, 40, temperature=0, precision="float32")
-    assert "\n" in texts[0][len(prompt) : -1] and texts[0] != texts[1]  # at a line's end this model forgets
+    assert "\n" in texts[0][len(prompt) : -1] and texts[0] != texts[1]  # a model of lines resets its state at line ends

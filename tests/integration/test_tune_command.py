@@ -24,18 +24,18 @@ from support.waiting import wait_for
 
 COMMAND = [sys.executable, "-m", "charloom", "tune"]
 
-# --- how long
+# --- durations
 
 
 @pytest.mark.parametrize(("hours", "at_once", "kept"), [(0.5, 1, 300), (0.5, 2, 150), (0.2, 1, 0), (0.21, 1, 300)])
-def test_the_time_for_the_check_is_kept_if_there_is_any(hours, at_once, kept):
+def test_seconds_to_check_are_reserved_if_the_search_is_long_enough(hours, at_once, kept):
     task = make_task(replace(PLAN, minutes=2.5))
     assert seconds_to_check(task, at_once, hours) == kept
     assert seconds_to_check(task, 1, 0.09, has_candidate=True) == 300 and seconds_to_check(task, 1, 0.08, True) == 0
 
 
 @pytest.mark.slow
-def test_a_search_begins_with_autos_own_plan(text):
+def test_search_plans_from_the_recipe(text):
     corpus = charloom.Corpus(text, "weaving")
     recipe = RECIPES["auto"].with_values({"hidden_size": 16, "seed": 3})
     task = plan_search(corpus, recipe, {"hidden_size": 16, "seed": 3}, 0.01, None, "cpu")
@@ -49,7 +49,7 @@ def test_a_search_begins_with_autos_own_plan(text):
         plan_search(corpus, recipe.with_values({"val_fraction": 0}), {}, 0.01, 0.1, "cpu")
 
 
-# --- what is refused
+# --- invalid input
 
 
 @pytest.mark.parametrize(("options", "code", "data"), [
@@ -68,23 +68,25 @@ def test_invalid_options_are_rejected(quick_cli, text, options, code, data):
     assert not Path("tuning").exists()
 
 
-@pytest.mark.parametrize(("options", "suggestion"), [
-    (["--hours", "1", "--set", "learning_rat=1"], "learning_rate"), (["--hours", "1", "--recipe", "autoo"], "auto"),
+@pytest.mark.parametrize(("options", "code", "suggestion"), [
+    (["--hours", "1", "--set", "learning_rat=1"], "unknown_setting", "learning_rate"),
+    (["--hours", "1", "--recipe", "autoo"], "unknown_recipe", "auto"),
 ])  # fmt: skip
-def test_misspelled_names_get_a_suggestion(quick_cli, text, options, suggestion):
+def test_misspelled_names_get_a_suggestion(quick_cli, text, options, code, suggestion):
     Path("book.txt").write_text(text)
-    done = quick_cli("tune", "book.txt", *options)
-    assert done.code == 2 and suggestion in done.err and not Path("tuning").exists()
+    done = quick_cli("tune", "book.txt", *options, "--json")
+    cli_error(done, code)
+    assert suggestion in done.error["suggestions"] and not Path("tuning").exists()
 
 
-def test_a_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
+def test_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text):
     Path("book.txt").write_text(text)
     done = quick_cli("tune", "book.txt", "--hours", "0.0000001", "--json")
     cli_error(done, "search_too_short", hours=1e-7)
     assert not Path("tuning").exists()
 
 
-def test_folders_of_something_else_are_refused(quick_cli, text, tmp_path):
+def test_folders_of_another_search_are_rejected(quick_cli, text, tmp_path):
     Path("book.txt").write_text(text)
     Path("mine").mkdir()
     cli_error(quick_cli("tune", "book.txt", "--json", "--hours", 1, "-o", "mine"), "not_a_search_folder", path="mine")
@@ -99,7 +101,7 @@ def test_folders_of_something_else_are_refused(quick_cli, text, tmp_path):
         cli_error(done, "different_search", difference=difference)
 
 
-def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeypatch):
+def test_damaged_journal_is_rejected_and_an_incomplete_last_line_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning_folder, "_CREATION_SECONDS", 0.0)
     new_tuning_folder(tmp_path / "t", make_task())
     journal = tmp_path / "t" / JOURNAL
@@ -114,9 +116,9 @@ def test_a_damaged_journal_is_refused_and_a_torn_one_is_mended(tmp_path, monkeyp
         new_tuning_folder(tmp_path / "t", make_task())
 
 
-def test_without_optuna_it_says_how_to_get_it(monkeypatch):
+def test_missing_optuna_is_reported(monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda _name: None)
-    with pytest.raises(MissingExtraError):
+    with raises_code("missing_extra", MissingExtraError, extra="tune"):
         tuning_folder.require_optuna()
 
 
@@ -130,7 +132,7 @@ def book(tmp_path, text):
 
 
 @pytest.mark.slow
-def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
+def test_killed_search_is_resumed_by_two_workers(cli, book):
     options = ["book.txt", "-o", "t", "--minutes", "0.05", "--set", "hidden_size=16", "--set", "num_layers=1"]
     killed = subprocess.Popen([*COMMAND, *options, "--hours", "0.1", "-q"], cwd=book)
     wait_for(lambda: (book / "t" / "trials" / "001" / "metrics.jsonl").exists(), 100)
@@ -154,15 +156,15 @@ def test_killed_and_gone_on_with_by_two_workers_to_a_recipe(cli, book):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "number"), [(1, signal.SIGINT), (2, signal.SIGTERM)])
-def test_a_signal_ends_it_with_what_was_learned(book, workers, number):
+def test_signal_ends_the_search_with_a_result(book, workers, number):
     options = ["book.txt", "-o", "t", "--minutes", "0.05", "--hours", "0.2", "--set", "hidden_size=16"]
     running = subprocess.Popen(
         [*COMMAND, *options, "--workers", str(workers)], cwd=book, stderr=subprocess.PIPE, text=True
     )
     wait_for(lambda: (book / "t" / "trials" / "003" / "metrics.jsonl").exists(), 100)
     running.send_signal(number)
-    said = running.communicate(timeout=100)[1]
-    assert running.returncode == 128 + number, said
-    assert "Stopped after" in said and "charloom tune" in said and (book / "t" / "tuning.html").exists()
+    stderr = running.communicate(timeout=100)[1]
+    assert running.returncode == 128 + number, stderr
+    assert "charloom tune" in stderr and (book / "t" / "tuning.html").exists()
     states = [trial.state for trial in open_tuning_folder(book / "t").trials.trials()]
     assert "running" not in states and states.count("waiting") == workers

@@ -1,7 +1,7 @@
 """A stub of the Hugging Face Hub on this machine, with the part of the API that huggingface_hub uses.
 
 Large files are on a second server, as on the real Hub, so that downloads are redirected to another host. The fixture
-``there`` replaces the Hub with the stub; ``model`` is a model file to push.
+``hub_stub`` replaces the Hub with the stub; ``model`` is a model file to push.
 """
 
 import base64
@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def there(tmp_path, monkeypatch):
+def hub_stub(tmp_path, monkeypatch):
     """Replaces the Hub with the stub, sets a token, and hides the user's own settings."""
     import huggingface_hub
     from huggingface_hub import constants

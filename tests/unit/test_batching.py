@@ -231,7 +231,7 @@ def test_jobs_of_a_scheduler_run_in_one_batch():
         assert texts[1] == single(MODEL, "c", 30, Sampling(), seed, Ending())
 
 
-def test_a_scheduler_rejects_jobs_above_its_limit():
+def test_scheduler_rejects_jobs_above_its_limit():
     async def work(scheduler):
         job = scheduler.submit([request("ab", 10**6)] * 3)
         with raises_code("too_many_requests", Overloaded, texts=3, limit=4):

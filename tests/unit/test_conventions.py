@@ -4,27 +4,28 @@ import ast
 import json
 import re
 import tomllib
+from itertools import chain
 
 import pytest
 
 import charloom
 from support.paths import MODULES, ROOT, SOURCE, module_path
 
-OUTSIDE = {"print", "sys.argv", "sys.exit", "sys.stdout", "sys.stderr"}
+OUTER_NAMES = {"print", "sys.argv", "sys.exit", "sys.stdout", "sys.stderr"}
 SOCKETS = {"socket", "socketserver", "http.server"}
-MAY_USE_THEM = ("cli", "serve", "terminal", "__main__")  # packages and modules at the top of charloom
+OUTER_PACKAGES = ("cli", "serve", "terminal", "__main__")  # packages and modules at the top of charloom
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_path)
-def test_only_the_outer_packages_print_read_arguments_and_open_sockets(path):
-    if path.relative_to(SOURCE).parts[0].removesuffix(".py") in MAY_USE_THEM:
+def test_only_outer_packages_print_read_arguments_or_open_sockets(path):
+    if path.relative_to(SOURCE).parts[0].removesuffix(".py") in OUTER_PACKAGES:
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    # a module that is run as a program of its own may read its arguments, where it is only that
+    # a module may read arguments in the part that runs only when it is executed as a program
     tree.body = [node for node in tree.body if not ast.unparse(node).startswith("if __name__ == '__main__'")]
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
-            assert ast.unparse(node) not in OUTSIDE
+            assert ast.unparse(node) not in OUTER_NAMES
         elif isinstance(node, ast.Import):
             assert not SOCKETS & {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -34,8 +35,8 @@ def test_only_the_outer_packages_print_read_arguments_and_open_sockets(path):
 CODE_RUNNERS = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 
-def code_of_the_project():
-    """Every Python file but the tests' own, and the Python in documents: (name, code)."""
+def project_code():
+    """Yield (name, code) of all Python outside tests, including code blocks of documents and notebooks."""
     for folder in ("src", "benchmarks", "examples", "docs", "attacks", "plugins"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
@@ -47,9 +48,9 @@ def code_of_the_project():
         yield path.name, "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
-def what_runs_code(code):
-    """Return the names in a program that make code of data: modules, functions, options."""
-    lines = [line for line in code.splitlines() if not line.startswith(("%", "!"))]  # a notebook's own commands
+def code_execution(code):
+    """Yield the modules, functions and options in a program that can execute code from data."""
+    lines = [line for line in code.splitlines() if not line.startswith(("%", "!"))]  # IPython commands
     tree = ast.parse("\n".join(lines))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -64,44 +65,44 @@ def what_runs_code(code):
                 yield f"{called} of objects"
 
 
-def test_nothing_that_can_run_code_from_a_file_is_used():
-    looked_at = list(code_of_the_project())
-    assert len(looked_at) > len(MODULES) + 20
-    for where, code in looked_at:
-        assert not list(what_runs_code(code)), where
+def test_project_never_executes_code_from_files():
+    programs = list(project_code())
+    assert len(programs) > len(MODULES) + 20
+    for name, code in programs:
+        assert not list(code_execution(code)), name
 
 
 @pytest.mark.parametrize("code", [
     "import pickle", "from pickle import loads", "import torch\ntorch.load('x')", "eval('1')", "exec('1')",
     "np.load('x', allow_pickle=True)", "import marshal", "def f():\n    import shelve", "f(weights_only=False)",
 ])  # fmt: skip
-def test_what_can_run_code_is_seen(code):
-    assert list(what_runs_code(code))
+def test_code_execution_is_detected(code):
+    assert list(code_execution(code))
 
 
-def test_every_public_name_is_charlooms_own():
+def test_public_names_are_defined_in_charloom():
     assert charloom.__all__ == sorted(charloom.__all__)
     for public in set(charloom.__all__) - {"__version__"}:
-        found = getattr(charloom, public)
-        assert found.__name__ == public and found.__module__.partition(".")[0] == "charloom"
-        assert found.__doc__
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        value = getattr(charloom, public)
+        assert value.__name__ == public and value.__module__.partition(".")[0] == "charloom"
+        assert value.__doc__
+    with pytest.raises(AttributeError, match="nothing"):
         _ = charloom.nothing
 
 
-def test_the_version_is_the_changelogs():
+def test_version_is_the_newest_in_the_changelog():
     newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
     assert charloom.__version__ == newest
 
 
-def test_constraints_pin_what_the_project_accepts():
+def test_constraints_satisfy_the_requirements():
     requirements = pytest.importorskip("packaging.requirements")
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
     pinned = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pinned.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    for requirement in map(requirements.Requirement, wanted):
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    for requirement in map(requirements.Requirement, chain.from_iterable(lists)):
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         if name != "charloom":
             assert requirement.specifier.contains(pinned[name]), f"{requirement}: {pinned[name]} is pinned"

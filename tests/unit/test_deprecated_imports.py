@@ -1,4 +1,4 @@
-"""Import paths from before the packages were named by subject: they work, and say where each name is now."""
+"""Deprecated import paths still work, and warn with the new path."""
 
 import importlib
 
@@ -11,7 +11,7 @@ from charloom import _deprecated
     ("old", "new"),
     [*_deprecated._NAMES.items(), *((f"{old}.*", f"{new}.*") for old, new in _deprecated._MODULES.items())],
 )
-def test_an_old_name_is_the_new_one_and_warns(old, new):
+def test_old_import_path_works_and_warns(old, new):
     module, _, name = old.rpartition(".")
     home, _, now = new.rpartition(".")
     if name == "*":
@@ -23,7 +23,7 @@ def test_an_old_name_is_the_new_one_and_warns(old, new):
     assert caught[0].filename == __file__
 
 
-def test_an_import_statement_warns_at_its_line():
+def test_import_statement_warns_at_its_line():
     with pytest.warns(DeprecationWarning) as caught:
         from charloom.text.vocabulary import Vocabulary
     assert Vocabulary.__module__ == "charloom.data.vocabulary.characters"
@@ -31,12 +31,12 @@ def test_an_import_statement_warns_at_its_line():
 
 
 @pytest.mark.parametrize("name", ["charloom.text.nothing", "charloom.nothing"])
-def test_what_never_was_is_not_found(name):
+def test_unknown_module_is_not_found(name):
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(name)
 
 
-def test_a_name_that_an_old_module_never_had_is_no_attribute():
+def test_unknown_name_in_an_old_module_is_an_attribute_error():
     module = importlib.import_module("charloom.runtime.options")
     with pytest.raises(AttributeError):
         _ = module.nothing

@@ -1,4 +1,4 @@
-"""What is said of a search for better settings when it ends."""
+"""The verdict on a hyperparameter search."""
 
 from dataclasses import replace
 
@@ -55,5 +55,5 @@ def test_verdict_of_incomplete_searches():
 def test_ticks_are_round_and_inside():
     assert ticks(1.21, 1.49) == [1.25, 1.3, 1.35, 1.4, 1.45] or ticks(1.21, 1.49) == [1.3, 1.4]
     for low, high in ((0.0001, 0.0002), (3.0, 700.0), (-1.0, 1.0)):
-        found = ticks(low, high)
-        assert 2 <= len(found) <= 11 and all(low <= tick <= high for tick in found)
+        values = ticks(low, high)
+        assert 2 <= len(values) <= 11 and all(low <= tick <= high for tick in values)

@@ -129,7 +129,9 @@ def _read_in_worker(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[st
             )
         except subprocess.TimeoutExpired:
             raise ModelFileError(
-                f"The file is damaged: reading it took more than {_MAX_SECONDS} seconds.", code="damaged_keras_file"
+                f"The file is damaged: reading it took more than {_MAX_SECONDS} seconds.",
+                code="damaged_keras_file",
+                seconds=_MAX_SECONDS,
             ) from None
         if (description := Path(folder) / ERROR).is_file():
             error = json.loads(description.read_text(encoding="utf-8"))
