@@ -1,7 +1,7 @@
-"""The tutorials' training compared with Keras: its layers, loss and Adam, on the same batches.
+"""Training with the tutorial recipes compared with Keras: the same layers, loss, Adam and batches.
 
-The model is tiny but has every peculiarity of the tutorials: shuffled windows, state carried into unrelated windows,
-and Adam's epsilon. Only the initial weights are charloom's; a separate test compares their distribution with Keras'.
+A tiny model with every peculiarity: shuffled windows, state carried into unrelated windows, Adam's epsilon. The initial
+weights are charloom's; a separate test compares their distribution with Keras'.
 """
 
 import itertools
@@ -22,8 +22,8 @@ from charloom.training.backends.torch.device import choose_device
 from charloom.training.backends.torch.network import CharNetwork
 from charloom.training.batches import make_batches
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within Keras
-both_cells = pytest.mark.parametrize("cell", ["gru", "lstm"])
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised within Keras
+both = pytest.mark.parametrize("cell", ["gru", "lstm"])
 STEPS, VOCABULARY = 30, 11
 
 
@@ -33,12 +33,12 @@ def tutorial_settings(cell, **values):
 
 
 def keras_model(settings, weights=None):
-    """Build the tutorial's model from Keras layers; inputs: ids and state, outputs: logits and state."""
+    """Return the tutorial's model from Keras' layers: ids and state in, logits and state out."""
     layer = keras.layers.GRU if settings.cell == "gru" else keras.layers.LSTM
     ids = keras.Input(batch_shape=(settings.batch_size, settings.seq_length), dtype="int32")
     state = [keras.Input((settings.hidden_size,)) for _ in range(1 if settings.cell == "gru" else 2)]
     x = keras.layers.Embedding(VOCABULARY, settings.embedding_size)(ids)
-    # Keras cannot train stateful=True with its PyTorch backend, so the state is an explicit input and output
+    # Keras' PyTorch backend cannot train stateful=True, so the state is an explicit input and output
     recurrent = layer(
         settings.hidden_size, return_sequences=True, return_state=True, recurrent_initializer="glorot_uniform"
     )
@@ -50,8 +50,8 @@ def keras_model(settings, weights=None):
 
 
 def train_keras(model, settings, batches, steps):
-    """Train a Keras model and return the loss of each step."""
-    measure = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    """Train for some steps and return the loss of each."""
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     zeros = [torch.zeros(settings.batch_size, settings.hidden_size)] * (len(model.inputs) - 1)
     state, losses = zeros, []
@@ -69,7 +69,7 @@ def train_keras(model, settings, batches, steps):
 
 
 def keras_weights(cell, weights):
-    """Convert weights to the layout of Keras: transposed, with a GRU's gates in the order z, r, n."""
+    """Return charloom's weights in Keras' layout: transposed, a GRU's gates in the order z, r, n."""
 
     def in_order(array):
         if cell == "lstm":
@@ -85,7 +85,7 @@ def keras_weights(cell, weights):
     return [weights["embedding.weight"], ih, hh, bias, weights["output.weight"].T, weights["output.bias"]]
 
 
-@both_cells
+@both
 @pytest.mark.parametrize("reset_state", ["never", "epoch", "window"])
 def test_losses_equal_keras_at_every_step(cell, reset_state):
     settings = tutorial_settings(cell, reset_state=reset_state)
@@ -94,27 +94,23 @@ def test_losses_equal_keras_at_every_step(cell, reset_state):
     weights = initial_weights(architecture, 3)
     device = choose_device("cpu", "float32")
     steps = train_steps(CharNetwork(architecture, weights), make_batches(ids, settings), settings, STEPS, device)
-    charloom_losses = [record.loss for record in steps]
+    ours = [record.loss for record in steps]
 
-    keras_losses = train_keras(keras_model(settings, weights), settings, make_batches(ids, settings), STEPS)
-    assert charloom_losses[-1] < charloom_losses[0] - 0.05  # the model learns
-    np.testing.assert_allclose(charloom_losses, keras_losses, atol=1e-4)
+    theirs = train_keras(keras_model(settings, weights), settings, make_batches(ids, settings), STEPS)
+    assert ours[-1] < ours[0] - 0.05  # the model has learned something
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@both_cells
-def test_initial_weights_match_keras_distribution(cell):
-    """Both are uniform with the same bounds; the extremes of n draws are within about 1/n of them. Biases are equal."""
+@both
+def test_initial_weights_have_keras_distribution(cell):
+    """Uniform with the same bounds: the extremes of n draws are within about 1/n of them. Biases are equal."""
     settings = tutorial_settings(cell, hidden_size=96, embedding_size=64)
     architecture = Architecture(VOCABULARY, cell, settings.embedding_size, settings.hidden_size, 1)
-    charloom_weights = keras_weights(cell, initial_weights(architecture, 3))
-    for charloom_weight, keras_weight in zip(charloom_weights, keras_model(settings).get_weights(), strict=True):
-        assert charloom_weight.shape == keras_weight.shape
-        if charloom_weight.ndim == 1 or charloom_weight.shape[0] == 2:
-            np.testing.assert_array_equal(charloom_weight, keras_weight)
+    ours = keras_weights(cell, initial_weights(architecture, 3))
+    for mine, theirs in zip(ours, keras_model(settings).get_weights(), strict=True):
+        assert mine.shape == theirs.shape
+        if mine.ndim == 1 or mine.shape[0] == 2:
+            np.testing.assert_array_equal(mine, theirs)
         else:
-            np.testing.assert_allclose(
-                [charloom_weight.min(), charloom_weight.max()],
-                [keras_weight.min(), keras_weight.max()],
-                rtol=20 / charloom_weight.size,
-            )
-            assert charloom_weight.std() == pytest.approx(keras_weight.std(), rel=4 / np.sqrt(charloom_weight.size))
+            np.testing.assert_allclose([mine.min(), mine.max()], [theirs.min(), theirs.max()], rtol=20 / mine.size)
+            assert mine.std() == pytest.approx(theirs.std(), rel=4 / np.sqrt(mine.size))
