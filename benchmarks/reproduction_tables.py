@@ -225,15 +225,13 @@ def draw(runs, path):
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 6.4), sharex=True, height_ratios=(3, 2), layout="constrained")
     for column, (way, title) in enumerate({"simple": "fit, mean", "open": "custom loop, last batch"}.items()):
         losses, differences = axes[:, column]
-        for cell, colour in COLOURS.items():
+        for cell, color in COLOURS.items():
             edition = f"{cell}-{way}"
-            losses.plot(
-                EPOCH_NUMBERS, EDITIONS[edition], "o", mfc="none", color=colour, label=f"{NAMES[cell]}, edition"
-            )
+            losses.plot(EPOCH_NUMBERS, EDITIONS[edition], "o", mfc="none", color=color, label=f"{NAMES[cell]}, edition")
             for name, style, label in curves(cell, way):
                 if name in runs:
-                    losses.plot(EPOCH_NUMBERS, runs[name]["epochs"], style, color=colour, label=label)
-                    differences.plot(EPOCH_NUMBERS, distances(runs[name], edition), style, color=colour)
+                    losses.plot(EPOCH_NUMBERS, runs[name]["epochs"], style, color=color, label=label)
+                    differences.plot(EPOCH_NUMBERS, distances(runs[name], edition), style, color=color)
         limit = SIMPLE_LIMIT if way == "simple" else OPEN_LIMIT
         differences.axhspan(-limit, limit, color="tab:green", alpha=0.12, lw=0)
         differences.axhline(0, color="black", lw=0.8)

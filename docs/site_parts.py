@@ -19,7 +19,7 @@ from charloom.planning.recipes import PLANNED, RECIPES
 from charloom.planning.settings import Settings, setting_fields
 
 RESULTS = Path(__file__).parent / "results.md"
-MAX_LEVEL = 7  # whole bits; a character with a higher surprisal has the same colour
+MAX_LEVEL = 7  # whole bits; a character with a higher surprisal has the same color
 TEXT_LENGTHS = (20_000, 100_000, 1_000_000, 5_000_000, 20_000_000)  # characters of the texts in the table of plans
 
 
@@ -69,7 +69,7 @@ def commands():
 
 
 def surprisal_html(text):
-    """Return a text as HTML, coloured by the surprisal of each character for the bundled model, in whole bits."""
+    """Return a text as HTML, colored by the surprisal of each character for the bundled model, in whole bits."""
     score = _bundled().score(text)
     levels = [0, *(min(int(bits), MAX_LEVEL) for bits in score.surprisals)]
     spans = []
@@ -81,7 +81,7 @@ def surprisal_html(text):
 
 
 def legend_html():
-    """Return the legend of the surprisal colours as HTML."""
+    """Return the legend of the surprisal colors as HTML."""
     levels = "".join(f'<span class="b{level}">{level}</span>' for level in range(MAX_LEVEL))
     return f'<p class="surprisal legend">bits: {levels}<span class="b{MAX_LEVEL}">{MAX_LEVEL} and more</span></p>'
 
@@ -101,12 +101,12 @@ class Made(Directive):
 
 
 class Surprisal(Directive):
-    """Shows its content coloured by surprisal; without content, the legend of the colours."""
+    """Shows its content colored by surprisal; without content, the legend of the colors."""
 
     has_content = True
 
     def run(self):
-        """Return the coloured text or the legend."""
+        """Return the colored text or the legend."""
         text = "\n".join(self.content)
         return [nodes.raw("", surprisal_html(text) if text else legend_html(), format="html")]
 

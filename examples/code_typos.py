@@ -3,10 +3,10 @@
     python examples/code_typos.py
 
 The data are the modules of Python's standard library: 30,000 distinct lines to train on. Lines of other modules are
-the test pages. Each page has 40 lines and one typo: two neighbouring letters of a word are swapped, as in "retrun".
+the test pages. Each page has 40 lines and one typo: two neighboring letters of a word are swapped, as in "retrun".
 Nothing is compiled and no word list is used.
 
-For every pair of neighbouring letters, the script computes how many bits of surprisal the line would save if the
+For every pair of neighboring letters, the script computes how many bits of surprisal the line would save if the
 letters were swapped. The pair that saves most is the correction. A line that is merely rare has a high surprisal
 either way; a typo is a line whose surprisal drops.
 
@@ -46,7 +46,7 @@ def make_data(seed: int) -> tuple[list[str], list[str]]:
 
 
 def swaps(line: str) -> Iterator[str]:
-    """Yield the line with two different neighbouring letters swapped, for each such pair."""
+    """Yield the line with two different neighboring letters swapped, for each such pair."""
     for match in re.finditer(r"(?=([A-Za-z])([A-Za-z]))", line):
         if match[1] != match[2]:
             at = match.start()

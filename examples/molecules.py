@@ -47,23 +47,23 @@ class Molecule:
             raise ValueError(f"Atoms {a} and {b} are the same atom or already have a bond.")
         self.bonds[pair] = order
 
-    def neighbours(self, atom: int) -> list[tuple[int, int]]:
-        """Return the neighbours of an atom, each with the order of its bond."""
+    def neighbors(self, atom: int) -> list[tuple[int, int]]:
+        """Return the neighbors of an atom, each with the order of its bond."""
         return [(sum(pair) - atom, order) for pair, order in self.bonds.items() if atom in pair]
 
     def hydrogens(self, atom: int) -> int:
         """Return the number of implicit hydrogens of an atom; negative if it exceeds its valence."""
-        return VALENCE[self.atoms[atom]] - sum(order for _, order in self.neighbours(atom))
+        return VALENCE[self.atoms[atom]] - sum(order for _, order in self.neighbors(atom))
 
     def fingerprint(self) -> tuple[int, ...]:
         """Return a fingerprint that does not depend on the order of the atoms.
 
-        Labels start as elements and are refined by the labels of neighbours. Different molecules rarely share a
+        Labels start as elements and are refined by the labels of neighbors. Different molecules rarely share a
         fingerprint. Source: Weisfeiler and Leman 1968.
         """
         labels = [sorted(VALENCE).index(element) for element in self.atoms]
         for _ in self.atoms:
-            around = [sorted((order, labels[b]) for b, order in self.neighbours(a)) for a in range(len(labels))]
+            around = [sorted((order, labels[b]) for b, order in self.neighbors(a)) for a in range(len(labels))]
             labels = [hash((label, *bonds)) for label, bonds in zip(labels, around, strict=True)]
         return tuple(sorted(labels))
 

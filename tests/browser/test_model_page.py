@@ -177,7 +177,7 @@ def test_predictions_are_inserted_by_click_and_key(browser, page, bundled):
         assert generated_text(tab) == bundled.generate("ROMEO:", 200, seed=3, precision="int8")
 
 
-def test_characters_are_coloured_by_surprisal(browser, page, bundled):
+def test_characters_are_colored_by_surprisal(browser, page, bundled):
     text = "To be, or not to be: that is the question. Zyx"
     score = bundled.score(text, precision="int8")
     with opened(browser, page) as tab:

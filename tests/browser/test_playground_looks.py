@@ -1,4 +1,4 @@
-"""The playground's appearance in a real browser: colours, layout on a phone, long texts, accessibility."""
+"""The playground's appearance in a real browser: colors, layout on a phone, long texts, accessibility."""
 
 import io
 import re
@@ -20,10 +20,10 @@ from support.playground import (
 
 
 @pytest.mark.slow
-def test_characters_are_coloured_by_surprisal(browser, stub):
+def test_characters_are_colored_by_surprisal(browser, stub):
     with playground_page(browser, stub) as tab:
         tab.locator("#text").fill("Shall I compare\nthee")
-        tab.get_by_label("Colour by surprisal").check()
+        tab.get_by_label("Color by surprisal").check()
         wait_until(tab, lambda: highlighted(tab, "bits7"))
         text = editor_text(tab)
         for level in range(1, 8):
@@ -32,16 +32,16 @@ def test_characters_are_coloured_by_surprisal(browser, stub):
         assert "bits per character" in tab.locator("#count").inner_text() and tab.locator("#legend").is_visible()
         requests = stub.request_count("/score")
         tab.locator("#text").press("End")
-        tab.keyboard.type("!")  # the text before it keeps its colours until it is scored again
+        tab.keyboard.type("!")  # the text before it keeps its colors until it is scored again
         assert len("".join("".join(highlighted(tab, f"bits{level}")) for level in range(1, 8))) >= 10
         wait_until(tab, lambda: stub.request_count("/score") == requests + 1)
-        tab.get_by_label("Colour by surprisal").uncheck()
+        tab.get_by_label("Color by surprisal").uncheck()
         assert not highlighted(tab, "bits7") and tab.locator("#legend").is_hidden()
 
 
 @pytest.mark.slow
 def test_mirror_and_textarea_render_identically(browser, stub):
-    """Every character is at the same pixel in both; only the colours differ."""
+    """Every character is at the same pixel in both; only the colors differ."""
     Image = pytest.importorskip("PIL.Image")
     ImageChops = pytest.importorskip("PIL.ImageChops")
     line = (
@@ -88,7 +88,7 @@ def test_layout_fits_a_phone(browser, stub):
         assert tab.evaluate(narrow)
         button.tap()
         assert tab.locator("#choices").is_hidden()
-        tab.get_by_label("Colour by surprisal").tap()
+        tab.get_by_label("Color by surprisal").tap()
         tab.locator("#predictions button").first.tap()
         wait_until(tab, lambda: len(editor_text(tab)) == 507)
         assert tab.evaluate(narrow)
@@ -154,9 +154,9 @@ def test_no_accessibility_violations(browser, stub, options):
         tab.get_by_role("button", name="Replace").click()
         wait_for_status(tab, "done")
         tab.locator("#predictions button").first.wait_for()
-        tab.get_by_label("Colour by surprisal").check()
+        tab.get_by_label("Color by surprisal").check()
         check_accessibility(tab)
-        tab.get_by_label("Colour by surprisal").uncheck()
+        tab.get_by_label("Color by surprisal").uncheck()
         if tab.locator("#open-settings").is_visible():
             tab.locator("#open-settings").click()
             check_accessibility(tab)
@@ -167,15 +167,15 @@ def test_no_accessibility_violations(browser, stub, options):
         check_accessibility(tab)
 
 
-def luminance(colour):
-    parts = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
+def luminance(color):
+    parts = [float(part) / 255 for part in re.findall(r"[\d.]+", color)[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_colour_has_enough_contrast(browser, stub, theme):
+def test_every_text_color_has_enough_contrast(browser, stub, theme):
     """Highlights, which axe-core does not check, have a contrast of at least 4.5 to 1."""
     with playground_page(browser, stub, color_scheme=theme) as tab:
         script = """names => { const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });

@@ -128,7 +128,7 @@ def test_a_session_with_the_real_server(browser, real):
         press_and_wait(tab)
         text = model.generate(prompt, length=200, temperature=0.8, seed=5)
         assert editor_text(tab) == text
-        tab.get_by_label("Colour by surprisal").check()
+        tab.get_by_label("Color by surprisal").check()
         wait_until(tab, lambda: any(highlighted(tab, f"bits{level}") for level in range(1, 8)))
         surprisals = [0, *model.score(text).surprisals[1 - len(text) :]]
         for level in range(1, 8):

@@ -190,7 +190,7 @@ def test_surrogate_pairs_are_not_split(browser, stub):
         assert editor_text(tab) == "😀😁a😀😀b🧵" and highlighted(tab) == ["a😀😀b🧵"]
         assert "7 characters, 29 %" in tab.locator("#count").inner_text()
         assert status_data(tab, "characters") == "5"
-        tab.get_by_label("Colour by surprisal").check()
+        tab.get_by_label("Color by surprisal").check()
         wait_until(tab, lambda: any(highlighted(tab, f"bits{level}") for level in range(1, 8)))
         for level in range(1, 8):
             assert "".join(highlighted(tab, f"bits{level}")) == characters_at_level(
@@ -199,7 +199,7 @@ def test_surrogate_pairs_are_not_split(browser, stub):
         tab.locator("#text").press("Control+End")
         for _ in range(2):
             tab.keyboard.press("ArrowLeft")
-        tab.keyboard.type("😂")  # has the same first surrogate as its neighbours
+        tab.keyboard.type("😂")  # has the same first surrogate as its neighbors
         assert editor_text(tab) == "😀😁a😀😀😂b🧵" and highlighted(tab) == ["a😀😀", "b🧵"]
 
 
@@ -292,7 +292,7 @@ def test_a_reload_restores_everything(browser, stub):
         tab.locator("#text").focus()
         tab.keyboard.type("Ay me")
         press_and_wait(tab)
-        tab.get_by_label("Colour by surprisal").check()
+        tab.get_by_label("Color by surprisal").check()
         tab.locator("#model").select_option("anything")
         before, generated = editor_text(tab), highlighted(tab)
         tab.reload()

@@ -77,7 +77,7 @@ def test_arrow_keys_select_characters(browser, report, text):
         assert f"character {column + 1}\n" in tab.locator("#predictions").inner_text()
 
 
-def test_the_text_is_coloured_by_a_neurons_activations(browser, report, data):
+def test_the_text_is_colored_by_a_neurons_activations(browser, report, data):
     import base64
 
     packed, each = base64.b64decode(data["neurons"]["states"]), data["neurons"]["bytes_each"]
@@ -94,7 +94,7 @@ def test_the_text_is_coloured_by_a_neurons_activations(browser, report, data):
         tab.locator("#next-neuron").click()
         assert tab.locator("#legend").get_attribute("data-neuron") == "0"
         assert "hidden 0" in tab.locator("#legend").inner_text()
-        tab.locator("#colour").select_option("")
+        tab.locator("#color").select_option("")
         assert tab.locator("#legend").get_attribute("data-neuron") == ""
 
 
@@ -131,8 +131,8 @@ def test_the_slider_selects_samples(browser, report, data):
 @pytest.mark.parametrize(("viewport", "theme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_no_accessibility_violations(browser, report, viewport, theme):
     with opened(browser, report, viewport=viewport, color_scheme=theme, bypass_csp=True) as tab:
-        for colour in ("", "any"):  # also with the strongest colours behind the text
-            tab.locator("#colour").select_option(colour)
+        for color in ("", "any"):  # also with the strongest colors behind the text
+            tab.locator("#color").select_option(color)
             check_accessibility(tab)
 
 
@@ -164,9 +164,9 @@ def test_fifty_thousand_characters_open_and_scroll_fast(browser, run, text, tmp_
     with opened(browser, (tmp_path / "r.html").as_uri()) as tab:
         ready = tab.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         assert ready < 1000
-        recolour = """n => { const began = performance.now(), field = document.getElementById("neuron");
+        recolor = """n => { const began = performance.now(), field = document.getElementById("neuron");
             field.value = n; field.onchange(); return performance.now() - began; }"""
-        assert max(tab.evaluate(recolour, n) for n in range(5)) < 100
+        assert max(tab.evaluate(recolor, n) for n in range(5)) < 100
         began = time.perf_counter()
         for _ in range(10):
             tab.evaluate("document.getElementById('text').scrollTop += 3000")

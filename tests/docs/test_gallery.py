@@ -257,7 +257,7 @@ def test_lines_are_distinct_and_ascii(script, tmp_path):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 @pytest.mark.parametrize(
-    "arguments", [["--minutes", "soon"], ["--minutes", "-1"], ["--seed", "-1"], ["--colour", "red"]]
+    "arguments", [["--minutes", "soon"], ["--minutes", "-1"], ["--seed", "-1"], ["--color", "red"]]
 )
 def test_invalid_arguments_exit_with_2(script, name, arguments, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, *arguments])

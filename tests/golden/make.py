@@ -2,7 +2,7 @@
 
 It documents how every file in ``data`` was created. It imports modules of that commit, so it does not run with later
 code. To add data for something new, add a function to ``observing.py`` and store its result with the last commit whose
-behaviour must be preserved.
+behavior must be preserved.
 
     python tests/golden/make.py
 """

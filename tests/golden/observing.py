@@ -1,4 +1,4 @@
-"""Functions that observe charloom's behaviour. They created the golden data and also observe the current code.
+"""Functions that observe charloom's behavior. They created the golden data and also observe the current code.
 
 Every function returns plain JSON data. It works in copies of the folder ``data``, which it does not change.
 """

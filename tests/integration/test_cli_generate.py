@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from charloom import load
+from support.errors import cli_error
 
 
 def test_sampling_filters_and_stop_conditions(cli, run):
@@ -41,9 +42,8 @@ def test_both_engines_and_an_int8_export_generate_the_same_text(cli, run):
 
 def test_export_rejects_existing_files_and_missing_folders(cli, run):
     Path("there").write_text("mine")
-    for target in ("there", "no/where"):
-        result = cli("export", run, "--to", "float16", "-o", target)
-        assert result.code == 2 and target in result.err
+    for target, code, path in (("there", "file_exists", "there"), ("no/where", "folder_not_found", "no")):
+        cli_error(cli("export", run, "--to", "float16", "-o", target, "--json"), code, path=path)
     assert Path("there").read_text() == "mine"
 
 

@@ -192,7 +192,7 @@ def test_extreme_weights_cause_no_errors(golden, tmp_path, report_trials, cell, 
     """Sanitizer findings end the program; its output is valid ids and finite logits."""
     build, launcher, folder = golden
     if build != "address":
-        pytest.skip("runs only in the build with the address and undefined behaviour sanitizers")
+        pytest.skip("runs only in the build with the address and undefined behavior sanitizers")
     path, tried = tmp_path / "network", 0
     for kind, (vocabulary, hidden, num_layers), sampling in product(EXTREMES, SHAPES, HARSH):
         architecture = Architecture(vocabulary, cell.split("_")[0], 1, hidden, num_layers, cell != "gru_reset_before")

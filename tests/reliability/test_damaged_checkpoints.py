@@ -1,4 +1,4 @@
-"""A checkpoint whose training section is wrong is caught by every reader, also by those that need the model only."""
+"""Every reader rejects a checkpoint with an invalid training section, even readers that need only the model."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import charloom
-from charloom.errors import ModelFileError
+from charloom.errors import UNSPECIFIED, ModelFileError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.safetensors_header import DESCRIPTION
 from charloom.model.file.schema import signed
@@ -18,7 +18,7 @@ CHECKPOINT = ROOT / "tests" / "golden" / "data" / "runs" / "gru" / "checkpoints"
 
 
 def edited(change):
-    """Return the checkpoint's bytes with its header changed, and signed again so that the checksum fits."""
+    """Return the bytes of the checkpoint with a changed header and a matching checksum."""
     data = CHECKPOINT.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -37,12 +37,12 @@ def renamed(description, header, old, new):
 DAMAGES = {
     "a fact is missing": lambda d, _h: d["training"].pop("finished"),
     "a number is out of range": lambda d, _h: d["training"].update(step=-1),
-    "a position is none": lambda d, _h: d["training"].update(position=[0, -1]),
+    "a position is negative": lambda d, _h: d["training"].update(position=[0, -1]),
     "a file is outside the run": lambda d, _h: d["training"]["files"].update({"../x.txt": 3}),
-    "the history is none": lambda d, _h: d["training"].update(history=[]),
+    "the history is a list": lambda d, _h: d["training"].update(history=[]),
     "provenance is missing": lambda d, _h: d["facts"].pop("settings"),
     "a state is unknown": lambda d, h: renamed(d, h, "training.state.hidden.0", "training.state.hidden.9"),
-    "an average is missing": lambda d, h: renamed(
+    "an optimizer state is missing": lambda d, h: renamed(
         d, h, "training.optimizer.exp_avg.output.bias", "training.optimizer.exp_avg.output.bias2"
     ),
 }
@@ -59,16 +59,16 @@ def test_valid_checkpoint_is_accepted(tmp_path):
 def test_all_readers_reject_a_damaged_checkpoint_equally(tmp_path, change):
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(edited(change))
-    messages = set()
+    errors = []
     for read in (load_checkpoint, load_model, charloom.load, lambda p: read_checkpoint(p.read_bytes(), str(p))):
         with pytest.raises(ModelFileError) as caught:
             read(path)
-        messages.add(str(caught.value))
-    assert len(messages) == 1
+        errors.append(caught.value.to_dict())
+    assert errors[0]["code"] != UNSPECIFIED and errors == errors[:1] * 4
 
 
 def test_loading_without_training_modules_is_equally_strict(tmp_path):
-    """Nothing that trains has been imported there before."""
+    """The process has not imported any training module before."""
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(edited(DAMAGES["a fact is missing"]))
     code = (

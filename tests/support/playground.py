@@ -222,6 +222,6 @@ def highlighted(tab, name="model"):
 
 
 def characters_at_level(level, text, surprisals):
-    """The characters whose surprisal, in whole bits, is ``level``. Line breaks are left out: they have no colour."""
+    """The characters whose surprisal, in whole bits, is ``level``. Line breaks are left out: they have no color."""
     pairs = zip(text, surprisals, strict=True)
     return "".join(c for c, bits in pairs if c != "\n" and min(7, int(bits or 0)) == level)

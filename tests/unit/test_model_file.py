@@ -148,7 +148,7 @@ def rewritten(path, change):
     (lambda h, t: h["architecture"].update(hidden_size=6), "tensor_mismatch", {"expected_dtype": "float32"}),
     (lambda h, t: h["architecture"].update(hidden_size=10**9), "invalid_setting", {"name": "hidden_size"}),
     (lambda h, t: h["architecture"].update(cell="rnn"), "invalid_setting", {"name": "cell", "value": "rnn"}),
-    (lambda h, t: h["architecture"].update(colour="red"), "unexpected_keys", {"keys": ["colour"]}),
+    (lambda h, t: h["architecture"].update(color="red"), "unexpected_keys", {"keys": ["color"]}),
     (lambda h, t: h.update(vocabulary="\n abcdd"), "duplicate_character", {"character": "d"}),
     (lambda h, t: h.update(vocabulary="\n abc"), "vocabulary_size_mismatch", {"characters": 5, "vocabulary_size": 7}),
     (lambda h, t: h.update(vocabulary=7), "invalid_vocabulary", {"type": "int"}),

@@ -98,13 +98,13 @@ def test_ties_between_passages_go_to_the_first_and_a_tally_keeps_none_by_default
 
 
 def test_a_score_has_an_html_representation():
-    """The opacity of the colour is a tenth of the surprisal in bits, at most 0.7; the first character has none."""
-    colour = "background:rgba(232,93,35"
+    """The opacity of the color is a tenth of the surprisal in bits, at most 0.7; the first character has none."""
+    color = "background:rgba(232,93,35"
     assert Score(np.array([1.0, 8.0]), "a<b")._repr_html_() == (
         '<p>4.5000 bits per character, 2 characters</p><pre style="white-space:pre-wrap">'
-        f'<span title="0.00 bits" style="{colour},0.00)">a</span>'
-        f'<span title="1.00 bits" style="{colour},0.10)">&lt;</span>'
-        f'<span title="8.00 bits" style="{colour},0.70)">b</span></pre>'
+        f'<span title="0.00 bits" style="{color},0.00)">a</span>'
+        f'<span title="1.00 bits" style="{color},0.10)">&lt;</span>'
+        f'<span title="8.00 bits" style="{color},0.70)">b</span></pre>'
     )
     empty = Score(np.empty(0), "a")._repr_html_()
     assert empty.startswith("<p></p>") and empty.count("<span") == 1

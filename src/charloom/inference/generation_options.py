@@ -27,7 +27,7 @@ class Sampling:
         allow: Characters that may be sampled; None allows all.
         forbid: Characters that are never sampled.
         repetition_penalty: Penalty on characters among the last ``repetition_window``: a positive logit is divided by
-            it, a negative logit is multiplied by it. In [0.01, 100]; 1 turns it off, values below 1 favour repetition.
+            it, a negative logit is multiplied by it. In [0.01, 100]; 1 turns it off, values below 1 favor repetition.
         repetition_window: Number of preceding characters that ``repetition_penalty`` applies to, in [1, 4096].
         presence_penalty: Subtracted from the logit of each character that was already generated in this text, in
             [-2, 2].

@@ -141,7 +141,7 @@ class Score(_LossMetrics):
         return tally.passages
 
     def _repr_html_(self) -> str:
-        """Return HTML for notebooks: the first 5,000 characters, on backgrounds coloured by surprisal."""
+        """Return HTML for notebooks: the first 5,000 characters, on backgrounds colored by surprisal."""
         bits = np.append(0.0, self.surprisals[: _MAX_HTML - 1])
         spans = (
             f'<span title="{surprisal:.2f} bits" style="background:rgba(232,93,35,{min(surprisal / 10, 0.7):.2f})">'

@@ -94,8 +94,8 @@ def _curve(axes: "Axes", evaluations: list[dict[str, Any]], key: str, label: str
 
 
 def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str, float, float]) -> Any:
-    """Draw a text as a grid of characters on a background coloured by value; ``scale`` is (colour map, min, max)."""
-    colour_map, low, high = scale
+    """Draw a text as a grid of characters on a background colored by value; ``scale`` is (color map, min, max)."""
+    color_map, low, high = scale
     rows: list[list[int]] = [[]]
     for i, character in enumerate(text):
         if character == "\n" or len(rows[-1]) == _COLUMNS:
@@ -110,7 +110,7 @@ def _heat(axes: "Axes", text: str, values: NDArray[np.float64], scale: tuple[str
         grid[y, : len(row)] = values[row]
         for x, i in enumerate(row):
             axes.text(x, y, text[i], ha="center", va="center", fontsize=4.5, family="monospace", parse_math=False)
-    image = axes.imshow(grid, cmap=colour_map, vmin=low, vmax=high, aspect="auto", alpha=0.7)  # keeps the text readable
+    image = axes.imshow(grid, cmap=color_map, vmin=low, vmax=high, aspect="auto", alpha=0.7)  # keeps the text readable
     axes.set_axis_off()
     return image
 

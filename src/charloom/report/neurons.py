@@ -83,14 +83,14 @@ def correlations(states: NDArray[np.floating], features: NDArray[np.float64]) ->
     length = len(states)
     sums, squares = np.zeros(states.shape[1]), np.zeros(states.shape[1])
     products = np.zeros((features.shape[1], states.shape[1]))
-    centred = features - features.mean(axis=0)
+    centered = features - features.mean(axis=0)
     for start in range(0, length, _BLOCK):
         block = states[start : start + _BLOCK].astype(np.float64)
         sums += block.sum(axis=0)
         squares += (block * block).sum(axis=0)
-        products += centred[start : start + _BLOCK].T @ block
+        products += centered[start : start + _BLOCK].T @ block
     spread = np.sqrt(np.maximum(squares / length - (sums / length) ** 2, 0.0))
-    deviation = centred.std(axis=0)
+    deviation = centered.std(axis=0)
     scale = deviation[:, None] * spread[None, :]
     safe = np.where(scale > 1e-9, scale, 1.0)
     return np.where(scale > 1e-9, products / length / safe, 0.0)

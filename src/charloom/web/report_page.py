@@ -32,10 +32,10 @@ def report_page(data: dict[str, Any], live: bool = False) -> str:
 
 def report_style() -> str:
     """Return the style sheet that the report page and the tuning report share."""
-    return read_asset("report/report.css").replace("{colours}", _colour_rules())
+    return read_asset("report/report.css").replace("{colors}", _color_rules())
 
 
-def _colour_rules() -> str:
+def _color_rules() -> str:
     """Return the CSS rules for the background of characters: p1 to p7 for positive values, n1 to n7 for negative."""
     alpha = "calc(var(--min-alpha) + {level} * var(--alpha-step))"
     return "\n".join(

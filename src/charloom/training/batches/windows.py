@@ -48,7 +48,7 @@ def shuffled_order(count: int, buffer_size: int, rng: np.random.Generator) -> ND
         buffer_size: Size of the buffer; with ``count`` or more the order is uniformly random.
         rng: Draws positions in the buffer.
 
-    Source: the behaviour documented for ``tf.data.Dataset.shuffle``.
+    Source: the behavior documented for ``tf.data.Dataset.shuffle``.
     """
     buffer = list(range(min(buffer_size, count)))
     order = np.empty(count, np.intp)

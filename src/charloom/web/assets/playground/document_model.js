@@ -7,7 +7,7 @@ const MAX_STORED = 2e6; // UTF-16 units of JSON in the browser's storage
 
 const isLow = (unit) => unit >= 0xdc00 && unit <= 0xdfff;
 
-// The range in which two texts differ, {at, removed, inserted}. If the new character equals its neighbours, the caret tells
+// The range in which two texts differ, {at, removed, inserted}. If the new character equals its neighbors, the caret tells
 // which one is new. Never splits a code point.
 export function difference(old, value, caret) {
   let tail = 0;

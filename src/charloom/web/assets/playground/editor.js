@@ -1,16 +1,16 @@
-// The editor: a textarea with transparent text on top of an element, the mirror, that shows the same text in colour. The
-// mirror has one text node per line. Colours are CSS highlights, which never change the layout.
+// The editor: a textarea with transparent text on top of an element, the mirror, that shows the same text in color. The
+// mirror has one text node per line. Colors are CSS highlights, which never change the layout.
 
 import { MODEL } from "./document_model.js";
 import { LEVELS } from "./surprisal.js";
 
 const MARGIN = 600; // pixels above and below the viewport that are also painted
-export const canColour = typeof Highlight === "function" && Boolean(CSS.highlights);
+export const canColor = typeof Highlight === "function" && Boolean(CSS.highlights);
 
 export class Editor {
   constructor(area, mirror) {
     Object.assign(this, { area, mirror, lines: [], starts: [0], nodes: [], marks: new Map() });
-    if (canColour) {
+    if (canColor) {
       for (const name of ["model", ...Array.from({ length: LEVELS }, (_, i) => `bits${i + 1}`)]) {
         const marks = new Highlight();
         this.marks.set(name, marks);
@@ -31,7 +31,7 @@ export class Editor {
 
   select(start, end = start) { this.area.setSelectionRange(start, end); }
 
-  // Show a document and select a range. `surprisals` is null if characters are not coloured.
+  // Show a document and select a range. `surprisals` is null if characters are not colored.
   show(doc, surprisals, start = null, end = start) {
     Object.assign(this, { doc, surprisals });
     const selected = start === null ? this.selection : [start, end], changed = this.area.value !== doc.text;
@@ -79,7 +79,7 @@ export class Editor {
   }
 
   #paint() {
-    if (!canColour || !this.doc) return;
+    if (!canColor || !this.doc) return;
     for (const marks of this.marks.values()) marks.clear();
     const last = this.#lineAt(innerHeight + MARGIN);
     for (let i = this.#lineAt(-MARGIN); i <= last; i++) this.#paintLine(i);

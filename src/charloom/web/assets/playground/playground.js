@@ -2,7 +2,7 @@
 
 import { Choices } from "./choices.js";
 import { countCharacters, unknownCharacters } from "./code_points.js";
-import { Colours } from "./colours.js";
+import { Colors } from "./colors.js";
 import { DocumentModel, MODEL } from "./document_model.js";
 import { $, keepFocus, whole } from "./dom.js";
 import { Editor } from "./editor.js";
@@ -24,7 +24,7 @@ const SAVE_DELAY = 300; // milliseconds without a change before the text is stor
 const notice = new Notice(), settings = new Settings(), server = new Server(askForToken), reconnector = new Reconnector(server, notice);
 const doc = DocumentModel.restore(storage.getItem(STORAGE_KEY));
 const models = new Models(modelSelected), editor = new Editor($("text"), $("mirror"));
-const colours = new Colours(server, doc, models, () => ready() && !generation.busy, { changed: draw, status: showStatus, failed: showError });
+const colors = new Colors(server, doc, models, () => ready() && !generation.busy, { changed: draw, status: showStatus, failed: showError });
 const choices = new Choices($("choices"), (i) => generation.accept(i));
 const predictions = new TopPredictions($("predictions"), server, insertPrediction, (error) => { if (error instanceof ServerUnreachable) showError(error); });
 const generation = new Generation(server, doc, editor, choices, { changed: refresh, appended: keepVisible, finished: generationFinished, failed: showError });
@@ -49,13 +49,13 @@ function showStatus(message, data = {}) {
 function refresh(...selected) {
   draw(...selected);
   updatePredictions();
-  colours.schedule();
+  colors.schedule();
   clearTimeout(saveTimer);
   saveTimer = setTimeout(saveText, SAVE_DELAY);
 }
 
 function draw(...selected) {
-  editor.show(doc, colours.shown, ...selected);
+  editor.show(doc, colors.shown, ...selected);
   const running = generation.busy, open = choices.open, main = $("continue");
   main.querySelector("span").textContent = running ? "Stop" : open ? "Discard all" : "Continue";
   main.querySelector("kbd").textContent = running || open ? "Esc" : "Tab";
@@ -73,7 +73,7 @@ function showCounts() {
   const length = countCharacters(doc.text), generated = countCharacters(doc.text, (unit) => doc.authors[unit] === MODEL);
   const percent = Math.round((100 * (length - generated)) / length);
   const typed = generated && generated < length ? `, ${percent} % typed` : "";
-  const parts = [`${whole(length)} character${length === 1 ? "" : "s"}${typed}`, colours.summary()];
+  const parts = [`${whole(length)} character${length === 1 ? "" : "s"}${typed}`, colors.summary()];
   $("count").textContent = parts.filter(Boolean).join(" · ");
 }
 
@@ -134,7 +134,7 @@ async function waitForServer() {
 function modelSelected(changed) {
   if (changed) {
     if (generation.busy || choices.open) generation.discard();
-    colours.reset();
+    colors.reset();
     notice.clear("unknown_characters");
   }
   refresh();
@@ -290,7 +290,7 @@ function listen() {
   $("settings").querySelector("form").onsubmit = (event) => event.preventDefault();
 }
 
-editor.show(doc, colours.shown, doc.text.length);
+editor.show(doc, colors.shown, doc.text.length);
 listen();
 draw();
 if (matchMedia("(pointer: fine)").matches) $("text").focus(); // a phone would show its keyboard

@@ -1,9 +1,9 @@
-// The text of the report, coloured by surprisal or by a neuron's activation, with the top predictions for each character.
+// The text of the report, colored by surprisal or by a neuron's activation, with the top predictions for each character.
 
 import { make } from "./dom.js";
 import { decodeBase64, visible } from "./text.js";
 
-const MIN_BLOCK = 500; // minimum characters in a block, which ends with a line; only visible blocks are coloured
+const MIN_BLOCK = 500; // minimum characters in a block, which ends with a line; only visible blocks are colored
 
 export class Reader {
   constructor(data) {
@@ -14,7 +14,7 @@ export class Reader {
     this.topIds = new Uint16Array(decodeBase64(data.text.guesses).buffer);
     this.probabilities = new Uint16Array(decodeBase64(data.text.probabilities).buffer);
     this.neurons = data.neurons;
-    this.levels = null; // the packed activations of the selected neuron; null: colour by surprisal
+    this.levels = null; // the packed activations of the selected neuron; null: color by surprisal
     this.version = 0;
     this.container = document.getElementById("text");
     this.side = document.getElementById("predictions");
@@ -65,7 +65,7 @@ export class Reader {
     if (!block.spans) this.fill(block);
     for (const span of block.spans) {
       const newline = this.text[span.i] === "\n" ? "nl " : "";
-      span.className = newline + this.colour(span.i) + (span.i === this.here ? " here" : "");
+      span.className = newline + this.color(span.i) + (span.i === this.here ? " here" : "");
     }
     block.version = this.version;
   }
@@ -76,7 +76,7 @@ export class Reader {
     this.showPredictions();
   }
 
-  colour(i) {
+  color(i) {
     if (this.levels) {
       const level = this.level(i);
       return level > 0 ? `p${level}` : level < 0 ? `n${-level}` : "";
@@ -89,7 +89,7 @@ export class Reader {
   // The selected neuron's activation at a character, quantized to -7 ... 7.
   level(i) { return ((this.levels[i >> 1] >> (i % 2 ? 4 : 0)) & 15) - this.neurons.levels - 1; }
 
-  // Colour by a neuron, or by surprisal if it is null.
+  // Color by a neuron, or by surprisal if it is null.
   show(neuron) {
     // slice the neuron's bytes out of the base64 text for all neurons: three bytes are four characters
     if (neuron === null) this.levels = null;

@@ -102,23 +102,23 @@ function readText(data) {
   const option = (one) => make("option", { value: one.neuron,
     text: `${one.feature} (${neuronName(list[one.neuron])}, r = ${one.correlation.toFixed(2)})` });
   const group = (label, neurons) => neurons.length ? make("optgroup", { label }, ...neurons.map(option)) : null;
-  $("colour").append(make("option", { value: "", text: "surprisal" }), ...[group("interpretable neurons", named.filter((n) => n.is_clear)),
+  $("color").append(make("option", { value: "", text: "surprisal" }), ...[group("interpretable neurons", named.filter((n) => n.is_clear)),
     group("weaker correlations", named.filter((n) => !n.is_clear))].filter((one) => one),
     make("option", { value: "any", text: "neuron by number" }));
   $("neuron").max = list.length - 1;
   const show = (neuron) => {
     const known = named.find((one) => one.neuron === neuron);
-    $("colour").value = neuron === null ? "" : known ? String(neuron) : "any";
+    $("color").value = neuron === null ? "" : known ? String(neuron) : "any";
     if (neuron !== null) $("neuron").value = neuron;
     reader.show(neuron);
     $("legend").dataset.neuron = neuron ?? "";
-    $("legend").textContent = neuron === null ? "Surprisal: the stronger the colour, the less likely the model found the character. Shades are 1 to 7 or more bits."
+    $("legend").textContent = neuron === null ? "The stronger the color, the higher the surprisal: from 1 bit (lightest) to 7 bits or more."
       : `${neuronName(list[neuron])}${known ? `, correlates with: ${known.feature}` : ""}. Orange: positive activation; blue: negative.` +
         (list.length < total ? ` This page contains ${whole(list.length)} of ${whole(total)} neurons.` : "");
   };
   const selected = () => Math.max(0, Math.min(list.length - 1, Math.round(Number($("neuron").value) || 0)));
-  const step = (by) => show($("colour").value === "" ? selected() : (selected() + by + list.length) % list.length);
-  $("colour").onchange = () => show($("colour").value === "" ? null : $("colour").value === "any" ? selected() : Number($("colour").value));
+  const step = (by) => show($("color").value === "" ? selected() : (selected() + by + list.length) % list.length);
+  $("color").onchange = () => show($("color").value === "" ? null : $("color").value === "any" ? selected() : Number($("color").value));
   $("neuron").onchange = () => show(selected());
   $("previous-neuron").onclick = () => step(-1);
   $("next-neuron").onclick = () => step(1);

@@ -1,25 +1,25 @@
-// Colours every character by its surprisal while the switch is on, and requests the surprisals from the server.
+// Colors every character by its surprisal while the switch is on, and requests the surprisals from the server.
 
 import { $, whole } from "./dom.js";
 import { describeCharacter } from "./code_points.js";
-import { canColour } from "./editor.js";
+import { canColor } from "./editor.js";
 import { storage } from "./storage.js";
 import { MAX_CHARACTERS, Surprisals } from "./surprisal.js";
 import { commonPrefixLength } from "./text.js";
 
-const STORAGE_KEY = "charloom-colours";
+const STORAGE_KEY = "charloom-colors";
 const DELAY = 500; // milliseconds without a change before the text is scored again
 
-export class Colours {
+export class Colors {
   // ready() returns whether requests may be sent now; callbacks: {changed(), status(message), failed(error)}
   constructor(server, doc, models, ready, callbacks) {
     Object.assign(this, { doc, models, ready, callbacks, timer: null, abort: null });
     this.surprisals = new Surprisals(server);
     doc.onChange = (at) => this.surprisals.changed(at);
     const box = $("surprisal");
-    box.checked = canColour && storage.getItem(STORAGE_KEY) === "on";
-    box.disabled = !canColour;
-    if (!canColour) box.nextElementSibling.textContent = "This browser cannot colour text";
+    box.checked = canColor && storage.getItem(STORAGE_KEY) === "on";
+    box.disabled = !canColor;
+    if (!canColor) box.nextElementSibling.textContent = "This browser cannot color text";
     box.onchange = () => this.#switched();
     this.#update();
   }
@@ -73,8 +73,8 @@ export class Colours {
       const complete = await this.surprisals.score(this.models.id, text, signal);
       if (signal.aborted) return;
       this.surprisals.changed(commonPrefixLength(this.doc.text, scored));
-      if (!complete) this.callbacks.status(`Only the first ${whole(MAX_CHARACTERS)} characters are coloured.`);
-      else if (unknown !== null) this.callbacks.status(`Coloured only up to the first character outside the model's vocabulary: ${describeCharacter(unknown)}.`);
+      if (!complete) this.callbacks.status(`Only the first ${whole(MAX_CHARACTERS)} characters are colored.`);
+      else if (unknown !== null) this.callbacks.status(`Colored only up to the first character outside the model's vocabulary: ${describeCharacter(unknown)}.`);
       this.callbacks.changed();
     } catch (error) { if (!signal.aborted) this.callbacks.failed(error); }
   }
@@ -83,7 +83,7 @@ export class Colours {
   summary() {
     if (!this.shown || !this.surprisals.known) return null;
     const { writer, model } = this.surprisals.byAuthor(this.doc.authors), bits = (n) => n.toFixed(2);
-    if (writer !== null && model !== null) return `bits per character: ${bits(writer)} typed, ${bits(model)} generated`;
+    if (writer !== null && model !== null) return `bits: ${bits(writer)} typed, ${bits(model)} generated`;
     return writer === null && model === null ? null : `${bits(writer ?? model)} bits per character`;
   }
 }
