@@ -92,7 +92,7 @@ def resume(
 
 
 def _run(records: Iterator[Record], progress: bool, watch: Callable[[Record], object] | None) -> Model:
-    """Run a training, show its progress, and return its best model."""
+    """Train with progress output, and return the best model."""
     from charloom.terminal.training_view import make_view  # start-up time: imports rich
 
     folder = ""

@@ -41,7 +41,7 @@ def numbers(text):
 
 
 def run_page(name, before=()):
-    """Run all commands and Python blocks of a page in order, with short trainings; return how many ran."""
+    """Run all commands and Python blocks of a page in order, with short training runs; return how many ran."""
     page, ran = PAGES[name], {"console": 0, "python": 0}
     for command in before:
         run_command(command)

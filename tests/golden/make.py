@@ -141,7 +141,7 @@ def observe(name, look):
 
 
 def observe_training():
-    """Store the results of trainings. Stopped and resumed runs must equal uninterrupted ones."""
+    """Store the results of training runs. Stopped and resumed runs must equal uninterrupted ones."""
     result = {"whole": {}, "resumed": {}}
     for name in observing.WHOLE:
         with tempfile.TemporaryDirectory() as folder_name:

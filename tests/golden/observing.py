@@ -289,13 +289,13 @@ WHOLE = {
         },
     },
 }  # fmt: skip
-"""Trainings from the first step to the last."""
+"""Training runs from the first step to the last."""
 
 UNTIMED = ("seconds", "chars_per_second")
 
 
 class Recorder:
-    """Collects the records of a training without the values that depend on the clock."""
+    """Collects the records of a training run without the values that depend on the clock."""
 
     def __init__(self):
         self.steps, self.evaluations, self.samples, self.events, self.final = [], [], [], [], []
@@ -326,7 +326,7 @@ class Recorder:
 
 
 def corpus_of(name, folder):
-    """Return the corpus of a training of ``RUNS`` or ``WHOLE``."""
+    """Return the corpus of a training run of ``RUNS`` or ``WHOLE``."""
     run = WHOLE[name]
     text_format = charloom.TextFormat(**run.get("format", {}))
     return charloom.Corpus.read(folder / run["corpus"], text_format=text_format)

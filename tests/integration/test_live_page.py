@@ -1,4 +1,4 @@
-"""The live page (`train --live`) and the TensorBoard log of a training."""
+"""The live page (`train --live`) and the TensorBoard log of a training run."""
 
 import http.client
 import json

@@ -76,7 +76,7 @@ def same_curve(completed, expected):
 
 @contextmanager
 def running_until(command, run, steps, **options):
-    """Start a training, and wait until its run folder has a checkpoint of at least ``steps`` steps."""
+    """Start a training run, and wait until its run folder has a checkpoint of at least ``steps`` steps."""
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, **options)
     try:
         until = time.monotonic() + 100

@@ -244,7 +244,7 @@ def charloom_in(folder, *arguments, **options):
 
 
 def train_in(folder, run, steps, *settings):
-    """Start a training in a separate process."""
+    """Start a training run in a separate process."""
     chosen = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "charloom", "train", "book.txt", "-o", run, "--steps", str(steps)]
     with (folder / f"{run}.log").open("w") as log:  # to find the reason of a failure

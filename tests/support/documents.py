@@ -1,4 +1,4 @@
-"""Execute documentation: extract code blocks from a page, shorten trainings, run them."""
+"""Execute documentation: extract code blocks from a page, shorten training runs, run them."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Small trainings that are stopped, resumed and disturbed, and comparisons of their results."""
+"""Small training runs that are stopped, resumed and disturbed, and comparisons of their results."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Stubs for tuning: trainings that report computed losses immediately."""
+"""Stubs for tuning: training runs that report computed losses immediately."""
 
 import math
 import time
@@ -35,7 +35,7 @@ def evaluation(step, loss):
 
 
 class FakeTraining:
-    """Replaces a training: creates a run folder and yields records with computed losses."""
+    """Replaces a training run: creates a run folder and yields records with computed losses."""
 
     def __init__(self, loss=bowl, seed_changes=0.0):
         self.loss, self.seed_changes, self.recipes, self.continued = loss, seed_changes, [], 0

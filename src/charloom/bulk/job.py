@@ -119,7 +119,9 @@ class BulkJob:
         return data.split(b"\n")[:-1]
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of all parts in order; one part is in memory at a time.
+        """Yield the result rows of all parts, which are the job's output files, in order.
+
+        Only one part is in memory at a time. The keys of a row are listed in docs/guides/scaling.md.
 
         Raises:
             JobError: If a part is missing, incomplete or damaged.

@@ -1,4 +1,4 @@
-"""Handle the signals that stop or save a training.
+"""Handle the signals that stop or save a training run.
 
 A signal sets a flag. The training checks the flag after each step, and stops in a state that can be saved.
 """

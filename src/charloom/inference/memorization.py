@@ -19,8 +19,8 @@ SAMPLE_TEMPERATURES = (0.5, 0.8, 1.0)
 SAMPLE_LENGTH = 2000  # characters generated at each temperature
 
 _BLOCK = 1 << 20  # characters of the source processed at once
-_CHECK_LENGTH = 5_000  # characters of generated text, and of held-out text, that are checked after a training
-_MAX_SEARCHED = 20_000_000  # characters of the training text searched after a training: takes a few seconds
+_CHECK_LENGTH = 5_000  # characters of generated text, and of held-out text, that are checked after a training run
+_MAX_SEARCHED = 20_000_000  # characters of the training text searched after a training run: takes a few seconds
 
 
 @dataclass(frozen=True)

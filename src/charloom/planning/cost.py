@@ -1,4 +1,4 @@
-"""Cost of a training: floating-point operations and memory."""
+"""Cost of a training run: floating-point operations and memory."""
 
 from charloom.model.architecture import GATES
 from charloom.planning.settings import Settings

@@ -123,12 +123,12 @@ _LOSS_RATIO = 0.83  # no unit
 _LOSS_RATIO_CHARACTERS = 4.5e6  # characters read, repeats included; measured from 0.28 to 5.1 million
 _LOSS_RATIO_SLOPE = 0.03  # per doubling of the characters read
 _MIN_LOSS_RATIO, _MAX_LOSS_RATIO = 0.79, 1.0  # no unit; measured from 0.755 to 0.970
-_LOSS_SPREAD = 0.1  # relative; all eight trainings were within a tenth of the prediction
+_LOSS_SPREAD = 0.1  # relative; all eight training runs were within a tenth of the prediction
 
 
 @dataclass(frozen=True)
 class Task:
-    """The text and the machine for which a training is planned.
+    """The text and the machine for which a training run is planned.
 
     Attributes:
         characters: Length of the training text.
@@ -203,7 +203,7 @@ def limit_held_out(
 
 
 def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int, notices: Notices | None = None) -> int:
-    """Limit the steps of a training to ``MAX_EPOCHS`` epochs, after which a model overfits a short text.
+    """Limit the steps of a training run to ``MAX_EPOCHS`` epochs, after which a model overfits a short text.
 
     Args:
         steps: Steps for which there is time.
@@ -234,7 +234,7 @@ def calibration_settings(settings: Settings, task: Task) -> Settings:
 
 
 def expected_epochs(settings: Settings, task: Task) -> float:
-    """Estimate the number of epochs of a training, from the speed of the machine if its length is a time."""
+    """Estimate the number of epochs of a training run, from the speed of the machine if its length is a time."""
     if settings.epochs:
         return settings.epochs
     characters_per_step = settings.batch_size * settings.seq_length
@@ -278,7 +278,7 @@ def _adapt_to_large_vocabulary(settings: Settings, task: Task, fixed: Collection
 
 
 def _default_seconds(task: Task) -> float:
-    """Return the duration of a training whose length is not given."""
+    """Return the duration of a training run whose length is not given."""
     operations = _DEFAULT_OPERATIONS * (task.characters / 1e6) ** _DEFAULT_OPERATIONS_EXPONENT
     seconds: float = operations / task.speed
     return min(max(seconds, _MIN_SECONDS), _MAX_SECONDS)

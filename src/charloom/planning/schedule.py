@@ -1,4 +1,4 @@
-"""The plan of a training: number of steps, and intervals of evaluations and checkpoints."""
+"""The plan of a training run: number of steps, and intervals of evaluations and checkpoints."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -18,10 +18,10 @@ _MAX_CHECKPOINTS = 50  # checkpoints per training if the settings give no interv
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of one training.
+    """The plan of one training run.
 
     Attributes:
-        settings: Resolved settings: the length is given in steps, and every interval has a value.
+        settings: Resolved settings: the length of the run is given in steps, and every interval has a value.
         steps: Total number of steps.
         steps_per_epoch: Steps in one epoch.
         notices: Notices for the user, for example about settings that were adapted to the corpus.
@@ -190,7 +190,7 @@ def plan_training(
         task: The training text.
         measured: Measurements on this machine.
         fixed: Names of settings that the user chose; they are not changed.
-        may_cap_steps: Whether to limit the steps of a training with a time budget to avoid overfitting.
+        may_cap_steps: Whether to limit the steps of a training run with a time budget to avoid overfitting.
         ngram_loss: Loss of the n-gram baseline on the held-out text, in nats per character; None if nothing is held
             out.
         notices: See ``make_plan``.

@@ -1,4 +1,4 @@
-"""The settings of a training: default, accepted range and help text of each."""
+"""The settings of a training run: default, accepted range and help text of each."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,11 +27,11 @@ def _setting(
 
 
 LENGTHS = ("minutes", "epochs", "steps")
-"""The settings that give the length of a training; exactly one of them is above 0."""
+"""The settings that give the length of a training run; exactly one of them is above 0."""
 
 
 class Notices:
-    """An ordered collection of notices about a training that has not started yet.
+    """An ordered collection of notices about a training run that has not started yet.
 
     Every stage that adapts the settings to a text or a machine adds to the same collection.
 

@@ -1,1 +1,1 @@
-"""Reports on a training and on what the model learned."""
+"""Reports on a training run and on what the model learned."""

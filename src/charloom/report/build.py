@@ -119,7 +119,10 @@ def training_section(provenance: Provenance) -> dict[str, Any]:
 
 
 def _baselines(provenance: Provenance) -> dict[str, float] | None:
-    """Compute the baseline losses on the held-out text, in nats per character; None without the training text."""
+    """Compute the uniform and unigram baselines on the held-out text, in nats per character.
+
+    Returns None if the training text is not available.
+    """
     if provenance.parts is None:
         return None
     vocabulary, parts = provenance.model.vocabulary, provenance.parts

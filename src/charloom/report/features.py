@@ -78,7 +78,7 @@ def _word_ends(text: str) -> Feature:
 
 
 def _capital_run(text: str) -> Feature:
-    """Return 1 for a capital that follows a capital."""
+    """Return 1 for each capital letter that follows a capital letter, 0 for all other characters."""
     capitals = _flags(text, str.isupper)
     run: Feature = capitals * np.append(0.0, capitals[:-1])
     return run

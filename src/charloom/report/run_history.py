@@ -1,4 +1,4 @@
-"""Read the history of a training from its run folder: metrics, samples, events."""
+"""Read the history of a training run from its run folder: metrics, samples, events."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SAMPLE = re.compile(r"^--- step (\d+)\n", re.MULTILINE)
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The history of a training.
+    """The history of a training run.
 
     Attributes:
         evaluations: The evaluations in ``metrics.jsonl``.

@@ -1,4 +1,4 @@
-"""The assessment that ends a training: losses against baselines, and advice."""
+"""The assessment that ends a training run: losses against baselines, and advice."""
 
 import math
 from collections.abc import Sequence

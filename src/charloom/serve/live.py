@@ -1,4 +1,4 @@
-"""A local server for the live page of a training (``train --live``)."""
+"""A local server for the live page of a training run (``train --live``)."""
 
 import json
 import math
@@ -27,7 +27,7 @@ _HEADERS = {
 
 
 class LivePage:
-    """The live page of a training.
+    """The live page of a training run.
 
     Args:
         port: Port number; 0 selects a free port.

@@ -201,7 +201,7 @@ class Scheduler:
         self._fail_all(_shutting_down())
 
     def submit(self, requests: Sequence[SequenceRequest]) -> Job:
-        """Start generating texts.
+        """Queue texts for generation and return at once. The job's ``next`` returns the generated parts.
 
         Raises:
             Overloaded: If too many texts are being generated or waiting.

@@ -78,7 +78,7 @@ async def score(models: ModelRegistry, request: Request) -> JsonResponse:
 
 
 async def _score(served: ServedModel, text: str) -> tuple[Score, list[float | None]]:
-    """Return the score of a text, and the surprisal of each character in bits."""
+    """Return the score of a text and the surprisal of each character in bits; the first character has None."""
     whole, lines = served.model.as_scored(text), served.model.saved.lines
     ids = served.ids(whole, "text")
     if len(whole) < 2:
@@ -118,7 +118,10 @@ async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> 
 
 
 async def _complete_sentences(served: ServedModel, ids: NDArray[np.integer], seeds: list[int]) -> list[str]:
-    """Generate one text per seed; stop when each contains a complete sentence or has 400 characters."""
+    """Generate one sentence per seed after the prompt ``ids``.
+
+    Each text ends after its first complete sentence, or after 400 characters if it has none.
+    """
     texts = [""] * len(seeds)
     job = served.scheduler.submit([SequenceRequest(ids, _MAX_SENTENCE, Sampling(1.0), seed=seed) for seed in seeds])
     try:

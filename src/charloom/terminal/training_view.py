@@ -1,4 +1,4 @@
-"""Show the progress of a training: a live view on a terminal, plain lines elsewhere."""
+"""Show the progress of a training run: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _LINE_SECONDS = 15.0  # minimum time between two plain lines
 
 
 class View(Protocol):
-    """Shows the records of a training. A context manager."""
+    """Shows the records of a training run. A context manager."""
 
     def __enter__(self) -> Self:
         """Start the display."""
@@ -221,7 +221,7 @@ _SMOOTHING = 0.95  # decay of the moving averages of loss and step time
 
 
 class TrainingProgress:
-    """The state of a training as text, updated from its records."""
+    """The state of a training run as text, updated from its records."""
 
     def __init__(self) -> None:
         self.plan: PlanRecord | None = None
@@ -304,7 +304,7 @@ class TrainingProgress:
         return metrics
 
     def closing(self, finish: FinishRecord) -> list[str]:
-        """Return the summary at the end of a training: duration, verdict, memorization and next commands."""
+        """Return the summary at the end of a training run: duration, verdict, memorization and next commands."""
         assert self.plan is not None
         outcome = "Stopped" if finish.interrupted else "Done"
         run = shlex.quote(finish.run)

@@ -1,7 +1,7 @@
 """Checkpoints: format, writing, validation, and the newest checkpoint of a run.
 
 A checkpoint is a model file (see ``charloom.model.file``) with an additional section ``training``. The section holds
-everything that is needed to resume a training exactly, except its text. Only this module knows what the section
+everything that is needed to resume a training run exactly, except its text. Only this module knows what the section
 contains:
 
 - facts, plain JSON data: the keys of ``_TRAINING_FACTS``; those in ``_OPTIONAL_FACTS`` may be missing;
@@ -237,7 +237,11 @@ def _check_carried_state(rest: dict[str, TensorSpec], architecture: Architecture
     batch = streams if streams is not None else max(1, min(stored, MAX_STREAMS))
     for name, value in state.items():
         if value is None:
-            raise ModelFileError(f"The carried state has no {name!r}.", code="incomplete_carried_state", tensor=name)
+            raise ModelFileError(
+                f"The checkpoint lacks the tensor {name!r} of the hidden state that is carried between windows.",
+                code="incomplete_carried_state",
+                tensor=name,
+            )
         check_tensor(name, value, (1, batch, architecture.hidden_size), FLOAT32)
 
 

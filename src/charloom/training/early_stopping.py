@@ -9,7 +9,7 @@ _LEARNED = 0.005  # nats per character; below it the text is practically memoriz
 
 
 def reason_to_end(history: History, patience: int) -> Notice | None:
-    """Return the reason to end a training early, or None. Call it after an evaluation.
+    """Return the reason to end a training run early, or None. Call it after an evaluation.
 
     Args:
         history: History of the training.

@@ -89,7 +89,10 @@ def _segment_windows(ids: Ids, vocabulary_size: int, process_group: ProcessGroup
 
 
 def _line_windows(lines: LineIds, process_group: ProcessGroup) -> Iterator[EvaluationWindow]:
-    """Yield batches of lines of similar length; each process gets every ``size``-th line in order of length."""
+    """Yield batches of lines of similar length.
+
+    With N processes, each one reads every N-th line in order of length.
+    """
     order = np.argsort(lines.lengths, kind="stable")[process_group.rank :: process_group.size]
     for start in range(0, len(order), _SEGMENTS):
         inputs, targets = lines.windows(order[start : start + _SEGMENTS], _SEGMENTS)

@@ -1,4 +1,4 @@
-"""The records that a training yields: plan, step, evaluation, sample, checkpoint, event, memorization, finish."""
+"""The records that a training run yields: plan, step, evaluation, sample, checkpoint, event, memorization, finish."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from charloom.planning.schedule import Plan
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """The plan of a training; yielded first.
+    """The plan of a training run; yielded first.
 
     Attributes:
         run: The run folder.
@@ -149,7 +149,7 @@ class NoveltyRecord:
 
 @dataclass(frozen=True)
 class FinishRecord:
-    """The end of a training.
+    """The end of a training run.
 
     Attributes:
         run: The run folder.

@@ -1,4 +1,4 @@
-"""The stages from a text to a running training. Every way to start a training uses them.
+"""The stages from a text to a running training. Every way to start a training run uses them.
 
 A stage is a function with one input and one frozen result. After stage 4 the settings are complete except for the
 number of steps; after stage 6 they are complete. Stages measure; ``charloom.planning`` turns the measurements into
@@ -146,7 +146,7 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Result of stage 4: everything that defines a training except its number of steps.
+    """Result of stage 4: everything that defines a training run except its number of steps.
 
     Attributes:
         request: Input of the pipeline.

@@ -1,4 +1,4 @@
-"""Create the records of a training, and add them to the log files of the run folder."""
+"""Create the records of a training run, and add them to the log files of the run folder."""
 
 import json
 import math
@@ -47,7 +47,7 @@ class Recorder:
         return self._history.seconds + time.perf_counter() - self._began
 
     def plan(self, step: int) -> PlanRecord:
-        """Return the first record of a training that has already made ``step`` steps."""
+        """Return the first record of a training run that has already made ``step`` steps."""
         return PlanRecord(
             run=str(self._files.run),
             plan=self._plan,

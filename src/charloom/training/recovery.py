@@ -62,10 +62,14 @@ class Recovery:
         return all(bool(np.isfinite(weight).all()) for weight in self._steps.backend.weights().values())
 
     def roll_back(self, restore_newest_checkpoint: Callable[[], None]) -> Action:
-        """Return to the newest checkpoint with half the learning rate.
+        """Return to the newest checkpoint and halve the learning rate, because too many steps were skipped.
 
         Args:
-            restore_newest_checkpoint: Restores steps, history and log files.
+            restore_newest_checkpoint: Restores the weights, the optimizer state, the position, the history and the log
+                files.
+
+        Returns:
+            What was done, with a notice for the user.
 
         Raises:
             NonFiniteError: If the training has already rolled back twice.

@@ -19,7 +19,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
 
 
 class TrainingSteps:
-    """An iterator over the steps of a training. Its whole state can be read and set.
+    """An iterator over the steps of a training run. Its whole state can be read and set.
 
     A step whose loss, gradient or state is not finite is skipped; see ``StepStats``.
 

@@ -1,4 +1,4 @@
-"""Write the records of a training as TensorBoard event files."""
+"""Write the records of a training run as TensorBoard event files."""
 
 import time
 from pathlib import Path

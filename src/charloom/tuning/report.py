@@ -29,7 +29,7 @@ _DRAWING_ORDER = {kind: order for order, kind in enumerate(("pruned", "complete"
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 320, 58, 22, 10, 40  # pixels of the curves and their margins
 _SCATTER_SIZE, _SCATTER_EDGE = 220, 12  # pixels of a scatter plot and of its margins
-_SCALED_FROM = 0.3  # share of a training after which its curve determines the scale of the chart
+_SCALED_FROM = 0.3  # share of a training run after which its curve determines the scale of the chart
 
 Kind = Callable[[Trial], str]
 """Maps a trial to the CSS class with which it is drawn."""
@@ -236,7 +236,7 @@ def tuning_page(
     Args:
         task: Task of the search.
         trials: All trials.
-        checks: The trainings that check the result.
+        checks: The training runs that check the result.
         result: Outcome of the search.
         verdict: See ``tuning_verdict``.
     """

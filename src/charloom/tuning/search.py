@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
 
-_DEFAULT_TRAININGS = 12  # trainings that fit into the time by default: ten to search, two to check
+_DEFAULT_TRAININGS = 12  # training runs that fit into the time by default: ten to search, two to check
 _NO_CHECKPOINTS = 10**12  # steps between checkpoints; those at the end and every minute remain
 _TPE_FROM = 6  # complete or pruned trials before Optuna's TPE sampler is used instead of neighbors of the best trial
-_PRUNE_FROM = 0.3  # minimum share of a training before a trial can be pruned
+_PRUNE_FROM = 0.3  # minimum share of a training run before a trial can be pruned
 _MIN_COMPLETE = 2  # minimum number of complete trials before a trial can be pruned
 
 
 class Train(Protocol):
-    """A training function: ``run_training``, or a stub in tests."""
+    """A training run function: ``run_training``, or a stub in tests."""
 
     def __call__(
         self, corpus: Corpus, recipe: Recipe, folder: str | None, device: str, stop: Callable[[], bool]
@@ -88,15 +88,15 @@ def plan_search(
         device: See ``charloom.training.backends.base.DEVICES``.
 
     Raises:
-        InputError: If the corpus or the settings are invalid, or the time is too short for two trainings.
+        InputError: If the corpus or the settings are invalid, or the time is too short for two training runs.
     """
     if minutes is None:
         minutes = min(_recipe_minutes(corpus, recipe, device), hours * 60 / _DEFAULT_TRAININGS)
     if hours * 60 < 2 * minutes:
         min_hours = math.ceil(2000 * minutes / 60) / 1000  # rounded up, so that the suggested value is accepted
         raise SettingsError(
-            f"--hours {hours:g} is too short for two trainings of {minutes:g} minutes, the minimum for a comparison. "
-            f"Pass --hours {min_hours:g} or more, or decrease --minutes.",
+            f"--hours {hours:g} is too short for two training runs of {minutes:g} minutes, the minimum for a "
+            f"comparison. Pass --hours {min_hours:g} or more, or decrease --minutes.",
             code="tuning_time_too_short",
             hours=hours,
             minutes=minutes,
@@ -166,7 +166,7 @@ def seconds_to_check(task: TuningTask, workers: int, hours: float, has_candidate
 
     Args:
         task: Task of the search.
-        workers: Number of trainings that run at the same time.
+        workers: Number of training runs that run at the same time.
         hours: Time for the whole search.
         has_candidate: Whether there is already a result to check.
     """
@@ -229,7 +229,7 @@ def run_search(
 def warm_up(task: TuningTask, corpus: Corpus, device: str) -> None:
     """Load libraries and allocate memory, which would otherwise slow down the first training of the process.
 
-    Measured with trainings of 6 seconds: without it, the first training, which is the plan's, loses 3 seconds.
+    Measured with training runs of 6 seconds: without it, the first training, which is the plan's, loses 3 seconds.
     """
     measure(prepare(TrainingRequest(corpus, trial_recipe(task, task.plan), device)))
 
@@ -408,11 +408,11 @@ def _run_trial(
 
 
 class _Pruned(Exception):
-    """Ends a training that is not worth continuing; the message is the reason."""
+    """Ends a training run that is not worth continuing; the message is the reason."""
 
 
 class _Stopped(BaseException):
-    """A training was interrupted from outside, for example by a signal."""
+    """A training run was interrupted from outside, for example by a signal."""
 
 
 def _evaluations(
@@ -421,16 +421,16 @@ def _evaluations(
     records: Iterator[Record],
     complete: Sequence[Sequence[tuple[float, float]]],
 ) -> Iterator[Trial]:
-    """Record the evaluations of a training, up to its last checkpoint.
+    """Run a trial and record its evaluations until its last checkpoint; what follows is not needed for a trial.
 
     Args:
         store: The store that records the losses.
-        trial: The trial.
-        records: Records of the training.
-        complete: Curves of the complete trials; see ``lags_behind``.
+        trial: Optuna's object for the trial.
+        records: The records that the training run yields.
+        complete: Loss curves of the complete trials; see ``Trial.curve``.
 
     Yields:
-        The trial after each evaluation.
+        The trial as charloom's ``Trial``, after each evaluation.
 
     Raises:
         _Pruned: If the loss is above the median of the complete trials, if it diverged, or if memory ran out.
@@ -478,12 +478,12 @@ def _finish(store: TrialStore, trial: "optuna.Trial", state: State, began: float
 
 
 def lags_behind(share: float, loss: float, complete: Sequence[Sequence[tuple[float, float]]]) -> bool:
-    """Return whether a training's loss is above the median of the complete trainings at the same share.
+    """Return whether a training run's loss is above the median of the complete training runs at the same share.
 
     Args:
         share: Completed share of the training, 0 to 1.
         loss: Lowest held-out loss so far, in nats per character.
-        complete: Curves of the complete trainings, which are interpolated linearly; see ``Trial.curve``.
+        complete: Curves of the complete training runs, which are interpolated linearly; see ``Trial.curve``.
     """
     if share < _PRUNE_FROM or share >= 1 or len(complete) < _MIN_COMPLETE:
         return False

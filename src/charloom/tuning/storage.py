@@ -2,7 +2,7 @@
 
 FOLDER/journal.log     task and trials, one JSON line per change (Optuna's journal)
 FOLDER/trials/         run folders of the trials, 000, 001 ...; only the best one keeps its model
-FOLDER/check/          run folders of the trainings that check the result
+FOLDER/check/          run folders of the training runs that check the result
 FOLDER/alive/          heartbeats: one file per running training, touched regularly by its process
 FOLDER/recipe.toml     the resulting recipe
 FOLDER/tuning.html     the report
@@ -168,7 +168,7 @@ class TuningFolder:
         path: Path of the folder.
         task: Task of the search.
         trials: Trials of the search; the first is the plan's.
-        checks: The trainings that check the result.
+        checks: The training runs that check the result.
     """
 
     def __init__(self, path: Path, task: TuningTask, trials: TrialStore, checks: TrialStore) -> None:
@@ -313,5 +313,5 @@ def _point(frozen: "optuna.trial.FrozenTrial") -> Point:
 
 
 def report_loss(trial: "optuna.Trial", share: float, loss: float) -> None:
-    """Record the held-out loss at a share of a training."""
+    """Record the held-out loss at a share of a training run."""
     trial.report(loss, round(share * _SHARES))

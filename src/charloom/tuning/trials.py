@@ -22,7 +22,7 @@ class TuningTask:
         plan: Settings at which the search starts. Each trial takes ``plan.minutes``.
         fixed: Settings chosen by the user, which are not varied.
         axes: The search space.
-        shortens_warmup: Whether the warm-up may be shortened for short trainings.
+        shortens_warmup: Whether the warm-up may be shortened for short training runs.
     """
 
     corpus: str

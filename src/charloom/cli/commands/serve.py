@@ -106,10 +106,16 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def _check_token(token: str | None, host: str, is_public: bool) -> None:
-    """Check the token of a server.
+    """Check the token that clients of the server must send.
+
+    Args:
+        token: Value of ``--token`` or ``CHARLOOM_TOKEN``; None if neither is set.
+        host: Value of ``--host``.
+        is_public: Whether other machines can reach this host.
 
     Raises:
-        InputError: If it is invalid, or missing although other machines can reach the server.
+        InputError: If the token is empty or contains other than printable ASCII characters without spaces, or if it is
+            missing although the host is public.
     """
     if token is None:
         if is_public:

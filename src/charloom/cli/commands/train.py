@@ -39,7 +39,7 @@ from charloom.training.pipeline import TrainingRequest, complete_plan, measure, 
 from charloom.training.resume import SavedRun, open_run, resume_training
 
 Observer = Callable[[Record], object]
-"""A function that is called with every record of a training."""
+"""A function that is called with every record of a training run."""
 
 _WITH_RESUME = (
     "resumed",
@@ -292,7 +292,7 @@ def _observers(live: bool, tensorboard: bool, quiet: bool) -> Iterator[list[Obse
 def _show_training(
     records: Iterator[Record], flag: StopFlag, as_json: bool, quiet: bool, observers: Sequence[Observer]
 ) -> None:
-    """Run a training and show its progress.
+    """Run the training and show its progress.
 
     Args:
         records: The records of the training. Iterating over them runs it.
@@ -328,7 +328,7 @@ def _print_plan(
     quiet: bool,
     process_group: ProcessGroup,
 ) -> None:
-    """Print the plan of a training without running it."""
+    """Print the plan of a training run without running it."""
     began = time.perf_counter()
     setup = prepare(TrainingRequest(corpus, recipe, device, init, process_group=process_group, began=began))
     plan = complete_plan(setup, measure(setup))

@@ -93,7 +93,7 @@ def command(
 ) -> None:
     """Search for better training settings for a corpus.
 
-    Runs many short trainings (trials) of equal duration. The first uses the settings of the plan; the others vary
+    Runs many short training runs (trials) of equal duration. The first uses the settings of the plan; the others vary
     them, and unpromising ones are stopped early. Finally the best settings and the plan are trained again with another
     seed to verify the improvement. The result is a recipe file and an HTML report.
 
@@ -134,7 +134,7 @@ def _fixed_settings(assignments: tuple[str, ...], seed: int | None) -> dict[str,
     """Return the settings that all trials share: those of ``--set`` and ``--seed``.
 
     Raises:
-        SettingsError: If one of them is the length of a training.
+        SettingsError: If one of them is the length of a training run.
     """
     fixed = {name: parse_value(name, value) for name, value in parse_assignments(assignments).items()}
     for name in LENGTHS:

@@ -188,9 +188,9 @@ class Vocabulary:
         nfc_hint = "Unicode normalization (NFC) of the text makes all of them known. " if known_in_nfc else ""
         return UnknownCharacterError(
             f"The text contains {_count(len(unknown), 'character')} that the model does not know "
-            f"({total} of {len(text)} in the text):\n"
+            f"({total} of the text's {len(text)} characters):\n"
             + "\n".join(lines)
-            + f"\nThe model knows {_count(len(self), 'character')}: {preview(self.characters)}. "
+            + f"\nThe model's vocabulary has {_count(len(self), 'character')}: {preview(self.characters)}. "
             f"{nfc_hint}Remove the unknown characters, or train on a text that contains them.",
             code="unknown_character",
             count=len(unknown),

@@ -23,11 +23,12 @@ _MAX_SUM = 1e35  # 2e35 / 0.01, the minimum repetition penalty, is below the max
 
 @dataclass(frozen=True)
 class FoldedLayer:
-    """A folded recurrent layer.
+    """A recurrent layer whose constant sums are precomputed.
 
     Attributes:
-        input: Input weights, (G*H, H); None for the first layer, which uses the table.
-        input_bias: Input bias, (G*H,), including recurrent biases that are only added; None for the first layer.
+        input: Input weights, (G*H, H); None for the first layer, which uses ``FoldedNetwork.table``.
+        input_bias: Input bias, (G*H,), including the recurrent biases that the reset gate does not scale; None for the
+            first layer.
         state: Recurrent weights, (G*H, H); (2*H, H) if ``candidate`` holds the weights of the candidate gate.
         candidate: Recurrent weights of the candidate gate n, (H, H), of a GRU that applies the reset gate before the
             matrix product; else None.
@@ -44,7 +45,7 @@ class FoldedLayer:
 
 @dataclass(frozen=True)
 class FoldedNetwork:
-    """A folded model.
+    """A model whose constant products and sums are precomputed.
 
     Attributes:
         cell: "gru" (reset gate after the matrix product), "gru_reset_before" or "lstm".

@@ -358,7 +358,7 @@ def _http_error(status: int, server_message: str | None, repo: str, endpoint: st
             f"{endpoint} failed with HTTP status {status}. Try again later.{reply}", code="hub_server_error", **data
         )
     return InputError(
-        f"{endpoint} refused the request for {repo} with HTTP status {status}.{reply}",
+        f"{endpoint} refused the request for the repository {repo} with HTTP status {status}.{reply}",
         code="hub_request_refused",
         **data,
     )

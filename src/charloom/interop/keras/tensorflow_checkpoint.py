@@ -39,7 +39,9 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.float32]]:
 
     prefix = train.latest_checkpoint(str(path)) if path.is_dir() else str(path)
     if prefix is None:
-        raise ModelFileError(f"The folder contains no checkpoint. {_ACCEPTED}", code="no_tensorflow_checkpoint")
+        raise ModelFileError(
+            f"The folder contains no TensorFlow checkpoint. {_ACCEPTED}", code="no_tensorflow_checkpoint"
+        )
     try:
         return _weights(train.load_checkpoint(prefix))
     except (errors.OpError, ValueError, RuntimeError) as error:

@@ -122,11 +122,16 @@ def check_object(
         raise ModelFileError(f"The {part} must be a JSON object.", code="not_an_object", part=part)
     for name in required:
         if value.get(name) is None:
-            raise ModelFileError(f"The {part} do not contain {name!r}.", code="missing_fact", part=part, name=name)
+            raise ModelFileError(
+                f"The entry {name!r} is missing in the model's {part}.", code="missing_fact", part=part, name=name
+            )
     for name, kind in kinds.items():
         if name in value and not kind.holds(value[name]) and not (optional and value[name] is None):
             raise ModelFileError(
-                f"The {part} are invalid: {name!r} must be {kind.words}.", code="invalid_fact", part=part, name=name
+                f"The entry {name!r} in the model's {part} is invalid: it must be {kind.words}.",
+                code="invalid_fact",
+                part=part,
+                name=name,
             )
 
 

@@ -36,7 +36,7 @@ class Device:
 
 
 class ControlFlags(NamedTuple):
-    """Requests to a training, made by the user or by a timer.
+    """Requests to a training run, made by the user or by a timer.
 
     Attributes:
         stop: Whether to save a checkpoint and end the training.
@@ -93,7 +93,7 @@ class TrainingBackend(Protocol):
     def evaluate(self, ids: Ids | LineIds, stop: Callable[[], bool] = lambda: False) -> float:
         """Compute the mean loss on a held-out text in nats per character, in float32 and without dropout.
 
-        All processes of a training must call this method together.
+        All processes of a training run must call this method together.
 
         Args:
             ids: See ``charloom.training.evaluate.evaluation_windows``.
@@ -116,7 +116,7 @@ class TrainingBackend(Protocol):
         """Return a copy of the optimizer state and of the carried hidden state of the whole batch.
 
         Names and shapes are those of a checkpoint; see ``charloom.training.checkpoint``. All processes of a training
-        must call this method together.
+        run must call this method together.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Config check across ranks: all processes of a training must have the same text, settings and initial model."""
+"""Config check across ranks: all processes of a training run must have the same text, settings and initial model."""
 
 import json
 from collections.abc import Mapping

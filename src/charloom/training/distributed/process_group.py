@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ProcessGroup:
-    """The processes of a training. This base class is a group of one process: every operation is the identity.
+    """The processes of a training run. This base class is a group of one process: every operation is the identity.
 
     Attributes:
         rank: Index of this process, from 0. The process of rank 0 is the first process.
@@ -93,7 +93,7 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup()
-"""The process group of a training in one process."""
+"""The process group of a training run in one process."""
 
 
 def launched_by_torchrun() -> bool:

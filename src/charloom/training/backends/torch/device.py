@@ -20,10 +20,10 @@ class TorchDevice(Device):
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Treat denormal numbers as zero, because products of denormal numbers are ten times slower.
+    """Treat denormal numbers as zero within a ``with`` block: their products are ten times slower than normal ones.
 
-    Adam's moments and saturated states decay to denormal numbers. Use this context manager for one step at a time, so
-    that other code in the process is not affected.
+    Adam's moments and the gradients of saturated gates decay to denormal numbers. The block should contain one step
+    only, so that other code in the process is not affected.
     """
     torch.set_flush_denormal(True)
     try:

@@ -37,7 +37,10 @@ class LayerWeights:
 
 
 class LayerImplementation(Protocol):
-    """Computes embedding, recurrent layers and loss. All implementations agree within rounding."""
+    """One way to compute the forward pass of a network: embedding, recurrent layers and loss.
+
+    All implementations give the same results within rounding.
+    """
 
     def read(
         self,
