@@ -211,7 +211,7 @@ def test_stop_saves_and_ends_the_training(corpus, tmp_path):
 
 
 def test_existing_run_folder_is_never_overwritten(records, corpus):
-    with pytest.raises(RunError, match="exists already"):
+    with raises_code("file_exists", RunError, path=str(records[0])):
         next(run_training(corpus, recipe(steps=5), str(records[0])))
 
 

@@ -82,7 +82,7 @@ def kills(folder, count):
         start = newest(run)
         child = os.fork()
         if child == 0:
-            files.cut({METRICS: (run / METRICS).stat().st_size})
+            files.truncate({METRICS: (run / METRICS).stat().st_size})
             for step in range(start + 1, start + 10**6):
                 save(files, step)
                 os.write(writer, b".")
@@ -97,7 +97,7 @@ def kills(folder, count):
         assert len(parts) <= 1
         left_over += len(parts)
         remove_parts(run / CHECKPOINTS)
-    files.cut({METRICS: (run / METRICS).stat().st_size})
+    files.truncate({METRICS: (run / METRICS).stat().st_size})
     save(files, newest(run) + 1)
     assert len(checkpoint_steps(run)) == 1  # older ones that a kill left are removed too
     return {"kills": count, "parts left and removed": left_over}
@@ -113,7 +113,7 @@ def operations(folder, count):
             if count and random.random() > count / 250:
                 continue
             before = newest(run)
-            files.cut({METRICS: (run / METRICS).stat().st_size})
+            files.truncate({METRICS: (run / METRICS).stat().st_size})
             child = os.fork()
             if child == 0:
                 os._exit(_one_save(files, before + 1, at, number))
