@@ -24,7 +24,8 @@ class TextFormat:
         unit: "char", or "byte" to read any file as bytes, with a vocabulary of 256.
         boundary: Text inserted between files instead of a newline, from which a model can learn where a text ends.
         lines: Whether each line is a separate text. Newlines are then converted to LF, and empty lines are ignored.
-        column: The column of a CSV or TSV file, or the field of JSON Lines objects, to read. Each value becomes a line.
+        column: The column of a CSV or TSV file, or the field of JSON Lines objects, to read. Each value becomes a
+            line. Requires ``lines``.
 
     Raises:
         CorpusError: If a value is invalid, or two options conflict.

@@ -174,7 +174,7 @@ class Model:
         """Score many texts in batches, which is faster than calling ``score`` for each; the results are equal.
 
         Args:
-            texts: The texts, in any order; a text of fewer than two characters has a loss of 0.
+            texts: The texts, in any order; one of fewer than two characters has a total loss of 0.
             progress: Called with the number of scored texts and the total.
             precision: See ``score``.
 

@@ -230,7 +230,7 @@ def score_many(
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
-        texts: The texts; one of fewer than two characters has a loss of 0.
+        texts: The texts; one of fewer than two characters has a total loss of 0.
         progress: Called with the number of scored texts and the total.
 
     Returns:

@@ -62,7 +62,9 @@ class Recovery:
         return all(bool(np.isfinite(weight).all()) for weight in self._steps.backend.weights().values())
 
     def roll_back(self, restore_newest_checkpoint: Callable[[], None]) -> Action:
-        """Return to the newest checkpoint and halve the learning rate, because too many steps were skipped.
+        """Return to the newest checkpoint and halve the learning rate.
+
+        The reason is that too many steps were skipped in a row, or that the weights are not finite.
 
         Args:
             restore_newest_checkpoint: Restores the weights, the optimizer state, the position, the history and the log

@@ -39,7 +39,7 @@ _MIN_COMPLETE = 2  # minimum number of complete trials before a trial can be pru
 
 
 class Train(Protocol):
-    """A training run function: ``run_training``, or a stub in tests."""
+    """A training function: ``run_training``, or a stub in tests."""
 
     def __call__(
         self, corpus: Corpus, recipe: Recipe, folder: str | None, device: str, stop: Callable[[], bool]
@@ -166,7 +166,7 @@ def seconds_to_check(task: TuningTask, workers: int, hours: float, has_candidate
 
     Args:
         task: Task of the search.
-        workers: Number of training runs that run at the same time.
+        workers: Number of training runs at the same time.
         hours: Time for the whole search.
         has_candidate: Whether there is already a result to check.
     """
@@ -421,7 +421,9 @@ def _evaluations(
     records: Iterator[Record],
     complete: Sequence[Sequence[tuple[float, float]]],
 ) -> Iterator[Trial]:
-    """Run a trial and record its evaluations until its last checkpoint; what follows is not needed for a trial.
+    """Record the evaluations of a trial, and stop after its last checkpoint.
+
+    A trial does not need what a training run does after that, such as the memorization check.
 
     Args:
         store: The store that records the losses.

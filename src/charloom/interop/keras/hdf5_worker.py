@@ -169,8 +169,8 @@ def _values(name: str, dataset: Any) -> NDArray[np.float32]:
         )
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.ndim > 3 or not dataset.size:
         raise ModelFileError(
-            f"The array {quoted(name)} has the type {dataset.dtype} and the shape {dataset.shape}; expected "
-            "floating-point numbers with at most 3 dimensions.",
+            f"The array {quoted(name)} has the type {dataset.dtype} and the shape {dataset.shape}; expected a "
+            "non-empty array of floating-point numbers of at most 64 bits, with at most 3 dimensions.",
             code="invalid_keras_array",
             array=name,
         )

@@ -1,7 +1,7 @@
 """The optimizer Muon: momentum that is orthogonalized, so that an update changes all directions of a matrix equally.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". The coefficients of the iteration
-are those of Amsel et al. 2025, arXiv:2505.16932.
+Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". The coefficients of the
+orthogonalizing iteration are those of Amsel et al. 2025, arXiv:2505.16932.
 """
 
 from collections.abc import Callable, Sequence
