@@ -25,7 +25,7 @@ ACCEPTED = (
 )
 
 _PLACEHOLDERS = ("", "[UNK]")  # entries of StringLookup for masking and for unknown characters
-_SAMPLE = 2_000  # characters of the text on which the importer checks the vocabulary
+_SAMPLE = 10_000  # characters of the text on which the importer checks the vocabulary
 _MAX_LIST_BYTES = 8 << 20  # maximum size of a JSON file, in bytes
 
 

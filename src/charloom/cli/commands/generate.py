@@ -38,7 +38,7 @@ from charloom.terminal.messages import (
 
 @click.command("generate")
 @click.argument("model", default="shakespeare")
-@click.option("-p", "--prompt", default=None, help="Prompt: the beginning of the text.")
+@click.option("-p", "--prompt", default=None, help="Prompt: the beginning of the text, used unchanged.")
 @click.option(
     "--prompt-file", type=str, default=None, help="Read the prompt from a UTF-8 file, or from standard input (-)."
 )

@@ -171,7 +171,7 @@ class Vocabulary:
         for character in unknown[:_MAX_LISTED]:
             similar, position = similar_character(character, self._set), text.index(character)
             hint = f"; did you mean {describe(similar)}?" if similar else ""
-            lines.append(f"  {describe(character)}, first at position {position}{hint}")
+            lines.append(f"  {describe(character)}, first at position {position} (counted from 0){hint}")
             listed.append(
                 {
                     "character": character,

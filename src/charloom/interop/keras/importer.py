@@ -106,8 +106,8 @@ def _vocabulary_warnings(saved: SavedModel, known: ForeignVocabulary) -> tuple[N
     return (
         Notice(
             f"The model's loss on the beginning of this text, {loss:.2f} nats per character, is not below the unigram "
-            f"baseline, {unigram:.2f}. If the model is trained, its ids probably stand for other characters: pass "
-            "--vocabulary a list in the order of the model's ids.",
+            f"baseline, {unigram:.2f}. Either the model is hardly trained, or its ids stand for other characters. In "
+            "the latter case, pass --vocabulary a list in the order of the model's ids.",
             code="vocabulary_doubtful",
             loss=loss,
             unigram_loss=unigram,

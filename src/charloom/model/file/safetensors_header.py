@@ -157,7 +157,10 @@ def _parse_slot(name: str, entry: Any) -> TensorSlot:
 
 
 def _not_safetensors_error() -> ModelFileError:
-    return ModelFileError("The file is not in safetensors format, or it is truncated.", code="not_safetensors")
+    return ModelFileError(
+        "The file is not in safetensors format, or it is truncated. Pass a run folder or a model file of charloom.",
+        code="not_safetensors",
+    )
 
 
 def _are_sizes(values: Any) -> bool:
