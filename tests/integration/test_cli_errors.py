@@ -41,6 +41,7 @@ TRAINING = [  # arguments, code, data
     (["photos"], "no_text_files", {"sources": ["photos"]}),
     (["nothing"], "empty_folder", {"path": "nothing"}),
     (["god.txt"], "file_not_found", {"path": "god.txt", "suggestions": ["good.txt"]}),
+    (["taken/precios.txt"], "file_not_found", {"suggestions": [str(Path("taken/precious.txt"))]}),
     (["shakspeare"], "file_not_found", {"path": "shakspeare", "suggestions": ["shakespeare"]}),
     (["*.epub"], "no_matching_files", {"pattern": "*.epub"}),
     (["-", "-"], "repeated_stdin", {}),

@@ -162,7 +162,8 @@ def _glob(pattern: str) -> Iterator[Source]:
 def _not_found_error(argument: str, path: Path) -> CorpusError:
     folder = path.parent if path.parent.is_dir() else Path()
     names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
-    similar = suggestions(path.name, names) or suggestions(argument, NAMES)
+    paths = [str(path.with_name(name)) for name in suggestions(path.name, names)]
+    similar = paths or suggestions(argument, NAMES)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     return CorpusError(
         f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.",
