@@ -162,7 +162,7 @@ def test_unreadable_sources_are_rejected(tmp_path, monkeypatch, source, code, da
 
 def test_similar_file_name_is_suggested(tmp_path):
     (tmp_path / "my_book.txt").write_text("x")
-    with raises_code("file_not_found", CorpusError, suggestions=["my_book.txt"]):
+    with raises_code("file_not_found", CorpusError, suggestions=[str(tmp_path / "my_book.txt")]):
         Corpus.read(tmp_path / "my_bok.txt")
 
 
