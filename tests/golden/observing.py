@@ -764,10 +764,11 @@ def tuning_words(hours):
 
 
 def _without_help(recipe):
-    """Return the facts at the top of a recipe file, and its settings without their help texts."""
+    """Return the facts at the top of a recipe file except the date, and its settings without their help texts."""
     import tomllib
 
     facts, _, settings = recipe.partition("\nrecipe = ")
+    facts = re.sub(r"^# made: .*\n?", "", facts, flags=re.M)
     return facts, tomllib.loads(f"recipe = {settings}")
 
 
