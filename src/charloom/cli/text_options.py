@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,7 +15,21 @@ from charloom.data.text_format import TextFormat
 from charloom.terminal.messages import print_notices, unescape
 
 _OPTIONS = {
-    "encoding": click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the text files."),
+    "encoding": click.option(
+        "--encoding",
+        metavar="NAME|GLOB=NAME",
+        default=("utf-8",),
+        show_default="utf-8",
+        multiple=True,
+        help="Encoding of the text files, or of those that match a glob pattern. Repeatable.",
+    ),
+    "errors": click.option(
+        "--errors",
+        metavar="strict|replace|skip",
+        default="strict",
+        show_default=True,
+        help="Treatment of undecodable bytes: an error, U+FFFD for each, or omit them.",
+    ),
     "newlines": click.option(
         "--newlines",
         metavar="keep|lf",
@@ -45,14 +60,47 @@ _OPTIONS = {
     "lines": click.option(
         "--lines", is_flag=True, help="Treat each line as an independent text, such as a name, title or log line."
     ),
+    "records": click.option(
+        "--records",
+        metavar="SEPARATOR|blank|file",
+        default="",
+        help="Treat the parts between separator lines such as %, between blank lines, or whole files as independent "
+        "texts, such as poems, recipes or chat turns.",
+    ),
     "column": click.option(
-        "--column", metavar="NAME", help="With --lines: the column to read from CSV, TSV or JSON Lines files."
+        "--column",
+        metavar="NAME",
+        help="The column to read from CSV, TSV, JSON Lines or JSON files. Each value is an independent text.",
+    ),
+    "label": click.option(
+        "--label", metavar="NAME", help="With --column: the column with the label of each text, such as its genre."
+    ),
+    "table": click.option(
+        "--table",
+        metavar="auto|csv|tsv|jsonl|json",
+        default="auto",
+        show_default=True,
+        help="With --column: the format of the files. auto uses the suffix of the file name.",
+    ),
+    "delimiter": click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        default="",
+        help="With --column: the delimiter of CSV and TSV files. [default: detected]",
+    ),
+    "quoting": click.option(
+        "--quoting",
+        metavar="auto|none|standard",
+        default="auto",
+        show_default=True,
+        help="With --column: whether quotation marks enclose fields. auto is standard for CSV, none for TSV.",
     ),
 }
 TEXT_OPTIONS = tuple(_OPTIONS)
-"""Names of all text options, which are also the fields of ``TextFormat``."""
+"""Names of all text options, which are also the fields of ``TextFormat``; ``encoding`` sets ``encodings``, too."""
 
-_DECODING_OPTIONS = ("encoding", "newlines", "normalize")
+_ESCAPED = {"boundary", "records", "delimiter"}  # options in which escapes such as \n and \t are replaced
+_DECODING_OPTIONS = ("encoding", "errors", "newlines", "normalize")
 
 
 def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,14 +120,22 @@ def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callab
     @functools.wraps(command)
     def with_format(**options: Any) -> Any:
         values = {name: options.pop(name) for name in names}
-        if values.get("boundary"):
-            values["boundary"] = unescape(values["boundary"])
+        for name in _ESCAPED.intersection(names):
+            values[name] = unescape(values[name])
+        values |= _encodings(values["encoding"])
         return command(text_format=TextFormat(**values), **options)
 
     decorated: Callable[..., Any] = with_format
     for name in reversed(names):
         decorated = _OPTIONS[name](decorated)
     return decorated
+
+
+def _encodings(given: Sequence[str]) -> dict[str, Any]:
+    """Return the fields ``encoding`` and ``encodings`` for the values of ``--encoding``; the last plain name counts."""
+    rules = [tuple(value.rsplit("=", 1)) for value in given if "=" in value]
+    names = [value for value in given if "=" not in value]
+    return {"encoding": names[-1] if names else "utf-8", "encodings": tuple(rules)}
 
 
 def override_text_format(text_format: TextFormat, saved: TextFormat) -> TextFormat:
@@ -90,12 +146,10 @@ def override_text_format(text_format: TextFormat, saved: TextFormat) -> TextForm
         saved: The text format of the run.
     """
     context = click.get_current_context()
-    overrides = {
-        name: getattr(text_format, name)
-        for name in TEXT_OPTIONS
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    return type(saved)(**{**saved.to_dict(), **overrides})
+    given = [name for name in TEXT_OPTIONS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if "encoding" in given:
+        given.append("encodings")
+    return replace(saved, **{name: getattr(text_format, name) for name in given})
 
 
 def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) -> Corpus:

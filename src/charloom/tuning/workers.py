@@ -39,6 +39,7 @@ def worker_arguments(
     values = text_format.to_dict()
     text_options = [f"--{name}={value}" for name, value in values.items() if isinstance(value, str) and value]
     text_options += [f"--{name}" for name, value in values.items() if value is True]
+    text_options += [f"--encoding={pattern}={encoding}" for pattern, encoding in text_format.encodings]
     check_option = [] if checked is None else [f"--check={checked}"]
     options = ["-o", str(folder), "--device", device, "--hours=1", f"--as-worker={until!r}", "--quiet"]
     return ["tune", *options, *text_options, *check_option, "--", *sources]
