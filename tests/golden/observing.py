@@ -39,6 +39,7 @@ from charloom.bulk.scoring import scoring_job
 
 # All uses of charloom's internals. If one of them is moved or renamed, change only these imports.
 from charloom.cli.main import group as command_group
+from charloom.data.text_format import TextRules
 from charloom.model.file.model_file import SavedModel
 from charloom.model.initializers import initial_weights
 from charloom.native import chosen_isa, instruction_sets
@@ -474,7 +475,7 @@ def untrained(characters, cell, sizes, *, seed, lines=False, reset_after=True):
     shapes = architecture.parameter_shapes()
     weights = {name: rng.normal(0, 0.6, shape).astype(np.float32) for name, shape in shapes.items()}
     facts = {"corpus": "none", "note": "random weights"}
-    return SavedModel(architecture, charloom.Vocabulary(characters), weights, facts, lines=lines)
+    return SavedModel(architecture, charloom.Vocabulary(characters), weights, facts, rules=TextRules(lines=lines))
 
 
 def model_path(folder, name, form="float32"):

@@ -17,6 +17,7 @@ from charloom.bulk.job import read_job
 from charloom.bulk.results import FilterCounts, filter_lines, write_filtered, write_rows
 from charloom.bulk.runner import _load_job, raise_if_failed, run_in_process, run_partition
 from charloom.bulk.scoring import scoring_job
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.errors import (
     CorpusError,
@@ -71,7 +72,7 @@ def naive(model, contents, precision="float32"):
         for line in data.split(b"\n"):
             if offset < len(data):
                 text = line.decode("utf-8", "surrogateescape").removesuffix("\r")
-                lines = model.saved.lines
+                lines = model.saved.rules.lines
                 score = model.score(text, precision=precision) if lines or len(text) > 1 else None
                 yield {
                     "file": i,
@@ -93,7 +94,7 @@ def test_a_scoring_job_equals_a_loop_over_the_lines(workspace, partition_bytes, 
 
 
 def test_a_line_model_scores_the_end_of_every_line(workspace):
-    save_model(Path("lines.safetensors"), replace(tiny_saved(), lines=True))
+    save_model(Path("lines.safetensors"), replace(tiny_saved(), rules=TextRules(lines=True)))
     model = charloom.load("lines.safetensors")
     rows = run(job_of(model="lines.safetensors"))
     assert rows == list(naive(model, KNOWN.values()))
@@ -126,7 +127,7 @@ def test_lines_with_unknown_characters_are_marked(workspace):
 
 
 def test_marked_lines_of_a_line_model_have_no_score(workspace):
-    save_model(Path("lines.safetensors"), replace(tiny_saved(), lines=True))
+    save_model(Path("lines.safetensors"), replace(tiny_saved(), rules=TextRules(lines=True)))
     write_files({"odd.txt": b"no\nab\n"})
     marked, scored = run(job_of(model="lines.safetensors", texts=["odd.txt"]))
     assert (marked["nats"], marked["unknown"], scored["characters"]) == (None, 2, 3)

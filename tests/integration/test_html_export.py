@@ -10,6 +10,7 @@ from importlib.resources import files
 
 import pytest
 
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError, UnknownCharacterError
@@ -236,6 +237,6 @@ def test_unknown_facts_are_left_out():
 
 
 def test_the_script_knows_which_models_are_line_models():
-    lines = replace(tiny_saved(), lines=True)
+    lines = replace(tiny_saved(), rules=TextRules(lines=True))
     contents = json.loads(Elements(make_page([lines, tiny_saved()])).data("contents"))
     assert [one["lines"] for one in contents["models"]] == [True, False]

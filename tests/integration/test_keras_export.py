@@ -15,6 +15,7 @@ import pytest
 
 import charloom
 from charloom._util import extras
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import MissingExtraError, ModelFileError
@@ -49,12 +50,14 @@ def test_keras_computes_the_same_logits(cell, num_layers, reset_after, tmp_path)
 
 @kinds
 def test_reimport_restores_the_model(cell, num_layers, reset_after, tmp_path):
-    saved = saved_model(cell, num_layers, reset_after, facts={"corpus": "songs", "val_loss": 1.25}, lines=True)
+    saved = saved_model(
+        cell, num_layers, reset_after, facts={"corpus": "songs", "val_loss": 1.25}, rules=TextRules(lines=True)
+    )
     (path,) = write_keras(tmp_path / "model.keras", saved)
     back = import_keras(path)
     assert back.notices == ()
     assert back.saved.architecture == saved.architecture
-    assert back.saved.vocabulary == saved.vocabulary and back.saved.lines
+    assert back.saved.vocabulary == saved.vocabulary and back.saved.rules.lines
     assert back.saved.facts.items() >= saved.facts.items()
     assert all(np.array_equal(back.saved.weights[name], value) for name, value in saved.weights.items())
 

@@ -9,7 +9,7 @@ import pytest
 import charloom
 from charloom.data.corpus import Corpus
 from charloom.data.splits import stratified_indices
-from charloom.data.text_format import TextFormat
+from charloom.data.text_format import TextFormat, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.model import Model
@@ -39,7 +39,7 @@ def model():
     architecture = Architecture(len(vocabulary), "lstm", 8, 12, 2)
     weights = initial_weights(architecture, 3)
     weights["output.weight"] *= 8  # so that its distribution is far from uniform
-    return Model(SavedModel(architecture, vocabulary, weights, lines=True))
+    return Model(SavedModel(architecture, vocabulary, weights, rules=TextRules(lines=True)))
 
 
 def reference_nats(model, line):
@@ -56,7 +56,7 @@ def reference_nats(model, line):
 
 
 def test_lines_are_split_into_parts(corpus):
-    lines, empty = corpus.lines
+    lines, empty = corpus.records
     assert len(lines.starts) == 100 and empty == 1
     parts = corpus.parts(0.1, 0.2)
     lines_of_parts = [set(part.text.split()) for part in (parts.training, parts.validation, parts.test)]
@@ -70,8 +70,8 @@ def test_lines_are_split_into_parts(corpus):
 def test_empty_lines_and_missing_line_feeds(text):
     corpus = Corpus(text, text_format=LINES)
     expected = [line for line in text.split("\n") if line]
-    assert corpus.lines[0].text == "".join(line + "\n" for line in expected)
-    assert corpus.lines[1] == len(text.removesuffix("\n").split("\n")) - len(expected)
+    assert corpus.records[0].text == "".join(line + "\n" for line in expected)
+    assert corpus.records[1] == len(text.removesuffix("\n").split("\n")) - len(expected)
     assert "\n" in corpus.vocabulary
 
 
@@ -95,7 +95,7 @@ def test_an_epoch_contains_every_line_once(corpus, width):
             if batch.resets_state:
                 seen += rows
                 rows = [""] * 7
-                assert (batch.inputs[:, 0] == training.newline).all()
+                assert (batch.inputs[:, 0] == training.mark).all()
             for row, targets in enumerate(batch.targets):
                 rows[row] += corpus.vocabulary.decode(targets[targets >= 0])
             moved = batch.targets[:, :-1] >= 0
@@ -119,7 +119,7 @@ def test_batches_resume_from_a_position(corpus):
 def test_the_loss_of_a_batch_of_lines_is_the_mean_over_separate_lines(model):
     corpus = Corpus("anna\nbo\ncorinox\n", text_format=LINES)
     network = CharNetwork(model.architecture, model.saved.weights)
-    ids = corpus.lines[0].ids(model.vocabulary)
+    ids = corpus.records[0].ids(model.vocabulary)
     expected = np.concatenate([reference_nats(model, line) for line in ("anna", "bo", "corinox")]).mean()
     assert math.isclose(evaluate(network, ids), expected, rel_tol=1e-5)
     import torch
@@ -134,7 +134,7 @@ def test_padding_rows_have_no_gradient(model):
     import torch
 
     corpus = Corpus("anna\nbo\n", text_format=LINES)
-    ids = corpus.lines[0].ids(model.vocabulary)
+    ids = corpus.records[0].ids(model.vocabulary)
     gradients = []
     for rows in (2, 5):  # the extra rows are padding
         network = CharNetwork(model.architecture, model.saved.weights)
@@ -207,7 +207,7 @@ def test_training_on_names_from_the_command_line(quick_cli, corpus):
     assert done.code == 0, done.err
     assert "100 lines" in done.err and "generated lines" in done.err
     model = charloom.load("run")
-    assert model.saved.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
+    assert model.saved.rules.lines and model.facts["val_loss"] < math.log(len(model.vocabulary)) - 0.5
     held_out = corpus.parts(0.1).validation.text
     assert math.isclose(model.score(held_out).nats_per_char, model.facts["val_loss"], rel_tol=1e-4)
     generated = quick_cli("generate", "run", "--max-lines", 6, "--seed", 2, "-q").out
@@ -235,7 +235,7 @@ def test_a_run_on_lines_resumes_exactly(tmp_path, corpus):
     charloom.train(read, run=tmp_path / "cut", steps=23, schedule="constant", progress=False, **sizes)
     resumed = charloom.resume(tmp_path / "cut", steps=17, progress=False)
     last = charloom.load(f"{tmp_path}/cut@last"), charloom.load(f"{tmp_path}/whole@last")
-    assert resumed.saved.lines and whole.saved.lines
+    assert resumed.saved.rules.lines and whole.saved.rules.lines
     assert all(np.array_equal(last[0].saved.weights[k], v) for k, v in last[1].saved.weights.items())
 
 

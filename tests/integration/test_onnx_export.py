@@ -13,6 +13,7 @@ import pytest
 
 import charloom
 from charloom._util import extras
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, MissingExtraError, ModelFileError
@@ -102,7 +103,7 @@ def test_state_carries_over_and_rows_are_independent(cell, reset_after, tmp_path
 
 
 def test_files_contain_metadata(tmp_path):
-    saved = saved_model("lstm", True, 1, facts={"corpus": "songs"}, lines=True)
+    saved = saved_model("lstm", True, 1, facts={"corpus": "songs"}, rules=TextRules(lines=True))
     for path in write_onnx(tmp_path / "m.onnx", saved):
         (entry,) = onnx.load(path).metadata_props
         assert entry.key == "charloom"
@@ -184,10 +185,12 @@ def example(monkeypatch):
 @pytest.mark.parametrize("prompt", ["", "ab", "deca\nc", "bbbb\n"])
 def test_example_script_generates_lines_like_charloom(prompt, example, tmp_path):
     architecture = tiny_architecture("lstm", 2)
-    saved = SavedModel(architecture, Vocabulary("\n abcde"), tiny_weights(architecture, spread=1.5), lines=True)
+    saved = SavedModel(
+        architecture, Vocabulary("\n abcde"), tiny_weights(architecture, spread=1.5), rules=TextRules(lines=True)
+    )
     texts = []
-    for kind in (saved, replace(saved, lines=False)):
-        path, _ = write_onnx(tmp_path / f"{kind.lines}.onnx", kind)
+    for kind in (saved, replace(saved, rules=TextRules(lines=False))):
+        path, _ = write_onnx(tmp_path / f"{kind.rules.lines}.onnx", kind)
         texts.append("".join(example.generate(str(path), prompt, 40, 1e-3, 1)))
         assert texts[-1] == Model(kind).generate(prompt, 40, temperature=0, precision="float32")
     assert "\n" in texts[0][len(prompt) : -1] and texts[0] != texts[1]  # a model of lines resets its state at line ends

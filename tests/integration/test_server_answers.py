@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import charloom
+from charloom.data.text_format import TextRules
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.model.file.model_file import SavedModel
@@ -15,7 +16,7 @@ from support.server import serve_models
 
 def lines_model():
     saved = tiny_saved()
-    return Model(SavedModel(saved.architecture, saved.vocabulary, saved.weights, lines=True))
+    return Model(SavedModel(saved.architecture, saved.vocabulary, saved.weights, rules=TextRules(lines=True)))
 
 
 @pytest.fixture(scope="module")

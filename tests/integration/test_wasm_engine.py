@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from charloom import Vocabulary
+from charloom.data.text_format import TextRules
 from charloom.inference.engines.folding import fold
-from charloom.inference.engines.lines import LineEngine
 from charloom.inference.engines.numpy import NumpyEngine
+from charloom.inference.engines.records import RecordEngine
 from charloom.inference.generation import cursor_after, prefill, prompt_ids
 from charloom.inference.generation_options import MAX_SEED, Sampling
 from charloom.inference.model import Model
@@ -45,7 +46,9 @@ def random_model(cell="gru", num_layers=1, hidden_size=37, embedding_size=6, let
     """A model with random weights, whose sizes are not multiples of the block size."""
     kind, reset_after = CELLS[cell]
     architecture = Architecture(len(letters), kind, embedding_size, hidden_size, num_layers, reset_after)
-    return SavedModel(architecture, Vocabulary(letters), tiny_weights(architecture, spread=spread), {}, lines=lines)
+    return SavedModel(
+        architecture, Vocabulary(letters), tiny_weights(architecture, spread=spread), {}, rules=TextRules(lines=lines)
+    )
 
 
 @pytest.fixture
@@ -77,7 +80,7 @@ def run_engine(tmp_path):
 
 def numpy_engine(model):
     engine = NumpyEngine(model.architecture, fold(model.architecture, model.weights, "int8"))
-    return LineEngine(engine, int(model.vocabulary.encode("\n")[0])) if model.lines else engine
+    return RecordEngine(engine, int(model.vocabulary.encode("\n")[0])) if model.rules.lines else engine
 
 
 def expected(model, prompt, count, seed, options):

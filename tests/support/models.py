@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.model import Model
@@ -29,7 +30,7 @@ def tiny_saved(cell="gru", **facts):
 def untrained(vocabulary, hidden_size=8, embedding_size=4, lines=False, **facts):
     """Return an untrained one-layer GRU for a vocabulary."""
     architecture = Architecture(len(vocabulary), embedding_size=embedding_size, hidden_size=hidden_size)
-    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, lines=lines)
+    return SavedModel(architecture, vocabulary, initial_weights(architecture, 1), facts, rules=TextRules(lines=lines))
 
 
 def bytes_model():

@@ -13,6 +13,7 @@ from safetensors import numpy as safetensors_numpy
 from charloom._util import atomic_io as files
 from charloom._util.printable import printable
 from charloom._util.strict_json import strict_json
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
@@ -43,8 +44,8 @@ def test_load_returns_what_save_wrote(saved, tmp_path):
 
 @pytest.mark.parametrize("lines", [False, True])
 def test_lines_flag_is_saved(tmp_path, lines):
-    save_model(tmp_path / "m", replace(tiny_saved(), lines=lines))
-    assert load_model(tmp_path / "m").lines is lines
+    save_model(tmp_path / "m", replace(tiny_saved(), rules=TextRules(lines=lines)))
+    assert load_model(tmp_path / "m").rules.lines is lines
 
 
 def test_model_larger_than_memory_is_rejected_with_both_sizes(tmp_path, monkeypatch):

@@ -11,11 +11,12 @@ from charloom.bulk.job import BulkJob, json_row, make_job
 from charloom.inference.generation import (
     Request,
     WritingOptions,
+    choose_label,
     continue_text,
-    cursor_after,
     make_request,
-    prefill,
     prompt_ids,
+    prompts_cursor,
+    with_rules,
 )
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, MAX_SEED, check_seed, check_whole
 from charloom.inference.model import Model
@@ -71,9 +72,11 @@ def generation_job(
     arguments = {"prompt": prompt, "length": length, "temperature": temperature, **options}
     request, _ = _request(arguments)
     source = find_model(model)
-    vocabulary = Model.load(str(source)).vocabulary
-    prompt_ids(vocabulary, prompt, request.unknown)
-    allowed_bias(vocabulary, request.sampling)
+    loaded = Model.load(str(source))
+    request = with_rules(request, loaded.rules)
+    label = choose_label(loaded.rules, request.label, 0)
+    prompt_ids(loaded.vocabulary, prompt, request.unknown, loaded.rules, label)
+    allowed_bias(loaded.vocabulary, request.sampling)
     manifest = {
         "work": "write",
         "texts": texts,
@@ -128,10 +131,12 @@ def _request(options: Mapping[str, Any]) -> tuple[Request, str]:
 
 def _generate_batch(model: Model, request: Request, precision: str, seeds: list[int]) -> list[tuple[str, str]]:
     """Generate a text for each seed; return pairs (text, finish reason)."""
-    engine, vocabulary = model.engine_for(precision), model.vocabulary
-    ids = prompt_ids(vocabulary, request.prompt, request.unknown)
+    engine, vocabulary, rules = model.engine_for(precision), model.vocabulary, model.rules
+    request = with_rules(request, rules)
+    labels = [choose_label(rules, request.label, seed) for seed in seeds]
+    ids = [prompt_ids(vocabulary, request.prompt, request.unknown, rules, label) for label in labels]
     bias = allowed_bias(vocabulary, request.sampling)
-    cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, np.array(seeds, np.uint64))
+    cursor = prompts_cursor(engine, ids, request.sampling, np.array(seeds, np.uint64))
     texts, reasons = [[request.prompt] for _ in seeds], [""] * len(seeds)
     for piece in continue_text(engine, vocabulary, cursor, request, bias):
         texts[piece.sample].append(piece.text)

@@ -1,6 +1,7 @@
 """The corpus: a text with its sources, vocabulary and split into training, validation and test parts."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -12,8 +13,8 @@ from charloom._util.progress import ProgressCallback
 from charloom.data.index.cache import index_text
 from charloom.data.index.index import Index, IndexBuilder
 from charloom.data.reading.sources import corpus_name
-from charloom.data.splits import CorpusSplit, TextLines, TextSpan, TextSplit, nonempty_lines, stratified_indices
-from charloom.data.text_format import PLAIN, TextFormat
+from charloom.data.splits import CorpusSplit, TextRecords, TextSpan, TextSplit, nonempty_records, stratified_indices
+from charloom.data.text_format import LABEL_MARK, PLAIN, TextFormat, TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
@@ -108,17 +109,30 @@ class Corpus:
         """
         if self.format.unit == "byte":
             return ByteVocabulary()
-        return Vocabulary("".join(sorted({*self.index.characters, *("\n" if self.format.lines else "")})))
+        return Vocabulary("".join(sorted({*self.index.characters, *(self.format.mark or "")})))
 
     @cached_property
-    def lines(self) -> tuple[TextLines, int]:
-        """The non-empty lines, and the number of empty lines."""
-        return nonempty_lines(self.index)
+    def records(self) -> tuple[TextRecords, int]:
+        """The non-empty lines or records, and the number of empty ones."""
+        return nonempty_records(self.index, self.format.mark or "\n")
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """The number of records with each label, the most frequent first; empty if the records have no labels."""
+        if self.format.label is None:
+            return {}
+        counts = Counter(self.records[0].beginnings(LABEL_MARK))
+        return dict(counts.most_common())
+
+    @property
+    def rules(self) -> TextRules:
+        """The rules for texts of a model that is trained on this corpus."""
+        return self.format.rules(self.labels)
 
     def parts(self, val_fraction: float = 0.1, test_fraction: float = 0.0) -> CorpusSplit:
         """Split the text into training, validation and test parts.
 
-        A continuous text is split by position, in that order. Of separate lines, stratified random samples are
+        A continuous text is split by position, in that order. Of lines and records, stratified random samples are
         held out.
 
         Args:
@@ -129,8 +143,8 @@ class Corpus:
             SettingsError: If a fraction is out of range, or their sum is 1 or more.
         """
         _check_fractions(val_fraction, test_fraction)
-        if self.format.lines:
-            return self._parts_of_lines(val_fraction, test_fraction)
+        if self.format.mark is not None:
+            return self._parts_of_records(val_fraction, test_fraction)
         first = int(len(self) * (1 - val_fraction - test_fraction))
         second = int(len(self) * (1 - test_fraction))
         boundaries = (0, first, second, len(self))
@@ -141,14 +155,14 @@ class Corpus:
         parts = self.parts(val_fraction, test_fraction)
         return TextSplit(parts.training.text, parts.validation.text, parts.test.text)
 
-    def _parts_of_lines(self, val_fraction: float, test_fraction: float) -> CorpusSplit:
-        lines, _ = self.lines
-        rest = np.arange(len(lines.starts))
+    def _parts_of_records(self, val_fraction: float, test_fraction: float) -> CorpusSplit:
+        records, _ = self.records
+        rest = np.arange(len(records.starts))
         test = rest[stratified_indices(len(rest), test_fraction)]
         rest = np.delete(rest, test)
         sampled = stratified_indices(len(rest), val_fraction / (1 - test_fraction))
         validation = rest[sampled]
-        return CorpusSplit(lines.subset(np.delete(rest, sampled)), lines.subset(validation), lines.subset(test))
+        return CorpusSplit(records.subset(np.delete(rest, sampled)), records.subset(validation), records.subset(test))
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:

@@ -1,4 +1,4 @@
-"""Parts of an indexed text: contiguous spans, and selections of lines.
+"""Parts of an indexed text: contiguous spans, and selections of records.
 
 A part is a view of an ``Index``. It is read in pieces, and held in memory as a whole only if its ``text`` is requested.
 """
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from charloom.data.index.index import BLOCK, Ids, Index
 from charloom.data.vocabulary.characters import Vocabulary, text_from_code_points
 
-_LINES_PER_PIECE = 10_000
-_MAX_FLAT = 4_000_000  # characters in a sample of lines
+_RECORDS_PER_PIECE = 10_000
+_MAX_FLAT = 4_000_000  # characters in a sample of records
 
 
 class TextView(Protocol):
     """A part of a text, read in pieces."""
 
     def __len__(self) -> int:
-        """Return the number of characters, including the line feed after each line."""
+        """Return the number of characters, including the mark after each record."""
         ...
 
     def pieces(self) -> Iterator[str]:
@@ -84,71 +84,73 @@ class TextSpan:
 
 
 @dataclass(frozen=True)
-class LineIds:
-    """Ids of M lines, each of which is a separate text.
+class RecordIds:
+    """Ids of M records (single lines, or texts of several lines), each of which is a separate text.
 
     Attributes:
-        ids: Ids of the whole text that contains the lines.
-        starts: Position of the first character of each line, (M,).
-        lengths: Number of characters of each line without its line feed, (M,).
-        newline: Id of the line feed, which is the model's first input for a line and its last target.
+        ids: Ids of the whole text that contains the records.
+        starts: Position of the first character of each record, (M,).
+        lengths: Number of characters of each record without its mark, (M,).
+        mark: Id of the mark, which is the model's first input for a record and its last target.
     """
 
     ids: Ids = field(repr=False)
     starts: NDArray[np.int64] = field(repr=False)
     lengths: NDArray[np.int64] = field(repr=False)
-    newline: int
+    mark: int
 
     def __len__(self) -> int:
         return int(self.lengths.sum()) + len(self.lengths)
 
     def flat(self, max_length: int) -> NDArray[np.unsignedinteger]:
-        """Concatenate the ids of evenly spaced lines, including their line feeds, to about ``max_length`` ids."""
+        """Concatenate the ids of evenly spaced records, including their marks, to about ``max_length`` ids."""
         if not len(self.lengths):
             return self.ids[:0]
         stride = max(1, -(-len(self) // max_length))
-        positions, ends = _line_positions(self.starts[::stride], self.lengths[::stride])
+        positions, ends = _record_positions(self.starts[::stride], self.lengths[::stride])
         flat = self.ids[positions]
-        flat[ends] = self.newline
+        flat[ends] = self.mark
         return flat
 
-    def windows(self, lines: NDArray[np.intp], rows: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
-        """Return lines as the rows of a batch, padded to the longest line.
+    def windows(self, records: NDArray[np.intp], rows: int) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+        """Return records as the rows of a batch, padded to the longest record.
 
         Args:
-            lines: Indices of the lines, at most ``rows``.
+            records: Indices of the records, at most ``rows``.
             rows: Batch size B.
 
         Returns:
-            Inputs (B, T): a line feed, the line, and padding with line feeds. Targets (B, T): the line, a line feed,
-            and padding with -1.
+            Inputs (B, T): a mark, the record, and padding with marks. Targets (B, T): the record, a mark, and padding
+            with -1.
         """
-        longest = int(self.lengths[lines].max(initial=0))
+        longest = int(self.lengths[records].max(initial=0))
         offsets = np.arange(longest)
-        is_text = offsets < self.lengths[lines][:, None]
-        positions = np.where(is_text, self.starts[lines][:, None] + offsets, self.starts[lines][:, None])
+        is_text = offsets < self.lengths[records][:, None]
+        positions = np.where(is_text, self.starts[records][:, None] + offsets, self.starts[records][:, None])
         text = self.ids[positions]
-        inputs = np.full((rows, longest + 1), self.newline, text.dtype)
+        inputs = np.full((rows, longest + 1), self.mark, text.dtype)
         targets = np.full((rows, longest + 1), -1, np.int64)
-        inputs[: len(lines), 1:] = np.where(is_text, text, self.newline)
-        targets[: len(lines), :-1] = np.where(is_text, text.astype(np.int64), -1)
-        targets[np.arange(len(lines)), self.lengths[lines]] = self.newline
+        inputs[: len(records), 1:] = np.where(is_text, text, self.mark)
+        targets[: len(records), :-1] = np.where(is_text, text.astype(np.int64), -1)
+        targets[np.arange(len(records)), self.lengths[records]] = self.mark
         return inputs, targets
 
 
 @dataclass(frozen=True)
-class TextLines:
-    """M lines of a text, each of which is a separate text.
+class TextRecords:
+    """M records of a text (single lines, or texts of several lines), each of which is a separate text.
 
     Attributes:
         index: The index of the whole text.
-        starts: Position of the first character of each line, (M,).
-        lengths: Number of characters of each line without its line feed, (M,).
+        starts: Position of the first character of each record, (M,).
+        lengths: Number of characters of each record without its mark, (M,).
+        mark: The character that ends each record; see ``TextFormat.mark``.
     """
 
     index: Index = field(repr=False)
     starts: NDArray[np.int64] = field(repr=False)
     lengths: NDArray[np.int64] = field(repr=False)
+    mark: str
 
     @cached_property
     def _characters(self) -> int:
@@ -158,36 +160,41 @@ class TextLines:
         return self._characters
 
     def pieces(self) -> Iterator[str]:
-        """Yield the lines with their line feeds, in pieces of up to 10,000 lines."""
-        for first in range(0, len(self.starts), _LINES_PER_PIECE):
-            rows = slice(first, first + _LINES_PER_PIECE)
-            positions, ends = _line_positions(self.starts[rows], self.lengths[rows])
+        """Yield the records with their marks, in pieces of up to 10,000 records."""
+        for first in range(0, len(self.starts), _RECORDS_PER_PIECE):
+            rows = slice(first, first + _RECORDS_PER_PIECE)
+            positions, ends = _record_positions(self.starts[rows], self.lengths[rows])
             points = self.index.points[self.index.codes[positions]]
-            points[ends] = ord("\n")
+            points[ends] = ord(self.mark)
             yield text_from_code_points(points)
 
+    def beginnings(self, end: str) -> Iterator[str]:
+        """Yield the characters of each record before the first occurrence of ``end``, or the whole record."""
+        for piece in self.pieces():
+            yield from (record.partition(end)[0] for record in piece.split(self.mark)[:-1])
+
     def head(self, count: int) -> str:
-        """Return the first ``count`` characters of the lines, or all if there are fewer."""
+        """Return the first ``count`` characters of the records, or all if there are fewer."""
         return self.beginning(count).text[:count]
 
-    def beginning(self, count: int) -> "TextLines":
-        """Return as many first lines as are needed for ``count`` characters."""
+    def beginning(self, count: int) -> "TextRecords":
+        """Return as many first records as are needed for ``count`` characters."""
         enough = int(np.searchsorted(np.cumsum(self.lengths + 1), count)) + 1
         return self.subset(np.arange(min(enough, len(self.starts))))
 
     @property
     def text(self) -> str:
-        """All lines with their line feeds as one string."""
+        """All records with their marks as one string."""
         return "".join(self.pieces())
 
-    def ids(self, vocabulary: Vocabulary) -> LineIds:
+    def ids(self, vocabulary: Vocabulary) -> RecordIds:
         """Encode the text of this part with a vocabulary."""
-        newline = int(vocabulary.encode("\n")[0])
-        return LineIds(self.index.ids(vocabulary), self.starts, self.lengths, newline)
+        mark = int(vocabulary.encode(self.mark)[0])
+        return RecordIds(self.index.ids(vocabulary), self.starts, self.lengths, mark)
 
-    def subset(self, indices: NDArray[np.intp]) -> "TextLines":
-        """Return the lines at these indices."""
-        return TextLines(self.index, self.starts[indices], self.lengths[indices])
+    def subset(self, indices: NDArray[np.intp]) -> "TextRecords":
+        """Return the records at these indices."""
+        return TextRecords(self.index, self.starts[indices], self.lengths[indices], self.mark)
 
 
 @dataclass(frozen=True)
@@ -200,9 +207,9 @@ class CorpusSplit:
         test: The part used to report results; may be empty.
     """
 
-    training: TextSpan | TextLines
-    validation: TextSpan | TextLines
-    test: TextSpan | TextLines
+    training: TextSpan | TextRecords
+    validation: TextSpan | TextRecords
+    test: TextSpan | TextRecords
 
 
 @dataclass(frozen=True)
@@ -220,37 +227,42 @@ class TextSplit:
     test: str
 
 
-def _line_positions(
+def _record_positions(
     starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return text positions for gathering lines, with a placeholder for the line feed after each line.
+    """Return text positions for gathering records, with a placeholder for the mark after each record.
 
     Returns:
-        The position in the text of each character of the lines, with one placeholder position (0) after each line; and
-        the indices of the placeholders, whose gathered values the caller replaces by line feeds.
+        The position in the text of each character of the records, with one placeholder position (0) after each one; and
+        the indices of the placeholders, whose gathered values the caller replaces by marks.
     """
     ends = np.cumsum(lengths + 1)
     positions = np.repeat(starts - (ends - lengths - 1), lengths + 1) + np.arange(ends[-1])
-    positions[ends - 1] = 0  # the position after the last line may be beyond the text
+    positions[ends - 1] = 0  # the position after the last record may be beyond the text
     return positions, ends - 1
 
 
-def flatten_ids(ids: Ids | LineIds) -> Ids:
-    """Return one array of ids; for lines, an evenly spaced sample of about 4 million ids at most."""
-    return ids.flat(_MAX_FLAT) if isinstance(ids, LineIds) else ids
+def flatten_ids(ids: Ids | RecordIds) -> Ids:
+    """Return one array of ids; for records, an evenly spaced sample of about 4 million ids at most."""
+    return ids.flat(_MAX_FLAT) if isinstance(ids, RecordIds) else ids
 
 
-def nonempty_lines(index: Index) -> tuple[TextLines, int]:
-    """Return the non-empty lines of a text, and the number of empty lines."""
-    code = index.characters.find("\n")  # -1 if there is none, which no code equals
+def nonempty_records(index: Index, mark: str) -> tuple[TextRecords, int]:
+    """Return the non-empty records of a text, each of which ends with a mark, and the number of empty ones.
+
+    Args:
+        index: The index of the text.
+        mark: See ``TextFormat.mark``.
+    """
+    code = index.characters.find(mark)  # -1 if there is none, which no code equals
     parts = range(0, len(index), BLOCK)
     ends = (start + np.flatnonzero(index.codes[start : start + BLOCK] == code) for start in parts)
     ended = np.concatenate([*ends, [len(index)]]).astype(np.int64)
     starts = np.concatenate([[0], ended[:-1] + 1]).astype(np.int64)
     lengths = ended - starts
     full = lengths > 0
-    empty = int((~full).sum()) - int(lengths[-1] == 0)  # the end after the last line feed is not an empty line
-    return TextLines(index, starts[full], lengths[full]), empty
+    empty = int((~full).sum()) - int(lengths[-1] == 0)  # the end after the last mark is not an empty record
+    return TextRecords(index, starts[full], lengths[full], mark), empty
 
 
 def stratified_indices(count: int, fraction: float) -> NDArray[np.intp]:

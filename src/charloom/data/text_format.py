@@ -158,7 +158,7 @@ class TextFormat:
             labels: The number of training records with each label.
         """
         return TextRules(
-            newlines="lf" if self.mark is not None else self.newlines,
+            newlines="keep" if self.mark is not None else self.newlines,
             normalize=self.normalize,
             lines=self.lines,
             records=self.records if self.is_records else None,
@@ -187,7 +187,7 @@ class TextRules:
     """How a model expects its texts, derived from the format of its training text and stored in the model file.
 
     Attributes:
-        newlines: "keep", or "lf" if CR LF and lone CR are converted to LF.
+        newlines: "keep", or "lf" if CR LF and lone CR are converted to LF, as they always are for lines and records.
         normalize: "none", or "nfc" for Unicode normalization form C.
         lines: Whether each line is a separate text.
         records: None, or if records are separate texts: "blank", "file", the line that separated them, or "" if they
@@ -216,7 +216,7 @@ class TextRules:
 
     def prepare(self, text: str) -> str:
         """Return a prompt or a text to be scored with the newlines and normal form of the training text."""
-        if self.newlines == "lf" and "\r" in text:
+        if "\r" in text and (self.newlines == "lf" or self.mark is not None):
             text = text.replace("\r\n", "\n").replace("\r", "\n")
         return unicodedata.normalize("NFC", text) if self.normalize == "nfc" else text
 
@@ -228,11 +228,13 @@ class TextRules:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as JSON data."""
-        default = TextRules()
+        default = PLAIN_RULES
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["labels"] = dict(self.labels)
         return {name: value for name, value in values.items() if value != getattr(default, name)}
 
+
+PLAIN_RULES = TextRules()
 
 _CHOICES = {
     "newlines": NEWLINES,

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charloom._util.suggest import did_you_mean, suggestions
+from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
@@ -26,6 +27,7 @@ from charloom.inference.sampling import allowed_bias, sample_seeds
 from charloom.inference.stop_conditions import StopMatcher
 
 _FIRST = 16  # characters of the first piece: a small number for a low latency
+_MAX_LABELS = 20  # labels listed in an error
 _BLOCK = 256  # prompt characters processed at once: bounds the memory of a long prompt
 
 
@@ -63,6 +65,10 @@ class Request:
             them, "replace" feeds ``replacement_character`` to the model instead. The generated text always begins with
             the unchanged prompt.
         log_probs: Whether pieces contain the log-probability of each character.
+        label: Label of the record, for a model of labeled records; None draws one for each sample by its frequency in
+            the training text.
+        across_records: Whether generation continues after the end of a record; the text then contains the marks of the
+            training text's index. For models of records only.
     """
 
     prompt: str = ""
@@ -73,6 +79,8 @@ class Request:
     samples: int = 1
     unknown: str = "error"
     log_probs: bool = False
+    label: str | None = None
+    across_records: bool = False
 
 
 class WritingOptions(TypedDict, total=False):
@@ -92,6 +100,7 @@ class WritingOptions(TypedDict, total=False):
         max_lines: Maximum number of lines.
         unknown: Treatment of unknown prompt characters: "error", "skip" or "replace"; see ``Request``.
         precision: "auto" (int8), "int8" or "float32".
+        label: Label of the text, for a model of labeled records.
     """
 
     top_k: int | None
@@ -107,6 +116,7 @@ class WritingOptions(TypedDict, total=False):
     max_lines: int | None
     unknown: str
     precision: str
+    label: str | None
 
 
 def random_seed() -> int:
@@ -153,50 +163,133 @@ def make_request(
         ending=Ending((stop,) if isinstance(stop, str) else tuple(stop), options.get("max_lines")),
         seed=random_seed() if seed is None else seed,
         unknown=options.get("unknown", "error"),
+        label=options.get("label"),
         **fields_,
     )
     return request, precision
 
 
-def generate(engine: Engine, vocabulary: Vocabulary, request: Request) -> Iterator[Piece]:
+def generate(
+    engine: Engine, vocabulary: Vocabulary, request: Request, rules: TextRules = PLAIN_RULES
+) -> Iterator[Piece]:
     """Generate samples and yield their pieces; memory does not grow with the length.
 
     Args:
         engine: Runs the model.
         vocabulary: The model's vocabulary.
         request: The request.
+        rules: How the model expects its texts. Of a model of records, each sample is one record.
 
     Raises:
         UnknownCharacterError: If the prompt, ``allow`` or ``forbid`` contains a character that is not in the
             vocabulary.
-        SettingsError: If a value is out of range.
+        SettingsError: If a value is out of range, or the label is unknown.
     """
     check_length(request.length)
-    seeds = np.array(sample_seeds(request.seed, check_samples(request.samples)), np.uint64)
-    ids = prompt_ids(vocabulary, request.prompt, request.unknown)
+    seeds = sample_seeds(request.seed, check_samples(request.samples))
+    request = with_rules(request, rules)
+    labels = [choose_label(rules, request.label, seed) for seed in seeds]
+    ids = [prompt_ids(vocabulary, request.prompt, request.unknown, rules, label) for label in labels]
     bias = allowed_bias(vocabulary, request.sampling)
-    return _pieces(engine, vocabulary, request, ids, seeds, bias)
+    return _pieces(engine, vocabulary, request, ids, np.array(seeds, np.uint64), bias)
 
 
-def prompt_ids(vocabulary: Vocabulary, prompt: str, unknown: str = "error") -> NDArray[np.integer]:
+def with_rules(request: Request, rules: TextRules) -> Request:
+    """Return a request with its prompt, sampling options and stop conditions adapted to a model's rules for texts."""
+    prompt = rules.prepare(request.prompt)
+    if request.across_records:
+        return replace(request, prompt=prompt)
+    sampling, ending = adapt_options(request.sampling, request.ending, rules)
+    return replace(request, prompt=prompt, sampling=sampling, ending=ending)
+
+
+def adapt_options(sampling: Sampling, ending: Ending, rules: TextRules) -> tuple[Sampling, Ending]:
+    """Adapt options to a model of records: a text ends at the end of its record, and marks are never generated."""
+    if rules.records is None:
+        return sampling, ending
+    allow = None if sampling.allow is None else sampling.allow + RECORD_MARK
+    forbid = (sampling.forbid or "") + LABEL_MARK if rules.labels else sampling.forbid
+    return replace(sampling, allow=allow, forbid=forbid), replace(ending, stop=(*ending.stop, RECORD_MARK))
+
+
+def choose_label(rules: TextRules, label: str | None, seed: int) -> str | None:
+    """Return the label of a text: the given one, or one drawn by its frequency; None for a model without labels.
+
+    Args:
+        rules: The model's rules for texts.
+        label: The requested label, or None.
+        seed: Seed of the text.
+
+    Raises:
+        SettingsError: If the label is unknown; the message names similar ones.
+    """
+    if label is None:
+        return _drawn_label(rules.labels, seed) if rules.labels else None
+    if label not in rules.labels:
+        if not rules.labels:
+            raise SettingsError(
+                f"label {label!r} is not possible: the model was not trained on labeled records.",
+                code="no_labels",
+                label=label,
+            )
+        known = sorted(rules.labels, key=lambda name: -rules.labels[name])
+        raise SettingsError(
+            f"Unknown label {label!r}.{did_you_mean(label, known, repr)} Labels of this model: "
+            f"{', '.join(map(repr, known[:_MAX_LABELS]))}{' ...' if len(known) > _MAX_LABELS else ''}.",
+            code="unknown_label",
+            label=label,
+            suggestions=suggestions(label, known),
+            accepted=known[:_MAX_LABELS],
+        )
+    return label
+
+
+def _drawn_label(labels: Mapping[str, int], seed: int) -> str:
+    """Draw a label by its number of records; the random number is independent of those of the text."""
+    word = int(np.random.Philox(key=[seed, 2]).random_raw(1)[0])
+    position = word * sum(labels.values()) >> 64
+    for label, count in labels.items():
+        if position < count:
+            return label
+        position -= count
+    raise AssertionError("the position is less than the number of records")
+
+
+def prompt_ids(
+    vocabulary: Vocabulary,
+    prompt: str,
+    unknown: str = "error",
+    rules: TextRules = PLAIN_RULES,
+    label: str | None = None,
+) -> NDArray[np.integer]:
     """Encode a prompt; an empty one is encoded as ``start_character``.
 
     Args:
         vocabulary: The model's vocabulary.
         prompt: The prompt.
         unknown: Treatment of unknown characters: "error", "skip" or "replace"; see ``Request``.
+        rules: The model's rules for texts.
+        label: Label of the record; None for a model without labels.
 
     Raises:
         UnknownCharacterError: If ``unknown`` is "error" and the prompt contains a character that is not in the
             vocabulary.
         SettingsError: If ``unknown`` is none of these.
     """
+    prompt = rules.prepare(prompt)
     if unknown not in UNKNOWN:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
         replacement = replacement_character(vocabulary) if unknown == "replace" else ""
         prompt = prompt.translate({ord(c): replacement for c in vocabulary.unknown(prompt)})
-    return vocabulary.encode(prompt or start_character(vocabulary))
+    return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
+
+
+def record_start(rules: TextRules, label: str | None = None) -> str:
+    """Return the hidden characters before the text of a record: the mark, and its label; "" for other models."""
+    if rules.records is None:
+        return ""
+    return RECORD_MARK if label is None else f"{RECORD_MARK}{label}{LABEL_MARK}"
 
 
 def start_character(vocabulary: Vocabulary) -> str:
@@ -258,7 +351,7 @@ def _pieces(
     engine: Engine,
     vocabulary: Vocabulary,
     request: Request,
-    ids: NDArray[np.integer],
+    ids: Sequence[NDArray[np.integer]],
     seeds: NDArray[np.uint64],
     bias: NDArray[np.float32] | None,
 ) -> Iterator[Piece]:
@@ -267,8 +360,30 @@ def _pieces(
     yield from (Piece(sample, request.prompt, finish_reason, prompt_log_probs) for sample in range(len(seeds)))
     if request.length == 0:
         return
-    cursor = cursor_after(ids, *prefill(engine, ids), request.sampling, seeds)
+    cursor = prompts_cursor(engine, ids, request.sampling, seeds)
     yield from continue_text(engine, vocabulary, cursor, request, bias)
+
+
+def prompts_cursor(
+    engine: Engine, ids: Sequence[NDArray[np.integer]], sampling: Sampling, seeds: NDArray[np.uint64]
+) -> Cursor:
+    """Process one prompt per text, equal prompts only once, and return the cursor after them.
+
+    Args:
+        engine: Runs the model.
+        ids: Ids of each prompt; B arrays (T,), T >= 1.
+        sampling: Sampling options of the continuations.
+        seeds: Seed of each continuation, (B,).
+    """
+    prompts = [row.tobytes() for row in ids]
+    cursors = {}
+    for prompt, row in dict(zip(prompts, ids, strict=True)).items():
+        mine = np.array([other == prompt for other in prompts])
+        cursors[prompt] = cursor_after(row, *prefill(engine, row), sampling, seeds[mine])
+    if len(cursors) == 1:
+        return next(iter(cursors.values()))
+    rows = {prompt: iter(range(len(cursor.seeds))) for prompt, cursor in cursors.items()}
+    return Cursor.joined([cursors[prompt].rows([next(rows[prompt])]) for prompt in prompts])
 
 
 def continue_text(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
-from charloom.data.splits import TextLines, TextSpan, TextView
+from charloom.data.splits import TextRecords, TextSpan, TextView
 from charloom.data.vocabulary.characters import code_points
 from charloom.inference.model import Model
 from charloom.inference.suffix_automaton import make_automaton
@@ -129,7 +129,7 @@ class MemorizationCheck:
 
 
 def check_memorization(
-    model: Model, training: TextSpan | TextLines, validation: TextSpan | TextLines, seed: int
+    model: Model, training: TextSpan | TextRecords, validation: TextSpan | TextRecords, seed: int
 ) -> MemorizationCheck:
     """Measure the verbatim overlap of a generated text with the training text.
 
@@ -139,12 +139,12 @@ def check_memorization(
         validation: Validation part of the corpus; may be empty.
         seed: Seed of the generated text.
     """
-    text = model.generate(length=_CHECK_LENGTH, seed=seed)
+    text = model.generate_records(_CHECK_LENGTH, seed=seed)
     searched = training.beginning(_MAX_SEARCHED)
     generated = measure_memorization(text, searched.pieces())
     held_out = measure_memorization(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
     lines = copied = None
-    if isinstance(searched, TextLines):
+    if isinstance(searched, TextRecords):
         lines, copied = copied_lines(text[: text.rfind("\n") + 1], searched.pieces())  # the last line is incomplete
     return MemorizationCheck(
         characters=len(text),
@@ -186,7 +186,7 @@ def measured_samples(
     """
     samples = []
     for number, temperature in enumerate(SAMPLE_TEMPERATURES, 1):
-        text = model.generate(length=SAMPLE_LENGTH, temperature=temperature, seed=seed)
+        text = model.generate_records(SAMPLE_LENGTH, temperature, seed)
         memorization = None if training is None else measure_memorization(text, training.pieces())
         samples.append(MeasuredSample(temperature, text, memorization))
         if progress is not None:

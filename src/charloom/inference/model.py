@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
+from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
-from charloom.inference.engines.lines import LineEngine
+from charloom.inference.engines.records import RecordEngine
 from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, invalid_choice
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
@@ -75,6 +76,11 @@ class Model:
         return self.saved.vocabulary
 
     @property
+    def rules(self) -> TextRules:
+        """How the model expects its texts: newlines, normal form, lines or records, and labels."""
+        return self.saved.rules
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """Provenance: corpus, recipe, step, losses."""
         return self.saved.facts
@@ -92,8 +98,8 @@ class Model:
             raise invalid_choice("precision", precision, ("float32", "int8"))
         if precision not in self._engines:
             engine: Engine = make_engine(self.saved, precision, self._threads)
-            if self.saved.lines:
-                engine = LineEngine(engine, int(self.vocabulary.encode("\n")[0]))
+            if self.rules.mark is not None:
+                engine = RecordEngine(engine, int(self.vocabulary.encode(self.rules.mark)[0]))
             self._engines[precision] = engine
         return self._engines[precision]
 
@@ -145,7 +151,21 @@ class Model:
             request: The request; see ``charloom.inference.generation``.
             precision: "auto" (int8), "int8" or "float32".
         """
-        return generate(self.engine_for(precision), self.vocabulary, request)
+        return generate(self.engine_for(precision), self.vocabulary, request, self.rules)
+
+    def generate_records(self, length: int, temperature: float = DEFAULT_TEMPERATURE, seed: int = 0) -> str:
+        """Generate a text in the form of the training text's index, for comparison with the training text.
+
+        For a model of records it contains many records with their marks; for other models it is the result of
+        ``generate``.
+
+        Args:
+            length: Number of characters to generate.
+            temperature: Sampling temperature, in [0, 100].
+            seed: Seed; the same seed gives the same text.
+        """
+        request, precision = make_request("", length, temperature, seed, {}, across_records=True)
+        return "".join(piece.text for piece in self.pieces(request, precision))
 
     def engine_for(self, precision: str) -> Engine:
         """Return the engine for generation with a precision; "auto" is int8."""
@@ -199,7 +219,7 @@ class Model:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
-        pieces = _with_ends(pieces) if self.saved.lines else pieces
+        pieces = pieces if self.rules.mark is None else with_marks(pieces, self.rules.mark)
         return surprisal_blocks(self._scoring_engine(precision), self.vocabulary, pieces)
 
     def top_guesses(self, text: str, k: int = 5) -> TopPredictions:
@@ -226,8 +246,12 @@ class Model:
         return activations(self.engine(), self.vocabulary, text)
 
     def as_scored(self, text: str) -> str:
-        """Return the text that ``score`` scores: a line model needs a line feed before the text and at its end."""
-        return "".join(_with_ends([text])) if self.saved.lines else text
+        """Return the text that ``score`` scores, with the newlines and the normal form of the training text.
+
+        A model of lines needs a line feed before the text and at its end, a model of records the record mark.
+        """
+        text = self.rules.prepare(text)
+        return text if self.rules.mark is None else "".join(with_marks([text], self.rules.mark))
 
     def _scoring_engine(self, precision: str) -> Engine:
         return self.engine("float32" if precision == "auto" else precision)
@@ -243,15 +267,15 @@ class Model:
         save_model(Path(path), replace(self.saved, stored_as=stored_as))
 
 
-def _with_ends(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield a text with a line feed before its first line and, if missing, one after its last line."""
-    yield "\n"
+def with_marks(pieces: Iterable[str], mark: str) -> Iterator[str]:
+    """Yield a text with a mark (see ``TextRules.mark``) before it and, if missing, one at its end."""
+    yield mark
     last = ""
     for piece in pieces:
         last = piece[-1:] or last
         yield piece
-    if last != "\n":
-        yield "\n"
+    if last != mark:
+        yield mark
 
 
 def load(source: str | PathLike[str]) -> Model:

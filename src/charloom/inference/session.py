@@ -6,10 +6,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.text_format import PLAIN_RULES, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError
 from charloom.inference.engines.base import Cursor, Engine, State
-from charloom.inference.generation import Request, continue_text, cursor_after, prefill, random_seed, start_character
+from charloom.inference.generation import (
+    Request,
+    choose_label,
+    continue_text,
+    cursor_after,
+    prefill,
+    random_seed,
+    record_start,
+    start_character,
+    with_rules,
+)
 from charloom.inference.generation_options import check_samples
 from charloom.inference.sampling import allowed_bias, sample_seeds
 
@@ -31,19 +42,24 @@ class Session:
         vocabulary: The model's vocabulary.
         request: Length, sampling options and stop conditions of continuations. Its prompt is the beginning of the text,
             its seed the seed of the first continuation; later continuations have random seeds.
+        rules: How the model expects its texts. Of a model of records, the text is one record.
 
     Attributes:
         request: The current request; it may be replaced at any time.
     """
 
-    def __init__(self, engine: Engine, vocabulary: Vocabulary, request: Request) -> None:
-        self.request = request
-        self._engine, self._vocabulary = engine, vocabulary
-        logits, state = prefill(engine, vocabulary.encode(start_character(vocabulary)))
+    def __init__(
+        self, engine: Engine, vocabulary: Vocabulary, request: Request, rules: TextRules = PLAIN_RULES
+    ) -> None:
+        self.request = with_rules(request, rules)
+        self._engine, self._vocabulary, self._rules = engine, vocabulary, rules
+        start = record_start(rules, choose_label(rules, request.label, request.seed)) or start_character(vocabulary)
+        logits, state = prefill(engine, vocabulary.encode(start))
         self._snapshots = [_Snapshot("", state, logits)]
         self._seed: int | None = request.seed
         self._choices: list[str] = []
-        self.add(request.prompt)
+        self._is_begun = rules.records is not None  # the record mark precedes the text
+        self.add(self.request.prompt)
 
     @property
     def text(self) -> str:
@@ -56,11 +72,12 @@ class Session:
         Raises:
             UnknownCharacterError: If it contains a character that is not in the vocabulary. The session is unchanged.
         """
+        text = self._rules.prepare(text)
         if not text:
             return
         current = self._snapshots[-1]
         # the first text is processed from the initial state, as `generate` processes a prompt
-        state_before = current.state if current.text else None
+        state_before = current.state if current.text or self._is_begun else None
         logits, state = prefill(self._engine, self._vocabulary.encode(text), state_before)
         self._snapshots.append(_Snapshot(current.text + text, state, logits))
         self._choices = []

@@ -12,11 +12,13 @@ from typing import Any
 from charloom._util.printable import quoted
 from charloom._util.strict_json import strict_json
 from charloom.data.corpus import Corpus
+from charloom.data.text_format import PLAIN_RULES, UNITS, TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import InputError, ModelFileError, Notice
 from charloom.model.file.model_file import SUFFIX, load_model
 from charloom.model.file.run_folder import find_model
+from charloom.model.file.schema import parse_rules
 
 ACCEPTED = (
     "Pass --vocabulary with one of: the training text (its sorted distinct characters get the ids 0, 1, 2 ...); a "
@@ -38,14 +40,14 @@ class ForeignVocabulary:
         kept: The id of each of these characters in the foreign model.
         notices: Assumptions that the import made.
         sample: The beginning of the text, if the vocabulary comes from a text.
-        lines: Whether the model treats each line as a separate text.
+        rules: How the model expects its texts.
     """
 
     vocabulary: Vocabulary
     kept: tuple[int, ...]
     notices: tuple[str, ...] = ()
     sample: str = ""
-    lines: bool = False
+    rules: TextRules = PLAIN_RULES
 
 
 def resolve_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
@@ -67,7 +69,7 @@ def resolve_vocabulary(source: str | None, count: int, description: Mapping[str,
         return _from_list(_read_list(path), count, str(path))
     if path.suffix == SUFFIX or (path / f"model{SUFFIX}").is_file():
         saved = load_model(find_model(source))
-        return _from_vocabulary(saved.vocabulary, count, source, saved.lines)
+        return _from_vocabulary(saved.vocabulary, count, source, saved.rules)
     corpus = Corpus.read(source)
     return _from_text(corpus, count, corpus.head(_SAMPLE))
 
@@ -77,18 +79,29 @@ def _from_description(description: Mapping[str, Any] | None, count: int) -> Fore
         raise InputError(
             f"A Keras file stores ids but not their characters. {ACCEPTED}", code="missing_vocabulary", ids=count
         )
-    characters, unit, lines = (description.get(key) for key in ("vocabulary", "unit", "lines"))
-    if not isinstance(characters, str) or unit not in ("char", "byte") or not isinstance(lines, bool):
-        raise ModelFileError(
-            "Its charloom metadata is damaged. Pass the training text with --vocabulary.", code="damaged_model_file"
-        )
-    return _from_vocabulary(make_vocabulary(characters, unit), count, "the file", lines)
+    characters, unit = description.get("vocabulary"), description.get("unit")
+    if not isinstance(characters, str) or unit not in UNITS:
+        raise _damaged_metadata()
+    vocabulary = make_vocabulary(characters, unit)
+    try:
+        rules = parse_rules(description, vocabulary)
+    except ModelFileError:
+        raise _damaged_metadata() from None
+    return _from_vocabulary(vocabulary, count, "the file", rules)
 
 
-def _from_vocabulary(vocabulary: Vocabulary, count: int, source: str, lines: bool = False) -> ForeignVocabulary:
+def _damaged_metadata() -> ModelFileError:
+    return ModelFileError(
+        "Its charloom metadata is damaged. Pass the training text with --vocabulary.", code="damaged_model_file"
+    )
+
+
+def _from_vocabulary(
+    vocabulary: Vocabulary, count: int, source: str, rules: TextRules = PLAIN_RULES
+) -> ForeignVocabulary:
     if len(vocabulary) != count:
         raise _mismatch(count, f"{source} has {len(vocabulary):,}")
-    return ForeignVocabulary(vocabulary, tuple(range(count)), lines=lines)
+    return ForeignVocabulary(vocabulary, tuple(range(count)), rules=rules)
 
 
 def _from_text(corpus: Corpus, count: int, sample: str) -> ForeignVocabulary:

@@ -134,13 +134,13 @@ class Task:
         characters: Length of the training text.
         vocabulary_size: Number of distinct characters, V.
         speed: Training speed of this machine, in operations of matrix products per second.
-        line_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
+        record_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
     """
 
     characters: int
     vocabulary_size: int
     speed: float = NOMINAL_SPEED
-    line_lengths: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
+    record_lengths: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
 
 def adapt_settings(
@@ -158,9 +158,9 @@ def adapt_settings(
     # 1. batches
     if task.vocabulary_size >= _LARGE_VOCABULARY:
         settings = _adapt_to_large_vocabulary(settings, task, fixed, notices)
-    if task.line_lengths is not None and len(task.line_lengths):
-        settings = _with_free_values(settings, _line_batches(settings, task.line_lengths), fixed)
-        task = replace(task, characters=len(task.line_lengths) * settings.seq_length)  # lines are padded to a window
+    if task.record_lengths is not None and len(task.record_lengths):
+        settings = _with_free_values(settings, _line_batches(settings, task.record_lengths), fixed)
+        task = replace(task, characters=len(task.record_lengths) * settings.seq_length)  # lines are padded to a window
     settings = _limit_streams(settings, task, fixed, notices)
     # 2. length
     if settings.minutes and "minutes" not in fixed:

@@ -37,20 +37,20 @@ class Plan:
     expected_bits: tuple[float, float] | None = None
 
 
-def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[np.int64] | None = None) -> int:
+def steps_per_epoch(settings: Settings, characters: int, record_lengths: NDArray[np.int64] | None = None) -> int:
     """Count the steps in one epoch over a training text.
 
     Args:
         settings: ``batching``, ``seq_length`` and ``batch_size``.
         characters: Length of the training text.
-        line_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
+        record_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
 
     Raises:
         CorpusError: If the text is shorter than one window, or all of its lines are empty.
         SettingsError: If the text is shorter than one batch.
     """
-    if line_lengths is not None:
-        return int(windows_per_group(settings, line_lengths).sum())
+    if record_lengths is not None:
+        return int(windows_per_group(settings, record_lengths).sum())
     check_window(settings, characters)
     if settings.batching == "windows":
         windows = characters // (settings.seq_length + 1)
@@ -71,7 +71,7 @@ def steps_per_epoch(settings: Settings, characters: int, line_lengths: NDArray[n
     return (characters - 1) // (settings.seq_length * settings.batch_size)
 
 
-def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def windows_per_group(settings: Settings, record_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Count the windows of each group of lines.
 
     Lines are sorted by length and cut into groups of ``batch_size`` lines, which are read in parallel; sorting keeps
@@ -79,7 +79,7 @@ def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> ND
 
     Args:
         settings: ``seq_length`` and ``batch_size``.
-        line_lengths: Characters of each line, in any order, (M,).
+        record_lengths: Characters of each line, in any order, (M,).
 
     Returns:
         Windows per group, shortest lines first.
@@ -87,13 +87,13 @@ def windows_per_group(settings: Settings, line_lengths: NDArray[np.int64]) -> ND
     Raises:
         CorpusError: If there is no line.
     """
-    if not len(line_lengths):
+    if not len(record_lengths):
         raise CorpusError(
             "All lines of the training text are empty. Pass a text with at least one non-empty line.", code="no_lines"
         )
-    rows, count = settings.batch_size, len(line_lengths)
+    rows, count = settings.batch_size, len(record_lengths)
     last = np.minimum(np.arange(rows, count + rows, rows), count) - 1
-    windows: NDArray[np.int64] = -(-(np.sort(line_lengths)[last] + 1) // settings.seq_length)
+    windows: NDArray[np.int64] = -(-(np.sort(record_lengths)[last] + 1) // settings.seq_length)
     return windows
 
 
@@ -117,7 +117,7 @@ def make_plan(
     notices: Notices | None = None,
     fixed: Collection[str] = (),
     evaluations: int | None = None,
-    line_lengths: NDArray[np.int64] | None = None,
+    record_lengths: NDArray[np.int64] | None = None,
 ) -> Plan:
     """Make a plan for a number of steps: resolve the length, the intervals and the warm-up.
 
@@ -128,10 +128,10 @@ def make_plan(
         notices: Notices so far, which become the plan's; one is added if the warm-up is shortened.
         fixed: Names of settings that the user chose; they are not changed.
         evaluations: Number of evaluations if the settings give no interval; None for the default.
-        line_lengths: See ``steps_per_epoch``.
+        record_lengths: See ``steps_per_epoch``.
     """
     notices = Notices() if notices is None else notices
-    epoch = steps_per_epoch(settings, characters, line_lengths)
+    epoch = steps_per_epoch(settings, characters, record_lengths)
     held_out = settings.val_fraction > 0
     some_epochs = epoch * -(-steps // (epoch * _MAX_CHECKPOINTS))
     warmup_steps = settings.warmup_steps
@@ -196,7 +196,7 @@ def plan_training(
         notices: See ``make_plan``.
     """
     notices = Notices() if notices is None else notices
-    epoch = steps_per_epoch(settings, task.characters, task.line_lengths)
+    epoch = steps_per_epoch(settings, task.characters, task.record_lengths)
     steps = settings.steps or settings.epochs * epoch
     # 1. steps, from the time that is left
     evaluations = None
@@ -207,7 +207,7 @@ def plan_training(
         if may_cap_steps:
             steps = cap_steps_for_overfitting(steps, epoch, task.characters, notices)
     # 2. intervals and warm-up
-    plan = make_plan(settings, task.characters, steps, notices, fixed, evaluations, task.line_lengths)
+    plan = make_plan(settings, task.characters, steps, notices, fixed, evaluations, task.record_lengths)
     # 3. expected duration and loss
     seconds_per_step = measured.step_seconds + measured.evaluation_seconds / plan.settings.eval_every
     seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None

@@ -79,7 +79,7 @@ async def score(models: ModelRegistry, request: Request) -> JsonResponse:
 
 async def _score(served: ServedModel, text: str) -> tuple[Score, list[float | None]]:
     """Return the score of a text and the surprisal of each character in bits; the first character has None."""
-    whole, lines = served.model.as_scored(text), served.model.saved.lines
+    whole, lines = served.model.as_scored(text), served.model.saved.rules.lines
     ids = served.ids(whole, "text")
     if len(whole) < 2:
         raise too_short(len(whole))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 _SEGMENTS = 64
@@ -48,7 +48,7 @@ class EvaluationWindow:
 
 
 def evaluation_windows(
-    ids: Ids | LineIds, vocabulary_size: int, process_group: ProcessGroup = SINGLE_PROCESS
+    ids: Ids | RecordIds, vocabulary_size: int, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> Iterator[EvaluationWindow]:
     """Yield the windows that this process evaluates.
 
@@ -59,7 +59,7 @@ def evaluation_windows(
         vocabulary_size: V. A larger vocabulary gets shorter windows, to limit the size of the logits.
         process_group: The processes that share the evaluation.
     """
-    if isinstance(ids, LineIds):
+    if isinstance(ids, RecordIds):
         return _line_windows(ids, process_group)
     return _segment_windows(ids, vocabulary_size, process_group)
 
@@ -88,7 +88,7 @@ def _segment_windows(ids: Ids, vocabulary_size: int, process_group: ProcessGroup
         yield EvaluationWindow(ids[positions], targets, resets_state=rows == 1 and first == 0)
 
 
-def _line_windows(lines: LineIds, process_group: ProcessGroup) -> Iterator[EvaluationWindow]:
+def _line_windows(lines: RecordIds, process_group: ProcessGroup) -> Iterator[EvaluationWindow]:
     """Yield batches of lines of similar length.
 
     With N processes, each one reads every N-th line in order of length.

@@ -45,7 +45,7 @@ from charloom._version import __version__
 from charloom.data.baselines import Baselines, baselines, ngram_loss
 from charloom.data.corpus import Corpus
 from charloom.data.index.index import Ids
-from charloom.data.splits import CorpusSplit, LineIds, flatten_ids
+from charloom.data.splits import CorpusSplit, RecordIds, flatten_ids
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 from charloom.model.architecture import Architecture
@@ -140,8 +140,8 @@ class EncodedText:
     settings: Settings
     vocabulary: Vocabulary
     device: Device
-    training: Ids | LineIds
-    validation: Ids | LineIds
+    training: Ids | RecordIds
+    validation: Ids | RecordIds
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class TrainingSetup:
     settings: Settings
     architecture: Architecture
     device: Device
-    training: Ids | LineIds
-    validation: Ids | LineIds
+    training: Ids | RecordIds
+    validation: Ids | RecordIds
     baselines: Baselines
     vocabulary: Vocabulary
     weights: Weights | None = None
@@ -186,14 +186,14 @@ class TrainingSetup:
         return self.request.process_group
 
     @property
-    def line_lengths(self) -> NDArray[np.int64] | None:
+    def record_lengths(self) -> NDArray[np.int64] | None:
         """Characters of each training line, (M,); None if the text is not read as lines."""
-        return _line_lengths(self.training)
+        return _record_lengths(self.training)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of steps in one epoch."""
-        return steps_per_epoch(self.settings, len(self.training), self.line_lengths)
+        return steps_per_epoch(self.settings, len(self.training), self.record_lengths)
 
     def make_backend(self, settings: Settings | None = None) -> TrainingBackend:
         """Create a backend with the initial weights.
@@ -319,7 +319,7 @@ def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
     """Stage 6: make the plan of a new training, with its length in steps."""
     return plan_training(
         setup.settings,
-        Task(len(setup.training), len(setup.vocabulary), line_lengths=setup.line_lengths),
+        Task(len(setup.training), len(setup.vocabulary), record_lengths=setup.record_lengths),
         measured,
         fixed=setup.recipe.fixed,
         may_cap_steps=setup.recipe.name in PLANNED,
@@ -368,8 +368,8 @@ def model_facts(setup: TrainingSetup, plan: Plan, step: int, history: History) -
     }
 
 
-def _line_lengths(ids: Ids | LineIds) -> NDArray[np.int64] | None:
-    return ids.lengths if isinstance(ids, LineIds) else None
+def _record_lengths(ids: Ids | RecordIds) -> NDArray[np.int64] | None:
+    return ids.lengths if isinstance(ids, RecordIds) else None
 
 
 def _shared_device(name: str, precision: str, process_group: ProcessGroup) -> Device:
@@ -387,24 +387,27 @@ def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
         SettingsError: If the user chose a batching that does not fit the corpus.
     """
     corpus, recipe = request.corpus, request.recipe
-    if not corpus.format.lines:
+    if corpus.format.mark is None:
         if settings.batching == "lines":
             raise SettingsError(
-                "batching=lines trains on every line as a separate text. Pass --lines to read the corpus that way.",
+                "batching=lines trains on every line or record as a separate text. Pass --lines, --records or --column to read "
+                "the corpus that way.",
                 code="lines_option_missing",
             )
         return settings
     if settings.batching != "lines" and "batching" in recipe.fixed:
         raise SettingsError(
-            f"--lines requires batching=lines, got batching={settings.batching}. Remove one of the two.",
+            f"Lines and records require batching=lines, got batching={settings.batching}. Remove one of the two.",
             code="batching_conflicts_with_lines",
             batching=settings.batching,
         )
-    lines, empty = corpus.lines
-    skipped = f" Empty lines skipped: {empty:,}." if empty else ""
+    lines, empty = corpus.records
+    kind = "lines" if corpus.format.lines else "records"
+    skipped = f" Empty {kind} skipped: {empty:,}." if empty else ""
     request.notices.add(
-        f"Training on {len(lines.starts):,} lines, each a separate text.{skipped}",
+        f"Training on {len(lines.starts):,} {kind}, each a separate text.{skipped}",
         code="lines_are_texts",
+        kind=kind,
         lines=len(lines.starts),
         empty=empty,
     )
@@ -418,8 +421,8 @@ def _adapt_to_speed(text: EncodedText) -> Settings:
     the network. On a GPU the speed is therefore measured again with the chosen size.
     """
     request, settings, vocabulary_size = text.request, text.settings, len(text.vocabulary)
-    task = Task(len(text.training), vocabulary_size, line_lengths=_line_lengths(text.training))
-    if task.line_lengths is None:
+    task = Task(len(text.training), vocabulary_size, record_lengths=_record_lengths(text.training))
+    if task.record_lengths is None:
         check_window(settings, task.characters)
     if settings.steps or settings.epochs:
         return adapt_settings(settings, task, request.fixed, request.notices)

@@ -146,6 +146,6 @@ class Recorder:
     def _chars_per_second(self) -> float | None:
         settings, seconds = self._plan.settings, self._history.mean_step_seconds()
         chars_per_step: float = settings.batch_size * settings.seq_length
-        if self._setup.line_lengths is not None:
+        if self._setup.record_lengths is not None:
             chars_per_step = len(self._setup.training) / self._plan.steps_per_epoch
         return None if seconds is None else chars_per_step / seconds

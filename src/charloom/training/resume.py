@@ -171,7 +171,7 @@ def resume_training(
     files = make_run_files(process_group, saved.folder, plan.settings.keep_checkpoints, size)
     trainer = Trainer(setup, plan, files, began, stop, save_now)
     # 4. restore the state of the checkpoint
-    model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, lines=corpus.format.lines)
+    model = SavedModel(setup.architecture, setup.vocabulary, setup.weights or {}, rules=corpus.rules)
     try:
         trainer.restore(model, extend_optimizer_state(saved.training, setup.architecture), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

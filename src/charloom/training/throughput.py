@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.model.initializers import initial_weights
 from charloom.planning.cost import step_operations
 from charloom.planning.settings import Settings
@@ -24,7 +24,7 @@ _WARM_UP_STEPS = 3  # first steps, not counted because they allocate memory
 
 def step_seconds(
     backend: TrainingBackend,
-    ids: Ids | LineIds,
+    ids: Ids | RecordIds,
     settings: Settings,
     available: float = math.inf,
     process_group: ProcessGroup = SINGLE_PROCESS,
@@ -69,7 +69,7 @@ def machine_speed(
 
 
 def _mean_seconds(
-    backend: TrainingBackend, ids: Ids | LineIds, settings: Settings, limit: float, process_group: ProcessGroup
+    backend: TrainingBackend, ids: Ids | RecordIds, settings: Settings, limit: float, process_group: ProcessGroup
 ) -> float:
     seconds: list[float] = []
     cycle = settings.muon_every if settings.optimizer == "muon" else 1  # steps, one of which orthogonalizes

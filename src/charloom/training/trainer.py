@@ -261,7 +261,7 @@ class Trainer:
             self.setup.vocabulary,
             self.backend.weights(),
             model_facts(self.setup, self.plan, self.steps.step, self.history),
-            lines=self.setup.corpus.format.lines,
+            rules=self.setup.corpus.rules,
         )
 
     def _saved_training(self) -> SavedTraining:

@@ -26,7 +26,7 @@ class NamedModel:
 
     def entry(self) -> dict[str, Any]:
         """Return the model's data for the page's script: its entry in the server's ``/v1/models``, plus ``lines``."""
-        return {"id": self.name, "lines": self.saved.lines, "charloom": self.saved.described()}
+        return {"id": self.name, "lines": self.saved.rules.lines, "charloom": self.saved.described()}
 
 
 def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:

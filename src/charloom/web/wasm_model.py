@@ -39,10 +39,11 @@ def pack_model(saved: SavedModel) -> bytes:
 def _parts(saved: SavedModel) -> Iterator[bytes]:
     architecture, weights, vocabulary = saved.architecture, saved.weights, saved.vocabulary
     network = fold(architecture, weights, "int8")
-    newline = int(vocabulary.encode("\n")[0]) if saved.lines else -1
-    start_id = int(prompt_ids(vocabulary, "")[0])
+    mark = saved.rules.mark
+    mark_id = -1 if mark is None else int(vocabulary.encode(mark)[0])
+    start_id = int(prompt_ids(vocabulary, "", rules=saved.rules)[0])
     sizes = architecture.vocabulary_size, architecture.embedding_size, architecture.hidden_size
-    yield np.array([_MAGIC, _CELLS[network.cell], *sizes, len(network.layers), newline, start_id], "<i4").tobytes()
+    yield np.array([_MAGIC, _CELLS[network.cell], *sizes, len(network.layers), mark_id, start_id], "<i4").tobytes()
     yield from _matrix(quantize(weights["embedding.weight"]))
     yield from _matrix(quantize(weights["layers.0.weight_ih"]))
     yield _floats(input_bias(architecture, weights, 0))

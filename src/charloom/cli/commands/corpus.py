@@ -8,7 +8,7 @@ import click
 
 from charloom.cli.text_options import read_corpus, text_options
 from charloom.data.corpus import Corpus
-from charloom.data.splits import TextLines
+from charloom.data.splits import TextRecords
 from charloom.data.text_format import TextFormat
 from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
@@ -49,15 +49,15 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "preview": preview,
         "preview_ids": vocabulary.encode(preview[:_PREVIEW_IDS]).tolist(),
         "unit": vocabulary.unit,
-        "lines": len(corpus.lines[0].starts) if corpus.format.lines else None,
+        "lines": len(corpus.records[0].starts) if corpus.format.lines else None,
     }
     recipe = RECIPES["auto"]
     part = corpus.parts(recipe.settings.val_fraction).training
-    training, lengths = len(part), part.lengths if isinstance(part, TextLines) else None
+    training, lengths = len(part), part.lengths if isinstance(part, TextRecords) else None
     if training <= recipe.settings.seq_length:
         return facts | {"plan": None}
     settings = recipe.settings if lengths is None else recipe.settings.with_values({"batching": "lines"})
-    settings = adapt_settings(settings, Task(training, len(vocabulary), line_lengths=lengths))
+    settings = adapt_settings(settings, Task(training, len(vocabulary), record_lengths=lengths))
     return facts | {
         "plan": {
             "recipe": recipe.name,

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from charloom.data.reading.decoding import decode_utf8
-from charloom.data.splits import TextLines, TextView
+from charloom.data.splits import TextRecords, TextView
 from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError, Notice
 from charloom.inference.generation import Piece, Request, make_request, replacement_character
@@ -126,7 +126,7 @@ def command(
         _check_interactive(prompt_file, samples, novelty, as_json)
         from charloom.cli.interactive import run_interactive
 
-        run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request), quiet)
+        run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request, loaded.rules), quiet)
         return
     pieces = loaded.pieces(request, precision)
     if request.unknown != "error":
@@ -164,7 +164,7 @@ def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[st
     """
     memorization = measure_memorization(text[len(prompt) :], training_text.pieces())
     figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
-    if isinstance(training_text, TextLines):
+    if isinstance(training_text, TextRecords):
         figures["lines"], figures["copied_lines"] = copied_lines(text, training_text.pieces())
     return figures
 

@@ -72,7 +72,7 @@ def describe_model(model: str) -> dict[str, Any]:
         "vocabulary_size": len(saved.vocabulary),
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
-        "lines": saved.lines,
+        "lines": saved.rules.lines,
         "bits_per_char": bits_per_char(facts),
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,

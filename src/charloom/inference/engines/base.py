@@ -147,7 +147,7 @@ class Engine(Protocol):
     chunk: int
 
     def initial_state(self, batch_size: int) -> State:
-        """Return the state before a text, (L, S, B, H): zeros, except for a line model (see ``LineEngine``)."""
+        """Return the state before a text, (L, S, B, H): zeros, except for a line model (see ``RecordEngine``)."""
         ...
 
     def forward(self, ids: NDArray[np.integer], state: State, last: bool = False) -> tuple[NDArray[np.float32], State]:

@@ -47,7 +47,8 @@ def write_keras(path: Path, saved: SavedModel) -> list[Path]:
     description = {
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
-        "lines": saved.lines,
+        "lines": saved.rules.lines,
+        **{name: value for name, value in saved.rules.to_dict().items() if name != "lines"},
         "facts": dict(saved.facts),
     }
     members = {

@@ -59,7 +59,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
     for name in ("embedding.weight", "output.weight", "output.bias"):
         weights[name] = weights[name][kept]
     saved = SavedModel(
-        replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), lines=known.lines
+        replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), rules=known.rules
     )
     names = [layer.name for layer in stack.recurrent]
     return ImportedModel(saved, (*_assumptions(config, names), *known.notices, *_vocabulary_warnings(saved, known)))

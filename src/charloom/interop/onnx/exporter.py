@@ -78,7 +78,8 @@ def _description(saved: SavedModel) -> dict[str, str]:
         "version": __version__,
         "vocabulary": list(vocabulary.characters),
         "unit": vocabulary.unit,
-        "lines": saved.lines,
+        "lines": saved.rules.lines,
+        **{name: value for name, value in saved.rules.to_dict().items() if name != "lines"},
         "facts": dict(saved.facts),
     }
     return {_ENTRY: json.dumps(description, sort_keys=True, allow_nan=False)}

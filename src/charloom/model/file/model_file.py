@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from charloom._util.atomic_io import write_atomically
 from charloom._util.printable import printable
+from charloom.data.text_format import PLAIN_RULES, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CharloomError, ModelFileError, SettingsError
 from charloom.model.architecture import Architecture
@@ -59,7 +60,7 @@ class SavedModel:
         weights: All parameters of the architecture as float32 arrays, by name.
         facts: Provenance as JSON data: corpus, recipe, step, losses.
         stored_as: Type of the weights in the file, a key of ``STORED_AS``.
-        lines: Whether the model was trained on lines as separate texts.
+        rules: How the model expects its texts.
 
     Raises:
         ModelFileError: If the size of the vocabulary is not the ``vocabulary_size`` of the architecture.
@@ -70,7 +71,7 @@ class SavedModel:
     weights: Mapping[str, NDArray[np.float32]] = field(repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict, repr=False)
     stored_as: str = "float32"
-    lines: bool = False
+    rules: TextRules = PLAIN_RULES
 
     def __post_init__(self) -> None:
         check_vocabulary_size(self.vocabulary, self.architecture.vocabulary_size)
@@ -155,7 +156,7 @@ def model_bytes(model: SavedModel, section: Section | None = None) -> bytes:
         "facts": dict(model.facts),
         "weights": model.stored_as,
         **({"unit": model.vocabulary.unit} if model.vocabulary.unit != "char" else {}),
-        **({"lines": True} if model.lines else {}),
+        **model.rules.to_dict(),
     }
     if section is not None:
         description["training"] = dict(section.facts)
@@ -258,7 +259,7 @@ def _parse(file: BufferedReader | BytesIO, size: int) -> tuple[SavedModel, Secti
                 part=name,
             )
     weights = {name: _from_stored(tensors, name) for name in header.architecture.parameter_shapes()}
-    model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.lines)
+    model = SavedModel(header.architecture, header.vocabulary, weights, header.facts, header.stored_as, header.rules)
     if header.section is None:
         return model, None
     names = [name for name in sorted(tensors) if name.startswith(SECTION_PREFIX)]

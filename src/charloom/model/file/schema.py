@@ -19,7 +19,7 @@ import numpy as np
 
 from charloom._util.printable import quoted, shortened
 from charloom._util.strict_json import strict_json
-from charloom.data.text_format import UNITS
+from charloom.data.text_format import LABEL_MARK, NEWLINES, NORMAL_FORMS, PLAIN_RULES, UNITS, TextRules
 from charloom.data.vocabulary.bytes import make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import ModelFileError
@@ -46,7 +46,8 @@ SECTION_PREFIX = "training."
 FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 
 _KEYS = ("format_version", "architecture", "vocabulary", "facts", "weights", "tensor_sha256")
-_OPTIONAL_KEYS = ("training", "unit", "lines")
+_RULES = tuple(item.name for item in fields(TextRules))
+_OPTIONAL_KEYS = ("training", "unit", *_RULES)
 _SIZES = {item.name for item in fields(Architecture)}
 _MAX_LISTED = 5  # names shown in an error message
 _MAX_NAME = 1_000  # characters
@@ -237,7 +238,7 @@ class ModelHeader:
         section: Facts of the section ``training``; None if the file has no such section.
         digests: Expected SHA-256 of each tensor in hexadecimal.
         slots: Type, shape and position of each tensor, in file order.
-        lines: Whether the model was trained on lines as separate texts.
+        rules: How the model expects its texts.
     """
 
     architecture: Architecture
@@ -247,7 +248,7 @@ class ModelHeader:
     section: dict[str, Any] | None
     digests: dict[str, str]
     slots: dict[str, TensorSlot]
-    lines: bool = False
+    rules: TextRules = PLAIN_RULES
 
 
 def signed(description: Mapping[str, Any]) -> str:
@@ -271,17 +272,11 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     description = _parse_description(text)
     # 2. The model: architecture, vocabulary, type of the weights, facts.
     architecture = _parse_architecture(description["architecture"])
-    unit, lines = description.get("unit", "char"), description.get("lines", False)
+    unit = description.get("unit", "char")
     if unit not in UNITS:
         raise _invalid_entry_error("unit", f"must be one of {', '.join(UNITS)}")
-    if not isinstance(lines, bool):
-        raise _invalid_entry_error("lines", "must be true or false")
     vocabulary = _parse_vocabulary(description["vocabulary"], unit, architecture.vocabulary_size)
-    if lines and "\n" not in vocabulary:
-        raise ModelFileError(
-            "The model was trained on lines, but its vocabulary does not contain the line feed.",
-            code="no_line_feed_in_vocabulary",
-        )
+    rules = parse_rules(description, vocabulary)
     stored_as, facts, digests = description["weights"], description["facts"], description["tensor_sha256"]
     if not isinstance(stored_as, str) or stored_as not in STORED_AS:
         raise _invalid_entry_error("weights", f"must be one of {', '.join(STORED_AS)}")
@@ -296,7 +291,7 @@ def read_model_header(file: BinaryIO, size: int) -> ModelHeader:
     if not isinstance(digests, dict) or digests.keys() != slots.keys():
         raise _invalid_entry_error("tensor_sha256", "must contain the checksum of every tensor and nothing else")
     section = description.get("training")
-    return ModelHeader(architecture, vocabulary, facts, stored_as, section, digests, slots, lines)
+    return ModelHeader(architecture, vocabulary, facts, stored_as, section, digests, slots, rules)
 
 
 def check_vocabulary_size(vocabulary: Vocabulary, size: int) -> None:
@@ -371,3 +366,37 @@ def _parse_vocabulary(characters: Any, unit: str, size: int) -> Vocabulary:
     if any("\ud800" <= character <= "\udfff" for character in characters):
         raise ModelFileError("The vocabulary contains a lone surrogate.", code="lone_surrogate", part="vocabulary")
     return vocabulary
+
+
+def parse_rules(description: Mapping[str, Any], vocabulary: Vocabulary) -> TextRules:
+    """Return the rules for texts, and check that the vocabulary contains the characters that they require."""
+    rules = TextRules(**{name: description[name] for name in _RULES if name in description})
+    for name, accepted in (("newlines", NEWLINES), ("normalize", NORMAL_FORMS)):
+        if getattr(rules, name) not in accepted:
+            raise _invalid_entry_error(name, f"must be one of {', '.join(accepted)}")
+    if not isinstance(rules.lines, bool):
+        raise _invalid_entry_error("lines", "must be true or false")
+    if rules.records is not None and not is_name(rules.records):
+        raise _invalid_entry_error("records", f"must be {NAME.words}")
+    if rules.lines and rules.records is not None:
+        raise _invalid_entry_error("lines", "cannot be true for a model of records")
+    if not isinstance(rules.labels, dict) or not all(_is_label(*item) for item in rules.labels.items()):
+        raise _invalid_entry_error("labels", "must map labels to numbers of records")
+    if rules.labels and rules.records is None:
+        raise _invalid_entry_error("labels", "requires a model of records")
+    if rules.lines and "\n" not in vocabulary:
+        raise ModelFileError(
+            "The model was trained on lines, but its vocabulary does not contain the line feed.",
+            code="no_line_feed_in_vocabulary",
+        )
+    required = [c for c in (rules.mark, LABEL_MARK if rules.labels else None) if c not in (None, "\n")]
+    if not all(character in vocabulary for character in required):
+        raise ModelFileError(
+            "The model was trained on records, but its vocabulary does not contain the characters that mark them.",
+            code="no_record_mark_in_vocabulary",
+        )
+    return rules
+
+
+def _is_label(label: Any, count: Any) -> bool:
+    return is_name(label) and label != "" and is_whole(count) and count > 0

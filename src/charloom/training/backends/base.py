@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.model.architecture import Architecture
 from charloom.training.batches.base import Batch, IdSource
 
@@ -73,7 +73,7 @@ class TrainingBackend(Protocol):
 
     architecture: Architecture
 
-    def place_ids(self, ids: Ids | LineIds) -> IdSource | LineIds:
+    def place_ids(self, ids: Ids | RecordIds) -> IdSource | RecordIds:
         """Return the ids of a training text in the memory from which this backend reads batches fastest."""
         ...
 
@@ -90,7 +90,7 @@ class TrainingBackend(Protocol):
         """
         ...
 
-    def evaluate(self, ids: Ids | LineIds, stop: Callable[[], bool] = lambda: False) -> float:
+    def evaluate(self, ids: Ids | RecordIds, stop: Callable[[], bool] = lambda: False) -> float:
         """Compute the mean loss on a held-out text in nats per character, in float32 and without dropout.
 
         All processes of a training run must call this method together.

@@ -1,15 +1,17 @@
 """Batches of a training text: contiguous streams, shuffled windows, or lines."""
 
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.planning.settings import Settings
 from charloom.training.batches.base import Batches, IdSource
-from charloom.training.batches.lines import LineGroups
+from charloom.training.batches.records import RecordGroups
 from charloom.training.batches.streams import Streams
 from charloom.training.batches.windows import Windows
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
-def make_batches(ids: IdSource | LineIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> Batches:
+def make_batches(
+    ids: IdSource | RecordIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS
+) -> Batches:
     """Return an endless iterator over the batches of a training text.
 
     Args:
@@ -22,6 +24,6 @@ def make_batches(ids: IdSource | LineIds, settings: Settings, process_group: Pro
         CorpusError: If the text is shorter than one window.
         SettingsError: If the text is shorter than one batch.
     """
-    if isinstance(ids, LineIds):
-        return LineGroups(ids, settings, process_group)
+    if isinstance(ids, RecordIds):
+        return RecordGroups(ids, settings, process_group)
     return (Windows if settings.batching == "windows" else Streams)(ids, settings, process_group)

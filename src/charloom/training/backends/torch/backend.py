@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.model.architecture import Architecture
 from charloom.planning.settings import Settings
 from charloom.training.backends.base import ControlFlags, Device, StepStats
@@ -125,7 +125,7 @@ class TorchBackend:
         network = CharNetwork(architecture, weights, dropout, settings.dropconnect).to(device.name)
         return cls(network, settings, device, process_group)
 
-    def place_ids(self, ids: Ids | LineIds) -> IdSource | LineIds:
+    def place_ids(self, ids: Ids | RecordIds) -> IdSource | RecordIds:
         """Return the ids of a training text in the device's memory, if they fit there."""
         return place_ids(ids, self.device.name)
 
@@ -139,7 +139,7 @@ class TorchBackend:
         with flushed_denormals():
             return self._update(batch, poll)
 
-    def evaluate(self, ids: Ids | LineIds, stop: Callable[[], bool] = lambda: False) -> float:
+    def evaluate(self, ids: Ids | RecordIds, stop: Callable[[], bool] = lambda: False) -> float:
         """Compute the mean loss on a held-out text in nats per character; see ``TrainingBackend.evaluate``."""
         return evaluate(self.network, ids, self.device.name, stop, self.process_group)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.training.batches.base import IdSource
 
 _ID_BYTES = 4
@@ -36,14 +36,14 @@ class DeviceIds:
         return self._ids[torch.from_numpy(positions).to(self._ids.device)]
 
 
-def place_ids(ids: Ids | LineIds, device: str) -> IdSource | LineIds:
+def place_ids(ids: Ids | RecordIds, device: str) -> IdSource | RecordIds:
     """Return the ids of a training text in the memory from which batches are cut fastest.
 
     Args:
         ids: Ids of a text, (N,), or of lines, which are returned unchanged.
         device: Name of the device on which batches are used.
     """
-    if device == "cpu" or isinstance(ids, LineIds) or len(ids) * _ID_BYTES > _MAX_BYTES:
+    if device == "cpu" or isinstance(ids, RecordIds) or len(ids) * _ID_BYTES > _MAX_BYTES:
         return ids
     return DeviceIds(ids, device)
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from charloom.data.index.index import Ids
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.training.backends.torch.device import flushed_denormals
 from charloom.training.backends.torch.device_ids import on_device
 from charloom.training.backends.torch.network import CharNetwork, map_state
@@ -19,7 +19,7 @@ from charloom.training.evaluate import EvaluationStopped, evaluation_windows
 @flushed_denormals()
 def evaluate(
     network: CharNetwork,
-    ids: Ids | LineIds,
+    ids: Ids | RecordIds,
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
     process_group: ProcessGroup = SINGLE_PROCESS,

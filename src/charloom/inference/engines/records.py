@@ -13,7 +13,7 @@ from charloom.inference.generation_options import Sampling
 _AHEAD = 16  # characters sampled between two checks for the end of a line
 
 
-class LineEngine:
+class RecordEngine:
     """Wraps the engine of a line model, which treats every line as a separate text.
 
     The state is reset to zero before each line feed. The initial state is the state after a line feed, where every line

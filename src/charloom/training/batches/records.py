@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.data.splits import LineIds
+from charloom.data.splits import RecordIds
 from charloom.planning.schedule import windows_per_group
 from charloom.planning.settings import Settings
 from charloom.training.batches.base import CountedBatches, Position, Rows
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 
 
-class LineGroups(CountedBatches):
+class RecordGroups(CountedBatches):
     """Batches of lines, each read from the zero state.
 
     A group of ``batch_size`` lines is read in parallel. A line that is longer than a window continues in the group's
@@ -18,7 +18,7 @@ class LineGroups(CountedBatches):
     low. Each epoch draws which lines of equal length form a group, and the order of the groups.
     """
 
-    def __init__(self, lines: LineIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
+    def __init__(self, lines: RecordIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
         per_group = windows_per_group(settings, lines.lengths)
         super().__init__(settings, int(per_group.sum()), process_group)
         self._lines, self._per_group = lines, per_group
