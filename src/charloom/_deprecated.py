@@ -74,6 +74,7 @@ _NAMES = {
     "charloom.runtime.inspection.top_guesses": "charloom.inference.activations.top_predictions",
     "charloom.runtime.inspection.traced": "charloom.inference.activations.iter_traces",
     "charloom.runtime.novelty.Novelty": "charloom.inference.memorization.Memorization",
+    "charloom.runtime.novelty.copied_lines": "charloom.inference.memorization.copied_records",
     "charloom.runtime.novelty.novelty": "charloom.inference.memorization.measure_memorization",
     "charloom.text.corpus.Split": "charloom.data.splits.TextSplit",
     "charloom.text.files.write_whole": "charloom._util.atomic_io.write_atomically",
@@ -83,6 +84,7 @@ _NAMES = {
     "charloom.training.network.NetworkState": "charloom.training.backends.torch.layers.NetworkState",
     "charloom.training.optimizer.learning_rate_at": "charloom.training.optim.schedules.learning_rate_at",
     "charloom.training.streams.Batch": "charloom.training.batches.base.Batch",
+    "charloom.training.streams.LineGroups": "charloom.training.batches.records.RecordGroups",
     "charloom.training.streams.Position": "charloom.training.batches.base.Position",
     "charloom.training.streams.shuffled_order": "charloom.training.batches.windows.shuffled_order",
 }

@@ -44,7 +44,15 @@ def check(golden, now, **options):
     assert not result, "\n".join([f"{len(result)} differences from the golden data:", *result[:40]])
 
 
+def without_records(now):
+    """Remove the figures of models of records, which were added on purpose."""
+    if isinstance(now, dict):
+        return {key: without_records(value) for key, value in now.items() if key not in ("records", "copied_records")}
+    return [without_records(value) for value in now] if isinstance(now, list) else now
+
+
 def check_training(golden, now):
+    now = without_records(now)
     if is_same_platform():
         check(golden, now)
         return
@@ -175,7 +183,14 @@ def test_public_names_have_the_same_signatures():
     for name in ("CharloomError", "InputError"):
         assert golden[name]["parameters"] is None
         golden[name]["parameters"] = constructor
-    check(golden, observing.public_names(), additions=True)
+    now = observing.public_names()
+    # Extended on purpose: TextFormat has more fields, after the old ones.
+    for key in ("fields", "parameters"):
+        assert now["TextFormat"][key][:7] == golden["TextFormat"][key]
+        golden["TextFormat"][key] = now["TextFormat"][key]
+    default = golden["Corpus"]["parameters"].pop()
+    assert now["Corpus"]["parameters"].pop().startswith(default[:-1])
+    check(golden, now, additions=True)
 
 
 @pytest.mark.parametrize(("module", "name", "kind"), observing.load("import_paths"))
@@ -184,7 +199,12 @@ def test_documented_import_paths_work(module, name, kind):
 
 
 def test_commands_have_the_same_options():
-    check(observing.load("options"), observing.options(), additions=True)
+    golden, now = observing.load("options"), observing.options()
+    for name, command in golden.items():
+        if "encoding" in command.get("parameters", {}):  # extended on purpose: it can be repeated
+            assert now[name]["parameters"]["encoding"]["multiple"]
+            command["parameters"]["encoding"] = now[name]["parameters"]["encoding"]
+    check(golden, now, additions=True)
 
 
 def test_settings_have_the_same_defaults_and_ranges():

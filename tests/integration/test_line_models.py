@@ -249,4 +249,4 @@ def test_batching_that_does_not_fit_the_text_raises(tmp_path, corpus):
     setup = prepare(TrainingRequest(corpus, RECIPES["tutorial-gru"].with_values({"steps": 3})))
     assert setup.settings.batching == "lines" and setup.settings.batch_size == 64
     (notice,) = [notice for notice in setup.request.notices if notice.code == "lines_are_texts"]
-    assert notice.data == {"lines": 100, "empty": 1}
+    assert notice.data == {"kind": "lines", "lines": 100, "empty": 1}

@@ -1,6 +1,7 @@
 """The corpus: a text with its sources, vocabulary and split into training, validation and test parts."""
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -115,6 +116,12 @@ class Corpus:
     def records(self) -> tuple[TextRecords, int]:
         """The non-empty lines or records, and the number of empty ones."""
         return nonempty_records(self.index, self.format.mark or "\n")
+
+    @property
+    def lines(self) -> tuple[TextRecords, int]:
+        """The old name of ``records``."""
+        warnings.warn("Corpus.lines is deprecated. Use Corpus.records.", DeprecationWarning, stacklevel=2)
+        return self.records
 
     @cached_property
     def labels(self) -> dict[str, int]:

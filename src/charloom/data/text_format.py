@@ -24,6 +24,7 @@ BLANK, FILE = "blank", "file"
 """Values of ``records``: blank lines separate records; each file is a record."""
 
 _KINDS: dict[type, str] = {str: "text", bool: "true or false", tuple: "pairs of a pattern and an encoding"}
+_MAX_SEPARATOR = 1_000  # characters
 _OLDEST = ("encoding", "newlines", "normalize", "unit", "boundary", "lines", "column")  # always recorded
 
 
@@ -122,8 +123,10 @@ class TextFormat:
             raise self._invalid("encodings", f"must be {_KINDS[tuple]}")
         if len(self.delimiter) > 1 or self.delimiter in ("\n", "\r", '"'):
             raise self._invalid("delimiter", "must be one character, and not a quotation mark or a line ending")
-        if "\n" in self.records or "\r" in self.records:
-            raise self._invalid("records", "must be a single line")
+        if self.records and (not self.records.isprintable() or not self.records.strip()):
+            raise self._invalid("records", "must be the printable characters of one line")
+        if len(self.records) > _MAX_SEPARATOR:
+            raise self._invalid("records", f"must have at most {_MAX_SEPARATOR:,} characters")
 
     def _invalid(self, name: str, requirement: str) -> CorpusError:
         value = getattr(self, name)

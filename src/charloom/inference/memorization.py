@@ -86,21 +86,22 @@ def measure_memorization(
     return Memorization(automaton.lengths())
 
 
-def copied_lines(text: str, source: Iterable[str]) -> tuple[int, int]:
-    """Count the non-empty lines of a text and those that are also lines of a source.
+def copied_records(text: str, source: Iterable[str], mark: str = "\n") -> tuple[int, int]:
+    """Count the non-empty records of a text and those that are also records of a source.
 
     Args:
         text: The text to check.
-        source: Pieces of the source, each ending at the end of a line.
+        source: Pieces of the source, each ending at the end of a record.
+        mark: The character that ends each record; see ``TextFormat.mark``.
 
     Returns:
-        The number of non-empty lines and the number of copied lines.
+        The number of non-empty records and the number of copied records.
     """
-    lines = [line for line in text.split("\n") if line]
-    distinct, copied = set(lines), set()
+    records = [record for record in text.split(mark) if record]
+    distinct, copied = set(records), set()
     for piece in source:
-        copied |= distinct.intersection(piece.split("\n"))
-    return len(lines), sum(line in copied for line in lines)
+        copied |= distinct.intersection(piece.split(mark))
+    return len(records), sum(record in copied for record in records)
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class MemorizationCheck:
         searched: Number of searched characters of the training text, counted from its start.
         lines: Number of complete generated lines if the corpus consists of lines; else None.
         copied_lines: Number of these lines that occur in the training text; else None.
+        records: Number of complete generated records if the corpus consists of records; else None.
+        copied_records: Number of these records that occur in the training text; else None.
     """
 
     characters: int
@@ -126,6 +129,8 @@ class MemorizationCheck:
     searched: int
     lines: int | None
     copied_lines: int | None
+    records: int | None
+    copied_records: int | None
 
 
 def check_memorization(
@@ -143,9 +148,12 @@ def check_memorization(
     searched = training.beginning(_MAX_SEARCHED)
     generated = measure_memorization(text, searched.pieces())
     held_out = measure_memorization(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
-    lines = copied = None
+    lines: tuple[int | None, int | None] = (None, None)
+    records = lines
     if isinstance(searched, TextRecords):
-        lines, copied = copied_lines(text[: text.rfind("\n") + 1], searched.pieces())  # the last line is incomplete
+        mark = searched.mark
+        counts = copied_records(text[: text.rfind(mark) + 1], searched.pieces(), mark)  # the last one is incomplete
+        lines, records = (counts, records) if mark == "\n" else (lines, counts)
     return MemorizationCheck(
         characters=len(text),
         copied=generated.copied,
@@ -153,8 +161,10 @@ def check_memorization(
         held_out_copied=held_out.copied if held_out else None,
         held_out_longest=held_out.longest if held_out else None,
         searched=len(searched),
-        lines=lines,
-        copied_lines=copied,
+        lines=lines[0],
+        copied_lines=lines[1],
+        records=records[0],
+        copied_records=records[1],
     )
 
 

@@ -134,7 +134,7 @@ class Task:
         characters: Length of the training text.
         vocabulary_size: Number of distinct characters, V.
         speed: Training speed of this machine, in operations of matrix products per second.
-        record_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
+        record_lengths: Characters of each line or record, (M,), if these are separate texts; otherwise None.
     """
 
     characters: int
@@ -160,7 +160,10 @@ def adapt_settings(
         settings = _adapt_to_large_vocabulary(settings, task, fixed, notices)
     if task.record_lengths is not None and len(task.record_lengths):
         settings = _with_free_values(settings, _line_batches(settings, task.record_lengths), fixed)
-        task = replace(task, characters=len(task.record_lengths) * settings.seq_length)  # lines are padded to a window
+        windows = len(task.record_lengths)  # records are padded to whole windows
+        if "seq_length" not in fixed:
+            windows = int((-(-(task.record_lengths + 1) // settings.seq_length)).sum())
+        task = replace(task, characters=windows * settings.seq_length)
     settings = _limit_streams(settings, task, fixed, notices)
     # 2. length
     if settings.minutes and "minutes" not in fixed:

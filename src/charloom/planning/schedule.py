@@ -43,7 +43,7 @@ def steps_per_epoch(settings: Settings, characters: int, record_lengths: NDArray
     Args:
         settings: ``batching``, ``seq_length`` and ``batch_size``.
         characters: Length of the training text.
-        record_lengths: Characters of each line, (M,), if lines are separate texts; otherwise None.
+        record_lengths: Characters of each line or record, (M,), if these are separate texts; otherwise None.
 
     Raises:
         CorpusError: If the text is shorter than one window, or all of its lines are empty.

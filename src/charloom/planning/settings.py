@@ -77,7 +77,7 @@ class Settings:
         "streams",
         "how batches are formed. streams: the text is cut into batch_size contiguous streams, and the hidden state is "
         "carried from window to window; windows: the text is cut into windows, which are shuffled; lines (set by "
-        "--lines): batch_size lines at a time, each from the zero state",
+        "--lines, --records and --column): batch_size lines or records at a time, each from the zero state",
         choices=("streams", "windows", "lines"),
     )
     seq_length: int = _setting(32, "characters per window (length of backpropagation through time)", 1, 100_000)

@@ -337,6 +337,11 @@ def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
         f"Memorization: of {novelty.characters:,} generated characters, {format_percent(novelty.copied)} are copied "
         f"from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest})."
     )
+    if novelty.records:
+        description += (
+            f" Of {novelty.records:,} complete records, {novelty.copied_records:,} occur in the training text as a "
+            "whole."
+        )
     if novelty.held_out_copied is None:
         return description
     held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"

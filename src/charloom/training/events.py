@@ -135,6 +135,8 @@ class NoveltyRecord:
         searched: Number of characters of the training text that were searched, from its beginning.
         lines: Number of generated lines, if lines are separate texts.
         copied_lines: Number of generated lines that are lines of the training text.
+        records: Number of generated records, if records are separate texts.
+        copied_records: Number of generated records that are records of the training text.
     """
 
     characters: int
@@ -145,6 +147,8 @@ class NoveltyRecord:
     searched: int
     lines: int | None = None
     copied_lines: int | None = None
+    records: int | None = None
+    copied_records: int | None = None
 
 
 @dataclass(frozen=True)

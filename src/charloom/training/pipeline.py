@@ -390,8 +390,8 @@ def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
     if corpus.format.mark is None:
         if settings.batching == "lines":
             raise SettingsError(
-                "batching=lines trains on every line or record as a separate text. Pass --lines, --records or --column to read "
-                "the corpus that way.",
+                "batching=lines trains on every line or record as a separate text. Pass --lines, --records or "
+                "--column to read the corpus that way.",
                 code="lines_option_missing",
             )
         return settings

@@ -17,7 +17,7 @@ from charloom.data.vocabulary.characters import describe
 from charloom.errors import InputError, Notice
 from charloom.inference.generation import Piece, Request, make_request, replacement_character
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
-from charloom.inference.memorization import LONG, copied_lines, measure_memorization
+from charloom.inference.memorization import LONG, copied_records, measure_memorization
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.session import Session
@@ -165,7 +165,7 @@ def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[st
     memorization = measure_memorization(text[len(prompt) :], training_text.pieces())
     figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
     if isinstance(training_text, TextRecords):
-        figures["lines"], figures["copied_lines"] = copied_lines(text, training_text.pieces())
+        figures["lines"], figures["copied_lines"] = copied_records(text, training_text.pieces())
     return figures
 
 

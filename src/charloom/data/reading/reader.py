@@ -14,6 +14,7 @@ from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
 from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
+from charloom.data.reading.records import RecordSplitter
 from charloom.data.reading.sources import Source, resolve_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
@@ -71,7 +72,7 @@ def text_pieces(
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
     pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest()).read_all(sources, arguments)
-    if text_format.newlines == "lf" or text_format.lines:
+    if text_format.lines or (text_format.newlines == "lf" and not text_format.is_records):
         pieces = normalize_newlines(pieces)
     if text_format.normalize == "nfc":
         pieces = normalize_nfc(pieces)
@@ -108,18 +109,20 @@ class _SourceReader:
         """Yield the pieces of all sources."""
         sizes = [source.path.stat().st_size if source.path and source.path.is_file() else 0 for source in sources]
         before, last, texts, unfinished = 0, "", 0, 0
+        splitter = RecordSplitter(self.format.records) if self.format.records else None
         for source, size in zip(sources, sizes, strict=True):
 
             def report(done: int, total: int, before: int = before, only: bool = len(sources) == 1) -> None:
                 if self.progress is not None:
                     self.progress(before + done, total if only else sum(sizes))
 
-            for index, piece in enumerate(self._read(source, report)):
+            pieces = self._read(source, report)
+            for index, piece in enumerate(splitter.split(pieces, source.name) if splitter else pieces):
                 if index == 0:
                     texts += 1
                     if texts > 1 and self.format.boundary:
                         yield self._symbols(self.format.boundary)
-                    elif last not in ("", "\n"):
+                    elif last not in ("", "\n") and not self.format.is_records:
                         unfinished += 1
                         yield "\n"
                 if piece:
@@ -133,6 +136,8 @@ class _SourceReader:
                 code="no_text_files",
                 sources=list(named),
             )
+        if splitter is not None:
+            splitter.finish(self.notices)
         if unfinished:
             self.notices.append(
                 Notice(

@@ -42,7 +42,8 @@ def check_same_request(process_group: ProcessGroup, corpus: Corpus, recipe: Reci
     """Check that all processes have the same text, recipe and initial model; see ``check_same_config``."""
     if process_group.size == 1:
         return  # hashing a large model takes time
-    text = f"{len(corpus):,} {corpus.format.unit}s{' in lines' if corpus.format.lines else ''}, {corpus.sha256[:16]}"
+    parts = {None: "", "\n": " in lines"}.get(corpus.format.mark, " in records")
+    text = f"{len(corpus):,} {corpus.format.unit}s{parts}, {corpus.sha256[:16]}"
     choices = {"recipe": recipe.name, "chosen settings": sorted(recipe.fixed), **recipe.settings.to_dict()}
     model = None if init is None else init.content_digest()[:16]
     check_same_config(process_group, {"charloom version": __version__, "text": text, **choices, "initial model": model})
