@@ -6,16 +6,17 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO, cast
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
-from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
 from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.records import RecordSplitter
 from charloom.data.reading.sources import Source, resolve_sources
+from charloom.data.reading.tables import TableReader, table_kind, unsupported_table
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
@@ -105,6 +106,11 @@ class _SourceReader:
     progress: ProgressCallback | None
     raw: SourceDigest
 
+    @cached_property
+    def tables(self) -> TableReader:
+        """Reads the tables of all sources, because labels are counted over all of them."""
+        return TableReader(self.format, self.notices)
+
     def read_all(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
         """Yield the pieces of all sources."""
         sizes = [source.path.stat().st_size if source.path and source.path.is_file() else 0 for source in sources]
@@ -131,6 +137,12 @@ class _SourceReader:
             self.raw.end_source(source)
             before += size
         if not texts:
+            if self.format.column is not None:
+                raise CorpusError(
+                    f"{', '.join(named)}: no file is a table. Provide a CSV, TSV, JSON Lines or JSON file.",
+                    code="no_tables",
+                    sources=list(named),
+                )
             raise CorpusError(
                 f"{', '.join(named)}: all files are binary. Provide a text file, or pass --unit byte to read bytes.",
                 code="no_text_files",
@@ -159,6 +171,8 @@ class _SourceReader:
                 Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
             )
         elif source.kind == "named":
+            if self.format.column is not None:
+                raise unsupported_table(source.name)
             yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
@@ -186,7 +200,19 @@ class _SourceReader:
         elif self.format.column is None:
             yield from self._characters(chunks, source)
         else:
-            yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
+            kind = table_kind(source.name, self.format)
+            if kind is None and source.kind != "stdin":
+                if not source.from_folder:
+                    raise unsupported_table(source.name)
+                self.notices.append(
+                    Notice(
+                        f"Skipped {source.name}: it is not a table. Pass --table to read it as one.",
+                        code="not_a_table_skipped",
+                        path=source.name,
+                    )
+                )
+                return
+            yield from self.tables.read(self._characters(chunks, source), source.name, kind)
 
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
         """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
