@@ -52,6 +52,8 @@ def text_pieces(
     progress: ProgressCallback | None = None,
     errors: str = "strict",
     raw: SourceDigest | None = None,
+    started: Callable[[str], None] | None = None,
+    one_record: bool = False,
 ) -> Iterator[str]:
     """Read a text lazily, in pieces.
 
@@ -66,13 +68,17 @@ def text_pieces(
         progress: Called with the bytes read so far and the total (0 if unknown).
         errors: "strict", or "surrogateescape" for callers that restore undecodable bytes.
         raw: Receives the bytes of all sources as they are read.
+        started: Called with the name of each source before its first piece.
+        one_record: Whether a text without a record separator is one record instead of an error.
 
     Raises:
         CorpusError: If a source is missing, unreadable or not text in that encoding, or if no source is text.
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest()).read_all(sources, arguments)
+    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest(), started, one_record).read_all(
+        sources, arguments
+    )
     if text_format.lines or (text_format.newlines == "lf" and not text_format.is_records):
         pieces = normalize_newlines(pieces)
     if text_format.normalize == "nfc":
@@ -105,6 +111,8 @@ class _SourceReader:
     notices: list[str]
     progress: ProgressCallback | None
     raw: SourceDigest
+    started: Callable[[str], None] | None = None
+    one_record: bool = False
 
     @cached_property
     def tables(self) -> TableReader:
@@ -131,6 +139,8 @@ class _SourceReader:
                     elif last not in ("", "\n") and not self.format.is_records:
                         unfinished += 1
                         yield "\n"
+                    if self.started is not None:
+                        self.started(source.name)
                 if piece:
                     last = piece[-1]
                     yield piece
@@ -149,7 +159,7 @@ class _SourceReader:
                 sources=list(named),
             )
         if splitter is not None:
-            splitter.finish(self.notices)
+            splitter.finish(self.notices, self.one_record)
         if unfinished:
             self.notices.append(
                 Notice(
@@ -194,7 +204,7 @@ class _SourceReader:
             self.raw.update(data)
             report(done)
 
-        chunks = self._chunks(_ObservedFile(file, seen), source.name)
+        chunks = self._chunks(_ObservedFile(file, seen, is_pipe=source.path is None), source.name)
         if self.format.unit == "byte":
             yield from (chunk.decode("latin-1") for chunk in chunks)
         elif self.format.column is None:
@@ -217,15 +227,16 @@ class _SourceReader:
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
         """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
         compression = detect_compression(file.peek())
-        reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
+        reader = io.BufferedReader(cast(io.RawIOBase, file), _CHUNK)
         if compression is None:
-            while chunk := reader.read(_CHUNK):
+            read = reader.read1 if file.is_pipe else reader.read
+            while chunk := read(_CHUNK):
                 yield chunk
         else:
             self.notices.append(
                 Notice(f"Decompressed {name} ({compression}).", code="decompressed", path=name, compression=compression)
             )
-            yield from _decompress(reader, compression, name)
+            yield from _decompress(cast(BinaryIO, reader), compression, name)
         yield b""
 
     def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
@@ -320,10 +331,13 @@ class _ObservedFile(io.RawIOBase):
     Args:
         file: An open file, at its start.
         observe: Called with the bytes of each read, and the number of bytes read so far.
+        is_pipe: Whether a read returns what has arrived, without waiting for more.
     """
 
-    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None]) -> None:
-        self._file, self._observe, self._done, self._start = file, observe, 0, b""
+    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None], is_pipe: bool = False) -> None:
+        self._observe, self._done, self._start = observe, 0, b""
+        self._read = file.read1 if is_pipe else file.read  # type: ignore[attr-defined]
+        self.is_pipe = is_pipe
 
     def readable(self) -> bool:
         """Return True."""
@@ -331,7 +345,8 @@ class _ObservedFile(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes; the next read returns them, too."""
-        self._start = self._next(MAX_MAGIC_BYTES)
+        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_CHUNK)):
+            self._start += data
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
@@ -342,7 +357,7 @@ class _ObservedFile(io.RawIOBase):
         return len(data)
 
     def _next(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data = self._read(size)
         self._done += len(data)
         self._observe(data, self._done)
         return data
