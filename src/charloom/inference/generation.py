@@ -245,6 +245,17 @@ def choose_label(rules: TextRules, label: str | None, seed: int) -> str | None:
     return label
 
 
+def missing_label(rules: TextRules) -> SettingsError:
+    """Return the error for scoring a text without a label with a model of labeled records."""
+    known = sorted(rules.labels, key=lambda name: -rules.labels[name])[:_MAX_LABELS]
+    return SettingsError(
+        f"The model was trained on labeled records, so scoring requires a label, such as {known[0]!r}: on the command "
+        "line --with-label LABEL, or --column and --label for a table; in Python the argument label.",
+        code="missing_label",
+        accepted=known,
+    )
+
+
 def _drawn_label(labels: Mapping[str, int], seed: int) -> str:
     """Draw a label by its number of records; the random number is independent of those of the text."""
     word = int(np.random.Philox(key=[seed, 2]).random_raw(1)[0])
