@@ -1,6 +1,5 @@
 """``charloom score`` reads texts as the model's own text was read, and locates unknown characters in files."""
 
-import os
 import subprocess
 import sys
 import unicodedata
@@ -62,7 +61,7 @@ def test_the_line_is_that_of_the_file_in_a_folder(model, cli):
         Path("texts", name).write_text(text, encoding="utf-8")
     result = cli("score", model, "texts", "--json")
     (found,) = result.error["characters"]
-    assert (found["path"], found["line"], found["column"]) == (os.path.join("texts", "c.txt"), 2, 5)
+    assert (found["path"], found["line"], found["column"]) == (str(Path("texts", "c.txt")), 2, 5)
 
 
 def test_line_ends_that_become_line_feeds_do_not_shift_lines(workspace_file, cli):
@@ -122,14 +121,14 @@ def test_whole_texts_cannot_be_marked(option, model, cli):
 
 def test_lines_from_a_pipe_are_scored_as_they_arrive(model):
     command = [sys.executable, "-m", "charloom", "score", model, "-", "--per-line", "-q"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin is not None and process.stdout is not None
-    for line in ("some words", "more words", "last"):
-        process.stdin.write(f"{line}\n")
-        process.stdin.flush()
-        assert process.stdout.readline().endswith(f"\t{line}\n")  # before the next line is sent
-    process.stdin.close()
-    assert process.wait(30) == 0
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for line in ("some words", "more words", "last"):
+            process.stdin.write(f"{line}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(f"\t{line}\n")  # before the next line is sent
+        process.stdin.close()
+        assert process.wait(30) == 0
 
 
 # --- newlines and normal forms
