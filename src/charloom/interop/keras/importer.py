@@ -62,7 +62,7 @@ def import_keras(path: str | PathLike[str], vocabulary: str | PathLike[str] | No
         replace(architecture, vocabulary_size=len(kept)), known.vocabulary, weights, _facts(file), rules=known.rules
     )
     names = [layer.name for layer in stack.recurrent]
-    return ImportedModel(saved, (*_assumptions(config, names), *known.notices, *_vocabulary_warnings(saved, known)))
+    return ImportedModel(saved, (*_dequantized(file), *_assumptions(config, names), *known.notices, *_vocabulary_warnings(saved, known)))
 
 
 def _facts(file: KerasFile) -> dict[str, Any]:
@@ -70,6 +70,19 @@ def _facts(file: KerasFile) -> dict[str, Any]:
     check_facts(before)
     program = f"Keras {file.version}" if file.version else "Keras"
     return {**before, "imported_from": f"{program}, {file.format}", "charloom_version": __version__}
+
+
+def _dequantized(file: KerasFile) -> tuple[Notice, ...]:
+    if not file.dequantized:
+        return ()
+    return (
+        Notice(
+            f"The weights of {', '.join(file.dequantized)} are stored as int8; they are converted to float32, and the "
+            "scales are applied. Keras may also round the inputs of these layers, so its logits can differ slightly.",
+            code="weights_dequantized",
+            layers=list(file.dequantized),
+        ),
+    )
 
 
 def _assumptions(config: StackConfig | None, names: list[str]) -> tuple[Notice, ...]:
