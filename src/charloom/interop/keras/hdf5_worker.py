@@ -177,8 +177,8 @@ def _values(name: str, dataset: Any) -> NDArray[np.float32]:
     if not known or dataset.ndim > 3 or not dataset.size:
         raise ModelFileError(
             f"The array {quoted(name)} has the type {kind} and the shape {dataset.shape}; expected a non-empty array "
-            "of floating-point numbers of at most 64 bits (or of the int8 weights of a quantized model), with at most 3 "
-            f"dimensions. {_HINT}",
+            "of floating-point numbers of at most 64 bits (int8 in quantized models), with at most 3 dimensions. "
+            f"{_HINT}",
             code="invalid_keras_array",
             array=name,
             type=str(kind),

@@ -207,8 +207,8 @@ def _check_quantization(config: Mapping[str, Any]) -> None:
 
 def _quantized(layer: str, mode: str) -> ModelFileError:
     return ModelFileError(
-        f"The weights of layer {quoted(layer)} are quantized ({quoted(mode)[1:-1]}); charloom reads int8 only. Save the "
-        "model before model.quantize(...) and import that file.",
+        f"The weights of layer {quoted(layer)} are quantized ({quoted(mode)[1:-1]}); charloom reads int8 only. Save "
+        "the model before model.quantize(...) and import that file.",
         code="quantized_keras_model",
         layer=layer,
         mode=mode,
