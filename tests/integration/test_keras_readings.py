@@ -19,28 +19,8 @@ from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, save_model
 from support.errors import cli_error, codes, raises_code
 
-WORDS = [
-    "It",
-    "was",
-    "the",
-    "best",
-    "of",
-    "times",
-    "and",
-    "worst",
-    "age",
-    "season",
-    "Light",
-    "Darkness",
-    "spring",
-    "hope",
-    "winter",
-    "Heaven",
-    "we",
-    "had",
-    "everything",
-    "before",
-]
+SENTENCE = "It was the best of times and worst age season Light Darkness spring hope winter Heaven we had everything"
+WORDS = SENTENCE.split()
 
 
 def prose(seed=0, characters=30_000, width=60):
@@ -240,7 +220,7 @@ class TestCommand:
         self.write(bigram_model(TEXT), CRLF.encode(), tmp_path)
         done = self.run(quick_cli, "--vocabulary", "book.txt", *options)
         if newlines is None:
-            cli_error(done, "vocabulary_mismatch")
+            cli_error(done, "vocabulary_unclear")
         else:
             assert done.code == 0, done.err
             assert import_rules(tmp_path).newlines == newlines
