@@ -211,6 +211,7 @@ def test_records_longer_than_a_window_carry_the_state_within_a_batch(tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("\n%\n".join(f"{text}\n" * 8 for text in TEXTS))
     sizes = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "seq_length": 10, "batch_size": 8}
+    sizes |= {"dropout_output": 0.1, "weight_decay": 0.1, "warmup_steps": 0, "eval_every": 5}
     read = Corpus.read(path, text_format=RECORDS)
     whole = charloom.train(read, run=tmp_path / "whole", steps=60, schedule="constant", progress=False, **sizes)
     charloom.train(read, run=tmp_path / "cut", steps=23, schedule="constant", progress=False, **sizes)

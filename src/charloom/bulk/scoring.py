@@ -18,8 +18,8 @@ from charloom.bulk.partitions import (
     partition_count,
 )
 from charloom.data.reading.sources import resolve_sources
+from charloom.data.vocabulary.characters import replacement_character
 from charloom.errors import CorpusError, JobError, UnknownCharacterError
-from charloom.inference.generation import replacement_character
 from charloom.inference.generation_options import PRECISIONS, check_whole, invalid_choice
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score

@@ -32,7 +32,7 @@ class Corpus:
         text_format: How the text was read, and whether its lines are separate texts.
 
     Raises:
-        CorpusError: If the text is empty.
+        CorpusError: If the text is empty, or contains a lone surrogate.
     """
 
     def __init__(
@@ -45,6 +45,17 @@ class Corpus:
     ) -> None:
         self.name, self.notices, self.sources, self.format = name, tuple(notices), tuple(sources), text_format
         self.index = _index_of(text, text_format) if isinstance(text, str) else text
+        halves = [c for c in self.index.characters if "\ud800" <= c <= "\udfff"]
+        if halves and text_format.unit == "char":
+            position = text.index(halves[0]) if isinstance(text, str) else None
+            raise CorpusError(
+                f"The text contains half a character (lone surrogate U+{ord(halves[0]):04X}), which remains when an "
+                f"emoji is cut{'' if position is None else f', at position {position:,}'}. Remove it: "
+                'text.encode("utf-8", "ignore").decode().',
+                code="lone_surrogate",
+                code_point=f"U+{ord(halves[0]):04X}",
+                position=position,
+            )
         if not len(self.index):
             raise CorpusError(
                 f"The corpus {name!r} is empty. Provide a text of at least a few thousand characters.",

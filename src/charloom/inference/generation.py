@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.unknown import UnknownCharacters, replace_unknown
 from charloom.errors import SettingsError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
 from charloom.inference.generation_options import (
@@ -280,8 +281,11 @@ def prompt_ids(
     if unknown not in UNKNOWN:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
-        replacement = replacement_character(vocabulary) if unknown == "replace" else ""
-        prompt = prompt.translate({ord(c): replacement for c in vocabulary.unknown(prompt)})
+        prompt = replace_unknown(vocabulary, prompt, unknown)
+    elif vocabulary.unknown(prompt):
+        found = UnknownCharacters(vocabulary, "prompt")
+        found.add(prompt)
+        raise found.error('To generate anyway, set unknown to "skip" or "replace". ')
     return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
 
 
@@ -298,11 +302,6 @@ def start_character(vocabulary: Vocabulary) -> str:
     It is a line feed if that is in the vocabulary, else a space, else the first character of the vocabulary.
     """
     return next((c for c in "\n " if c in vocabulary), vocabulary.characters[0])
-
-
-def replacement_character(vocabulary: Vocabulary) -> str:
-    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character."""
-    return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
 def prefill(engine: Engine, ids: NDArray[np.integer], state: State | None = None) -> tuple[NDArray[np.float32], State]:

@@ -13,9 +13,9 @@ import click
 
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextRecords, TextView
-from charloom.data.vocabulary.characters import describe
+from charloom.data.vocabulary.characters import describe, replacement_character
 from charloom.errors import InputError, Notice
-from charloom.inference.generation import Piece, Request, make_request, replacement_character
+from charloom.inference.generation import Piece, Request, make_request
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 from charloom.inference.memorization import LONG, copied_records, measure_memorization
 from charloom.inference.model import Model

@@ -6,16 +6,17 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO, cast
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
-from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
 from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.records import RecordSplitter
 from charloom.data.reading.sources import Source, resolve_sources
+from charloom.data.reading.tables import TableReader, table_kind, unsupported_table
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
@@ -51,6 +52,8 @@ def text_pieces(
     progress: ProgressCallback | None = None,
     errors: str = "strict",
     raw: SourceDigest | None = None,
+    started: Callable[[str], None] | None = None,
+    one_record: bool = False,
 ) -> Iterator[str]:
     """Read a text lazily, in pieces.
 
@@ -65,13 +68,17 @@ def text_pieces(
         progress: Called with the bytes read so far and the total (0 if unknown).
         errors: "strict", or "surrogateescape" for callers that restore undecodable bytes.
         raw: Receives the bytes of all sources as they are read.
+        started: Called with the name of each source before its first piece.
+        one_record: Whether a text without a record separator is one record instead of an error.
 
     Raises:
         CorpusError: If a source is missing, unreadable or not text in that encoding, or if no source is text.
     """
     check_encoding(text_format.encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest()).read_all(sources, arguments)
+    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest(), started, one_record).read_all(
+        sources, arguments
+    )
     if text_format.lines or (text_format.newlines == "lf" and not text_format.is_records):
         pieces = normalize_newlines(pieces)
     if text_format.normalize == "nfc":
@@ -104,6 +111,13 @@ class _SourceReader:
     notices: list[str]
     progress: ProgressCallback | None
     raw: SourceDigest
+    started: Callable[[str], None] | None = None
+    one_record: bool = False
+
+    @cached_property
+    def tables(self) -> TableReader:
+        """Reads the tables of all sources, because labels are counted over all of them."""
+        return TableReader(self.format, self.notices)
 
     def read_all(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
         """Yield the pieces of all sources."""
@@ -125,19 +139,27 @@ class _SourceReader:
                     elif last not in ("", "\n") and not self.format.is_records:
                         unfinished += 1
                         yield "\n"
+                    if self.started is not None:
+                        self.started(source.name)
                 if piece:
                     last = piece[-1]
                     yield piece
             self.raw.end_source(source)
             before += size
         if not texts:
+            if self.format.column is not None:
+                raise CorpusError(
+                    f"{', '.join(named)}: no file is a table. Provide a CSV, TSV, JSON Lines or JSON file.",
+                    code="no_tables",
+                    sources=list(named),
+                )
             raise CorpusError(
                 f"{', '.join(named)}: all files are binary. Provide a text file, or pass --unit byte to read bytes.",
                 code="no_text_files",
                 sources=list(named),
             )
         if splitter is not None:
-            splitter.finish(self.notices)
+            splitter.finish(self.notices, self.one_record)
         if unfinished:
             self.notices.append(
                 Notice(
@@ -159,6 +181,8 @@ class _SourceReader:
                 Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
             )
         elif source.kind == "named":
+            if self.format.column is not None:
+                raise unsupported_table(source.name)
             yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
@@ -180,26 +204,39 @@ class _SourceReader:
             self.raw.update(data)
             report(done)
 
-        chunks = self._chunks(_ObservedFile(file, seen), source.name)
+        chunks = self._chunks(_ObservedFile(file, seen, is_pipe=source.path is None), source.name)
         if self.format.unit == "byte":
             yield from (chunk.decode("latin-1") for chunk in chunks)
         elif self.format.column is None:
             yield from self._characters(chunks, source)
         else:
-            yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
+            kind = table_kind(source.name, self.format)
+            if kind is None and source.kind != "stdin":
+                if not source.from_folder:
+                    raise unsupported_table(source.name)
+                self.notices.append(
+                    Notice(
+                        f"Skipped {source.name}: it is not a table. Pass --table to read it as one.",
+                        code="not_a_table_skipped",
+                        path=source.name,
+                    )
+                )
+                return
+            yield from self.tables.read(self._characters(chunks, source), source.name, kind)
 
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
         """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
         compression = detect_compression(file.peek())
-        reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
+        reader = io.BufferedReader(cast(io.RawIOBase, file), _CHUNK)
         if compression is None:
-            while chunk := reader.read(_CHUNK):
+            read = reader.read1 if file.is_pipe else reader.read
+            while chunk := read(_CHUNK):
                 yield chunk
         else:
             self.notices.append(
                 Notice(f"Decompressed {name} ({compression}).", code="decompressed", path=name, compression=compression)
             )
-            yield from _decompress(reader, compression, name)
+            yield from _decompress(cast(BinaryIO, reader), compression, name)
         yield b""
 
     def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
@@ -294,10 +331,13 @@ class _ObservedFile(io.RawIOBase):
     Args:
         file: An open file, at its start.
         observe: Called with the bytes of each read, and the number of bytes read so far.
+        is_pipe: Whether a read returns what has arrived, without waiting for more.
     """
 
-    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None]) -> None:
-        self._file, self._observe, self._done, self._start = file, observe, 0, b""
+    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None], is_pipe: bool = False) -> None:
+        self._observe, self._done, self._start = observe, 0, b""
+        self._read = file.read1 if is_pipe else file.read  # type: ignore[attr-defined]
+        self.is_pipe = is_pipe
 
     def readable(self) -> bool:
         """Return True."""
@@ -305,7 +345,8 @@ class _ObservedFile(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes; the next read returns them, too."""
-        self._start = self._next(MAX_MAGIC_BYTES)
+        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_CHUNK)):
+            self._start += data
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
@@ -316,7 +357,7 @@ class _ObservedFile(io.RawIOBase):
         return len(data)
 
     def _next(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data = self._read(size)
         self._done += len(data)
         self._observe(data, self._done)
         return data

@@ -86,16 +86,17 @@ class RecordSplitter:
                     code_point=f"U+{ord(mark):04X}",
                 )
 
-    def finish(self, notices: list[str]) -> None:
+    def finish(self, notices: list[str], one_record: bool = False) -> None:
         """Check that the sources contained a separator, and report empty records.
 
         Args:
             notices: Receives a notice about empty records.
+            one_record: Whether a text without a separator is one record instead of an error.
 
         Raises:
             CorpusError: If there was no separator.
         """
-        if not self.separators and self._records != FILE:
+        if not (self.separators or one_record or self._records == FILE):
             what = "a blank line" if self._records == BLANK else f"a line {self._records!r}"
             raise CorpusError(
                 f"--records {self._records}: the text does not contain {what}, so it is a single record. Pass the line "
