@@ -181,10 +181,12 @@ class TestNumberFormats:
         assert codes(import_keras(path, letters).notices)[0] == "weights_dequantized"
 
     @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+    @pytest.mark.parametrize("mode", ["int4", "float8"])
     @pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize.:UserWarning")
-    def test_int4_weights_are_rejected(self, name, tmp_path, letters):
+    @pytest.mark.filterwarnings("ignore:Invalid quantization mode:UserWarning")  # an Embedding has no float8 mode
+    def test_other_quantizations_are_rejected(self, mode, name, tmp_path, letters):
         model = randomized(sequential(gru()))
-        model.quantize("int4")
+        model.quantize(mode)
         with raises_code("quantized_keras_model", ModelFileError, accepted=["int8"]):
             import_keras(save(model, tmp_path / name), letters)
 

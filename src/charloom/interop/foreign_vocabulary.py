@@ -144,11 +144,13 @@ def _from_text(
     readings = list_readings(corpus, fixed_newlines)
     candidates = fitting(readings, count)
     if not candidates:
-        counts = {reading.words: len(reading.characters) for reading in readings}
-        listed = ", ".join(f"{number:,} ({words})" for words, number in list(counts.items())[:_MAX_LISTED])
+        by_count: dict[int, list[str]] = {}
+        for reading in readings:
+            by_count.setdefault(len(reading.characters), []).append(reading.words)
+        listed = "; ".join(f"{number:,} ({' or '.join(words)})" for number, words in by_count.items())
         raise _mismatch(
             count,
-            f"the text {source} has another number of distinct characters under each way to read it: {listed}",
+            f"the text {source} has another number of distinct characters in each way to read it: {listed}",
             [reading.to_dict() for reading in readings],
         )
     compared = compare(candidates, corpus, lambda each: model_of(_of_candidate(each, corpus)))

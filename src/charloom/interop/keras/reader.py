@@ -35,6 +35,7 @@ INT8 = "int8"
 
 _MAX_SECONDS = 300  # enough for 4 GB from a slow disk
 _MAX_DEPTH = 40  # maximum nesting of a configuration
+_FLOAT8_SCALES = 3  # scales of the inputs, the kernel and the gradients of a Dense layer in Keras' float8 mode
 _CELL = re.compile(r"/(cell|vars)(/|$)")
 _BOTH_WAYS = re.compile(r"/(forward|backward)_layer/")
 _ROLES = ("embeddings", "kernel", "recurrent_kernel", "bias")  # in the order in which Keras lists a layer's weights
@@ -176,6 +177,8 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
         if not int8.isdisjoint(names):
             arrays = _dequantize(name, names[0].lower(), arrays, [each in int8 for each in names])
             dequantized.append(name)
+        elif sum(array.size == 1 for array in arrays) == _FLOAT8_SCALES and len(arrays) > _FLOAT8_SCALES:
+            raise _quantized(name, "float8")
         layers.append(LayerWeights(name, arrays))
     if not layers:
         raise ModelFileError(
