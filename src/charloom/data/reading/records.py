@@ -48,7 +48,9 @@ class RecordSplitter:
         record = _Record()
         held, in_long_line, lines = "", False, 0
         after_separator = False  # whether the last thing before the current record was a separator of this source
-        for piece in _with_final_newline(normalize_newlines(pieces)):
+        for number, piece in enumerate(_with_final_newline(normalize_newlines(pieces))):
+            if number == 0:
+                yield ""  # so that a file without records is not taken for a skipped one
             text = held + piece
             self._check(text, name, lines)
             if in_long_line:  # the beginning of this line has been yielded already
