@@ -244,7 +244,8 @@ def test_members_that_expand_suspiciously_are_refused(tmp_path, monkeypatch):
 
 
 def test_chapters_of_an_e_book_are_read_in_order(tmp_path):
-    chapter = "<html><head><title>T</title><style>p {{}}</style></head><body><h1>{0}</h1><p>One &amp;\n two.</p></body></html>"
+    head = "<head><title>T</title><style>p {{}}</style></head>"
+    chapter = f"<html>{head}<body><h1>{{0}}</h1><p>One &amp;\n two.</p></body></html>"
     package = (
         '<package xmlns="http://www.idpf.org/2007/opf"><manifest>'
         '<item id="b" href="text/b%20b.xhtml"/><item id="a" href="text/a.xhtml"/></manifest>'
