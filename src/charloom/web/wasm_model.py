@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.text_format import LABEL_MARK
 from charloom.inference.engines.folding import FoldedLayer, fold, input_bias
 from charloom.inference.generation import prompt_ids
 from charloom.model.file.model_file import SavedModel
@@ -22,6 +23,7 @@ from charloom.model.quantization import Quantized, quantize
 _MAGIC = int.from_bytes(b"CLM1", "little")
 _CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # the values of `Cell` in native/engine/network.h
 _WORD = 4
+_NEVER = -1e30  # a logit whose probability is 0
 
 
 def pack_model(saved: SavedModel) -> bytes:
@@ -50,7 +52,11 @@ def _parts(saved: SavedModel) -> Iterator[bytes]:
     for layer in network.layers:
         yield from _layer(layer)
     yield from _matrix(network.output)
-    yield _floats(network.output_bias)
+    output_bias = network.output_bias
+    if saved.rules.labels:  # labels are never generated: they precede the prompt
+        output_bias = output_bias.copy()
+        output_bias[int(vocabulary.encode(LABEL_MARK)[0])] = _NEVER
+    yield _floats(output_bias)
 
 
 def _layer(layer: FoldedLayer) -> Iterator[bytes]:

@@ -46,18 +46,22 @@ export class Server {
     } finally { release(); }
   }
 
+  label = null; // of the texts, for a model of labeled records
+
   async score(model, text, signal) {
-    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, signal) }));
+    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, signal, this.label) }));
   }
 
-  async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal)); }
+  async topPredictions(model, text, k, signal) {
+    return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal, this.label));
+  }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they are generated.
   async *complete({ model, prompt, ...options }, signal) {
     const session = await sessionOf(model), release = await session.acquire(), start = performance.now();
     try {
       signal?.throwIfAborted();
-      yield* session.generate(prompt, options, signal);
+      yield* session.generate(prompt, { ...options, label: this.label }, signal);
     } finally {
       performance.measure("generate", { start });
       release();

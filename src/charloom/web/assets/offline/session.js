@@ -22,10 +22,23 @@ class StopSequence {
   }
 }
 
+const RECORD_MARK = "\x1e", LABEL_MARK = "\x1f"; // the end of a record, and of its label
+
 export class Session {
+  // lines, charloom: see charloom.web.model_cards. A model of lines or records begins every text with a hidden mark.
   constructor(engine, { lines, charloom }) {
-    Object.assign(this, { engine, vocabulary: makeVocabulary(charloom), cache: new PrefixCache(engine, lines), queue: Promise.resolve() });
+    const mark = charloom.records === undefined ? null : RECORD_MARK;
+    Object.assign(this, { engine, mark, vocabulary: makeVocabulary(charloom), cache: new PrefixCache(engine, lines || mark !== null), queue: Promise.resolve() });
   }
+
+  // The display name of an id. The marks are shown as words, which cannot be inserted.
+  #name(id) {
+    const name = this.vocabulary.name(id);
+    return this.mark === null ? name : { [RECORD_MARK]: "(end)", [LABEL_MARK]: "(label)" }[name] ?? name;
+  }
+
+  // The ids of a label, which are read before the text of a record.
+  #start(label) { return label ? this.vocabulary.encode(label + LABEL_MARK) : []; }
 
   // Wait until the engine is free; resolves with a function that releases it.
   async acquire() {
@@ -36,17 +49,19 @@ export class Session {
     return release;
   }
 
-  async topPredictions(text, k, signal) {
-    if (text) await this.cache.readTo(this.vocabulary.encode(text), signal);
+  async topPredictions(text, k, signal, label) {
+    const ids = [...this.#start(label), ...this.vocabulary.encode(text)];
+    if (ids.length) await this.cache.readTo(ids, signal);
     else this.engine.begin([]);
     const max = Math.min(k, this.engine.size);
-    return this.engine.topPredictions(max).map(({ id, probability }) => ({ text: this.vocabulary.name(id), probability }));
+    return this.engine.topPredictions(max).map(({ id, probability }) => ({ text: this.#name(id), probability }));
   }
 
-  // The surprisal of each character in bits. It is null for the first character, except in line models.
-  async surprisals(text, signal) {
-    await this.cache.readTo(this.vocabulary.encode(text), signal);
-    let at = 0;
+  // The surprisal of each character in bits. It is null for the first character, except in models of lines or records.
+  async surprisals(text, signal, label) {
+    const start = this.#start(label);
+    await this.cache.readTo([...start, ...this.vocabulary.encode(text)], signal);
+    let at = start.length;
     return this.vocabulary.sizes(text).map((size) => {
       const bits = this.cache.bits.slice(at, at += size);
       return bits.includes(null) ? null : bits.reduce((sum, one) => sum + one, 0);
@@ -54,20 +69,23 @@ export class Session {
   }
 
   // Yields pieces of text, {text, finish_reason}, as they are generated. The same seed gives the same text as `charloom generate`.
-  async *generate(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed }, signal) {
-    const cached = prompt !== ""; // without a prompt, the engine reads a start id that is not part of the text
-    if (cached) await this.cache.readTo(this.vocabulary.encode(prompt), signal);
+  async *generate(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed, label }, signal) {
+    const start = [...this.#start(label), ...this.vocabulary.encode(prompt)];
+    const cached = start.length > 0; // without a prompt, the engine reads a start id that is not part of the text
+    if (cached) await this.cache.readTo(start, signal);
     else this.engine.begin([]);
     const decode = this.vocabulary.decoder(), stopSequence = new StopSequence(stop[0]), slices = new TimeSlices();
     const options = { temperature, topK: null, topP, minP: 0, repetitionPenalty: 1 };
     let firstSeed = BigInt(seed), remaining = length, size = FIRST_SLICE;
     for (;;) {
-      const start = performance.now(), { ids, bits } = this.engine.sample(Math.min(size, remaining), { ...options, seed: firstSeed });
-      const duration = Math.max(0.1, performance.now() - start);
+      const began = performance.now(), { ids, bits } = this.engine.sample(Math.min(size, remaining), { ...options, seed: firstSeed });
+      const duration = Math.max(0.1, performance.now() - began);
       if (cached) this.cache.append(ids, bits);
       firstSeed = null;
       remaining -= ids.length;
-      const [text, stopped] = stopSequence.filter(decode(ids), remaining === 0);
+      const more = decode(ids), end = this.mark === null ? -1 : more.indexOf(this.mark); // the end of the record
+      const [text, found] = stopSequence.filter(end < 0 ? more : more.slice(0, end), end >= 0 || remaining === 0);
+      const stopped = found || end >= 0;
       yield { text, finish_reason: stopped ? "stop" : remaining === 0 ? "length" : null };
       if (stopped || remaining === 0) return;
       size = Math.max(1, Math.min(MAX_SLICE, 2 * size, Math.round((size * SLICE_TIME) / duration)));

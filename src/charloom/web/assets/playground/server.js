@@ -67,13 +67,17 @@ export class Server {
 
   async models() { return (await this.#json("v1/models")).data; }
 
-  async score(model, text, signal) { return this.#json("score", { model, text }, signal); }
+  label = null; // of the texts, for a model of labeled records
 
-  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", { model, text, k }, signal)).guesses; }
+  #labeled(body) { return this.label === null ? body : { ...body, label: this.label }; }
+
+  async score(model, text, signal) { return this.#json("score", this.#labeled({ model, text }), signal); }
+
+  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", this.#labeled({ model, text, k }), signal)).guesses; }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they arrive.
   async *complete(request, signal) {
-    const response = await this.#request("v1/completions", { ...request, stream: true }, signal);
+    const response = await this.#request("v1/completions", this.#labeled({ ...request, stream: true }), signal);
     let ended = false;
     for await (const data of events(response.body, signal)) {
       if (data === "[DONE]") return;

@@ -44,7 +44,8 @@ export class Settings {
 
   // Returns {request, seed, versions}; the seed is null if it is random. Throws InvalidSetting.
   read() {
-    const stop = $("stop").value.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]);
+    const stop = $("stop").value.replace(/\\(?:([nrt\\])|u([\da-f]{4}))/gi, (escape, character, code) => (
+      code ? String.fromCharCode(parseInt(code, 16)) : { n: "\n", r: "\r", t: "\t", "\\": "\\" }[character] ?? escape));
     if (countCharacters(stop) > MAX_STOP) throw new InvalidSetting($("stop"), `Stop sequence must have at most ${MAX_STOP} characters, got ${countCharacters(stop)}.`);
     const request = {
       max_tokens: wholeNumber("length", "Length", 1, MAX_LENGTH),
