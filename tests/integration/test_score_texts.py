@@ -247,3 +247,12 @@ def test_labels_need_a_model_of_labels(workspace_file, cli):
     name = workspace_file(record_model())
     Path("t.csv").write_text("text,kind\na,sea\n")
     cli_error(cli("score", name, "t.csv", "--column", "text", "--label", "kind", "--json"), "no_labels")
+
+
+@pytest.mark.parametrize("start", ["", "\n\n", "% \n"])
+def test_records_have_positions_but_no_lines_of_the_file(start):
+    """Separators and blank lines are removed while reading, so a counted line would not be that of the file."""
+    found = UnknownCharacters(Vocabulary.from_text("\n% abc"), has_lines=False)
+    found.add(f"{start}a€")
+    place = found.first["€"]
+    assert (place["position"], place["line"], place["column"]) == (len(start) + 1, None, None)

@@ -14,6 +14,7 @@ import click
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextRecords, TextView
 from charloom.data.vocabulary.characters import describe, replacement_character
+from charloom.data.vocabulary.unknown import best_form
 from charloom.errors import InputError, Notice
 from charloom.inference.generation import Piece, Request, make_request
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
@@ -250,7 +251,7 @@ def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
     """Print a notice about each prompt character that the vocabulary lacks."""
     replacement = None if request.unknown == "skip" else replacement_character(model.vocabulary)
     handling = "skipped" if replacement is None else f"replaced by {replacement!r}"
-    for character in model.vocabulary.unknown(request.prompt):
+    for character in model.vocabulary.unknown(best_form(model.vocabulary, model.rules.prepare(request.prompt))):
         notice = Notice(
             f"{describe(character)} is not in the model's vocabulary and is {handling}.",
             code="unknown_character",

@@ -118,7 +118,7 @@ def command(
         raise missing_label(loaded.rules)
 
     notices: list[str] = []
-    found = UnknownCharacters(loaded.vocabulary)
+    found = UnknownCharacters(loaded.vocabulary, has_lines=not text_format.is_records)
     with progress_bar("Scoring", quiet, in_bytes=True) as report:
         pieces = text_pieces(
             [text],
@@ -184,7 +184,11 @@ def _unknown_notice(found: UnknownCharacters, treatment: str) -> Notice:
     }
     first = next(iter(found.first))
     place = found.first[first]
-    where = f"{place['path']}, line {place['line']:,}" if place["path"] else f"position {place['position']:,}"
+    where = (
+        f"{place['path']}, line {place['line']:,}"
+        if place["line"] and place["path"]
+        else f"position {place['position']:,}"
+    )
     return Notice(
         f"{found.count:,} characters that the model does not know {handling[treatment]}; the first is "
         f"{describe(first)} ({where}).",

@@ -49,6 +49,8 @@ class UnknownCharacters:
     Attributes:
         vocabulary: The vocabulary.
         noun: What the text is in the error message: "text" or "prompt".
+        has_lines: Whether the lines of the text are those of its file. They are not for records, whose separators and
+            surrounding blank lines are removed while reading; line and column are then None.
         position: The position after the pieces so far; ``start_file`` may be called between two pieces.
         count: Number of occurrences of unknown characters.
         first: For each unknown character, a dictionary with its first position, line, column and path.
@@ -56,6 +58,7 @@ class UnknownCharacters:
 
     vocabulary: Vocabulary
     noun: str = "text"
+    has_lines: bool = True
     position: Position = field(default_factory=Position)
     count: int = 0
     first: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -72,8 +75,8 @@ class UnknownCharacters:
                 here.advance(before)
                 self.first[character] = {
                     "position": here.offset,
-                    "line": here.line,
-                    "column": here.column + 1,
+                    "line": here.line if self.has_lines else None,
+                    "column": here.column + 1 if self.has_lines else None,
                     "path": here.path or None,
                 }
         if unknown:
@@ -92,7 +95,9 @@ class UnknownCharacters:
         for character, place in list(self.first.items())[:_MAX_LISTED]:
             similar = similar_character(character, self.vocabulary)
             where = f"first at position {place['position']} (counted from 0)"
-            if place["path"]:
+            if not self.has_lines:
+                where += f" of the records in {place['path']}" if place["path"] else " of the records"
+            elif place["path"]:
                 where += f", {place['path']}, line {place['line']:,}, column {place['column']:,}"
             elif self.position.line > 1:
                 where += f", line {place['line']:,}, column {place['column']:,}"
