@@ -10,12 +10,16 @@ import charloom
 from charloom.bulk.generation import generation_job
 from charloom.bulk.runner import run_in_process
 from charloom.bulk.scoring import scoring_job
+from charloom.cli.commands import tune
 from charloom.cli.main import main
-from charloom.data.text_format import TextRules
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import TextFormat, TextRules
 from charloom.errors import JobError
+from charloom.interop.hub.model_card import model_card
 from charloom.model.architecture import Architecture
-from charloom.model.file.model_file import SavedModel, save_model
+from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.initializers import initial_weights
+from charloom.tuning.workers import worker_arguments
 from support.errors import raises_code
 
 LABELS = {"ab": 3, "cd": 1}
@@ -72,7 +76,7 @@ def test_info_shows_the_rules_of_the_texts(cli, records):
     text = cli("info", path).out
     shown = [line for line in text.splitlines() if line.startswith(("records", "labels", "newlines", "normal form"))]
     assert len(shown) == 4
-    assert '"label 11" (12)' in shown[1] and '"label 1" (' not in shown[1]
+    assert "'label 11' (12)" in shown[1] and "'label 1' (" not in shown[1]
 
 
 @pytest.mark.parametrize("labels", [{}, LABELS])
@@ -87,3 +91,22 @@ def test_the_onnx_example_stops_at_the_end_of_a_record(tmp_path, labels):
     assert min(map(len, texts)) < 201
     with pytest.raises(SystemExit):
         list(generate(str(tmp_path / "m.onnx"), "a", 5, 1.0, 1, "zz"))
+
+
+def test_a_model_card_lists_the_rules_of_the_texts(tmp_path):
+    path = record_model(tmp_path / "m.safetensors", records="%", labels={"a|b <c>": 2})
+    card = model_card(load_model(path), "ada/letters")
+    assert "| records |" in card and "| labels |" in card
+    assert "a|b" not in card and "<c>" not in card  # escaped
+
+
+def test_a_tuning_worker_reads_the_same_corpus(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_bytes('text;genre\n"é;b";x\nno;y\n'.encode())
+    (tmp_path / "b.csv").write_text('text;genre\n"é\nb";x\n', encoding="utf-8")
+    text_format = TextFormat(normalize="nfc", column="text", label="genre", delimiter=";", table="csv")
+    expected = Corpus.read(str(tmp_path), text_format=text_format)
+    seen = []
+    monkeypatch.setattr(tune, "_run_worker", lambda corpus, *rest: seen.append(corpus))
+    assert not main(worker_arguments(tmp_path / "search", text_format, "cpu", [str(tmp_path)], 0.0))
+    assert seen[0].format == text_format and seen[0].sha256 == expected.sha256
+    assert seen[0].labels == expected.labels == {"x": 2, "y": 1}

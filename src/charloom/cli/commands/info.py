@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from charloom.data.text_format import BLANK, FILE
 from charloom.data.vocabulary.characters import preview
+from charloom.inference.model_summary import describe_rules
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model, run_evaluations
@@ -40,8 +39,6 @@ _ROWS = (  # rows of the table that compares several models
     "file_bytes",
 )
 
-_MAX_LABELS = 10  # labels shown in readable output; --json has all
-_RECORD_SOURCES = {"": "values of a table's column", BLANK: "separated by blank lines", FILE: "one per file"}
 _DECIMALS = {"epoch": 2, "seconds": 0, "chars_per_second": 0}
 
 
@@ -122,28 +119,10 @@ def _format_model(facts: dict[str, Any]) -> str:
     lines.append(f"{'vocabulary':<18} {vocabulary if facts['unit'] == 'char' else 'all 256 bytes'}")
     if facts["lines"]:
         lines.append(f"{'lines':<18} each line is an independent text")
-    lines += [f"{key:<18} {value}" for key, value in _format_rules(facts)]
+    lines += [f"{key:<18} {value}" for key, value in describe_rules(facts)]
     rows = {key: facts.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
     lines += [f"{key:<18} {_cell(key, value)}" for key, value in rows.items() if value is not None]
     return "\n".join(lines) + "\n"
-
-
-def _format_rules(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return rows for the rules of a model's texts that differ from the defaults."""
-    rows = []
-    if "records" in facts:
-        source = _RECORD_SOURCES.get(facts["records"]) or f"separated by the line {facts['records']}"
-        rows.append(("records", f"independent texts, {source}"))
-    if "labels" in facts:
-        labels = sorted(facts["labels"].items(), key=lambda pair: (-pair[1], pair[0]))
-        shown = ", ".join(f"{json.dumps(name, ensure_ascii=False)} ({count:,})" for name, count in labels[:_MAX_LABELS])
-        rest = f", and {len(labels) - _MAX_LABELS:,} more" if len(labels) > _MAX_LABELS else ""
-        rows.append(("labels", shown + rest))
-    if "newlines" in facts:
-        rows.append(("newlines", "CR LF and CR are read as LF"))
-    if "normalize" in facts:
-        rows.append(("normal form", "NFC"))
-    return rows
 
 
 def _format_table(models: list[dict[str, Any]]) -> str:
