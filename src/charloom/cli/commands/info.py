@@ -39,6 +39,8 @@ _ROWS = (  # rows of the table that compares several models
     "file_bytes",
 )
 
+_RULES = ("records", "labels", "newlines", "normalize")  # printed if they differ from their defaults
+
 _DECIMALS = {"epoch": 2, "seconds": 0, "chars_per_second": 0}
 
 
@@ -74,7 +76,7 @@ def describe_model(model: str) -> dict[str, Any]:
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
         "lines": saved.rules.lines,
-        **{name: value for name, value in saved.rules.to_dict().items() if name != "lines"},
+        **{name: value for name, value in saved.rules.to_dict().items() if name in _RULES},
         "bits_per_char": bits_per_char(facts),
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
