@@ -132,6 +132,7 @@ async function waitForServer() {
 }
 
 function modelSelected(changed) {
+  server.label = models.label;
   if (changed) {
     if (generation.busy || choices.open) generation.discard();
     colors.reset();
@@ -180,7 +181,7 @@ function another() {
 
 function generationFinished(streams, choosing) {
   if (streams.every((stream) => stream.error && !stream.shown)) return showStatus("");
-  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing);
+  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing, models.records && !$("stop").value);
   showStatus(message, data);
   if (choosing) keepVisible(generation.range[0]); // where the versions start
   reuse.hidden = choosing || $("seed").value === String(seed);
@@ -192,6 +193,7 @@ function generationFinished(streams, choosing) {
 }
 
 function insertPrediction(text) {
+  if (models.records && !models.vocabulary.has(text)) return showStatus("Here the record ends. Clear the text to start another one.", { state: "record_end" });
   autoScroll = true;
   const [start, end] = editor.selection, characters = text.replace(/\r\n?/g, "\n"), cursor = start + characters.length;
   doc.replace(start, end, characters, MODEL, "guess", [start, end]);
