@@ -11,6 +11,7 @@ from charloom.model.file.model_file import SavedModel
 from charloom.web.single_page import write_page
 from support.browser import opened
 from support.models import initial_weights
+from support.server import serve_models
 
 LABELS = {"sea": 3, "land": 1, "1990": 2}  # a number as a label: JavaScript objects would reorder it
 
@@ -88,3 +89,36 @@ def test_a_pasted_mark_is_an_unknown_character(browser, page):
         tab.locator("#continue").click()
         tab.locator("#notice").wait_for(timeout=5_000)
         assert "U+001E" in tab.locator("#notice").inner_text()
+
+
+# --- the playground
+
+
+@pytest.fixture(scope="module")
+def served():
+    models = {"records": record_model(), "labeled": record_model(LABELS)}
+    with serve_models(models) as running:
+        yield running, models
+
+
+def test_the_playground_generates_with_the_label_and_sends_it_with_scores(browser, served):
+    server, models = served
+    with opened(browser, f"http://127.0.0.1:{server.port}", reduced_motion="reduce") as tab:
+        tab.locator("#model").select_option("labeled")
+        tab.locator("#label").select_option("land")
+        for seed in range(4):
+            assert generate(tab, "ab", seed) == models["labeled"].generate("ab", 200, seed=seed, label="land")
+        assert "The record ended after" in tab.locator("#status").inner_text()
+        with tab.expect_request("**/score") as score:
+            tab.locator("#surprisal").check()
+        assert score.value.post_data_json["label"] == "land"
+
+
+def test_the_playground_offers_labels_only_for_models_that_have_them(browser, served):
+    server, models = served
+    with opened(browser, f"http://127.0.0.1:{server.port}", reduced_motion="reduce") as tab:
+        tab.locator("#model").select_option("labeled")
+        tab.locator("#label").select_option("sea")
+        tab.locator("#model").select_option("records")
+        assert not tab.locator("#label-field").is_visible()
+        assert generate(tab, "ab", 5) == models["records"].generate("ab", 200, seed=5)
