@@ -17,7 +17,7 @@ from charloom.serve.errors import ApiError, to_api_error, unknown_name_message
 from charloom.serve.scheduler import Scheduler
 from charloom.serve.security.limits import Limits
 
-_SYMBOLS = {RECORD_MARK: "\u241e", LABEL_MARK: "\u241f"}  # SYMBOL FOR RECORD SEPARATOR, SYMBOL FOR UNIT SEPARATOR
+_MARK_NAMES = {RECORD_MARK: "(end)", LABEL_MARK: "(label)"}
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class ServedModel:
             raise to_api_error(error, "label") from None
 
     def names(self) -> list[str]:
-        """Return a display name for each id; the marks of records are shown as their symbols."""
+        """Return a display name for each id; the marks of records are shown as words."""
         names = self.model.vocabulary.names()
-        return [_SYMBOLS.get(name, name) for name in names] if self.model.rules.records is not None else names
+        return [_MARK_NAMES.get(name, name) for name in names] if self.model.rules.records is not None else names
 
     def check_ids(self, ids: list[int], param: str) -> NDArray[np.integer]:
         """Validate ids, and return them as an array.
