@@ -48,8 +48,6 @@ export class Server {
     } finally { release(); }
   }
 
-  label = null; // of the texts, for a model of labeled records
-
   async score(model, text, signal) {
     return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, this.label, signal) }));
   }

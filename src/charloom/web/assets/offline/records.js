@@ -41,6 +41,6 @@ export class Records {
   // The number of ids before the end of the record; -1: it does not end.
   endOf(ids) { return this.enabled ? ids.indexOf(this.mark) : -1; }
 
-  // The display name of an id's character; marks are shown as their symbols.
-  name(name) { return this.enabled ? { [RECORD_MARK]: "\u241e", [LABEL_MARK]: "\u241f" }[name] ?? name : name; }
+  // The display name of an id's character; marks are shown as words, which cannot be inserted.
+  name(name) { return this.enabled ? { [RECORD_MARK]: "(end)", [LABEL_MARK]: "(label)" }[name] ?? name : name; }
 }

@@ -23,22 +23,11 @@ class StopSequence {
   }
 }
 
-const RECORD_MARK = "\x1e", LABEL_MARK = "\x1f"; // the end of a record, and of its label
-
 export class Session {
   constructor(engine, model) {
     const vocabulary = makeVocabulary(model.charloom), records = new Records(model, vocabulary);
     Object.assign(this, { engine, vocabulary, records, cache: new PrefixCache(engine, model.lines || records.enabled), queue: Promise.resolve() });
   }
-
-  // The display name of an id. The marks are shown as words, which cannot be inserted.
-  #name(id) {
-    const name = this.vocabulary.name(id);
-    return this.mark === null ? name : { [RECORD_MARK]: "(end)", [LABEL_MARK]: "(label)" }[name] ?? name;
-  }
-
-  // The ids of a label, which are read before the text of a record.
-  #start(label) { return label ? this.vocabulary.encode(label + LABEL_MARK) : []; }
 
   // Wait until the engine is free; resolves with a function that releases it.
   async acquire() {

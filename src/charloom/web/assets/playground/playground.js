@@ -4,7 +4,7 @@ import { Choices } from "./choices.js";
 import { countCharacters, unknownCharacters } from "./code_points.js";
 import { Colors } from "./colors.js";
 import { DocumentModel, MODEL } from "./document_model.js";
-import { $, keepFocus, make, whole } from "./dom.js";
+import { $, keepFocus, whole } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Generation, MAX_PROMPT, generationStatus } from "./generation.js";
 import { Models } from "./models.js";
@@ -134,25 +134,10 @@ async function waitForServer() {
 function modelSelected(changed) {
   server.label = models.label;
   if (changed) {
-    showLabels(models.selected.charloom?.labels ?? []);
     if (generation.busy || choices.open) generation.discard();
     colors.reset();
     notice.clear("unknown_characters");
   }
-  refresh();
-}
-
-// Offer the labels of a model of labeled records; the first one is the most frequent.
-function showLabels(labels) {
-  $("label-field").hidden = labels.length === 0;
-  $("label").replaceChildren(...labels.map((label) => make("option", { value: label, text: label })));
-  server.label = labels[0] ?? null;
-}
-
-function labelSelected() {
-  server.label = $("label").value;
-  if (generation.busy || choices.open) generation.discard();
-  colors.reset();
   refresh();
 }
 
@@ -208,7 +193,6 @@ function generationFinished(streams, choosing) {
 }
 
 function insertPrediction(text) {
-  if (models.records && !models.vocabulary.has(text)) return showStatus("Here the record ends. Clear the text to start another one.", { state: "record_end" });
   autoScroll = true;
   const [start, end] = editor.selection, characters = text.replace(/\r\n?/g, "\n"), cursor = start + characters.length;
   doc.replace(start, end, characters, MODEL, "guess", [start, end]);
@@ -302,7 +286,6 @@ function listen() {
   $("continue").onclick = () => (generation.busy || choices.open ? escape() : continueText());
   for (const id of ["another", "copy", "save", "clear"]) $(id).onclick = () => actions[id]();
   for (const id of ["undo", "redo"]) $(id).onclick = () => undoOrRedo(id);
-  $("label").onchange = labelSelected;
   $("open-settings").onclick = () => toggleSettings();
   $("close-settings").onclick = () => toggleSettings(false);
   $("settings").querySelector("form").onsubmit = (event) => event.preventDefault();
