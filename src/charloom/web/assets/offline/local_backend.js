@@ -33,6 +33,8 @@ function sessionOf(id) {
 }
 
 export class Server {
+  label = null; // of the records; null for any
+
   // Characters before the cursor that predictions depend on: all of them, because the session caches what it has read.
   get predictionContext() { return Infinity; }
 
@@ -46,15 +48,11 @@ export class Server {
     } finally { release(); }
   }
 
-  label = null; // of the texts, for a model of labeled records
-
   async score(model, text, signal) {
-    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, signal, this.label) }));
+    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, this.label, signal) }));
   }
 
-  async topPredictions(model, text, k, signal) {
-    return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal, this.label));
-  }
+  async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, this.label, signal)); }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they are generated.
   async *complete({ model, prompt, ...options }, signal) {

@@ -4,7 +4,7 @@ import { Choices } from "./choices.js";
 import { countCharacters, unknownCharacters } from "./code_points.js";
 import { Colors } from "./colors.js";
 import { DocumentModel, MODEL } from "./document_model.js";
-import { $, keepFocus, make, whole } from "./dom.js";
+import { $, keepFocus, whole } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Generation, MAX_PROMPT, generationStatus } from "./generation.js";
 import { Models } from "./models.js";
@@ -132,26 +132,12 @@ async function waitForServer() {
 }
 
 function modelSelected(changed) {
+  server.label = models.label;
   if (changed) {
-    showLabels(models.selected.charloom?.labels ?? []);
     if (generation.busy || choices.open) generation.discard();
     colors.reset();
     notice.clear("unknown_characters");
   }
-  refresh();
-}
-
-// Offer the labels of a model of labeled records; the first one is the most frequent.
-function showLabels(labels) {
-  $("label-field").hidden = labels.length === 0;
-  $("label").replaceChildren(...labels.map((label) => make("option", { value: label, text: label })));
-  server.label = labels[0] ?? null;
-}
-
-function labelSelected() {
-  server.label = $("label").value;
-  if (generation.busy || choices.open) generation.discard();
-  colors.reset();
   refresh();
 }
 
@@ -195,7 +181,7 @@ function another() {
 
 function generationFinished(streams, choosing) {
   if (streams.every((stream) => stream.error && !stream.shown)) return showStatus("");
-  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing);
+  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing, models.records && !$("stop").value);
   showStatus(message, data);
   if (choosing) keepVisible(generation.range[0]); // where the versions start
   reuse.hidden = choosing || $("seed").value === String(seed);
@@ -300,7 +286,6 @@ function listen() {
   $("continue").onclick = () => (generation.busy || choices.open ? escape() : continueText());
   for (const id of ["another", "copy", "save", "clear"]) $(id).onclick = () => actions[id]();
   for (const id of ["undo", "redo"]) $(id).onclick = () => undoOrRedo(id);
-  $("label").onchange = labelSelected;
   $("open-settings").onclick = () => toggleSettings();
   $("close-settings").onclick = () => toggleSettings(false);
   $("settings").querySelector("form").onsubmit = (event) => event.preventDefault();

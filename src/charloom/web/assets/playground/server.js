@@ -24,6 +24,8 @@ async function errorOf(response) {
 }
 
 export class Server {
+  label = null; // of the records; null for any
+
   // askForToken(rejected) resolves with a token, or null; see notice.js
   constructor(askForToken) {
     this.askForToken = askForToken;
@@ -67,17 +69,15 @@ export class Server {
 
   async models() { return (await this.#json("v1/models")).data; }
 
-  label = null; // of the texts, for a model of labeled records
+  get #labeled() { return this.label === null ? {} : { label: this.label }; }
 
-  #labeled(body) { return this.label === null ? body : { ...body, label: this.label }; }
+  async score(model, text, signal) { return this.#json("score", { model, text, ...this.#labeled }, signal); }
 
-  async score(model, text, signal) { return this.#json("score", this.#labeled({ model, text }), signal); }
-
-  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", this.#labeled({ model, text, k }), signal)).guesses; }
+  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", { model, text, k, ...this.#labeled }, signal)).guesses; }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they arrive.
   async *complete(request, signal) {
-    const response = await this.#request("v1/completions", this.#labeled({ ...request, stream: true }), signal);
+    const response = await this.#request("v1/completions", { ...request, ...this.#labeled, stream: true }, signal);
     let ended = false;
     for await (const data of events(response.body, signal)) {
       if (data === "[DONE]") return;
