@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import charloom
+import charloom.cli.commands.tune
 from charloom._util import extras
 from charloom.errors import MissingExtraError, RunError, SettingsError
 from charloom.planning.recipes import RECIPES, load_recipe
@@ -18,7 +19,7 @@ from charloom.tuning.search import plan_search, seconds_to_check
 from charloom.tuning.search_space import differences
 from charloom.tuning.storage import JOURNAL, new_tuning_folder, open_tuning_folder
 from charloom.tuning.trials import TuningTask
-from support.errors import cli_error, raises_code
+from support.errors import check_error, cli_error, raises_code
 from support.tuning_stubs import PLAN, make_task
 from support.waiting import wait_for
 
@@ -84,6 +85,30 @@ def test_search_that_ends_before_the_corpus_is_read_is_rejected(quick_cli, text)
     done = quick_cli("tune", "book.txt", "--hours", "0.0000001", "--json")
     cli_error(done, "search_too_short", hours=1e-7)
     assert not Path("tuning").exists()
+
+
+@pytest.mark.parametrize(("states", "signal_number", "code"), [
+    ([], None, 1),
+    (["failed"], None, 1),
+    (["complete"], None, 0),
+    ([], signal.SIGTERM, 128 + signal.SIGTERM),
+])  # fmt: skip
+def test_a_search_without_a_complete_trial_fails(quick_cli, text, monkeypatch, states, signal_number, code):
+    def run_search(search, stop):
+        for state in states:
+            trial = search.folder.trials.study.ask()
+            search.folder.trials.begin(trial)
+            search.folder.trials.finish(trial.number, state, 1.5 if state == "complete" else None)
+            yield search.folder.trials.trial(trial.number)
+        stop.signal_number = signal_number
+
+    monkeypatch.setattr(charloom.cli.commands.tune, "run_search", run_search)
+    Path("book.txt").write_text(text)
+    done = quick_cli("tune", "book.txt", "--hours", "0.1", "--minutes", "1", "-o", "t", "--json")
+    assert done.code == code, done.err
+    assert (done.json["recipe"] is not None) == ("complete" in states) and Path("t/tuning.html").exists()
+    if code == 1:
+        check_error(done.error, "no_complete_trial", failed=len(states))
 
 
 def test_folders_of_another_search_are_rejected(quick_cli, text, tmp_path):

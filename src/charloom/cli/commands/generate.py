@@ -13,7 +13,7 @@ import click
 
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextRecords, TextView
-from charloom.data.text_format import TextRules
+from charloom.data.text_format import LABEL_MARK, TextRules
 from charloom.data.vocabulary.characters import describe, replacement_character
 from charloom.data.vocabulary.unknown import best_form
 from charloom.errors import InputError, Notice
@@ -144,13 +144,13 @@ def command(
     beginning = _prompt(prompt, prompt_file)
     request, precision = make_request(beginning, length, temperature, seed, options, samples=samples, prompts=prompts)
     loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
+    print_notices(impossible_stops(request.ending, loaded.vocabulary, loaded.rules), quiet)
     if interactive:
         _check_interactive(prompt_file, prompts_file, samples, novelty, as_json)
         from charloom.cli.interactive import run_interactive
 
         run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request, loaded.rules), quiet)
         return
-    print_notices(impossible_stops(request.ending, loaded.vocabulary, loaded.rules), quiet)
     pieces = loaded.pieces(request, precision)
     if request.unknown != "error":
         _report_unknown(loaded, request, quiet)
@@ -158,7 +158,7 @@ def command(
         print_message(f"seed {request.seed}", quiet)
     request = with_rules(request, loaded.rules)
     if samples == 1 and prompts is None and not as_json:
-        _write_text(pieces, request, training_text, quiet)
+        _write_text(pieces, request, loaded.rules, training_text, quiet)
         return
     _write_samples(pieces, request, loaded.rules, training_text, as_json, quiet)
 
@@ -181,7 +181,7 @@ def _load_with_training_text(model: str) -> tuple[Model, TextView]:
     return Model(provenance.model), provenance.parts.training
 
 
-def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[str, float]:
+def _measure_copying(text: str, prompt: str, label: str | None, training_text: TextView) -> dict[str, float]:
     """Measure verbatim overlap of a generated text with the training text: the keys of ``novelty`` in ``--json``.
 
     The prompt is not counted, except as part of the first line or record that is compared as a whole.
@@ -190,13 +190,14 @@ def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[st
     figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
     if isinstance(training_text, TextRecords):
         noun = "lines" if training_text.mark == "\n" else "records"
-        counts = copied_records(text, training_text.pieces(), training_text.mark)
+        record = text if label is None else f"{label}{LABEL_MARK}{text}"  # as in the training text
+        counts = copied_records(record, training_text.pieces(), training_text.mark)
         figures[noun], figures[f"copied_{noun}"] = counts
     return figures
 
 
-def _report_copying(text: str, prompt: str, training_text: TextView, quiet: bool) -> None:
-    figures = _measure_copying(text, prompt, training_text)
+def _report_copying(text: str, prompt: str, label: str | None, training_text: TextView, quiet: bool) -> None:
+    figures = _measure_copying(text, prompt, label, training_text)
     if "lines" in figures:
         print_message(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
     else:
@@ -208,8 +209,13 @@ def _report_copying(text: str, prompt: str, training_text: TextView, quiet: bool
         )
 
 
-def _write_text(pieces: Iterator[Piece], request: Request, training_text: TextView | None, quiet: bool) -> None:
+def _write_text(
+    pieces: Iterator[Piece], request: Request, rules: TextRules, training_text: TextView | None, quiet: bool
+) -> None:
     """Print a text while it is generated. If stdout is not a terminal, show a progress bar on stderr."""
+    label = choose_label(rules, request.label, request.seed)
+    if label is not None and request.label is None:
+        print_message(f"label {label}", quiet)
     num_generated, texts = -len(request.prompt), []
     with _progress(quiet or is_terminal(sys.stdout)) as report:
         for piece in pieces:
@@ -220,7 +226,7 @@ def _write_text(pieces: Iterator[Piece], request: Request, training_text: TextVi
                 texts.append(piece.text)
     print_text("\n")
     if training_text is not None:
-        _report_copying("".join(texts), request.prompt, training_text, quiet)
+        _report_copying("".join(texts), request.prompt, label, training_text, quiet)
 
 
 @contextmanager
@@ -247,24 +253,25 @@ def _write_samples(
     started = time.perf_counter()
     prompts = request.prompt_of_each
     samples = _collect(pieces, sample_seeds(request.seed, len(prompts)), request.length, quiet)
-    for sample, prompt in zip(samples, prompts, strict=True):
+    labels = [choose_label(rules, request.label, int(str(sample["seed"]))) for sample in samples]
+    for sample, prompt, label in zip(samples, prompts, labels, strict=True):
         if request.prompts is not None:
             sample["prompt"] = prompt
-        if rules.labels:
-            sample["label"] = choose_label(rules, request.label, int(str(sample["seed"])))
+        if label is not None:
+            sample["label"] = label
         if training_text is not None:
-            sample["novelty"] = _measure_copying(str(sample["text"]), prompt, training_text)
+            sample["novelty"] = _measure_copying(str(sample["text"]), prompt, label, training_text)
     if as_json:
         num_generated = sum(len(str(sample["text"])) for sample in samples) - sum(map(len, prompts))
         print_json({"samples": samples, "chars_per_second": num_generated / (time.perf_counter() - started)})
         return
-    for number, (sample, prompt) in enumerate(zip(samples, prompts, strict=True), 1):
-        label = f", label {sample['label']}" if "label" in sample else ""
-        print_message(f"--- sample {number} of {len(samples)}, seed {sample['seed']}{label}", quiet)
+    for number, (sample, prompt, label) in enumerate(zip(samples, prompts, labels, strict=True), 1):
+        label_part = "" if label is None else f", label {label}"
+        print_message(f"--- sample {number} of {len(samples)}, seed {sample['seed']}{label_part}", quiet)
         separator = rules.separator[1:] if rules.records is not None and number < len(samples) else ""
         print_text(escape_for_stdout(f"{sample['text']}\n{separator}"))
         if training_text is not None:
-            _report_copying(str(sample["text"]), prompt, training_text, quiet)
+            _report_copying(str(sample["text"]), prompt, label, training_text, quiet)
 
 
 def _check_interactive(
@@ -313,14 +320,22 @@ def _prompts(path: str) -> tuple[str, ...]:
     """Return the prompts of ``--prompts``: the lines of a file with their escapes replaced, empty ones included.
 
     Raises:
-        InputError: If the file cannot be read or is empty.
+        InputError: If the file cannot be read or is empty, or an escape is invalid.
     """
     text = _read_prompts(path).replace("\r\n", "\n")
     if not text:
         raise InputError(
             f"--prompts {path}: the file is empty. Write one prompt per line.", code="no_prompts", path=path
         )
-    return tuple(map(unescape, text.removesuffix("\n").split("\n")))
+    prompts = []
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+        try:
+            prompts.append(unescape(line))
+        except InputError as error:
+            raise InputError(
+                f"{path}, line {number:,}: {error}", code=error.code, **error.data, path=path, line=number
+            ) from None
+    return tuple(prompts)
 
 
 def _check_prompt_options(**values: str | None) -> None:

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from charloom.data.text_format import LABEL_MARK, RECORD_MARK
 from charloom.errors import CorpusError, UnknownCharacterError
 
 _BLOCK = 1 << 15  # characters looked up at once; indices and results then fit in the CPU cache
@@ -249,8 +250,12 @@ def preview(characters: Iterable[str], max_length: int = 80) -> str:
 
 
 def replacement_character(vocabulary: Vocabulary) -> str:
-    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character."""
-    return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
+    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character.
+
+    It is never a mark of records, which would end the record.
+    """
+    known = vocabulary.characters.translate({ord(RECORD_MARK): None, ord(LABEL_MARK): None})
+    return next((c for c in "\ufffd " if c in vocabulary), known[:1] or vocabulary.characters[0])
 
 
 def similar_character(character: str, known: Container[str]) -> str | None:
