@@ -122,11 +122,12 @@ class TableReader:
                 if text is not None and self._format.lines:
                     yield "\n"  # an empty line, which is no text either
                 continue
-            if self._format.lines and _LINE_BREAK.search(text):
+            if self._format.lines and ("\n" in text or "\r" in text):
                 joined.add(row.first, row.last)
+                text = self._as_line(text)
             elif row.last > row.first:
                 spanning.add(row.first, row.last)
-            yield self._as_line(text) if self._format.lines else self._as_record(text, row, name)
+            yield text + "\n" if self._format.lines else self._as_record(text, row, name)
         if empty.count:
             self._notices.append(
                 Notice(
@@ -164,8 +165,8 @@ class TableReader:
 
     @staticmethod
     def _as_line(text: str) -> str:
-        lines = _LINE_BREAK.split(text)
-        return " ".join(lines[:-1] if len(lines) > 1 and not lines[-1] else lines) + "\n"
+        *lines, last = _LINE_BREAK.split(text)
+        return " ".join([*lines, last] if last else lines)
 
     def _as_record(self, text: str, row: _Row, name: str) -> str:
         text = "".join(normalize_newlines([text])).strip("\n")
