@@ -188,6 +188,6 @@ def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) ->
     from charloom.terminal.progress_bar import progress_bar  # start-up time: imports rich
 
     with progress_bar("Loading", quiet, in_bytes=True) as report:
-        corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
+        corpus = Corpus.read_arguments(list(sources), text_format, report)
     print_notices(corpus.notices, quiet)
     return corpus
