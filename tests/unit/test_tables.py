@@ -18,7 +18,7 @@ from charloom.data.text_format import LABEL_MARK, RECORD_MARK, TextFormat
 from charloom.errors import CorpusError
 from support.errors import codes, raises_code
 
-# The full check reads 100,000 tables: CHARLOOM_TABLE_EXAMPLES=25000 for each of the four tests (two minutes).
+# The full check reads 100,000 tables: CHARLOOM_TABLE_EXAMPLES=25000 for each of the four tests (about three minutes).
 EXAMPLES = int(os.environ.get("CHARLOOM_TABLE_EXAMPLES", "300"))
 TABLES = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
