@@ -220,6 +220,7 @@ def tar(mode):
     "data",
     [b"%PDF-1.7\n%\xe2\xe3\n", b"7z\xbc\xaf\x27\x1cxx", b"Rar!\x1a\x07\x01\x00", tar("w"), tar("w:gz"), tar("w:xz"),
      b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0"],
+    ids=["pdf", "7z", "rar", "tar", "tar.gz", "tar.xz", "doc"],
 )  # fmt: skip
 def test_other_archives_and_documents_are_refused_by_their_content(data, tmp_path):
     with raises_code("document", CorpusError):
