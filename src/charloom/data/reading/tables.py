@@ -18,13 +18,14 @@ _COMPRESSED = (".gz", ".xz", ".zst", ".bz2")
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 _OTHER_DELIMITERS = (";", "\t", ",", "|")
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
-_FIELD_LIMIT = 2**31 - 1  # characters; the largest limit that the csv module accepts on every platform
-_MAX_ELEMENT = 1 << 26  # characters of one element of a JSON array
+_MAX_VALUE = 1 << 26  # characters of a CSV field or of an element of a JSON array, so that memory stays bounded
 _MAX_LABELS = 1_000
 _MAX_LABEL = 1_000  # characters
 _MAX_SHOWN = 40  # characters of a value shown in an error message
 _MAX_LINES_SHOWN = 3
+_CORRECT = "Correct the file at this place."
 _SPACE = re.compile(r"\s*")
+_LINE_BREAK = re.compile(r"\r\n?|\n")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class TableReader:
         """
         if kind is None:
             start, pieces = _beginning(pieces)
-            kind = {"{": "jsonl", "[": "json"}.get(start, "csv")
+            kind = {"{": "jsonl", "[": "json"}.get(start)
         if kind == "json":
             rows = self._json_rows(pieces, name)
         elif kind == "jsonl":
@@ -112,46 +113,60 @@ class TableReader:
 
     def _texts(self, rows: Iterator[_Row], name: str) -> Iterator[str]:
         """Yield the texts of rows, and report skipped and changed values."""
-        empty: list[int] = []
-        joined: list[tuple[int, int]] = []
-        num_empty = num_joined = 0
+        empty, joined, spanning = _Lines(), _Lines(), _Lines()
         yield ""  # so that a table without rows is not taken for a skipped file
         for row in rows:
             text = row.text
-            if text is None or (not self._format.lines and not text.strip()):
-                num_empty += 1
-                empty += [row.first] * (len(empty) < _MAX_LINES_SHOWN)
+            if not text or (not self._format.lines and not text.strip()):
+                empty.add(row.first, row.first)
+                if text is not None and self._format.lines:
+                    yield "\n"  # an empty line, which is no text either
                 continue
-            if "\n" in text or "\r" in text:
-                num_joined += 1
-                joined += [(row.first, row.last)] * (len(joined) < _MAX_LINES_SHOWN)
-            yield self._as_line(text) if self._format.lines else self._as_record(text, row, name)
-        if num_empty:
+            if self._format.lines and ("\n" in text or "\r" in text):
+                joined.add(row.first, row.last)
+                text = self._as_line(text)
+            elif row.last > row.first:
+                spanning.add(row.first, row.last)
+            yield text + "\n" if self._format.lines else self._as_record(text, row, name)
+        if empty.count:
             self._notices.append(
                 Notice(
-                    f"Skipped {num_empty:,} rows of {name} without a text in column {self._column!r} "
-                    f"({_lines_shown([(line, line) for line in empty], num_empty)}).",
+                    f"Skipped {empty.counted('row')} of {name} without a text in column {self._column!r} ({empty}).",
                     code="rows_without_text_skipped",
                     path=name,
-                    count=num_empty,
-                    lines=empty,
+                    count=empty.count,
+                    lines=[first for first, _ in empty.spans],
                 )
             )
-        if num_joined and self._format.lines:
+        if joined.count:
             self._notices.append(
                 Notice(
-                    f"Replaced the line breaks in {num_joined:,} values of {name} by spaces, because each value is one "
-                    f"line ({_lines_shown(joined, num_joined)}).",
+                    f"Replaced the line breaks in {joined.counted('value')} of {name} by spaces, because each value is "
+                    f"one line ({joined}).",
                     code="line_breaks_replaced",
                     path=name,
-                    count=num_joined,
-                    lines=[list(span) for span in joined],
+                    count=joined.count,
+                    lines=[list(span) for span in joined.spans],
+                )
+            )
+        if spanning.count:
+            self._notices.append(
+                Notice(
+                    f"Read fields of several lines in {spanning.counted('row')} of {name} ({spanning}; the longest in "
+                    f"{_span(*spanning.longest)}). If quotation marks are ordinary characters in this file, pass "
+                    "--quoting none.",
+                    code="rows_of_several_lines",
+                    path=name,
+                    count=spanning.count,
+                    lines=[list(span) for span in spanning.spans],
+                    longest=list(spanning.longest),
                 )
             )
 
     @staticmethod
     def _as_line(text: str) -> str:
-        return " ".join(text.splitlines() if "\n" in text or "\r" in text else [text]) + "\n"
+        *lines, last = _LINE_BREAK.split(text)
+        return " ".join([*lines, last] if last else lines)
 
     def _as_record(self, text: str, row: _Row, name: str) -> str:
         text = "".join(normalize_newlines([text])).strip("\n")
@@ -171,17 +186,8 @@ class TableReader:
 
     def _check_label(self, row: _Row, name: str) -> str:
         label = row.label
-        if not label or not label.isprintable() or len(label) > _MAX_LABEL:
-            shown = "no label" if not label else repr(label[:_MAX_SHOWN])
-            raise CorpusError(
-                f"{name}, line {row.first:,}: column {self._format.label!r} has {shown}, but each row needs a label: 1 "
-                f"to {_MAX_LABEL:,} printable characters. Correct or remove the row.",
-                code="invalid_label",
-                path=name,
-                line=row.first,
-                column=self._format.label,
-                value=label and label[:_MAX_SHOWN],
-            )
+        if not label or not label.strip() or not label.isprintable() or len(label) > _MAX_LABEL:
+            raise self._invalid_label(label, name, row.first)
         self._labels.add(label)
         if len(self._labels) > _MAX_LABELS:
             raise CorpusError(
@@ -195,26 +201,40 @@ class TableReader:
             )
         return label
 
+    def _invalid_label(self, label: str | None, name: str, line: int) -> CorpusError:
+        shown = "no label" if not label else repr(label[:_MAX_SHOWN])
+        return CorpusError(
+            f"{name}, line {line:,}: column {self._format.label!r} has {shown}, but each row needs a label: 1 to "
+            f"{_MAX_LABEL:,} printable characters. Correct or remove the row.",
+            code="invalid_label",
+            path=name,
+            line=line,
+            column=self._format.label,
+            value=label and label[:_MAX_SHOWN],
+        )
+
     # --- CSV and TSV
 
-    def _csv_rows(self, pieces: Iterable[str], name: str, kind: str) -> Iterator[_Row]:
+    def _csv_rows(self, pieces: Iterable[str], name: str, kind: str | None) -> Iterator[_Row]:
+        """Yield the rows of a CSV or TSV file; with ``kind`` None, a tab as the delimiter makes it TSV."""
         lines = whole_lines(_with_line_feeds(pieces))
-        first = next(lines, "")
-        number = 1  # of the header's line
-        stated = re.fullmatch(r"sep=(.)\n?", first)
-        if stated:
-            first, number = next(lines, ""), 2
-        is_quoted = kind == "csv" if self._format.quoting == "auto" else self._format.quoting == "standard"
+        first, number = next(lines, ""), 1  # the header and its line number
+        stated = re.fullmatch(r"sep=(.)\s*", first)
+        while first and (not first.strip("\r\n") or (stated and number == 1)):
+            first, number = next(lines, ""), number + 1
+        is_quoted = kind != "tsv" if self._format.quoting == "auto" else self._format.quoting == "standard"
+        delimiter = self._delimiter(first, name, kind, stated[1] if stated else "", is_quoted)
+        if kind is None and self._format.quoting == "auto":
+            is_quoted = delimiter != "\t"
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
-        delimiter = self._delimiter(first, name, kind, stated[1] if stated else "", quoting)
-        csv.field_size_limit(_FIELD_LIMIT)  # a setting of the process, which only limits the length of fields
+        csv.field_size_limit(max(csv.field_size_limit(), _MAX_VALUE))  # a setting of the whole process
         rows = csv.reader(chain([first], lines), delimiter=delimiter, quoting=quoting, strict=True)
-        begin = number
+        begin, cut = number, _Lines()
         try:
             header = next(rows, [])
-            text_at, label_at = self._position(self._column, header, name), None
+            text_at, label_at = self._position(self._column, header, name, is_quoted), None
             if self._format.label is not None:
-                label_at = self._position(self._format.label, header, name)
+                label_at = self._position(self._format.label, header, name, is_quoted)
             begin = number + rows.line_num
             for row in rows:
                 end = number + rows.line_num - 1
@@ -222,22 +242,36 @@ class TableReader:
                     needed = max(text_at, label_at or 0)
                     if len(row) <= needed:
                         raise self._missing_field(name, begin, header[needed], len(row), len(header), is_quoted)
+                    if any(row[len(header) :]):
+                        cut.add(begin, end)
                     yield _Row(begin, end, row[text_at], None if label_at is None else row[label_at])
                 begin = end + 1
         except csv.Error as error:
-            raise self._invalid_table(name, begin, number + rows.line_num - 1, str(error)) from None
+            raise self._invalid_table(name, begin, number + rows.line_num - 1, str(error), is_quoted) from None
+        if cut.count:
+            self._notices.append(
+                Notice(
+                    f"Left out the fields after the last column in {cut.counted('row')} of {name} ({cut}): a text that "
+                    "contains the delimiter may be cut. Correct these rows, or pass the right --delimiter or "
+                    "--quoting.",
+                    code="rows_with_extra_fields",
+                    path=name,
+                    count=cut.count,
+                    lines=[list(span) for span in cut.spans],
+                )
+            )
 
-    def _delimiter(self, header: str, name: str, kind: str, stated: str, quoting: Literal[0, 3]) -> str:
+    def _delimiter(self, header: str, name: str, kind: str | None, stated: str, is_quoted: bool) -> str:
         """Choose the delimiter: the given one, the one stated in the file, or one under which the column exists."""
         if self._format.delimiter:
             return self._format.delimiter
         if stated:
             return stated
-        default = _DELIMITERS[kind]
+        default = _DELIMITERS[kind or "csv"]
         needed = {self._column} | ({self._format.label} if self._format.label is not None else set())
         for delimiter in (default, *_OTHER_DELIMITERS):
             try:
-                fields = next(csv.reader([header], delimiter=delimiter, quoting=quoting), [])
+                fields = _fields(header, delimiter, is_quoted)
             except csv.Error:
                 continue
             if needed <= set(fields):
@@ -253,8 +287,17 @@ class TableReader:
                 return delimiter
         return max((default, *_OTHER_DELIMITERS), key=header.count) if default not in header else default
 
-    def _position(self, column: str, header: list[str], name: str) -> int:
+    @staticmethod
+    def _position(column: str, header: list[str], name: str, is_quoted: bool) -> int:
         if column not in header:
+            if not is_quoted and f'"{column}"' in header:
+                raise CorpusError(
+                    f"{name}: the column names are in quotation marks, which are ordinary characters in this file. "
+                    "Pass --quoting standard if they enclose the fields.",
+                    code="quoted_header",
+                    path=name,
+                    column=column,
+                )
             raise _unknown_column(name, None, column, header)
         if header.count(column) > 1:
             raise CorpusError(
@@ -279,20 +322,25 @@ class TableReader:
         )
 
     @staticmethod
-    def _invalid_table(name: str, first: int, last: int, reason: str) -> CorpusError:
+    def _invalid_table(name: str, first: int, last: int, reason: str, is_quoted: bool) -> CorpusError:
         """Return the error for a row that the csv module rejects, with its first line."""
+        advice = "Correct the row."
+        if is_quoted:
+            advice += " If quotation marks are ordinary characters in this file, pass --quoting none."
         if "unexpected end of data" in reason:
             problem = "a quotation mark opens a field that is never closed"
         elif "expected after" in reason:
             problem = "a quotation mark that closes a field is followed by other characters"
+        elif "field larger than" in reason:
+            problem = f"a field has more than {_MAX_VALUE:,} characters"
+            problem += ", probably because a quotation mark is never closed" if is_quoted else ""
         elif "new-line character" in reason:
             problem = "a field without quotation marks contains a carriage return"
+            advice = "Remove it."
         else:
             problem = reason
-        where = f"line {first:,}" if last <= first else f"lines {first:,} to {last:,}"
         return CorpusError(
-            f"{name}, {where}: invalid CSV or TSV: {problem}. Correct the row. If quotation marks are ordinary "
-            "characters in this file, pass --quoting none.",
+            f"{name}, {_span(first, max(first, last))}: invalid CSV or TSV: {problem}. {advice}",
             code="invalid_table",
             path=name,
             line=first,
@@ -327,8 +375,8 @@ class TableReader:
         handling = "replaced by U+FFFD" if self._format.errors == "replace" else "omitted"
         self._notices.append(
             Notice(
-                f"{name}: half characters (lone surrogates) in {len(self._surrogates):,} values are {handling}, the "
-                f"first in line {self._surrogates[0]:,}.",
+                f"{name}: half characters (lone surrogates) are {handling}; number of values: "
+                f"{len(self._surrogates):,}, the first in line {self._surrogates[0]:,}.",
                 code="lone_surrogates_changed",
                 path=name,
                 count=len(self._surrogates),
@@ -348,7 +396,8 @@ class TableReader:
             try:
                 yield number, json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise _invalid_json(name, number, error) from None
+                advice = "Correct the line, or remove it. Each object must be on one line, or all in one array."
+                raise _invalid_json(name, number, error, advice) from None
 
     def _json_rows(self, pieces: Iterable[str], name: str) -> Iterator[_Row]:
         start, pieces = _beginning(pieces)
@@ -386,6 +435,8 @@ class TableReader:
                     value=value,
                 )
             label = None if self._format.label is None else element.get(self._format.label)
+            if isinstance(label, (dict, list)):
+                raise self._invalid_label(json.dumps(label), name, line)
             if label is not None and not isinstance(label, str):
                 label = json.dumps(label)
             yield _Row(line, line, text and self._checked(text, name, line), label and self._checked(label, name, line))
@@ -414,7 +465,7 @@ def _array_elements(pieces: Iterable[str], name: str) -> Iterator[tuple[int, Any
         if position == len(text):
             piece = next(source, None)
             if piece is None:
-                raise _invalid_json(name, line, "the array is not closed")
+                raise _invalid_json(name, line, "the array is not closed", _CORRECT)
             text, position = piece, 0
             continue
         # 2. Read a structural character.
@@ -422,7 +473,7 @@ def _array_elements(pieces: Iterable[str], name: str) -> Iterator[tuple[int, Any
             break
         if expected:
             if text[position] != expected:
-                raise _invalid_json(name, line, f"expected {expected!r}, got {text[position]!r}")
+                raise _invalid_json(name, line, f"expected {expected!r}, got {text[position]!r}", _CORRECT)
             position, can_end, expected = position + 1, expected == "[", ""
             continue
         # 3. Decode an element; if it is incomplete, read more.
@@ -430,15 +481,16 @@ def _array_elements(pieces: Iterable[str], name: str) -> Iterator[tuple[int, Any
             element, end = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
             piece = next(source, None) if _may_be_incomplete(error, len(text)) else None
-            if piece is None or len(text) - position > _MAX_ELEMENT:
-                raise _invalid_json(name, line, error) from None
+            if piece is None or len(text) - position > _MAX_VALUE:
+                place = error.pos if isinstance(error, json.JSONDecodeError) else position
+                raise _invalid_json(name, line + text.count("\n", position, place), error, _CORRECT) from None
             text, position = text[position:] + piece, 0
             continue
         yield line, element
         line += text.count("\n", position, end)
         position, can_end, expected = end, True, ","
     if text[position + 1 :].strip() or any(piece.strip() for piece in source):
-        raise _invalid_json(name, line, "text after the end of the array")
+        raise _invalid_json(name, line, "text after the end of the array", _CORRECT)
 
 
 def _may_be_incomplete(error: Exception, length: int) -> bool:
@@ -448,13 +500,14 @@ def _may_be_incomplete(error: Exception, length: int) -> bool:
     return error.msg.startswith("Unterminated string") or error.pos >= length - 8  # inside a literal or an escape
 
 
-def _invalid_json(name: str, line: int, reason: object) -> CorpusError:
+def _invalid_json(name: str, line: int, error: object, advice: str) -> CorpusError:
+    reason = re.sub("( starting)? at$", "", error.msg) if isinstance(error, json.JSONDecodeError) else str(error)
     return CorpusError(
-        f"{name}, line {line:,}: invalid JSON: {reason}. Correct the line, or remove it.",
+        f"{name}, line {line:,}: invalid JSON: {reason}. {advice}",
         code="invalid_json",
         path=name,
         line=line,
-        reason=str(reason),
+        reason=reason,
     )
 
 
@@ -470,28 +523,16 @@ def _beginning(pieces: Iterable[str]) -> tuple[str, Iterator[str]]:
 
 
 def _with_line_feeds(pieces: Iterable[str]) -> Iterator[str]:
-    """Convert lone CRs to LF if the first line ends with one, as in a file in the old format of the Macintosh."""
+    """Convert CRs to LF if the first line ends with a lone CR, as in a file in the old format of the Macintosh."""
     read: list[str] = []
     source = iter(pieces)
     for piece in source:
         read.append(piece)
         if "\n" in piece or "\r" in piece[:-1]:
             break
-    start = "".join(read)
-    end = re.search(r"\r\n?|\n", start)
+    end = _LINE_BREAK.search("".join(read))
     whole = chain(read, source)
-    return normalize_newlines(whole) if end is not None and end[0] == "\r" else _with_lf(whole)
-
-
-def _with_lf(pieces: Iterable[str]) -> Iterator[str]:
-    """Convert CR LF to LF in a text that arrives in pieces."""
-    held = ""
-    for piece in pieces:
-        text = held + piece
-        held = "\r" if text.endswith("\r") else ""
-        yield text.removesuffix(held).replace("\r\n", "\n") if held else text.replace("\r\n", "\n")
-    if held:
-        yield held
+    return normalize_newlines(whole) if end is not None and end[0] == "\r" else whole
 
 
 def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
@@ -508,10 +549,35 @@ def whole_lines(pieces: Iterable[str]) -> Iterator[str]:
         yield "".join(pending)
 
 
-def _lines_shown(spans: list[tuple[int, int]], count: int) -> str:
-    """Describe the first lines of ``count`` rows: "line 3, lines 7 to 9 and others"."""
-    shown = [f"line {a:,}" if a == b else f"lines {a:,} to {b:,}" for a, b in spans]
-    return ", ".join(shown) + (" and others" if count > len(spans) else "")
+def _fields(header: str, delimiter: str, is_quoted: bool) -> list[str]:
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+    return next(csv.reader([header], delimiter=delimiter, quoting=quoting), [])
+
+
+class _Lines:
+    """Counts rows, and keeps the first and last line of the first ones and of the longest one."""
+
+    def __init__(self) -> None:
+        self.count, self.spans, self.longest = 0, list[tuple[int, int]](), (0, 0)
+
+    def __str__(self) -> str:
+        """Describe the first rows: "line 3, lines 7 to 9 and others"."""
+        return ", ".join(_span(*span) for span in self.spans) + (" and others" if self.count > len(self.spans) else "")
+
+    def add(self, first: int, last: int) -> None:
+        self.count += 1
+        if len(self.spans) < _MAX_LINES_SHOWN:
+            self.spans.append((first, last))
+        if last - first > self.longest[1] - self.longest[0]:
+            self.longest = (first, last)
+
+    def counted(self, noun: str) -> str:
+        """Return the number of rows with a noun."""
+        return f"{self.count:,} {noun}{'' if self.count == 1 else 's'}"
+
+
+def _span(first: int, last: int) -> str:
+    return f"line {first:,}" if first == last else f"lines {first:,} to {last:,}"
 
 
 def _unknown_column(name: str, line: int | None, column: str, known: list[str]) -> CorpusError:
