@@ -68,7 +68,7 @@ _NAMES = {
     "charloom.runtime.generation.go_on": "charloom.inference.generation.continue_text",
     "charloom.runtime.generation.opening": "charloom.inference.generation.start_character",
     "charloom.runtime.generation.read_text": "charloom.inference.generation.prefill",
-    "charloom.runtime.generation.stand_in": "charloom.inference.generation.replacement_character",
+    "charloom.runtime.generation.stand_in": "charloom.data.vocabulary.characters.replacement_character",
     "charloom.runtime.inspection.Guesses": "charloom.inference.activations.TopPredictions",
     "charloom.runtime.inspection.likeliest_of": "charloom.inference.activations.top_k",
     "charloom.runtime.inspection.top_guesses": "charloom.inference.activations.top_predictions",

@@ -3,9 +3,11 @@
 import re
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
+from charloom.data.text_format import LABEL_MARK, RECORD_MARK, TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.activations import top_predictions
@@ -255,6 +257,28 @@ def test_a_line_model_resets_its_state_at_each_line(browser, page_of):
             assert generate(tab, prompt, seed=8, length=400) == Model(lines).generate(
                 prompt, 400, seed=8, precision="int8"
             )
+
+
+def test_a_record_model_ends_at_the_end_of_a_record(browser, page_of):
+    saved = untrained(Vocabulary("".join(sorted({*LETTERS, "\n", RECORD_MARK}))))
+    records = replace(saved, rules=TextRules(records="%"))
+    with opened(browser, page_of(records)) as tab:
+        for prompt in ("", "ab\ncd"):
+            for seed in (8, 9):
+                text = generate(tab, prompt, seed=seed, length=400)
+                assert text == Model(records).generate(prompt, 400, seed=seed, precision="int8")
+                assert RECORD_MARK not in text
+        assert tab.locator("#label").is_hidden()
+
+
+def test_the_label_of_a_labeled_model_can_be_selected(browser, page_of):
+    saved = untrained(Vocabulary("".join(sorted({*LETTERS, "\n", RECORD_MARK, LABEL_MARK}))))
+    labeled = replace(saved, rules=TextRules(records="%", labels={"ab": 3, "cd": 1}))
+    with opened(browser, page_of(labeled)) as tab:
+        for label in ("ab", "cd"):
+            tab.locator("#label").select_option(label)
+            text = generate(tab, "ab", seed=8, length=400)
+            assert text == Model(labeled).generate("ab", 400, seed=8, precision="int8", label=label)
 
 
 def test_a_byte_model_generates_decoded_text(browser, page_of):

@@ -150,6 +150,47 @@ class TestKeras3:
             assert np.abs(imported_logits(save(model, tmp_path / name), letters) - computed(model)).max() < 1e-4
 
 
+class TestNumberFormats:
+    """Numbers that HDF5 has no type for, and quantized models."""
+
+    @pytest.fixture
+    def policy(self):
+        yield keras.config.set_dtype_policy
+        keras.config.set_dtype_policy("float32")
+
+    def test_bfloat16_weights_are_imported_exactly(self, policy, tmp_path, letters):
+        policy("bfloat16")  # QR decomposition, which the default initializer needs, does not support it
+        model = randomized(sequential(gru(recurrent_initializer="glorot_uniform")))
+        expected = keras.ops.convert_to_numpy(keras.ops.cast(model.weights[0], "float32"))
+        for name in ("model.keras", "model.h5", "model.weights.h5"):
+            saved = import_keras(save(model, tmp_path / name), letters).saved
+            assert np.array_equal(saved.weights["embedding.weight"], expected)
+            policy("float32")
+            exact = sequential(gru())
+            policy("bfloat16")
+            exact.set_weights([keras.ops.cast(weight, "float32") for weight in model.weights])
+            assert np.abs(forward(saved.architecture, saved.weights, IDS)[0] - computed(exact)).max() < 1e-4
+
+    @pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.weights.h5"])
+    @pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize.:UserWarning")
+    def test_int8_weights_are_dequantized(self, name, tmp_path, letters):
+        model = randomized(sequential(gru(), use_bias=name != "model.keras"))
+        model.quantize("int8", config=keras.quantizers.Int8QuantizationConfig(activation_quantizer=None))
+        path = save(model, tmp_path / name)
+        assert np.abs(imported_logits(path, letters) - computed(model)).max() < 1e-4
+        assert codes(import_keras(path, letters).notices)[0] == "weights_dequantized"
+
+    @pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+    @pytest.mark.parametrize("mode", ["int4", "float8"])
+    @pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize.:UserWarning")
+    @pytest.mark.filterwarnings("ignore:Invalid quantization mode:UserWarning")  # an Embedding has no float8 mode
+    def test_other_quantizations_are_rejected(self, mode, name, tmp_path, letters):
+        model = randomized(sequential(gru()))
+        model.quantize(mode)
+        with raises_code("quantized_keras_model", ModelFileError, accepted=["int8"]):
+            import_keras(save(model, tmp_path / name), letters)
+
+
 class TestKeras2:
     """Files written by Keras 2, and the logits that it computed from them."""
 

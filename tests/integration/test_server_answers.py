@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import charloom
-from charloom.data.text_format import TextRules
+from charloom.data.text_format import LABEL_MARK, RECORD_MARK, TextRules
+from charloom.data.vocabulary.characters import Vocabulary
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
+from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel
-from support.models import bytes_model, tiny_architecture, tiny_saved
+from support.models import bytes_model, initial_weights, tiny_architecture, tiny_saved
 from support.server import serve_models
 
 
@@ -235,8 +237,11 @@ def test_unknown_characters_and_ids(server):
 @pytest.mark.parametrize(("body", "param"), [
     ({"suffix": "end"}, "suffix"), ({"n": 3, "best_of": 2}, "best_of"), ({"best_of": 3, "stream": True}, "best_of"),
     ({"stream_options": {"include_usage": True}}, "stream_options"), ({"max_tokens": 100_000, "n": 3}, "max_tokens"),
-    ({"n": 17}, "n"), ({"tempurature": 1}, "tempurature"), ({"stop": ""}, "stop"), ({"logprobs": 6}, "logprobs"),
-    ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+    ({"n": 17}, "n"), ({"tempurature": 1}, "tempurature"), ({"logprobs": 6}, "logprobs"),
+    ({"stop": [""]}, "stop"), ({"stop": ["a"] * 17}, "stop"), ({"logprobs": True}, "logprobs"),
+    ({"stream": True, "stream_options": {"include_noise": True}}, "stream_options.include_noise"),
+    ({"top_k": -2}, "top_k"), ({"seed": -2}, "seed"), ({"max_tokens": 16.5}, "max_tokens"),
+    ({"suffix": " "}, "suffix"), ({"top_k": False}, "top_k"),
     ({"prompt": ["a"] * 32, "n": 3}, "n"), ({"prompt": ["a"] * 33}, "prompt"), ({"prompt": "a" * 100_001}, "prompt"),
 ])  # fmt: skip
 def test_invalid_parameters(server, body, param):
@@ -257,6 +262,33 @@ def test_null_fields_count_as_missing(server):
     nothing = dict.fromkeys(("suffix", "stop", "logit_bias", "n", "best_of", "seed", "logprobs", "stream", "user"))
     assert len(texts_of(server.complete("a", **nothing))[0]) == 16
     assert len(texts_of(server.complete("a", user="somebody"))[0]) == 16
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"top_k": 0}, {"top_k": -1}, {"suffix": ""}, {"stop": ""}, {"stop": []}, {"seed": -1}, {"max_tokens": 16.0},
+        {"logprobs": False}, {"response_format": None}, {"anything": None}, {"stop": list("bcdefghijklmnopq")},
+        {"n": 1.0}, {"top_k": -1.0}, {"temperature": 1},
+    ],
+)  # fmt: skip
+def test_values_that_mean_default_or_off_are_accepted(server, body):
+    response = server.complete("a", **body)
+    assert response.status == 200, response.body
+    assert len(texts_of(response)[0]) <= 16
+
+
+def test_neutral_values_give_the_same_text_as_no_values(server):
+    plain = texts_of(server.complete("ROMEO:", model="shakespeare", seed=4))
+    neutral = {"top_k": 0, "suffix": "", "stop": "", "logprobs": False, "max_tokens": 16.0, "seed": 4.0}
+    assert texts_of(server.complete("ROMEO:", model="shakespeare", **neutral)) == plain
+
+
+@pytest.mark.parametrize("path", ["/completions", "/v1/completions/", "/v1", "/v1/", "/completions/"])
+def test_similar_urls_get_a_hint(server, path):
+    response = server.post(path, prompt="a")
+    assert response.status == 404 and response.error["code"] == "unknown_url"
+    assert "/v1/completions?" in response.error["message"]
 
 
 def test_chat_completions_are_not_supported(server):
@@ -357,3 +389,95 @@ def test_fingerprint_depends_on_model_and_precision(models):
     assert len(result) == 2 * len(models)
     assert _fingerprint(models["tiny"], "auto") == _fingerprint(Model(tiny_saved("lstm")), "auto")
     assert tiny_architecture("lstm") == models["tiny"].architecture
+
+
+# --- models of records
+
+
+RECORD_LABELS = {"sea": 3, "land": 1}
+
+
+def record_model(labels=None):
+    vocabulary = Vocabulary("".join(sorted(f"\n abcdelnsxyz{RECORD_MARK}{LABEL_MARK if labels else ''}")))
+    architecture = Architecture(len(vocabulary), "gru", 6, 20, 1, True)
+    weights = initial_weights(architecture, 3)
+    weights["output.weight"] *= 6
+    return Model(SavedModel(architecture, vocabulary, weights, rules=TextRules(records="%", labels=labels or {})))
+
+
+@pytest.fixture(scope="module")
+def records():
+    models = {"records": record_model(), "labeled": record_model(RECORD_LABELS)}
+    with serve_models(models) as running:
+        yield running, models
+
+
+@pytest.mark.parametrize("prompt", ["", "ab", "a\nb", "a\r\nb", f"{RECORD_MARK}ab"])
+def test_a_completion_is_one_record(prompt, records):
+    server, models = records
+    for seed in range(8):
+        body = server.complete(prompt, model="records", seed=seed, max_tokens=200, temperature=0.8).json
+        (choice,) = body["choices"]
+        typed = prompt.removeprefix(RECORD_MARK).replace("\r\n", "\n")
+        expected = models["records"].generate(typed, 200, seed=seed)
+        assert choice["text"] == expected.removeprefix(typed)
+        assert choice["finish_reason"] == ("stop" if len(choice["text"]) < 200 else "length")
+        assert body["usage"]["prompt_tokens"] == len(typed)
+
+
+@pytest.mark.parametrize("label", [None, "sea", "land"])
+def test_completions_of_labeled_models_have_the_requested_or_a_drawn_label(label, records):
+    server, models = records
+    for seed in range(6):
+        body = {"model": "labeled", "seed": seed, "max_tokens": 60, "temperature": 0.8, "label": label}
+        text = models["labeled"].generate("ab", 60, seed=seed, label=label)
+        assert texts_of(server.complete("ab", **body)) == [text.removeprefix("ab")]
+        echoed = server.complete("ab", **body, echo=True, logprobs=2).json["choices"][0]
+        assert echoed["text"] == text and RECORD_MARK not in str(echoed) and LABEL_MARK not in str(echoed)
+        assert len(echoed["logprobs"]["tokens"]) == len(text)
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/score", "/guesses"])
+def test_unknown_labels_and_labels_of_other_models_are_rejected(path, records):
+    server, _ = records
+    body = {"prompt": "ab"} if path == "/v1/completions" else {"text": "ab"}
+    response = server.post(path, model="labeled", label="see", **body)
+    assert (response.status, response.error["param"]) == (400, "label") and "'sea'" in response.error["message"]
+    assert server.post(path, model="records", label="sea", **body).status == 400
+
+
+@pytest.mark.parametrize("mark", [RECORD_MARK, LABEL_MARK])
+def test_marks_inside_texts_are_rejected(mark, records):
+    server, _ = records
+    fields = {"/v1/completions": "prompt", "/score": "text", "/guesses": "text", "/tokenize": "prompt"}
+    for path, field in fields.items():
+        response = server.post(path, model="labeled", **{field: f"a{mark}b"})
+        assert (response.status, response.error["code"]) == (400, "unknown_character"), path
+
+
+def test_scores_of_records_equal_those_of_the_model(records):
+    server, models = records
+    whole = server.post("/score", model="records", text="ab\ncd").json
+    score = models["records"].score("ab\ncd")
+    assert whole["total_nats"] == pytest.approx(score.total_nats, rel=1e-3)
+    np.testing.assert_allclose(whole["surprisals"], score.surprisals[:5], rtol=1e-2, atol=1e-3)
+    labeled = server.post("/score", model="labeled", text="ab", label="land").json
+    score = models["labeled"].score(f"land{LABEL_MARK}ab")
+    np.testing.assert_allclose(labeled["surprisals"], score.surprisals[5:7], rtol=1e-2, atol=1e-3)
+
+
+def test_predictions_show_the_end_of_a_record_as_a_symbol(records):
+    server, _ = records
+    guesses = server.post("/guesses", model="records", text="ab", k=10).json["guesses"]
+    start = server.post("/guesses", model="records", text="", k=10).json["guesses"]
+    assert (
+        RECORD_MARK not in {row["text"] for row in guesses + start}
+        and sum(row["probability"] for row in guesses) <= 1.0001
+    )
+
+
+def test_entries_of_record_models_state_their_records(records):
+    server, _ = records
+    entries = {row["id"]: row["charloom"] for row in server.get("/v1/models").json["data"]}
+    assert (entries["records"]["records"], entries["records"]["labels"]) == ("%", [])
+    assert entries["labeled"]["labels"] == ["sea", "land"]

@@ -113,7 +113,44 @@ class TestHdf5:
         error = rejection(with_weights(good, change))
         assert error.code == "keras_file_too_large" and error.data["maximum"] == MAX_BYTES
 
-    @pytest.mark.parametrize("dtype", ["int8", "S10", "complex64"])
+    def test_bfloat16_arrays_are_read_exactly(self, good):
+        numbers = np.array([1.0, -2.5, 3e38, 1e-39, 0.0, -0.0, 257.0], np.float32)
+        upper = (numbers.view("<u4") >> 16).astype("<u2")
+
+        def change(file):
+            del file["layers/dense/vars/1"]
+            file["layers/dense/vars/1"] = upper.view("V2")
+
+        bias = import_keras(with_weights(good, change)).saved.weights["output.bias"]
+        assert bias.tobytes() == (upper.astype("<u4") << 16).tobytes()
+
+    @pytest.mark.parametrize(
+        ("scale", "code"),
+        [(np.full(5, 2.0), "quantized_keras_model"), (np.zeros(7), "quantized_keras_model"), (np.full(7, 2.0), None)],
+    )
+    def test_int8_weights_need_a_scale_per_channel(self, scale, code, good):
+        def change(file):
+            del file["layers/dense/vars/0"]
+            file["layers/dense/vars/0"] = np.full((5, 7), -3, np.int8)
+            file["layers/dense/vars/2"] = scale.astype(np.float32)
+
+        if code is not None:
+            assert rejection(with_weights(good, change)).code == code
+            return
+        imported = import_keras(with_weights(good, change))
+        assert (imported.saved.weights["output.weight"] == -1.5).all()
+        assert [notice.code for notice in imported.notices] == ["weights_dequantized"]
+
+    @pytest.mark.parametrize("mode", ["int4/128", "float8", "gptq"])
+    def test_other_quantizations_are_named(self, mode, good):
+        def change(config):
+            policy = {"class_name": "QuantizedDTypePolicy", "config": {"mode": mode}}
+            config["config"]["layers"][1]["config"]["dtype"] = policy
+
+        error = rejection(with_config(good, change))
+        assert (error.code, error.data["mode"]) == ("quantized_keras_model", mode)
+
+    @pytest.mark.parametrize("dtype", ["int16", "V1", "S10", "complex64"])
     def test_array_of_unsupported_type_is_named(self, dtype, good):
         def change(file):
             del file["layers/dense/vars/1"]

@@ -25,9 +25,9 @@ PROSE = "It was a dark and stormy night; the rain fell in torrents.\n" * 5
 FILES = {
     "plain": (PROSE.encode(), {}, PROSE),
     "UTF-8 with a byte order mark": (b"\xef\xbb\xbf" + PROSE.encode(), {}, PROSE),
-    "two byte order marks": (b"\xef\xbb\xbf\xef\xbb\xbfa", {}, "\ufeffa"),
+    "two byte order marks": (b"\xef\xbb\xbf\xef\xbb\xbfa", {}, "a"),
     "only a byte order mark": (b"\xef\xbb\xbf", {}, ("empty_corpus", {})),
-    "a byte order mark inside": ("a\ufeffb".encode(), {}, "a\ufeffb"),
+    "a byte order mark inside": ("a\ufeffb".encode(), {}, "ab"),
     "UTF-16 little-endian": (b"\xff\xfe" + PROSE.encode("utf-16-le"), {"encoding": "utf-16"}, PROSE),
     "UTF-16 big-endian": (b"\xfe\xff" + PROSE.encode("utf-16-be"), {"encoding": "utf-16"}, PROSE),
     "UTF-16 read as UTF-8": (
@@ -43,7 +43,9 @@ FILES = {
     "Shift-JIS": ("いろは".encode("shift_jis"), {"encoding": "shift_jis"}, "いろは"),
     "NUL bytes": (b"a\0b", {}, ("binary_file", {})),
     "NUL bytes, as bytes": (b"a\0b", {"unit": "byte"}, "a\0b"),
-    "a NUL byte late in the file": (b"a" * 9000 + b"\0", {}, "a" * 9000 + "\0"),
+    "a NUL byte late in the file": (b"a\n" * 300_000 + b"b\0", {}, ("nul_byte", {"line": 300_001})),
+    "NUL bytes, omitted": (b"a\0b", {"errors": "skip"}, "ab"),
+    "NUL bytes, replaced": (b"a\0b", {"errors": "replace"}, "a\ufffdb"),
     "CR LF": (b"a\r\nb\r\n", {}, "a\r\nb\r\n"),
     "CR LF, normalized": (b"a\r\nb\r\n", {"newlines": "lf"}, "a\nb\n"),
     "lone CR": (b"a\rb\r", {}, "a\rb\r"),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.characters import Vocabulary, replacement_character
 from charloom.errors import SettingsError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor
 from charloom.inference.engines.factory import make_engine
@@ -13,7 +13,6 @@ from charloom.inference.generation import (
     generate,
     prefill,
     prompt_ids,
-    replacement_character,
     start_character,
 )
 from charloom.inference.generation_options import Ending, Sampling

@@ -53,6 +53,9 @@ def test_unknown_characters_are_reported_with_code_point_name_and_position():
         "code_point": "U+00E9",
         "name": "LATIN SMALL LETTER E WITH ACUTE",
         "position": 3,
+        "line": 1,
+        "column": 4,
+        "path": None,
         "suggestion": "e",
     }
     assert (space["name"], space["position"]) == ("SPACE", 4)

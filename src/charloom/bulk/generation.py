@@ -45,7 +45,8 @@ def generation_job(
 ) -> BulkJob:
     """Create a job that generates many texts, or open it if it exists.
 
-    A row consists of the number of the text, its seed, the text and its finish reason. A text depends only on the job's
+    A row consists of the number of the text, its seed, for a model of labeled records its
+    label, the text and its finish reason. A text depends only on the job's
     seed and its number; ``Model.generate`` generates the same text from the seed in the row.
 
     Args:
@@ -116,7 +117,9 @@ def generate_partition(job: BulkJob, model: Model, number: int) -> dict[str, Any
         batch_seeds = seeds[start : start + _BATCH_SIZE]
         generated = _generate_batch(model, request, precision, batch_seeds)
         for i, (seed, (text, reason)) in enumerate(zip(batch_seeds, generated, strict=True), first + start):
-            rows.append(json_row({"number": i, "seed": seed, "text": text, "finish_reason": reason}))
+            label = choose_label(model.rules, request.label, seed)
+            labeled = {} if label is None else {"label": label}
+            rows.append(json_row({"number": i, "seed": seed, **labeled, "text": text, "finish_reason": reason}))
             characters += len(text) - len(request.prompt)
     job.write_part(number, rows, characters=characters)
     return {"texts": count, "characters": characters}

@@ -18,8 +18,8 @@ from charloom.bulk.partitions import (
     partition_count,
 )
 from charloom.data.reading.sources import resolve_sources
+from charloom.data.vocabulary.characters import replacement_character
 from charloom.errors import CorpusError, JobError, UnknownCharacterError
-from charloom.inference.generation import replacement_character
 from charloom.inference.generation_options import PRECISIONS, check_whole, invalid_choice
 from charloom.inference.model import Model
 from charloom.inference.scoring import Score
@@ -61,7 +61,7 @@ def scoring_job(
 
     Raises:
         CorpusError: If a text cannot be partitioned; see ``check_plain_text``.
-        JobError: If the folder contains a different job.
+        JobError: If the folder contains a different job, or the model is one of records.
         ModelFileError: If the model does not exist or is damaged.
         SettingsError: If an option is invalid.
     """
@@ -70,7 +70,16 @@ def scoring_job(
         if value not in accepted:
             raise invalid_choice(name, value, accepted)
     home, source = Path(folder).resolve(), find_model(model)
-    Model.load(str(source))  # reject a damaged model before creating anything
+    loaded = Model.load(str(source))  # reject a damaged model before creating anything
+    if loaded.rules.records is not None:
+        raise JobError(
+            f"{model} is a model of records, and bulk scoring reads each line as a text, so its rows would not be the "
+            "losses of records. Score the records with `charloom score --per-record`, or use a model that was trained "
+            "with --lines or on continuous text.",
+            code="bulk_record_model",
+            model=model,
+            records=loaded.rules.records,
+        )
     files = [_describe(path, home) for path in _files(texts, home)]
     manifest = {
         "work": "score",

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from charloom.data.corpus import Corpus
-from charloom.data.text_format import TextFormat
+from charloom.data.text_format import TextFormat, TextRules
 from charloom.terminal.messages import print_notices, unescape
 
 _OPTIONS = {
@@ -101,6 +101,7 @@ TEXT_OPTIONS = tuple(_OPTIONS)
 
 _ESCAPED = {"boundary", "records", "delimiter"}  # options in which escapes such as \n and \t are replaced
 _DECODING_OPTIONS = ("encoding", "errors", "newlines", "normalize")
+_SCORING_OPTIONS = (*_DECODING_OPTIONS, "records", "column", "label", "table", "delimiter", "quoting")
 
 
 def text_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -114,6 +115,37 @@ def decoding_options(command: Callable[..., Any]) -> Callable[..., Any]:
     The command receives them as ``text_format``.
     """
     return _with_options(command, _DECODING_OPTIONS)
+
+
+def scoring_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options for reading texts that a model scores; see ``with_model_rules`` for their defaults.
+
+    The command receives them as ``text_format``.
+    """
+    return _with_options(command, _SCORING_OPTIONS)
+
+
+def with_model_rules(text_format: TextFormat, rules: TextRules) -> TextFormat:
+    """Return the text format for a text that a model reads: the model's rules, except for the options that were given.
+
+    Args:
+        text_format: Values of the text options of the current command, defaults included.
+        rules: How the model expects its texts.
+    """
+    given = _given_options()
+    values: dict[str, Any] = {}
+    if "newlines" not in given:
+        values["newlines"] = rules.newlines
+    if "normalize" not in given:
+        values["normalize"] = rules.normalize
+    if not text_format.is_records:
+        values |= {"lines": rules.lines, "records": rules.records or ""}
+    return replace(text_format, **values)
+
+
+def _given_options() -> set[str]:
+    context = click.get_current_context()
+    return {name for name in TEXT_OPTIONS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
 
 
 def _with_options(command: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
@@ -145,10 +177,9 @@ def override_text_format(text_format: TextFormat, saved: TextFormat) -> TextForm
         text_format: Values of all text options of the current command, defaults included.
         saved: The text format of the run.
     """
-    context = click.get_current_context()
-    given = [name for name in TEXT_OPTIONS if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = _given_options()
     if "encoding" in given:
-        given.append("encodings")
+        given.add("encodings")
     return replace(saved, **{name: getattr(text_format, name) for name in given})
 
 
@@ -157,6 +188,6 @@ def read_corpus(sources: Sequence[str], text_format: TextFormat, quiet: bool) ->
     from charloom.terminal.progress_bar import progress_bar  # start-up time: imports rich
 
     with progress_bar("Loading", quiet, in_bytes=True) as report:
-        corpus = Corpus.read(list(sources), progress=report, text_format=text_format)
+        corpus = Corpus.read_arguments(list(sources), text_format, report)
     print_notices(corpus.notices, quiet)
     return corpus

@@ -1,12 +1,15 @@
 """The corpus: a text with its sources, vocabulary and split into training, validation and test parts."""
 
+import glob
 import math
+import reprlib
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +23,9 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 
+_MAX_PATH = 1_000  # characters
+_MIN_SPACES = 2  # of a text without line feeds
+
 
 class Corpus:
     """A text to train on.
@@ -32,7 +38,7 @@ class Corpus:
         text_format: How the text was read, and whether its lines are separate texts.
 
     Raises:
-        CorpusError: If the text is empty.
+        CorpusError: If the text is empty, or contains a lone surrogate.
     """
 
     def __init__(
@@ -43,8 +49,30 @@ class Corpus:
         sources: Sequence[str] = (),
         text_format: TextFormat = PLAIN,
     ) -> None:
+        if not isinstance(text, (str, Index)):
+            if isinstance(text, (list, tuple)):
+                advice = 'Join the texts with "\\n" for text_format=TextFormat(lines=True), or call Corpus.read(paths).'
+            else:
+                advice = "Decode bytes first: data.decode()." if isinstance(text, bytes) else "Read the text first."
+            raise CorpusError(
+                f"Corpus takes one text as a string, got {reprlib.repr(text)}. {advice}",
+                code="invalid_setting",
+                name="text",
+                value=reprlib.repr(text),
+            )
         self.name, self.notices, self.sources, self.format = name, tuple(notices), tuple(sources), text_format
         self.index = _index_of(text, text_format) if isinstance(text, str) else text
+        halves = [c for c in self.index.characters if "\ud800" <= c <= "\udfff"]
+        if halves and text_format.unit == "char":
+            position = text.index(halves[0]) if isinstance(text, str) else None
+            raise CorpusError(
+                f"The text contains half a character (lone surrogate U+{ord(halves[0]):04X}), which remains when an "
+                f"emoji is cut{'' if position is None else f', at position {position:,}'}. Remove it: "
+                'text.encode("utf-8", "ignore").decode().',
+                code="lone_surrogate",
+                code_point=f"U+{ord(halves[0]):04X}",
+                position=position,
+            )
         if not len(self.index):
             raise CorpusError(
                 f"The corpus {name!r} is empty. Provide a text of at least a few thousand characters.",
@@ -82,8 +110,14 @@ class Corpus:
         Raises:
             CorpusError: If a source is missing, unreadable or not text in that encoding, or if the text is empty.
         """
-        arguments = [str(s) for s in ([sources] if isinstance(sources, (str, PathLike)) else sources)]
-        text_format = text_format or TextFormat(encoding=encoding)
+        arguments = [str(source) for source in _checked_sources(sources)]
+        return cls.read_arguments(arguments, text_format or TextFormat(encoding=encoding), progress)
+
+    @classmethod
+    def read_arguments(
+        cls, arguments: Sequence[str], text_format: TextFormat, progress: ProgressCallback | None = None
+    ) -> "Corpus":
+        """Read a corpus from arguments of the command line, whose errors give advice for a shell; see ``read``."""
         index, notices = index_text(arguments, text_format, progress)
         return cls(index, corpus_name(arguments[0]), notices, arguments, text_format)
 
@@ -170,6 +204,41 @@ class Corpus:
         sampled = stratified_indices(len(rest), val_fraction / (1 - test_fraction))
         validation = rest[sampled]
         return CorpusSplit(records.subset(np.delete(rest, sampled)), records.subset(validation), records.subset(test))
+
+
+def _checked_sources(sources: object) -> list[str | PathLike[str]]:
+    """Return sources as a list.
+
+    Raises:
+        CorpusError: If they are not paths, or a text was passed in place of a path.
+    """
+    given = [sources] if isinstance(sources, (str, PathLike)) else sources
+    if not isinstance(given, (list, tuple)) or not all(isinstance(item, (str, PathLike)) for item in given):
+        raise CorpusError(
+            f"Expected the path of a text, or a list of paths, got {reprlib.repr(sources)}. Pass a text itself as "
+            "charloom.Corpus(text).",
+            code="invalid_path",
+            path=reprlib.repr(sources),
+        )
+    for item in given:
+        if isinstance(item, str) and _is_text(item):
+            raise CorpusError(
+                f"Expected the path of a text, got {reprlib.repr(item)}, which is no file. Pass a text itself as "
+                "charloom.Corpus(text).",
+                code="invalid_path",
+                path=reprlib.repr(item),
+            )
+    return list(given)
+
+
+def _is_text(argument: str) -> bool:
+    """Return whether an argument is a text rather than a path: long, or with line feeds or several words."""
+    if "\n" not in argument and len(argument) < _MAX_PATH and argument.count(" ") < _MIN_SPACES:
+        return False
+    try:
+        return not Path(argument).exists() and not glob.has_magic(argument)
+    except (OSError, ValueError):  # too long for a path, or with a NUL character
+        return True
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:

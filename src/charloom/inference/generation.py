@@ -1,6 +1,7 @@
 """Text generation: process the prompt (prefill), sample character by character (decode), yield the text in pieces."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
@@ -10,24 +11,31 @@ from numpy.typing import NDArray
 
 from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
-from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import SettingsError
+from charloom.data.vocabulary.characters import Vocabulary, describe
+from charloom.data.vocabulary.unknown import UnknownCharacters, replace_unknown
+from charloom.errors import InputError, Notice, SettingsError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
 from charloom.inference.generation_options import (
     DEFAULT_LENGTH,
+    MAX_SAMPLES,
     PRECISIONS,
     UNKNOWN,
     Ending,
     Sampling,
     check_length,
     check_samples,
+    check_text,
     invalid_choice,
+    json_value,
 )
 from charloom.inference.sampling import allowed_bias, sample_seeds
 from charloom.inference.stop_conditions import StopMatcher
 
 _FIRST = 16  # characters of the first piece: a small number for a low latency
 _MAX_LABELS = 20  # labels listed in an error
+_MAX_UNKNOWN = 8  # unknown characters listed in a notice
+_NEWLINES = re.compile("\r\n|\r|\n")
+_BARE_LINE_FEED = re.compile("[^\r]\n")
 _BLOCK = 256  # prompt characters processed at once: bounds the memory of a long prompt
 
 
@@ -56,11 +64,13 @@ class Request:
 
     Attributes:
         prompt: Beginning of each text. If it is empty, the model starts as after a line feed.
+        prompts: Several prompts instead of ``prompt``. Each has ``samples`` texts; sample ``i`` has the prompt
+            ``prompts[i // samples]``.
         length: Maximum number of characters to generate after the prompt, 0 or more; bytes for a byte model.
         sampling: Sampling options.
         ending: Stop conditions.
         seed: Seed; the same seed gives the same text.
-        samples: Number of samples, in [1, 1024]; each has its own seed (see ``sample_seeds``).
+        samples: Number of samples of each prompt, in [1, 1024]; each has its own seed (see ``sample_seeds``).
         unknown: Treatment of prompt characters that are not in the vocabulary: "error" raises an error, "skip" omits
             them, "replace" feeds ``replacement_character`` to the model instead. The generated text always begins with
             the unchanged prompt.
@@ -81,6 +91,13 @@ class Request:
     log_probs: bool = False
     label: str | None = None
     across_records: bool = False
+    prompts: tuple[str, ...] | None = None
+
+    @property
+    def prompt_of_each(self) -> list[str]:
+        """The prompt of each sample."""
+        prompts = (self.prompt,) if self.prompts is None else self.prompts
+        return [prompt for prompt in prompts for _ in range(self.samples)]
 
 
 class WritingOptions(TypedDict, total=False):
@@ -96,7 +113,7 @@ class WritingOptions(TypedDict, total=False):
         frequency_penalty: Penalty on characters for each time they were generated, in [-2, 2].
         allow: Sample these characters only.
         forbid: Never sample these characters.
-        stop: Stop sequence, or several; the text ends before it.
+        stop: Stop sequence, or several; the text ends before it. None or an empty list for no stop sequence.
         max_lines: Maximum number of lines.
         unknown: Treatment of unknown prompt characters: "error", "skip" or "replace"; see ``Request``.
         precision: "auto" (int8), "int8" or "float32".
@@ -112,7 +129,7 @@ class WritingOptions(TypedDict, total=False):
     frequency_penalty: float
     allow: str | None
     forbid: str | None
-    stop: str | Sequence[str]
+    stop: str | Sequence[str] | None
     max_lines: int | None
     unknown: str
     precision: str
@@ -154,16 +171,24 @@ def make_request(
     precision = options.get("precision", "auto")
     if precision not in PRECISIONS:
         raise invalid_choice("precision", precision, PRECISIONS)
-    stop = options.get("stop", ())
+    stop = options.get("stop")
+    if stop is not None and not isinstance(stop, (str, list, tuple)):
+        raise SettingsError(
+            f"stop must be a string, a list of strings, or None, got {stop!r}.",
+            code="invalid_setting",
+            name="stop",
+            value=json_value(stop),
+        )
+    label = options.get("label")
     sampling_options = {field.name for field in fields(Sampling)}
     request = Request(
-        prompt=prompt,
+        prompt=check_text("prompt", prompt),
         length=length,
         sampling=Sampling(temperature, **{name: options[name] for name in options if name in sampling_options}),
-        ending=Ending((stop,) if isinstance(stop, str) else tuple(stop), options.get("max_lines")),
+        ending=Ending((stop,) if isinstance(stop, str) else tuple(stop or ()), options.get("max_lines")),
         seed=random_seed() if seed is None else seed,
         unknown=options.get("unknown", "error"),
-        label=options.get("label"),
+        label=None if label is None else check_text("label", label),
         **fields_,
     )
     return request, precision
@@ -186,30 +211,85 @@ def generate(
         SettingsError: If a value is out of range, or the label is unknown.
     """
     check_length(request.length)
-    seeds = sample_seeds(request.seed, check_samples(request.samples))
+    check_samples(request.samples)
     request = with_rules(request, rules)
-    labels = [choose_label(rules, request.label, seed) for seed in seeds]
-    ids = [prompt_ids(vocabulary, request.prompt, request.unknown, rules, label) for label in labels]
+    prompts = request.prompt_of_each
+    seeds = sample_seeds(request.seed, len(prompts))
     bias = allowed_bias(vocabulary, request.sampling)
+    ids = []
+    for sample, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+        label = choose_label(rules, request.label, seed)
+        try:
+            ids.append(prompt_ids(vocabulary, prompt, request.unknown, rules, label))
+        except UnknownCharacterError as error:
+            if request.prompts is None:
+                raise
+            number = sample // request.samples + 1
+            raise type(error)(
+                f"Prompt {number:,}: {error}", code=error.code, **{**error.data, "prompt": number}
+            ) from None
     return _pieces(engine, vocabulary, request, ids, np.array(seeds, np.uint64), bias)
 
 
 def with_rules(request: Request, rules: TextRules) -> Request:
     """Return a request with its prompt, sampling options and stop conditions adapted to a model's rules for texts."""
-    prompt = rules.prepare(request.prompt)
+    prompts = None if request.prompts is None else tuple(map(rules.prepare, request.prompts))
+    request = replace(request, prompt=rules.prepare(request.prompt), prompts=prompts)
     if request.across_records:
-        return replace(request, prompt=prompt)
+        return request
     sampling, ending = adapt_options(request.sampling, request.ending, rules)
-    return replace(request, prompt=prompt, sampling=sampling, ending=ending)
+    return replace(request, sampling=sampling, ending=ending)
 
 
 def adapt_options(sampling: Sampling, ending: Ending, rules: TextRules) -> tuple[Sampling, Ending]:
-    """Adapt options to a model of records: a text ends at the end of its record, and marks are never generated."""
+    """Adapt options to a model's rules for texts.
+
+    Stop sequences get the newlines and the normal form of the training text. Of a model of records, a text ends at the
+    end of its record, and marks are never generated.
+    """
+    ending = replace(ending, stop=tuple(map(rules.prepare, ending.stop)))
     if rules.records is None:
         return sampling, ending
     allow = None if sampling.allow is None else sampling.allow + RECORD_MARK
     forbid = (sampling.forbid or "") + LABEL_MARK if rules.labels else sampling.forbid
     return replace(sampling, allow=allow, forbid=forbid), replace(ending, stop=(*ending.stop, RECORD_MARK))
+
+
+def impossible_stops(ending: Ending, vocabulary: Vocabulary, rules: TextRules = PLAIN_RULES) -> list[Notice]:
+    """Return a notice for each stop sequence that can never occur in a generated text.
+
+    This is the case for a sequence with characters outside the vocabulary. A line feed without a carriage return is
+    reported, too, if the vocabulary has both: in a training text with CR LF line ends, it never occurs.
+
+    Args:
+        ending: The stop conditions.
+        vocabulary: The model's vocabulary.
+        rules: The model's rules for texts.
+    """
+    notices = []
+    newline = "".join(c for c in "\r\n" if c in vocabulary)
+    for stop in map(rules.prepare, ending.stop):
+        unknown = vocabulary.unknown(stop)
+        bare = newline == "\r\n" and vocabulary.unit == "char" and _BARE_LINE_FEED.search(stop) is not None
+        if not unknown and not bare:
+            continue
+        other = _NEWLINES.sub(newline, stop) if newline else stop
+        suggestion = None if other == stop or vocabulary.unknown(other) else other
+        if unknown:
+            reason = f"because the model does not know {', '.join(map(describe, unknown[:_MAX_UNKNOWN]))}"
+        else:
+            reason = "if the line ends of the training text are CR LF, as the model's vocabulary suggests"
+        hint = "" if suggestion is None else f" The model's line ends are {newline!r}: use {suggestion!r}."
+        notices.append(
+            Notice(
+                f"The stop sequence {stop!r} never occurs {reason}.{hint}",
+                code="stop_never_occurs",
+                stop=stop,
+                characters=list(unknown),
+                suggestion=suggestion,
+            )
+        )
+    return notices
 
 
 def choose_label(rules: TextRules, label: str | None, seed: int) -> str | None:
@@ -244,6 +324,17 @@ def choose_label(rules: TextRules, label: str | None, seed: int) -> str | None:
     return label
 
 
+def missing_label(rules: TextRules) -> SettingsError:
+    """Return the error for scoring a text without a label with a model of labeled records."""
+    known = sorted(rules.labels, key=lambda name: -rules.labels[name])[:_MAX_LABELS]
+    return SettingsError(
+        f"The model was trained on labeled records, so scoring requires a label, such as {known[0]!r}: on the command "
+        "line --with-label LABEL, or --column and --label for a table; in Python the argument label.",
+        code="missing_label",
+        accepted=known,
+    )
+
+
 def _drawn_label(labels: Mapping[str, int], seed: int) -> str:
     """Draw a label by its number of records; the random number is independent of those of the text."""
     word = int(np.random.Philox(key=[seed, 2]).random_raw(1)[0])
@@ -275,14 +366,35 @@ def prompt_ids(
         UnknownCharacterError: If ``unknown`` is "error" and the prompt contains a character that is not in the
             vocabulary.
         SettingsError: If ``unknown`` is none of these.
+        InputError: If the prompt contains a mark of records.
     """
     prompt = rules.prepare(prompt)
+    check_marks(prompt, rules)
     if unknown not in UNKNOWN:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
-        replacement = replacement_character(vocabulary) if unknown == "replace" else ""
-        prompt = prompt.translate({ord(c): replacement for c in vocabulary.unknown(prompt)})
+        prompt = replace_unknown(vocabulary, prompt, unknown)
+    elif vocabulary.unknown(prompt):
+        found = UnknownCharacters(vocabulary, "prompt")
+        found.add(prompt)
+        raise found.error('To generate anyway, set unknown to "skip" or "replace". ')
     return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
+
+
+def check_marks(text: str, rules: TextRules) -> None:
+    """Check that a text for a model of records contains no marks, which would end the record inside of the text.
+
+    Raises:
+        InputError: If it contains one.
+    """
+    mark = next((mark for mark in (RECORD_MARK, LABEL_MARK) if mark in text), None)
+    if rules.records is not None and mark is not None:
+        raise InputError(
+            f"The text contains U+{ord(mark):04X}, which charloom uses to mark records. Remove it. To choose the label "
+            "of a record, use the option label.",
+            code="record_mark_in_text",
+            code_point=f"U+{ord(mark):04X}",
+        )
 
 
 def record_start(rules: TextRules, label: str | None = None) -> str:
@@ -298,11 +410,6 @@ def start_character(vocabulary: Vocabulary) -> str:
     It is a line feed if that is in the vocabulary, else a space, else the first character of the vocabulary.
     """
     return next((c for c in "\n " if c in vocabulary), vocabulary.characters[0])
-
-
-def replacement_character(vocabulary: Vocabulary) -> str:
-    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character."""
-    return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
 def prefill(engine: Engine, ids: NDArray[np.integer], state: State | None = None) -> tuple[NDArray[np.float32], State]:
@@ -357,11 +464,15 @@ def _pieces(
 ) -> Iterator[Piece]:
     prompt_log_probs: tuple[float, ...] | None = () if request.log_probs else None
     finish_reason = None if request.length else "length"
-    yield from (Piece(sample, request.prompt, finish_reason, prompt_log_probs) for sample in range(len(seeds)))
+    for sample, prompt in enumerate(request.prompt_of_each):
+        yield Piece(sample, prompt, finish_reason, prompt_log_probs)
     if request.length == 0:
         return
-    cursor = prompts_cursor(engine, ids, request.sampling, seeds)
-    yield from continue_text(engine, vocabulary, cursor, request, bias)
+    for first in range(0, len(seeds), MAX_SAMPLES):  # a single batch, except for very many texts
+        batch = slice(first, first + MAX_SAMPLES)
+        cursor = prompts_cursor(engine, ids[batch], request.sampling, seeds[batch])
+        for piece in continue_text(engine, vocabulary, cursor, request, bias):
+            yield replace(piece, sample=first + piece.sample) if first else piece
 
 
 def prompts_cursor(

@@ -1,6 +1,7 @@
 """Generation options with their defaults and valid ranges."""
 
 import math
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -79,6 +80,9 @@ class Sampling:
         _check_number("min_p", self.min_p, 0, 1, "0 keeps all characters.")
         _check_number("repetition_penalty", self.repetition_penalty, 0.01, 100, "1 turns it off.")
         check_whole("repetition_window", self.repetition_window, 1, MAX_REPETITION_WINDOW)
+        for name in ("allow", "forbid"):
+            if getattr(self, name) is not None:
+                check_text(name, getattr(self, name))
         for name in ("presence_penalty", "frequency_penalty"):
             _check_number(name, getattr(self, name), -MAX_PENALTY, MAX_PENALTY, "0 turns it off.")
 
@@ -109,6 +113,13 @@ class Ending:
     max_lines: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str) or not all(isinstance(string, str) for string in self.stop):
+            raise SettingsError(
+                f"Stop sequences must be a list of strings, got {self.stop!r}.",
+                code="invalid_setting",
+                name="stop",
+                value=json_value(self.stop),
+            )
         if not all(self.stop):
             raise SettingsError(
                 "stop must not contain an empty string: it would match everywhere.",
@@ -155,6 +166,27 @@ def check_whole(name: str, value: int, minimum: int, maximum: int) -> int:
             maximum=maximum,
         )
     return int(value)
+
+
+def check_text(name: str, value: str) -> str:
+    """Check that an argument is a string, and return it.
+
+    Args:
+        name: Name of the argument, for the error.
+        value: The value.
+
+    Raises:
+        SettingsError: If it is of another type.
+    """
+    if isinstance(value, str):
+        return value
+    hint = " Decode bytes first, such as with .decode('utf-8')." if isinstance(value, (bytes, bytearray)) else ""
+    raise SettingsError(
+        f"{name} must be a string, got {reprlib.repr(value)}.{hint}",
+        code="invalid_setting",
+        name=name,
+        value=json_value(value),
+    )
 
 
 def check_seed(seed: int) -> int:

@@ -1,11 +1,13 @@
 """The ``Model`` class: load, generate, stream, score and save."""
 
 import html
+import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,19 @@ from numpy.typing import NDArray
 from charloom._util.progress import ProgressCallback
 from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.records import RecordEngine
-from charloom.inference.generation import Piece, Request, WritingOptions, generate, make_request
-from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, invalid_choice
+from charloom.inference.generation import Piece, Request, WritingOptions, generate, impossible_stops, make_request
+from charloom.inference.generation_options import (
+    DEFAULT_LENGTH,
+    DEFAULT_TEMPERATURE,
+    check_text,
+    invalid_choice,
+    json_value,
+)
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
@@ -48,7 +57,15 @@ class Model:
         Raises:
             ModelFileError: If the model does not exist or is damaged.
             RunError: If the run folder does not contain the model.
+            SettingsError: If ``source`` is not a path.
         """
+        if not isinstance(source, (str, PathLike)):
+            raise SettingsError(
+                f"load takes the path of a model file or run folder, got {reprlib.repr(source)}.",
+                code="invalid_setting",
+                name="source",
+                value=json_value(source),
+            )
         return cls(load_model(find_model(str(source))))
 
     def __repr__(self) -> str:
@@ -108,6 +125,7 @@ class Model:
         """Error handler for decoding files for this model: "surrogateescape" for a byte model, else "strict"."""
         return "surrogateescape" if self.vocabulary.unit == "byte" else "strict"
 
+    @overload
     def generate(
         self,
         prompt: str = "",
@@ -115,11 +133,34 @@ class Model:
         temperature: float = DEFAULT_TEMPERATURE,
         seed: int | None = None,
         **options: Unpack[WritingOptions],
-    ) -> str:
-        """Generate text and return it, including the prompt.
+    ) -> str: ...
+
+    @overload
+    def generate(
+        self,
+        prompt: list[str] | tuple[str, ...],
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+        **options: Unpack[WritingOptions],
+    ) -> list[str]: ...
+
+    def generate(
+        self,
+        prompt: str | list[str] | tuple[str, ...] = "",
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+        **options: Unpack[WritingOptions],
+    ) -> str | list[str]:
+        """Generate text and return it, including the prompt; for a list of prompts, return a list of texts.
+
+        The texts of a list are generated in one batch, which is faster than one after another. With ``seeds =
+        sample_seeds(seed, len(prompts))`` (see ``charloom.inference.sampling``), text ``i`` equals
+        ``generate(prompts[i], seed=seeds[i])``; ``seeds[0]`` is ``seed``.
 
         Args:
-            prompt: Beginning of the text.
+            prompt: Beginning of the text, or a list of beginnings.
             length: Maximum number of characters to generate after the prompt, 0 or more.
             temperature: Sampling temperature, in [0, 100]. 1 samples from the model's distribution; 0 always takes the
                 most probable character.
@@ -127,10 +168,28 @@ class Model:
             **options: See ``WritingOptions``.
 
         Raises:
-            UnknownCharacterError: If the prompt contains a character that is not in the vocabulary.
-            SettingsError: If an option is unknown or out of range.
+            UnknownCharacterError: If a prompt contains a character that is not in the vocabulary.
+            SettingsError: If an option is unknown or out of range, or an argument has the wrong type.
+
+        Warns:
+            UserWarning: If a stop sequence can never occur.
         """
-        return "".join(self.stream(prompt, length, temperature, seed, **options))
+        if isinstance(prompt, str):
+            request, precision = self._request(prompt, length, temperature, seed, options)
+            return "".join(piece.text for piece in self.pieces(request, precision))
+        if not isinstance(prompt, (list, tuple)):
+            raise SettingsError(
+                f"prompt must be a string or a list of strings, got {reprlib.repr(prompt)}.",
+                code="invalid_setting",
+                name="prompt",
+                value=json_value(prompt),
+            )
+        prompts = tuple(check_text(f"prompt[{i}]", text) for i, text in enumerate(prompt))
+        request, precision = self._request("", length, temperature, seed, options, prompts=prompts)
+        texts = [""] * len(prompts)
+        for piece in self.pieces(request, precision) if prompts else ():
+            texts[piece.sample] += piece.text
+        return texts
 
     def stream(
         self,
@@ -140,9 +199,24 @@ class Model:
         seed: int | None = None,
         **options: Unpack[WritingOptions],
     ) -> Iterator[str]:
-        """Generate text and yield it in pieces; the arguments are those of ``generate``."""
-        request, precision = make_request(prompt, length, temperature, seed, options)
+        """Generate one text and yield it in pieces; the arguments are those of ``generate``."""
+        request, precision = self._request(prompt, length, temperature, seed, options)
         return (piece.text for piece in self.pieces(request, precision))
+
+    def _request(
+        self,
+        prompt: str,
+        length: int,
+        temperature: float,
+        seed: int | None,
+        options: Mapping[str, Any],
+        **fields: Any,
+    ) -> tuple[Request, str]:
+        """Return the request and the precision; warn the caller of the calling method about impossible stops."""
+        request, precision = make_request(prompt, length, temperature, seed, options, **fields)
+        for notice in impossible_stops(request.ending, self.vocabulary, self.rules):
+            warnings.warn(notice, stacklevel=3)
+        return request, precision
 
     def pieces(self, request: Request, precision: str = "auto") -> Iterator[Piece]:
         """Generate the samples of a request and yield their pieces.
@@ -186,6 +260,13 @@ class Model:
             CorpusError: If the text has fewer than 2 characters.
             UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
+        if isinstance(text, (list, tuple)):
+            raise SettingsError(
+                "score takes one text, got a list. Use score_many(texts).",
+                code="invalid_setting",
+                name="text",
+                value=reprlib.repr(text),
+            )
         return score(self._scoring_engine(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
@@ -201,6 +282,13 @@ class Model:
         Raises:
             UnknownCharacterError: If a text contains a character that is not in the vocabulary.
         """
+        if isinstance(texts, str):
+            raise SettingsError(
+                "score_many takes a list of texts, got a string. Use score(text).",
+                code="invalid_setting",
+                name="texts",
+                value=reprlib.repr(texts),
+            )
         scored = [self.as_scored(text) for text in texts]
         return score_many(self._scoring_engine(precision), self.vocabulary, scored, progress)
 
@@ -234,7 +322,7 @@ class Model:
             SettingsError: If k is out of range.
             UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
-        return top_predictions(self.engine(), self.vocabulary, text, k)
+        return top_predictions(self.engine(), self.vocabulary, check_text("text", text), k)
 
     def activations(self, text: str) -> Activations:
         """Return all hidden states and gates over a text: arrays (T, L, H) and (T, L, G, H).
@@ -243,14 +331,14 @@ class Model:
             CorpusError: If the text is empty.
             UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
-        return activations(self.engine(), self.vocabulary, text)
+        return activations(self.engine(), self.vocabulary, check_text("text", text))
 
     def as_scored(self, text: str) -> str:
         """Return the text that ``score`` scores, with the newlines and the normal form of the training text.
 
         A model of lines needs a line feed before the text and at its end, a model of records the record mark.
         """
-        text = self.rules.prepare(text)
+        text = self.rules.prepare(check_text("text", text))
         return text if self.rules.mark is None else "".join(with_marks([text], self.rules.mark))
 
     def _scoring_engine(self, precision: str) -> Engine:

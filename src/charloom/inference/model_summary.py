@@ -1,10 +1,12 @@
 """Summarize a model for a web page or a model card: a table of facts, and samples."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from charloom._util.printable import replace_for_markup
+from charloom.data.text_format import BLANK, FILE
 from charloom.inference.generation_options import DEFAULT_TEMPERATURE
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
@@ -28,6 +30,10 @@ class Sample:
     text: str
 
 
+_MAX_LABELS = 10  # labels shown in readable output; --json has all
+_RECORD_SOURCES = {"": "values of a table's column", BLANK: "separated by blank lines", FILE: "one per file"}
+
+
 def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
     """Return a table of facts about a model as (label, value) pairs, without facts that are unknown.
 
@@ -48,7 +54,29 @@ def describe_facts(saved: SavedModel, stored_as: str) -> list[tuple[str, str]]:
         ("training loss", _bits(facts.get("train_loss"))),
         ("trained with", facts.get("charloom_version") and f"charloom {facts['charloom_version']}"),
     ]  # fmt: skip
-    return [(label, value) for label, value in rows if value]
+    return [*((label, value) for label, value in rows if value), *describe_rules(saved.rules.to_dict())]
+
+
+def describe_rules(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (label, value) pairs for the rules of a model's texts that differ from the defaults.
+
+    Args:
+        facts: A mapping that contains the result of ``TextRules.to_dict``.
+    """
+    rows = []
+    if "records" in facts:
+        source = _RECORD_SOURCES.get(facts["records"]) or f"separated by the line {facts['records']}"
+        rows.append(("records", f"independent texts, {source}"))
+    if "labels" in facts:
+        labels = sorted(facts["labels"].items(), key=lambda pair: (-pair[1], pair[0]))
+        shown = ", ".join(f"{name!r} ({count:,})" for name, count in labels[:_MAX_LABELS])
+        rest = f", and {len(labels) - _MAX_LABELS:,} more" if len(labels) > _MAX_LABELS else ""
+        rows.append(("labels", shown + rest))
+    if "newlines" in facts:
+        rows.append(("newlines", "CR LF and CR are read as LF"))
+    if "normalize" in facts:
+        rows.append(("normal form", "NFC"))
+    return rows
 
 
 def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:

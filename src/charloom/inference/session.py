@@ -12,6 +12,7 @@ from charloom.errors import InputError
 from charloom.inference.engines.base import Cursor, Engine, State
 from charloom.inference.generation import (
     Request,
+    check_marks,
     choose_label,
     continue_text,
     cursor_after,
@@ -73,6 +74,7 @@ class Session:
             UnknownCharacterError: If it contains a character that is not in the vocabulary. The session is unchanged.
         """
         text = self._rules.prepare(text)
+        check_marks(text, self._rules)
         if not text:
             return
         current = self._snapshots[-1]

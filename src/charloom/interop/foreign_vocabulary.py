@@ -4,18 +4,20 @@ Keras' ``StringLookup`` reserves id 0 for unknown characters, ``[UNK]``. charloo
 reject unknown characters. The import drops that id with its embedding row and its logit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from charloom._util.printable import quoted
 from charloom._util.strict_json import strict_json
 from charloom.data.corpus import Corpus
-from charloom.data.text_format import PLAIN_RULES, UNITS, TextRules
+from charloom.data.text_format import PLAIN, PLAIN_RULES, UNITS, TextFormat, TextRules
 from charloom.data.vocabulary.bytes import ByteVocabulary, make_vocabulary
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import InputError, ModelFileError, Notice
+from charloom.errors import CorpusError, InputError, ModelFileError, Notice
+from charloom.inference.model import Model
+from charloom.interop.text_readings import Candidate, choose, compare, fitting, list_readings, rules_of
 from charloom.model.file.model_file import SUFFIX, load_model
 from charloom.model.file.run_folder import find_model
 from charloom.model.file.schema import parse_rules
@@ -27,7 +29,8 @@ ACCEPTED = (
 )
 
 _PLACEHOLDERS = ("", "[UNK]")  # entries of StringLookup for masking and for unknown characters
-_SAMPLE = 10_000  # characters of the text on which the importer checks the vocabulary
+_NOT_TEXT = ("binary_file", "no_text_files")  # codes whose messages advise --unit byte, which an import lacks
+_MAX_LISTED = 8  # readings in a message; its data lists all
 _MAX_LIST_BYTES = 8 << 20  # maximum size of a JSON file, in bytes
 
 
@@ -39,18 +42,23 @@ class ForeignVocabulary:
         vocabulary: The characters of the charloom model.
         kept: The id of each of these characters in the foreign model.
         notices: Assumptions that the import made.
-        sample: The beginning of the text, if the vocabulary comes from a text.
         rules: How the model expects its texts.
     """
 
     vocabulary: Vocabulary
     kept: tuple[int, ...]
     notices: tuple[str, ...] = ()
-    sample: str = ""
     rules: TextRules = PLAIN_RULES
 
 
-def resolve_vocabulary(source: str | None, count: int, description: Mapping[str, Any] | None) -> ForeignVocabulary:
+def resolve_vocabulary(
+    source: str | None,
+    count: int,
+    description: Mapping[str, Any] | None,
+    model_of: Callable[[ForeignVocabulary], Model],
+    text_format: TextFormat = PLAIN,
+    fixed_newlines: bool = False,
+) -> ForeignVocabulary:
     """Determine which character each id stands for.
 
     Args:
@@ -58,20 +66,45 @@ def resolve_vocabulary(source: str | None, count: int, description: Mapping[str,
             ``description``.
         count: Vocabulary size V of the foreign model.
         description: The metadata that charloom stores in the Keras files it writes; None for other files.
+        model_of: Returns the model with a vocabulary, to compute its loss on the text.
+        text_format: How to decode the text. Newlines other than "keep" are fixed.
+        fixed_newlines: Whether the text is read only with the newlines of ``text_format``, not also with LF.
 
     Raises:
-        InputError: If the vocabulary is missing, cannot be read, or has a different size.
+        InputError: If the vocabulary is missing, cannot be read, has a different size, or cannot be determined.
     """
+    restricted = text_format != PLAIN or fixed_newlines
     if source is None:
+        _refuse_text_options(restricted, "the vocabulary of the file is used")
         return _from_description(description, count)
     path = Path(source)
     if path.suffix == ".json":
-        return _from_list(_read_list(path), count, str(path))
+        known = _from_list(_read_list(path), count, str(path))
+        return known if known.vocabulary.unit == "byte" else replace(known, rules=text_format.rules())
     if path.suffix == SUFFIX or (path / f"model{SUFFIX}").is_file():
+        _refuse_text_options(restricted, f"{source} is a charloom model, which determines how texts are read")
         saved = load_model(find_model(source))
         return _from_vocabulary(saved.vocabulary, count, source, saved.rules)
-    corpus = Corpus.read(source)
-    return _from_text(corpus, count, corpus.head(_SAMPLE))
+    try:
+        corpus = Corpus.read(source, text_format=text_format)
+    except CorpusError as error:
+        if error.code in _NOT_TEXT:
+            raise InputError(
+                f"The vocabulary file {source} is not a text. {ACCEPTED}", code=error.code, **error.data
+            ) from None
+        raise
+    return _from_text(corpus, source, count, model_of, fixed_newlines or text_format.newlines != "keep")
+
+
+def _refuse_text_options(restricted: bool, reason: str) -> None:
+    if restricted:
+        raise InputError(
+            "--encoding, --errors, --newlines and --normalize require --vocabulary with a text or a .json file: "
+            f"{reason}. Omit them.",
+            code="missing_option",
+            option="--vocabulary",
+            required_by="--newlines",
+        )
 
 
 def _from_description(description: Mapping[str, Any] | None, count: int) -> ForeignVocabulary:
@@ -104,29 +137,121 @@ def _from_vocabulary(
     return ForeignVocabulary(vocabulary, tuple(range(count)), rules=rules)
 
 
-def _from_text(corpus: Corpus, count: int, sample: str) -> ForeignVocabulary:
-    vocabulary = corpus.vocabulary
-    notices = corpus.notices
-    if len(vocabulary) == count:
-        return ForeignVocabulary(vocabulary, tuple(range(count)), notices, sample)
-    if len(vocabulary) == count - 1:
-        unknown = Notice(
-            f"The model has {count:,} ids and the text {len(vocabulary):,} distinct characters. Assuming that id 0 is "
-            "Keras' [UNK]; it is dropped.",
-            code="assumed_unknown_id",
-            ids=count,
-            characters=len(vocabulary),
+def _from_text(
+    corpus: Corpus, source: str, count: int, model_of: Callable[[ForeignVocabulary], Model], fixed_newlines: bool
+) -> ForeignVocabulary:
+    """Choose the reading of a text under which its sorted distinct characters are the model's ids."""
+    readings = list_readings(corpus, fixed_newlines)
+    candidates = fitting(readings, count)
+    if not candidates:
+        by_count: dict[int, list[str]] = {}
+        for reading in readings:
+            by_count.setdefault(len(reading.characters), []).append(reading.words)
+        listed = "; ".join(f"{number:,} ({' or '.join(words)})" for number, words in by_count.items())
+        raise _mismatch(
+            count,
+            f"the text {source} has another number of distinct characters in each way to read it: {listed}",
+            [reading.to_dict() for reading in readings],
         )
-        notices = (*notices, unknown)
-        return ForeignVocabulary(vocabulary, tuple(range(1, count)), notices, sample)
-    raise _mismatch(count, f"the text has {len(vocabulary):,} distinct characters")
+    compared = compare(candidates, corpus, lambda each: model_of(_of_candidate(each, corpus)))
+    chosen, runner_up = choose(compared)
+    if chosen is None:
+        raise _unclear(source, count, compared)
+    known = _of_candidate(chosen, corpus)
+    is_only = all(each is chosen or each.unknown_ids > chosen.unknown_ids for each in compared)
+    notices = (
+        *_text_notices(corpus, chosen),
+        *(() if chosen.reading.is_unchanged and is_only else (_reading_notice(chosen, runner_up),)),
+        *((_unknown_notice(chosen, count),) if chosen.unknown_ids else ()),
+        *(() if chosen.loss is None or chosen.is_better_than_unigram else (_doubtful(chosen),)),
+    )
+    return replace(known, notices=notices)
 
 
-def _mismatch(count: int, actual: str) -> InputError:
+def _of_candidate(candidate: Candidate, corpus: Corpus) -> ForeignVocabulary:
+    first, vocabulary = candidate.unknown_ids, candidate.vocabulary
+    return ForeignVocabulary(
+        vocabulary, tuple(range(first, first + len(vocabulary))), rules=rules_of(candidate, corpus)
+    )
+
+
+def _text_notices(corpus: Corpus, chosen: Candidate) -> tuple[str, ...]:
+    """Return the notices about reading the text, without the one on a byte order mark that the reading keeps."""
+    removed = "byte_order_mark_removed" if chosen.reading.byte_order_mark else None
+    return tuple(notice for notice in corpus.notices if removed is None or getattr(notice, "code", "") != removed)
+
+
+def _reading_notice(chosen: Candidate, runner_up: Candidate | None) -> Notice:
+    losses = ""
+    if chosen.loss is not None:
+        losses = f" Its loss, {chosen.loss:.2f} nats per character, is {_below(chosen)} the unigram baseline"
+        if runner_up is not None:
+            losses += f"; that of the next reading ({runner_up.words}), {runner_up.loss:.2f}, is {_below(runner_up)} it"
+        losses += "."
+    advice = " Prompts must be lower case." if chosen.reading.lower_case else ""
+    advice += " Prompts must have spaces instead of newlines." if chosen.reading.spaces else ""
+    return Notice(
+        f"The model was trained on this reading of the text: {chosen.words}.{losses}{advice}",
+        code="text_reading_chosen",
+        chosen=chosen.to_dict(),
+        runner_up=None if runner_up is None else runner_up.to_dict(),
+    )
+
+
+def _below(candidate: Candidate) -> str:
+    return f"{abs(candidate.below_unigram):.2f} {'below' if candidate.below_unigram > 0 else 'above'}"
+
+
+def _unknown_notice(chosen: Candidate, count: int) -> Notice:
+    characters, dropped = len(chosen.reading.characters), chosen.unknown_ids
+    what = "id 0 is Keras' [UNK]; it is" if dropped == 1 else f"the first {dropped} are Keras' mask and [UNK]; they are"
+    return Notice(
+        f"The model has {count:,} ids and the text {characters:,} distinct characters. Assuming that {what} dropped.",
+        code="assumed_unknown_id",
+        ids=count,
+        characters=characters,
+        dropped=dropped,
+    )
+
+
+def _doubtful(chosen: Candidate) -> Notice:
+    return Notice(
+        f"The model's loss on passages of this text, {chosen.loss:.2f} nats per character, is not below the unigram "
+        f"baseline, {chosen.unigram_loss:.2f}. Either the model is hardly trained, or its ids stand for other "
+        "characters. In the latter case, pass --vocabulary a list in the order of the model's ids.",
+        code="vocabulary_doubtful",
+        loss=chosen.loss,
+        unigram_loss=chosen.unigram_loss,
+    )
+
+
+def _unclear(source: str, count: int, compared: Sequence[Candidate]) -> InputError:
+    def described(each: Candidate) -> str:
+        if each.loss is None:
+            return f"{each.words}: {len(each.reading.characters):,} characters"
+        losses = f"loss {each.loss:.2f}, unigram baseline {each.unigram_loss:.2f}"
+        return f"{each.words}: {len(each.reading.characters):,} characters, {losses}"
+
+    tried = "; ".join(map(described, compared[:_MAX_LISTED]))
+    return InputError(
+        f"Cannot determine which characters the model's {count:,} ids stand for. These ways to read {source} fit their "
+        f"number, but for none the model's loss is clearly the lowest and below the unigram baseline: {tried}. Pass "
+        "--vocabulary the text that the model was trained on, or a .json file with the list of its characters in the "
+        "order of their ids. --newlines keep, --newlines lf and --encoding utf-8-sig (removes a byte order mark) "
+        "exclude readings.",
+        code="vocabulary_unclear",
+        ids=count,
+        path=source,
+        readings=[each.to_dict() for each in compared],
+    )
+
+
+def _mismatch(count: int, actual: str, readings: Sequence[Mapping[str, Any]] = ()) -> InputError:
     return InputError(
         f"The vocabulary does not match the model: the model has {count:,} ids, but {actual}. {ACCEPTED}",
         code="vocabulary_mismatch",
         ids=count,
+        readings=list(readings),
     )
 
 

@@ -81,6 +81,8 @@ def to_api_error(error: Exception, param: str | None = None) -> ApiError:
 
 async def error_response(request: Request, error: Exception) -> JsonResponse:
     """Return the response for a request that raised one of ``ERRORS``."""
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return _unknown_url(request.url.path).response()
     return to_api_error(error).response()
 
 
@@ -94,6 +96,26 @@ def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} {_quoted(name)}.{hint} Available {kind}s: {', '.join(known)}."
 
 
+_PATHS = (
+    "/v1/completions",
+    "/v1/models",
+    "/tokenize",
+    "/detokenize",
+    "/tokenizer_info",
+    "/score",
+    "/guesses",
+    "/generate",
+)
+
+
+def _unknown_url(path: str) -> ApiError:
+    """Return the error for an unknown path; it names the path without a final slash, or with the missing /v1."""
+    path = path.rstrip("/")
+    similar = next((known for known in _PATHS if known in (path, f"/v1{path}", f"{path}/completions")), None)
+    hint = f" Did you mean {similar}?" if similar and path else ""
+    return ApiError(404, f"Unknown URL.{hint} /openapi.json lists all endpoints.", code="unknown_url")
+
+
 def _http_error(error: HTTPException) -> ApiError:
     """Convert a routing error: an unknown path or an unsupported method."""
     if error.status_code == 405 and error.headers:
@@ -103,7 +125,7 @@ def _http_error(error: HTTPException) -> ApiError:
             405, f"Method not allowed. This URL accepts {allowed} requests.", code="method_not_allowed", headers=headers
         )
     if error.status_code == 404:
-        return ApiError(404, "Unknown URL. /openapi.json lists all endpoints.", code="unknown_url")
+        return _unknown_url("")
     return ApiError(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charloom.errors import UnknownCharacterError
-from charloom.inference.generation import prompt_ids
+from charloom.data.text_format import LABEL_MARK, RECORD_MARK
+from charloom.errors import SettingsError, UnknownCharacterError
+from charloom.inference.generation import choose_label, prompt_ids, record_start, start_character
 from charloom.inference.model import Model
 from charloom.serve.errors import ApiError, to_api_error, unknown_name_message
 from charloom.serve.scheduler import Scheduler
 from charloom.serve.security.limits import Limits
+
+_MARK_NAMES = {RECORD_MARK: "(end)", LABEL_MARK: "(label)"}
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,68 @@ class ServedModel:
     fingerprint: str
     created: int
 
-    def ids(self, text: str, param: str) -> NDArray[np.integer]:
-        """Encode a text. An empty text becomes the id that starts a text.
+    def prepare(self, text: str, param: str) -> str:
+        """Return a text with the newlines and the normal form of the training text.
 
         Args:
             text: The text.
             param: Name of the request field, for the error.
 
         Raises:
+            ApiError: If the text contains a mark of records, except for one at its start, which is removed.
+        """
+        rules = self.model.rules
+        if rules.records is None:
+            return rules.prepare(text)
+        text = rules.prepare(text.removeprefix(RECORD_MARK))
+        mark = next((mark for mark in (RECORD_MARK, LABEL_MARK) if mark in text), None)
+        if mark is not None:
+            message = f"{param} contains U+{ord(mark):04X}, which marks records. Send one record per text."
+            raise ApiError(400, message, param=param, code="unknown_character")
+        return text
+
+    def ids(self, text: str, param: str) -> NDArray[np.integer]:
+        """Encode a prepared text, without the hidden start of a record.
+
+        Args:
+            text: The result of ``prepare``.
+            param: Name of the request field, for the error.
+
+        Raises:
             ApiError: If a character is not in the vocabulary.
         """
         try:
-            return prompt_ids(self.model.vocabulary, text)
+            return prompt_ids(self.model.vocabulary, text) if text else np.empty(0, self.model.vocabulary.ids_dtype)
         except UnknownCharacterError as error:
             raise to_api_error(error, param) from None
+
+    def start_ids(self, label: str | None, is_empty: bool) -> NDArray[np.integer]:
+        """Return the ids that the model reads before a text: the start of a record, with its label.
+
+        Args:
+            label: Label of the record; see ``choose_label``.
+            is_empty: Whether the text is empty; other models then read the id that starts a text.
+        """
+        start = record_start(self.model.rules, label)
+        if not start and not is_empty:
+            return np.empty(0, self.model.vocabulary.ids_dtype)
+        return self.model.vocabulary.encode(start or start_character(self.model.vocabulary))
+
+    def label(self, label: str | None, seed: int) -> str | None:
+        """Return the requested label, or one drawn by its frequency; None for a model without labels.
+
+        Raises:
+            ApiError: If the label is unknown.
+        """
+        try:
+            return choose_label(self.model.rules, label, seed)
+        except SettingsError as error:
+            raise to_api_error(error, "label") from None
+
+    def names(self) -> list[str]:
+        """Return a display name for each id; the marks of records are shown as words."""
+        names = self.model.vocabulary.names()
+        return [_MARK_NAMES.get(name, name) for name in names] if self.model.rules.records is not None else names
 
     def check_ids(self, ids: list[int], param: str) -> NDArray[np.integer]:
         """Validate ids, and return them as an array.

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 from charloom.inference.generation_options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
 from charloom.serve.security.limits import Limits
@@ -35,9 +35,9 @@ def _are_ids(value: Any) -> bool:
 
 
 def _parse_stops(value: Any) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value
+    stops = ([value] if value else []) if isinstance(value, str) else value
     if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
-        raise ValueError("must be a non-empty string or a list of non-empty strings")
+        raise ValueError("must be a string or a list of non-empty strings")
     if len(stops) > _LIMITS.max_stop_strings or any(len(stop) > _LIMITS.max_stop_characters for stop in stops):
         raise ValueError(
             f"must have at most {_LIMITS.max_stop_strings} strings with at most {_LIMITS.max_stop_characters} "
@@ -57,6 +57,8 @@ def _parse_biases(value: Any) -> dict[int, float]:
 
 
 def _reject_suffix(value: Any) -> None:
+    if value == "":
+        return
     raise ValueError("is not supported, because the models generate text from left to right; omit it")
 
 
@@ -70,7 +72,7 @@ _PROMPTS_JSON = {
         {"type": "array", "items": _IDS, "minItems": 1, "maxItems": _LIMITS.max_prompts},
     ]
 }
-_STOP = {"type": "string", "minLength": 1, "maxLength": _LIMITS.max_stop_characters}
+_STOP = {"type": "string", "maxLength": _LIMITS.max_stop_characters}
 _STOPS_JSON = {"anyOf": [_STOP, {"type": "array", "items": _STOP, "maxItems": _LIMITS.max_stop_strings}]}
 _BIASES_JSON = {
     "type": "object",
@@ -86,15 +88,46 @@ ModelName = Annotated[
         description="ID of the model to use; see `/v1/models`. Defaults to the first model.",
     ),
 ]
+Label = Annotated[
+    str | None,
+    Field(
+        max_length=1_000,
+        description="Label of the text, for a model of labeled records. Defaults to one drawn by its frequency.",
+    ),
+]
 Text = Annotated[str, Field(max_length=_LIMITS.max_prompt_characters, description="The text to process.")]
 
 
 class _RequestBody(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_neutral_values(cls, value: Any) -> Any:
+        """Accept what some clients send for an integer (16.0), and values that mean "default" or "off"."""
+        if not isinstance(value, dict):
+            return value
+        value = {
+            name: int(item) if isinstance(item, float) and name in _INTEGERS and item.is_integer() else item
+            for name, item in value.items()
+        }
+        return {name: item for name, item in value.items() if not _is_neutral(name, item)}
+
+
+_INTEGERS = ("max_tokens", "top_k", "n", "best_of", "seed", "logprobs", "k")
+_NEUTRAL: dict[str, tuple[Any, ...]] = {"top_k": (0, -1), "seed": (-1,), "logprobs": (False,)}
+
+
+def _is_neutral(name: str, value: Any) -> bool:
+    return any(type(value) is type(neutral) and value == neutral for neutral in _NEUTRAL.get(name, ()))
+
 
 class StreamOptions(_RequestBody):
     """Options of a streamed response."""
+
+    include_obfuscation: Annotated[
+        bool, Field(description="Accepted and ignored: events are not padded with random characters.")
+    ] = False
 
     include_usage: Annotated[
         bool, Field(description="Whether to send the token usage in a final event, before `data: [DONE]`.")
@@ -211,6 +244,7 @@ class CompletionRequest(_RequestBody):
         str | None,
         Field(max_length=_LIMITS.max_label_characters, description="A label for the end user. Accepted and ignored."),
     ] = None
+    label: Label = None
     suffix: Annotated[
         None,
         PlainValidator(_reject_suffix),
@@ -243,6 +277,7 @@ class ScoreRequest(_RequestBody):
 
     model: ModelName = None
     text: Text
+    label: Label = None
 
 
 class GuessesRequest(_RequestBody):
@@ -250,6 +285,7 @@ class GuessesRequest(_RequestBody):
 
     model: ModelName = None
     text: Text
+    label: Label = None
     k: Annotated[int, Field(ge=1, le=_LIMITS.max_next_guesses, description="Number of predictions to return.")] = 5
 
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 
+from charloom.data.text_format import LABEL_MARK
 from charloom.errors import CorpusError
 from charloom.inference.batching import SequenceRequest
-from charloom.inference.generation import random_seed, start_character
-from charloom.inference.generation_options import Sampling
+from charloom.inference.generation import adapt_options, random_seed, start_character
+from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.log_probs import nats_to_bits
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, bits_of_characters, too_short
@@ -34,7 +35,7 @@ async def tokenizer_info(models: ModelRegistry, request: Request) -> JsonRespons
         {
             "tokenizer_class": "Characters" if vocabulary.unit == "char" else "Bytes",
             "vocab_size": len(vocabulary),
-            "eos_token": start_character(vocabulary),
+            "eos_token": served.model.rules.mark or start_character(vocabulary),
             "bos_token": None,
             "pad_token": None,
             "chat_template": None,
@@ -46,7 +47,7 @@ async def tokenize(models: ModelRegistry, limits: Limits, request: Request) -> J
     """Encode a text to ids."""
     body = await parse_request(request, TokenizeRequest)
     served = models.find(body.model)
-    ids = served.ids(body.prompt, "prompt").tolist() if body.prompt else []
+    ids = served.ids(served.prepare(body.prompt, "prompt"), "prompt").tolist()
     return JsonResponse({"count": len(ids), "max_model_len": limits.max_prompt_characters, "tokens": ids})
 
 
@@ -62,7 +63,7 @@ async def score(models: ModelRegistry, request: Request) -> JsonResponse:
     body = await parse_request(request, ScoreRequest)
     served = models.find(body.model)
     try:
-        result, surprisals = await _score(served, body.text)
+        result, surprisals = await _score(served, served.prepare(body.text, "text"), body.label)
     except CorpusError as error:
         raise to_api_error(error, "text") from None
     return JsonResponse(
@@ -77,16 +78,23 @@ async def score(models: ModelRegistry, request: Request) -> JsonResponse:
     )
 
 
-async def _score(served: ServedModel, text: str) -> tuple[Score, list[float | None]]:
-    """Return the score of a text and the surprisal of each character in bits; the first character has None."""
-    whole, lines = served.model.as_scored(text), served.model.saved.rules.lines
+async def _score(served: ServedModel, text: str, label: str | None) -> tuple[Score, list[float | None]]:
+    """Return the score of a text and the surprisal of each character in bits; the first character has None.
+
+    A text without a label is scored under one that is drawn by its frequency, for the fixed seed 0.
+    """
+    rules = served.model.rules
+    label = served.label(label, 0)
+    hidden = f"{label}{LABEL_MARK}" if label is not None else ""
+    whole = served.model.as_scored(hidden + text)
+    first = len(hidden) + (rules.mark is not None)  # the characters that were put before the text
     ids = served.ids(whole, "text")
     if len(whole) < 2:
         raise too_short(len(whole))
     scores = await served.scheduler.score(ids, 0)
     bits = bits_of_characters(served.model.vocabulary, whole[1:], nats_to_bits(scores.log_probs))
     surprisals = [None, *bits.tolist()]
-    return Score(bits, whole), surprisals[lines : lines + len(text)]  # omit the line feed that was put before the text
+    return Score(bits, whole), surprisals[first : first + len(text)]
 
 
 async def guesses(models: ModelRegistry, request: Request) -> JsonResponse:
@@ -94,8 +102,10 @@ async def guesses(models: ModelRegistry, request: Request) -> JsonResponse:
     body = await parse_request(request, GuessesRequest)
     served = models.find(body.model)
     count = min(body.k, len(served.model.vocabulary))
-    scores = await served.scheduler.score(served.ids(body.text, "text"), count)
-    names = served.model.vocabulary.names()
+    ids = served.ids(served.prepare(body.text, "text"), "text")
+    start = served.start_ids(served.label(body.label, 0), is_empty=not len(ids))
+    scores = await served.scheduler.score(np.concatenate([start, ids]), count)
+    names = served.names()
     pairs = zip(scores.top_ids[-1].tolist(), scores.top_log_probs[-1].tolist(), strict=True)
     return JsonResponse(
         {"guesses": [{"text": names[id_], "probability": math.exp(log_prob)} for id_, log_prob in pairs]}
@@ -112,6 +122,7 @@ async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> 
         raise ApiError(400, message, param="start_text", code="invalid_value")
     started = time.perf_counter()
     seeds = sample_seeds(random_seed(), _count(parameters.get("n", "1"), limits))
+    start_text = served.prepare(start_text, "start_text")
     texts = await _complete_sentences(served, served.ids(start_text, "start_text"), seeds)
     seconds = f"{time.perf_counter() - started:.2f}"
     return JsonResponse({"start_text": start_text, "completions": texts, "time": seconds})
@@ -123,7 +134,14 @@ async def _complete_sentences(served: ServedModel, ids: NDArray[np.integer], see
     Each text ends after its first complete sentence, or after 400 characters if it has none.
     """
     texts = [""] * len(seeds)
-    job = served.scheduler.submit([SequenceRequest(ids, _MAX_SENTENCE, Sampling(1.0), seed=seed) for seed in seeds])
+    sampling, ending = adapt_options(Sampling(1.0), Ending(), served.model.rules)
+    starts = [served.start_ids(served.label(None, seed), is_empty=not len(ids)) for seed in seeds]
+    job = served.scheduler.submit(
+        [
+            SequenceRequest(np.concatenate([start, ids]), _MAX_SENTENCE, sampling, ending, seed)
+            for start, seed in zip(starts, seeds, strict=True)
+        ]
+    )
     try:
         while not all(map(_SENTENCE.match, texts)):
             for part in await job.next():

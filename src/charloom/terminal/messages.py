@@ -13,6 +13,8 @@ from charloom._util.printable import escape_for_terminal
 from charloom.errors import InputError
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_ESCAPES = re.compile(r"\\([\\nrt])|((?:\\u[0-9a-fA-F]{1,4})+)")
+_CHARACTERS = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,8 +30,43 @@ def json_option(command: Command) -> Command:
 
 
 def unescape(text: str) -> str:
-    """Replace \\n by a line feed and \\t by a tab, which are hard to type in a shell."""
-    return text.replace("\\n", "\n").replace("\\t", "\t")
+    r"""Replace escapes in a text from the command line, by one rule for all options that take text.
+
+    ``\n`` is a line feed, ``\r`` a carriage return, ``\t`` a tab, ``\\`` a backslash, and ``\uXXXX`` the UTF-16 code
+    unit with four hexadecimal digits; a character above U+FFFF is a surrogate pair, as in JSON. Any other backslash
+    stays unchanged.
+
+    Raises:
+        InputError: If ``\u`` is followed by one to three hexadecimal digits, or an escape is half a surrogate pair.
+
+    >>> unescape(r"a\tb \\newline \ud83d\ude00 \q") == "a\tb \\newline \U0001f600 \\q"
+    True
+    """
+    return _ESCAPES.sub(_replace_escape, text)
+
+
+def _replace_escape(match: re.Match[str]) -> str:
+    if match[1]:
+        return _CHARACTERS[match[1]]
+    escape, units = match[0], match[2].split("\\u")[1:]
+    if any(len(unit) < 4 for unit in units):
+        raise InputError(
+            f"Incomplete escape in {match.string!r}: \\u requires four hexadecimal digits, such as \\u00e9. "
+            "For a backslash and a u, type \\\\u.",
+            code="invalid_escape",
+            escape=escape,
+            text=match.string,
+        )
+    try:
+        return bytes.fromhex("".join(units)).decode("utf-16-be")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"The escape {escape} in {match.string!r} contains half a surrogate pair, which is not a character. "
+            "Type both halves, such as \\ud83d\\ude00, or the character itself.",
+            code="invalid_escape",
+            escape=escape,
+            text=match.string,
+        ) from None
 
 
 def format_duration(seconds: float) -> str:

@@ -25,8 +25,13 @@ class NamedModel:
     saved: SavedModel
 
     def entry(self) -> dict[str, Any]:
-        """Return the model's data for the page's script: its entry in the server's ``/v1/models``, plus ``lines``."""
-        return {"id": self.name, "lines": self.saved.rules.lines, "charloom": self.saved.described()}
+        """Return the model's data for the page's script: its entry in the server's ``/v1/models``, plus ``lines``.
+
+        Of labeled records, ``label_counts`` has the number of training records with each label.
+        """
+        rules = self.saved.rules
+        counts = {"label_counts": list(rules.labels.values())} if rules.labels else {}
+        return {"id": self.name, "lines": rules.lines, **counts, "charloom": self.saved.described()}
 
 
 def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:

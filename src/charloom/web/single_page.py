@@ -27,7 +27,15 @@ MAX_SAMPLES = 100
 MAX_PROMPTS = 20
 MAX_TITLE = 200  # characters
 
-_MODULES = ("local_backend.js", "model_cards.js", "page_storage.js", "prefix_cache.js", "session.js", "vocabulary.js")
+_MODULES = (
+    "local_backend.js",
+    "model_cards.js",
+    "page_storage.js",
+    "prefix_cache.js",
+    "records.js",
+    "session.js",
+    "vocabulary.js",
+)
 _REPLACEMENTS = {"server.js": "local_backend.js", "storage.js": "page_storage.js"}
 _PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Prompts" hidden></div>\n'
 

@@ -1,9 +1,9 @@
 """Pack a model in the format of the WebAssembly engine, ``native/wasm/page_engine.cpp``, with int8 weights.
 
 The format starts with eight 32-bit integers: the magic number "CLM1", the cell, V, the embedding size, H, L, the id of
-the line feed for line models (else -1), and the id to read first for a text without a prompt. Matrices and vectors
-follow, each padded with zeros to a multiple of 4 bytes. A matrix is one float32 scale for each row, then the int8
-values row by row. All numbers are little-endian.
+the mark for models of lines or records (else -1), and the id to read first for a text without a prompt. Matrices and
+vectors follow, each padded with zeros to a multiple of 4 bytes. A matrix is one float32 scale for each row, then the
+int8 values row by row. All numbers are little-endian.
 
 The table of the first layer's input projections (V, G*H) is not stored: with large vocabularies it is much larger than
 the two matrices whose product it is. The engine computes it when it loads the model.
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.text_format import LABEL_MARK
 from charloom.inference.engines.folding import FoldedLayer, fold, input_bias
 from charloom.inference.generation import prompt_ids
 from charloom.model.file.model_file import SavedModel
@@ -22,6 +23,7 @@ from charloom.model.quantization import Quantized, quantize
 _MAGIC = int.from_bytes(b"CLM1", "little")
 _CELLS = {"gru": 0, "gru_reset_before": 1, "lstm": 2}  # the values of `Cell` in native/engine/network.h
 _WORD = 4
+_NEVER = -1e30  # logit with the probability 0, finite in float32
 
 
 def pack_model(saved: SavedModel) -> bytes:
@@ -50,7 +52,11 @@ def _parts(saved: SavedModel) -> Iterator[bytes]:
     for layer in network.layers:
         yield from _layer(layer)
     yield from _matrix(network.output)
-    yield _floats(network.output_bias)
+    bias = network.output_bias
+    if saved.rules.labels:  # the mark after a label is read, but never generated
+        bias = bias.copy()
+        bias[vocabulary.encode(LABEL_MARK)[0]] = _NEVER
+    yield _floats(bias)
 
 
 def _layer(layer: FoldedLayer) -> Iterator[bytes]:

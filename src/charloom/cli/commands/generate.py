@@ -13,9 +13,18 @@ import click
 
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextRecords, TextView
-from charloom.data.vocabulary.characters import describe
+from charloom.data.text_format import TextRules
+from charloom.data.vocabulary.characters import describe, replacement_character
+from charloom.data.vocabulary.unknown import best_form
 from charloom.errors import InputError, Notice
-from charloom.inference.generation import Piece, Request, make_request, replacement_character
+from charloom.inference.generation import (
+    Piece,
+    Request,
+    choose_label,
+    impossible_stops,
+    make_request,
+    with_rules,
+)
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
 from charloom.inference.memorization import LONG, copied_records, measure_memorization
 from charloom.inference.model import Model
@@ -38,7 +47,13 @@ from charloom.terminal.messages import (
 
 @click.command("generate")
 @click.argument("model", default="shakespeare")
-@click.option("-p", "--prompt", default=None, help="Prompt: the beginning of the text, used unchanged.")
+@click.option("-p", "--prompt", default=None, help="Prompt: the beginning of the text (\\n is a line feed).")
+@click.option(
+    "--prompts",
+    "prompts_file",
+    metavar="FILE",
+    help="Generate a text for each line of a UTF-8 file (- for standard input).",
+)
 @click.option(
     "--prompt-file", type=str, default=None, help="Read the prompt from a UTF-8 file, or from standard input (-)."
 )
@@ -67,10 +82,11 @@ from charloom.terminal.messages import (
     "--repetition-penalty", type=float, help="Penalty for characters among the last 64. 1 is none; higher is stronger."
 )
 @click.option("--stop", multiple=True, help="Stop before this string (\\n is a line feed). Repeatable.")
+@click.option("--label", help="Label of the text, for a model of labeled records. [default: drawn by its frequency]")
 @click.option("--max-lines", type=int, help="Stop after this many lines.")
 @click.option("--allow", help="Generate only these characters.")
 @click.option("--forbid", help="Never generate these characters.")
-@click.option("--samples", type=int, default=1, show_default=True, help="Number of texts to generate.")
+@click.option("--samples", type=int, default=1, show_default=True, help="Number of texts to generate for each prompt.")
 @click.option(
     "--seed", type=int, default=None, help="Random seed. The same seed gives the same text. [default: random, printed]"
 )
@@ -96,6 +112,7 @@ def command(
     model: str,
     prompt: str | None,
     prompt_file: str | None,
+    prompts_file: str | None,
     length: int,
     temperature: float,
     samples: int,
@@ -109,7 +126,9 @@ def command(
     """Generate text with a trained model.
 
     MODEL is a model file, a run folder (its best model), RUN@last or RUN@STEP (a checkpoint of a run), or the name of
-    a bundled model. The default is the bundled model shakespeare. The text starts with the prompt.
+    a bundled model. The default is the bundled model shakespeare. The text starts with the prompt. In texts on the
+    command line, \\n is a line feed, \\r a carriage return, \\t a tab, \\\\ a backslash, and \\u00e9 the character with
+    this code.
 
     \b
     charloom generate -p "ROMEO: "
@@ -120,23 +139,28 @@ def command(
         if name in options:
             value = options[name]
             options[name] = unescape(value) if isinstance(value, str) else tuple(map(unescape, value))
-    request, precision = make_request(_prompt(prompt, prompt_file), length, temperature, seed, options, samples=samples)
+    _check_prompt_options(prompt=prompt, prompt_file=prompt_file, prompts=prompts_file)
+    prompts = None if prompts_file is None else _prompts(prompts_file)
+    beginning = _prompt(prompt, prompt_file)
+    request, precision = make_request(beginning, length, temperature, seed, options, samples=samples, prompts=prompts)
     loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
     if interactive:
-        _check_interactive(prompt_file, samples, novelty, as_json)
+        _check_interactive(prompt_file, prompts_file, samples, novelty, as_json)
         from charloom.cli.interactive import run_interactive
 
         run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request, loaded.rules), quiet)
         return
+    print_notices(impossible_stops(request.ending, loaded.vocabulary, loaded.rules), quiet)
     pieces = loaded.pieces(request, precision)
     if request.unknown != "error":
         _report_unknown(loaded, request, quiet)
     if seed is None:
         print_message(f"seed {request.seed}", quiet)
-    if samples == 1 and not as_json:
+    request = with_rules(request, loaded.rules)
+    if samples == 1 and prompts is None and not as_json:
         _write_text(pieces, request, training_text, quiet)
         return
-    _write_samples(pieces, request, training_text, as_json, quiet)
+    _write_samples(pieces, request, loaded.rules, training_text, as_json, quiet)
 
 
 def _load_with_training_text(model: str) -> tuple[Model, TextView]:
@@ -160,12 +184,14 @@ def _load_with_training_text(model: str) -> tuple[Model, TextView]:
 def _measure_copying(text: str, prompt: str, training_text: TextView) -> dict[str, float]:
     """Measure verbatim overlap of a generated text with the training text: the keys of ``novelty`` in ``--json``.
 
-    The prompt is not counted, except as part of the first line in ``lines`` and ``copied_lines``.
+    The prompt is not counted, except as part of the first line or record that is compared as a whole.
     """
     memorization = measure_memorization(text[len(prompt) :], training_text.pieces())
     figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
     if isinstance(training_text, TextRecords):
-        figures["lines"], figures["copied_lines"] = copied_records(text, training_text.pieces())
+        noun = "lines" if training_text.mark == "\n" else "records"
+        counts = copied_records(text, training_text.pieces(), training_text.mark)
+        figures[noun], figures[f"copied_{noun}"] = counts
     return figures
 
 
@@ -174,9 +200,10 @@ def _report_copying(text: str, prompt: str, training_text: TextView, quiet: bool
     if "lines" in figures:
         print_message(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
     else:
+        whole = "; the whole text is a record of the training text" if figures.get("copied_records") else ""
         print_message(
             f"{format_percent(figures['copied'])} copied from the training text in passages of more than {LONG} "
-            f"characters (longest: {figures['longest']})",
+            f"characters (longest: {figures['longest']}){whole}",
             quiet,
         )
 
@@ -208,28 +235,44 @@ def _progress(quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _write_samples(
-    pieces: Iterator[Piece], request: Request, training_text: TextView | None, as_json: bool, quiet: bool
+    pieces: Iterator[Piece],
+    request: Request,
+    rules: TextRules,
+    training_text: TextView | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
+    """Print all samples; records are separated as in the training text, so that the output can be read again."""
     require_stdout()
     started = time.perf_counter()
-    samples = _collect(pieces, sample_seeds(request.seed, request.samples), request.length, quiet)
-    if training_text is not None:
-        for sample in samples:
-            sample["novelty"] = _measure_copying(str(sample["text"]), request.prompt, training_text)
+    prompts = request.prompt_of_each
+    samples = _collect(pieces, sample_seeds(request.seed, len(prompts)), request.length, quiet)
+    for sample, prompt in zip(samples, prompts, strict=True):
+        if request.prompts is not None:
+            sample["prompt"] = prompt
+        if rules.labels:
+            sample["label"] = choose_label(rules, request.label, int(str(sample["seed"])))
+        if training_text is not None:
+            sample["novelty"] = _measure_copying(str(sample["text"]), prompt, training_text)
     if as_json:
-        num_generated = sum(len(str(sample["text"])) - len(request.prompt) for sample in samples)
+        num_generated = sum(len(str(sample["text"])) for sample in samples) - sum(map(len, prompts))
         print_json({"samples": samples, "chars_per_second": num_generated / (time.perf_counter() - started)})
         return
-    for number, sample in enumerate(samples, 1):
-        print_message(f"--- sample {number} of {request.samples}, seed {sample['seed']}", quiet)
-        print_text(escape_for_stdout(f"{sample['text']}\n"))
+    for number, (sample, prompt) in enumerate(zip(samples, prompts, strict=True), 1):
+        label = f", label {sample['label']}" if "label" in sample else ""
+        print_message(f"--- sample {number} of {len(samples)}, seed {sample['seed']}{label}", quiet)
+        separator = rules.separator[1:] if rules.records is not None and number < len(samples) else ""
+        print_text(escape_for_stdout(f"{sample['text']}\n{separator}"))
         if training_text is not None:
-            _report_copying(str(sample["text"]), request.prompt, training_text, quiet)
+            _report_copying(str(sample["text"]), prompt, training_text, quiet)
 
 
-def _check_interactive(prompt_file: str | None, samples: int, novelty: bool, as_json: bool) -> None:
+def _check_interactive(
+    prompt_file: str | None, prompts_file: str | None, samples: int, novelty: bool, as_json: bool
+) -> None:
     options = {
         "--prompt-file -": prompt_file == "-",
+        "--prompts": prompts_file is not None,
         "--samples": samples != 1,
         "--novelty": novelty,
         "--json": as_json,
@@ -250,7 +293,8 @@ def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
     """Print a notice about each prompt character that the vocabulary lacks."""
     replacement = None if request.unknown == "skip" else replacement_character(model.vocabulary)
     handling = "skipped" if replacement is None else f"replaced by {replacement!r}"
-    for character in model.vocabulary.unknown(request.prompt):
+    prompts = (best_form(model.vocabulary, model.rules.prepare(prompt)) for prompt in request.prompt_of_each)
+    for character in model.vocabulary.unknown("".join(prompts)):
         notice = Notice(
             f"{describe(character)} is not in the model's vocabulary and is {handling}.",
             code="unknown_character",
@@ -261,27 +305,42 @@ def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:
-    """Return the prompt from ``--prompt`` or ``--prompt-file``; "" by default."""
-    if prompt is not None and prompt_file is not None:
-        raise InputError(
-            "--prompt and --prompt-file cannot be combined.",
-            code="conflicting_options",
-            options=["--prompt", "--prompt-file"],
-        )
-    if prompt_file is None:
-        return prompt or ""
+    """Return the prompt from ``--prompt``, with its escapes replaced, or the content of ``--prompt-file``."""
+    return unescape(prompt or "") if prompt_file is None else _read_prompts(prompt_file)
 
+
+def _prompts(path: str) -> tuple[str, ...]:
+    """Return the prompts of ``--prompts``: the lines of a file with their escapes replaced, empty ones included.
+
+    Raises:
+        InputError: If the file cannot be read or is empty.
+    """
+    text = _read_prompts(path).replace("\r\n", "\n")
+    if not text:
+        raise InputError(
+            f"--prompts {path}: the file is empty. Write one prompt per line.", code="no_prompts", path=path
+        )
+    return tuple(map(unescape, text.removesuffix("\n").split("\n")))
+
+
+def _check_prompt_options(**values: str | None) -> None:
+    given = [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]
+    if len(given) > 1:
+        raise InputError(f"{' and '.join(given)} cannot be combined.", code="conflicting_options", options=given)
+
+
+def _read_prompts(path: str) -> str:
+    """Return the content of a UTF-8 file, or of standard input (-)."""
     try:
-        if prompt_file == "-" and sys.stdin is None:
+        if path == "-" and sys.stdin is None:
             raise InputError("Cannot read the prompt: standard input is closed.", code="stdin_closed")
-        data = sys.stdin.buffer.read() if prompt_file == "-" else Path(prompt_file).read_bytes()
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"Cannot read the prompt file {prompt_file}: {reason}.", code="file_error", path=prompt_file, reason=reason
+            f"Cannot read the prompt file {path}: {reason}.", code="file_error", path=path, reason=reason
         ) from None
-    name = "standard input" if prompt_file == "-" else prompt_file
-    return decode_utf8(data, name)
+    return decode_utf8(data, "standard input" if path == "-" else path)
 
 
 def _collect(pieces: Iterator[Piece], seeds: list[int], length: int, quiet: bool) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from charloom.data.vocabulary.characters import preview
+from charloom.inference.model_summary import describe_rules
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model, run_evaluations
@@ -37,6 +38,8 @@ _ROWS = (  # rows of the table that compares several models
     "stored_as",
     "file_bytes",
 )
+
+_RULES = ("records", "labels", "newlines", "normalize")  # printed if they differ from their defaults
 
 _DECIMALS = {"epoch": 2, "seconds": 0, "chars_per_second": 0}
 
@@ -73,6 +76,7 @@ def describe_model(model: str) -> dict[str, Any]:
         "vocabulary": saved.vocabulary.characters,
         "unit": saved.vocabulary.unit,
         "lines": saved.rules.lines,
+        **{name: value for name, value in saved.rules.to_dict().items() if name in _RULES},
         "bits_per_char": bits_per_char(facts),
         "stored_as": saved.stored_as,
         "file_bytes": Path(path).stat().st_size,
@@ -117,6 +121,7 @@ def _format_model(facts: dict[str, Any]) -> str:
     lines.append(f"{'vocabulary':<18} {vocabulary if facts['unit'] == 'char' else 'all 256 bytes'}")
     if facts["lines"]:
         lines.append(f"{'lines':<18} each line is an independent text")
+    lines += [f"{key:<18} {value}" for key, value in describe_rules(facts)]
     rows = {key: facts.get(key) for key in _ROWS[6:] if key != "vocabulary_size"}
     lines += [f"{key:<18} {_cell(key, value)}" for key, value in rows.items() if value is not None]
     return "\n".join(lines) + "\n"

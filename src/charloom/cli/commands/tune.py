@@ -15,7 +15,7 @@ from charloom.cli.signals import StopFlag, Stopped, handle_signals
 from charloom.cli.text_options import read_corpus, text_options
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import TextFormat
-from charloom.errors import SettingsError
+from charloom.errors import CharloomError, SettingsError
 from charloom.planning.recipes import Recipe, choose_recipe, parse_assignments
 from charloom.planning.settings import LENGTHS, parse_value
 from charloom.terminal.messages import format_duration, json_option, print_json, print_message, quiet_option
@@ -256,6 +256,13 @@ def _run_search(search: Search, as_json: bool, quiet: bool) -> None:
         print_json(result)
     if flag.signal_number is not None:
         raise Stopped(flag.signal_number)
+    if not result["complete"]:
+        raise CharloomError(
+            "No trial was completed in the time of --hours. Allow more time, or shorten the trials with --minutes.",
+            code="no_complete_trial",
+            failed=result["failed"],
+            pruned=result["pruned"],
+        )
 
 
 def print_summary(result: dict[str, Any], quiet: bool) -> None:

@@ -53,7 +53,7 @@ MAX_IN_MEMORY = 1 << 24
 
 _CHECKPOINT_INTERVAL = 1 << 28  # characters between two checkpoints of an unfinished index
 _MIN_FREE = 1 << 28  # bytes of disk space to leave free
-_VERSION = 1
+_VERSION = 2
 _METADATA = "index.json"
 _ABANDONED_AFTER = 7 * 24 * 3600  # seconds after which an unfinished index is removed
 
@@ -170,7 +170,7 @@ class _Indexer:
         notices: list[str] = []
         raw = SourceDigest()
         builder = IndexBuilder(self.format.unit)
-        pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw)
+        pieces = text_pieces(self.arguments, self.format, notices, self.progress, raw=raw, offers_bytes=True)
         unfinished = None if restart or not self.can_reread else _read_unfinished(texts_folder() / self.build_name)
         # 1. Index in memory while the text is short.
         if unfinished is None:

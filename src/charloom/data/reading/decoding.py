@@ -1,11 +1,12 @@
 """Strict decoding of bytes: undecodable bytes raise an error that suggests the likely encoding."""
 
 import codecs
+import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
-from charloom.errors import CorpusError
+from charloom.errors import CorpusError, Notice
 
 _BOMS = (  # longer marks first, because the UTF-32-LE mark begins with the UTF-16-LE mark
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -20,6 +21,7 @@ _CENTRAL_EUROPEAN = "ÁÂÄĄĂČĆÇĎÉĚĘËÍÎŁĽĹŇŃÓÔÖŐŔŘŠŚŞ�
 # lower case only: capitals are rare in text, but frequent in text decoded with a wrong encoding
 _CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюяіїєґўјљњћђџ№"
 _SAMPLE = 1 << 16  # bytes from which the encoding is guessed
+_MIN_GOOD = 10  # decodable non-ASCII characters per undecodable place of a file that is only damaged
 _MIN_PLAUSIBLE = 0.75  # fraction of plausible non-ASCII characters required to suggest an encoding
 _MIN_KANA = 0.2  # fraction of kana among the non-ASCII characters that distinguishes Japanese from Chinese
 
@@ -55,9 +57,76 @@ def check_encoding(encoding: str) -> None:
         ) from None
 
 
+def is_wide(encoding: str) -> bool:
+    """Return whether an encoding is a form of UTF-16 or UTF-32, whose texts contain NUL bytes."""
+    return encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
+
+
+def is_unicode(encoding: str) -> bool:
+    """Return whether an encoding is a form of Unicode, so that its files need no check for UTF-8."""
+    return encoding.lower().replace("_", "-").startswith("utf")
+
+
+class DecodingChanges:
+    """Decodes bytes, and counts the undecodable places that are replaced or omitted.
+
+    Args:
+        errors: "strict", "replace", "skip", or another error handler of Python, whose places are not counted.
+
+    Attributes:
+        handler: Name of the error handler for Python's decoders.
+        count: Number of undecodable places so far.
+    """
+
+    def __init__(self, errors: str) -> None:
+        self._errors, self.count = errors, 0
+        self.handler = f"charloom.{errors}" if errors in _REPLACEMENTS else errors
+
+    def decode(self, decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
+        """Decode the next chunk; an empty one is the end.
+
+        Raises:
+            UnicodeError: If the bytes cannot be decoded and ``errors`` is "strict".
+        """
+        _current.changes = self
+        return decoder.decode(chunk, final=not chunk)
+
+    def report(self, name: str, notices: list[str]) -> None:
+        """Add a notice if places were replaced or omitted."""
+        if not self.count:
+            return
+        handling = "Replaced" if self._errors == "replace" else "Omitted"
+        notices.append(
+            Notice(
+                f"{handling} {self.count:,} undecodable places of {name}"
+                f"{' by U+FFFD' if self._errors == 'replace' else ''}.",
+                code="undecodable_bytes_changed",
+                path=name,
+                count=self.count,
+            )
+        )
+
+
+_REPLACEMENTS = {"replace": "\ufffd", "skip": ""}
+_current = threading.local()  # its attribute ``changes`` belongs to the decoder that this thread runs
+
+
+def _register_handler(errors: str, replacement: str) -> None:
+    def handle(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeDecodeError)
+        _current.changes.count += 1
+        return replacement, error.end
+
+    codecs.register_error(f"charloom.{errors}", handle)
+
+
+for _name, _replacement in _REPLACEMENTS.items():
+    _register_handler(_name, _replacement)
+
+
 def looks_binary(data: bytes) -> bool:
-    """Return whether the first 8,192 bytes of a file contain a NUL byte and no byte order mark."""
-    return b"\0" in data[:8192] and marked_encoding(data) is None
+    """Return whether the first bytes of a file, up to 256 KiB, contain a NUL byte and no byte order mark."""
+    return b"\0" in data and marked_encoding(data) is None
 
 
 def marked_encoding(data: bytes) -> str | None:
@@ -71,7 +140,9 @@ def undecodable_error(
     encoding: str,
     error: UnicodeError,
     before: tuple[int, int] = (0, 0),
+    bad: tuple[int, int] | None = None,
     can_choose: bool = True,
+    one_of_several: bool = False,
 ) -> CorpusError:
     """Create the error for undecodable bytes, with their position and the likely encoding.
 
@@ -81,6 +152,8 @@ def undecodable_error(
         encoding: The encoding used.
         error: The decoder's error.
         before: Number of bytes and of line feeds that precede ``data`` in the file.
+        bad: Number of undecodable places and of other non-ASCII characters in the whole file, if known.
+        one_of_several: Whether other files are read as well, which may have another encoding.
         can_choose: Whether the user can specify the encoding with ``--encoding``.
     """
     offset = 0
@@ -105,13 +178,21 @@ def undecodable_error(
             line=line,
             byte=byte,
         )
-    guess = _guess(data, offset) if can_choose else None
+    is_damaged = bad is not None and bad[1] >= _MIN_GOOD * bad[0]
+    guess = _guess(data, offset) if can_choose and not is_damaged else None
+    only_for = source if one_of_several else None
     if not can_choose:
         advice = "Save it as UTF-8."
+    elif bad is not None and is_damaged:
+        advice = (
+            f"The rest is {encoding.upper()}: {bad[0]:,} places cannot be decoded, and {bad[1]:,} characters outside "
+            "of ASCII can. Correct them, or pass --errors replace to read each as U+FFFD, or --errors skip to omit "
+            "them."
+        )
     elif guess is None:
-        advice = "Save the file as UTF-8, or specify its encoding with --encoding."
+        advice = f"Save the file as UTF-8, or specify its encoding with --encoding {_for_file('NAME', only_for)}."
     else:
-        advice = f"It looks like {guess}: try --encoding {guess}, or save the file as UTF-8."
+        advice = f"It looks like {guess}: save the file as UTF-8, or try --encoding {_for_file(guess, only_for)}."
     return CorpusError(
         f"{where} {advice}",
         code="undecodable_text",
@@ -121,7 +202,13 @@ def undecodable_error(
         line=line,
         byte=byte,
         suggested_encoding=guess,
+        undecodable=None if bad is None else bad[0],
     )
+
+
+def _for_file(encoding: str, name: str | None) -> str:
+    """Return the value of ``--encoding`` for all files, or for one file."""
+    return encoding if name is None else f'"{name}={encoding}"'
 
 
 def _guess(data: bytes, offset: int) -> str | None:

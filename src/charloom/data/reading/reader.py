@@ -4,18 +4,30 @@ import codecs
 import hashlib
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from charloom._util.progress import ProgressCallback
 from charloom.data.datasets import read_dataset
-from charloom.data.reading.columns import read_column
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, decompress, decompression_errors, detect_compression
-from charloom.data.reading.decoding import check_encoding, looks_binary, marked_encoding, undecodable_error
+from charloom.data.reading.containers import UNPACK, ZipArchive, is_zip, markup_of, unreadable_document
+from charloom.data.reading.decoding import (
+    DecodingChanges,
+    check_encoding,
+    is_unicode,
+    is_wide,
+    looks_binary,
+    marked_encoding,
+    undecodable_error,
+)
 from charloom.data.reading.normalization import normalize_newlines, normalize_nfc
 from charloom.data.reading.records import RecordSplitter
 from charloom.data.reading.sources import Source, resolve_sources
+from charloom.data.reading.tables import TableReader, table_kind, unsupported_table
 from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
@@ -51,6 +63,9 @@ def text_pieces(
     progress: ProgressCallback | None = None,
     errors: str = "strict",
     raw: SourceDigest | None = None,
+    started: Callable[[str], None] | None = None,
+    one_record: bool = False,
+    offers_bytes: bool = False,
 ) -> Iterator[str]:
     """Read a text lazily, in pieces.
 
@@ -65,13 +80,28 @@ def text_pieces(
         progress: Called with the bytes read so far and the total (0 if unknown).
         errors: "strict", or "surrogateescape" for callers that restore undecodable bytes.
         raw: Receives the bytes of all sources as they are read.
+        started: Called with the name of each source before its first piece.
+        one_record: Whether a text without a record separator is one record instead of an error.
+        offers_bytes: Whether the user can choose ``unit="byte"``, which errors about binary files then suggest.
 
     Raises:
         CorpusError: If a source is missing, unreadable or not text in that encoding, or if no source is text.
     """
-    check_encoding(text_format.encoding)
+    for encoding in (text_format.encoding, *(encoding for _, encoding in text_format.encodings)):
+        check_encoding(encoding)
     sources = resolve_sources(list(arguments))
-    pieces = _SourceReader(text_format, errors, notices, progress, raw or SourceDigest()).read_all(sources, arguments)
+    reader = _SourceReader(
+        text_format,
+        errors,
+        notices,
+        progress,
+        raw or SourceDigest(),
+        started,
+        one_record,
+        offers_bytes,
+        len(sources) > 1,
+    )
+    pieces = reader.read_all(sources, arguments)
     if text_format.lines or (text_format.newlines == "lf" and not text_format.is_records):
         pieces = normalize_newlines(pieces)
     if text_format.normalize == "nfc":
@@ -104,6 +134,17 @@ class _SourceReader:
     notices: list[str]
     progress: ProgressCallback | None
     raw: SourceDigest
+    started: Callable[[str], None] | None = None
+    one_record: bool = False
+    offers_bytes: bool = False
+    is_one_of_several: bool = False
+    matched: set[str] = field(default_factory=set)  # patterns of ``format.encodings`` that matched a file
+    misread: list[str] = field(default_factory=list)  # files that are valid UTF-8 but were read in another encoding
+
+    @cached_property
+    def tables(self) -> TableReader:
+        """Reads the tables of all sources, because labels are counted over all of them."""
+        return TableReader(self.format, self.notices)
 
     def read_all(self, sources: list[Source], named: Sequence[str]) -> Iterator[str]:
         """Yield the pieces of all sources."""
@@ -116,28 +157,49 @@ class _SourceReader:
                 if self.progress is not None:
                     self.progress(before + done, total if only else sum(sizes))
 
-            pieces = self._read(source, report)
-            for index, piece in enumerate(splitter.split(pieces, source.name) if splitter else pieces):
-                if index == 0:
-                    texts += 1
-                    if texts > 1 and self.format.boundary:
-                        yield self._symbols(self.format.boundary)
-                    elif last not in ("", "\n") and not self.format.is_records:
-                        unfinished += 1
-                        yield "\n"
-                if piece:
-                    last = piece[-1]
-                    yield piece
+            for part, content in self._texts_of(source, report):
+                pieces = splitter.split(content, part.name) if splitter else content
+                for index, piece in enumerate(pieces):
+                    if index == 0:
+                        texts += 1
+                        if texts > 1 and self.format.boundary:
+                            yield self._symbols(self.format.boundary)
+                        elif last not in ("", "\n") and not self.format.is_records:
+                            unfinished += 1
+                            yield "\n"
+                        if self.started is not None:
+                            self.started(part.name)
+                    if piece:
+                        last = piece[-1]
+                        yield piece
             self.raw.end_source(source)
             before += size
         if not texts:
+            if self.format.column is not None:
+                raise CorpusError(
+                    f"{', '.join(named)}: no file is a table. Provide a CSV, TSV, JSON Lines or JSON file.",
+                    code="no_tables",
+                    sources=list(named),
+                )
             raise CorpusError(
-                f"{', '.join(named)}: all files are binary. Provide a text file, or pass --unit byte to read bytes.",
+                f"{', '.join(named)}: no file is a text. Provide a text file{self._bytes_advice}.",
                 code="no_text_files",
                 sources=list(named),
             )
+        self._check_patterns()
+        if self.misread:
+            self.notices.append(
+                Notice(
+                    f"Valid UTF-8, but read in another encoding: {', '.join(self.misread[:3])}"
+                    f"{f' and {len(self.misread) - 3:,} more files' if len(self.misread) > 3 else ''}. If accents are "
+                    'wrong, pass the encoding only for the other files: --encoding "NAME=ENCODING".',
+                    code="utf8_read_in_another_encoding",
+                    count=len(self.misread),
+                    paths=self.misread[:10],
+                )
+            )
         if splitter is not None:
-            splitter.finish(self.notices)
+            splitter.finish(self.notices, self.one_record)
         if unfinished:
             self.notices.append(
                 Notice(
@@ -147,6 +209,65 @@ class _SourceReader:
                     files=texts,
                 )
             )
+
+    @property
+    def _bytes_advice(self) -> str:
+        return ", or pass --unit byte to read the file as bytes" if self.offers_bytes else ""
+
+    def _check_patterns(self) -> None:
+        """Raise ``CorpusError`` if a pattern of ``format.encodings`` matched no file."""
+        for pattern, encoding in self.format.encodings:
+            if pattern not in self.matched:
+                raise CorpusError(
+                    f"--encoding {pattern}={encoding}: no file matches {pattern!r}. Provide a pattern of the path or "
+                    "of the file name.",
+                    code="unused_encoding_pattern",
+                    pattern=pattern,
+                    encoding=encoding,
+                )
+
+    def _encoding_of(self, source: Source) -> str:
+        """Return the encoding of a source: that of the last matching pattern, or else the general one."""
+        encoding = self.format.encoding
+        for pattern, other in self.format.encodings:
+            if fnmatchcase(source.name, pattern) or fnmatchcase(PurePath(source.name).name, pattern):
+                encoding = other
+                self.matched.add(pattern)
+        return encoding
+
+    def _texts_of(self, source: Source, report: ProgressCallback) -> Iterator[tuple[Source, Iterator[str]]]:
+        """Yield the texts of a source with their pieces: one, or the members of a zip archive or e-book."""
+        if source.path is None or source.kind != "file" or self.format.unit == "byte" or not _is_zip_file(source.path):
+            yield source, self._read(source, report)
+            return
+        with source.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                self.raw.update(chunk)
+        try:
+            archive = ZipArchive(source.path, source.name)
+        except CorpusError as error:
+            self._skip_or_raise(source, error)
+            return
+        try:
+            for name, content in archive.texts():
+                part = Source("member", name, from_folder=True)
+                yield part, self._member(part, content, report)
+        finally:
+            archive.close()
+
+    def _member(self, part: Source, content: BinaryIO | str, report: ProgressCallback) -> Iterator[str]:
+        if isinstance(content, str):
+            return iter((content,))
+        file = _ObservedFile(content, lambda _data, _done: None)
+        return self._text(self._chunks(file, part.name), part)
+
+    def _skip_or_raise(self, source: Source, error: CorpusError) -> None:
+        """Raise the error of a file that is not a text, or report it and skip the file if it is from a folder."""
+        if not source.from_folder:
+            raise error from None
+        self.notices.append(
+            Notice(f"Skipped {source.name}: {error}", code="not_a_text_skipped", path=source.name, reason=error.code)
+        )
 
     def _symbols(self, text: str) -> str:
         """Return a text unchanged, or for bytes with one character per byte."""
@@ -159,6 +280,8 @@ class _SourceReader:
                 Notice(f"Skipped {source.name}: it is a run folder.", code="run_folder_skipped", path=source.name)
             )
         elif source.kind == "named":
+            if self.format.column is not None:
+                raise unsupported_table(source.name)
             yield self._symbols(read_dataset(source.name, report).decode("utf-8"))
         elif source.path is None:
             if sys.stdin is None:
@@ -180,51 +303,90 @@ class _SourceReader:
             self.raw.update(data)
             report(done)
 
-        chunks = self._chunks(_ObservedFile(file, seen), source.name)
+        chunks = self._chunks(_ObservedFile(file, seen, is_pipe=source.path is None), source.name)
+        yield from self._text(chunks, source)
+
+    def _text(self, chunks: Iterator[bytes], source: Source) -> Iterator[str]:
+        """Yield the text of a file from its decompressed bytes, or of one column if it is a table."""
         if self.format.unit == "byte":
             yield from (chunk.decode("latin-1") for chunk in chunks)
         elif self.format.column is None:
             yield from self._characters(chunks, source)
         else:
-            yield from read_column(self._characters(chunks, source), source.name, self.format.column, self.notices)
+            kind = table_kind(source.name, self.format)
+            if kind is None and source.kind != "stdin":
+                if not source.from_folder:
+                    raise unsupported_table(source.name)
+                self.notices.append(
+                    Notice(
+                        f"Skipped {source.name}: it is not a table. Pass --table to read it as one.",
+                        code="not_a_table_skipped",
+                        path=source.name,
+                    )
+                )
+                return
+            yield from self.tables.read(self._characters(chunks, source), source.name, kind)
 
     def _chunks(self, file: "_ObservedFile", name: str) -> Iterator[bytes]:
         """Yield the decompressed bytes of a file in chunks, then an empty chunk."""
         compression = detect_compression(file.peek())
-        reader = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), _CHUNK))
+        reader = io.BufferedReader(cast(io.RawIOBase, file), _CHUNK)
         if compression is None:
-            while chunk := reader.read(_CHUNK):
+            read = reader.read1 if file.is_pipe else reader.read
+            while chunk := read(_CHUNK):
                 yield chunk
         else:
             self.notices.append(
                 Notice(f"Decompressed {name} ({compression}).", code="decompressed", path=name, compression=compression)
             )
-            yield from _decompress(reader, compression, name)
+            rest = yield from _decompress(cast(BinaryIO, reader), compression, name)
+            if rest:
+                self.notices.append(
+                    Notice(
+                        f"Left out {rest:,} bytes of {name}: they follow the end of the compressed data and are not "
+                        f"{compression} data.",
+                        code="bytes_after_compressed_data",
+                        path=name,
+                        count=rest,
+                    )
+                )
         yield b""
 
-    def _characters(self, chunks: Iterable[bytes], source: Source) -> Iterator[str]:
-        encoding, at_start, marked = self.format.encoding, True, False
-        decoder = codecs.getincrementaldecoder(encoding)(self.errors)
-        read = lines = 0
+    def _characters(self, chunks: Iterator[bytes], source: Source) -> Iterator[str]:
+        encoding = self._encoding_of(source)
+        changes = DecodingChanges(self.format.errors if self.errors == "strict" else self.errors)
+        decoder = codecs.getincrementaldecoder(encoding)(changes.handler)
+        utf8: codecs.IncrementalDecoder | None = None  # checks whether the file is UTF-8
+        if not is_unicode(encoding):
+            utf8 = codecs.getincrementaldecoder("utf-8")()
+        at_start, has_mark, is_ascii = True, False, True
+        read = lines = marks_inside = 0
         for chunk in chunks:
             if read == 0:
-                marked = marked_encoding(chunk) is not None
-                if self._is_binary(chunk):
-                    self._skip_binary(source)
+                has_mark = marked_encoding(chunk) is not None
+                if not self._begins_as_text(chunk, source, encoding):
                     return
             try:
-                text = decoder.decode(chunk, final=not chunk)
+                text = changes.decode(decoder, chunk)
             except UnicodeError as error:  # UTF-16 can raise UnicodeError without a position
                 if source.path is not None:
                     lines = self._lines_before(source, read)
-                raise undecodable_error(chunk, source.name, encoding, error, (read, lines)) from None
+                bad = self._count_undecodable(source, encoding)
+                raise undecodable_error(
+                    chunk, source.name, encoding, error, (read, lines), bad, one_of_several=self.is_one_of_several
+                ) from None
+            if utf8 is not None:
+                is_ascii = is_ascii and chunk.isascii()
+                utf8 = _still_valid(utf8, chunk)
+            if "\0" in text and self.errors == "strict":
+                text = self._without_nul(text, source, changes, read)
             read += len(chunk)
             if source.path is None:
                 lines += chunk.count(b"\n")
             if at_start and (text or not chunk):
                 at_start = False
                 dropped = text.startswith("\ufeff")
-                if dropped or (marked and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
+                if dropped or (has_mark and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
                     self.notices.append(
                         Notice(
                             f"Removed the byte order mark at the start of {source.name}.",
@@ -232,9 +394,96 @@ class _SourceReader:
                             path=source.name,
                         )
                     )
-                yield text[1:] if dropped else text
-            elif text:
+                text = text[1:] if dropped else text
+                if "\ufeff" not in text:
+                    yield text  # also an empty one, so that an empty file is not taken for a skipped one
+                    continue
+            if "\ufeff" in text:
+                marks_inside += text.count("\ufeff")
+                text = text.replace("\ufeff", "")
+            if text:
                 yield text
+        if utf8 is not None and not is_ascii:
+            self.misread.append(source.name)
+        changes.report(source.name, self.notices)
+        if marks_inside:
+            self.notices.append(
+                Notice(
+                    f"Removed {marks_inside:,} byte order marks (U+FEFF) inside {source.name}, which joined files "
+                    "contain.",
+                    code="byte_order_marks_inside_removed",
+                    path=source.name,
+                    count=marks_inside,
+                )
+            )
+
+    def _begins_as_text(self, start: bytes, source: Source, encoding: str) -> bool:
+        """Check the first bytes of a file; return False if the file is skipped.
+
+        Raises:
+            CorpusError: If the file is not a text, and was not found in a folder.
+        """
+        if self.errors != "strict":
+            return True
+        document = unreadable_document(start) or (("a zip archive", UNPACK) if is_zip(start) else None)
+        if document is not None:
+            kind, advice = document
+            self._skip_or_raise(
+                source,
+                CorpusError(f"{source.name} is {kind}. {advice}", code="document", path=source.name, kind=kind),
+            )
+            return False
+        if (language := markup_of(start)) is not None:
+            self.notices.append(
+                Notice(
+                    f"{source.name} is {language}: its markup is read as text. Convert it to plain text if the model "
+                    "should not learn the markup.",
+                    code="markup",
+                    path=source.name,
+                    language=language,
+                )
+            )
+        is_binary = not is_wide(encoding) and looks_binary(start)
+        if is_binary and (source.from_folder or self.format.errors == "strict"):
+            self._skip_binary(source)
+            return False
+        return True
+
+    def _without_nul(self, text: str, source: Source, changes: "DecodingChanges", read: int) -> str:
+        """Return a text with its NUL characters treated as undecodable bytes.
+
+        Raises:
+            CorpusError: If ``errors`` is "strict".
+        """
+        if self.format.errors == "strict":
+            lines = self._lines_before(source, read) if source.path is not None else 0
+            line = lines + text.count("\n", 0, text.index("\0")) + 1
+            raise CorpusError(
+                f"{source.name}, line {line:,}: the file contains a NUL byte, as damaged files do. Remove it, or pass "
+                "--errors skip to omit such bytes.",
+                code="nul_byte",
+                path=source.name,
+                line=line,
+            )
+        changes.count += text.count("\0")
+        return text.replace("\0", "\ufffd" if self.format.errors == "replace" else "")
+
+    def _count_undecodable(self, source: Source, encoding: str) -> tuple[int, int] | None:
+        """Count the undecodable places and the other non-ASCII characters of a file; None for standard input."""
+        if source.path is None:
+            return None
+        changes = DecodingChanges("replace")
+        decoder = codecs.getincrementaldecoder(encoding)(changes.handler)
+        foreign = 0
+        try:
+            with source.path.open("rb") as file:
+                reader = _SourceReader(self.format, self.errors, [], None, SourceDigest())
+                for chunk in reader._chunks(_ObservedFile(file, lambda *_: None), source.name):
+                    text = changes.decode(decoder, chunk)
+                    foreign += len(text) - len(text.encode("ascii", "ignore"))
+        except UnicodeError:
+            return None
+        return changes.count, foreign - changes.count
 
     def _lines_before(self, source: Source, position: int) -> int:
         """Count the line feeds before a position of a decompressed file; slow, so only used for error messages."""
@@ -251,15 +500,11 @@ class _SourceReader:
                     break
         return lines
 
-    def _is_binary(self, start: bytes) -> bool:
-        wide = self.format.encoding.lower().startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
-        return self.errors == "strict" and not wide and looks_binary(start)
-
     def _skip_binary(self, source: Source) -> None:
         if not source.from_folder:
             raise CorpusError(
-                f"{source.name} contains NUL bytes, so it is probably not a text file. Provide a text file, or pass "
-                "--unit byte to read the file as bytes.",
+                f"{source.name} contains NUL bytes, so it is probably not a text file. Provide a text file"
+                f"{self._bytes_advice}.",
                 code="binary_file",
                 path=source.name,
             )
@@ -272,10 +517,14 @@ class _SourceReader:
         )
 
 
-def _decompress(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
-    """Yield the decompressed bytes of a file; raise ``CorpusError`` if it is damaged."""
+def _decompress(file: BinaryIO, compression: str, name: str) -> Generator[bytes, None, int]:
+    """Yield the decompressed bytes of a file and return the number of bytes after them; see ``decompress``.
+
+    Raises:
+        CorpusError: If the file is damaged.
+    """
     try:
-        yield from decompress(file, compression)
+        return (yield from decompress(file, compression))
     except decompression_errors() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # an error of the disk, not of the compressed data
@@ -294,10 +543,13 @@ class _ObservedFile(io.RawIOBase):
     Args:
         file: An open file, at its start.
         observe: Called with the bytes of each read, and the number of bytes read so far.
+        is_pipe: Whether a read returns what has arrived, without waiting for more.
     """
 
-    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None]) -> None:
-        self._file, self._observe, self._done, self._start = file, observe, 0, b""
+    def __init__(self, file: BinaryIO, observe: Callable[[bytes, int], None], is_pipe: bool = False) -> None:
+        self._observe, self._done, self._start = observe, 0, b""
+        self._read = file.read1 if is_pipe else file.read  # type: ignore[attr-defined]
+        self.is_pipe = is_pipe
 
     def readable(self) -> bool:
         """Return True."""
@@ -305,7 +557,8 @@ class _ObservedFile(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes; the next read returns them, too."""
-        self._start = self._next(MAX_MAGIC_BYTES)
+        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_CHUNK)):
+            self._start += data
         return self._start
 
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
@@ -316,7 +569,24 @@ class _ObservedFile(io.RawIOBase):
         return len(data)
 
     def _next(self, size: int) -> bytes:
-        data = self._file.read(size)
+        data = self._read(size)
         self._done += len(data)
         self._observe(data, self._done)
         return data
+
+
+def _is_zip_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_zip(file.read(4))
+    except OSError:
+        return False  # reading the file reports the error
+
+
+def _still_valid(decoder: codecs.IncrementalDecoder, chunk: bytes) -> codecs.IncrementalDecoder | None:
+    """Return the UTF-8 decoder after the next chunk, or None if the chunk is not valid UTF-8."""
+    try:
+        decoder.decode(chunk, final=not chunk)
+    except UnicodeDecodeError:
+        return None
+    return decoder

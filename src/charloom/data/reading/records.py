@@ -48,7 +48,9 @@ class RecordSplitter:
         record = _Record()
         held, in_long_line, lines = "", False, 0
         after_separator = False  # whether the last thing before the current record was a separator of this source
-        for piece in _with_final_newline(normalize_newlines(pieces)):
+        for number, piece in enumerate(_with_final_newline(normalize_newlines(pieces))):
+            if number == 0:
+                yield ""  # so that a file without records is not taken for a skipped one
             text = held + piece
             self._check(text, name, lines)
             if in_long_line:  # the beginning of this line has been yielded already
@@ -86,16 +88,17 @@ class RecordSplitter:
                     code_point=f"U+{ord(mark):04X}",
                 )
 
-    def finish(self, notices: list[str]) -> None:
+    def finish(self, notices: list[str], one_record: bool = False) -> None:
         """Check that the sources contained a separator, and report empty records.
 
         Args:
             notices: Receives a notice about empty records.
+            one_record: Whether a text without a separator is one record instead of an error.
 
         Raises:
             CorpusError: If there was no separator.
         """
-        if not self.separators and self._records != FILE:
+        if not (self.separators or one_record or self._records == FILE):
             what = "a blank line" if self._records == BLANK else f"a line {self._records!r}"
             raise CorpusError(
                 f"--records {self._records}: the text does not contain {what}, so it is a single record. Pass the line "

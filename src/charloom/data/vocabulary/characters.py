@@ -16,7 +16,6 @@ from charloom.errors import CorpusError, UnknownCharacterError
 _BLOCK = 1 << 15  # characters looked up at once; indices and results then fit in the CPU cache
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'"}
 _BY_CATEGORY = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # replacements by Unicode category
-_MAX_LISTED = 8  # maximum number of unknown characters listed in an error
 
 
 class Vocabulary:
@@ -103,7 +102,7 @@ class Vocabulary:
         """
         ids = self.look_up(text)
         if ids.size and ids.max() == len(self):
-            raise self._unknown_error(text, ids)
+            raise self._unknown_error(text)
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
@@ -163,41 +162,13 @@ class Vocabulary:
             raise IndexError(f"Ids must be in [0, {len(self)}), got {array.min()} to {array.max()}.")
         return array
 
-    def _unknown_error(self, text: str, ids: NDArray[np.unsignedinteger]) -> UnknownCharacterError:
+    def _unknown_error(self, text: str) -> UnknownCharacterError:
         """Create the error that lists the unknown characters of a text and similar known ones."""
-        unknown = self.unknown(text)
-        total = int((ids == len(self)).sum())
-        listed, lines = [], []
-        for character in unknown[:_MAX_LISTED]:
-            similar, position = similar_character(character, self._set), text.index(character)
-            hint = f"; did you mean {describe(similar)}?" if similar else ""
-            lines.append(f"  {describe(character)}, first at position {position} (counted from 0){hint}")
-            listed.append(
-                {
-                    "character": character,
-                    "code_point": f"U+{ord(character):04X}",
-                    "name": unicodedata.name(character, None),
-                    "position": position,
-                    "suggestion": similar,
-                }
-            )
-        if len(unknown) > _MAX_LISTED:
-            lines.append(f"  and {len(unknown) - _MAX_LISTED} more")
-        composed = unicodedata.normalize("NFC", text)
-        known_in_nfc = composed != text and not self.unknown(composed)
-        nfc_hint = "Unicode normalization (NFC) of the text makes all of them known. " if known_in_nfc else ""
-        return UnknownCharacterError(
-            f"The text contains {_count(len(unknown), 'character')} that the model does not know "
-            f"({total} of the text's {len(text)} characters):\n"
-            + "\n".join(lines)
-            + f"\nThe model's vocabulary has {_count(len(self), 'character')}: {preview(self.characters)}. "
-            f"{nfc_hint}Remove the unknown characters, or train on a text that contains them.",
-            code="unknown_character",
-            count=len(unknown),
-            characters=listed,
-            vocabulary_size=len(self),
-            known_in_nfc=known_in_nfc,
-        )
+        from charloom.data.vocabulary.unknown import UnknownCharacters  # imports this module
+
+        found = UnknownCharacters(self)
+        found.add(text)
+        return found.error()
 
     @cached_property
     def _codes(self) -> NDArray[np.uint32]:
@@ -277,8 +248,9 @@ def preview(characters: Iterable[str], max_length: int = 80) -> str:
     return repr(text[:max_length])[1:-1] + ("…" if len(text) > max_length else "")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def replacement_character(vocabulary: Vocabulary) -> str:
+    """Return the substitute for unknown characters: U+FFFD, else a space, else the vocabulary's first character."""
+    return next((c for c in "\ufffd " if c in vocabulary), vocabulary.characters[0])
 
 
 def similar_character(character: str, known: Container[str]) -> str | None:
@@ -288,18 +260,23 @@ def similar_character(character: str, known: Container[str]) -> str | None:
         character: The unknown character.
         known: The known characters.
     """
+    decomposed = unicodedata.normalize("NFD", character)
+    if len(decomposed) > 1 and all(part in known for part in decomposed):
+        return None  # it can be written in normalization form D; a part of it would be misleading
     return next((c for c in _candidates(character) if c != character and c in known), None)
 
 
 def _candidates(character: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", character)[:1]
+    if "\uac00" <= character <= "\ud7a3":
+        plain = ""  # the first letter of a syllable does not stand for it
     candidates = [
         _QUOTES.get(character, ""),
         _BY_CATEGORY.get(unicodedata.category(character), ""),
         unicodedata.normalize("NFKC", character),
         character.swapcase(),
         plain,
-        plain.swapcase(),
+        plain.swapcase() if plain else "",
         "\n" if character == "\r" else "",
         " " if character == "\t" else "",
         '"' if character in "\u201e\u2033" else "",

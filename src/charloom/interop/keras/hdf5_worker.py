@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charloom._util.printable import quoted
 from charloom.errors import ModelFileError
-from charloom.interop.keras.reader import ERROR, METADATA, WEIGHTS
+from charloom.interop.keras.reader import ERROR, INT8, METADATA, WEIGHTS
 
 MAX_BYTES = 4 << 30
 """Maximum size of all weights read from a file, in bytes as float32."""
@@ -28,6 +28,9 @@ _MEMBERS = {"config.json": 16 << 20, "metadata.json": 1 << 20, "charloom.json": 
 """Members of a ``.keras`` archive that are read in addition to the weights, with their maximum sizes in bytes."""
 
 _WEIGHTS_MEMBER = "model.weights.h5"
+_BFLOAT16 = np.dtype("V2")
+"""The type of bfloat16 arrays in a file: HDF5 has no such type, so Keras stores each number as two opaque bytes."""
+
 _HINT = "In Keras, save the model with model.save('model.keras') and import that file."
 _ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config", "keras_version")
 """HDF5 attributes that are read. Keras splits long lists into numbered attributes."""
@@ -130,7 +133,9 @@ def _hdf5(file: Any) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
             )
         tensors = {name: _values(name, dataset) for name, dataset in datasets}
         attributes = {name: dict(_attributes(group)) for name, group in groups}
-    return tensors, {"format": "HDF5", "attributes": {name: kept for name, kept in attributes.items() if kept}}
+        quantized = [name for name, dataset in datasets if dataset.dtype == np.int8]
+    kept = {name: found for name, found in attributes.items() if found}
+    return tensors, {"format": "HDF5", "attributes": kept, INT8: quantized}
 
 
 def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
@@ -158,7 +163,7 @@ def _objects(opened: Any) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]
 
 
 def _values(name: str, dataset: Any) -> NDArray[np.float32]:
-    """Return an array as float32. Arrays stored outside the file or with a plug-in's filter are refused."""
+    """Return an array as float32, int8 weights without their scale. Refuse arrays outside the file or with plug-ins."""
     created = dataset.id.get_create_plist()
     filters = {created.get_filter(i)[0] for i in range(created.get_nfilters())}
     if dataset.is_virtual or dataset.external or not filters <= _KNOWN_FILTERS:
@@ -167,13 +172,21 @@ def _values(name: str, dataset: Any) -> NDArray[np.float32]:
             code="unsupported_hdf5_storage",
             array=name,
         )
-    if dataset.dtype.kind != "f" or dataset.dtype.itemsize > 8 or dataset.ndim > 3 or not dataset.size:
+    kind = dataset.dtype
+    known = (kind.kind == "f" and kind.itemsize <= 8) or kind in (_BFLOAT16, np.int8)
+    if not known or dataset.ndim > 3 or not dataset.size:
         raise ModelFileError(
-            f"The array {quoted(name)} has the type {dataset.dtype} and the shape {dataset.shape}; expected a "
-            "non-empty array of floating-point numbers of at most 64 bits, with at most 3 dimensions.",
+            f"The array {quoted(name)} has the type {kind} and the shape {dataset.shape}; expected a non-empty array "
+            "of floating-point numbers of at most 64 bits (int8 in quantized models), with at most 3 dimensions. "
+            f"{_HINT}",
             code="invalid_keras_array",
             array=name,
+            type=str(kind),
         )
+    if kind == _BFLOAT16:
+        # a bfloat16 is the upper half of a float32; Keras writes numbers in the byte order of the machine
+        upper = np.ascontiguousarray(dataset[()]).view("<u2").astype("<u4")
+        return np.ascontiguousarray((upper << 16).view("<f4"), np.float32)
     with np.errstate(over="ignore"):  # values out of range become infinite, which is reported with the layer's name
         return np.ascontiguousarray(dataset[()], np.float32)
 

@@ -30,8 +30,12 @@ WEIGHTS, ERROR = "weights.safetensors", "error.json"
 METADATA = "metadata"
 """Key in the metadata of ``WEIGHTS`` under which the worker stores everything else that it read, as JSON."""
 
+INT8 = "int8"
+"""Key under which the worker lists the names of the arrays that the file stores as int8."""
+
 _MAX_SECONDS = 300  # enough for 4 GB from a slow disk
 _MAX_DEPTH = 40  # maximum nesting of a configuration
+_FLOAT8_SCALES = 3  # scales of the inputs, the kernel and the gradients of a Dense layer in Keras' float8 mode
 _CELL = re.compile(r"/(cell|vars)(/|$)")
 _BOTH_WAYS = re.compile(r"/(forward|backward)_layer/")
 _ROLES = ("embeddings", "kernel", "recurrent_kernel", "bias")  # in the order in which Keras lists a layer's weights
@@ -60,6 +64,7 @@ class KerasFile:
         config: The model's configuration; None if the file has none.
         version: The version of Keras that wrote the file, if recorded.
         description: The metadata that charloom stores in the files it writes; None for other files.
+        dequantized: Names of the layers whose weights the file stores as int8.
     """
 
     format: str
@@ -67,6 +72,7 @@ class KerasFile:
     config: dict[str, Any] | None = None
     version: str | None = None
     description: dict[str, Any] | None = None
+    dequantized: tuple[str, ...] = ()
 
 
 def read_keras_file(path: Path) -> KerasFile:
@@ -152,6 +158,7 @@ def _load_result(path: Path) -> tuple[dict[str, NDArray[np.float32]], dict[str, 
 
 def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str, Any]) -> KerasFile:
     attributes, members = metadata.get("attributes", {}), metadata.get("members", {})
+    int8, dequantized = set(metadata.get(INT8, ())), []
     version = _object(members.get("metadata.json")).get("keras_version")
     config, description = _object(members.get("config.json")), _object(members.get("charloom.json"))
     for place in ("", "model_weights"):
@@ -159,10 +166,20 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
         version = version or top.get("keras_version")
         config = config or _object(top.get("model_config"))
         if "layer_names" in top:
-            layers = _as_listed(place, attributes, tensors)
+            listed = _as_listed(place, attributes, tensors)
             break
     else:
-        layers = _as_nested(attributes, tensors)
+        listed = _as_nested(attributes, tensors)
+    _check_quantization(config)
+    layers = []
+    for name, names in listed:
+        arrays = tuple(tensors[each] for each in names)
+        if not int8.isdisjoint(names):
+            arrays = _dequantize(name, names[0].lower(), arrays, [each in int8 for each in names])
+            dequantized.append(name)
+        elif sum(array.size == 1 for array in arrays) == _FLOAT8_SCALES and len(arrays) > _FLOAT8_SCALES:
+            raise _quantized(name, "float8")
+        layers.append(LayerWeights(name, arrays))
     if not layers:
         raise ModelFileError(
             "The file contains no layers with weights. Save the model with model.save('model.keras').",
@@ -170,11 +187,62 @@ def _interpret(tensors: Mapping[str, NDArray[np.float32]], metadata: Mapping[str
         )
     return KerasFile(
         str(metadata["format"]),
-        layers,
+        tuple(layers),
         config or None,
         version if isinstance(version, str) else None,
         description or None,
+        tuple(dequantized),
     )
+
+
+def _check_quantization(config: Mapping[str, Any]) -> None:
+    """Refuse models in a quantization mode of Keras other than int8, such as int4, float8 or gptq."""
+    inner = config.get("config")
+    layers = inner.get("layers") if isinstance(inner, dict) else None
+    for layer in layers if isinstance(layers, list) else ():
+        settings = layer.get("config") if isinstance(layer, dict) else None
+        policy = settings.get("dtype") if isinstance(settings, dict) else None
+        details = policy.get("config") if isinstance(policy, dict) else None
+        mode = details.get("mode") if isinstance(details, dict) else None
+        if isinstance(mode, str) and mode != "int8":
+            raise _quantized(str(settings.get("name") if isinstance(settings, dict) else None), mode)
+
+
+def _quantized(layer: str, mode: str) -> ModelFileError:
+    return ModelFileError(
+        f"The weights of layer {quoted(layer)} are quantized ({quoted(mode)[1:-1]}); charloom reads int8 only. Save "
+        "the model before model.quantize(...) and import that file.",
+        code="quantized_keras_model",
+        layer=layer,
+        mode=mode,
+        accepted=["int8"],
+    )
+
+
+def _dequantize(
+    name: str, path: str, arrays: tuple[NDArray[np.float32], ...], int8: list[bool]
+) -> tuple[NDArray[np.float32], ...]:
+    """Return the weights of a layer in Keras' int8 mode as float32, without the scale.
+
+    Keras appends one scale per row of an Embedding, or per column of a Dense kernel, and divides the integers by it.
+
+    Args:
+        name: Name of the layer.
+        path: Path of the integers in the file, in lower case, which names the class of the layer.
+        arrays: The integers and the bias of a Dense layer, if it has one, in any order; then the scale.
+        int8: Whether the file stores each array as int8.
+    """
+    matrix = arrays[int8.index(True)]
+    rest = [array for array, quantized in zip(arrays, int8, strict=True) if not quantized]
+    scale, bias = rest[-1] if rest else matrix, rest[:-1]
+    rows, columns = matrix.shape if matrix.ndim == 2 else (0, 0)
+    by_row = scale.shape == (rows,) and not bias
+    by_column = scale.shape == (columns,) and [each.shape for each in bias] in ([], [(columns,)])
+    if by_row and by_column:  # a square matrix
+        by_row, by_column = "embed" in path, "dense" in path
+    if sum(int8) != 1 or not (by_row or by_column) or not scale.all():
+        raise _quantized(name, "not int8 with one scale per channel")
+    return (matrix / (scale[:, None] if by_row else scale), *bias)
 
 
 def _object(text: str | None) -> dict[str, Any]:
@@ -186,8 +254,8 @@ def _object(text: str | None) -> dict[str, Any]:
 
 def _as_listed(
     place: str, attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]
-) -> tuple[LayerWeights, ...]:
-    """Return the layers of older Keras files, which list layer names and, for each layer, weight names."""
+) -> list[tuple[str, list[str]]]:
+    """Return each layer of older Keras files with the names of its tensors; the files list both."""
     layers = []
     for name in _listed(attributes.get(place, {}), "layer_names"):
         group = f"{place}/{name}".lstrip("/")
@@ -199,10 +267,9 @@ def _as_listed(
                 code="damaged_keras_file",
                 layer=name,
             )
-        arrays = tuple(tensors[weight] for weight in names if weight in tensors)
-        if arrays:
-            layers.append(LayerWeights(name, arrays))
-    return tuple(layers)
+        if present := [weight for weight in names if weight in tensors]:
+            layers.append((name, present))
+    return layers
 
 
 def _listed(attributes: Mapping[str, Any], key: str) -> list[str]:
@@ -211,8 +278,13 @@ def _listed(attributes: Mapping[str, Any], key: str) -> list[str]:
     return [name for part in parts if isinstance(part, list) for name in part]
 
 
-def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]) -> tuple[LayerWeights, ...]:
-    """Return the layers of Keras 3 files and TensorFlow checkpoints, which nest them: ``layers/gru_1/cell/vars/0``."""
+def _as_nested(
+    attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.float32]]
+) -> list[tuple[str, list[str]]]:
+    """Return each layer with the names of its tensors in Keras 3 files and TensorFlow checkpoints.
+
+    They nest layers, as in ``layers/gru_1/cell/vars/0``.
+    """
     groups: dict[str, list[str]] = {}
     for name in sorted(tensors, key=_natural):
         if (both_ways := _BOTH_WAYS.search(name)) is not None:
@@ -226,10 +298,10 @@ def _as_nested(attributes: Mapping[str, Any], tensors: Mapping[str, NDArray[np.f
             )
         match = _CELL.search(name)
         groups.setdefault(name[: match.start()] if match else name.rpartition("/")[0], []).append(name)
-    return tuple(
-        LayerWeights(_name_of(group, attributes), tuple(tensors[name] for name in sorted(names, key=_role)))
+    return [
+        (_name_of(group, attributes), sorted(names, key=_role))
         for group, names in sorted(groups.items(), key=lambda item: _natural(item[0]))
-    )
+    ]
 
 
 def _name_of(group: str, attributes: Mapping[str, Any]) -> str:

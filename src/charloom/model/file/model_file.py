@@ -85,7 +85,13 @@ class SavedModel:
             "bits_per_char": bits_per_char(self.facts),
             "vocabulary": self.vocabulary.characters,
             "corpus": self.facts.get("corpus"),
+            **self._described_records(),
         }
+
+    def _described_records(self) -> dict[str, Any]:
+        if self.rules.records is None:
+            return {}
+        return {"records": self.rules.records, "labels": list(self.rules.labels)}
 
     def content_digest(self, context: bytes = b"") -> str:
         """Return the SHA-256 of the vocabulary and of the weights in the order of their names, in hexadecimal.

@@ -34,7 +34,7 @@ class Prompt:
     Attributes:
         text: The prompt as text.
         size: Number of ids.
-        ids: The ids to feed to the model; for an empty prompt, the id that starts a text.
+        ids: The ids of the text, (size,).
         logprobs: Log-probabilities of the prompt's ids, if requested.
     """
 
@@ -54,28 +54,30 @@ async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[
     prompts = []
     for value in request.prompt:
         if isinstance(value, str):
-            text, input_ids = value, served.ids(value, "prompt")
-            size = len(input_ids) if value else 0
+            text = served.prepare(value, "prompt")
+            ids = served.ids(text, "prompt")
         else:
             ids = served.check_ids(value, "prompt")
-            text, size = vocabulary.decode(ids), len(ids)
-            input_ids = ids if size else served.ids("", "prompt")
-        prompts.append(Prompt(text, size, input_ids))
+            text = vocabulary.decode(ids)
+        prompts.append(Prompt(text, len(ids), ids))
     if not request.echo or request.logprobs is None:
         return prompts
-    return [await _with_logprobs(served, prompt, request.logprobs) for prompt in prompts]
+    label = served.label(request.label, 0)
+    return [await _with_logprobs(served, prompt, request.logprobs, label) for prompt in prompts]
 
 
-async def _with_logprobs(served: ServedModel, prompt: Prompt, top_k: int) -> Prompt:
+async def _with_logprobs(served: ServedModel, prompt: Prompt, top_k: int, label: str | None) -> Prompt:
     """Return a prompt with its log-probabilities, including those of the ``top_k`` most likely ids at each position."""
     if not prompt.size:
         return prompt
-    scores = await served.scheduler.score(prompt.ids, top_k)
-    names = served.model.vocabulary.names()
+    hidden = served.start_ids(label, is_empty=False)
+    scores = await served.scheduler.score(np.concatenate([hidden, prompt.ids]), top_k)
+    names = served.names()
     starts = _starts(served.model.vocabulary.sizes(prompt.text), prompt.size)
-    logprobs = [TokenLogprob(names[int(prompt.ids[0])], None, None)]
-    for position, id_ in enumerate(prompt.ids[1:].tolist()):
-        logprobs.append(replace(_token_logprob(scores, names, position, id_), starts=starts[position + 1]))
+    logprobs = [] if len(hidden) else [TokenLogprob(names[int(prompt.ids[0])], None, None)]
+    for i in range(len(logprobs), prompt.size):
+        position = len(hidden) + i - 1
+        logprobs.append(replace(_token_logprob(scores, names, position, int(prompt.ids[i])), starts=starts[i]))
     return Prompt(prompt.text, prompt.size, prompt.ids, tuple(logprobs))
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
 from charloom.errors import CharloomError
 from charloom.inference.batching import SequenceOutput, SequenceRequest
-from charloom.inference.generation import random_seed
+from charloom.inference.generation import adapt_options, random_seed
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.sampling import sample_seeds
 from charloom.serve.completions.choices import Choices
@@ -106,12 +107,13 @@ class _Completion:
             presence_penalty=body.presence_penalty,
             frequency_penalty=body.frequency_penalty,
         )
-        ending, bias, top_logprobs = Ending(body.stop), dict(body.logit_bias) or None, self._top_logprobs()
+        sampling, ending = adapt_options(sampling, Ending(body.stop), self.served.model.rules)
+        bias, top_logprobs = dict(body.logit_bias) or None, self._top_logprobs()
         seeds = sample_seeds(self.seed, self.candidates)
+        labels = [self.served.label(body.label, seed) for seed in seeds]
         return [
             SequenceRequest(
-                # if nothing is generated, skip reading the prompt
-                prompt.ids if body.max_tokens else prompt.ids[:1],
+                self._input_ids(prompt, label),
                 body.max_tokens,
                 sampling,
                 ending,
@@ -120,8 +122,13 @@ class _Completion:
                 top_logprobs,
             )
             for prompt in self.prompts
-            for seed in seeds
+            for seed, label in zip(seeds, labels, strict=True)
         ]
+
+    def _input_ids(self, prompt: Prompt, label: str | None) -> NDArray[np.integer]:
+        """Return the ids that the model reads before it generates; if nothing is generated, only the first one."""
+        ids = np.concatenate([self.served.start_ids(label, is_empty=not prompt.size), prompt.ids])
+        return ids if self.body.max_tokens else ids[:1]
 
     def _top_logprobs(self) -> int | None:
         """Return the number of top log-probabilities to compute; None if no log-probabilities are needed."""

@@ -53,7 +53,7 @@ class Limits:
     max_choices: int = 16
     max_texts: int = 64
     max_characters: int = 200_000
-    max_stop_strings: int = 4
+    max_stop_strings: int = 16
     max_stop_characters: int = 64
     max_biases: int = 1024
     max_logprobs: int = 5

@@ -102,7 +102,7 @@ def check_json_shape(body: bytes, limits: Limits) -> None:
 
 
 async def parse_request(request: Request, kind: type[RequestModel]) -> RequestModel:
-    """Parse and validate the JSON body of a request. A null field counts as missing.
+    """Parse and validate the JSON body of a request. A null field counts as missing, even if it is unknown.
 
     Args:
         request: The request, whose body has passed ``check_json_shape``.
@@ -115,11 +115,12 @@ async def parse_request(request: Request, kind: type[RequestModel]) -> RequestMo
     value = _parse_json(await request.body())
     if not isinstance(value, dict):
         raise ApiError(400, f"The body must be a JSON object, got {type(value).__name__}.", code="invalid_json")
+    value = {name: field for name, field in value.items() if field is not None}
     for name in value:
         if name not in kind.model_fields:
             message = unknown_name_message("parameter", name, kind.model_fields)
             raise ApiError(400, message, param=name, code="unknown_parameter")
-    return kind.model_validate({name: field for name, field in value.items() if field is not None})
+    return kind.model_validate(value)
 
 
 def _parse_json(body: bytes) -> Any:

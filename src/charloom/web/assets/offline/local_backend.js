@@ -33,6 +33,8 @@ function sessionOf(id) {
 }
 
 export class Server {
+  label = null; // of the records; null for any
+
   // Characters before the cursor that predictions depend on: all of them, because the session caches what it has read.
   get predictionContext() { return Infinity; }
 
@@ -47,17 +49,17 @@ export class Server {
   }
 
   async score(model, text, signal) {
-    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, signal) }));
+    return this.#withSession(model, signal, async (session) => ({ surprisals: await session.surprisals(text, this.label, signal) }));
   }
 
-  async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, signal)); }
+  async topPredictions(model, text, k, signal) { return this.#withSession(model, signal, (session) => session.topPredictions(text, k, this.label, signal)); }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they are generated.
   async *complete({ model, prompt, ...options }, signal) {
     const session = await sessionOf(model), release = await session.acquire(), start = performance.now();
     try {
       signal?.throwIfAborted();
-      yield* session.generate(prompt, options, signal);
+      yield* session.generate(prompt, { ...options, label: this.label }, signal);
     } finally {
       performance.measure("generate", { start });
       release();

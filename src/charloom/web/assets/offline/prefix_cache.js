@@ -31,7 +31,7 @@ export class TimeSlices {
 }
 
 export class PrefixCache {
-  // lines: whether this is a line model, whose texts start after a line feed
+  // lines: whether texts start after a mark that is not part of them: a line feed, or the mark of records
   constructor(engine, lines) {
     Object.assign(this, { engine, lines, ids: [], bits: [], states: new Map(), last: null, newest: 0 });
   }

@@ -2,6 +2,7 @@
 
 import { makeVocabulary } from "./vocabulary.js";
 import { PrefixCache, TimeSlices } from "./prefix_cache.js";
+import { Records } from "./records.js";
 
 const FIRST_SLICE = 16, MAX_SLICE = 2048; // characters
 const SLICE_TIME = 16; // milliseconds that a slice should take
@@ -23,8 +24,9 @@ class StopSequence {
 }
 
 export class Session {
-  constructor(engine, { lines, charloom }) {
-    Object.assign(this, { engine, vocabulary: makeVocabulary(charloom), cache: new PrefixCache(engine, lines), queue: Promise.resolve() });
+  constructor(engine, model) {
+    const vocabulary = makeVocabulary(model.charloom), records = new Records(model, vocabulary);
+    Object.assign(this, { engine, vocabulary, records, cache: new PrefixCache(engine, model.lines || records.enabled), queue: Promise.resolve() });
   }
 
   // Wait until the engine is free; resolves with a function that releases it.
@@ -36,17 +38,20 @@ export class Session {
     return release;
   }
 
-  async topPredictions(text, k, signal) {
-    if (text) await this.cache.readTo(this.vocabulary.encode(text), signal);
+  // label: of the record, or null for any, as in the other methods
+  async topPredictions(text, k, label, signal) {
+    const ids = [...this.records.hidden(label, 0), ...this.vocabulary.encode(text)];
+    if (ids.length) await this.cache.readTo(ids, signal);
     else this.engine.begin([]);
     const max = Math.min(k, this.engine.size);
-    return this.engine.topPredictions(max).map(({ id, probability }) => ({ text: this.vocabulary.name(id), probability }));
+    return this.engine.topPredictions(max).map(({ id, probability }) => ({ text: this.records.name(this.vocabulary.name(id)), probability }));
   }
 
-  // The surprisal of each character in bits. It is null for the first character, except in line models.
-  async surprisals(text, signal) {
-    await this.cache.readTo(this.vocabulary.encode(text), signal);
-    let at = 0;
+  // The surprisal of each character in bits. It is null for the first character, except in models of lines or records.
+  async surprisals(text, label, signal) {
+    const hidden = this.records.hidden(label, 0);
+    await this.cache.readTo([...hidden, ...this.vocabulary.encode(text)], signal);
+    let at = hidden.length;
     return this.vocabulary.sizes(text).map((size) => {
       const bits = this.cache.bits.slice(at, at += size);
       return bits.includes(null) ? null : bits.reduce((sum, one) => sum + one, 0);
@@ -54,9 +59,10 @@ export class Session {
   }
 
   // Yields pieces of text, {text, finish_reason}, as they are generated. The same seed gives the same text as `charloom generate`.
-  async *generate(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed }, signal) {
-    const cached = prompt !== ""; // without a prompt, the engine reads a start id that is not part of the text
-    if (cached) await this.cache.readTo(this.vocabulary.encode(prompt), signal);
+  async *generate(prompt, { max_tokens: length, temperature, top_p: topP, stop = [""], seed, label = null }, signal) {
+    const read = [...this.records.hidden(label, seed), ...this.vocabulary.encode(prompt)];
+    const cached = read.length > 0; // otherwise, the engine only reads a start id that is not part of the text
+    if (cached) await this.cache.readTo(read, signal);
     else this.engine.begin([]);
     const decode = this.vocabulary.decoder(), stopSequence = new StopSequence(stop[0]), slices = new TimeSlices();
     const options = { temperature, topK: null, topP, minP: 0, repetitionPenalty: 1 };
@@ -64,12 +70,13 @@ export class Session {
     for (;;) {
       const start = performance.now(), { ids, bits } = this.engine.sample(Math.min(size, remaining), { ...options, seed: firstSeed });
       const duration = Math.max(0.1, performance.now() - start);
-      if (cached) this.cache.append(ids, bits);
+      const end = this.records.endOf(ids), ended = end >= 0;
+      if (cached && !ended) this.cache.append(ids, bits); // after the end, the engine is in another record
       firstSeed = null;
       remaining -= ids.length;
-      const [text, stopped] = stopSequence.filter(decode(ids), remaining === 0);
-      yield { text, finish_reason: stopped ? "stop" : remaining === 0 ? "length" : null };
-      if (stopped || remaining === 0) return;
+      const [text, stopped] = stopSequence.filter(decode(ended ? ids.slice(0, end) : ids), ended || remaining === 0);
+      yield { text, finish_reason: stopped || ended ? "stop" : remaining === 0 ? "length" : null };
+      if (stopped || ended || remaining === 0) return;
       size = Math.max(1, Math.min(MAX_SLICE, 2 * size, Math.round((size * SLICE_TIME) / duration)));
       if (slices.over) await slices.next(signal);
     }

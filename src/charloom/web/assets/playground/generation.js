@@ -100,14 +100,15 @@ export class Generation {
   }
 }
 
-// The status after a generation, {message, data}; `data` describes it for programs.
-export function generationStatus(streams, choosing) {
+// The status after a generation, {message, data}; `data` describes it for programs. record: whether only the end of the
+// record can have stopped it.
+export function generationStatus(streams, choosing, record) {
   if (choosing) {
     const hint = matchMedia("(pointer: coarse)").matches ? "Tap one to accept it." : `Press 1 to ${streams.length} to accept one, Escape to discard all.`;
     return { message: `${streams.length} versions. ${hint}`, data: { state: "choosing", versions: streams.length } };
   }
   const [{ seed, shown, reason }] = streams, characters = countCharacters(shown);
-  const outcome = { stopped: "Stopped after", stop: "Found the stop sequence after" }[reason] ?? "Generated";
+  const outcome = { stopped: "Stopped after", stop: record ? "The record ended after" : "Found the stop sequence after" }[reason] ?? "Generated";
   return { message: `${outcome} ${characters.toLocaleString("en")} character${characters === 1 ? "" : "s"} (seed ${seed}).`,
     data: { state: reason === "stopped" ? "stopped" : "done", characters, seed } };
 }

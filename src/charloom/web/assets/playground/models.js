@@ -4,6 +4,7 @@ import { $, make } from "./dom.js";
 import { storage } from "./storage.js";
 
 const STORAGE_KEY = "charloom-model";
+const MARKS = ["\u001e", "\u001f"]; // of records: characters that the text cannot contain
 
 function describe({ charloom: facts = {} }) {
   const { parameters, corpus, bits_per_char: bits } = facts;
@@ -18,6 +19,12 @@ export class Models {
   }
 
   get id() { return this.selected?.id ?? null; }
+
+  // Whether a text is one record.
+  get records() { return this.selected?.charloom?.records !== undefined; }
+
+  // The selected label; null: any.
+  get label() { return $("label").selectedIndex > 0 ? $("label").value : null; }
 
   // Fill the menu, and select the previous model or the first one. Returns whether there is a model.
   show(models) {
@@ -35,8 +42,16 @@ export class Models {
     const changed = model.id !== this.id, { unit, vocabulary } = model.charloom ?? {};
     this.selected = model;
     this.vocabulary = unit === "char" && vocabulary ? new Set(vocabulary) : null; // null: all characters, or not known
+    if (this.records) for (const mark of MARKS) this.vocabulary?.delete(mark);
+    if (changed) this.#showLabels(model.charloom?.labels ?? []);
     storage.setItem(STORAGE_KEY, model.id);
     $("model-summary").textContent = describe(model); // visible where the menu is too narrow for it
     this.onSelected(changed);
+  }
+
+  #showLabels(labels) {
+    $("label").replaceChildren(make("option", { text: "any" }), ...labels.map((label) => make("option", { value: label, text: label })));
+    $("label").onchange = () => this.onSelected(true);
+    $("label-field").hidden = labels.length === 0;
   }
 }

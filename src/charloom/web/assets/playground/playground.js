@@ -132,6 +132,7 @@ async function waitForServer() {
 }
 
 function modelSelected(changed) {
+  server.label = models.label;
   if (changed) {
     if (generation.busy || choices.open) generation.discard();
     colors.reset();
@@ -180,7 +181,7 @@ function another() {
 
 function generationFinished(streams, choosing) {
   if (streams.every((stream) => stream.error && !stream.shown)) return showStatus("");
-  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing);
+  const { seed } = streams[0], reuse = $("reuse-seed"), { message, data } = generationStatus(streams, choosing, models.records && !$("stop").value);
   showStatus(message, data);
   if (choosing) keepVisible(generation.range[0]); // where the versions start
   reuse.hidden = choosing || $("seed").value === String(seed);

@@ -24,6 +24,8 @@ async function errorOf(response) {
 }
 
 export class Server {
+  label = null; // of the records; null for any
+
   // askForToken(rejected) resolves with a token, or null; see notice.js
   constructor(askForToken) {
     this.askForToken = askForToken;
@@ -67,13 +69,15 @@ export class Server {
 
   async models() { return (await this.#json("v1/models")).data; }
 
-  async score(model, text, signal) { return this.#json("score", { model, text }, signal); }
+  get #labeled() { return this.label === null ? {} : { label: this.label }; }
 
-  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", { model, text, k }, signal)).guesses; }
+  async score(model, text, signal) { return this.#json("score", { model, text, ...this.#labeled }, signal); }
+
+  async topPredictions(model, text, k, signal) { return (await this.#json("guesses", { model, text, k, ...this.#labeled }, signal)).guesses; }
 
   // Yields the pieces of a completion, {text, finish_reason}, as they arrive.
   async *complete(request, signal) {
-    const response = await this.#request("v1/completions", { ...request, stream: true }, signal);
+    const response = await this.#request("v1/completions", { ...request, ...this.#labeled, stream: true }, signal);
     let ended = false;
     for await (const data of events(response.body, signal)) {
       if (data === "[DONE]") return;

@@ -25,6 +25,12 @@ function wholeNumber(name, title, min, max) {
   return number;
 }
 
+// Replace \n, \r, \t, \\ and \uXXXX, as the options of the command line do.
+function unescape(text) {
+  return text.replace(/\\(?:([nrt\\])|u([0-9a-fA-F]{4}))/g, (_, character, code) => (
+    character ? { n: "\n", r: "\r", t: "\t", "\\": "\\" }[character] : String.fromCharCode(parseInt(code, 16))));
+}
+
 export class Settings {
   constructor() {
     let stored = {};
@@ -44,7 +50,7 @@ export class Settings {
 
   // Returns {request, seed, versions}; the seed is null if it is random. Throws InvalidSetting.
   read() {
-    const stop = $("stop").value.replace(/\\([nt\\])/g, (_, character) => ({ n: "\n", t: "\t", "\\": "\\" })[character]);
+    const stop = unescape($("stop").value);
     if (countCharacters(stop) > MAX_STOP) throw new InvalidSetting($("stop"), `Stop sequence must have at most ${MAX_STOP} characters, got ${countCharacters(stop)}.`);
     const request = {
       max_tokens: wholeNumber("length", "Length", 1, MAX_LENGTH),
