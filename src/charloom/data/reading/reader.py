@@ -32,6 +32,7 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
 _CHUNK = 1 << 18  # bytes decoded at once
+_FIRST = 1 << 20  # bytes read first; once so large a buffer is freed, glibc reuses the memory of the chunks
 _HASHED = 1 << 20  # bytes hashed at once
 _MAX_COUNTED = 1 << 28  # decompressed bytes in which undecodable places are counted for an error message
 _MAX_SIBLINGS = 1000  # other files that are inspected for an error message
@@ -405,7 +406,7 @@ class _SourceReader:
             if utf8 is not None:
                 is_ascii = is_ascii and chunk.isascii()
                 utf8 = _still_valid(utf8, chunk)
-            if "\0" in text and self.errors == "strict":
+            if self.errors == "strict" and b"\0" in chunk and "\0" in text:  # the search in bytes is the faster one
                 line = line_after(text.count("\n", 0, text.index("\0")))
                 text = self._without_nul(text, source, changes, line)
             is_first = at_start and bool(text or not chunk)
@@ -624,7 +625,7 @@ class _ObservedFile(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes; the next read returns them, too."""
-        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_CHUNK)):
+        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_FIRST)):
             self._start += data
         return self._start
 
