@@ -114,7 +114,7 @@ def test_line_numbers(tmp_path, monkeypatch):
         (gzip.compress(b"a text", mtime=0), "compressed_file", {"compression": "gzip"}),
         ("a text".encode("utf-16"), "unsupported_encoding", {"encoding": "utf-16"}),
         (b"a\0b", "binary_file", {}),
-        (b"%PDF-1.7\n", "document", {"kind": "a PDF document"}),
+        (b"%PDF-1.7\n", "document", {}),
         (b"PK\x03\x04\x14\0", "document", {}),
     ],
 )
