@@ -219,3 +219,39 @@ def test_records_longer_than_a_window_carry_the_state_within_a_batch(tmp_path):
     last = charloom.load(f"{tmp_path}/cut@last"), charloom.load(f"{tmp_path}/whole@last")
     assert whole.rules == TextRules(records="%")
     assert all(np.array_equal(last[0].saved.weights[k], v) for k, v in last[1].saved.weights.items())
+
+
+# --- reports and the training text of a run
+
+
+def test_reports_show_records_without_marks(quick_cli):
+    Path("poems.txt").write_text("\n%\n".join(TEXTS) + "\n%\n")
+    Path("one.txt").write_text("ab ee\nee ab\n")
+    sizes = ("--set", "hidden_size=24", "--set", "num_layers=1", "--set", "batch_size=8")
+    assert quick_cli("train", "poems.txt", "--records", "%", "--steps", 40, "-o", "run", *sizes).code == 0
+    for arguments in ([], ["poems.txt"], ["one.txt"]):
+        done = quick_cli("report", "run", *arguments, "--json")
+        assert done.code == 0, done.err
+        page = Path("report.html").read_text(encoding="utf-8")
+        assert "\u241e" in page and "marks the end of a record" in page
+        assert RECORD_MARK not in page and "\\u001e" not in page
+    assert (
+        quick_cli("generate", "run", "--novelty", "-n", 60, "--seed", 1, "--json").json["samples"][0]["novelty"][
+            "records"
+        ]
+        == 1
+    )
+
+
+def test_a_run_finds_its_table_with_labels_and_encodings_again(quick_cli):
+    rows = "".join(f'"{text}",{"sea" if i % 3 else "land"}\n' for i, text in enumerate(TEXTS))
+    Path("t.csv").write_bytes(f"text,kind\n{rows}".replace("cde", "cdé").encode("cp1252"))
+    options = ("--column", "text", "--label", "kind", "--encoding", "*.csv=cp1252")
+    sizes = ("--set", "hidden_size=16", "--set", "num_layers=1", "--set", "batch_size=8", "--set", "eval_every=10")
+    assert quick_cli("train", "t.csv", *options, "--steps", 20, "-o", "run", *sizes).code == 0
+    model = charloom.load("run")
+    assert set(model.rules.labels) == {"sea", "land"} and "é" in model.vocabulary
+    resumed = quick_cli("train", "--resume", "run", "--steps", 10)
+    assert resumed.code == 0, resumed.err
+    assert charloom.load("run@last").facts["step"] == 30
+    assert quick_cli("report", "run").code == 0

@@ -92,12 +92,14 @@ class RecordIds:
         starts: Position of the first character of each record, (M,).
         lengths: Number of characters of each record without its mark, (M,).
         mark: Id of the mark, which is the model's first input for a record and its last target.
+        equal_characters: Whether every character has the same weight in training; see ``RecordGroups``.
     """
 
     ids: Ids = field(repr=False)
     starts: NDArray[np.int64] = field(repr=False)
     lengths: NDArray[np.int64] = field(repr=False)
     mark: int
+    equal_characters: bool = False
 
     def __len__(self) -> int:
         return int(self.lengths.sum()) + len(self.lengths)
@@ -190,7 +192,7 @@ class TextRecords:
     def ids(self, vocabulary: Vocabulary) -> RecordIds:
         """Encode the text of this part with a vocabulary."""
         mark = int(vocabulary.encode(self.mark)[0])
-        return RecordIds(self.index.ids(vocabulary), self.starts, self.lengths, mark)
+        return RecordIds(self.index.ids(vocabulary), self.starts, self.lengths, mark, self.mark != "\n")
 
     def subset(self, indices: NDArray[np.intp]) -> "TextRecords":
         """Return the records at these indices."""

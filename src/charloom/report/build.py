@@ -13,6 +13,7 @@ from charloom._util.progress import ProgressCallback
 from charloom._version import __version__
 from charloom.data.baselines import baselines
 from charloom.data.splits import CorpusSplit, flatten_ids
+from charloom.data.text_format import LABEL_MARK, RECORD_MARK
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import Notice
 from charloom.inference.memorization import LONG, MeasuredSample, Memorization, measure_memorization, measured_samples
@@ -29,6 +30,7 @@ from charloom.web.report_page import COLOUR_LEVELS
 MAX_CHARACTERS = 50_000
 """Maximum number of characters that a report shows."""
 
+_SYMBOLS = {ord(RECORD_MARK): "\u241e", ord(LABEL_MARK): "\u241f"}  # SYMBOL FOR RECORD and UNIT SEPARATOR
 _NEURON_BYTES = 16_000_000  # bytes of neuron activations in a page, before base64
 
 _HELD_OUT = 20_000  # characters of held-out text shown if no text is named
@@ -76,7 +78,19 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
             "held_out": _held_out_memorization(parts),
         },
     }
+    if provenance.model.rules.records is not None:
+        data["text"]["about"] += " \u241e marks the end of a record."
+        data = _with_symbols(data)
     return replace_non_finite(data), analysis
+
+
+def _with_symbols(value: Any) -> Any:
+    """Replace the marks of records in all strings by their visible symbols, which keeps all positions."""
+    if isinstance(value, str):
+        return value.translate(_SYMBOLS)
+    if isinstance(value, dict):
+        return {_with_symbols(key): _with_symbols(item) for key, item in value.items()}
+    return [_with_symbols(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def default_text(provenance: Provenance) -> tuple[str, str, str]:

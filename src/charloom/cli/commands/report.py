@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from charloom.cli.text_options import decoding_options, read_corpus
-from charloom.data.text_format import TextFormat
-from charloom.errors import InputError, Notice
+from charloom.cli.text_options import decoding_options, read_corpus, with_model_rules
+from charloom.data.corpus import Corpus
+from charloom.data.text_format import FILE, TextFormat
+from charloom.errors import CorpusError, InputError, Notice
 from charloom.inference.memorization import LONG
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
@@ -95,7 +97,7 @@ def _target(output: str) -> Path:
 def _text(provenance: Provenance, source: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
     """Return the text to analyze and its caption on the page."""
     if source is not None:
-        corpus = read_corpus([source], text_format, quiet)
+        corpus = _read(source, with_model_rules(text_format, provenance.model.rules), quiet)
         if len(corpus) > MAX_CHARACTERS:
             notice = Notice(
                 f"The report shows the first {MAX_CHARACTERS:,} of {len(corpus):,} characters.",
@@ -117,6 +119,16 @@ def _text(provenance: Provenance, source: str | None, text_format: TextFormat, q
     if note:
         print_message(f"note: {note} Pass TEXT to analyze a different one.", quiet)
     return text, caption
+
+
+def _read(source: str, text_format: TextFormat, quiet: bool) -> Corpus:
+    """Read a text as the model's training text was read; a text without a record separator is one record."""
+    try:
+        return read_corpus([source], text_format, quiet)
+    except CorpusError as error:
+        if error.code != "no_record_separator":
+            raise
+        return read_corpus([source], replace(text_format, records=FILE), quiet)
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class Batch:
         resets_state: Whether the carried hidden state is set to zero before this batch.
         ends_epoch: Whether this is the last batch of its epoch.
         share: Fraction of the whole batch's targets that are in the rows of this process; 1 in a single process.
+        weight: Factor of the gradient, 1 on average over an epoch; see ``RecordGroups``.
     """
 
     inputs: Any
@@ -61,6 +62,7 @@ class Batch:
     resets_state: bool
     ends_epoch: bool
     share: float = 1.0
+    weight: float = 1.0
 
 
 class Batches(Protocol):
@@ -78,8 +80,8 @@ class Batches(Protocol):
         ...
 
 
-Rows = tuple[Any, Any, float]
-"""Inputs, targets and ``share`` of a batch; see ``Batch``."""
+Rows = tuple[Any, Any, float, float]
+"""Inputs, targets, ``share`` and ``weight`` of a batch; see ``Batch``."""
 
 
 class CountedBatches:
@@ -97,10 +99,10 @@ class CountedBatches:
 
     def __next__(self) -> Batch:
         at = self.position
-        inputs, targets, share = self._read(at)
+        inputs, targets, share, weight = self._read(at)
         last = at.index + 1 == self.batches_per_epoch
         self.position = Position(at.epoch + 1) if last else replace(at, index=at.index + 1)
-        return Batch(inputs, targets, at.epoch, at.index, self._resets(at), last, share)
+        return Batch(inputs, targets, at.epoch, at.index, self._resets(at), last, share, weight)
 
     def _resets(self, at: Position) -> bool:
         reset = self._settings.reset_state

@@ -16,12 +16,17 @@ class RecordGroups(CountedBatches):
     A group of ``batch_size`` lines is read in parallel. A line that is longer than a window continues in the group's
     next window; the first window of a group resets the state. Lines of similar length form a group, which keeps padding
     low. Each epoch draws which lines of equal length form a group, and the order of the groups.
+
+    The last windows of a group contain few targets, most of them ends. For records of several lines, the gradient is
+    therefore weighted by the number of targets, so that every character has the same weight; otherwise the model ends
+    records too early. Batches of lines have equal weights, because a window usually holds whole lines.
     """
 
     def __init__(self, lines: RecordIds, settings: Settings, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
         per_group = windows_per_group(settings, lines.lengths)
         super().__init__(settings, int(per_group.sum()), process_group)
         self._lines, self._per_group = lines, per_group
+        self._mean_targets = len(lines) / per_group.sum()
         self._drawn: tuple[int, NDArray[np.intp], NDArray[np.intp], NDArray[np.int64]] | None = None
         self._group: tuple[tuple[int, int], tuple[NDArray[np.integer], NDArray[np.integer]]] | None = None
 
@@ -36,7 +41,9 @@ class RecordGroups(CountedBatches):
         width = self._settings.seq_length
         inputs, targets = (part[:, window * width : (window + 1) * width] for part in self._group[1])
         own = targets[self._rows]
-        return inputs[self._rows], own, float((own >= 0).sum() / (targets >= 0).sum())
+        count = (targets >= 0).sum()
+        weight = float(count / self._mean_targets) if self._lines.equal_characters else 1.0
+        return inputs[self._rows], own, float((own >= 0).sum() / count), weight
 
     def _resets(self, at: Position) -> bool:
         return self._group_and_window(at)[1] == 0

@@ -26,4 +26,4 @@ class Streams(CountedBatches):
         start = int(self._rng(at.epoch).integers(0, spare + 1)) + at.index * width
         positions = start + np.arange(rows)[self._rows, None] * length + np.arange(width + 1)
         batch = self._ids[positions]
-        return batch[:, :-1], batch[:, 1:], self._share
+        return batch[:, :-1], batch[:, 1:], self._share, 1.0

@@ -37,7 +37,7 @@ class Windows(CountedBatches):
         size = self._settings.batch_size
         windows = self._order[1][at.index * size : (at.index + 1) * size][self._rows]
         batch = self._ids[windows[:, None] * self._width + np.arange(self._width)]
-        return batch[:, :-1], batch[:, 1:], self._share
+        return batch[:, :-1], batch[:, 1:], self._share, 1.0
 
 
 def shuffled_order(count: int, buffer_size: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -186,7 +186,7 @@ class TorchBackend:
         with self.device.autocast():
             loss, state = self.network.loss(inputs, targets, self._state, self._generator, has_padding)
         self._optimizer.zero_grad()
-        torch.autograd.backward(loss * batch.share)
+        torch.autograd.backward(loss * (batch.share * batch.weight))
         state = detached(state)
         is_finite = finite_state(state) & torch.isfinite(loss.detach())
         # 2. all-reduce of gradients and statistics
