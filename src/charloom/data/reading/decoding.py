@@ -98,11 +98,10 @@ class DecodingChanges:
         """Add a notice if places were replaced or omitted."""
         if not self.count:
             return
-        handling = "Replaced" if self._errors == "replace" else "Omitted"
+        handling = "replaced by U+FFFD" if self._errors == "replace" else "omitted"
         notices.append(
             Notice(
-                f"{handling} {self.count:,} undecodable places of {name}"
-                f"{' by U+FFFD' if self._errors == 'replace' else ''}. The first is in line {self.line:,}.",
+                f"Undecodable places of {name} that were {handling}: {self.count:,}, the first in line {self.line:,}.",
                 code="undecodable_bytes_changed",
                 path=name,
                 count=self.count,
@@ -192,9 +191,9 @@ def undecodable_error(
         advice = "Save it as UTF-8."
     elif bad is not None and is_damaged:
         advice = (
-            f"The rest is {encoding.upper()}: {bad[0]:,} places cannot be decoded, and {bad[1]:,} characters outside "
-            "of ASCII can. Correct them, or pass --errors replace to read each as U+FFFD, or --errors skip to omit "
-            "them."
+            f"The rest is {encoding.upper()} (undecodable places: {bad[0]:,}; decodable characters outside of ASCII: "
+            f"{bad[1]:,}). Correct the undecodable places, or pass --errors replace to read each as U+FFFD, or --errors "
+            "skip to omit them."
         )
     elif guess is None:
         advice = f"Save the file as UTF-8, or specify its encoding with --encoding {_for_file('NAME', only_for)}."

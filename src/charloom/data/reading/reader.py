@@ -266,7 +266,7 @@ class _SourceReader:
             names = ", ".join(self.omitted[:3]) + (", ..." if len(self.omitted) > 3 else "")
             self.notices.append(
                 Notice(
-                    f"Skipped {len(self.omitted):,} members of {source.name} that are hidden or not text: {names}.",
+                    f"Skipped members of {source.name} that are hidden or not text ({len(self.omitted):,}): {names}.",
                     code="archive_members_skipped",
                     path=source.name,
                     count=len(self.omitted),
@@ -437,8 +437,8 @@ class _SourceReader:
         if marks_inside:
             self.notices.append(
                 Notice(
-                    f"Removed {marks_inside:,} byte order marks (U+FEFF) inside {source.name}, which joined files "
-                    f"contain. The first is in line {first_mark:,}.",
+                    f"Removed byte order marks (U+FEFF), which joined files contain, inside {source.name}: "
+                    f"{marks_inside:,}, the first in line {first_mark:,}.",
                     code="byte_order_marks_inside_removed",
                     path=source.name,
                     count=marks_inside,
