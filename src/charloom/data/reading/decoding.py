@@ -192,8 +192,8 @@ def undecodable_error(
     elif bad is not None and is_damaged:
         advice = (
             f"The rest is {encoding.upper()} (undecodable places: {bad[0]:,}; decodable characters outside of ASCII: "
-            f"{bad[1]:,}). Correct the undecodable places, or pass --errors replace to read each as U+FFFD, or --errors "
-            "skip to omit them."
+            f"{bad[1]:,}). Correct the undecodable places, pass --errors replace to read each as U+FFFD, or pass "
+            "--errors skip to omit them."
         )
     elif guess is None:
         advice = f"Save the file as UTF-8, or specify its encoding with --encoding {_for_file('NAME', only_for)}."
