@@ -168,6 +168,7 @@ def test_interactive_sessions_write_one_record(cli):
     "sources",
     ["To be, or not to be, that is the question. " * 60, "line\nline", ["Anna likes tea", "Bob likes rain"], b"text",
      None, [1], object(), {"a": 1}],
+    ids=[f"sources{i}" for i in range(8)],
 )  # fmt: skip
 def test_texts_in_place_of_paths_are_refused_in_terms_of_python(sources):
     with raises_code("invalid_path", charloom.errors.CorpusError) as caught:

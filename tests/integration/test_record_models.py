@@ -255,3 +255,18 @@ def test_a_run_finds_its_table_with_labels_and_encodings_again(quick_cli):
     assert resumed.code == 0, resumed.err
     assert charloom.load("run@last").facts["step"] == 30
     assert quick_cli("report", "run").code == 0
+
+
+def test_every_character_has_the_same_weight_in_training():
+    from charloom.planning.settings import Settings
+    from charloom.training.batches import make_batches
+
+    text = "".join(f"{'ab' * n}{RECORD_MARK}" for n in (1, 2, 3, 9, 10, 30, 31, 40))
+    ids = Corpus(text, text_format=RECORDS).records[0].ids(Vocabulary("".join(sorted(set(text)))))
+    batches = make_batches(ids, Settings(batching="lines", seq_length=16, batch_size=4))
+    drawn = [next(batches) for _ in range(batches.batches_per_epoch)]
+    counts = [int((batch.targets >= 0).sum()) for batch in drawn]
+    assert sum(counts) == len(text) and len(set(counts)) > 3
+    np.testing.assert_allclose(
+        [batch.weight / count for batch, count in zip(drawn, counts, strict=True)], len(drawn) / len(text)
+    )

@@ -281,6 +281,7 @@ def tar(mode):
     "data",
     [b"%PDF-1.7\n%\xe2\xe3\n", b"7z\xbc\xaf\x27\x1cxx", b"Rar!\x1a\x07\x01\x00", tar("w"), tar("w:gz"), tar("w:xz"),
      b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", b"A novel".ljust(60, b"\0") + b"BOOKMOBI"],
+     ids=["pdf", "7z", "rar", "tar", "tar.gz", "tar.xz", "doc", "mobi"],
 )  # fmt: skip
 def test_other_archives_and_documents_are_refused_by_their_content(data, tmp_path):
     with raises_code("document", CorpusError):
@@ -364,6 +365,7 @@ PROTECTED = (
         (e_book({"a.xhtml": "x"}, **{"META-INF/container.xml": "<container/>"}), "damaged_archive"),
         (e_book({"a.xhtml": "x"}, **{"META-INF/encryption.xml": PROTECTED}), "encrypted_archive"),
     ],
+    ids=["encoding", "malformed package", "no chapters", "no package", "copy protection"],
 )
 def test_damaged_and_protected_e_books_are_refused(data, code, tmp_path):
     path = write(tmp_path, {"a.epub": data}) / "a.epub"

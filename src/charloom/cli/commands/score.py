@@ -180,7 +180,7 @@ def _unknown_notice(found: UnknownCharacters, treatment: str) -> Notice:
     handling = {
         "skip": "are skipped",
         "replace": "are replaced",
-        "mark": "mark their line or record, which has no score",
+        "mark": "leave their line or record without a score",
     }
     first = next(iter(found.first))
     place = found.first[first]

@@ -32,7 +32,7 @@ class RecordSplitter:
         elif records == FILE:
             self._separator = _NEVER
         else:
-            self._separator = re.compile(rf"^{re.escape(records)}[ \t]*\n", re.MULTILINE)
+            self._separator = re.compile(rf"^{re.escape(records.rstrip())}[ \t]*\n", re.MULTILINE)
         self.separators = self.empty = 0
 
     def split(self, pieces: Iterable[str], name: str) -> Iterator[str]:
