@@ -110,6 +110,15 @@ def test_a_label_is_the_hidden_beginning_of_a_record(labeled):
     assert texts[0] != texts[1]
 
 
+def test_texts_are_scored_under_a_label(labeled):
+    joint = plain(labeled).score(f"{RECORD_MARK}sea{LABEL_MARK}ab{RECORD_MARK}").total_nats
+    assert labeled.score("ab", label="sea").total_nats == pytest.approx(joint, rel=1e-5)
+    with raises_code("missing_label", SettingsError, accepted=["sea", "land"]):
+        labeled.score("ab")
+    with raises_code("unknown_label", SettingsError):
+        labeled.score("ab", label="see")
+
+
 def test_labels_are_drawn_by_their_frequency(labeled):
     by_label = {label: {labeled.generate("ab", 40, seed=s, label=label) for s in range(60)} for label in LABELS}
     drawn = [labeled.generate("ab", 40, seed=seed) for seed in range(60)]

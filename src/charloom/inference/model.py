@@ -13,14 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
-from charloom.data.text_format import TextRules
+from charloom.data.text_format import LABEL_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.records import RecordEngine
-from charloom.inference.generation import Piece, Request, WritingOptions, generate, impossible_stops, make_request
+from charloom.inference.generation import (
+    Piece,
+    Request,
+    WritingOptions,
+    choose_label,
+    generate,
+    impossible_stops,
+    make_request,
+    missing_label,
+)
 from charloom.inference.generation_options import (
     DEFAULT_LENGTH,
     DEFAULT_TEMPERATURE,
@@ -245,19 +254,28 @@ class Model:
         """Return the engine for generation with a precision; "auto" is int8."""
         return self.engine("int8" if precision == "auto" else precision)
 
-    def score(self, text: str, progress: ProgressCallback | None = None, precision: str = "auto") -> Score:
+    def score(
+        self,
+        text: str,
+        progress: ProgressCallback | None = None,
+        precision: str = "auto",
+        label: str | None = None,
+    ) -> Score:
         """Compute the surprisal of every character of a text except the first, given all preceding characters.
 
         A line model scores every character of every line, including the line feed that ends the line. To do so, a line
-        feed is added before the text, and after it if the text does not end with one.
+        feed is added before the text, and after it if the text does not end with one. A model of records scores every
+        character of a record, its label and its end in the same way.
 
         Args:
             text: The text; at least two characters.
             progress: Called with the number of scored characters and the total.
             precision: "auto" (float32), "float32", or "int8", which is faster.
+            label: Label of the text, for a model of labeled records.
 
         Raises:
             CorpusError: If the text has fewer than 2 characters.
+            SettingsError: If the label is unknown, or missing for a model of labeled records.
             UnknownCharacterError: If the text contains a character that is not in the vocabulary.
         """
         if isinstance(text, (list, tuple)):
@@ -267,6 +285,8 @@ class Model:
                 name="text",
                 value=reprlib.repr(text),
             )
+        if label is not None:
+            text = f"{choose_label(self.rules, label, 0)}{LABEL_MARK}{check_text('text', text)}"
         return score(self._scoring_engine(precision), self.vocabulary, self.as_scored(text), progress)
 
     def score_many(
@@ -339,6 +359,8 @@ class Model:
         A model of lines needs a line feed before the text and at its end, a model of records the record mark.
         """
         text = self.rules.prepare(check_text("text", text))
+        if self.rules.labels and LABEL_MARK not in text:
+            raise missing_label(self.rules)
         return text if self.rules.mark is None else "".join(with_marks([text], self.rules.mark))
 
     def _scoring_engine(self, precision: str) -> Engine:
