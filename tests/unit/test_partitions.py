@@ -114,6 +114,8 @@ def test_line_numbers(tmp_path, monkeypatch):
         (gzip.compress(b"a text", mtime=0), "compressed_file", {"compression": "gzip"}),
         ("a text".encode("utf-16"), "unsupported_encoding", {"encoding": "utf-16"}),
         (b"a\0b", "binary_file", {}),
+        (b"%PDF-1.7\n", "document", {}),
+        (b"PK\x03\x04\x14\0", "document", {}),
     ],
 )
 def test_files_that_cannot_be_partitioned_are_rejected(tmp_path, data, code, details):

@@ -88,6 +88,23 @@ def test_notices_are_in_stage_order(corpus, monkeypatch):
     assert codes(plan.notices) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "options", "is_reported"),
+    [
+        ("one long line " * 2000, {"lines": True}, True),
+        ("a line " * 1000 + "\n" + "b line " * 1000 + "\n", {"lines": True}, True),
+        ("a short line\n" * 3, {"lines": True}, False),
+        ("a longer line than those\n" * 1000, {"lines": True}, False),
+        ("one long line " * 2000, {}, False),
+    ],
+)
+def test_few_long_lines_are_reported(text, options, is_reported):
+    corpus = Corpus(text, text_format=charloom.TextFormat(**options))
+    recipe = RECIPES["auto"].with_values(SMALL | {"val_fraction": 0.0})
+    plan = prepare(TrainingRequest(corpus, recipe, "cpu"))
+    assert ("few_lines" in codes(plan.request.notices)) == is_reported
+
+
 def test_steps_are_measured_only_for_minutes(corpus, monkeypatch):
     available = []
     monkeypatch.setattr(pipeline, "measure_step_seconds", lambda _, seconds: available.append(seconds) or 0.25)

@@ -4,8 +4,11 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import re
 import tarfile
 import zipfile
+from threading import Thread
 
 import pytest
 
@@ -47,7 +50,51 @@ def test_advice_about_a_file_of_a_folder_concerns_that_file(tmp_path):
     assert corpus.text == FRENCH * 3 and not corpus.notices
 
 
-@pytest.mark.parametrize("pattern", ["b.txt", "*b.txt", "b.*", "*/texts/b*"])
+def test_advice_concerns_all_files_if_no_other_file_can_be_decoded(tmp_path):
+    files = {f"{name}.txt": FRENCH.encode("cp1252") for name in "abc"}
+    with raises_code("undecodable_text", CorpusError, suggested_encoding="cp1252") as caught:
+        read(write(tmp_path, files))
+    assert "--encoding cp1252" in str(caught.value)
+    assert read(tmp_path, encoding="cp1252").text == FRENCH * 3
+
+
+@pytest.mark.parametrize("name", ["a[1].txt", "what?.txt", "*.txt"])
+def test_advice_for_one_file_matches_only_this_file(name, tmp_path):
+    folder = write(tmp_path, {name: FRENCH.encode("cp1252"), "a1.txt": FRENCH, "whatx.txt": FRENCH})
+    with raises_code("undecodable_text", CorpusError) as caught:
+        read(folder)
+    (rule,) = re.findall('--encoding "(.*?)"', str(caught.value))
+    assert read(folder, encodings=(tuple(rule.rsplit("=", 1)),)).text == FRENCH * 3
+
+
+def test_advice_for_a_member_of_an_archive_concerns_the_member(tmp_path):
+    path = write(tmp_path, {"a.zip": archive({"a.txt": FRENCH, "b.txt": b"x\n" + FRENCH.encode("cp1252")})}) / "a.zip"
+    with raises_code("undecodable_text", CorpusError, line=2) as caught:
+        read(path)
+    assert f'"{path}/b.txt=cp1252"' in str(caught.value)
+    assert read(path, encodings=(("b.txt", "cp1252"),)).text == FRENCH + "x\n" + FRENCH
+    with raises_code("unused_encoding_pattern", CorpusError):
+        read(path, encodings=(("b.txt", "cp1252"), ("c.txt", "cp1252")))
+
+
+@pytest.mark.parametrize("options", [{"encoding": "cp1252"}, {"errors": "replace"}, {"errors": "skip"}, {}])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_utf16_files_are_not_read_in_a_narrow_encoding(encoding, options, tmp_path):
+    path = write(tmp_path, {"a.txt": FRENCH.encode(encoding)}) / "a.txt"
+    with raises_code("undecodable_text", CorpusError, suggested_encoding=encoding, offset=0):
+        read(path, **options)
+
+
+def test_a_pipe_is_read_from_its_first_byte(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_bytes, args=(b"one\ntwo\xff\n",))
+    writer.start()
+    pieces = text_pieces([str(tmp_path / "pipe")], TextFormat(errors="skip"), notices := [])
+    assert "".join(pieces) == "one\ntwo\n" and notices[0].data["line"] == 2
+    writer.join()
+
+
+@pytest.mark.parametrize("pattern", ["b.txt", "*b.txt", "b.*", "*/texts/b*", "texts/b.txt"])
 def test_encodings_are_chosen_by_patterns_of_names_and_paths(pattern, tmp_path):
     assert read(mixed(tmp_path) / "texts", encodings=((pattern, "cp1252"),)).text == FRENCH * 3
 
@@ -88,6 +135,7 @@ def test_a_few_undecodable_bytes_get_advice_that_keeps_the_rest(bad, place, tmp_
         assert corpus.text == text[:place].decode() + replacement * count + "\n" + text[place:].decode()
         (notice,) = corpus.notices
         assert (notice.code, notice.data["count"]) == ("undecodable_bytes_changed", count)
+        assert notice.data["line"] == caught.value.data["line"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "shift_jis", "utf-16", "gb18030"])
@@ -103,6 +151,12 @@ def test_byte_order_marks_inside_a_file_are_removed_and_counted(joined, tmp_path
     assert corpus.text == joined.replace("\ufeff", "")
     expected = ["byte_order_mark_removed"] * joined.startswith("\ufeff") + ["byte_order_marks_inside_removed"]
     assert codes(corpus.notices) == expected and corpus.notices[-1].data["count"] == 1
+    assert corpus.notices[-1].data["line"] == joined.count("\n")  # the mark is in the last line
+
+
+def test_a_byte_model_reads_byte_order_marks_unchanged(tmp_path):
+    path = write(tmp_path, {"a.txt": "one\n\ufefftwo\0"}) / "a.txt"
+    assert "".join(text_pieces([str(path)], TextFormat(), [], errors="surrogateescape")) == "one\n\ufefftwo\0"
 
 
 def test_files_with_nul_bytes_are_skipped_in_a_folder_and_late_ones_are_errors(tmp_path):
@@ -111,6 +165,11 @@ def test_files_with_nul_bytes_are_skipped_in_a_folder_and_late_ones_are_errors(t
     write(folder, {"c.txt": b"line\n" * 100_000 + b"\0\n"})
     with raises_code("nul_byte", CorpusError, line=100_001):
         read(folder)
+    path = write(tmp_path / "z", {"a.zip": archive({"c.txt": b"line\n" * 100_000 + b"\0\n"})}) / "a.zip"
+    with raises_code("nul_byte", CorpusError, line=100_001):
+        read(path)
+    corpus = read(path, errors="skip")
+    assert corpus.text == "line\n" * 100_000 + "\n" and corpus.notices[-1].data["line"] == 100_001
 
 
 def test_only_commands_that_can_read_bytes_advise_it(tmp_path, cli):
@@ -183,7 +242,9 @@ def test_texts_inside_a_zip_archive_are_read_in_the_order_of_their_names(tmp_pat
     folder = write(tmp_path, {"chat.zip": archive({**members, "photo.jpg": b"\xff\xd8\xff\0\0"})})
     corpus = read(folder / "chat.zip")
     assert corpus.text == "één\ntwo\n3\n"
-    assert "binary_file_skipped" in codes(corpus.notices) and "newline_added" in codes(corpus.notices)
+    assert codes(corpus.notices) == ["decompressed", "archive_members_skipped", "newline_added"]
+    names = [str(folder / "chat.zip" / name) for name in (".hidden", "__MACOSX/._a.txt", "photo.jpg")]
+    assert corpus.notices[1].data == {"path": str(folder / "chat.zip"), "count": 3, "members": names}
 
 
 def test_zip_archives_in_folders_tables_and_records_are_read(tmp_path):
@@ -219,8 +280,8 @@ def tar(mode):
 @pytest.mark.parametrize(
     "data",
     [b"%PDF-1.7\n%\xe2\xe3\n", b"7z\xbc\xaf\x27\x1cxx", b"Rar!\x1a\x07\x01\x00", tar("w"), tar("w:gz"), tar("w:xz"),
-     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0"],
-    ids=["pdf", "7z", "rar", "tar", "tar.gz", "tar.xz", "doc"],
+     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", b"A novel".ljust(60, b"\0") + b"BOOKMOBI"],
+     ids=["pdf", "7z", "rar", "tar", "tar.gz", "tar.xz", "doc", "mobi"],
 )  # fmt: skip
 def test_other_archives_and_documents_are_refused_by_their_content(data, tmp_path):
     with raises_code("document", CorpusError):
@@ -238,10 +299,84 @@ def test_damaged_and_encrypted_archives_are_refused(tmp_path):
         read(write(tmp_path, {"b.zip": bytes(flagged)}) / "b.zip")
 
 
-def test_members_that_expand_suspiciously_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("charloom.data.reading.containers._MIN_SUSPICIOUS", 1000)
-    with raises_code("suspicious_archive", CorpusError, size=2_000_000):
-        read(write(tmp_path, {"a.zip": archive({"a.txt": b"0" * 2_000_000})}) / "a.zip")
+@pytest.mark.parametrize("damage", ["data", "checksum", "method", "member name"])
+def test_damaged_members_are_refused(damage, tmp_path):
+    data = bytearray(archive({"a.txt": bytes(range(32, 127)) * 50 + os.urandom(2000).hex().encode()}))
+    local, central = data.index(b"PK\x03\x04"), data.index(b"PK\x01\x02")
+    if damage == "data":
+        data[local + 300 : local + 400] = bytes(100)
+    elif damage == "checksum":
+        data[central + 16] ^= 1
+    elif damage == "method":
+        data[central + 10] = data[local + 8] = 97
+    else:
+        data[local + 30] ^= 1
+    with raises_code("damaged_archive", CorpusError):
+        read(write(tmp_path, {"a.zip": bytes(data)}) / "a.zip")
+
+
+@pytest.mark.parametrize("members", [{"a.txt": b"0" * 2_000_000}, {f"{i}.txt": b"0" * 200_000 for i in range(10)}])
+def test_archives_that_expand_suspiciously_are_refused(members, tmp_path, monkeypatch):
+    monkeypatch.setattr("charloom.data.reading.containers._MIN_SUSPICIOUS", 1_500_000)
+    with raises_code("suspicious_archive", CorpusError):
+        read(write(tmp_path, {"a.zip": archive(members)}) / "a.zip")
+
+
+def e_book(chapters, package=None, **members):
+    """An e-book with these chapters in reading order, as bytes."""
+    manifest = "".join(f'<item id="c{i}" href="{name}"/>' for i, name in enumerate(chapters))
+    spine = "".join(f'<itemref idref="c{i}"/>' for i in range(len(chapters)))
+    package = package or (
+        f'<package xmlns="http://www.idpf.org/2007/opf"><manifest>{manifest}</manifest><spine>{spine}</spine></package>'
+    )
+    container = (
+        '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+        '<rootfile full-path="book.opf"/></rootfiles></container>'
+    )
+    fixed = {"mimetype": "application/epub+zip", "META-INF/container.xml": container, "book.opf": package}
+    return archive(fixed | chapters | members)
+
+
+def test_chapters_keep_lines_and_spaces_that_are_text(tmp_path):
+    page = "<body><pre>a  b\nc</pre><p>\u3000\u3000one\xa0two\n  three<br/>four</p><script/>x</body>"
+    path = write(tmp_path, {"a.epub": e_book({"a.xhtml": page})}) / "a.epub"
+    assert read(path).text == "a  b\nc\n\u3000\u3000one\xa0two three\nfour\nx\n"
+    assert len(read(path, lines=True).records[0].starts) == 5
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "iso-8859-1"])
+def test_chapters_are_decoded_in_their_declared_encoding(encoding, tmp_path):
+    page = f'<?xml version="1.0" encoding="{encoding}"?><p>été</p>'.encode(encoding)
+    assert read(write(tmp_path, {"a.epub": e_book({"a.xhtml": page})}) / "a.epub").text == "été\n"
+
+
+PROTECTED = (
+    '<encryption xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><d:CipherReference '
+    'xmlns:d="http://www.w3.org/2001/04/xmlenc#" URI="a.xhtml"/></encryption>'
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (e_book({"a.xhtml": "<p>été</p>".encode("latin-1")}), "damaged_archive"),
+        (e_book({"a.xhtml": "x"}, package="<package"), "damaged_archive"),
+        (e_book({"a.xhtml": "x"}, package="<package/>"), "damaged_archive"),
+        (e_book({"a.xhtml": "x"}, **{"META-INF/container.xml": "<container/>"}), "damaged_archive"),
+        (e_book({"a.xhtml": "x"}, **{"META-INF/encryption.xml": PROTECTED}), "encrypted_archive"),
+    ],
+    ids=["encoding", "malformed package", "no chapters", "no package", "copy protection"],
+)
+def test_damaged_and_protected_e_books_are_refused(data, code, tmp_path):
+    path = write(tmp_path, {"a.epub": data}) / "a.epub"
+    with raises_code(code, CorpusError, path=str(path)):
+        read(path)
+
+
+def test_an_e_book_is_not_a_table(tmp_path):
+    path = write(tmp_path, {"a.epub": e_book({"a.xhtml": "x"})}) / "a.epub"
+    with raises_code("unsupported_table_format", CorpusError):
+        read(path, column="text")
 
 
 def test_chapters_of_an_e_book_are_read_in_order(tmp_path):

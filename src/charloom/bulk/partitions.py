@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charloom.data.reading.compression import MAX_MAGIC_BYTES, detect_compression
+from charloom.data.reading.containers import UNPACK, is_zip, unreadable_document
 from charloom.data.reading.decoding import looks_binary, marked_encoding
 from charloom.errors import CorpusError
 
@@ -117,7 +118,8 @@ def check_plain_text(path: Path) -> int:
     """Check by its first bytes that a file is uncompressed UTF-8 text, and return its size in bytes.
 
     Raises:
-        CorpusError: If the file cannot be read, is compressed, is encoded in UTF-16 or UTF-32, or contains NUL bytes.
+        CorpusError: If the file cannot be read, is compressed, an archive or a document, is encoded in UTF-16 or
+            UTF-32, or contains NUL bytes.
     """
     try:
         with path.open("rb") as file:
@@ -145,6 +147,10 @@ def check_plain_text(path: Path) -> int:
             path=str(path),
             encoding=str(encoding),
         )
+    document = ("a zip archive or a document", UNPACK) if is_zip(start) else unreadable_document(start)
+    if document is not None:
+        kind, advice = document
+        raise CorpusError(f"{path} is {kind}. {advice}", code="document", path=str(path), kind=kind)
     if looks_binary(start):
         raise CorpusError(
             f"{path} contains NUL bytes, so it is probably not a text file. Pass a plain text file.",

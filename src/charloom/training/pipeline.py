@@ -68,6 +68,8 @@ from charloom.training.vocabulary_extension import (
     settings_with_model_sizes,
 )
 
+_FEW_LINES = 3  # at most this number of lines with at least _LONG_TEXT characters is probably a continuous text
+_LONG_TEXT = 10_000
 _MAX_CALIBRATIONS = 3  # speed measurements on a GPU, each with the size chosen after the previous one
 
 
@@ -411,6 +413,16 @@ def _with_batching(settings: Settings, request: TrainingRequest) -> Settings:
         lines=len(lines.starts),
         empty=empty,
     )
+    if len(lines.starts) <= _FEW_LINES and len(corpus) >= _LONG_TEXT:
+        advice = "omit --lines, or pass --records with the line that separates the texts"
+        request.notices.add(
+            f"The text has only {len(lines.starts)} {kind} with {len(corpus):,} characters, and the model learns "
+            f"nothing across them. To train on a continuous text, {advice if kind == 'lines' else 'omit --records'}.",
+            code="few_lines",
+            kind=kind,
+            lines=len(lines.starts),
+            characters=len(corpus),
+        )
     return settings.with_values({"batching": "lines"})
 
 

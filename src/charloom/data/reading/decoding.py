@@ -5,6 +5,7 @@ import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from glob import escape
 
 from charloom.errors import CorpusError, Notice
 
@@ -64,7 +65,7 @@ def is_wide(encoding: str) -> bool:
 
 def is_unicode(encoding: str) -> bool:
     """Return whether an encoding is a form of Unicode, so that its files need no check for UTF-8."""
-    return encoding.lower().replace("_", "-").startswith("utf")
+    return codecs.lookup(encoding).name.startswith("utf")
 
 
 class DecodingChanges:
@@ -76,10 +77,12 @@ class DecodingChanges:
     Attributes:
         handler: Name of the error handler for Python's decoders.
         count: Number of undecodable places so far.
+        line_feeds: Number of line feeds before the first place, in the chunk that contains it.
+        line: Line of the first place, for the notice; set by the caller.
     """
 
     def __init__(self, errors: str) -> None:
-        self._errors, self.count = errors, 0
+        self._errors, self.count, self.line_feeds, self.line = errors, 0, 0, 0
         self.handler = f"charloom.{errors}" if errors in _REPLACEMENTS else errors
 
     def decode(self, decoder: codecs.IncrementalDecoder, chunk: bytes) -> str:
@@ -95,14 +98,14 @@ class DecodingChanges:
         """Add a notice if places were replaced or omitted."""
         if not self.count:
             return
-        handling = "Replaced" if self._errors == "replace" else "Omitted"
+        handling = "replaced by U+FFFD" if self._errors == "replace" else "omitted"
         notices.append(
             Notice(
-                f"{handling} {self.count:,} undecodable places of {name}"
-                f"{' by U+FFFD' if self._errors == 'replace' else ''}.",
+                f"Undecodable places of {name} that were {handling}: {self.count:,}, the first in line {self.line:,}.",
                 code="undecodable_bytes_changed",
                 path=name,
                 count=self.count,
+                line=self.line,
             )
         )
 
@@ -114,7 +117,10 @@ _current = threading.local()  # its attribute ``changes`` belongs to the decoder
 def _register_handler(errors: str, replacement: str) -> None:
     def handle(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeDecodeError)
-        _current.changes.count += 1
+        changes: DecodingChanges = _current.changes
+        if not changes.count:
+            changes.line_feeds = error.object.count(b"\n", 0, error.start)
+        changes.count += 1
         return replacement, error.end
 
     codecs.register_error(f"charloom.{errors}", handle)
@@ -153,7 +159,7 @@ def undecodable_error(
         error: The decoder's error.
         before: Number of bytes and of line feeds that precede ``data`` in the file.
         bad: Number of undecodable places and of other non-ASCII characters in the whole file, if known.
-        one_of_several: Whether other files are read as well, which may have another encoding.
+        one_of_several: Whether other files can be decoded, so that the advice must concern this file only.
         can_choose: Whether the user can specify the encoding with ``--encoding``.
     """
     offset = 0
@@ -185,9 +191,9 @@ def undecodable_error(
         advice = "Save it as UTF-8."
     elif bad is not None and is_damaged:
         advice = (
-            f"The rest is {encoding.upper()}: {bad[0]:,} places cannot be decoded, and {bad[1]:,} characters outside "
-            "of ASCII can. Correct them, or pass --errors replace to read each as U+FFFD, or --errors skip to omit "
-            "them."
+            f"The rest is {encoding.upper()} (undecodable places: {bad[0]:,}; decodable characters outside of ASCII: "
+            f"{bad[1]:,}). Correct the undecodable places, pass --errors replace to read each as U+FFFD, or pass "
+            "--errors skip to omit them."
         )
     elif guess is None:
         advice = f"Save the file as UTF-8, or specify its encoding with --encoding {_for_file('NAME', only_for)}."
@@ -208,7 +214,7 @@ def undecodable_error(
 
 def _for_file(encoding: str, name: str | None) -> str:
     """Return the value of ``--encoding`` for all files, or for one file."""
-    return encoding if name is None else f'"{name}={encoding}"'
+    return encoding if name is None else f'"{escape(name)}={encoding}"'
 
 
 def _guess(data: bytes, offset: int) -> str | None:

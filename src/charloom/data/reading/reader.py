@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import BinaryIO, cast
 
 from charloom._util.progress import ProgressCallback
@@ -32,7 +32,10 @@ from charloom.data.text_format import TextFormat
 from charloom.errors import CorpusError, Notice
 
 _CHUNK = 1 << 18  # bytes decoded at once
+_FIRST = 1 << 20  # bytes read first; once so large a buffer is freed, glibc reuses the memory of the chunks
 _HASHED = 1 << 20  # bytes hashed at once
+_MAX_COUNTED = 1 << 28  # decompressed bytes in which undecodable places are counted for an error message
+_MAX_SIBLINGS = 1000  # other files that are inspected for an error message
 
 
 class SourceDigest:
@@ -91,16 +94,9 @@ def text_pieces(
         check_encoding(encoding)
     sources = resolve_sources(list(arguments))
     reader = _SourceReader(
-        text_format,
-        errors,
-        notices,
-        progress,
-        raw or SourceDigest(),
-        started,
-        one_record,
-        offers_bytes,
-        len(sources) > 1,
+        text_format, errors, notices, progress, raw or SourceDigest(), started, one_record, offers_bytes, tuple(sources)
     )
+    reader.check_patterns()
     pieces = reader.read_all(sources, arguments)
     if text_format.lines or (text_format.newlines == "lf" and not text_format.is_records):
         pieces = normalize_newlines(pieces)
@@ -137,9 +133,10 @@ class _SourceReader:
     started: Callable[[str], None] | None = None
     one_record: bool = False
     offers_bytes: bool = False
-    is_one_of_several: bool = False
+    sources: tuple[Source, ...] = ()
     matched: set[str] = field(default_factory=set)  # patterns of ``format.encodings`` that matched a file
     misread: list[str] = field(default_factory=list)  # files that are valid UTF-8 but were read in another encoding
+    omitted: list[str] = field(default_factory=list)  # members of the current archive that are not read
 
     @cached_property
     def tables(self) -> TableReader:
@@ -186,7 +183,7 @@ class _SourceReader:
                 code="no_text_files",
                 sources=list(named),
             )
-        self._check_patterns()
+        self._refuse_unmatched()
         if self.misread:
             self.notices.append(
                 Notice(
@@ -214,8 +211,18 @@ class _SourceReader:
     def _bytes_advice(self) -> str:
         return ", or pass --unit byte to read the file as bytes" if self.offers_bytes else ""
 
-    def _check_patterns(self) -> None:
-        """Raise ``CorpusError`` if a pattern of ``format.encodings`` matched no file."""
+    def check_patterns(self) -> None:
+        """Raise ``CorpusError`` if a pattern of ``format.encodings`` matches no source.
+
+        A pattern may also match a member of an archive, which is known only when the archive has been read.
+        """
+        if self.format.encodings:
+            for source in self.sources:
+                self._encoding_of(source)
+            if not any(_is_zip_file(source) for source in self.sources):
+                self._refuse_unmatched()
+
+    def _refuse_unmatched(self) -> None:
         for pattern, encoding in self.format.encodings:
             if pattern not in self.matched:
                 raise CorpusError(
@@ -230,14 +237,14 @@ class _SourceReader:
         """Return the encoding of a source: that of the last matching pattern, or else the general one."""
         encoding = self.format.encoding
         for pattern, other in self.format.encodings:
-            if fnmatchcase(source.name, pattern) or fnmatchcase(PurePath(source.name).name, pattern):
+            if fnmatchcase(source.name, pattern) or (pattern and PurePath(source.name).match(pattern)):
                 encoding = other
                 self.matched.add(pattern)
         return encoding
 
     def _texts_of(self, source: Source, report: ProgressCallback) -> Iterator[tuple[Source, Iterator[str]]]:
         """Yield the texts of a source with their pieces: one, or the members of a zip archive or e-book."""
-        if source.path is None or source.kind != "file" or self.format.unit == "byte" or not _is_zip_file(source.path):
+        if source.path is None or self.format.unit == "byte" or not _is_zip_file(source):
             yield source, self._read(source, report)
             return
         with source.path.open("rb") as file:
@@ -248,23 +255,41 @@ class _SourceReader:
         except CorpusError as error:
             self._skip_or_raise(source, error)
             return
+        self.omitted.clear()
         try:
-            for name, content in archive.texts():
+            for name, content in archive.texts(self.omitted):
                 part = Source("member", name, from_folder=True)
-                yield part, self._member(part, content, report)
+                yield part, archive.checked(self._member(part, content))
         finally:
             archive.close()
+        if self.omitted:
+            names = ", ".join(self.omitted[:3]) + (", ..." if len(self.omitted) > 3 else "")
+            self.notices.append(
+                Notice(
+                    f"Skipped members of {source.name} that are hidden or not text ({len(self.omitted):,}): {names}.",
+                    code="archive_members_skipped",
+                    path=source.name,
+                    count=len(self.omitted),
+                    members=self.omitted[:10],
+                )
+            )
 
-    def _member(self, part: Source, content: BinaryIO | str, report: ProgressCallback) -> Iterator[str]:
-        if isinstance(content, str):
-            return iter((content,))
-        file = _ObservedFile(content, lambda _data, _done: None)
-        return self._text(self._chunks(file, part.name), part)
+    def _member(self, part: Source, content: BinaryIO | str) -> Iterator[str]:
+        if isinstance(content, str):  # a chapter of an e-book
+            if self.format.column is not None:
+                raise unsupported_table(part.name)
+            yield content
+        else:
+            file = _ObservedFile(content, lambda _data, _done: None)
+            yield from self._text(self._chunks(file, part.name), part)
 
     def _skip_or_raise(self, source: Source, error: CorpusError) -> None:
         """Raise the error of a file that is not a text, or report it and skip the file if it is from a folder."""
         if not source.from_folder:
             raise error from None
+        if source.kind == "member":
+            self.omitted.append(source.name)
+            return
         self.notices.append(
             Notice(f"Skipped {source.name}: {error}", code="not_a_text_skipped", path=source.name, reason=error.code)
         )
@@ -360,7 +385,13 @@ class _SourceReader:
         if not is_unicode(encoding):
             utf8 = codecs.getincrementaldecoder("utf-8")()
         at_start, has_mark, is_ascii = True, False, True
-        read = lines = marks_inside = 0
+        read = lines = marks_inside = first_mark = 0
+        can_reread = source.can_reread
+
+        def line_after(line_feeds: int) -> int:
+            """Return the number of the line after these line feeds of the current chunk."""
+            return line_feeds + 1 + (self._lines_before(source, read) if can_reread else lines)
+
         for chunk in chunks:
             if read == 0:
                 has_mark = marked_encoding(chunk) is not None
@@ -369,21 +400,17 @@ class _SourceReader:
             try:
                 text = changes.decode(decoder, chunk)
             except UnicodeError as error:  # UTF-16 can raise UnicodeError without a position
-                if source.path is not None:
-                    lines = self._lines_before(source, read)
-                bad = self._count_undecodable(source, encoding)
-                raise undecodable_error(
-                    chunk, source.name, encoding, error, (read, lines), bad, one_of_several=self.is_one_of_several
-                ) from None
+                raise self._undecodable(chunk, source, encoding, error, (read, line_after(-1))) from None
+            if changes.count and not changes.line:
+                changes.line = line_after(changes.line_feeds)
             if utf8 is not None:
                 is_ascii = is_ascii and chunk.isascii()
                 utf8 = _still_valid(utf8, chunk)
-            if "\0" in text and self.errors == "strict":
-                text = self._without_nul(text, source, changes, read)
-            read += len(chunk)
-            if source.path is None:
-                lines += chunk.count(b"\n")
-            if at_start and (text or not chunk):
+            if self.errors == "strict" and b"\0" in chunk and "\0" in text:  # the search in bytes is the faster one
+                line = line_after(text.count("\n", 0, text.index("\0")))
+                text = self._without_nul(text, source, changes, line)
+            is_first = at_start and bool(text or not chunk)
+            if is_first:
                 at_start = False
                 dropped = text.startswith("\ufeff")
                 if dropped or (has_mark and encoding.lower().replace("_", "-") in ("utf-16", "utf-32")):
@@ -395,13 +422,14 @@ class _SourceReader:
                         )
                     )
                 text = text[1:] if dropped else text
-                if "\ufeff" not in text:
-                    yield text  # also an empty one, so that an empty file is not taken for a skipped one
-                    continue
-            if "\ufeff" in text:
+            if "\ufeff" in text and self.errors == "strict":
+                first_mark = first_mark or line_after(text.count("\n", 0, text.index("\ufeff")))
                 marks_inside += text.count("\ufeff")
                 text = text.replace("\ufeff", "")
-            if text:
+            read += len(chunk)
+            if not can_reread:
+                lines += chunk.count(b"\n")
+            if text or is_first:  # also an empty one, so that an empty file is not taken for a skipped one
                 yield text
         if utf8 is not None and not is_ascii:
             self.misread.append(source.name)
@@ -409,11 +437,12 @@ class _SourceReader:
         if marks_inside:
             self.notices.append(
                 Notice(
-                    f"Removed {marks_inside:,} byte order marks (U+FEFF) inside {source.name}, which joined files "
-                    "contain.",
+                    f"Removed byte order marks (U+FEFF), which joined files contain, inside {source.name}: "
+                    f"{marks_inside:,}, the first in line {first_mark:,}.",
                     code="byte_order_marks_inside_removed",
                     path=source.name,
                     count=marks_inside,
+                    line=first_mark,
                 )
             )
 
@@ -425,6 +454,10 @@ class _SourceReader:
         """
         if self.errors != "strict":
             return True
+        if marked_encoding(start) in ("utf-16", "utf-32") and b"\0" in start and not is_wide(encoding):
+            mark = UnicodeDecodeError(encoding, start, 0, 2, "byte order mark of another encoding")
+            only_this = self._has_decodable_sibling(source)
+            raise undecodable_error(start, source.name, encoding, mark, one_of_several=only_this)
         document = unreadable_document(start) or (("a zip archive", UNPACK) if is_zip(start) else None)
         if document is not None:
             kind, advice = document
@@ -449,15 +482,13 @@ class _SourceReader:
             return False
         return True
 
-    def _without_nul(self, text: str, source: Source, changes: "DecodingChanges", read: int) -> str:
+    def _without_nul(self, text: str, source: Source, changes: DecodingChanges, line: int) -> str:
         """Return a text with its NUL characters treated as undecodable bytes.
 
         Raises:
             CorpusError: If ``errors`` is "strict".
         """
         if self.format.errors == "strict":
-            lines = self._lines_before(source, read) if source.path is not None else 0
-            line = lines + text.count("\n", 0, text.index("\0")) + 1
             raise CorpusError(
                 f"{source.name}, line {line:,}: the file contains a NUL byte, as damaged files do. Remove it, or pass "
                 "--errors skip to omit such bytes.",
@@ -465,22 +496,56 @@ class _SourceReader:
                 path=source.name,
                 line=line,
             )
+        changes.line = changes.line or line
         changes.count += text.count("\0")
         return text.replace("\0", "\ufffd" if self.format.errors == "replace" else "")
 
+    def _undecodable(
+        self, chunk: bytes, source: Source, encoding: str, error: UnicodeError, before: tuple[int, int]
+    ) -> CorpusError:
+        """Create the error for undecodable bytes; see ``undecodable_error``."""
+        bad = self._count_undecodable(source, encoding)
+        return undecodable_error(
+            chunk, source.name, encoding, error, before, bad, one_of_several=self._has_decodable_sibling(source)
+        )
+
+    def _has_decodable_sibling(self, source: Source) -> bool:
+        """Return whether another file can be decoded in its encoding, judged by its first bytes."""
+        if source.kind == "member":
+            return True
+        reader = _SourceReader(self.format, self.errors, [], None, SourceDigest())
+        for other in self.sources[:_MAX_SIBLINGS]:
+            if other == source or other.path is None or not other.can_reread or _is_zip_file(other):
+                continue
+            try:
+                with other.path.open("rb") as file:
+                    start = next(reader._chunks(_ObservedFile(file, lambda *_: None), other.name))
+                codecs.getincrementaldecoder(self._encoding_of(other))().decode(start)
+            except (OSError, UnicodeError, CorpusError):
+                continue
+            if not looks_binary(start) and unreadable_document(start) is None:
+                return True
+        return False
+
     def _count_undecodable(self, source: Source, encoding: str) -> tuple[int, int] | None:
-        """Count the undecodable places and the other non-ASCII characters of a file; None for standard input."""
-        if source.path is None:
+        """Count the undecodable places and the other non-ASCII characters of a file; None if it can be read only once.
+
+        Of a large file, only the beginning is read.
+        """
+        if source.path is None or not source.can_reread:
             return None
         changes = DecodingChanges("replace")
         decoder = codecs.getincrementaldecoder(encoding)(changes.handler)
-        foreign = 0
+        foreign = size = 0
         try:
             with source.path.open("rb") as file:
                 reader = _SourceReader(self.format, self.errors, [], None, SourceDigest())
                 for chunk in reader._chunks(_ObservedFile(file, lambda *_: None), source.name):
                     text = changes.decode(decoder, chunk)
                     foreign += len(text) - len(text.encode("ascii", "ignore"))
+                    size += len(chunk)
+                    if size > _MAX_COUNTED and changes.count:
+                        break
         except UnicodeError:
             return None
         return changes.count, foreign - changes.count
@@ -501,6 +566,9 @@ class _SourceReader:
         return lines
 
     def _skip_binary(self, source: Source) -> None:
+        if source.kind == "member":
+            self.omitted.append(source.name)
+            return
         if not source.from_folder:
             raise CorpusError(
                 f"{source.name} contains NUL bytes, so it is probably not a text file. Provide a text file"
@@ -557,7 +625,7 @@ class _ObservedFile(io.RawIOBase):
 
     def peek(self) -> bytes:
         """Return the first bytes; the next read returns them, too."""
-        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_CHUNK)):
+        while len(self._start) < MAX_MAGIC_BYTES and (data := self._next(_FIRST)):
             self._start += data
         return self._start
 
@@ -575,9 +643,11 @@ class _ObservedFile(io.RawIOBase):
         return data
 
 
-def _is_zip_file(path: Path) -> bool:
+def _is_zip_file(source: Source) -> bool:
+    if source.kind != "file" or source.path is None or not source.can_reread:  # bytes read from a pipe would be lost
+        return False
     try:
-        with path.open("rb") as file:
+        with source.path.open("rb") as file:
             return is_zip(file.read(4))
     except OSError:
         return False  # reading the file reports the error

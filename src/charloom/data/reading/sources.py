@@ -21,7 +21,8 @@ class Source:
     """A file, a named corpus or standard input.
 
     Attributes:
-        kind: "file", "named", "stdin", or "run" for a run folder inside a given folder, which is skipped.
+        kind: "file", "named", "stdin", "member" for a text inside an archive, or "run" for a run folder inside a given
+            folder, which is skipped.
         name: Name in messages: the path as given, the name of the corpus, or "standard input".
         path: The file, if the kind is "file".
         from_folder: Whether the file was found in a given folder. Such a file is skipped with a notice if it is not
@@ -32,6 +33,11 @@ class Source:
     name: str
     path: Path | None = None
     from_folder: bool = False
+
+    @property
+    def can_reread(self) -> bool:
+        """Whether the source is a regular file; a pipe can be read only once."""
+        return self.path is not None and self.path.is_file()
 
 
 def resolve_sources(arguments: list[str]) -> list[Source]:
