@@ -23,6 +23,7 @@ from charloom.data.vocabulary.bytes import ByteVocabulary
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import CorpusError, SettingsError
 
+_MAX_SHOWN = 40  # characters of an argument in the data of an error
 _MAX_PATH = 1_000  # characters
 _MIN_SPACES = 2  # of a text without line feeds
 
@@ -226,7 +227,7 @@ def _checked_sources(sources: object) -> list[str | PathLike[str]]:
                 f"Expected the path of a text, got {reprlib.repr(item)}, which is no file. Pass a text itself as "
                 "charloom.Corpus(text).",
                 code="invalid_path",
-                path=reprlib.repr(item),
+                path=item[:_MAX_SHOWN],
             )
     return list(given)
 
