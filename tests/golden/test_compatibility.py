@@ -190,6 +190,7 @@ def test_public_names_have_the_same_signatures():
     for key in ("fields", "parameters"):
         assert now["TextFormat"][key][:7] == golden["TextFormat"][key]
         golden["TextFormat"][key] = now["TextFormat"][key]
+    assert "label" in now["Model"]["members"]["score"]["parameters"].pop()  # extended on purpose
     default = golden["Corpus"]["parameters"].pop()
     assert now["Corpus"]["parameters"].pop().startswith(default[:-1])
     check(golden, now, additions=True)

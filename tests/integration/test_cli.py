@@ -141,13 +141,16 @@ def test_score_per_character_and_per_line(cli, run):
 
 
 def test_line_splitting_does_not_depend_on_the_pieces():
-    from charloom.cli.commands.score import _lines
+    from charloom.cli.commands.score import _lines as parts_of
+
+    def lines_of(pieces):
+        return [part.text for part in parts_of(pieces)]
 
     text = "one\r\n\ntwo\nthree\n\nfour"
     expected = ["one", "", "two", "three", "", "four"]
     for size in range(1, len(text) + 1):
-        assert list(_lines(text[i : i + size] for i in range(0, len(text), size))) == expected
-    assert list(_lines(["a\n"])) == ["a"] and list(_lines(["\n"])) == [""] and list(_lines([])) == []
+        assert lines_of(text[i : i + size] for i in range(0, len(text), size)) == expected
+    assert lines_of(["a\n"]) == ["a"] and lines_of(["\n"]) == [""] and lines_of([]) == []
 
 
 def test_perplexity_overflows_to_infinity():

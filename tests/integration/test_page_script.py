@@ -65,7 +65,7 @@ def test_a_module_can_be_replaced():
 
 # --- sessions, with a stub of the engine whose predictions depend on everything that it has read
 
-MODULES = ("vocabulary.js", "prefix_cache.js", "session.js")
+MODULES = ("vocabulary.js", "prefix_cache.js", "records.js", "session.js")
 CHARACTERS = "\n abcdefghijklmnopqrstuvwxyz"
 
 
