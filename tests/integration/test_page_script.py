@@ -190,7 +190,7 @@ def test_an_aborted_request_leaves_the_session_usable():
     setTimeout(() => abort.abort(), 5);
     let errorName = null;
     const text = "the loom ".repeat(20000);
-    try { await session.topPredictions(text, 5, abort.signal); } catch (error) { errorName = error.name; }
+    try { await session.topPredictions(text, 5, null, abort.signal); } catch (error) { errorName = error.name; }
     const [after, expected] = [await session.topPredictions("the", 5), await (await make()).topPredictions("the", 5)];
     return [errorName, JSON.stringify(after) === JSON.stringify(expected)];
     """
