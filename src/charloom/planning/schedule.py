@@ -46,7 +46,7 @@ def steps_per_epoch(settings: Settings, characters: int, record_lengths: NDArray
         record_lengths: Characters of each line or record, (M,), if these are separate texts; otherwise None.
 
     Raises:
-        CorpusError: If the text is shorter than one window, or all of its lines are empty.
+        CorpusError: If the text is shorter than one window, or all of its lines or records are empty.
         SettingsError: If the text is shorter than one batch.
     """
     if record_lengths is not None:
@@ -72,7 +72,7 @@ def steps_per_epoch(settings: Settings, characters: int, record_lengths: NDArray
 
 
 def windows_per_group(settings: Settings, record_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the windows of each group of lines.
+    """Count the windows of each group of lines or records.
 
     Lines are sorted by length and cut into groups of ``batch_size`` lines, which are read in parallel; sorting keeps
     padding low. A line of n characters has n + 1 targets, because its end is a target as well.
@@ -89,7 +89,7 @@ def windows_per_group(settings: Settings, record_lengths: NDArray[np.int64]) -> 
     """
     if not len(record_lengths):
         raise CorpusError(
-            "All lines of the training text are empty. Pass a text with at least one non-empty line.", code="no_lines"
+            "The training text has no line or record that is not empty. Pass a text with at least one.", code="no_lines"
         )
     rows, count = settings.batch_size, len(record_lengths)
     last = np.minimum(np.arange(rows, count + rows, rows), count) - 1

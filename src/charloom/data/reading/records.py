@@ -52,7 +52,7 @@ class RecordSplitter:
             if number == 0:
                 yield ""  # so that a file without records is not taken for a skipped one
             text = held + piece
-            self._check(text, name, lines)
+            check_no_marks(text, name, lines + 1)
             if in_long_line:  # the beginning of this line has been yielded already
                 rest, newline, text = text.partition("\n")
                 yield from record.add(rest + newline)
@@ -73,20 +73,6 @@ class RecordSplitter:
                 yield from record.add(held)
                 held, in_long_line = "", True
         yield from record.end()
-
-    def _check(self, text: str, name: str, lines: int) -> None:
-        for mark in (RECORD_MARK, LABEL_MARK):
-            position = text.find(mark)
-            if position >= 0:
-                line = lines + text.count("\n", 0, position) + 1
-                raise CorpusError(
-                    f"{name}, line {line:,}: the text contains U+{ord(mark):04X}, which charloom uses to mark records. "
-                    "Remove it from the file.",
-                    code="record_mark_in_text",
-                    path=name,
-                    line=line,
-                    code_point=f"U+{ord(mark):04X}",
-                )
 
     def finish(self, notices: list[str], one_record: bool = False) -> None:
         """Check that the sources contained a separator, and report empty records.
@@ -110,6 +96,28 @@ class RecordSplitter:
             noun = "record" if self.empty == 1 else "records"
             notices.append(
                 Notice(f"Skipped {self.empty:,} empty {noun}.", code="empty_records_skipped", count=self.empty)
+            )
+
+
+def check_no_marks(text: str, name: str, line: int) -> None:
+    """Raise ``CorpusError`` if a text contains ``RECORD_MARK`` or ``LABEL_MARK``.
+
+    Args:
+        text: Part of a file.
+        name: Name of the file.
+        line: Number of the first line of the part in the file, from 1.
+    """
+    for mark in (RECORD_MARK, LABEL_MARK):
+        position = text.find(mark)
+        if position >= 0:
+            number = line + text.count("\n", 0, position)
+            raise CorpusError(
+                f"{name}, line {number:,}: the text contains U+{ord(mark):04X}, which charloom uses to mark records. "
+                "Remove it from the file.",
+                code="record_mark_in_text",
+                path=name,
+                line=number,
+                code_point=f"U+{ord(mark):04X}",
             )
 
 

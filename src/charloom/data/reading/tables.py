@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.reading.normalization import normalize_newlines
+from charloom.data.reading.records import check_no_marks
 from charloom.data.text_format import LABEL_MARK, RECORD_MARK, TextFormat
 from charloom.errors import CorpusError, Notice
 
@@ -170,16 +171,7 @@ class TableReader:
 
     def _as_record(self, text: str, row: _Row, name: str) -> str:
         text = "".join(normalize_newlines([text])).strip("\n")
-        for mark in (RECORD_MARK, LABEL_MARK):
-            if mark in text:
-                raise CorpusError(
-                    f"{name}, line {row.first:,}: the text contains U+{ord(mark):04X}, which charloom uses to mark "
-                    "records. Remove it from the file.",
-                    code="record_mark_in_text",
-                    path=name,
-                    line=row.first,
-                    code_point=f"U+{ord(mark):04X}",
-                )
+        check_no_marks(text, name, row.first)
         if self._format.label is None:
             return text + RECORD_MARK
         return f"{self._check_label(row, name)}{LABEL_MARK}{text}{RECORD_MARK}"

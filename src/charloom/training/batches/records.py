@@ -1,4 +1,4 @@
-"""Batches of lines, which are separate texts."""
+"""Batches of records (lines, or texts of several lines), which are separate texts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,11 @@ from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessG
 
 
 class RecordGroups(CountedBatches):
-    """Batches of lines, each read from the zero state.
+    """Batches of records, each read from the zero state.
 
-    A group of ``batch_size`` lines is read in parallel. A line that is longer than a window continues in the group's
-    next window; the first window of a group resets the state. Lines of similar length form a group, which keeps padding
-    low. Each epoch draws which lines of equal length form a group, and the order of the groups.
+    A group of ``batch_size`` records is read in parallel. A record longer than a window continues in the group's next
+    window; the first window of a group resets the state. Records of similar length form a group, which keeps padding
+    low. Each epoch draws which records of equal length form a group, and the order of the groups.
 
     The last windows of a group contain few targets, most of them ends. For records of several lines, the gradient is
     therefore weighted by the number of targets, so that every character has the same weight; otherwise the model ends
