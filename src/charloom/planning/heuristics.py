@@ -214,7 +214,7 @@ def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int,
         characters: Length of the training text.
         notices: Collects a notice if the steps are reduced.
     """
-    maximum = MAX_EPOCHS * steps_per_epoch
+    maximum = max_steps_without_overfitting(steps_per_epoch)
     if steps <= maximum:
         return steps
     if notices is not None:
@@ -228,6 +228,11 @@ def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int,
             epochs_in_time=steps / steps_per_epoch,
         )
     return maximum
+
+
+def max_steps_without_overfitting(steps_per_epoch: int) -> int:
+    """Return the number of steps after which a model overfits a short text."""
+    return MAX_EPOCHS * steps_per_epoch
 
 
 def calibration_settings(settings: Settings, task: Task) -> Settings:

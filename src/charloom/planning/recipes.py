@@ -188,6 +188,8 @@ def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | 
     lines = [f"# {key}: {value}" for key, value in facts.items()]
     lines += [f"recipe = {json.dumps(name)}", ""]
     for item in setting_fields():
+        if item.name not in settings.to_dict():
+            continue
         lines.append(f"# {describe_setting(item)}")
         lines.append(f"{item.name} = {_toml(getattr(settings, item.name))}")
     return "\n".join(lines) + "\n"
@@ -210,7 +212,7 @@ def _read(path: Path) -> Recipe:
         ) from None
     base = values.pop("recipe", "auto")
     known = RECIPES.get(base) if isinstance(base, str) else None
-    if known is None and isinstance(base, str) and values.keys() >= {item.name for item in setting_fields()}:
+    if known is None and isinstance(base, str) and values.keys() >= Settings().to_dict().keys():
         known = Recipe(base, f"from {path.name}", Settings())  # complete: no base recipe needed
     if known is None:
         raise SettingsError(

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.errors import CorpusError, SettingsError
-from charloom.planning.heuristics import Task, cap_steps_for_overfitting, expected_bits
+from charloom.planning.heuristics import Task, cap_steps_for_overfitting, expected_bits, max_steps_without_overfitting
+from charloom.planning.plan_changes import PlanChange, parse_changes
 from charloom.planning.settings import Notices, Settings
 
 _EVALUATIONS = 12  # evaluations per training if the settings give no interval
@@ -27,6 +28,12 @@ class Plan:
         notices: Notices for the user, for example about settings that were adapted to the corpus.
         seconds: Expected total duration; None if the speed was not measured.
         expected_bits: Predicted range of the final held-out loss, in bits per character; None if nothing is held out.
+        time_limit: Seconds after which the run should end, including the time before it was resumed; None if its length
+            is given in steps or epochs. The number of steps is adjusted to the speed of the machine.
+        max_steps: Maximum number of steps in this time; None for no limit.
+        step_seconds: Measured seconds of a step; 0 if unknown.
+        evaluation_seconds: Measured seconds of an evaluation; 0 if unknown.
+        changes_ahead: Changes of the plan that were decided before and are repeated at their steps.
     """
 
     settings: Settings
@@ -35,6 +42,15 @@ class Plan:
     notices: tuple[str, ...] = ()
     seconds: float | None = None
     expected_bits: tuple[float, float] | None = None
+    time_limit: float | None = None
+    max_steps: int | None = None
+    step_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    changes_ahead: tuple[PlanChange, ...] = ()
+
+    def changed(self, change: PlanChange) -> "Plan":
+        """Return the plan after a change of the number of steps."""
+        return replace(self, steps=change.steps, settings=self.settings.with_plan_change(change))
 
 
 def steps_per_epoch(settings: Settings, characters: int, record_lengths: NDArray[np.int64] | None = None) -> int:
@@ -199,12 +215,14 @@ def plan_training(
     epoch = steps_per_epoch(settings, task.characters, task.record_lengths)
     steps = settings.steps or settings.epochs * epoch
     # 1. steps, from the time that is left
-    evaluations = None
+    evaluations, time_limit, max_steps = None, None, None
     if settings.minutes:
+        time_limit = settings.minutes * 60
         seconds_left = settings.minutes * 60 - measured.elapsed_seconds
         evaluations = evaluations_in_time(seconds_left, measured.evaluation_seconds)
         steps = steps_in_time(seconds_left, measured.step_seconds, measured.evaluation_seconds, settings.eval_every)
         if may_cap_steps:
+            max_steps = max_steps_without_overfitting(epoch)
             steps = cap_steps_for_overfitting(steps, epoch, task.characters, notices)
     # 2. intervals and warm-up
     plan = make_plan(settings, task.characters, steps, notices, fixed, evaluations, task.record_lengths)
@@ -213,7 +231,25 @@ def plan_training(
     seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None
     characters_read = round(steps / epoch * task.characters)
     expected = None if ngram_loss is None else expected_bits(ngram_loss, characters_read)
-    return replace(plan, seconds=seconds, expected_bits=expected)
+    plan = replace(
+        plan,
+        seconds=seconds,
+        expected_bits=expected,
+        time_limit=time_limit,
+        max_steps=max_steps,
+        step_seconds=measured.step_seconds,
+        evaluation_seconds=measured.evaluation_seconds,
+    )
+    return _before_changes(plan)
+
+
+def _before_changes(plan: Plan) -> Plan:
+    """Return the first plan of a recipe that repeats a run whose plan changed; the changes follow at their steps."""
+    changes = parse_changes(plan.settings.plan_changes)
+    if not changes:
+        return plan
+    first = replace(plan.settings, steps=changes[0].steps, plan_changes="")
+    return replace(plan, settings=first, steps=first.steps, changes_ahead=changes[1:])
 
 
 def evaluations_in_time(seconds: float, evaluation_seconds: float) -> int:

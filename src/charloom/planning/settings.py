@@ -10,6 +10,7 @@ from charloom._util.suggest import did_you_mean, suggestions
 from charloom.errors import Notice, SettingsError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
+from charloom.planning.plan_changes import PlanChange, format_changes, parse_changes
 
 MAX_STREAMS = 100_000
 """The largest accepted ``batch_size``: the maximum number of streams read in parallel."""
@@ -123,6 +124,12 @@ class Settings:
     epochs: int = _setting(0, "length of the training in epochs (passes over the training text)", 0, 10**9)
     minutes: float = _setting(5.0, "length of the training in minutes; auto chooses it if no length is given", 0, 10**6)
 
+    plan_changes: str = _setting(
+        "",
+        "changes of the number of steps during the training, as STEP:STEPS entries; written by charloom, so that a "
+        "recipe repeats a run with a time budget exactly",
+    )
+
     eval_every: int = _setting(
         0, "steps between evaluations; 0: about 12 per run, or one per epoch if nothing is held out", 0, 10**12
     )
@@ -157,6 +164,14 @@ class Settings:
                 value = float(value)  # minutes=3 equals minutes=3.0
                 object.__setattr__(self, item.name, value)
             _check(item, value)
+        changes = parse_changes(self.plan_changes)
+        if changes and changes[-1].steps != self.steps:
+            raise SettingsError(
+                f"plan_changes {self.plan_changes!r} must end with the number of steps, {self.steps}.",
+                code="invalid_setting",
+                name="plan_changes",
+                value=self.plan_changes,
+            )
         if sum(value > 0 for value in (self.steps, self.epochs, self.minutes)) != 1:
             raise SettingsError(
                 "Exactly one of steps, epochs and minutes must be greater than 0, got "
@@ -184,8 +199,11 @@ class Settings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON data."""
-        return asdict(self)
+        """Return the settings as plain JSON data; ``plan_changes`` is omitted if it is empty."""
+        values = asdict(self)
+        if not self.plan_changes:
+            del values["plan_changes"]
+        return values
 
     def with_values(self, values: Mapping[str, Any]) -> "Settings":
         """Return a copy with some settings replaced. A new length (``LENGTHS``) replaces the old one.
@@ -198,8 +216,13 @@ class Settings:
         """
         parsed = {name: parse_value(name, value) for name, value in values.items()}
         if any(parsed.get(name) for name in LENGTHS):
-            parsed = dict.fromkeys(LENGTHS, 0) | parsed
+            parsed = dict.fromkeys(LENGTHS, 0) | {"plan_changes": ""} | parsed
         return replace(self, **parsed)
+
+    def with_plan_change(self, change: PlanChange) -> "Settings":
+        """Return a copy with another number of steps; the change is added to ``plan_changes``."""
+        changes = parse_changes(self.plan_changes) or (PlanChange(0, self.steps),)
+        return replace(self, steps=change.steps, plan_changes=format_changes([*changes, change]))
 
 
 def check_lengths(values: Mapping[str, Any]) -> None:
@@ -259,6 +282,8 @@ def _check(item: Field[Any], value: Any) -> None:
     kind = type(item.default)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _type_error(item.name, kind, value)
+    if item.name == "plan_changes":
+        return
     if choices := item.metadata["choices"]:
         if value not in choices:
             raise SettingsError(

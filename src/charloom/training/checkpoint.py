@@ -49,6 +49,7 @@ from charloom.model.file.schema import (
     check_tensor,
     is_whole,
 )
+from charloom.planning.plan_changes import parse_changes
 from charloom.planning.settings import MAX_STREAMS
 from charloom.training.distributed.process_group import ProcessGroup
 
@@ -148,6 +149,13 @@ def _is_text_format(value: Any) -> bool:
         return False
 
 
+def _are_plan_changes(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(parse_changes(value))
+    except CharloomError:
+        return False
+
+
 def _record(**kinds: Kind) -> Kind:
     def holds(value: Any) -> bool:
         if value is None:
@@ -167,8 +175,8 @@ _EVALUATION = _record(
     learning_rate=NUMBER, grad_norm=OPTIONAL_NUMBER,
 )  # fmt: skip
 _HISTORY = _record(
-    step=_STEP, evaluation=_EVALUATION, best=_EVALUATION, sampled=WHOLE, skipped=WHOLE, rollbacks=WHOLE,
-    waited=WHOLE, lowest=OPTIONAL_NUMBER, ended=FLAG, watched=WHOLE,
+    step=_STEP, evaluation=_EVALUATION, best=_EVALUATION, recent_best=_EVALUATION, sampled=WHOLE,
+    skipped=WHOLE, rollbacks=WHOLE, waited=WHOLE, lowest=OPTIONAL_NUMBER, ended=FLAG, watched=WHOLE,
 )  # fmt: skip
 _TRAINING_FACTS = {
     "step": WHOLE,
@@ -181,8 +189,11 @@ _TRAINING_FACTS = {
     "device": NAME,
     "sources": Kind("a list of names and paths, or null", _are_sources),
     "text_format": Kind("a text format", _is_text_format),
+    "time_limit": NUMBER,
+    "max_steps": WHOLE,
+    "planned_changes": Kind("changes of the plan", _are_plan_changes),
 }
-_OPTIONAL_FACTS = ("sources", "text_format")
+_OPTIONAL_FACTS = ("sources", "text_format", "time_limit", "max_steps", "planned_changes")
 
 _OPTIMIZER_STATES = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum", "direction"})  # Adam, Muon
 _LOSSES = ("losses.last_epoch", "losses.since_evaluation")

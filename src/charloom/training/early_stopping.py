@@ -15,7 +15,7 @@ def reason_to_end(history: History, patience: int) -> Notice | None:
         history: History of the training.
         patience: Evaluations without improvement before an overfitting training ends; 0 turns early stopping off.
     """
-    last, best = history.evaluation, history.best
+    last, best = history.evaluation, history.recent_best
     if last is None or best is None or last.val_loss is None or best.val_loss is None or not patience:
         return None
     if best.train_loss is None or last.train_loss is None:

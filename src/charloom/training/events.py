@@ -1,4 +1,4 @@
-"""The records that a training run yields: plan, step, evaluation, sample, checkpoint, event, memorization, finish."""
+"""The records that a training run yields: plan, step, evaluation, sample, checkpoint, memorization, and so on."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,9 @@ from charloom.data.baselines import Baselines
 from charloom.errors import Notice
 from charloom.model.architecture import Architecture
 from charloom.planning.schedule import Plan
+
+PLAN_CHANGED = "plan changed"
+"""The event in ``metrics.jsonl`` that stands for a ``PlanChangeRecord``."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,19 @@ class StepRecord:
     grad_norm: float | None
     learning_rate: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class PlanChangeRecord:
+    """The number of steps was changed, because the speed of the machine changed; written to ``metrics.jsonl``.
+
+    Attributes:
+        step: Number of steps so far.
+        steps: New total number of steps.
+    """
+
+    step: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -183,6 +199,7 @@ class FinishRecord:
 Record = (
     PlanRecord
     | StepRecord
+    | PlanChangeRecord
     | EvaluationRecord
     | SampleRecord
     | CheckpointRecord

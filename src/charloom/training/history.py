@@ -26,11 +26,12 @@ class History:
         step: Record of the last step; None before the first.
         evaluation: The last evaluation; None before the first.
         best: The evaluation of the best model; None before the first.
+        recent_best: The same, since the run was last extended; early stopping compares with it.
         sampled: Step of the last sample.
         seconds: Wall time of the training before this process.
         skipped: Number of consecutive steps skipped, up to the last step.
         rollbacks: Number of rollbacks so far.
-        waited: Number of evaluations since the best one.
+        waited: Number of evaluations since ``recent_best``.
         lowest: Lowest mean training loss between two evaluations, in nats per character; None before the first.
         ended: Whether early stopping has ended the training.
         watched: Step of the last evaluation that ``Recovery`` has examined.
@@ -40,6 +41,7 @@ class History:
         self.step: StepRecord | None = None
         self.evaluation: EvaluationRecord | None = None
         self.best: EvaluationRecord | None = None
+        self.recent_best: EvaluationRecord | None = None
         self.sampled = 0
         self.seconds = 0.0
         self.skipped = 0
@@ -70,9 +72,23 @@ class History:
         self.waited += 1
         if record.is_best:
             self.best = record
+        if record.is_best or (record.step > 0 and self._is_recent_best(record)):
+            self.recent_best = record
             self.waited = 0
         if record.train_loss is not None:
             self.lowest = min(record.train_loss, math.inf if self.lowest is None else self.lowest)
+
+    def extend(self) -> None:
+        """Start a part of the training that was not planned at first: early stopping waits anew."""
+        self.ended = False
+        self.recent_best = None
+        self.waited = 0
+
+    def _is_recent_best(self, record: EvaluationRecord) -> bool:
+        if record.val_loss is None:
+            return False
+        best = self.recent_best
+        return best is None or best.val_loss is None or record.val_loss < best.val_loss
 
     def reset_lowest(self) -> None:
         """Set the lowest training loss to the last one, even if it is higher."""
@@ -100,6 +116,8 @@ class History:
     def facts(self) -> dict[str, Any]:
         """Return the part of the history that a checkpoint saves as JSON."""
         records = {"step": self.step, "evaluation": self.evaluation, "best": self.best}
+        if self.recent_best is not self.best:
+            records["recent_best"] = self.recent_best
         facts: dict[str, Any] = {name: record and asdict(record) for name, record in records.items()}
         return facts | {name: getattr(self, name) for name in _COUNTS}
 
@@ -113,6 +131,10 @@ class History:
         self.step = facts["step"] and StepRecord(**facts["step"])
         self.evaluation = facts["evaluation"] and EvaluationRecord(**facts["evaluation"])
         self.best = facts["best"] and EvaluationRecord(**facts["best"])
+        recent_best = facts.get("recent_best")
+        self.recent_best = EvaluationRecord(**recent_best) if recent_best else None
+        if "recent_best" not in facts:
+            self.recent_best = self.best
         for name in _COUNTS:
             setattr(self, name, facts[name])
         self._last_epoch = deque(tensors["losses.last_epoch"].tolist(), self._last_epoch.maxlen)

@@ -9,12 +9,15 @@ from typing import Any
 from charloom._version import __version__
 from charloom.errors import Notice
 from charloom.model.file.run_folder import METRICS, SAMPLES
+from charloom.planning.plan_changes import PlanChange
 from charloom.planning.recipes import write_recipe
 from charloom.planning.schedule import Plan
 from charloom.training.events import (
+    PLAN_CHANGED,
     EvaluationRecord,
     EventRecord,
     FinishRecord,
+    PlanChangeRecord,
     PlanRecord,
     SampleRecord,
     StepRecord,
@@ -41,6 +44,10 @@ class Recorder:
         self._files = files
         self._history = history
         self._began = began
+
+    def use_plan(self, plan: Plan) -> None:
+        """Use another plan from now on."""
+        self._plan = plan
 
     def seconds(self) -> float:
         """Return the wall time of the training in seconds, including that before it was resumed."""
@@ -115,6 +122,11 @@ class Recorder:
         """Add an event to ``metrics.jsonl``."""
         self._add_metrics({"step": step, "event": event, "loss": None})
         return EventRecord(step, event, message)
+
+    def plan_change(self, change: PlanChange) -> PlanChangeRecord:
+        """Add a change of the plan to ``metrics.jsonl``."""
+        self._add_metrics({"step": change.step, "event": PLAN_CHANGED, "steps": change.steps, "loss": None})
+        return PlanChangeRecord(change.step, change.steps)
 
     def finish(self, step: int, interrupted: bool) -> FinishRecord:
         """Return the last record.

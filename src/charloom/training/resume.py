@@ -10,6 +10,7 @@ from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel
+from charloom.planning.plan_changes import PlanChange
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
 from charloom.planning.settings import Notices, Settings
@@ -21,6 +22,8 @@ from charloom.training.pipeline import TrainingRequest, TrainingSetup, measure_s
 from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
+
+_RESTART = 0.5  # share of the peak learning rate with which a completed run continues
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def resume_training(
         trainer.restore(model, extend_optimizer_state(saved.training, setup.architecture), same_text)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _incompatible(saved.folder, error) from None
-    trainer.history.ended = False  # early stopping may have ended the run before
+    if more:
+        trainer.history.extend()
     # 5. train
     if plan.settings != saved.settings or not same_text:
         trainer.write_changed_plan()
@@ -185,24 +189,31 @@ def resume_training(
 
 def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, float]) -> Plan:
     """Return the plan of the run, extended by ``more``; for minutes, the duration of a step is measured."""
-    done, settings = int(saved.training.facts["step"]), setup.settings
-    epoch = setup.steps_per_epoch
-    steps = settings.steps
-    if "steps" in more:
-        steps = done + int(more["steps"])
-    elif "epochs" in more:
-        steps = done + int(more["epochs"]) * epoch
-    elif "minutes" in more:
-        seconds = more["minutes"] * 60
-        steps = done + steps_in_time(seconds, measure_step_seconds(setup, seconds), 0.0, settings.eval_every)
-    if saved.training.facts["finished"] and (steps <= done or not more):
-        how = "completed all" if steps <= done else "was ended by early stopping after"
+    facts, settings = saved.training.facts, setup.settings
+    done, epoch, finished = int(facts["step"]), setup.steps_per_epoch, bool(facts["finished"])
+    plan = Plan(settings, settings.steps, epoch, time_limit=facts.get("time_limit"), max_steps=facts.get("max_steps"))
+    if more:
+        steps, time_limit, step_seconds = done, None, 0.0
+        if "steps" in more:
+            steps += int(more["steps"])
+        elif "epochs" in more:
+            steps += int(more["epochs"]) * epoch
+        else:
+            seconds = more["minutes"] * 60
+            step_seconds = measure_step_seconds(setup, seconds)
+            steps += steps_in_time(seconds, step_seconds, 0.0, settings.eval_every)
+            time_limit = facts["seconds"] + seconds
+        plan = replace(plan, time_limit=time_limit, max_steps=None, step_seconds=step_seconds)
+        completed = finished and done >= settings.steps and settings.schedule != "constant"
+        plan = plan.changed(PlanChange(done, steps, _RESTART if completed else 0.0))
+    elif finished:
+        how = "completed all" if settings.steps <= done else "was ended by early stopping after"
         raise RunError(
             f"{saved.folder} {how} {done:,} steps. To train longer, pass --minutes, --epochs or --steps with the time, "
             "epochs or steps to add.",
             code="run_finished",
             run=str(saved.folder),
             steps=done,
-            early_stopped=steps > done,
+            early_stopped=settings.steps > done,
         )
-    return Plan(replace(settings, steps=steps), steps, epoch, tuple(setup.request.notices))
+    return replace(plan, notices=tuple(setup.request.notices))

@@ -1,18 +1,22 @@
 """Write the files of a run. Data whose write failed stays in memory and is retried."""
 
 import errno
+import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
 from charloom.errors import Notice, RunError, SaveError
 from charloom.model.file.model_file import SavedModel, save_model
 from charloom.model.file.run_folder import METRICS, MODEL, RECIPE, SAMPLES, checkpoint_path
+from charloom.planning.plan_changes import PlanChange
 from charloom.training.checkpoint import SavedTraining, remove_old_checkpoints, save_checkpoint
 from charloom.training.distributed.process_group import ProcessGroup
+from charloom.training.events import PLAN_CHANGED
 
 _RETRIES = 3
 _RETRY_SECONDS = 5.0  # seconds before the first retry; the n-th retry waits n times as long
@@ -70,6 +74,22 @@ class RunFiles:
     def lengths(self) -> dict[str, int]:
         """Return the length of each log file in bytes, including text that is not written yet."""
         return {name: length + len(self._unwritten[name]) for name, length in self._lengths.items()}
+
+    def plan_changes_after(self, lengths: Mapping[str, int]) -> tuple[PlanChange, ...]:
+        """Return the changes of the plan that the metrics contain after an earlier length; they will be repeated.
+
+        Args:
+            lengths: Length in bytes by file name.
+        """
+        path = self.run / METRICS
+        rest = path.read_bytes()[lengths.get(METRICS, 0) :] if path.is_file() else b""
+        changes = []
+        for line in rest.splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # a killed process may have left half a line
+                values = json.loads(line)
+                if values["event"] == PLAN_CHANGED:
+                    changes.append(PlanChange(int(values["step"]), int(values["steps"])))
+        return tuple(changes)
 
     def truncate(self, lengths: Mapping[str, int]) -> None:
         """Truncate the log files to earlier lengths.
@@ -189,6 +209,10 @@ class NoFiles(RunFiles):
     def _do_nothing(self, *_: object, **__: object) -> None: ...
 
     check_disk_space = append = keep_best = truncate = write = write_recipe = save_checkpoint = _do_nothing
+
+    def plan_changes_after(self, lengths: Mapping[str, int]) -> tuple[PlanChange, ...]:
+        """Return nothing; the first process broadcasts its own."""
+        return ()
 
     def periodic_save_due(self) -> bool:
         """Return false; the first process decides."""

@@ -1,7 +1,10 @@
 """The training loop: steps, evaluations, samples and checkpoints."""
 
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from charloom.data.reading.sources import relative_sources
@@ -10,7 +13,9 @@ from charloom.inference.memorization import check_memorization
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel, load_model
 from charloom.model.file.run_folder import MODEL, checkpoint_path
+from charloom.planning.plan_changes import PlanChange, format_changes, parse_changes
 from charloom.planning.schedule import Plan
+from charloom.planning.settings import Settings
 from charloom.training.backends.base import ControlFlags
 from charloom.training.batches import make_batches
 from charloom.training.batches.base import Position
@@ -23,7 +28,9 @@ from charloom.training.recorder import Recorder
 from charloom.training.recovery import Action, Recovery
 from charloom.training.run_files import RunFiles
 from charloom.training.steps import TrainingSteps, kept_memory
+from charloom.training.time_budget import TimeBudget
 
+_CHECKS = 200  # how often a run compares its plan with the clock
 _STOP_PATIENCE = 1.0  # maximum seconds between retries of a failed save after the user has stopped the training
 
 
@@ -59,6 +66,11 @@ class Trainer:
         self._recorder = Recorder(setup, plan, files, self.history, began)
         self._recovery = Recovery(self.steps, self.history, plan.settings.patience, files.run)
         self._stop, self._save_now = stop, save_now
+        self._began = began
+        self._changes_ahead = deque(plan.changes_ahead)
+        self._budget: TimeBudget | None = None
+        self._step_ended: float | None = None  # time at which the last step ended
+        self._pause = False  # whether anything but a step happened since then
         self._saved_progress: tuple[int, ...] = ()  # progress at the last checkpoint; see _progress
         self._stopped = False
 
@@ -70,6 +82,9 @@ class Trainer:
 
     def write_changed_plan(self) -> None:
         """Write the recipe and a checkpoint of a resumed run whose plan or text has changed."""
+        changes = parse_changes(self.plan.settings.plan_changes)
+        if changes and changes[-1].extends and changes[-1].step == self.steps.step:
+            self._recorder.plan_change(changes[-1])
         self._recorder.write_recipe()
         self._save_checkpoint()
 
@@ -96,6 +111,9 @@ class Trainer:
         self.steps.batches.position = position
         self.history.restore(facts["history"], training.tensors)
         self.history.seconds = facts["seconds"]
+        changes = self.process_group.broadcast(self.files.plan_changes_after(facts["files"]))
+        planned = parse_changes(facts.get("planned_changes", ""))
+        self._changes_ahead = deque(change for change in planned or changes if change.step > facts["step"])
         if not same_text:
             self.history.best = None  # losses on different texts are not comparable
         self.files.truncate(facts["files"])
@@ -111,6 +129,15 @@ class Trainer:
             See ``charloom.training.run.run_training``.
         """
         yield self._recorder.plan(self.steps.step)
+        if self.plan.time_limit is not None:
+            self._budget = TimeBudget(
+                self.plan.time_limit,
+                self.history.seconds,
+                self._began,
+                self.plan.max_steps,
+                self.plan.step_seconds,
+                self.plan.evaluation_seconds,
+            )
         with kept_memory():
             # 1. first evaluation of a new run, or what a stop interrupted after the last step of a resumed run
             if untrained_loss is not None:
@@ -118,7 +145,10 @@ class Trainer:
             elif self.history.step is not None:
                 yield from self._after_step(self.history.step)
             # 2. steps
-            while not self._stopped and not self.history.ended and self.steps.step < self.plan.steps:
+            while not self._stopped:
+                yield from self._repeat_extension()
+                if self.history.ended or self.steps.step >= self.plan.steps:
+                    break
                 yield from self._one_step()
         # 3. memorization check of the best model
         if not self._stopped and self.process_group.is_first and (self.files.run / MODEL).is_file():
@@ -136,13 +166,16 @@ class Trainer:
     def _one_step(self) -> Iterator[Record]:
         step = next(self.steps)
         self.history.add_step(step)
-        flags = self.steps.control_flags
+        self._watch_time(step)
+        flags, changes = self.steps.control_flags, list(self._adjust_plan(step.step))
         if flags.stop and step.step < self.plan.steps:
             saved = list(self._save_and_stop())  # save before yielding: the consumer may not ask for more records
             yield step
+            yield from changes
             yield from saved
             return
         yield step
+        yield from changes
         if step.loss is None:
             message = Notice(
                 f"Skipped step {step.step:,}: its loss, gradient or state is NaN or infinite.",
@@ -155,14 +188,65 @@ class Trainer:
         else:
             yield from self._after_step(step, flags.save)
 
+    def _watch_time(self, step: StepRecord) -> None:
+        """Tell the time budget about a step and the pause before it."""
+        now, ended, pause = time.perf_counter(), self._step_ended, self._pause
+        self._step_ended, self._pause = now, False
+        if self._budget is None or ended is None:
+            return
+        between = max(0.0, now - ended - step.seconds)
+        if pause and self.history.evaluation is not None and self.history.evaluation.step == step.step - 1:
+            self._budget.add_pause(between)
+        self._budget.add_step(step.seconds if pause else step.seconds + between)
+
+    def _adjust_plan(self, step: int) -> Iterator[Record]:
+        """Change the number of steps: as in the run that is repeated, or to the speed of the machine."""
+        change: PlanChange | None = None
+        if self._changes_ahead:
+            if self._changes_ahead[0].step == step and not self._changes_ahead[0].extends:
+                change = self._changes_ahead.popleft()
+        elif self._budget is not None and (step % max(1, self.plan.steps // _CHECKS) == 0 or self._is_due(step)):
+            steps = self._budget.steps_for(step, self.plan.steps, self.plan.settings.eval_every)
+            steps = self.process_group.broadcast(steps)
+            change = None if steps is None else PlanChange(step, steps)
+        if change is not None:
+            yield from self._change_plan(change)
+
+    def _repeat_extension(self) -> Iterator[Record]:
+        """Extend the run where the run that is repeated was extended."""
+        if self._changes_ahead and self._changes_ahead[0].extends and self._changes_ahead[0].step == self.steps.step:
+            self.history.extend()
+            yield from self._change_plan(self._changes_ahead.popleft())
+
+    def _change_plan(self, change: PlanChange) -> Iterator[Record]:
+        self._use_plan(self.plan.changed(change))
+        yield self._recorder.plan_change(change)
+        failure = self.files.attempt(self._write_plan, "The plan")
+        if failure is not None:
+            yield EventRecord(self.steps.step, "not saved", failure)
+
+    def _use_plan(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps.steps, self.steps.settings = plan.steps, plan.settings
+        self._recorder.use_plan(plan)
+
+    def _write_plan(self) -> None:
+        self.files.write()
+        self._recorder.write_recipe()
+
+    def _is_due(self, step: int) -> bool:
+        """Return whether an evaluation is due after this step."""
+        return step == self.plan.steps or step % self.plan.settings.eval_every == 0
+
     def _after_step(self, step: StepRecord, save: bool = False) -> Iterator[Record]:
         """Evaluate, sample and save a checkpoint, each if it is due after this step and not done yet."""
         is_last, settings = step.step == self.plan.steps, self.plan.settings
-        evaluate = is_last or step.step % settings.eval_every == 0
+        evaluate = self._is_due(step.step)
         save = save or is_last or step.step % settings.checkpoint_every == 0
         if (evaluate or save) and not self._recovery.weights_are_finite():
             yield self._roll_back()
             return
+        self._pause = evaluate or save
         if evaluate:
             try:
                 yield from self._evaluate(step)
@@ -250,6 +334,8 @@ class Trainer:
 
     def _restore_newest_checkpoint(self) -> None:
         model, training, _ = shared_checkpoint(self.files.run, self.process_group)
+        settings = Settings(**model.facts["settings"])
+        self._use_plan(replace(self.plan, steps=settings.steps, settings=settings))
         self.restore(model, training)
 
     def _event(self, action: Action) -> EventRecord:
@@ -279,4 +365,9 @@ class Trainer:
             "sources": relative_sources(corpus.sources, self.files.run),
             "text_format": corpus.format.to_dict(),
         }
+        limits = {"time_limit": self.plan.time_limit, "max_steps": self.plan.max_steps}
+        facts |= {name: value for name, value in limits.items() if value is not None}
+        if self._changes_ahead:
+            past = parse_changes(self.plan.settings.plan_changes) or (PlanChange(0, self.plan.steps),)
+            facts["planned_changes"] = format_changes([*past, *self._changes_ahead])
         return SavedTraining(facts, self.backend.state() | self.history.tensors())

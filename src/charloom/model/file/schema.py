@@ -51,6 +51,7 @@ _OPTIONAL_KEYS = ("training", "unit", *_RULES)
 _SIZES = {item.name for item in fields(Architecture)}
 _MAX_LISTED = 5  # names shown in an error message
 _MAX_NAME = 1_000  # characters
+_MAX_SETTING = 20_000  # characters of a setting; plan_changes is the longest
 _MAX_NUMBER = 1e300  # remains finite when divided by log(2)
 _MAX_INTEGER = 2**53  # integers up to this one are exact in JSON
 
@@ -137,7 +138,9 @@ def check_object(
 
 
 def _is_setting(value: Any) -> bool:
-    return isinstance(value, bool) or is_number(value) or is_name(value)
+    if isinstance(value, str):
+        return len(value) <= _MAX_SETTING and value.isprintable()
+    return isinstance(value, bool) or is_number(value)
 
 
 def _are_settings(value: Any) -> bool:

@@ -1,0 +1,97 @@
+"""Keep a training run within its time: adjust the number of steps to the recent speed of the machine."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+_WINDOW_SHARE, _MIN_WINDOW = 0.04, 1.0  # the recent past: share of the budget, and minimum in seconds
+_MIN_RECENT = 4  # steps; includes the expensive and the cheap steps of Muon
+_TOLERANCE = 0.01  # share of the budget by which the expected end may miss the budget
+_TOLERANCE_LEFT = 0.05  # the same, as a share of the remaining time: far from the end, small errors may cancel
+_MIN_TOLERANCE = 0.2  # seconds
+_MAX_WAIT = 0.25  # share of the remaining time to wait after a change, if that is less than the recent past
+_SMOOTHING = 0.5  # weight of the newest pause
+
+
+class TimeBudget:
+    """Watches the time of a training run and proposes the number of steps with which it ends on time.
+
+    Pauses between steps, which are evaluations with their samples and files, are counted in units of a step, because
+    they become slower together with the steps when the machine does.
+
+    Args:
+        seconds: The budget: wall time of the whole run, including the time before it was resumed.
+        used: Seconds of it that were used before ``began``.
+        began: Start of this process' part of the run, as a value of ``clock``.
+        max_steps: Maximum number of steps; None for no limit.
+        step_seconds: Measured duration of a step; 0 if unknown.
+        pause_seconds: Measured duration of an evaluation; 0 if unknown.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        used: float = 0.0,
+        began: float = 0.0,
+        max_steps: int | None = None,
+        step_seconds: float = 0.0,
+        pause_seconds: float = 0.0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.seconds = seconds
+        self.max_steps = max_steps
+        self._ends_at = began + seconds - used
+        self._clock = clock
+        self._window = max(_MIN_WINDOW, _WINDOW_SHARE * seconds)
+        self._recent: deque[float] = deque()
+        self._recent_seconds = 0.0
+        self._pause_steps = pause_seconds / step_seconds if step_seconds else 0.0
+        self._closing_seconds = 0.0
+        self._changed_at = -math.inf
+
+    def add_step(self, seconds: float) -> None:
+        """Add the duration of a step."""
+        self._recent.append(seconds)
+        self._recent_seconds += seconds
+        while len(self._recent) > _MIN_RECENT and self._recent_seconds - self._recent[0] >= self._window:
+            self._recent_seconds -= self._recent.popleft()
+
+    def add_pause(self, seconds: float) -> None:
+        """Add the duration of an evaluation with everything that belongs to it."""
+        if self._recent:
+            self._pause_steps += _SMOOTHING * (seconds / self._step_seconds - self._pause_steps)
+
+    def set_closing(self, seconds: float) -> None:
+        """Set the expected duration of the work after the last evaluation."""
+        self._closing_seconds = seconds
+
+    def steps_for(self, step: int, planned: int, eval_every: int) -> int | None:
+        """Return the total number of steps with which the run ends on time, or None if the plan is good enough.
+
+        Args:
+            step: Number of steps so far, at least 1.
+            planned: Current total number of steps.
+            eval_every: Steps between evaluations.
+        """
+        if len(self._recent) < _MIN_RECENT and self._recent_seconds < self._window:
+            return None
+        now = self._clock()
+        left = self._ends_at - now - self._closing_seconds
+        if now - self._changed_at < min(self._window, _MAX_WAIT * left):
+            return None
+        steps_left = (left / self._step_seconds - self._pause_steps) / (1 + self._pause_steps / eval_every)
+        steps = step + max(0, int(steps_left))
+        if self.max_steps is not None:
+            steps = max(step, min(steps, self.max_steps))
+        miss = abs(steps - planned) * self._step_seconds * (1 + self._pause_steps / eval_every)
+        tolerance = max(_MIN_TOLERANCE, _TOLERANCE * self.seconds, _TOLERANCE_LEFT * left)
+        if miss <= tolerance:
+            return None
+        self._changed_at = now
+        return steps
+
+    @property
+    def _step_seconds(self) -> float:
+        return self._recent_seconds / len(self._recent)
