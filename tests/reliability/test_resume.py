@@ -12,10 +12,10 @@ from charloom.data.corpus import Corpus
 from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
-from charloom.planning.recipes import RECIPES, Recipe
+from charloom.planning.recipes import RECIPES, Recipe, load_recipe
 from charloom.training import run_files, trainer
 from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remove_old_checkpoints, save_checkpoint
-from charloom.training.events import CheckpointRecord, EventRecord, SampleRecord, StepRecord
+from charloom.training.events import CheckpointRecord, EventRecord, PlanChangeRecord, SampleRecord, StepRecord
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
 from support.errors import codes, raises_code
@@ -96,8 +96,68 @@ def test_resume_with_additional_length(corpus, tmp_path):
 def test_resume_converts_minutes_to_steps(corpus, tmp_path, monkeypatch):
     train(corpus, tmp_path / "run", keep_checkpoints=1)
     monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda _, seconds: {30.0: 30 / 20.2}[seconds])
-    assert resume(corpus, tmp_path / "run", more={"minutes": 0.5})[-1].steps == 60
-    assert checkpoint_steps(tmp_path / "run") == [60]
+    plan = next(resume_training(open_run(str(tmp_path / "run")), corpus, {"minutes": 0.5}))
+    assert (plan.step, plan.plan.steps) == (40, 60)
+    assert plan.plan.time_limit == open_run(str(tmp_path / "run")).training.facts["time_limit"] > 30
+
+
+def scripted(monkeypatch, **steps):
+    """Replace what the clock says: after step s<N> the run changes its plan to ``steps["sN"]`` steps."""
+    decide = lambda budget, step, planned, every: steps.get(f"s{step}")  # noqa: E731
+    monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
+    monkeypatch.setattr("charloom.training.pipeline.measure_step_seconds", lambda *_: 0.0597)  # 6 s: 100 steps at first
+
+
+TIMED = {"steps": 0, "minutes": 0.1}
+CHANGES = {"s15": 60, "s20": 45, "s30": 40}
+
+
+@pytest.mark.parametrize("cut", [10, 16, 31])
+def test_interrupted_run_with_a_time_budget_equals_uninterrupted_run(corpus, tmp_path, monkeypatch, cut):
+    scripted(monkeypatch, **CHANGES)
+    records = train(corpus, tmp_path / "whole", **TIMED)
+    assert [r.steps for r in records if isinstance(r, PlanChangeRecord)] == [60, 45, 40] and records[-1].steps == 40
+    train(corpus, tmp_path / "cut", stop_after=cut, **TIMED)
+    resume(corpus, tmp_path / "cut")
+    assert remains(tmp_path / "cut") == remains(tmp_path / "whole")
+
+
+def test_killed_run_repeats_its_changes_of_plan_whatever_the_clock_says(corpus, tmp_path, monkeypatch):
+    scripted(monkeypatch, **CHANGES)
+    train(corpus, tmp_path / "whole", **TIMED)
+    records = run_training(corpus, recipe(**TIMED), str(tmp_path / "killed"))
+    for record in records:
+        if isinstance(record, StepRecord) and record.step == 33:
+            break
+    records.close()
+    assert open_run(str(tmp_path / "killed")).training.facts["step"] == 28
+    scripted(monkeypatch, s32=99)  # too late: the change after step 30 is repeated first, and the next one is new
+    resume(corpus, tmp_path / "killed")
+    changes = load_recipe(str(tmp_path / "killed" / "recipe.toml")).settings.plan_changes
+    assert changes.split()[1:] == ["15:60", "20:45", "30:40", "32:99"]
+
+
+def test_a_recipe_repeats_a_run_with_changes_and_an_extension(corpus, tmp_path, monkeypatch):
+    scripted(monkeypatch, **CHANGES)
+    train(corpus, tmp_path / "run", **TIMED)
+    scripted(monkeypatch, s55=65)
+    resume(corpus, tmp_path / "run", more={"minutes": 0.05})
+    written = load_recipe(str(tmp_path / "run" / "recipe.toml"))
+    assert "30:40 40:" in written.settings.plan_changes and written.settings.plan_changes.endswith("55:65")
+    monkeypatch.undo()
+    repeated = Recipe("auto", "", written.settings, written.fixed)
+    list(run_training(corpus, repeated, str(tmp_path / "again")))
+    expected, again = remains(tmp_path / "run"), remains(tmp_path / "again")
+    for facts in (expected[2], again[2]):
+        facts.pop("time_limit", None), facts.pop("max_steps", None)
+    assert again == expected
+    training = run_training(corpus, repeated, str(tmp_path / "stopped"))
+    for record in training:
+        if isinstance(record, StepRecord) and record.step == 22:
+            break
+    training.close()
+    resume(corpus, tmp_path / "stopped")
+    assert remains(tmp_path / "stopped")[0] == expected[0]
 
 
 def test_early_stopped_run_resumes_only_with_additional_length(corpus, tmp_path):

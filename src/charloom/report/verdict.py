@@ -1,48 +1,56 @@
-"""The assessment that ends a training run: losses against baselines, and advice."""
+"""The verdict on a training run: one sentence about the model that is kept, and advice on what would help."""
 
 import math
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from charloom.data.baselines import Baselines
 from charloom.errors import Notice
 from charloom.training.early_stopping import OVERFITTING
 from charloom.training.events import EvaluationRecord
 
+_SHORT_TEXT = 2_000  # characters; a fifth of the shortest text on which trainings were measured
+_FEW_STEPS = 200  # steps; below it, the losses of all measured texts still fell by more than 0.1 nats in 100 steps
 _SOLVED = 0.05  # nats/char: exp(-0.05) = 0.95, so the model is right about 19 of 20 characters
-_UNDER_TRAINED = 0.1  # nats/char between held-out and training loss: a smaller gap leaves room to learn more
+_SMALL_GAP = 0.1  # nats/char between held-out and training loss: a smaller gap leaves room to learn more
+_LARGE_GAP = 0.3  # nats/char: from here on, the model learns its training text more than the language
 
 
-def verdict(evaluations: Sequence[EvaluationRecord], baselines: Baselines) -> list[Notice]:
-    """Assess a finished training: compare its loss with baselines, then name the problem or what to do next.
+@dataclass(frozen=True)
+class Course:
+    """The course of a training run, from which its verdict follows.
 
-    Args:
-        evaluations: All evaluations in order.
-        baselines: Uniform and unigram loss on the same text.
+    Attributes:
+        run: The run folder.
+        evaluations: The evaluations in order; at least the best and the last one.
+        baselines: Losses of the uniform and unigram baselines on the same text; None if unknown.
+        training_chars: Characters of the training text; None if unknown.
+        steps: Number of steps made.
+        planned_steps: Number of steps planned.
+        interrupted: Whether the user stopped the run.
     """
-    trained = [e for e in evaluations if e.train_loss is not None]
-    if not trained:
-        return [Notice("Training stopped before its first evaluation: no loss was measured.", code="no_evaluation")]
-    held_out = [e for e in trained if e.val_loss is not None]
-    if not held_out:
-        advice = Notice(
-            "No text was held out, so only the training loss is known: it does not show how well the model predicts "
-            "new text. Pass --val-fraction 0.1 to measure that.",
-            code="no_held_out_text",
-        )
-        return [_compare(_loss(trained[-1]), baselines, "training"), advice]
-    best = min(held_out, key=_loss)
-    return [_compare(_loss(best), baselines, "held-out"), _diagnose(held_out, best, baselines)]
+
+    run: str
+    evaluations: Sequence[EvaluationRecord]
+    baselines: Baselines | None
+    training_chars: int | None
+    steps: int
+    planned_steps: int
+    interrupted: bool = False
+
+    @property
+    def trained(self) -> list[EvaluationRecord]:
+        """The evaluations after at least one step."""
+        return [evaluation for evaluation in self.evaluations if evaluation.train_loss is not None]
 
 
-def _loss(evaluation: EvaluationRecord) -> float:
-    """Return the held-out loss if it was measured, else the training loss, in nats per character."""
-    loss = evaluation.train_loss if evaluation.val_loss is None else evaluation.val_loss
-    assert loss is not None
-    return loss
-
-
-def _compare(loss: float, baselines: Baselines, kind: str) -> Notice:
-    """Compare a loss in nats per character with the baselines; ``kind`` is "training" or "held-out"."""
+def loss_summary(course: Course) -> Notice | None:
+    """Compare the loss of the kept model with the baselines; None if there was no evaluation."""
+    kept, baselines = _kept(course), course.baselines
+    if kept is None or baselines is None:
+        return None
+    kind, loss = "training" if kept.val_loss is None else "held-out", _loss(kept)
     message = (
         f"The {kind} loss is {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character (unigram baseline: "
         f"{baselines.unigram:.4f} nats, uniform baseline: {baselines.uniform:.4f} nats)."
@@ -57,53 +65,128 @@ def _compare(loss: float, baselines: Baselines, kind: str) -> Notice:
     )
 
 
-def _diagnose(held_out: Sequence[EvaluationRecord], best: EvaluationRecord, baselines: Baselines) -> Notice:
-    """Choose the advice that fits the course of the losses; ``best`` has the lowest held-out loss."""
-    last = held_out[-1]
-    if _loss(last) >= baselines.unigram:
+def verdict(course: Course) -> Notice:
+    """Return the verdict on a run. The first row of this table that applies decides::
+
+    the run                                                     code
+    was stopped before its first evaluation                     no_evaluation
+    was stopped by the user                                     stopped
+    has a training text of less than 2,000 characters           text_too_short
+    holds out no text                                           no_held_out_text
+    is not better than the unigram baseline, with few steps     too_few_steps
+    is not better than the unigram baseline                     learned_nothing
+    has a kept model with a loss of almost 0                    nothing_left_to_learn
+    got worse on held-out and on training text                  learning_rate_too_high
+    got worse on held-out text only                             overfitting
+    made less than 200 steps                                    too_few_steps
+    has a small gap between held-out and training loss          under_trained
+    has a large one                                             text_limited
+    else                                                        well_trained
+    """
+    held_out = [evaluation for evaluation in course.trained if evaluation.val_loss is not None]
+    kept = _kept(course)
+    resume = f"charloom train --resume {shlex.quote(course.run)}"
+    if kept is None:
+        return Notice(
+            f"The training stopped before its first evaluation, so no loss is known. To continue: {resume}",
+            code="no_evaluation",
+        )
+    if course.interrupted:
+        return Notice(
+            f"The training was stopped after {course.steps:,} of {course.planned_steps:,} steps. The model of step "
+            f"{kept.step:,} is kept. To complete the training: {resume}",
+            code="stopped",
+            steps=course.steps,
+            planned_steps=course.planned_steps,
+            kept_step=kept.step,
+        )
+    if course.training_chars is not None and course.training_chars < _SHORT_TEXT:
+        return Notice(
+            f"The training text is too short: {course.training_chars:,} characters. A model needs about 20,000 to write "
+            "words, and more text improves it further. Longer training does not help.",
+            code="text_too_short",
+            characters=course.training_chars,
+        )
+    if not held_out:
+        return Notice(
+            "No text was held out, so only the training loss is known: it does not show how well the model predicts "
+            "new text. To measure that, start a new run with --val-fraction 0.1.",
+            code="no_held_out_text",
+        )
+    last, few = held_out[-1], course.steps < _FEW_STEPS
+    longer = f"To train longer: {resume} --minutes N"
+    if course.baselines is not None and _loss(kept) >= course.baselines.unigram and not few:
         return Notice(
             "The model learned nothing beyond character frequencies: its held-out loss is not below the unigram "
-            "baseline. Train longer, or try another learning rate (--set learning_rate=0.001).",
+            "baseline. Start a new run with another learning rate (--set learning_rate=0.001).",
             code="learned_nothing",
         )
-    assert last.train_loss is not None and best.train_loss is not None
-    if _loss(last) > _loss(best) + OVERFITTING and last.train_loss > best.train_loss:
-        return Notice(
-            f"Training loss and held-out loss rose after step {best.step}: the learning rate is too high. The model "
-            f"of step {best.step} was kept. Lower the learning rate (--set learning_rate=0.001).",
-            code="learning_rate_too_high",
-            step=best.step,
-        )
-    if _loss(last) > _loss(best) + OVERFITTING:
-        return Notice(
-            f"The model overfits after step {best.step}: the held-out loss rose from {_loss(best):.4f} to "
-            f"{_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. The model of step {best.step} "
-            "was kept. Use more text, more dropout (--set dropout_output=0.3) or a shorter training.",
-            code="overfitting",
-            step=best.step,
-            best_loss=_loss(best),
-            last_loss=_loss(last),
-        )
-    if _loss(best) < _SOLVED:
+    if _loss(kept) < _SOLVED:
         return Notice(
             "The loss is close to 0, so there is little left to learn: the text is very repetitive.",
             code="nothing_left_to_learn",
         )
-    gap = _loss(last) - last.train_loss
-    if gap < _UNDER_TRAINED:
+    assert last.train_loss is not None and kept.train_loss is not None
+    if _loss(last) > _loss(kept) + OVERFITTING and last.train_loss > kept.train_loss:
         return Notice(
-            f"The model is under-trained: the gap between held-out loss and training loss is small ({gap:+.3f} nats), "
-            "so the same text can teach it more. Train longer (--minutes).",
+            f"After step {kept.step:,} the loss rose on the training text and on the held-out text: the learning rate "
+            f"is too high. The model of step {kept.step:,} is kept. Start a new run with a lower learning rate (--set "
+            "learning_rate=0.001).",
+            code="learning_rate_too_high",
+            step=kept.step,
+        )
+    if _loss(last) > _loss(kept) + OVERFITTING:
+        return Notice(
+            f"The model of step {kept.step:,} is kept, because the model overfits after it: the held-out loss rose from "
+            f"{_loss(kept):.4f} to {_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. Longer "
+            "training does not help; more text does, or a new run with more dropout (--set dropout_output=0.3).",
+            code="overfitting",
+            step=kept.step,
+            best_loss=_loss(kept),
+            last_loss=_loss(last),
+        )
+    if few:
+        return Notice(
+            f"{course.steps:,} steps are few: each step changes the weights once, and a model needs some hundreds to "
+            f"learn words. {longer}",
+            code="too_few_steps",
+            steps=course.steps,
+        )
+    gap, falling = _loss(kept) - kept.train_loss, kept.step == last.step
+    if gap < _SMALL_GAP:
+        return Notice(
+            f"The model is under-trained: its held-out loss is only {gap:.2f} nats above its training loss, so the "
+            f"same text can teach it more. {longer}",
             code="under_trained",
             gap=gap,
         )
-    if best.step == last.step:
-        trend = "was still falling at the end. Training longer may help a little."
-    else:
-        trend = f"stopped falling at step {best.step}. Training longer is unlikely to help much."
+    if gap >= _LARGE_GAP:
+        return Notice(
+            f"The model has learned what this text can teach it: its held-out loss is {gap:.2f} nats above its "
+            "training loss. More text helps more than longer training.",
+            code="text_limited",
+            gap=gap,
+            still_falling=falling,
+        )
+    trend = f"was still falling at the end. {longer}" if falling else f"stopped falling at step {kept.step:,}."
     return Notice(
-        f"The model is well trained: the held-out loss is {gap:.2f} nats above the training loss and {trend}",
+        f"The model is well trained: its held-out loss is {gap:.2f} nats above its training loss and {trend}",
         code="well_trained",
         gap=gap,
-        still_falling=best.step == last.step,
+        still_falling=falling,
     )
+
+
+def _kept(course: Course) -> EvaluationRecord | None:
+    """Return the evaluation of the model that is kept: the lowest held-out loss, or the last training loss."""
+    held_out = [evaluation for evaluation in course.trained if evaluation.val_loss is not None]
+    if held_out:
+        return min(held_out, key=_loss)
+    return course.trained[-1] if course.trained else None
+
+
+def _loss(evaluation: EvaluationRecord) -> float:
+    """Return the held-out loss if it was measured, else the training loss, in nats per character."""
+    loss = evaluation.train_loss if evaluation.val_loss is None else evaluation.val_loss
+    assert loss is not None
+    return loss

@@ -18,13 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from charloom.inference.memorization import LONG
-from charloom.report.verdict import verdict
+from charloom.report.verdict import Course, loss_summary, verdict
 from charloom.terminal.messages import format_duration, format_percent, is_terminal
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
     FinishRecord,
     NoveltyRecord,
+    PlanChangeRecord,
     PlanRecord,
     Record,
     SampleRecord,
@@ -116,6 +117,7 @@ class _LineView:
         self._last = -math.inf
 
     def __enter__(self) -> Self:
+        self._print(_WAITING)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,7 +125,9 @@ class _LineView:
 
     def show(self, record: Record) -> None:
         """Print the lines for a record, if any are due."""
-        self._progress.take(record)
+        told = self._progress.take(record)
+        if told is not None:
+            self._print(f"note: {told}")
         if isinstance(record, PlanRecord):
             self._print(self._progress.heading())
             for notice in record.plan.notices:
@@ -140,9 +144,8 @@ class _LineView:
             self._print(self._line())
 
     def _line(self) -> str:
-        plan, step = self._progress.plan, self._progress.step
-        assert plan is not None
-        count = f"step {step.step if step else 0:,}/{plan.plan.steps:,}"
+        step = self._progress.step
+        count = f"step {step.step if step else 0:,}/{self._progress.steps:,}"
         return "  ".join([count, *(f"{name} {value}".strip() for name, value in self._progress.metrics())])
 
     def _print(self, text: str) -> None:
@@ -172,7 +175,9 @@ class _LiveView:
 
     def show(self, record: Record) -> None:
         """Store a record for the next redraw. Notices, warnings and the summary are printed permanently."""
-        self._progress.take(record)
+        told = self._progress.take(record)
+        if told is not None:
+            self._console.print(f"note: {told}")
         if isinstance(record, PlanRecord):
             for notice in record.plan.notices:
                 self._console.print(f"note: {notice}")
@@ -186,7 +191,7 @@ class _LiveView:
     def _draw(self) -> RenderableType:
         p = self._progress
         if p.plan is None:
-            return Text("Analyzing the corpus and measuring training speed ...", style="dim")
+            return Text(_WAITING, style="dim")
         parts: list[RenderableType] = [Text(p.heading(), style="dim"), self._bar(), self._metrics()]
         if p.sample is not None:
             title = f"sample at step {p.sample.step:,}"
@@ -194,13 +199,12 @@ class _LiveView:
         return Group(*parts)
 
     def _bar(self) -> RenderableType:
-        plan, step = self._progress.plan, self._progress.step
-        assert plan is not None
+        step, steps = self._progress.step, self._progress.steps
         done = step.step if step else 0
         row = Table.grid(expand=True, padding=(0, 1))
         row.add_column(ratio=1)
         row.add_column(justify="right", no_wrap=True)
-        row.add_row(ProgressBar(total=plan.plan.steps, completed=done), f"{done:,}/{plan.plan.steps:,} steps")
+        row.add_row(ProgressBar(total=steps, completed=done), f"{done:,}/{steps:,} steps")
         return row
 
     def _metrics(self) -> RenderableType:
@@ -217,6 +221,8 @@ class _LiveView:
         return Group(*rows)
 
 
+_WAITING = "Analyzing the text and measuring the training speed ..."
+_TOLD_CHANGE = 0.2  # relative change of the number of steps that is reported
 _SMOOTHING = 0.95  # decay of the moving averages of loss and step time
 
 
@@ -225,6 +231,7 @@ class TrainingProgress:
 
     def __init__(self) -> None:
         self.plan: PlanRecord | None = None
+        self.steps = 0
         self.step: StepRecord | None = None
         self.evaluations: list[EvaluationRecord] = []
         self.sample: SampleRecord | None = None
@@ -232,12 +239,17 @@ class TrainingProgress:
         self.loss = math.nan
         self.step_seconds = math.nan
         self._began = time.perf_counter()
+        self._told_steps = 0
 
-    def take(self, record: Record) -> None:
-        """Update the state with a record."""
+    def take(self, record: Record) -> str | None:
+        """Update the state with a record; return a message about it that should be shown permanently, or None."""
         if isinstance(record, PlanRecord):
             self.plan = record
+            self.steps = self._told_steps = record.plan.steps
+            self.evaluations = list(record.earlier)
             self._began = time.perf_counter()
+        elif isinstance(record, PlanChangeRecord):
+            return self._change_plan(record)
         elif isinstance(record, StepRecord):
             self.step = record
             if record.loss is not None:
@@ -249,6 +261,20 @@ class TrainingProgress:
             self.sample = record
         elif isinstance(record, NoveltyRecord):
             self.novelty = record
+        return None
+
+    def _change_plan(self, change: PlanChangeRecord) -> str | None:
+        assert self.plan is not None
+        told, self.steps = self._told_steps, change.steps
+        limit = self.plan.plan.time_limit
+        if limit is None or abs(change.steps - told) < _TOLD_CHANGE * told:
+            return None
+        self._told_steps = change.steps
+        speed = "slower" if change.steps < told else "faster"
+        return (
+            f"The machine is {speed} than expected: planning {change.steps:,} steps instead of {told:,}, to end after "
+            f"{format_duration(limit)}."
+        )
 
     @property
     def seconds_left(self) -> float:
@@ -256,8 +282,10 @@ class TrainingProgress:
         assert self.plan is not None
         if self.step is None:
             return math.nan
-        seconds_per_step = (time.perf_counter() - self._began) / (self.step.step - self.plan.step)
-        return seconds_per_step * (self.plan.plan.steps - self.step.step)
+        elapsed, plan = time.perf_counter() - self._began, self.plan.plan
+        if plan.time_limit is not None and self.steps != plan.max_steps:
+            return max(0.0, plan.time_limit - self.plan.seconds - elapsed)
+        return elapsed / (self.step.step - self.plan.step) * (self.steps - self.step.step)
 
     @property
     def best(self) -> EvaluationRecord | None:
@@ -270,16 +298,18 @@ class TrainingProgress:
         p = self.plan
         held_out = f"{p.validation_chars:,} held out" if p.validation_chars else "none held out"
         resumed = f", resumed after step {p.step:,}" if p.step else ""
-        planned = f"{p.plan.steps / p.plan.steps_per_epoch:.3g} epochs"
-        if p.plan.seconds is not None:
-            planned += f" in {format_duration(p.plan.seconds)}"
+        steps = p.plan.steps - p.step
+        planned = f"{steps:,} steps, {count_passes(steps / p.plan.steps_per_epoch)}"
+        seconds = p.plan.seconds if p.plan.time_limit is None or p.plan.max_steps == p.plan.steps else p.plan.time_limit
+        if seconds is not None:
+            planned += f", about {format_duration(seconds - p.seconds if p.step else seconds)}"
         if p.plan.expected_bits is not None:
             low, high = p.plan.expected_bits
             planned += f", expected held-out loss {low:.2f} to {high:.2f} bits per character"
         return (
             f"{p.run}: {p.architecture.in_words}, {p.architecture.num_parameters:,} parameters{resumed}\n"
             f"corpus: {p.training_chars:,} training characters, {held_out}\n"
-            f"plan: {planned}\n"
+            f"planned: {planned}\n"
             f"device: {p.device}"
         )
 
@@ -309,15 +339,35 @@ class TrainingProgress:
         outcome = "Stopped" if finish.interrupted else "Done"
         run = shlex.quote(finish.run)
         speed = f" ({finish.chars_per_second:,.0f} characters per second)" if finish.chars_per_second else ""
+        now = f" ({finish.steps - self.plan.step:,} of them now)" if self.plan.step else ""
+        course = Course(
+            finish.run,
+            self.evaluations,
+            self.plan.baselines,
+            self.plan.training_chars,
+            finish.steps,
+            self.steps,
+            finish.interrupted,
+        )
         return [
-            f"{outcome} after {finish.steps:,} steps in {format_duration(finish.seconds)}{speed}.",
-            *verdict(self.evaluations, self.plan.baselines),
+            f"{outcome} after {finish.steps:,} steps{now} in {format_duration(finish.seconds)}{speed}.",
+            *([] if (summary := loss_summary(course)) is None else [summary]),
+            *self._expectation(finish),
+            verdict(course),
             *([] if self.novelty is None else [_describe_memorization(self.novelty, self.plan.training_chars)]),
             f"Saved to {finish.run}. To generate text:",
             f"  charloom generate {run}",
             *([f"  charloom generate {run}@last    (latest checkpoint)"] if finish.interrupted else []),
-            *(["To resume:", f"  charloom train --resume {run}"] if finish.interrupted else []),
         ]
+
+    def _expectation(self, finish: FinishRecord) -> list[str]:
+        """Return a line that compares the expected loss with the one that was reached."""
+        assert self.plan is not None
+        if self.plan.plan.expected_bits is None or finish.interrupted or finish.bits_per_char is None:
+            return []
+        low, high = self.plan.plan.expected_bits
+        reached = f"{finish.bits_per_char:.2f}"
+        return [f"Expected before the training: {low:.2f} to {high:.2f} bits per character; reached: {reached}."]
 
 
 def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
@@ -346,6 +396,11 @@ def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
         return description
     held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
     return f"{description} For the held-out text, it is {held_out}."
+
+
+def count_passes(passes: float) -> str:
+    """Return a number of passes over the text in words, such as "1 pass" or "8.3 passes"."""
+    return f"{passes:.2g} {'pass' if passes == 1 else 'passes'} over the text"
 
 
 def _smooth(average: float, value: float) -> float:

@@ -32,8 +32,7 @@ def reason_to_end(history: History, patience: int) -> Notice | None:
         return None
     return Notice(
         f"Early stopping: the held-out loss rose from {best.val_loss:.4f} at step {best.step:,} to {last.val_loss:.4f} "
-        f"while the training loss fell, so the model is overfitting. The model of step {best.step:,} is kept. Pass "
-        "--set patience=0 to turn early stopping off.",
+        "while the training loss fell, so the model is overfitting.",
         code="overfitting",
         step=last.step,
         val_loss=last.val_loss,

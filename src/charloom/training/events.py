@@ -25,6 +25,8 @@ class PlanRecord:
         training_chars: Characters of the training text.
         validation_chars: Characters of the held-out text, which selects the best model.
         step: Steps made before this process, if the run is resumed.
+        seconds: Seconds of the training so far.
+        earlier: The best and the last evaluation before this process, if the run is resumed.
     """
 
     run: str
@@ -35,6 +37,8 @@ class PlanRecord:
     training_chars: int
     validation_chars: int
     step: int = 0
+    seconds: float = 0.0
+    earlier: tuple["EvaluationRecord", ...] = ()
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,14 @@ def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, floa
         plan = replace(plan, time_limit=time_limit, max_steps=None, step_seconds=step_seconds)
         completed = finished and done >= settings.steps and settings.schedule != "constant"
         plan = plan.changed(PlanChange(done, steps, _RESTART if completed else 0.0))
+        if completed:
+            setup.request.notices.add(
+                f"Continuing a complete run: the learning rate rises to {_RESTART:g} of its peak and falls to 0 again. "
+                "The loss rises at first; the best model is kept, and is replaced only by a better one.",
+                code="schedule_restarted",
+                rate=_RESTART * settings.learning_rate,
+                steps=steps - done,
+            )
     elif finished:
         how = "completed all" if settings.steps <= done else "was ended by early stopping after"
         raise RunError(
