@@ -49,7 +49,7 @@ def test_overfitting_notice_has_the_step_and_the_losses():
     notice = reason_to_end(history_of(*RISING), 3)
     assert notice.code == "overfitting"
     assert notice.data == {"step": 4, "val_loss": 1.7, "best_step": 1, "best_val_loss": 1.6}
-    assert all(part in notice for part in ("1.6000", "1.7000", "patience=0"))
+    assert all(part in notice for part in ("1.6000", "1.7000"))
     done = reason_to_end(history_of((None, 4.2), (0.3, 0.1), (0.003, 0.002)), 3)
     assert done.code == "nothing_left_to_learn"
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +103,7 @@ def test_the_learning_rate_never_jumps_and_ends_at_zero(schedule, changes):
     rates = [learning_rate_at(step, steps, settings) / settings.learning_rate for step in range(steps)]
     assert rates[9] == 1 and rates == rates[:9] + sorted(rates[9:], reverse=True)
     left = [change.steps - change.step for change in parse_changes(changes)] or [steps]
-    assert max(a - b for a, b in zip(rates[9:], rates[10:], strict=False)) <= 1.6 / min(min(left), steps - 10) + 1e-9
+    assert max(a - b for a, b in pairwise(rates[9:])) <= 1.6 / min(min(left), steps - 10) + 1e-9
     assert rates[-1] <= 1.6 / min(left)
 
 

@@ -66,22 +66,23 @@ def loss_summary(course: Course) -> Notice | None:
 
 
 def verdict(course: Course) -> Notice:
-    """Return the verdict on a run. The first row of this table that applies decides::
+    """Return the verdict on a run.
 
-    the run                                                     code
-    was stopped before its first evaluation                     no_evaluation
-    was stopped by the user                                     stopped
-    has a training text of less than 2,000 characters           text_too_short
-    holds out no text                                           no_held_out_text
-    is not better than the unigram baseline, with few steps     too_few_steps
-    is not better than the unigram baseline                     learned_nothing
-    has a kept model with a loss of almost 0                    nothing_left_to_learn
-    got worse on held-out and on training text                  learning_rate_too_high
-    got worse on held-out text only                             overfitting
-    made less than 200 steps                                    too_few_steps
-    has a small gap between held-out and training loss          under_trained
-    has a large one                                             text_limited
-    else                                                        well_trained
+    The first row of this table that applies decides::
+
+        the run                                                     code
+        was stopped before its first evaluation                     no_evaluation
+        was stopped by the user                                     stopped
+        has a training text of less than 2,000 characters           text_too_short
+        holds out no text                                           no_held_out_text
+        is not better than the unigram baseline after 200 steps     learned_nothing
+        has a kept model with a loss of almost 0                    nothing_left_to_learn
+        got worse on held-out and on training text                  learning_rate_too_high
+        got worse on held-out text only                             overfitting
+        made less than 200 steps                                    too_few_steps
+        has a small gap between held-out and training loss          under_trained
+        has a large one                                             text_limited
+        else                                                        well_trained
     """
     held_out = [evaluation for evaluation in course.trained if evaluation.val_loss is not None]
     kept = _kept(course)
@@ -102,8 +103,8 @@ def verdict(course: Course) -> Notice:
         )
     if course.training_chars is not None and course.training_chars < _SHORT_TEXT:
         return Notice(
-            f"The training text is too short: {course.training_chars:,} characters. A model needs about 20,000 to write "
-            "words, and more text improves it further. Longer training does not help.",
+            f"The training text is too short: {course.training_chars:,} characters. A model needs about 20,000 to "
+            "write words, and more text improves it further. Longer training does not help.",
             code="text_too_short",
             characters=course.training_chars,
         )
@@ -137,8 +138,8 @@ def verdict(course: Course) -> Notice:
         )
     if _loss(last) > _loss(kept) + OVERFITTING:
         return Notice(
-            f"The model of step {kept.step:,} is kept, because the model overfits after it: the held-out loss rose from "
-            f"{_loss(kept):.4f} to {_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. Longer "
+            f"The model of step {kept.step:,} is kept, because the model overfits after it: the held-out loss rose "
+            f"from {_loss(kept):.4f} to {_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. Longer "
             "training does not help; more text does, or a new run with more dropout (--set dropout_output=0.3).",
             code="overfitting",
             step=kept.step,
