@@ -13,6 +13,7 @@ from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import RECIPES, Recipe, load_recipe
+from charloom.planning.schedule import Measurements
 from charloom.training import run_files, trainer
 from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from charloom.training.events import CheckpointRecord, EventRecord, PlanChangeRecord, SampleRecord, StepRecord
@@ -105,7 +106,9 @@ def scripted(monkeypatch, **steps):
     """Replace what the clock says: after step s<N> the run changes its plan to ``steps["sN"]`` steps."""
     decide = lambda budget, step, planned, every: steps.get(f"s{step}")  # noqa: E731
     monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
-    monkeypatch.setattr("charloom.training.pipeline.measure_step_seconds", lambda *_: 0.0597)  # 6 s: 100 steps at first
+    measured = Measurements(untrained_loss=4.0, step_seconds=0.06)  # 6 s: 100 steps at first
+    monkeypatch.setattr("charloom.training.run.measure", lambda setup: measured)
+    monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda *_: 0.06)
 
 
 TIMED = {"steps": 0, "minutes": 0.1}
