@@ -17,6 +17,7 @@ from charloom.planning.schedule import Measurements
 from charloom.training import run_files, trainer
 from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from charloom.training.events import CheckpointRecord, EventRecord, PlanChangeRecord, SampleRecord, StepRecord
+from charloom.training.pipeline import evaluate_untrained
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
 from support.errors import codes, raises_code
@@ -106,8 +107,8 @@ def scripted(monkeypatch, **steps):
     """Replace what the clock says: after step s<N> the run changes its plan to ``steps["sN"]`` steps."""
     decide = lambda budget, step, planned, every: steps.get(f"s{step}")  # noqa: E731
     monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
-    measured = Measurements(untrained_loss=4.0, step_seconds=0.06)  # 6 s: 100 steps at first
-    monkeypatch.setattr("charloom.training.run.measure", lambda setup: measured)
+    times = lambda setup: Measurements(evaluate_untrained(setup)[0], step_seconds=0.06)  # noqa: E731; 100 steps in 6 s
+    monkeypatch.setattr("charloom.training.run.measure", times)
     monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda *_: 0.06)
 
 
