@@ -105,10 +105,15 @@ def test_resume_converts_minutes_to_steps(corpus, tmp_path, monkeypatch):
 
 def scripted(monkeypatch, **steps):
     """Replace what the clock says: after step s<N> the run changes its plan to ``steps["sN"]`` steps."""
-    decide = lambda budget, step, planned, every: steps.get(f"s{step}")  # noqa: E731
+
+    def decide(budget, step, planned, eval_every):
+        return steps.get(f"s{step}")
+
+    def measure(setup):
+        return Measurements(evaluate_untrained(setup)[0], step_seconds=0.06)  # 100 steps in 6 s
+
     monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
-    times = lambda setup: Measurements(evaluate_untrained(setup)[0], step_seconds=0.06)  # noqa: E731; 100 steps in 6 s
-    monkeypatch.setattr("charloom.training.run.measure", times)
+    monkeypatch.setattr("charloom.training.run.measure", measure)
     monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda *_: 0.06)
 
 
