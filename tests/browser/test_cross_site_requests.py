@@ -93,3 +93,23 @@ def test_requests_of_other_sites_are_refused(browser, other_site, report_trials)
         methods,
         "all refused; 0 characters generated",
     )
+
+
+def test_an_allowed_page_reads_what_fetch_requests_and_nothing_else(browser, other_site):
+    """The browser's own CORS checks pass, preflight requests included; images, scripts and forms stay refused."""
+    models = {"shakespeare": charloom.load("shakespeare")}
+    with serve_models(models, origins=[other_site.rstrip("/")]) as server:
+        page = browser.new_page()
+        page.goto(other_site)
+        results = dict(page.evaluate(SEND_REQUESTS, f"http://{server.host}"))
+        assert results["fetch"] == 200 and results["fetch with plain text"] == 415
+        assert {results[kind] for kind in ("fetch with cookies", "image", "script", "events")} == {"refused"}
+        text = page.evaluate(
+            """async (server) => {
+                const body = JSON.stringify({prompt: "ROMEO:", max_tokens: 20, stream: true, seed: 1});
+                const headers = {"Content-Type": "application/json", "X-Client": "mine"};
+                return (await fetch(server + "/v1/completions", {method: "POST", headers, body})).text();
+            }""",
+            f"http://{server.host}",
+        )
+        assert text.endswith("data: [DONE]\n\n")

@@ -291,6 +291,26 @@ def test_similar_urls_get_a_hint(server, path):
     assert "/v1/completions?" in response.error["message"]
 
 
+@pytest.mark.parametrize("path, nearest", [
+    ("/v1/completion", "/v1/completions"), ("/models", "/v1/models"), ("/v1/modelz", "/v1/models"),
+    ("/v1/score", "/score"), ("/health", "/healthz"), ("/tokenise", "/tokenize"), ("/Generate/", "/generate"),
+    ("/v1/embeddings", None), ("/v1/responses", None), ("/favicon.ico", None), ("/a%0Ab", None), ("//", None),
+    ("/x" * 900, None), ("/playground/playground.cs", None),
+])  # fmt: skip
+def test_an_unknown_path_names_the_nearest_endpoint_but_none_far_fetched(server, path, nearest):
+    message = server.get(path).error["message"]
+    assert (f"Did you mean {nearest}?" in message) if nearest else ("Did you mean" not in message)
+
+
+@pytest.mark.parametrize("method, path, accepted", [
+    ("GET", "/v1/completions", "POST"), ("POST", "/v1/models", "GET, HEAD"), ("DELETE", "/score", "POST"),
+])  # fmt: skip
+def test_a_wrong_method_names_the_accepted_ones(server, method, path, accepted):
+    response = server.request(method, path, {} if method == "POST" else None)
+    assert response.status == 405 and response.headers["Allow"] == accepted
+    assert accepted in response.error["message"]
+
+
 def test_chat_completions_are_not_supported(server):
     for method in ("GET", "POST"):
         response = server.request(method, "/v1/chat/completions", {"messages": []} if method == "POST" else None)

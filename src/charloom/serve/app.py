@@ -1,6 +1,6 @@
 """The ASGI application: routes, wrapped in the security middleware."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -34,6 +34,8 @@ class App:
         token: Bearer token that requests must send, except for the web page; None disables authentication.
         limits: Request limits; the defaults if None.
         precision: Precision of generation; see ``Model.pieces``.
+        origins: Origins of other sites whose pages may send requests.
+        log: Whether to write a line for each request to stderr.
 
     Attributes:
         models: The models.
@@ -49,17 +51,24 @@ class App:
         token: str | None = None,
         limits: Limits | None = None,
         precision: str = "auto",
+        origins: Collection[str] = (),
+        log: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.models = ModelRegistry(models, precision, self.limits)
         files = playground_files()
         self._openapi_document = openapi_document(version, token is not None)
-        routes = [*self._routes(), *(Route(path, partial(_file, *file)) for path, file in files.items())]
+        routes = [
+            *self._routes(),
+            *(Route(path, partial(_file, *file), include_in_schema=False) for path, file in files.items()),
+        ]
         routed = Starlette(
             routes=routes, exception_handlers=dict.fromkeys(ERRORS, error_response), lifespan=self._lifespan
         )
         routed.router.redirect_slashes = False
-        self._middleware = SecurityMiddleware(routed, hosts=hosts, token=token, open_paths=files, limits=self.limits)
+        self._middleware = SecurityMiddleware(
+            routed, hosts=hosts, token=token, open_paths=files, limits=self.limits, origins=origins, log=log
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -83,7 +92,7 @@ class App:
             Route("/v1/completions", partial(complete, models, limits), methods=["POST"]),
             Route("/v1/models", self._models),
             Route("/v1/models/{id}", self._model),
-            Route("/v1/chat/completions", _chat, methods=["GET", "POST"]),
+            Route("/v1/chat/completions", _chat, methods=["GET", "POST"], include_in_schema=False),
             Route("/tokenizer_info", partial(text_routes.tokenizer_info, models)),
             Route("/tokenize", partial(text_routes.tokenize, models, limits), methods=["POST"]),
             Route("/detokenize", partial(text_routes.detokenize, models), methods=["POST"]),

@@ -1,12 +1,13 @@
 """Error responses in the format of the OpenAI API."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Route
 
 from charloom._util.suggest import did_you_mean
 from charloom.errors import CharloomError, InputError, UnknownCharacterError
@@ -82,7 +83,7 @@ def to_api_error(error: Exception, param: str | None = None) -> ApiError:
 async def error_response(request: Request, error: Exception) -> JsonResponse:
     """Return the response for a request that raised one of ``ERRORS``."""
     if isinstance(error, HTTPException) and error.status_code == 404:
-        return _unknown_url(request.url.path).response()
+        return _unknown_url(request.scope["path"], _documented_paths(request)).response()
     return to_api_error(error).response()
 
 
@@ -96,24 +97,26 @@ def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} {_quoted(name)}.{hint} Available {kind}s: {', '.join(known)}."
 
 
-_PATHS = (
-    "/v1/completions",
-    "/v1/models",
-    "/tokenize",
-    "/detokenize",
-    "/tokenizer_info",
-    "/score",
-    "/guesses",
-    "/generate",
-)
+def _documented_paths(request: Request) -> list[str]:
+    """Return the paths of the application's endpoints that have no parameters."""
+    routes = [route for route in request.app.routes if isinstance(route, Route) and route.include_in_schema]
+    return [route.path for route in routes if "{" not in route.path]
 
 
-def _unknown_url(path: str) -> ApiError:
-    """Return the error for an unknown path; it names the path without a final slash, or with the missing /v1."""
-    path = path.rstrip("/")
-    similar = next((known for known in _PATHS if known in (path, f"/v1{path}", f"{path}/completions")), None)
-    hint = f" Did you mean {similar}?" if similar and path else ""
-    return ApiError(404, f"Unknown URL.{hint} /openapi.json lists all endpoints.", code="unknown_url")
+def _unknown_url(path: str, known: Sequence[str]) -> ApiError:
+    """Return the error for an unknown path, with the endpoint that it resembles, if any.
+
+    Paths are compared without a prefix such as /v1, and only with endpoints of the same first letter, because two short
+    words can share many letters without one being a typo of the other.
+    """
+    base = path.rstrip("/")
+    name = base.lower().removeprefix("/api").removeprefix("/v1").strip("/")[:_MAX_QUOTED]
+    names = {known_path.removeprefix("/v1").strip("/"): known_path for known_path in known}
+    if f"{base}/completions" in known:
+        hint = f" Did you mean {base}/completions?"
+    else:
+        hint = did_you_mean(name, [other for other in names if other[:1] == name[:1]], names.__getitem__)
+    return ApiError(404, f"Unknown URL {_quoted(path)}.{hint} /openapi.json lists all endpoints.", code="unknown_url")
 
 
 def _http_error(error: HTTPException) -> ApiError:
@@ -124,8 +127,6 @@ def _http_error(error: HTTPException) -> ApiError:
         return ApiError(
             405, f"Method not allowed. This URL accepts {allowed} requests.", code="method_not_allowed", headers=headers
         )
-    if error.status_code == 404:
-        return _unknown_url("")
     return ApiError(error.status_code, error.detail or HTTPStatus(error.status_code).phrase, headers=error.headers)
 
 

@@ -73,6 +73,11 @@ class ServedModel:
         except UnknownCharacterError as error:
             raise to_api_error(error, param) from None
 
+    def count(self, text: str) -> int:
+        """Return the number of ids of a text."""
+        sizes = self.model.vocabulary.sizes(text)
+        return len(text) if sizes is None else int(sizes.sum())
+
     def start_ids(self, label: str | None, is_empty: bool) -> NDArray[np.integer]:
         """Return the ids that the model reads before a text: the start of a record, with its label.
 

@@ -18,6 +18,7 @@ from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, bits_of_characters, too_short
 from charloom.serve.errors import ApiError, to_api_error, unknown_name_message
 from charloom.serve.models import ModelRegistry, ServedModel
+from charloom.serve.request_log import usage_of
 from charloom.serve.responses import JsonResponse
 from charloom.serve.schema import DetokenizeRequest, GuessesRequest, ScoreRequest, TokenizeRequest
 from charloom.serve.security.limits import Limits
@@ -48,6 +49,7 @@ async def tokenize(models: ModelRegistry, limits: Limits, request: Request) -> J
     body = await parse_request(request, TokenizeRequest)
     served = models.find(body.model)
     ids = served.ids(served.prepare(body.prompt, "prompt"), "prompt").tolist()
+    usage_of(request).prompt_tokens = len(ids)
     return JsonResponse({"count": len(ids), "max_model_len": limits.max_prompt_characters, "tokens": ids})
 
 
@@ -63,7 +65,9 @@ async def score(models: ModelRegistry, request: Request) -> JsonResponse:
     body = await parse_request(request, ScoreRequest)
     served = models.find(body.model)
     try:
-        result, surprisals = await _score(served, served.prepare(body.text, "text"), body.label)
+        text = served.prepare(body.text, "text")
+        usage_of(request).prompt_tokens = served.count(text)
+        result, surprisals = await _score(served, text, body.label)
     except CorpusError as error:
         raise to_api_error(error, "text") from None
     return JsonResponse(
@@ -103,6 +107,7 @@ async def guesses(models: ModelRegistry, request: Request) -> JsonResponse:
     served = models.find(body.model)
     count = min(body.k, len(served.model.vocabulary))
     ids = served.ids(served.prepare(body.text, "text"), "text")
+    usage_of(request).prompt_tokens = len(ids)
     start = served.start_ids(served.label(body.label, 0), is_empty=not len(ids))
     scores = await served.scheduler.score(np.concatenate([start, ids]), count)
     names = served.names()
@@ -123,7 +128,10 @@ async def sentences(models: ModelRegistry, limits: Limits, request: Request) -> 
     started = time.perf_counter()
     seeds = sample_seeds(random_seed(), _count(parameters.get("n", "1"), limits))
     start_text = served.prepare(start_text, "start_text")
-    texts = await _complete_sentences(served, served.ids(start_text, "start_text"), seeds)
+    ids, usage = served.ids(start_text, "start_text"), usage_of(request)
+    usage.prompt_tokens = len(ids)
+    texts = await _complete_sentences(served, ids, seeds)
+    usage.completion_tokens = sum(map(served.count, texts))
     seconds = f"{time.perf_counter() - started:.2f}"
     return JsonResponse({"start_text": start_text, "completions": texts, "time": seconds})
 

@@ -40,6 +40,18 @@ from charloom.terminal.messages import print_message, quiet_option
     multiple=True,
     help="Additional host name to accept, such as that of a reverse proxy. Repeatable.",
 )
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="URL",
+    multiple=True,
+    help="Site whose pages may call the server from a browser, such as http://localhost:5173. Repeatable.",
+)
+@click.option(
+    "--log",
+    is_flag=True,
+    help="Write one line per request to stderr: time, method, path, status, tokens and seconds; no texts.",
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of worker processes.")
 @click.option(
     "--precision",
@@ -55,6 +67,8 @@ def command(
     port: int,
     token: str | None,
     names: tuple[str, ...],
+    origins: tuple[str, ...],
+    log: bool,
     workers: int,
     precision: str,
     quiet: bool,
@@ -74,16 +88,18 @@ def command(
     from charloom.serve.process.server import is_loopback, listen, resolve, serve, url_of
     from charloom.serve.process.workers import run_workers
     from charloom.serve.security.allowed_hosts import allowed_hosts
+    from charloom.serve.security.allowed_origins import parse_origin
 
     address = resolve(host)
     _check_token(token, host, not is_loopback(address))
+    allowed = [parse_origin(url) for url in origins]
     loaded = _load(models or ("shakespeare",))
     listening = listen(address, port)
     port = listening.getsockname()[1]
     hosts = allowed_hosts(host, address, port, names)
 
     def run() -> int:
-        app = App(loaded, hosts=hosts, version=__version__, token=token, precision=precision)
+        app = App(loaded, hosts=hosts, version=__version__, token=token, precision=precision, origins=allowed, log=log)
         return serve(app, listening)
 
     _install_signal_handlers()

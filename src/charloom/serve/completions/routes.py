@@ -21,6 +21,7 @@ from charloom.serve.completions.choices import Choices
 from charloom.serve.completions.prompts import Prompt, make_prompts
 from charloom.serve.errors import ApiError, to_api_error
 from charloom.serve.models import ModelRegistry, ServedModel
+from charloom.serve.request_log import Usage, usage_of
 from charloom.serve.responses import DONE, EventStreamResponse, JsonResponse, server_sent_event
 from charloom.serve.scheduler import Job
 from charloom.serve.schema import CompletionRequest
@@ -34,7 +35,9 @@ async def complete(models: ModelRegistry, limits: Limits, request: Request) -> R
     _check_combinations(body, limits)
     served = models.find(body.model)
     prompts = await make_prompts(served, body)
-    completion = _Completion(served, body, prompts, random_seed() if body.seed is None else body.seed)
+    usage = usage_of(request)
+    usage.prompt_tokens = sum(prompt.size for prompt in prompts)
+    completion = _Completion(served, body, prompts, random_seed() if body.seed is None else body.seed, usage)
     job = served.scheduler.submit(completion.sequences())
     if body.stream:
         return EventStreamResponse(_events(completion, job, limits.min_event_seconds), job.cancel)
@@ -78,12 +81,14 @@ class _Completion:
         body: The request body.
         prompts: The encoded prompts.
         seed: Seed of the first text of each prompt.
+        counted: The tokens so far.
     """
 
     served: ServedModel
     body: CompletionRequest
     prompts: Sequence[Prompt]
     seed: int
+    counted: Usage
 
     @property
     def candidates(self) -> int:
@@ -147,19 +152,18 @@ class _Completion:
             "seed": self.seed,
         }
 
-    def usage(self, generated: int) -> dict[str, int]:
+    def count(self, text: str) -> None:
+        """Add a generated text to the token counts."""
+        self.counted.completion_tokens += self.served.count(text)
+
+    def usage(self) -> dict[str, int]:
         """Return the token counts of the prompts and of the generated texts."""
-        prompt_tokens = sum(prompt.size for prompt in self.prompts)
+        prompt_tokens, completion_tokens = self.counted.prompt_tokens, self.counted.completion_tokens
         return {
             "prompt_tokens": prompt_tokens,
-            "completion_tokens": generated,
-            "total_tokens": prompt_tokens + generated,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
         }
-
-    def size(self, text: str) -> int:
-        """Return the number of ids of a text."""
-        sizes = self.served.model.vocabulary.sizes(text)
-        return len(text) if sizes is None else int(sizes.sum())
 
 
 async def _outputs(job: Job) -> AsyncIterator[list[SequenceOutput]]:
@@ -179,11 +183,10 @@ async def _response(completion: _Completion, job: Job) -> dict[str, Any]:
     log_probs = np.zeros(len(completion.prompts) * candidates)
     counts = np.zeros(len(log_probs))
     texts: list[list[dict[str, Any]]] = [[choices.initial(index)] for index in range(len(log_probs))]
-    generated = 0
     async for parts in _outputs(job):
         for part in parts:
             texts[part.key].append(choices.format(part))
-            generated += completion.size(part.text)
+            completion.count(part.text)
             log_probs[part.key] += sum(token.log_prob for token in part.tokens or ())
             counts[part.key] += len(part.tokens or ())
     joined = [choices.join(parts) for parts in texts]
@@ -191,7 +194,7 @@ async def _response(completion: _Completion, job: Job) -> dict[str, Any]:
     selected = [joined[i] for i in _best_indices(means, body.n, candidates)]
     for index, choice in enumerate(selected):
         choice["index"] = index
-    return {**completion.head(), "choices": selected, "usage": completion.usage(generated)}
+    return {**completion.head(), "choices": selected, "usage": completion.usage()}
 
 
 def _best_indices(means: Any, n: int, candidates: int) -> list[int]:
@@ -204,7 +207,7 @@ def _best_indices(means: Any, n: int, candidates: int) -> list[int]:
 
 async def _events(completion: _Completion, job: Job, min_seconds: float) -> AsyncIterator[bytes]:
     """Yield the events of a stream. If an error occurs, the last event describes it."""
-    body, head, generated = completion.body, completion.head(), 0
+    body, head = completion.body, completion.head()
     remaining = len(completion.prompts) * body.n
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     if with_usage:
@@ -214,7 +217,8 @@ async def _events(completion: _Completion, job: Job, min_seconds: float) -> Asyn
         yield b"".join(server_sent_event({**head, "choices": [choices.initial(index)]}) for index in range(remaining))
     try:
         async for parts in _outputs(job):
-            generated += sum(completion.size(part.text) for part in parts)
+            for part in parts:
+                completion.count(part.text)
             yield b"".join(server_sent_event({**head, "choices": [choices.format(part)]}) for part in parts)
             remaining -= sum(part.finish_reason is not None for part in parts)
             if remaining:
@@ -223,5 +227,5 @@ async def _events(completion: _Completion, job: Job, min_seconds: float) -> Asyn
         yield server_sent_event(to_api_error(error).to_dict())
         return
     if with_usage:
-        yield server_sent_event({**head, "choices": [], "usage": completion.usage(generated)})
+        yield server_sent_event({**head, "choices": [], "usage": completion.usage()})
     yield DONE

@@ -9,10 +9,13 @@ import hmac
 from collections import Counter
 from collections.abc import Collection
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charloom.serve.errors import ApiError
+from charloom.serve.request_log import RequestLog
 from charloom.serve.security.allowed_hosts import AllowedHosts
+from charloom.serve.security.allowed_origins import cors_headers, foreign_origin_message, preflight_headers
 from charloom.serve.security.limits import Limits
 from charloom.serve.security.request_body import ClientDisconnected, check_json_shape, discard_body, has_body, read_body
 
@@ -43,6 +46,8 @@ class SecurityMiddleware:
         token: Bearer token that requests must send, except for ``open_paths``; None disables authentication.
         open_paths: Paths that require no token: those of the web page.
         limits: The request limits.
+        origins: Origins of other sites whose pages may send requests; see ``parse_origin``.
+        log: Whether to write a line for each request to stderr.
 
     Attributes:
         response_counts: Number of responses by status.
@@ -50,9 +55,18 @@ class SecurityMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, *, hosts: AllowedHosts, token: str | None, open_paths: Collection[str], limits: Limits
+        self,
+        app: ASGIApp,
+        *,
+        hosts: AllowedHosts,
+        token: str | None,
+        open_paths: Collection[str],
+        limits: Limits,
+        origins: Collection[str] = (),
+        log: bool = False,
     ) -> None:
         self._app, self._hosts, self._open_paths, self._limits = app, hosts, frozenset(open_paths), limits
+        self._origins, self._log = frozenset(origin.encode() for origin in origins), log
         self._token = None if token is None else token.encode()
         self.response_counts: Counter[int] = Counter()
         self.active_requests = 0
@@ -65,14 +79,17 @@ class SecurityMiddleware:
             await send({"type": "websocket.close", "code": 1008})
         else:
             self.active_requests += 1
+            line = RequestLog(scope)
+            added = cors_headers(self._allowed_origin(scope)) if self._origins else []
+            sender = _ResponseSender(send, self._limits.max_unread_seconds, self.response_counts, added)
             try:
-                await self._handle(
-                    scope, receive, _ResponseSender(send, self._limits.max_unread_seconds, self.response_counts)
-                )
+                await self._handle(scope, receive, sender)
             except ClientDisconnected:
                 pass
             finally:
                 self.active_requests -= 1
+                if self._log:
+                    line.write(sender.status, sender.finished)
 
     async def _handle(self, scope: Scope, receive: Receive, send: "_ResponseSender") -> None:
         headers = dict(scope["headers"])
@@ -82,6 +99,9 @@ class SecurityMiddleware:
             body = await read_body(receive, headers, self._limits)
             unread = False
             _check_body(scope["method"], body, self._limits)
+            if _is_preflight(scope) and self._allowed_origin(scope) is not None:
+                await Response(status_code=204, headers=preflight_headers(_headers(scope)))(scope, receive, send)
+                return
         except ApiError as error:
             if unread:
                 await _reject_unread(error, self._limits, receive, send)
@@ -96,18 +116,16 @@ class SecurityMiddleware:
                 finally:
                     watcher.cancel()
         except TimeoutError:
-            if not send.started and not send.is_disconnected:
+            if send.status is None and not send.is_disconnected:
                 seconds = f"{self._limits.max_request_seconds:g} seconds"
                 message = f"The request took longer than {seconds}. Request less text at once."
                 await ApiError(503, message, code="too_slow").response()(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
         """Raise ``ApiError`` unless the request line and headers pass all checks."""
-        headers: dict[bytes, list[bytes]] = {}
+        headers = _headers(scope)
         size = len(scope["path"]) + len(scope["query_string"])
-        for name, value in scope["headers"]:
-            headers.setdefault(name, []).append(value)
-            size += len(name) + len(value)
+        size += sum(len(name) + len(value) for name, value in scope["headers"])
         if size > self._limits.max_header_bytes:
             message = f"The request headers are too large. The maximum is {self._limits.max_header_bytes:,} bytes."
             raise ApiError(431, message, code="too_large")
@@ -116,13 +134,16 @@ class SecurityMiddleware:
             message = "Unknown host name. Use the URL that the server printed at startup, or start it with --name."
             raise ApiError(421, message)
         self._check_origin(scope, headers, host)
-        if self._token is not None and scope["path"] not in self._open_paths:
+        is_preflight = _is_preflight(scope) and self._allowed_origin(scope) is not None  # browsers omit the token
+        if self._token is not None and scope["path"] not in self._open_paths and not is_preflight:
             self._check_token(headers.get(b"authorization", []))
         if scope["method"] == "POST":
             _check_content_type(headers)
 
     def _check_origin(self, scope: Scope, headers: dict[bytes, list[bytes]], host: str) -> None:
-        """Raise ``ApiError`` if the request comes from a page of another site."""
+        """Raise ``ApiError`` if the request comes from a page of another site that is not allowed."""
+        if self._allowed_origin(scope) is not None:
+            return
         ours = {f"{scheme}://{host}".encode("latin-1") for scheme in ("http", "https")}
         is_foreign = any(origin.lower() not in ours for origin in headers.get(b"origin", []))
         sites = set(headers.get(b"sec-fetch-site", []))
@@ -132,7 +153,12 @@ class SecurityMiddleware:
             and headers.get(b"sec-fetch-mode") == [b"navigate"]
         )
         if is_foreign or not (sites <= {b"same-origin", b"none"} or follows_link):
-            raise ApiError(403, "Cross-site requests are not allowed.", code="foreign_origin")
+            raise ApiError(403, foreign_origin_message(headers.get(b"origin", [])), code="foreign_origin")
+
+    def _allowed_origin(self, scope: Scope) -> bytes | None:
+        """Return the origin of the request if it is one of the allowed origins, else None."""
+        sent = [value for name, value in scope["headers"] if name == b"origin"]
+        return sent[0] if len(sent) == 1 and sent[0] in self._origins else None
 
     def _check_token(self, authorization: list[bytes]) -> None:
         assert self._token is not None
@@ -140,6 +166,21 @@ class SecurityMiddleware:
         if not hmac.compare_digest(token, self._token) or scheme.lower() != b"bearer":
             message = "Missing or invalid token. Send the server's token in the header Authorization: Bearer TOKEN."
             raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _headers(scope: Scope) -> dict[bytes, list[bytes]]:
+    """Return the values of each header."""
+    headers: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name, []).append(value)
+    return headers
+
+
+def _is_preflight(scope: Scope) -> bool:
+    """Return whether a browser asks whether a page may send a request (CORS)."""
+    return scope["method"] == "OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
 
 
 def _single_value(headers: dict[bytes, list[bytes]], name: bytes) -> str:
@@ -205,18 +246,27 @@ class _ResponseSender:
         send: The ASGI send function.
         seconds: Time after which a client that does not read is disconnected.
         response_counts: Counter of responses by status, to update.
+        added: Additional headers.
+
+    Attributes:
+        status: Status of the response; None before it has started.
+        finished: Whether the response was sent completely.
+        is_disconnected: Whether the client disconnected before.
     """
 
-    def __init__(self, send: Send, seconds: float, response_counts: Counter[int]) -> None:
-        self._send, self._seconds, self._response_counts = send, seconds, response_counts
-        self.started = self.finished = self.is_disconnected = False
+    def __init__(
+        self, send: Send, seconds: float, response_counts: Counter[int], added: Collection[tuple[bytes, bytes]]
+    ) -> None:
+        self._send, self._seconds, self._response_counts, self._added = send, seconds, response_counts, added
+        self.status: int | None = None
+        self.finished = self.is_disconnected = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
+            self.status = message["status"]
             self._response_counts[message["status"]] += 1
             existing = {name for name, _ in message["headers"]}
-            added = [header for header in _HEADERS if header[0] not in existing]
+            added = [header for header in (*_HEADERS, *self._added) if header[0] not in existing]
             message = {**message, "headers": [*message["headers"], *added]}
         async with asyncio.timeout(self._seconds):
             await self._send(message)
