@@ -1,6 +1,8 @@
+import gzip
 import hashlib
 import io
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +212,29 @@ def test_python_docs_corpus_is_available_offline():
     assert len(corpus.text) > 400_000 and "statement" in corpus.text
 
 
+def test_shakespeare_comes_with_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CHARLOOM_CORPORA", raising=False)
+    monkeypatch.setattr(named, "_fetch", lambda *_: pytest.fail("downloaded"))
+    data = named.read_dataset("shakespeare")
+    assert len(data) == 1_115_394 and hashlib.sha256(data).hexdigest() == named.SHAKESPEARE.sha256
+    assert named.is_available_offline("shakespeare") and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:1000], lambda data: b"not gzip", lambda data: gzip.compress(b"x")]
+)
+def test_a_damaged_text_of_the_package_is_not_used(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("CHARLOOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CHARLOOM_CORPORA", raising=False)
+    whole = (named._BUNDLED / "shakespeare.txt.gz").read_bytes()
+    (tmp_path / "shakespeare.txt.gz").write_bytes(damage(whole))
+    monkeypatch.setattr(named, "_BUNDLED", tmp_path)
+    monkeypatch.setattr(named, "_fetch", lambda *_: gzip.decompress(whole))
+    assert not named.is_available_offline("shakespeare")
+    assert named.read_dataset("shakespeare") == gzip.decompress(whole)
+
+
 class TestDownload:
     """Downloading a named corpus, with local files in place of its URLs."""
 
@@ -252,4 +277,9 @@ class TestDownload:
             named.read_dataset("shakespeare")
         problems = [(failure["url"], failure["problem"]) for failure in caught.value.data["failures"]]
         assert problems == [(wrong, "checksum_mismatch"), (missing, "unreachable"), (large, "too_large")]
-        assert "CHARLOOM_CORPORA" in str(caught.value)
+        data = caught.value.data
+        assert data["path"] == str(named.cache_folder() / "corpora" / "play.txt")
+        assert all(part in str(caught.value) for part in (wrong, data["path"], data["sha256"], "python-docs"))
+        Path(data["path"]).parent.mkdir(parents=True)  # what the message says to do
+        Path(data["path"]).write_bytes(self.data)
+        assert named.read_dataset("shakespeare") == self.data

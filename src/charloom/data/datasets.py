@@ -1,8 +1,10 @@
-"""Named datasets such as ``shakespeare``: URLs, checksums and downloading."""
+"""Named datasets such as ``shakespeare``: the text in the package, checksums, and downloading as a fallback."""
 
+import gzip
 import hashlib
 import os
 import urllib.request
+import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -13,6 +15,7 @@ from charloom.errors import CorpusError
 
 _TIMEOUT_SECONDS = 30
 _CHUNK = 1 << 16
+_BUNDLED = Path(__file__).parent / "texts"  # NAME.gz for each text that ships with charloom
 
 
 class _TooLargeError(Exception):
@@ -21,10 +24,10 @@ class _TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class Download:
-    """A dataset that is downloaded once and verified by its SHA-256.
+    """A text that is verified by its SHA-256, and downloaded once if the package does not contain it.
 
     Attributes:
-        file_name: Name of the cached file.
+        file_name: Name of the cached file, and of the file in the package without ``.gz``.
         addresses: URLs, tried in this order.
         size_bytes: Size of the file; a download is aborted if it exceeds twice this size.
         sha256: SHA-256 of the file in hexadecimal.
@@ -58,7 +61,7 @@ def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
         progress: Called with the bytes downloaded so far and the expected total.
 
     Raises:
-        CorpusError: If no URL delivers a file with the expected SHA-256.
+        CorpusError: If the text has to be downloaded, and no URL delivers a file with the expected SHA-256.
     """
     if name == "shakespeare":
         return _read_download(SHAKESPEARE, progress)
@@ -67,7 +70,7 @@ def read_dataset(name: str, progress: ProgressCallback | None = None) -> bytes:
 
 def is_available_offline(name: str) -> bool:
     """Return whether a source can be read without a download; True for every source except an uncached dataset."""
-    return name != "shakespeare" or Path(name).exists() or any(p.is_file() for p in _local_paths(SHAKESPEARE))
+    return name != "shakespeare" or Path(name).exists() or _read_local(SHAKESPEARE) is not None
 
 
 def _python_docs() -> str:
@@ -78,11 +81,9 @@ def _python_docs() -> str:
 
 
 def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes:
-    for path in _local_paths(corpus):
-        if path.is_file():
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() == corpus.sha256:
-                return data
+    local = _read_local(corpus)
+    if local is not None:
+        return local
     data = _download(corpus, progress)
     cache = _download_folder() / corpus.file_name
     try:
@@ -93,9 +94,20 @@ def _read_download(corpus: Download, progress: ProgressCallback | None) -> bytes
     return data
 
 
-def _local_paths(corpus: Download) -> list[Path]:
+def _read_local(corpus: Download) -> bytes | None:
+    """Return a text from the package or from this machine; None if there is none with the expected SHA-256."""
     folder = os.environ.get("CHARLOOM_CORPORA")
-    return [*([Path(folder) / corpus.file_name] if folder else []), _download_folder() / corpus.file_name]
+    folders = [*([Path(folder)] if folder else []), _download_folder()]
+    for path in (_BUNDLED / f"{corpus.file_name}.gz", *(each / corpus.file_name for each in folders)):
+        try:
+            data = path.read_bytes()
+            if path.parent == _BUNDLED:
+                data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error):  # missing or damaged
+            continue
+        if hashlib.sha256(data).hexdigest() == corpus.sha256:
+            return data
+    return None
 
 
 def cache_folder() -> Path:
@@ -119,20 +131,24 @@ def _download(corpus: Download, progress: ProgressCallback | None) -> bytes:
             failures.append({"url": address, "problem": "too_large", "reason": str(error)})
             continue
         except (OSError, ValueError, HTTPException) as error:
-            failures.append({"url": address, "problem": "unreachable", "reason": str(error)})
+            reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+            failures.append({"url": address, "problem": "unreachable", "reason": reason})
             continue
         if hashlib.sha256(data).hexdigest() == corpus.sha256:
             return data
         reason = f"the SHA-256 of the {len(data):,} downloaded bytes is not the expected one"
         failures.append({"url": address, "problem": "checksum_mismatch", "reason": reason})
+    path = _download_folder() / corpus.file_name
+    reasons = "; ".join(dict.fromkeys(failure["reason"] for failure in failures))
     raise CorpusError(
-        f"Cannot download the corpus {corpus.file_name}:\n  "
-        + "\n  ".join(f"{failure['url']}: {failure['reason']}" for failure in failures)
-        + f"\nDownload it manually to {_download_folder()}, or to the folder that CHARLOOM_CORPORA names.",
+        f"Cannot download {corpus.file_name}: {reasons}. Download {corpus.addresses[0]} on another machine and save it "
+        f"as {path} (SHA-256 {corpus.sha256}), or train on python-docs, which needs no network.",
         code="download_failed",
         file=corpus.file_name,
         failures=failures,
         folder=str(_download_folder()),
+        path=str(path),
+        sha256=corpus.sha256,
     )
 
 
