@@ -78,7 +78,10 @@ def test_each_prompt_of_a_file_gets_the_text_of_a_single_generation(cli):
     assert [row["seed"] for row in rows] == sample_seeds(7, 4)
     assert model.generate(prompts, 30, seed=7) == [row["text"] for row in rows]
     shown = cli("generate", name, "--prompts", "prompts.txt", "-n", 30, "--seed", 7)
-    assert shown.out == "".join(row["text"] + "\n" for row in rows) and shown.err.count("--- sample") == 4
+    assert shown.out == "\n---\n".join(row["text"] for row in rows) + "\n"
+    titles = [line for line in shown.err.splitlines() if line.startswith("--- sample")]
+    assert ["prompt" in title for title in titles] == [True, False, True, True]  # the second prompt is empty
+    assert "'abc'" in titles[0] and r"'x\ny'" in titles[2]
 
 
 def test_samples_are_generated_for_each_prompt(cli):
