@@ -174,7 +174,7 @@ def command(
     float16  model file of half the size
     int8     model file of a quarter of the size; generates the same texts
     keras    .keras file, which Keras 3 can load and train further
-    onnx     two ONNX graphs: one time step, and a whole window (second file)
+    onnx     two ONNX files: a graph for one character, and NAME.window.onnx for many at once
     html     self-contained page that generates offline; several models form a gallery
 
     \b

@@ -91,7 +91,10 @@ from charloom.terminal.messages import (
     help="Make the last 64 characters less likely. 1 is off; higher values are stronger.",
 )
 @click.option("--stop", multiple=True, help="Stop before this string (\\n is a line feed). Repeatable.")
-@click.option("--label", help="Label of the text, for a model of labeled records. [default: drawn by its frequency]")
+@click.option(
+    "--label",
+    help="Label of the text, for a model of labeled records. [default: random, by its frequency in the training text]",
+)
 @click.option("--max-lines", type=int, help="Stop after this many lines.")
 @click.option("--allow", help="Generate only these characters.")
 @click.option("--forbid", help="Never generate these characters.")
