@@ -139,6 +139,8 @@ def test_samples_are_written_to_a_folder(cli, run):
     [
         (["-o", "no/texts/"], "folder_not_found", {"path": "no"}),
         (["-o", "mine/"], "path_is_file", {"path": "mine"}),
+        (["-o", ""], "invalid_setting", {"name": "output"}),
+        (["-o", os.devnull, "--force"], "file_exists", {"path": os.devnull}),
         (["--force"], "missing_option", {"required_by": "--force"}),
         (["--separator", "%"], "conflicting_options", {"options": ["--separator", "--json"]}),
         (["--separator", "%", "-o", "texts/"], "conflicting_options", {"options": ["--separator", "--output"]}),

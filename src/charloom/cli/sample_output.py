@@ -51,8 +51,15 @@ class OutputFiles:
             force: Whether existing files may be overwritten.
 
         Raises:
-            InputError: If a file exists and ``force`` is not set, or the parent folder does not exist.
+            InputError: If a file exists and ``force`` is not set, its parent folder does not exist, or the name is empty.
         """
+        if not output:  # would be the current folder
+            raise InputError(
+                "--output is empty. Pass the name of a file, or of a folder with / at its end.",
+                code="invalid_setting",
+                name="output",
+                value=output,
+            )
         target = Path(output)
         is_folder = output.endswith(("/", os.sep)) or target.is_dir()
         if not is_folder:
@@ -70,7 +77,10 @@ class OutputFiles:
         digits = max(_MIN_DIGITS, len(str(count)))
         paths = tuple(target / f"{number:0{digits}}.txt" for number in range(1, count + 1))
         existing = [path for path in paths if path.exists()]
-        if existing and not force:
+        if force:
+            for path in existing:
+                check_new_file(path, force)  # a file in the folder may be a folder itself
+        elif existing:
             more = len(existing) - 1
             what = f"{existing[0]} and {more:,} more of the {count:,} files exist" if more else f"{existing[0]} exists"
             raise InputError(

@@ -93,12 +93,19 @@ def check_new_file(path: Path, force: bool | None = None) -> None:
         force: The value of the command's option ``--force``, which permits overwriting; None if it has no such option.
 
     Raises:
-        InputError: If the file exists and ``force`` is not set, it is a folder, or its parent folder does not exist.
+        InputError: If the file exists and ``force`` is not set, the path is a folder or a device, or its parent folder
+            does not exist.
     """
-    if path.exists() and (path.is_dir() or not force):
-        what = "is a folder" if path.is_dir() else "already exists"
-        advice = "or remove it first" if force is None or path.is_dir() else "or pass --force to overwrite it"
-        raise InputError(f"{path} {what}. Choose another file with -o, {advice}.", code="file_exists", path=str(path))
+    if path.exists() and not (force and path.is_file()):
+        what = "is a folder" if path.is_dir() else "already exists" if path.is_file() else "is not a regular file"
+        advice = (
+            ""
+            if not path.is_file()
+            else ", or remove it first"
+            if force is None
+            else ", or pass --force to overwrite it"
+        )
+        raise InputError(f"{path} {what}. Choose another file with -o{advice}.", code="file_exists", path=str(path))
     if not path.parent.is_dir():
         raise InputError(
             f"Cannot write {path.name}: the folder {path.parent} does not exist. Create it first.",
