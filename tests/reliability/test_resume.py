@@ -13,9 +13,11 @@ from charloom.errors import NonFiniteError, RunError, SaveError, SettingsError
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import checkpoint_path, checkpoint_steps
 from charloom.planning.recipes import RECIPES, Recipe, load_recipe
+from charloom.planning.schedule import Measurements
 from charloom.training import run_files, trainer
 from charloom.training.checkpoint import checkpoint_bytes, load_checkpoint, remove_old_checkpoints, save_checkpoint
 from charloom.training.events import CheckpointRecord, EventRecord, PlanChangeRecord, SampleRecord, StepRecord
+from charloom.training.pipeline import evaluate_untrained
 from charloom.training.resume import open_run, resume_training
 from charloom.training.run import run_training
 from support.errors import codes, raises_code
@@ -103,9 +105,16 @@ def test_resume_converts_minutes_to_steps(corpus, tmp_path, monkeypatch):
 
 def scripted(monkeypatch, **steps):
     """Replace what the clock says: after step s<N> the run changes its plan to ``steps["sN"]`` steps."""
-    decide = lambda budget, step, planned, every: steps.get(f"s{step}")  # noqa: E731
+
+    def decide(budget, step, planned, eval_every):
+        return steps.get(f"s{step}")
+
+    def measure(setup):
+        return Measurements(evaluate_untrained(setup)[0], step_seconds=0.06)  # 100 steps in 6 s
+
     monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
-    monkeypatch.setattr("charloom.training.pipeline.measure_step_seconds", lambda *_: 0.0597)  # 6 s: 100 steps at first
+    monkeypatch.setattr("charloom.training.run.measure", measure)
+    monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda *_: 0.06)
 
 
 TIMED = {"steps": 0, "minutes": 0.1}

@@ -12,6 +12,7 @@ extrapolation. The evidence is a record of docs/decisions/planning.md:
     [best]     "The recipe best reaches 1.3510 on one core"
     [large]    "Large alphabets use small batches"
     [loss]     "The expected loss is predicted from n-grams"
+    [short]    "The loss of a short training follows from what it has read"
     [held out] "Long texts hold out a limited part"
     [guess]    chosen without a measurement
 """
@@ -124,6 +125,20 @@ _LOSS_RATIO_CHARACTERS = 4.5e6  # characters read, repeats included; measured fr
 _LOSS_RATIO_SLOPE = 0.03  # per doubling of the characters read
 _MIN_LOSS_RATIO, _MAX_LOSS_RATIO = 0.79, 1.0  # no unit; measured from 0.755 to 0.970
 _LOSS_SPREAD = 0.1  # relative; all eight training runs were within a tenth of the prediction
+
+# A short training is limited by what it has read, not by the text: its loss is at least this share of the unigram loss,
+# by characters read; values between two entries are interpolated over the logarithm.
+# [short]: means of six texts of 12,000 to 1.7 million characters
+_SHORT_TRAINING_SHARES = (
+    (15_000, 1.0),
+    (31_000, 0.94),
+    (61_000, 0.81),
+    (123_000, 0.715),
+    (256_000, 0.63),
+    (512_000, 0.56),
+    (1_024_000, 0.475),
+    (2_048_000, 0.42),
+)
 
 
 @dataclass(frozen=True)
@@ -251,15 +266,24 @@ def expected_epochs(settings: Settings, task: Task) -> float:
     return steps * characters_per_step / task.characters
 
 
-def expected_bits(ngram_loss: float, characters_read: float) -> tuple[float, float]:
+def expected_bits(ngram_loss: float, unigram_loss: float, characters_read: float) -> tuple[float, float] | None:
     """Predict the range of the final held-out loss, in bits per character.
 
     Args:
         ngram_loss: Loss of the n-gram baseline on the held-out text, in nats per character.
+        unigram_loss: Loss of the unigram baseline on the held-out text, in nats per character.
         characters_read: Characters that the training reads, repeats included; above 0.
+
+    Returns:
+        The range, or None for a training that reads less than what was measured.
     """
+    reads, shares = zip(*_SHORT_TRAINING_SHARES, strict=True)
+    if characters_read < reads[0]:
+        return None
     ratio = _LOSS_RATIO - _LOSS_RATIO_SLOPE * math.log2(characters_read / _LOSS_RATIO_CHARACTERS)
-    middle = ngram_loss * min(max(ratio, _MIN_LOSS_RATIO), _MAX_LOSS_RATIO) / math.log(2)
+    limited_by_text = ngram_loss * min(max(ratio, _MIN_LOSS_RATIO), _MAX_LOSS_RATIO)
+    share = float(np.interp(math.log2(characters_read), np.log2(reads), shares, right=0.0))
+    middle = max(limited_by_text, share * unigram_loss) / math.log(2)
     return middle * (1 - _LOSS_SPREAD), middle * (1 + _LOSS_SPREAD)
 
 

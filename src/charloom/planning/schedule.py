@@ -197,6 +197,7 @@ def plan_training(
     fixed: Collection[str] = (),
     may_cap_steps: bool = False,
     ngram_loss: float | None = None,
+    unigram_loss: float = 0.0,
     notices: Notices | None = None,
 ) -> Plan:
     """Plan a new training: convert its epochs or minutes to a fixed number of steps.
@@ -209,6 +210,7 @@ def plan_training(
         may_cap_steps: Whether to limit the steps of a training run with a time budget to avoid overfitting.
         ngram_loss: Loss of the n-gram baseline on the held-out text, in nats per character; None if nothing is held
             out.
+        unigram_loss: Loss of the unigram baseline on the held-out text, in nats per character.
         notices: See ``make_plan``.
     """
     notices = Notices() if notices is None else notices
@@ -230,7 +232,7 @@ def plan_training(
     seconds_per_step = measured.step_seconds + measured.evaluation_seconds / plan.settings.eval_every
     seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None
     characters_read = round(steps / epoch * task.characters)
-    expected = None if ngram_loss is None else expected_bits(ngram_loss, characters_read)
+    expected = None if ngram_loss is None else expected_bits(ngram_loss, unigram_loss, characters_read)
     plan = replace(
         plan,
         seconds=seconds,

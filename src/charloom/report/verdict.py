@@ -139,8 +139,8 @@ def verdict(course: Course) -> Notice:
     if _loss(last) > _loss(kept) + OVERFITTING:
         return Notice(
             f"The model of step {kept.step:,} is kept, because the model overfits after it: the held-out loss rose "
-            f"from {_loss(kept):.4f} to {_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. Longer "
-            "training does not help; more text does, or a new run with more dropout (--set dropout_output=0.3).",
+            f"from {_loss(kept):.4f} to {_loss(last):.4f} while the training loss fell to {last.train_loss:.4f}. "
+            "Longer training does not help; more text does, or a new run with more dropout (--set dropout_output=0.3).",
             code="overfitting",
             step=kept.step,
             best_loss=_loss(kept),

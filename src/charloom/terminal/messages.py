@@ -82,6 +82,11 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def count_passes(passes: float) -> str:
+    """Return a number of passes over the text in words, such as "1 pass" or "8.3 passes"."""
+    return f"{passes:.2g} {'pass' if passes == 1 else 'passes'} over the text"
+
+
 def format_percent(share: float) -> str:
     """Format a fraction as a percentage: 0.125 becomes ``12.5 %``."""
     return f"{100 * share:.1f} %"

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from charloom.inference.memorization import LONG
 from charloom.report.verdict import Course, loss_summary, verdict
-from charloom.terminal.messages import format_duration, format_percent, is_terminal
+from charloom.terminal.messages import count_passes, format_duration, format_percent, is_terminal
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
@@ -396,11 +396,6 @@ def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
         return description
     held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
     return f"{description} For the held-out text, it is {held_out}."
-
-
-def count_passes(passes: float) -> str:
-    """Return a number of passes over the text in words, such as "1 pass" or "8.3 passes"."""
-    return f"{passes:.2g} {'pass' if passes == 1 else 'passes'} over the text"
 
 
 def _smooth(average: float, value: float) -> float:

@@ -326,6 +326,7 @@ def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
         fixed=setup.recipe.fixed,
         may_cap_steps=setup.recipe.name in PLANNED,
         ngram_loss=setup.baselines.ngrams,
+        unigram_loss=setup.baselines.unigram,
         notices=setup.request.notices,
     )
 

@@ -60,6 +60,7 @@ class TimeBudget:
 
     def add_pause(self, seconds: float) -> None:
         """Add the duration of an evaluation with everything that belongs to it."""
+        self._changed_at = -math.inf  # the pause tells something new about the speed
         if self._recent:
             self._pause_steps += _SMOOTHING * (seconds / self._step_seconds - self._pause_steps)
 

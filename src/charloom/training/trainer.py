@@ -166,8 +166,8 @@ class Trainer:
     def _one_step(self) -> Iterator[Record]:
         step = next(self.steps)
         self.history.add_step(step)
-        self._watch_time(step)
-        flags, changes = self.steps.control_flags, list(self._adjust_plan(step.step))
+        evaluated = self._watch_time(step)
+        flags, changes = self.steps.control_flags, list(self._adjust_plan(step.step, evaluated))
         if flags.stop and step.step < self.plan.steps:
             saved = list(self._save_and_stop())  # save before yielding: the consumer may not ask for more records
             yield step
@@ -188,24 +188,31 @@ class Trainer:
         else:
             yield from self._after_step(step, flags.save)
 
-    def _watch_time(self, step: StepRecord) -> None:
-        """Tell the time budget about a step and the pause before it."""
+    def _watch_time(self, step: StepRecord) -> bool:
+        """Tell the time budget about a step and the pause before it; return whether there was an evaluation."""
         now, ended, pause = time.perf_counter(), self._step_ended, self._pause
         self._step_ended, self._pause = now, False
+        evaluated = self.history.evaluation is not None and self.history.evaluation.step == step.step - 1
         if self._budget is None or ended is None:
-            return
+            return evaluated
         between = max(0.0, now - ended - step.seconds)
-        if pause and self.history.evaluation is not None and self.history.evaluation.step == step.step - 1:
+        if evaluated:
             self._budget.add_pause(between)
         self._budget.add_step(step.seconds if pause else step.seconds + between)
+        return evaluated
 
-    def _adjust_plan(self, step: int) -> Iterator[Record]:
-        """Change the number of steps: as in the run that is repeated, or to the speed of the machine."""
+    def _adjust_plan(self, step: int, evaluated: bool) -> Iterator[Record]:
+        """Change the number of steps: as in the run that is repeated, or to the speed of the machine.
+
+        Args:
+            step: Number of steps so far.
+            evaluated: Whether the model was evaluated before this step, which shows how long that takes.
+        """
         change: PlanChange | None = None
         if self._changes_ahead:
             if self._changes_ahead[0].step == step and not self._changes_ahead[0].extends:
                 change = self._changes_ahead.popleft()
-        elif self._budget is not None and (step % max(1, self.plan.steps // _CHECKS) == 0 or self._is_due(step)):
+        elif self._budget is not None and (evaluated or step % max(1, self.plan.steps // _CHECKS) == 0):
             steps = self._budget.steps_for(step, self.plan.steps, self.plan.settings.eval_every)
             steps = self.process_group.broadcast(steps)
             change = None if steps is None else PlanChange(step, steps)

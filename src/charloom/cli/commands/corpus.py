@@ -69,6 +69,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
             "training_characters": training,
             "steps_per_epoch": steps_per_epoch(settings, training, lengths),
             "minutes": settings.minutes,
+            "measured": False,
         }
     }
 
@@ -108,10 +109,14 @@ def _format_facts(facts: dict[str, Any]) -> str:
         more = len(facts["labels"]) - len(shown)
         lines.append(f"labels: {', '.join(shown)}{f' and {more:,} more' if more else ''}")
     if plan is None:
-        lines.append("plan: none, the corpus is too short to train on with the default recipe")
+        lines.append("training: not possible, the text is too short for the default recipe")
     else:
         lines.append(
-            f"plan: a model with {plan['parameters']:,} parameters, about {plan['minutes']:.2g} minutes of training; "
-            f"{plan['steps_per_epoch']:,} steps per epoch over {plan['training_characters']:,} training characters"
+            f"training: {plan['training_characters']:,} characters, the rest is held out; one pass takes "
+            f"{plan['steps_per_epoch']:,} steps"
+        )
+        lines.append(
+            f"not measured: on a laptop with two cores, a model with {plan['parameters']:,} parameters and about "
+            f"{plan['minutes']:.2g} minutes; to measure this machine: charloom train CORPUS --plan"
         )
     return "\n".join(lines) + "\n\n" + f"{facts['preview'].rstrip()}\n"

@@ -25,6 +25,8 @@ from charloom.planning.cost import memory_bytes
 from charloom.planning.recipes import RECIPES, Recipe, choose_recipe
 from charloom.planning.settings import LENGTHS, check_lengths, describe_setting, setting_fields
 from charloom.terminal.messages import (
+    count_passes,
+    format_duration,
     json_option,
     print_error,
     print_json,
@@ -35,7 +37,14 @@ from charloom.terminal.messages import (
 )
 from charloom.training.distributed.process_group import SINGLE_PROCESS, ProcessGroup, launched_by_torchrun
 from charloom.training.events import FinishRecord, Record
-from charloom.training.pipeline import TrainingRequest, complete_plan, measure, measure_step_seconds, prepare
+from charloom.training.pipeline import (
+    TrainingRequest,
+    TrainingSetup,
+    complete_plan,
+    measure,
+    measure_step_seconds,
+    prepare,
+)
 from charloom.training.resume import SavedRun, open_run, resume_training
 
 Observer = Callable[[Record], object]
@@ -334,6 +343,7 @@ def _print_plan(
     plan = complete_plan(setup, measure(setup))
     print_notices(plan.notices, quiet)
     seconds = plan.seconds or plan.steps * measure_step_seconds(setup, 60)
+    settings = plan.settings.to_dict()
     result = {
         "recipe": recipe.name,
         "parameters": setup.architecture.num_parameters,
@@ -345,24 +355,26 @@ def _print_plan(
         "expected_bits_per_char": plan.expected_bits,
         "ngram_bits_per_char": None if setup.baselines.ngrams is None else setup.baselines.ngrams / math.log(2),
         "device": setup.device.description,
-        "settings": plan.settings.to_dict(),
+        "measured": True,
+        "settings": settings,
     }
     if not process_group.is_first:
         return
     if as_json:
         print_json(result)
         return
-    print_text("".join(f"{name:<24} {value}\n" for name, value in _plan_rows(result)) + "\n")
-    print_text("".join(f"{key:<24} {value}\n" for key, value in plan.settings.to_dict().items()))
+    rows = [*_plan_rows(result, setup), ("", "")]
+    rows += [(name, str(value)) for name, value in settings.items() if value and name != "steps"]
+    print_text("".join(f"{name:<24} {value}".rstrip() + "\n" for name, value in rows))
 
 
-def _plan_rows(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _plan_rows(plan: dict[str, Any], setup: TrainingSetup) -> Iterator[tuple[str, str]]:
     yield "recipe", plan["recipe"]
-    yield "parameters", f"{plan['parameters']:,}"
-    yield "steps", f"{plan['steps']:,}"
-    yield "epochs", f"{plan['epochs']:.2f}  ({plan['steps_per_epoch']:,} steps each)"
-    yield "minutes", f"{plan['minutes']:.1f}"
-    yield "memory", f"{plan['memory_bytes'] / 1e9:.1f} GB"
+    yield "model", f"{setup.settings.in_words}, {plan['parameters']:,} parameters"
+    yield "text", f"{len(setup.training):,} training characters, {len(setup.validation):,} held out"
+    duration = format_duration(60 * plan["minutes"])
+    yield "planned", f"{plan['steps']:,} steps, {count_passes(plan['epochs'])}, about {duration} (measured)"
+    yield "memory", f"{plan['memory_bytes'] / 1e9:.2g} GB"
     if plan["expected_bits_per_char"] is not None:
         low, high = plan["expected_bits_per_char"]
         expected = f"{low:.2f} to {high:.2f} expected  (n-gram baseline: {plan['ngram_bits_per_char']:.2f})"
