@@ -164,6 +164,22 @@ def test_interactive_sessions_write_one_record(cli):
     assert result.code == 0 and RECORD_MARK not in result.out
 
 
+def test_kept_records_are_separated_as_in_the_training_text(cli):
+    script = b"ab\n/keep\n/undo\n/keep\n/quit\n"
+    result = cli("generate", record_model(), "-i", "-n", 60, "--seed", 2, "-q", stdin=script)
+    first, second = Path("kept.txt").read_text().removesuffix("\n").split("\n%\n")
+    assert result.code == 0 and first.startswith("ab") and second == "ab"
+
+
+def test_separators_replace_those_of_records_and_lines(cli):
+    lines = saved("lines.safetensors", rules=TextRules(lines=True))
+    for name, default in ((record_model(), "\n%\n"), (lines, "\n")):
+        arguments = ["generate", name, "--samples", 2, "-n", 9, "--seed", 3]
+        texts = [row["text"] for row in cli(*arguments, "--json").json["samples"]]
+        assert cli(*arguments, "-q").out == default.join(texts) + "\n"
+        assert cli(*arguments, "-q", "--separator", "|").out == "|".join(texts) + "\n"
+
+
 # --- arguments in Python
 
 

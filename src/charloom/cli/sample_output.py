@@ -51,7 +51,8 @@ class OutputFiles:
             force: Whether existing files may be overwritten.
 
         Raises:
-            InputError: If a file exists and ``force`` is not set, its parent folder does not exist, or the name is empty.
+            InputError: If a file exists and ``force`` is not set, its parent folder does not exist, or ``output`` is
+                empty.
         """
         if not output:  # would be the current folder
             raise InputError(
