@@ -225,7 +225,7 @@ def test_commands_print_the_same_json(name, outputs):
     ignored = [*observing.NOT_COMPARED]
     if name.startswith("corpus"):
         assert now["plan"].pop("measured") is False
-    if name.startswith("train, only the plan") or name.startswith("plan "):
+    if name.startswith(("train, only the plan", "plan ")):
         assert now.pop("measured") is True
         ignored.append(r"expected_bits_per_char")
     if name == "train, resumed":

@@ -25,8 +25,8 @@ from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
 
-# The learning rate with which a complete run continues, as a share of the peak, by the gap between held-out and training
-# loss in nats: with a small gap, a high rate gained most; with a large one, only a low rate gained anything.
+# The learning rate with which a complete run continues, as a share of the peak, by the gap between held-out loss and
+# training loss in nats: with a small gap, a high rate gained most; with a large one, only a low rate gained anything.
 _RESTART_RATES = (1.0, 0.3)
 _RESTART_GAPS = (0.1, 0.3)
 
