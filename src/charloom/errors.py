@@ -77,6 +77,10 @@ class Notice(str):
         notice.code, notice.data = code, data
         return notice
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the notice as an object for JSON: ``code``, ``message``, then the data."""
+        return {"code": self.code, "message": str(self), **self.data}
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the code and the data, too."""
         return partial(type(self), code=self.code, **self.data), (str(self),)

@@ -39,6 +39,20 @@ def test_all_sections_are_shown_and_fit_the_screen(browser, report, viewport):
         assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_each_chart_has_a_sentence_on_how_to_read_it(browser, report, data):
+    with opened(browser, report) as tab:
+        notes = set()
+        for metric in ("loss", "learning_rate", "grad_norm", "chars_per_second"):
+            tab.locator("#metric").select_option(metric)
+            notes.add(tab.locator("#curves + .reading").inner_text())
+        assert len(notes) == 4 and all(len(note) > 40 for note in notes)
+        for chart in ("#gates .charts", "#context-curve", "#embedding-map"):
+            assert len(tab.locator(f"{chart} + .reading").inner_text()) > 40
+        assert tab.locator("#verdict").inner_text() == data["verdict"]["message"]
+        summary = tab.locator("#neurons-summary").inner_text()
+        assert all(feature in summary for feature in data["neurons"]["not_followed"])
+
+
 def test_pointing_at_a_character_shows_the_top_predictions(browser, report, data, run, text):
     predictions = charloom.load(run).top_guesses(text[-1500:])
     with opened(browser, report) as tab:

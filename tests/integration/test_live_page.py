@@ -47,7 +47,9 @@ def test_data_follows_the_training(live, text, tmp_path):
     assert [len(data["run"]["evaluations"]) for data in snapshots] == [1, 2, 3, 4]
     assert [e["step"] for e in snapshots[-1]["run"]["evaluations"]] == [0, 10, 20, 30]
     assert snapshots[2]["status"].startswith("Step 20 of 30")
+    assert all(data["verdict"] is None for data in snapshots)  # it is about the whole run
     last = json.loads(request(live.address, "/data.json")[1])
+    assert last["verdict"]["code"] == "too_few_steps" and last["verdict"]["steps"] == 30
     assert last["finished"] and last["status"] == "Done after 30 steps."
     assert len(last["run"]["samples"]) == 3
 

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from charloom.report.analysis import analyze_text
 from charloom.report.build import build_report, default_text
 from charloom.report.confusion import embedding_map, frequent_confusions
 from charloom.report.context_length import loss_by_context_length
-from charloom.report.provenance import find_provenance
+from charloom.report.provenance import Provenance, find_provenance
 from charloom.web.report_page import report_page
 from support.errors import cli_error
 from support.models import quiet, tiny_saved
@@ -106,6 +107,31 @@ def test_the_embedding_map_contains_all_characters_in_range():
     assert {point.character for point in points} == set("abcde\n ")
     assert all(-1 <= point.x <= 1 and -1 <= point.y <= 1 and point.count == 3 for point in points)
     assert embedding_map(saved, "ab") == []
+
+
+def test_the_verdict_of_the_page_is_that_of_the_training(quick_cli, text):
+    Path("book.txt").write_text(text)
+    sizes = ("--set", "hidden_size=16", "--set", "num_layers=1")
+    trained = quick_cli("train", "book.txt", "-o", "run", "--steps", 40, *sizes)
+    told = json.loads(quick_cli("report", "run", "--json").out)["verdict"]
+    assert told["code"] == "too_few_steps" and told["steps"] == 40
+    assert told["message"] in trained.err
+    assert build_report(find_provenance("run/model.safetensors"), text[:500], "", quiet)[0]["verdict"] == told
+    shutil.copy("run/model.safetensors", "alone.safetensors")
+    assert build_report(find_provenance("alone.safetensors"), text[:500], "", quiet)[0]["verdict"] is None
+    shutil.rmtree("run/checkpoints")
+    assert build_report(find_provenance("run"), text[:500], "", quiet)[0]["verdict"] is None
+
+
+def test_weak_neurons_follow_nothing(report):
+    section = report[0]["neurons"]
+    assert all(abs(neuron["correlation"]) >= 0.3 for neuron in section["named"])
+    followed = {neuron["feature"] for neuron in section["named"]}
+    assert not followed & set(section["not_followed"])
+    # an untrained model follows hardly anything, and the features that no neuron follows are named
+    model = Provenance("tiny", tiny_saved(), None, None)
+    section = build_report(model, "ab cd\nea dc\n\nbc a\n" * 40, "", quiet)[0]["neurons"]
+    assert section["not_followed"] and all(abs(neuron["correlation"]) >= 0.3 for neuron in section["named"])
 
 
 def test_samples_of_the_page_are_reproducible(report, run, text):

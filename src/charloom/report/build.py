@@ -3,7 +3,7 @@
 import base64
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from charloom._util.progress import ProgressCallback
 from charloom._version import __version__
-from charloom.data.baselines import baselines
+from charloom.data.baselines import Baselines, baselines
 from charloom.data.splits import CorpusSplit, flatten_ids
 from charloom.data.text_format import LABEL_MARK, RECORD_MARK
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import Notice
+from charloom.errors import Notice, RunError
 from charloom.inference.memorization import LONG, MeasuredSample, Memorization, measure_memorization, measured_samples
 from charloom.inference.model import Model
 from charloom.report.analysis import Neuron, Saturation, TextAnalysis, analyze_text
@@ -24,7 +24,10 @@ from charloom.report.context_length import loss_by_context_length
 from charloom.report.features import features
 from charloom.report.neurons import NamedNeuron, correlations, name_neurons
 from charloom.report.provenance import Provenance
-from charloom.report.run_history import read_history
+from charloom.report.run_history import RunHistory, read_history
+from charloom.report.verdict import Course, verdict
+from charloom.training.checkpoint import newest_checkpoint
+from charloom.training.events import EvaluationRecord
 from charloom.web.report_page import COLOUR_LEVELS
 
 MAX_CHARACTERS = 50_000
@@ -57,7 +60,8 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
     analysis = analyze_text(engine, vocabulary, text, step("Analyzing text"))
     step("Naming neurons")
     feature_values = features(displayed)
-    named = name_neurons(analysis.states, feature_values)
+    candidates = name_neurons(analysis.states, feature_values)
+    named = [neuron for neuron in candidates if neuron.follows]
     parts = provenance.parts
     training = parts.training if parts else None
     data = {
@@ -126,13 +130,38 @@ def model_section(provenance: Provenance) -> dict[str, Any]:
 
 
 def training_section(provenance: Provenance) -> dict[str, Any]:
-    """Build the section about the training; "run" is None if the model has no run folder."""
+    """Build the section about the training; "run" and "verdict" are None if the model has no run folder."""
     if provenance.run is None:
-        return {"run": None}
-    return {"run": read_history(provenance.run).data() | {"guessing": _baselines(provenance)}}
+        return {"run": None, "verdict": None}
+    history, losses = read_history(provenance.run), _baselines(provenance)
+    guessing = None if losses is None else {"uniform": losses.uniform, "unigram": losses.unigram}
+    return {"run": history.data() | {"guessing": guessing}, "verdict": _verdict(provenance, history, losses)}
 
 
-def _baselines(provenance: Provenance) -> dict[str, float] | None:
+def _verdict(provenance: Provenance, history: RunHistory, losses: Baselines | None) -> dict[str, Any] | None:
+    """Return the verdict on the run; None if it has no checkpoint, which says whether it was completed."""
+    assert provenance.run is not None
+    try:
+        model, training, _ = newest_checkpoint(provenance.run)
+    except RunError:
+        return None
+    facts = training.facts
+    lines: list[dict[str, Any]] = [
+        {item.name: line.get(item.name) for item in fields(EvaluationRecord)} for line in history.evaluations
+    ]
+    course = Course(
+        str(provenance.run),
+        [EvaluationRecord(**line) for line in lines],
+        losses,
+        len(provenance.parts.training) if provenance.parts else None,
+        facts["step"],
+        model.facts["settings"]["steps"],
+        not facts["finished"],
+    )
+    return verdict(course).to_dict()
+
+
+def _baselines(provenance: Provenance) -> Baselines | None:
     """Compute the uniform and unigram baselines on the held-out text, in nats per character.
 
     Returns None if the training text is not available.
@@ -141,8 +170,7 @@ def _baselines(provenance: Provenance) -> dict[str, float] | None:
         return None
     vocabulary, parts = provenance.model.vocabulary, provenance.parts
     training, validation = (flatten_ids(part.ids(vocabulary)) for part in (parts.training, parts.validation))
-    losses = baselines(training, validation if len(validation) else training, len(vocabulary))
-    return {"uniform": losses.uniform, "unigram": losses.unigram}
+    return baselines(training, validation if len(validation) else training, len(vocabulary))
 
 
 def _predictions(analysis: TextAnalysis) -> dict[str, Any]:
@@ -189,6 +217,7 @@ def _neurons(
             for neuron in named
             if neuron.neuron in row_of
         ],
+        "not_followed": [feature for feature in feature_values if feature not in {n.feature for n in named}],
         "states": encode_array(_levels(analysis.states[:, kept])),
     }
 

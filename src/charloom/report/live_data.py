@@ -6,10 +6,13 @@ from typing import Any
 
 from charloom._version import __version__
 from charloom.report.run_history import RunHistory, read_history
+from charloom.report.verdict import Course, verdict
 from charloom.training.events import (
+    PLAN_CHANGED,
     EvaluationRecord,
     EventRecord,
     FinishRecord,
+    PlanChangeRecord,
     PlanRecord,
     Record,
     SampleRecord,
@@ -25,15 +28,22 @@ class LiveReport:
         self._step: StepRecord | None = None
         self._finish: FinishRecord | None = None
         self._history = RunHistory([], [], [])
+        self._steps = 0  # planned
+        self._evaluations: list[EvaluationRecord] = []
 
     def take(self, record: Record) -> None:
         """Add the next record of the training."""
         if isinstance(record, PlanRecord):
-            self._plan = record
+            self._plan, self._steps = record, record.plan.steps
+            self._evaluations = list(record.earlier)
             self._history = read_history(Path(record.run))  # not empty if the run is resumed
+        elif isinstance(record, PlanChangeRecord):
+            self._steps = record.steps
+            self._history.events.append({"step": record.step, "event": PLAN_CHANGED, "steps": record.steps})
         elif isinstance(record, StepRecord):
             self._step = record
         elif isinstance(record, EvaluationRecord):
+            self._evaluations.append(record)
             self._history.evaluations.append(asdict(record))
         elif isinstance(record, SampleRecord):
             self._history.samples.append((record.step, record.text))
@@ -52,9 +62,26 @@ class LiveReport:
             "name": self._plan.run,
             "model": {**a.to_dict(), "parameters": a.num_parameters},
             "run": self._history.data() | {"guessing": {"uniform": baselines.uniform, "unigram": baselines.unigram}},
-            "status": self._status(self._plan.plan.steps),
+            "verdict": self._verdict(),
+            "status": self._status(self._steps),
             "finished": self._finish is not None,
         }
+
+    def _verdict(self) -> dict[str, Any] | None:
+        """Return the verdict on the run; None until the training has ended."""
+        plan, finish = self._plan, self._finish
+        if plan is None or finish is None:
+            return None
+        course = Course(
+            finish.run,
+            self._evaluations,
+            plan.baselines,
+            plan.training_chars,
+            finish.steps,
+            self._steps,
+            finish.interrupted,
+        )
+        return verdict(course).to_dict()
 
     def _status(self, steps: int) -> str:
         if self._finish is not None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from charloom.report.features import Feature
 
 _DIRECTIONS = 100  # random linear combinations of neurons that estimate the correlation by chance
+_FOLLOWS = 0.3  # minimum absolute correlation of a neuron that follows a feature at all
 _CLEAR = 0.5  # minimum absolute correlation of a neuron that gets a name
 _BLOCK = 4096  # characters whose states are in memory as float64 at once
 
@@ -34,6 +35,11 @@ class NamedNeuron:
     search_correlation: float
     correlation: float
     chance_correlation: float
+
+    @property
+    def follows(self) -> bool:
+        """Whether the neuron follows the feature at all: a correlation of at least 0.3."""
+        return abs(self.correlation) >= _FOLLOWS
 
     @property
     def is_clear(self) -> bool:

@@ -183,6 +183,7 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "characters": len(data["text"]["text"]) - 1,
         "bits_per_char": data["text"]["bits_per_char"],
+        "verdict": data["verdict"],
         "neurons": [
             {
                 "follows": match["feature"],
@@ -195,6 +196,7 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
             for match in data["neurons"]["named"]
             if match["is_clear"]
         ],
+        "not_followed": data["neurons"]["not_followed"],
         "copies": [
             {"temperature": text["temperature"], **{key: text["novelty"][key] for key in ("copied", "longest")}}
             for text in data["written"]
@@ -205,10 +207,14 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
     yield f"{summary['characters']:,} characters analyzed: {summary['bits_per_char']:.4f} bits per character\n"
+    if summary["verdict"] is not None:
+        yield f"{summary['verdict']['message']}\n"
     for neuron in summary["neurons"]:
         position = f"layer {neuron['layer'] + 1}, {neuron['part']} {neuron['index']}"
         correlation = f"r = {neuron['correlation']:+.2f}  (random mixtures: {neuron['by_chance']:.2f})"
         yield f"{neuron['follows']:<26} {position:<26} {correlation}\n"
+    if summary["not_followed"]:
+        yield f"No neuron follows: {', '.join(summary['not_followed'])}\n"
     for text in summary["copies"]:
         yield (
             f"temperature {text['temperature']}: {format_percent(text['copied'])} copied from the training text in "

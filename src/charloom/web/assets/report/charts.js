@@ -26,17 +26,19 @@ function ticks(low, high, count) {
 }
 
 const FRAME = { width: 720, height: 300, left: 58, right: 12, top: 10, bottom: 40 };
+const MIN_WIDTH = 300; // a chart is drawn at most at this scale on a narrow screen, so that its labels stay legible
 
 export class LineChart {
   // series: [{name, points: [[x, y], ...], dashed}]; x, y: axis labels; log: whether the x axis is logarithmic.
   // Zoom by dragging, with the buttons, or with the keys + - 0 and the arrow keys.
   constructor(container, { series, x, y, log = false }) {
-    Object.assign(this, { container, series: series.filter((one) => one.points.length), x, y, log });
+    const width = Math.max(MIN_WIDTH, Math.min(FRAME.width, container.clientWidth || FRAME.width));
+    Object.assign(this, { container, series: series.filter((one) => one.points.length), x, y, log, frame: { ...FRAME, width } });
     const all = this.series.flatMap((one) => one.points);
     this.fullRange = [Math.min(...all.map((p) => p[0])), Math.max(...all.map((p) => p[0]))];
     if (this.fullRange[0] === this.fullRange[1]) this.fullRange[1] += 1;
     this.range = [...this.fullRange];
-    this.svg = makeSvg("svg", { viewBox: `0 0 ${FRAME.width} ${FRAME.height}`, tabindex: 0, role: "img",
+    this.svg = makeSvg("svg", { viewBox: `0 0 ${this.frame.width} ${this.frame.height}`, tabindex: 0, role: "img",
       "aria-label": `${y} over ${x}: ${this.series.map((one) => one.name).join(", ")}. Press plus or minus to zoom, arrow keys to pan, 0 to reset.` });
     this.keys = make("div", { class: "keys" }, ...this.series.map((one, i) => make("span", { class: `s${i}`, text: one.name })));
     this.readout = make("p", { class: "note", text: "Drag across the chart to zoom in." });
@@ -53,18 +55,18 @@ export class LineChart {
   // The horizontal pixel of a value.
   pixelX(v) {
     const [a, b] = this.range.map((r) => this.scale(r));
-    return FRAME.left + ((this.scale(v) - a) / (b - a)) * (FRAME.width - FRAME.left - FRAME.right);
+    return this.frame.left + ((this.scale(v) - a) / (b - a)) * (this.frame.width - this.frame.left - this.frame.right);
   }
 
   // The value at a horizontal pixel.
   valueX(pixel) {
     const [a, b] = this.range.map((r) => this.scale(r));
-    const v = a + ((pixel - FRAME.left) / (FRAME.width - FRAME.left - FRAME.right)) * (b - a);
+    const v = a + ((pixel - this.frame.left) / (this.frame.width - this.frame.left - this.frame.right)) * (b - a);
     return this.log ? Math.exp(v) : v;
   }
 
   // The vertical pixel of a value.
-  pixelY(v) { return FRAME.top + (1 - (v - this.low) / (this.high - this.low)) * (FRAME.height - FRAME.top - FRAME.bottom); }
+  pixelY(v) { return this.frame.top + (1 - (v - this.low) / (this.high - this.low)) * (this.frame.height - this.frame.top - this.frame.bottom); }
 
   show([from, to]) {
     const minWidth = (this.fullRange[1] - this.fullRange[0]) / 1000;
@@ -94,12 +96,12 @@ export class LineChart {
     const margin = (this.high - this.low || Math.abs(this.high) || 1) * 0.05;
     this.low -= margin; this.high += margin;
     const elements = [];
-    const { left, right, top, bottom, width, height } = FRAME;
+    const { left, right, top, bottom, width, height } = this.frame;
     for (const t of ticks(this.low, this.high, 5)) {
       elements.push(makeSvg("line", { class: "grid", x1: left, x2: width - right, y1: this.pixelY(t), y2: this.pixelY(t) }));
       elements.push(makeSvg("text", { x: left - 6, y: this.pixelY(t) + 4, "text-anchor": "end", text: short(t) }));
     }
-    const xTicks = this.log ? this.series[0].points.map((p) => p[0]).filter((v, i) => i % 2 === 0 && v >= from && v <= to) : ticks(from, to, 6);
+    const xTicks = this.log ? this.series[0].points.map((p) => p[0]).filter((v, i) => i % (width < 480 ? 4 : 2) === 0 && v >= from && v <= to) : ticks(from, to, width / 120);
     for (const t of xTicks) elements.push(makeSvg("text", { x: this.pixelX(t), y: height - bottom + 18, "text-anchor": "middle", text: short(t) }));
     elements.push(makeSvg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle", text: this.x }));
     elements.push(makeSvg("text", { x: 12, y: height / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${height / 2})`, text: this.y }));
@@ -119,7 +121,7 @@ export class LineChart {
     let dragStart = null; // pixel
     const pixel = (event) => {
       const box = this.svg.getBoundingClientRect();
-      return Math.max(FRAME.left, Math.min(FRAME.width - FRAME.right, ((event.clientX - box.left) / box.width) * FRAME.width));
+      return Math.max(this.frame.left, Math.min(this.frame.width - this.frame.right, ((event.clientX - box.left) / box.width) * this.frame.width));
     };
     this.svg.addEventListener("pointerdown", (event) => { dragStart = pixel(event); this.svg.setPointerCapture(event.pointerId); });
     this.svg.addEventListener("pointermove", (event) => {

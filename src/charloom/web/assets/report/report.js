@@ -39,6 +39,8 @@ function overview(data) {
   ].filter(([, value]) => value);
   document.querySelector("#overview dl").replaceChildren(...properties.map(([name, value]) =>
     make("div", {}, make("dt", { text: name }), make("dd", { text: value }))));
+  $("verdict").hidden = !data.verdict;
+  $("verdict").textContent = data.verdict?.message ?? "";
   reveal("overview", "Model");
 }
 
@@ -49,10 +51,15 @@ function duration(seconds) {
 }
 
 const METRICS = {
-  loss: { name: "loss", y: "nats per character" },
-  learning_rate: { name: "learning rate", y: "learning rate" },
-  grad_norm: { name: "gradient norm", y: "L2 norm of the gradient" },
-  chars_per_second: { name: "training speed", y: "characters per second" },
+  loss: { name: "loss", y: "nats per character", read: "Lower is better. While both lines fall, the model learns. If the held-out loss, measured on " +
+    "text that the model was not trained on, rises while the training loss falls, the model overfits. The dashed lines are baselines: all " +
+    "characters equally likely (uniform), or as likely as in the training text (unigram)." },
+  learning_rate: { name: "learning rate", y: "learning rate", read: "The learning rate scales how much each step changes the weights. " +
+    "It usually rises in the first steps and then falls until the end of the plan." },
+  grad_norm: { name: "gradient norm", y: "L2 norm of the gradient", read: "A steady training has an even line. High peaks show steps at which the " +
+    "training was unstable: a lower learning rate helps." },
+  chars_per_second: { name: "training speed", y: "characters per second", read: "The line shows the mean speed since the start. It falls if the machine became " +
+    "slower, for example because of other programs." },
 };
 
 function curves(run) {
@@ -67,17 +74,18 @@ function curves(run) {
     { name: "uniform baseline", points: run.guessing ? horizontal(run.guessing.uniform) : [], dashed: true },
   ];
   const draw = () => {
-    const key = $("metric").value, { name, y } = METRICS[key];
+    const key = $("metric").value, { name, y, read } = METRICS[key];
     const series = key === "loss" ? losses : [{ name, points: points(key) }];
     if (series.some((one) => one.points.length)) new LineChart($("curves"), { series, x: "step", y });
+    $("curves-note").textContent = read;
   };
   if (!$("metric").options.length) {
     $("metric").append(...Object.entries(METRICS).map(([value, { name }]) => make("option", { value, text: name })));
   }
   $("metric").onchange = draw;
+  reveal("training", "Training curves"); // before drawing: a chart fits the width that it has on the page
   draw();
-  $("events").replaceChildren(...run.events.map((e) => make("li", { text: `step ${whole(e.step)}: ${e.event}` })));
-  reveal("training", "Training curves");
+  $("events").replaceChildren(...run.events.map((e) => make("li", { text: `step ${whole(e.step)}: ${e.event}${e.steps ? ` to ${count(e.steps, "step")}` : ""}` })));
 }
 
 function samples(run) {
@@ -126,12 +134,19 @@ function readText(data) {
     "Point at a character, tap it or select it with the arrow keys to see the model's top predictions for it.";
   reveal("reading", "Predictions and neurons");
   show(null);
-  neuronTable(named, list, show);
+  neuronTable(data.neurons, show);
 }
 
-function neuronTable(named, list, show) {
+function neuronTable({ named, list, not_followed: none }, show) {
   const clear = named.filter((one) => one.is_clear);
-  if (!clear.length) return;
+  if (!named.length && !none.length) return;
+  const weak = named.length - clear.length;
+  $("neurons-summary").textContent = [
+    clear.length ? "The activation of these neurons follows a feature of the text." : "No neuron clearly follows a feature of the text.",
+    weak ? `${weak === 1 ? "1 weaker correlation is" : `${weak} weaker correlations are`} in the menu “Color by”.` : "",
+    none.length ? `No neuron follows: ${none.join(", ")}.` : "",
+  ].filter((one) => one).join(" ");
+  document.querySelector("#neurons .scroll").hidden = document.querySelector("#neurons .note").hidden = !clear.length;
   document.querySelector("#neurons tbody").replaceChildren(...clear.map((one) => {
     const link = make("a", { href: "#reading", text: neuronName(list[one.neuron]), onclick: () => show(one.neuron) });
     return make("tr", {}, make("td", { text: one.feature }), make("td", {}, link), make("td", { text: one.correlation.toFixed(2) }),
@@ -224,7 +239,7 @@ async function follow({ address, seconds }) {
   status.hidden = false;
   for (;;) {
     try {
-      const data = await (await fetch(address, { cache: "no-store" })).json(), run = JSON.stringify(data.run);
+      const data = await (await fetch(address, { cache: "no-store" })).json(), run = JSON.stringify([data.run, data.verdict]);
       if (run !== previous) show(data); // only on changes: redrawing would reset a zoomed chart
       previous = run;
       status.textContent = data.status;
