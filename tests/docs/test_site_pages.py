@@ -28,6 +28,23 @@ def parts(monkeypatch):
     return importlib.import_module("site_parts")
 
 
+@pytest.fixture
+def tables(monkeypatch):
+    """The module ``page_tables``, which writes tables into pages."""
+    monkeypatch.syspath_prepend(DOCS)
+    return importlib.import_module("page_tables")
+
+
+def test_pages_contain_current_tables_and_no_directive_for_them(tables):
+    seen = []
+    for path in tables.PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert page == tables.with_tables(page), "run: python docs/page_tables.py"
+        seen += [match[2] for match in tables.MARKED.finditer(page)]
+    assert set(seen) == set(tables.TABLES)
+    assert not [path for path in DOCS.rglob("*.md") if "{made}" in path.read_text(encoding="utf-8")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_run_in_order(name, workspace):
@@ -76,8 +93,8 @@ def test_markup_in_a_text_is_escaped(parts, monkeypatch):
     assert "<b>" not in parts.surprisal_html("<b>x</b>&") and "&amp;" in parts.surprisal_html("<b>x</b>&")
 
 
-def test_table_of_recipes_has_all_settings_of_all_recipes(parts):
-    heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.recipes()]
+def test_table_of_recipes_has_all_settings_of_all_recipes(tables):
+    heading, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.recipes()]
     names = [cell.strip("`") for cell in heading[2:]]
     assert sorted(names) == sorted(RECIPES)
     values = {name: {} for name in names}
@@ -85,25 +102,30 @@ def test_table_of_recipes_has_all_settings_of_all_recipes(parts):
         for name, cell in zip(names, cells, strict=True):
             value = (cell or cells[names.index("auto")]).replace(",", "")
             values[name][setting.strip("`")] = parse_value(setting.strip("`"), value)
+    assert {value.pop("plan_changes") for value in values.values()} == {""}  # to_dict() omits it if it is empty
     assert values == {name: recipe.settings.to_dict() for name, recipe in RECIPES.items()}
-    assert all(f"`{name}`: {recipe.about}" in "\n".join(parts.recipe_names()) for name, recipe in RECIPES.items())
+    assert all(f"`{name}`: {recipe.about}" in "\n".join(tables.recipe_names()) for name, recipe in RECIPES.items())
 
 
-def test_plans_grow_with_text_length_and_time(parts):
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in parts.plans()][2:]
+def test_plans_grow_with_text_length_and_time(tables):
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.plans()][2:]
     minutes, passes = [float(row[1]) for row in rows], [float(row[3]) for row in rows]
     assert minutes == sorted(minutes) and passes == sorted(passes, reverse=True)
     assert all(float(row[5]) <= 25 and float(row[5]) >= float(row[3]) * 0.5 for row in rows)
 
 
-def test_front_page_shows_the_first_table_of_the_results(parts):
-    heading, _, *rows = parts.measured()
+def test_front_page_shows_the_first_table_of_the_results(tables):
+    heading, _, *rows = tables.measured()
     assert heading == "| what | result | machine | command |" and len(rows) >= 5
     assert all(f"{row}\n" in PAGES["results.md"] for row in rows)
 
 
 def test_commands_page_lists_all_commands(parts):
     assert re.findall(r":prog: charloom (\S+)", "\n".join(parts.commands())) == list(COMMANDS)
+    page = [(DOCS / "reference" / "commands.md").read_text(encoding="utf-8")]
+    parts.insert_commands(None, "reference/commands", page)
+    assert page[0].count("eval-rst") == len(COMMANDS)
+    assert all(f"| `charloom {name}` |" in page[0] for name in COMMANDS)
 
 
 def test_links_to_folders_and_pages_outside_the_docs_become_text(parts):
