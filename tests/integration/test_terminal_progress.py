@@ -71,6 +71,8 @@ def test_narrow_terminal(tmp_path, monkeypatch, text):
     assert code == 0 and "charloom generate" in screens[-1].replace("\n", " ")
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (61, "1:01"), (3661, "1:01:01")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0 s"), (59.6, "1:00 min"), (61, "1:01 min"), (3661, "1:01:01 h")]
+)
 def test_clock(seconds, shown):
     assert format_duration(seconds) == shown

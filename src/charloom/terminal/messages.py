@@ -70,16 +70,18 @@ def _replace_escape(match: re.Match[str]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration as ``m:ss``, or ``h:mm:ss`` from one hour; "?" for NaN.
+    """Format a duration with its unit: seconds, ``m:ss min`` or ``h:mm:ss h``; "?" for NaN.
 
-    >>> format_duration(59.6), format_duration(3661)
-    ('1:00', '1:01:01')
+    >>> format_duration(34.7), format_duration(59.6), format_duration(3661)
+    ('35 s', '1:00 min', '1:01:01 h')
     """
     if isnan(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02} h"
+    return f"{minutes}:{rest:02} min" if minutes else f"{rest} s"
 
 
 def count_passes(passes: float) -> str:

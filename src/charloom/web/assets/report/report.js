@@ -45,9 +45,9 @@ function overview(data) {
 }
 
 function duration(seconds) {
-  const s = Math.round(seconds), minutes = Math.floor(s / 60);
-  if (s >= 3600) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-  return s >= 60 ? `${minutes} min ${s % 60} s` : `${s} s`;
+  const s = Math.round(seconds), minutes = Math.floor(s / 60), two = (n) => String(n % 60).padStart(2, "0");
+  if (s >= 3600) return `${Math.floor(minutes / 60)}:${two(minutes)}:${two(s)} h`;
+  return s >= 60 ? `${minutes}:${two(s)} min` : `${s} s`;
 }
 
 const METRICS = {
