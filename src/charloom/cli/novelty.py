@@ -1,0 +1,181 @@
+"""What ``charloom generate --novelty`` reports: the verbatim overlap of generated texts with the training text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from charloom._util.printable import quoted
+from charloom.data.splits import CorpusSplit, TextRecords
+from charloom.data.text_format import LABEL_MARK
+from charloom.inference.memorization import (
+    Memorization,
+    copied_records_of_each,
+    held_out_segments,
+    locate_passages,
+    measure_memorizations,
+)
+from charloom.inference.segments import LONG_LINE, find_segments
+from charloom.terminal.messages import format_percent, print_message
+
+_HELD_OUT_LENGTH = 20_000  # characters of the held-out text that are checked
+_MAX_PASSAGES = 3  # passages shown
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A generated text to check.
+
+    Attributes:
+        text: The text with its prompt.
+        prompt: The prompt, which is not checked, except as part of the first record that is compared as a whole.
+        label: Label of the text, for a model of labeled records.
+        is_complete: Whether a stop condition ended the text, not its length. Its last line is then complete.
+    """
+
+    text: str
+    prompt: str
+    label: str | None
+    is_complete: bool
+
+
+@dataclass(frozen=True)
+class NoveltyReport:
+    """Memorization of all texts of a command.
+
+    Attributes:
+        of_each: The figures of each text: ``samples[].novelty`` in ``--json``.
+        summary: The figures of all texts together: ``novelty`` in ``--json``.
+        noun: What was compared as a whole: "lines", or "lines or sentences" if some lines are long.
+    """
+
+    of_each: list[dict[str, Any]]
+    summary: dict[str, Any]
+    noun: str
+
+
+def check_novelty(texts: Sequence[GeneratedText], parts: CorpusSplit, longer_than: int) -> NoveltyReport:
+    """Measure verbatim overlap of generated texts with the training text, and of held-out text for comparison.
+
+    Args:
+        texts: The generated texts.
+        parts: The text on which the model was trained.
+        longer_than: Length in characters that a copied run must exceed to be counted, 1 or more.
+    """
+    training, validation = parts.training, parts.validation
+    generated = [text.text[len(text.prompt) :] for text in texts]
+    segments = [
+        find_segments(text, first=not given.prompt or given.prompt.endswith("\n"), last=given.is_complete)
+        for text, given in zip(generated, texts, strict=True)
+    ]
+    held_out = validation.head(_HELD_OUT_LENGTH)
+    measured = measure_memorizations(
+        [*generated, held_out], training.pieces(), segments=[*segments, held_out_segments(held_out, validation)]
+    )
+    figures = [_figures(memorization, longer_than) for memorization in measured]
+    if isinstance(training, TextRecords):
+        noun = "lines" if training.mark == "\n" else "records"
+        labels = ("" if text.label is None else f"{text.label}{LABEL_MARK}" for text in texts)  # as in training text
+        records = [label + text.text for label, text in zip(labels, texts, strict=True)]
+        records.append(held_out[: held_out.rfind(training.mark) + 1])
+        counts = copied_records_of_each(records, training.pieces(), training.mark)
+        for row, count in zip(figures, counts, strict=True):
+            row[noun], row[f"copied_{noun}"] = count
+    *of_each, chance = figures
+    copying = [i + 1 for i, row in enumerate(of_each) if any(row.get(key) for key in _COPIED)]
+    summary = _total(of_each, [len(text) for text in generated]) | {
+        "longer_than": longer_than,
+        "held_out": chance if held_out else None,
+        "copying_samples": copying,
+        "passages": _passages(generated, measured, parts, longer_than),
+    }
+    has_long_lines = any(len(line) > LONG_LINE for text in generated for line in text.split("\n"))
+    return NoveltyReport(of_each, summary, "lines or sentences" if has_long_lines else "lines")
+
+
+_COPIED = ("copied", "copied_segments", "copied_lines", "copied_records")
+
+
+def _figures(memorization: Memorization, longer_than: int) -> dict[str, Any]:
+    length = len(memorization.lengths)
+    return {
+        "copied": memorization.copied_characters(longer_than) / length if length else 0.0,
+        "longest": memorization.longest,
+        "segments": len(memorization.segments),
+        "copied_segments": len(memorization.copied_segments),
+    }
+
+
+def _total(of_each: list[dict[str, Any]], lengths: list[int]) -> dict[str, Any]:
+    """Return the figures of all texts together, from those of each text and its length."""
+    total = {key: sum(row[key] for row in of_each) for key in of_each[0]}
+    copied = sum(row["copied"] * length for row, length in zip(of_each, lengths, strict=True))
+    total["copied"] = copied / max(sum(lengths), 1)
+    total["longest"] = max(row["longest"] for row in of_each)
+    return total
+
+
+def _passages(
+    texts: list[str], measured: Sequence[Memorization], parts: CorpusSplit, longer_than: int
+) -> list[dict[str, Any]]:
+    """Return the longest distinct copied passages, and where they are in the training text."""
+    samples: dict[str, int] = {}  # passage -> the first text that contains it
+    for number, (text, memorization) in enumerate(zip(texts, measured, strict=False), 1):
+        for start, end in memorization.evidence(longer_than):
+            samples.setdefault(text[start:end], number)
+    passages = sorted(samples, key=len, reverse=True)[:_MAX_PASSAGES]
+    result = []
+    for passage, location in zip(passages, locate_passages(passages, parts.training), strict=True):
+        row: dict[str, Any] = {"text": passage, "length": len(passage), "sample": samples[passage]}
+        if location is not None:
+            row["offset"] = location.offset
+            row |= {"line": location.line} if location.record is None else {"record": location.record}
+        result.append(row)
+    return result
+
+
+def print_novelty(report: NoveltyReport, quiet: bool) -> None:
+    """Print a summary, the longest copied passages, and the numbers of the texts that copy."""
+    summary, held_out, num_texts = report.summary, report.summary["held_out"], len(report.of_each)
+    chance = f"; in held-out text, {format_percent(held_out['copied'])}" if held_out else ""
+    print_message(
+        f"{format_percent(summary['copied'])} copied from the training text in passages of more than "
+        f"{summary['longer_than']:,} characters (longest: {summary['longest']:,}){chance}",
+        quiet,
+    )
+    counted = {"segments": report.noun, "records": "records", "lines": "lines"}
+    if "lines" in summary:
+        del counted["segments"]  # all lines are counted, including short ones
+    for key, noun in counted.items():
+        if not summary.get(key):
+            continue
+        copied = f"copied_{key}"
+        chance = (
+            f"; in held-out text, {format_percent(held_out[copied] / held_out[key])}" if _has(held_out, key) else ""
+        )
+        print_message(
+            f"{summary[copied]:,} of {summary[key]:,} {noun} occur in the training text as a whole "
+            f"({format_percent(summary[copied] / summary[key])}{chance})",
+            quiet,
+        )
+    for passage in summary["passages"]:
+        in_sample = f", sample {passage['sample']:,}" if num_texts > 1 else ""
+        print_message(
+            f"  {passage['length']:,} characters{_location(passage)}{in_sample}: {quoted(passage['text'])}", quiet
+        )
+    if num_texts > 1:
+        copying = summary["copying_samples"]
+        numbers = f": {', '.join(map(str, copying))}" if copying else ""
+        print_message(f"{len(copying):,} of {num_texts:,} samples copy{numbers}", quiet)
+
+
+def _has(held_out: dict[str, Any] | None, key: str) -> bool:
+    return held_out is not None and bool(held_out.get(key))
+
+
+def _location(passage: dict[str, Any]) -> str:
+    for key in ("line", "record"):
+        if key in passage:
+            return f", {key} {passage[key]:,} of the training text"
+    return ""
