@@ -21,6 +21,7 @@ from charloom.terminal.messages import format_percent, print_message
 
 _HELD_OUT_LENGTH = 20_000  # characters of the held-out text that are checked
 _MAX_PASSAGES = 3  # passages shown
+_MAX_NUMBERS = 20  # numbers of samples shown
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def print_novelty(report: NoveltyReport, quiet: bool) -> None:
         )
     if num_texts > 1:
         copying = summary["copying_samples"]
-        numbers = f": {', '.join(map(str, copying))}" if copying else ""
+        rest = ", ..." if len(copying) > _MAX_NUMBERS else ""
+        numbers = f": {', '.join(map(str, copying[:_MAX_NUMBERS]))}{rest}" if copying else ""
         print_message(f"{len(copying):,} of {num_texts:,} samples copy{numbers}", quiet)
 
 

@@ -188,7 +188,7 @@ class TextRecords:
         """Return where a record of this part is in the whole text: the position of its start, and its number from 1."""
         code, start = self.index.characters.find(self.mark), int(self.starts[record])
         parts = range(0, start, BLOCK)
-        before = sum(np.count_nonzero(self.index.codes[i : min(i + BLOCK, start)] == code) for i in parts)
+        before = sum(int(np.count_nonzero(self.index.codes[i : min(i + BLOCK, start)] == code)) for i in parts)
         return start, before + 1
 
     @property
