@@ -10,17 +10,18 @@ from charloom._util.printable import quoted
 from charloom.data.splits import CorpusSplit, TextRecords
 from charloom.data.text_format import LABEL_MARK
 from charloom.inference.memorization import (
+    CopiedPassage,
     Memorization,
     copied_records_of_each,
     held_out_segments,
-    locate_passages,
+    longest_passages,
     measure_memorizations,
 )
 from charloom.inference.segments import LONG_LINE, find_segments
 from charloom.terminal.messages import format_percent, print_message
 
 _HELD_OUT_LENGTH = 20_000  # characters of the held-out text that are checked
-_MAX_PASSAGES = 3  # passages shown
+_UNITS = {"segments", "lines", "records"}  # keys of what is compared as a whole
 _MAX_NUMBERS = 20  # numbers of samples shown
 
 
@@ -84,18 +85,25 @@ def check_novelty(texts: Sequence[GeneratedText], parts: CorpusSplit, longer_tha
         for row, count in zip(figures, counts, strict=True):
             row[noun], row[f"copied_{noun}"] = count
     *of_each, chance = figures
-    copying = [i + 1 for i, row in enumerate(of_each) if any(row.get(key) for key in _COPIED)]
+    copying = [i for i, row in enumerate(of_each, 1) if _exceeds(row, chance)]
     summary = _total(of_each, [len(text) for text in generated]) | {
         "longer_than": longer_than,
         "held_out": chance if held_out else None,
         "copying_samples": copying,
-        "passages": _passages(generated, measured, parts, longer_than),
+        "passages": [_row(passage) for passage in longest_passages(generated, measured[:-1], training, longer_than)],
     }
     has_long_lines = any(len(line) > LONG_LINE for text in generated for line in text.split("\n"))
     return NoveltyReport(of_each, summary, "lines or sentences" if has_long_lines else "lines")
 
 
-_COPIED = ("copied", "copied_segments", "copied_lines", "copied_records")
+def _exceeds(row: dict[str, Any], chance: dict[str, Any]) -> bool:
+    """Return whether a text copies a greater share than the held-out text by any measure."""
+    if row["copied"] > chance["copied"]:
+        return True
+    return any(
+        row[f"copied_{key}"] / max(row[key], 1) > chance[f"copied_{key}"] / max(chance[key], 1)
+        for key in _UNITS & row.keys()
+    )
 
 
 def _figures(memorization: Memorization, longer_than: int) -> dict[str, Any]:
@@ -117,23 +125,14 @@ def _total(of_each: list[dict[str, Any]], lengths: list[int]) -> dict[str, Any]:
     return total
 
 
-def _passages(
-    texts: list[str], measured: Sequence[Memorization], parts: CorpusSplit, longer_than: int
-) -> list[dict[str, Any]]:
-    """Return the longest distinct copied passages, and where they are in the training text."""
-    samples: dict[str, int] = {}  # passage -> the first text that contains it
-    for number, (text, memorization) in enumerate(zip(texts, measured, strict=False), 1):
-        for start, end in memorization.evidence(longer_than):
-            samples.setdefault(text[start:end], number)
-    passages = sorted(samples, key=len, reverse=True)[:_MAX_PASSAGES]
-    result = []
-    for passage, location in zip(passages, locate_passages(passages, parts.training), strict=True):
-        row: dict[str, Any] = {"text": passage, "length": len(passage), "sample": samples[passage]}
-        if location is not None:
-            row["offset"] = location.offset
-            row |= {"line": location.line} if location.record is None else {"record": location.record}
-        result.append(row)
-    return result
+def _row(passage: CopiedPassage) -> dict[str, Any]:
+    """Return a passage under its keys in ``--json``."""
+    row: dict[str, Any] = {"text": passage.text, "length": len(passage.text), "sample": passage.index + 1}
+    location = passage.location
+    if location is not None:
+        row["offset"] = location.offset
+        row |= {"line": location.line} if location.record is None else {"record": location.record}
+    return row
 
 
 def print_novelty(report: NoveltyReport, quiet: bool) -> None:
@@ -161,23 +160,22 @@ def print_novelty(report: NoveltyReport, quiet: bool) -> None:
             quiet,
         )
     for passage in summary["passages"]:
-        in_sample = f", sample {passage['sample']:,}" if num_texts > 1 else ""
-        print_message(
-            f"  {passage['length']:,} characters{_location(passage)}{in_sample}: {quoted(passage['text'])}", quiet
-        )
+        print_message("  " + _describe(passage, num_texts), quiet)
     if num_texts > 1:
         copying = summary["copying_samples"]
         rest = ", ..." if len(copying) > _MAX_NUMBERS else ""
         numbers = f": {', '.join(map(str, copying[:_MAX_NUMBERS]))}{rest}" if copying else ""
-        print_message(f"{len(copying):,} of {num_texts:,} samples copy{numbers}", quiet)
+        more = " more than held-out text" if held_out else ""
+        print_message(f"{len(copying):,} of {num_texts:,} samples copy{more}{numbers}", quiet)
 
 
 def _has(held_out: dict[str, Any] | None, key: str) -> bool:
     return held_out is not None and bool(held_out.get(key))
 
 
-def _location(passage: dict[str, Any]) -> str:
-    for key in ("line", "record"):
-        if key in passage:
-            return f", {key} {passage[key]:,} of the training text"
-    return ""
+def _describe(passage: dict[str, Any], num_texts: int) -> str:
+    parts = [f"{passage['length']:,} characters"]
+    parts += [f"{key} {passage[key]:,} of the training text" for key in ("line", "record") if key in passage]
+    if num_texts > 1:
+        parts.append(f"sample {passage['sample']:,}")
+    return f"{', '.join(parts)}: {quoted(passage['text'])}"

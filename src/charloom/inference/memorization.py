@@ -231,6 +231,46 @@ def copied_records_of_each(texts: Iterable[str], source: Iterable[str], mark: st
 
 
 @dataclass(frozen=True)
+class CopiedPassage:
+    """A passage of a generated text that also occurs in the training text.
+
+    Attributes:
+        text: The passage.
+        index: Index of the first generated text that contains it.
+        location: Where it occurs first in the training text; None if it was not found again.
+    """
+
+    text: str
+    index: int
+    location: PassageLocation | None
+
+
+def longest_passages(
+    texts: Sequence[str],
+    measured: Sequence[Memorization],
+    training: TextSpan | TextRecords,
+    longer_than: int = LONG,
+    count: int = 3,
+) -> list[CopiedPassage]:
+    """Return the longest distinct copied passages of several texts, with their locations.
+
+    Args:
+        texts: The generated texts.
+        measured: The memorization of each text.
+        training: Training part of the corpus.
+        longer_than: Length in characters that a copied run must exceed, 0 or more. Copied segments may be shorter.
+        count: Maximum number of passages.
+    """
+    index_of: dict[str, int] = {}
+    for index, (text, memorization) in enumerate(zip(texts, measured, strict=True)):
+        for start, end in memorization.evidence(longer_than):
+            index_of.setdefault(text[start:end], index)
+    passages = sorted(index_of, key=len, reverse=True)[:count]
+    locations = locate_passages(passages, training) if passages else []
+    return [CopiedPassage(text, index_of[text], location) for text, location in zip(passages, locations, strict=True)]
+
+
+@dataclass(frozen=True)
 class MemorizationCheck:
     """Memorization of a newly trained model, with the held-out text as reference.
 
