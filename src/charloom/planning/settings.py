@@ -124,12 +124,6 @@ class Settings:
     epochs: int = _setting(0, "length of the training in epochs (passes over the training text)", 0, 10**9)
     minutes: float = _setting(5.0, "length of the training in minutes; auto chooses it if no length is given", 0, 10**6)
 
-    plan_changes: str = _setting(
-        "",
-        "changes of the number of steps during the training, as STEP:STEPS entries; written by charloom, so that a "
-        "recipe repeats a run with a time budget exactly",
-    )
-
     eval_every: int = _setting(
         0, "steps between evaluations; 0: about 12 per run, or one per epoch if nothing is held out", 0, 10**12
     )
@@ -156,6 +150,12 @@ class Settings:
         0.1, "fraction of the text held out for validation, which selects the best model", 0, 0.9
     )
     test_fraction: float = _setting(0.0, "fraction of the text held out for testing; training never reads it", 0, 0.9)
+
+    plan_changes: str = _setting(
+        "",
+        "changes of the number of steps during the training, as STEP:STEPS entries; written by charloom, so that a "
+        "recipe repeats a run with a time budget exactly",
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
