@@ -252,7 +252,7 @@ def longest_passages(
     longer_than: int = LONG,
     count: int = 3,
 ) -> list[CopiedPassage]:
-    """Return the longest distinct copied passages of several texts, with their locations.
+    """Return the longest distinct copied passages of several texts, trimmed of whitespace, with their locations.
 
     Args:
         texts: The generated texts.
@@ -264,7 +264,8 @@ def longest_passages(
     index_of: dict[str, int] = {}
     for index, (text, memorization) in enumerate(zip(texts, measured, strict=True)):
         for start, end in memorization.evidence(longer_than):
-            index_of.setdefault(text[start:end], index)
+            if passage := text[start:end].strip():
+                index_of.setdefault(passage, index)
     passages = sorted(index_of, key=len, reverse=True)[:count]
     locations = locate_passages(passages, training) if passages else []
     return [CopiedPassage(text, index_of[text], location) for text, location in zip(passages, locations, strict=True)]

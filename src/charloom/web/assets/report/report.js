@@ -174,8 +174,9 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 // Describe a copied passage: its length, where it is in the training text, and which sample contains it.
 function copiedPassage({ text, temperature, line, record }) {
+  const characters = Array.from(text), start = characters.slice(0, 100).join("") + (characters.length > 100 ? "\u2026" : "");
   const place = record ? `record ${whole(record)}` : line ? `line ${whole(line)}` : "";
-  return make("li", { text: `${whole(Array.from(text).length)} characters, temperature ${temperature}${place && `, ${place} of the training text`}: ${visible(text)}` });
+  return make("li", { text: `${whole(characters.length)} characters, temperature ${temperature}${place && `, ${place} of the training text`}: ${visible(start)}` });
 }
 
 function generatedText(data) {
