@@ -77,13 +77,13 @@ def check_novelty(texts: Sequence[GeneratedText], parts: CorpusSplit, longer_tha
     )
     figures = [_figures(memorization, longer_than) for memorization in measured]
     if isinstance(training, TextRecords):
-        noun = "lines" if training.mark == "\n" else "records"
+        keys = ("lines", "copied_lines") if training.mark == "\n" else ("records", "copied_records")
         labels = ("" if text.label is None else f"{text.label}{LABEL_MARK}" for text in texts)  # as in training text
         records = [label + text.text for label, text in zip(labels, texts, strict=True)]
         records.append(held_out[: held_out.rfind(training.mark) + 1])
         counts = copied_records_of_each(records, training.pieces(), training.mark)
         for row, count in zip(figures, counts, strict=True):
-            row[noun], row[f"copied_{noun}"] = count
+            row.update(zip(keys, count, strict=True))
     *of_each, chance = figures
     copying = [i for i, row in enumerate(of_each, 1) if _exceeds(row, chance)]
     summary = _total(of_each, [len(text) for text in generated]) | {
