@@ -5,6 +5,7 @@ import random
 import pytest
 
 from charloom import Corpus
+from charloom.cli import novelty
 from charloom.cli.novelty import GeneratedText, check_novelty
 from charloom.data.text_format import TextFormat
 
@@ -86,3 +87,11 @@ def test_copied_lines_and_records_are_counted_as_a_whole(tmp_path, options, key)
     assert report.summary["copying_samples"] == [1]
     assert report.summary["held_out"][key] > 90 and report.summary["held_out"][f"copied_{key}"] == 0
     assert report.summary["passages"][0][key[:-1]] == VERSE.index(kept[7]) + 1
+
+
+def test_many_texts_are_compared_in_groups(monkeypatch):
+    texts = ["\n".join(VERSE[i : i + 3]) for i in range(0, 30, 3)]
+    expected = check(texts, Corpus("\n".join(VERSE)))
+    monkeypatch.setattr(novelty, "_MAX_GROUP", 150)
+    assert check(texts, Corpus("\n".join(VERSE))) == expected
+    assert [len(texts[rows]) for rows in novelty._groups(texts)] == [2, 2, 2, 2, 2]

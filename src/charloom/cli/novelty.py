@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from charloom.terminal.messages import format_percent, print_message
 
 _HELD_OUT_LENGTH = 20_000  # characters of the held-out text that are checked
 _UNITS = {"segments", "lines", "records"}  # keys of what is compared as a whole
+_MAX_GROUP = 400_000  # characters compared with the training text at once; each needs about 250 bytes
 _MAX_NUMBERS = 20  # numbers of samples shown
 
 
@@ -72,9 +73,12 @@ def check_novelty(texts: Sequence[GeneratedText], parts: CorpusSplit, longer_tha
         for text, given in zip(generated, texts, strict=True)
     ]
     held_out = validation.head(_HELD_OUT_LENGTH)
-    measured = measure_memorizations(
-        [*generated, held_out], training.pieces(), segments=[*segments, held_out_segments(held_out, validation)]
-    )
+    checked, segments = [*generated, held_out], [*segments, held_out_segments(held_out, validation)]
+    measured = [
+        memorization
+        for rows in _groups(checked)
+        for memorization in measure_memorizations(checked[rows], training.pieces(), segments=segments[rows])
+    ]
     figures = [_figures(memorization, longer_than) for memorization in measured]
     if isinstance(training, TextRecords):
         keys = ("lines", "copied_lines") if training.mark == "\n" else ("records", "copied_records")
@@ -94,6 +98,17 @@ def check_novelty(texts: Sequence[GeneratedText], parts: CorpusSplit, longer_tha
     }
     has_long_lines = any(len(line) > LONG_LINE for text in generated for line in text.split("\n"))
     return NoveltyReport(of_each, summary, "lines or sentences" if has_long_lines else "lines")
+
+
+def _groups(texts: list[str]) -> Iterator[slice]:
+    """Divide texts into groups that are compared with the training text at once, to limit memory."""
+    first = size = 0
+    for i, text in enumerate(texts):
+        if i > first and size + len(text) > _MAX_GROUP:
+            yield slice(first, i)
+            first, size = i, 0
+        size += len(text)
+    yield slice(first, len(texts))
 
 
 def _exceeds(row: dict[str, Any], chance: dict[str, Any]) -> bool:
