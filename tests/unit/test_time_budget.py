@@ -32,7 +32,6 @@ class Machine:
 
     def train(self, planned):
         budget = TimeBudget(self.seconds, 0.0, 0.0, None, self.step_seconds, self.pause, clock=lambda: self.now)
-        budget.set_closing(self.closing)
         changes, step, every = [], 0, max(1, planned // 12)
         while step < planned:
             step += 1
