@@ -30,6 +30,67 @@ def _setting(
 LENGTHS = ("minutes", "epochs", "steps")
 """The settings that give the length of a training run; exactly one of them is above 0."""
 
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "max_lr": "learning_rate",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "max_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_steps": "steps",
+    "max_iters": "steps",
+    "iterations": "steps",
+    "num_steps": "steps",
+    "time": "minutes",
+    "time_limit": "minutes",
+    "hidden": "hidden_size",
+    "hidden_dim": "hidden_size",
+    "hidden_units": "hidden_size",
+    "rnn_units": "hidden_size",
+    "rnn_size": "hidden_size",
+    "units": "hidden_size",
+    "n_hidden": "hidden_size",
+    "embedding_dim": "embedding_size",
+    "embed_dim": "embedding_size",
+    "embed_size": "embedding_size",
+    "n_embd": "embedding_size",
+    "layers": "num_layers",
+    "n_layer": "num_layers",
+    "n_layers": "num_layers",
+    "rnn_type": "cell",
+    "model_type": "cell",
+    "batch": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "seq_len": "seq_length",
+    "sequence_length": "seq_length",
+    "block_size": "seq_length",
+    "context_length": "seq_length",
+    "bptt": "seq_length",
+    "grad_clip": "max_grad_norm",
+    "clip": "max_grad_norm",
+    "clipnorm": "max_grad_norm",
+    "wd": "weight_decay",
+    "dropout": "dropout_hidden",
+    "beta1": "adam_beta1",
+    "beta2": "adam_beta2",
+    "warmup": "warmup_steps",
+    "lr_scheduler_type": "schedule",
+    "lr_decay": "schedule",
+    "eval_steps": "eval_every",
+    "eval_interval": "eval_every",
+    "save_steps": "checkpoint_every",
+    "save_total_limit": "keep_checkpoints",
+    "early_stopping": "patience",
+    "early_stopping_patience": "patience",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "validation_split": "val_fraction",
+    "val_split": "val_fraction",
+    "optim": "optimizer",
+    "dtype": "precision",
+}
+"""What other libraries (PyTorch, Keras, Hugging Face, Karpathy's examples) call the settings."""
+
 
 class Notices:
     """An ordered collection of notices about a training run that has not started yet.
@@ -262,11 +323,12 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
+        hint = did_you_mean(name, known, other_names=OTHER_NAMES)
         raise SettingsError(
-            f"Unknown setting {name!r}.{did_you_mean(name, known)} Available settings: {', '.join(known)}.",
+            f"Unknown setting {name!r}.{hint} Available settings: {', '.join(known)}.",
             code="unknown_setting",
             name=name,
-            suggestions=suggestions(name, known),
+            suggestions=suggestions(name, known, OTHER_NAMES),
         )
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:

@@ -10,6 +10,7 @@ from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel
+from charloom.model.file.run_folder import similar_models
 from charloom.planning.plan_changes import PlanChange
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
@@ -91,6 +92,8 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
         RunError: If the folder is not a run folder, has no usable checkpoint, or is of an incompatible version.
     """
     path = Path(folder)
+    if process_group.is_first and not path.exists():
+        raise _no_such_run(folder)
     model, training, notices = shared_checkpoint(path, process_group)
     if process_group.is_first:
         clean(path)
@@ -98,6 +101,29 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
     except (KeyError, TypeError, CharloomError) as error:
         raise _incompatible(path, error) from None
+
+
+def _no_such_run(folder: str) -> RunError:
+    """Return the error for a run folder that does not exist; it may be followed by ``@STEP``, as for a model."""
+    run, _, which = folder.rpartition("@")
+    if run and Path(run).is_dir():
+        return RunError(
+            f"A run resumes only where it stopped, not at the checkpoint {folder}. To resume it, pass {run}. To start a "
+            f"new run with the weights of that checkpoint: charloom train TEXT --init {folder} (in Python: train(TEXT, "
+            f"init={folder!r})).",
+            code="resume_from_checkpoint",
+            run=run,
+            checkpoint=which,
+            init=folder,
+        )
+    similar = similar_models(folder)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return RunError(
+        f"The run folder {folder} does not exist.{hint} Pass a folder that `charloom train` created.",
+        code="not_a_run_folder",
+        path=folder,
+        suggestions=similar,
+    )
 
 
 def _incompatible(folder: Path, error: Exception) -> RunError:
