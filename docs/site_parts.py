@@ -127,7 +127,9 @@ def _value(value):
 
 def _accepted(item):
     choices, minimum, maximum = (item.metadata[key] for key in ("choices", "minimum", "maximum"))
-    return f" ({', '.join(choices)})" if choices else f" ({_value(minimum)} to {_value(maximum)})"
+    if choices or minimum is None:
+        return f" ({', '.join(choices)})" if choices else ""
+    return f" ({_value(minimum)} to {_value(maximum)})"
 
 
 def make_accessible(app, page, template, context, tree):

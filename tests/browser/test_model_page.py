@@ -14,6 +14,7 @@ from charloom.inference.activations import top_predictions
 from charloom.inference.model import Model
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
+from charloom.web.page_presets import PagePresets
 from charloom.web.single_page import write_page
 from support.browser import DESKTOP, HOSTILE, PHONE_OPTIONS, check_accessibility
 from support.browser import opened as open_page
@@ -141,6 +142,24 @@ def test_versions_have_consecutive_seeds(browser, page, bundled):
         ]
         tab.keyboard.press("2")
         assert editor_text(tab) == "JULIET:\n" + texts[1]
+
+
+def test_presets_are_used_and_can_be_changed(browser, page_of, bundled):
+    presets = PagePresets(temperature=0.5, stop="\n\n", versions=2)
+    path = page_of(bundled.saved, prompts=["ROMEO: "], presets=presets)
+    with opened(browser, path) as tab:
+        wait_for_state(tab, "^choosing$")  # the text from the first prompt, in two versions
+        assert [tab.locator(f"#{name}").input_value() for name in ("temperature", "versions", "stop")] == [
+            "0.5", "2", r"\n\n",
+        ]  # fmt: skip
+        expect(tab.locator("output[for=temperature]")).to_have_text("0.50")
+        tab.keyboard.press("Escape")
+        tab.locator("#versions").select_option("1")
+        expected = bundled.generate("ROMEO: ", 200, 0.5, seed=3, stop="\n\n", precision="int8")
+        assert generate(tab, "ROMEO: ", seed=3) == expected
+        assert generate(tab, "ROMEO: ", stop="") == bundled.generate("ROMEO: ", 200, 0.5, seed=3, precision="int8")
+        tab.reload()
+        expect(tab.locator("#versions")).to_have_value("1")  # changed settings survive a reload
 
 
 def test_top_predictions_at_the_cursor_are_those_of_the_model(browser, page, bundled):

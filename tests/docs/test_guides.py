@@ -162,7 +162,7 @@ def test_report_guide_runs(workspace):
 def test_page_guide_runs(workspace):
     assert run_page("page.md", ["charloom train my_book.txt --steps 3 --set hidden_size=16"])["python"] == 1
     written = {*re.findall(r"-o (\w+\.html)", PAGES["page.md"]), "from_python.html"}
-    assert len(written) == 4 and all(Path(name).stat().st_size > 50_000 for name in written)
+    assert len(written) == 5 and all(Path(name).stat().st_size > 50_000 for name in written)
 
 
 @pytest.mark.slow

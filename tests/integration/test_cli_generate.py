@@ -81,6 +81,99 @@ def test_interactive_mode(cli, run):
     assert text in result.out
 
 
+def test_samples_are_separated_on_stdout(cli, run):
+    arguments = ["generate", run, "-n", 15, "--seed", 4]
+    texts = [row["text"] for row in cli(*arguments, "--samples", 3, "--json").json["samples"]]
+    assert cli(*arguments, "--samples", 3).out == "\n---\n".join(texts) + "\n"
+    assert cli(*arguments, "--samples", 3, "-o", "-").out == "\n---\n".join(texts) + "\n"
+    assert cli(*arguments, "--samples", 3, "--separator", r"\t\u00e9").out == "\té".join(texts) + "\n"
+    assert cli(*arguments, "--separator", "%").out == texts[0] + "\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminal")
+def test_on_a_terminal_the_titles_separate_samples(run):
+    import pty
+
+    def shown(*options):
+        leader, follower = pty.openpty()
+        command = [sys.executable, "-m", "charloom", "generate", str(run), "-n", "9", "--samples", "2", "--seed", "4"]
+        subprocess.run([*command, *options], stdout=follower, stderr=follower, check=True)
+        os.close(follower)
+        text = os.read(leader, 100_000).decode().replace("\r\n", "\n")
+        os.close(leader)
+        return text
+
+    assert "--- sample 2 of 2" in (text := shown()) and "\n---\n" not in text
+    assert "\n---\n" in shown("-q") and "\n***\n" in shown("--separator", r"\n***\n")
+
+
+def test_samples_are_written_to_a_file(cli, run):
+    arguments = ["generate", run, "-n", 15, "--seed", 4, "--samples", 2]
+    result = cli(*arguments, "-o", "out.txt")
+    assert result.code == 0 and result.out == "" and result.err.count("out.txt: sample") == 2
+    assert Path("out.txt").read_text() == cli(*arguments).out
+    cli_error(cli(*arguments, "-o", "out.txt", "--json"), "file_exists", path="out.txt")
+    assert cli("generate", run, "-n", 5, "--seed", 4, "-o", "out.txt", "--force", "--json").json["files"] == ["out.txt"]
+    assert len(Path("out.txt").read_text()) == 6
+
+
+def test_samples_are_written_to_a_folder(cli, run):
+    arguments = ["generate", run, "-n", 15, "--seed", 4]
+    result = cli(*arguments, "--samples", 3, "-p", "The", "-o", "texts/", "--json")
+    names = [f"texts/00{number}.txt" for number in (1, 2, 3)]
+    assert [name.replace(os.sep, "/") for name in result.json["files"]] == names
+    rows = result.json["samples"]
+    assert [Path(name).read_text() for name in names] == [row["text"] + "\n" for row in rows]
+    assert len(list(Path("texts").iterdir())) == 3
+    data = {"path": str(Path(names[0])), "count": 3}
+    cli_error(cli(*arguments, "--samples", 5, "-o", "texts", "--json"), "file_exists", **data)
+    Path(names[0]).unlink()
+    assert cli(*arguments, "-o", "texts").code == 0 and len(Path(names[0]).read_text()) == 16
+    assert cli(*arguments, "--samples", 2, "-o", "texts", "--force").code == 0
+    assert Path(names[1]).read_text() != rows[1]["text"] + "\n"
+    assert Path(names[2]).read_text() == rows[2]["text"] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "data"),
+    [
+        (["-o", "no/texts/"], "folder_not_found", {"path": "no"}),
+        (["-o", "mine/"], "path_is_file", {"path": "mine"}),
+        (["-o", ""], "invalid_setting", {"name": "output"}),
+        (["-o", os.devnull, "--force"], "file_exists", {"path": os.devnull}),
+        (["--force"], "missing_option", {"required_by": "--force"}),
+        (["--separator", "%"], "conflicting_options", {"options": ["--separator", "--json"]}),
+        (["--separator", "%", "-o", "texts/"], "conflicting_options", {"options": ["--separator", "--output"]}),
+        (["--separator", r"\u12", "-o", "a.txt"], "invalid_escape", {}),
+    ],
+)
+def test_invalid_outputs_are_refused_before_generating(cli, run, arguments, code, data):
+    Path("mine").write_text("mine")
+    cli_error(cli("generate", run, "-n", 5, *arguments, "--json"), code, **data)
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+
+
+def test_interactive_mode_keeps_texts_in_a_file(cli, run):
+    Path("poems.txt").write_text("An old poem")  # without a line feed at its end
+    script = "/keep\nThe\n/keep\n/keep poems.txt\n/undo\n/keep\n/quit\n"
+    result = cli("generate", run, "-i", "-n", 20, "--seed", 1, "-q", stdin=script.encode())
+    text = Path("kept.txt").read_text().removesuffix("\n")
+    assert text == load(run).generate("The", 20, seed=1)
+    assert Path("poems.txt").read_text() == f"An old poem\n---\n{text}\n---\nThe\n"
+    assert result.code == 0 and result.err.count("Error:") == 1  # the text was empty
+
+
+def test_interactive_mode_skips_unknown_characters(cli, run):
+    arguments = ["generate", run, "-i", "-n", 20, "--seed", 1, "--repetition-penalty", 1.1]
+    refused = cli(*arguments, stdin="The ☃\n/quit\n".encode())
+    assert refused.code == 0 and "SNOWMAN" in refused.err and refused.out == ""
+    skipped = cli(*arguments, "--unknown", "skip", "-q", stdin="The ☃\n/text\n/quit\n".encode())
+    expected = load(run).generate("The ☃", 20, seed=1, unknown="skip", repetition_penalty=1.1)
+    assert skipped.out == f"{expected.removeprefix('The ☃')}\n{expected}\n"
+    replaced = cli(*arguments, "--unknown", "replace", "-p", "☃", stdin=b"/quit\n")
+    assert replaced.code == 0 and "' '" in replaced.err and replaced.out == "☃"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")
 @pytest.mark.parametrize(("arguments", "redirection", "stream"), [
     (["-n", "9"], ">&-", "output"), (["-n", "9", "--samples", "2"], ">&-", "output"), (["-i"], ">&-", "output"),

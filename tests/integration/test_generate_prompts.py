@@ -78,7 +78,10 @@ def test_each_prompt_of_a_file_gets_the_text_of_a_single_generation(cli):
     assert [row["seed"] for row in rows] == sample_seeds(7, 4)
     assert model.generate(prompts, 30, seed=7) == [row["text"] for row in rows]
     shown = cli("generate", name, "--prompts", "prompts.txt", "-n", 30, "--seed", 7)
-    assert shown.out == "".join(row["text"] + "\n" for row in rows) and shown.err.count("--- sample") == 4
+    assert shown.out == "\n---\n".join(row["text"] for row in rows) + "\n"
+    titles = [line for line in shown.err.splitlines() if line.startswith("--- sample")]
+    assert ["prompt" in title for title in titles] == [True, False, True, True]  # the second prompt is empty
+    assert "'abc'" in titles[0] and r"'x\ny'" in titles[2]
 
 
 def test_samples_are_generated_for_each_prompt(cli):
@@ -159,6 +162,22 @@ def test_labels_are_chosen_or_drawn_and_reported(cli):
 def test_interactive_sessions_write_one_record(cli):
     result = cli("generate", record_model(), "-i", "-n", 60, "--seed", 2, "-q", stdin=b"ab\n/text\n/quit\n")
     assert result.code == 0 and RECORD_MARK not in result.out
+
+
+def test_kept_records_are_separated_as_in_the_training_text(cli):
+    script = b"ab\n/keep\n/undo\n/keep\n/quit\n"
+    result = cli("generate", record_model(), "-i", "-n", 60, "--seed", 2, "-q", stdin=script)
+    first, second = Path("kept.txt").read_text().removesuffix("\n").split("\n%\n")
+    assert result.code == 0 and first.startswith("ab") and second == "ab"
+
+
+def test_separators_replace_those_of_records_and_lines(cli):
+    lines = saved("lines.safetensors", rules=TextRules(lines=True))
+    for name, default in ((record_model(), "\n%\n"), (lines, "\n")):
+        arguments = ["generate", name, "--samples", 2, "-n", 9, "--seed", 3]
+        texts = [row["text"] for row in cli(*arguments, "--json").json["samples"]]
+        assert cli(*arguments, "-q").out == default.join(texts) + "\n"
+        assert cli(*arguments, "-q", "--separator", "|").out == "|".join(texts) + "\n"
 
 
 # --- arguments in Python

@@ -18,6 +18,7 @@ from charloom.inference.model import Model
 from charloom.inference.model_summary import describe_facts
 from charloom.model.file.model_file import load_model
 from charloom.model.file.run_folder import find_model
+from charloom.web.page_presets import PagePresets
 from charloom.web.playground import playground_files
 from charloom.web.single_page import MAX_PROMPTS, MAX_SAMPLES, make_page, write_page
 from charloom.web.wasm_model import pack_model
@@ -128,6 +129,48 @@ def test_samples_equal_generated_texts(page, bundled):
     assert samples == [model.generate(p, 400, 0.8, seed, precision="int8") for seed, p in enumerate(prompts, 1)]
 
 
+def test_presets_are_the_initial_settings_and_those_of_the_samples(bundled):
+    presets = PagePresets(temperature=0.5, stop='\n\n"\\', versions=3)
+    elements = Elements(make_page([bundled], samples=2, presets=presets))
+    fields = {attrs["id"]: attrs for attrs, _ in elements.all("input") if "id" in attrs}
+    assert fields["temperature"]["value"] == "0.5" and fields["stop"]["value"] == r'\n\n"\\'
+    options = [(text, "selected" in attrs) for attrs, text in elements.all("option")]
+    assert options == [("1", False), ("2", False), ("3", True), ("4", False)]
+    presets = PagePresets(temperature=0.5, stop="\n")
+    samples = [
+        text.removeprefix("\n") for _, text in Elements(make_page([bundled], samples=2, presets=presets)).all("pre")
+    ]
+    generate = Model(bundled).generate
+    assert samples == [generate("", 400, 0.5, seed, stop="\n", precision="int8") for seed in (1, 2)]
+    ids = [re.search('data-page="([^"]+)"', make_page([tiny_saved()], presets=p))[1] for p in (presets, PagePresets())]
+    assert ids[0] != ids[1]  # so that a page does not start with the stored settings of another
+
+
+@pytest.mark.parametrize(
+    ("values", "data"),
+    [
+        ({"temperature": 0.52}, {"name": "temperature", "value": 0.52, "minimum": 0, "maximum": 2.0}),
+        ({"temperature": 2.05}, {"name": "temperature", "value": 2.05, "maximum": 2.0}),
+        ({"temperature": -0.5}, {"name": "temperature", "value": -0.5}),
+        ({"temperature": "1"}, {"name": "temperature", "value": "1"}),
+        ({"versions": 0}, {"name": "versions", "value": 0, "minimum": 1, "maximum": 4}),
+        ({"versions": 5}, {"name": "versions", "value": 5}),
+        ({"stop": ""}, {"name": "stop", "value": "", "max_length": 64}),
+        ({"stop": "x" * 65}, {"name": "stop", "value": "x" * 64}),
+        ({"stop": "a\x1b[2J"}, {"name": "stop", "value": "a\x1b[2J"}),
+        ({"stop": ["a"]}, {"name": "stop"}),
+    ],
+)
+def test_presets_out_of_range_are_rejected(values, data):
+    with raises_code("invalid_setting", SettingsError, **data):
+        PagePresets(**values)
+
+
+def test_every_value_of_the_temperature_slider_is_accepted():
+    assert [PagePresets(temperature=step / 20).temperature for step in range(41)] == [step / 20 for step in range(41)]
+    assert PagePresets(temperature=0.15).slots()["temperature"] == "0.15"
+
+
 def test_several_models_have_unique_names(bundled):
     elements = Elements(make_page([bundled, bundled, tiny_saved(), bundled]))
     names = ["shakespeare", "shakespeare-2", "model", "shakespeare-3"]
@@ -208,11 +251,31 @@ def test_the_command_exports_a_page(quick_cli, run, tmp_path):
         (["shakespeare", "--to", "onnx", "--samples", "0"], "missing_option", {"required_by": "--samples"}),
         (["shakespeare", "--to", "html", "--samples", "-1"], "invalid_setting", {"name": "samples", "value": -1}),
         (["shakespeare", "--to", "html", "--prompt", "ÖL"], "unknown_character", {"count": 1}),
+        (["shakespeare", "--to", "int8", "--stop", "a"], "missing_option", {"required_by": "--stop"}),
+        (["shakespeare", "--to", "int8", "--temperature", "1"], "missing_option", {"required_by": "--temperature"}),
+        (["shakespeare", "--to", "int8", "--versions", "2"], "missing_option", {"required_by": "--versions"}),
+        (["shakespeare", "--to", "html", "--versions", "9"], "invalid_setting", {"name": "versions", "value": 9}),
+        (["shakespeare", "--to", "html", "--stop", r"\u12"], "invalid_escape", {}),
+        (["shakespeare", "--to", "html", "--stop", "a", "--stop", "b"], "too_many_stops", {"count": 2, "maximum": 1}),
     ],
 )
 def test_export_rejects_invalid_options_and_writes_nothing(quick_cli, tmp_path, arguments, code, data):
     cli_error(quick_cli("export", *arguments, "-o", "out", "--json"), code, **data)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_presets_settings_and_overwrites_only_with_force(quick_cli, tmp_path):
+    arguments = ["export", "shakespeare", "--to", "html", "-o", "page.html", "--samples", 0]
+    preset = [*arguments, "--stop", "\\n\\n€", "--temperature", 0.5, "--versions", 2]
+    result = quick_cli(*preset)
+    assert result.code == 0 and "EURO SIGN" in result.err  # the model never writes it
+    before = (tmp_path / "page.html").read_bytes()
+    assert r'value="\n\n€"' in before.decode("utf-8")
+    cli_error(quick_cli(*arguments, "--json"), "file_exists", path="page.html")
+    assert (tmp_path / "page.html").read_bytes() == before
+    assert quick_cli(*arguments, "--force").code == 0 and (tmp_path / "page.html").read_bytes() != before
+    (tmp_path / "folder").mkdir()
+    cli_error(quick_cli(*arguments[:-3], "folder", "--samples", 0, "--force", "--json"), "file_exists", path="folder")
 
 
 def test_the_page_has_every_module_of_the_playground(page):

@@ -178,6 +178,18 @@ def test_invalid_report_arguments_are_rejected(cli, run):
     cli_error(unknown, "unknown_character", count=5)
 
 
+def test_unknown_characters_are_skipped_or_replaced(cli, run):
+    text = "The loom ☃ is warm."
+    arguments = ["report", run, "-", "-o", "r.html", "--json"]
+    for unknown, read in (("skip", "The loom  is warm."), ("replace", "The loom   is warm.")):
+        result = cli(*arguments, "--unknown", unknown, stdin=text.encode())
+        assert result.code == 0 and "SNOWMAN" in result.err
+        assert result.json["characters"] == len(read) - 1
+        assert result.json["bits_per_char"] == pytest.approx(charloom.load(run).score(read).bits_per_char, abs=1e-6)
+    only_unknown = cli(*arguments, "--unknown", "skip", stdin="☃☃☃".encode())
+    cli_error(only_unknown, "text_too_short", characters=0, minimum=2)
+
+
 def test_the_page_is_self_contained_and_escapes_its_data():
     hostile = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\ud800 &amp; {data}'
     result = report_page({"name": hostile, "text": {"text": hostile}})

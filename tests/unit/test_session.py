@@ -5,7 +5,7 @@ from charloom.inference.generation import Request
 from charloom.inference.generation_options import Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.session import Session
-from support.errors import raises_code
+from support.errors import codes, raises_code
 from support.models import tiny_saved
 
 MODEL = Model(tiny_saved("gru"))
@@ -71,3 +71,18 @@ def test_sampling_options_can_change_and_invalid_ones_change_nothing():
     with pytest.raises(UnknownCharacterError):
         s.add("xyz")
     assert s.text == "abc" + greedy
+
+
+def test_unknown_characters_are_read_as_requested():
+    s = session("ab☃", unknown="skip")
+    assert s.text == "ab☃" and codes(s.unknown_notices("☃c")) == ["unknown_character"]
+    list(s.continue_text())
+    assert s.text == MODEL.generate("ab☃", 30, 1.0, 1, unknown="skip")
+    only_unknown = session("☃", unknown="skip")
+    only_unknown.add("ab")
+    list(only_unknown.continue_text())
+    assert only_unknown.text == "☃" + MODEL.generate("ab", 30, 1.0, 1)
+    strict = session("ab")
+    with raises_code("unknown_character", UnknownCharacterError):
+        strict.add("☃")
+    assert strict.text == "ab" and strict.unknown_notices("☃") == []

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charloom._util.suggest import did_you_mean, suggestions
+from charloom.cli.sample_output import append_text
 from charloom.errors import CharloomError, InputError
 from charloom.inference.generation_options import check_length
 from charloom.inference.session import Session
-from charloom.terminal.messages import encode_text, print_error, print_message, print_text, unescape
+from charloom.terminal.messages import encode_text, print_error, print_message, print_notices, print_text, unescape
 
 _HELP = """\
 Type text and press Enter to add it and generate a continuation. Press Enter to continue without adding text.
@@ -23,8 +24,22 @@ Type \\n for a line feed. Press Ctrl-C to stop a continuation. Commands:
   /length N         Set the number of characters per continuation.
   /text             Print the whole text.
   /save FILE        Save the text to a new file.
+  /keep [FILE]      Append the text to a collection of texts (default: kept.txt, then the last FILE).
   /help             Show this help.
   /quit             Quit (or press Ctrl-D)."""
+
+
+@dataclass
+class _Dialog:
+    """An interactive session at the terminal.
+
+    Attributes:
+        session: The text so far, and the model that continues it.
+        kept: The file that ``/keep`` appends to.
+    """
+
+    session: Session
+    kept: Path = Path("kept.txt")
 
 
 def run_interactive(session: Session, quiet: bool) -> None:
@@ -36,15 +51,16 @@ def run_interactive(session: Session, quiet: bool) -> None:
     """
     print_message(_HELP, quiet)
     print_text(session.text)
+    dialog = _Dialog(session)
     while (line := _read_line()) is not None:
         try:
             if line.strip() == "/quit":
                 break
-            _execute(session, line)
+            _execute(dialog, line, quiet)
         except CharloomError as error:
             print_error(str(error))
         except OSError as error:
-            print_error(f"Cannot write {error.filename}: {error.strerror}.")
+            print_error(f"Cannot write {error.filename or 'the file'}: {error.strerror or error}.")
 
 
 def _read_line() -> str | None:
@@ -56,11 +72,13 @@ def _read_line() -> str | None:
     return line.rstrip("\n") if line or sys.stdin.isatty() else None
 
 
-def _execute(session: Session, line: str) -> None:
+def _execute(dialog: _Dialog, line: str, quiet: bool) -> None:
     """Run a command, or add a line of text and continue it."""
     if not line.startswith("/"):
-        session.add(unescape(line))
-        _continue(session)
+        text = unescape(line)
+        dialog.session.add(text)
+        print_notices(dialog.session.unknown_notices(text), quiet)
+        _continue(dialog.session)
         return
     name, _, argument = line[1:].strip().partition(" ")
     if name not in _COMMANDS:
@@ -71,7 +89,7 @@ def _execute(session: Session, line: str) -> None:
             command=f"/{name}",
             suggestions=[f"/{name}" for name in suggestions(name, _COMMANDS)],
         )
-    _COMMANDS[name](session, argument.strip())
+    _COMMANDS[name](dialog, argument.strip())
 
 
 def _continue(session: Session) -> None:
@@ -84,28 +102,28 @@ def _continue(session: Session) -> None:
     print_text("\n")
 
 
-def _undo(session: Session, _argument: str) -> None:
-    session.undo()
-    _show_end(session)
+def _undo(dialog: _Dialog, _argument: str) -> None:
+    dialog.session.undo()
+    _show_end(dialog.session)
 
 
-def _retry(session: Session, _argument: str) -> None:
-    session.undo()
-    _continue(session)
+def _retry(dialog: _Dialog, _argument: str) -> None:
+    dialog.session.undo()
+    _continue(dialog.session)
 
 
-def _choices(session: Session, argument: str) -> None:
-    for number, text in enumerate(session.choices(_parse_count(argument or "3")), 1):
+def _choices(dialog: _Dialog, argument: str) -> None:
+    for number, text in enumerate(dialog.session.choices(_parse_count(argument or "3")), 1):
         print_message(f"--- {number}")
         print_text(text + "\n")
 
 
-def _pick(session: Session, argument: str) -> None:
-    session.pick(_parse_count(argument))
-    _show_end(session)
+def _pick(dialog: _Dialog, argument: str) -> None:
+    dialog.session.pick(_parse_count(argument))
+    _show_end(dialog.session)
 
 
-def _temperature(session: Session, argument: str) -> None:
+def _temperature(dialog: _Dialog, argument: str) -> None:
     try:
         value = float(argument)
     except ValueError:
@@ -115,35 +133,47 @@ def _temperature(session: Session, argument: str) -> None:
             name="temperature",
             value=argument,
         ) from None
-    session.set_sampling(temperature=value)
+    dialog.session.set_sampling(temperature=value)
 
 
-def _length(session: Session, argument: str) -> None:
-    session.request = replace(session.request, length=check_length(_parse_count(argument)))
+def _length(dialog: _Dialog, argument: str) -> None:
+    dialog.session.request = replace(dialog.session.request, length=check_length(_parse_count(argument)))
 
 
-def _text(session: Session, _argument: str) -> None:
-    print_text(session.text + "\n")
+def _text(dialog: _Dialog, _argument: str) -> None:
+    print_text(dialog.session.text + "\n")
 
 
-def _save(session: Session, argument: str) -> None:
+def _save(dialog: _Dialog, argument: str) -> None:
     if not argument:
         raise InputError("/save requires a file name, such as /save story.txt.", code="missing_argument")
     try:
         with Path(argument).open("xb") as file:
-            file.write(encode_text(session.text))
+            file.write(encode_text(dialog.session.text))
     except FileExistsError:
         raise InputError(
-            f"{argument} already exists. Choose another file name.", code="file_exists", path=argument
+            f"{argument} already exists. Choose another file name, or append to the file with /keep {argument}.",
+            code="file_exists",
+            path=argument,
         ) from None
     print_message(f"Saved {argument}")
 
 
-def _help(_session: Session, _argument: str) -> None:
+def _keep(dialog: _Dialog, argument: str) -> None:
+    text = dialog.session.text
+    if not text:
+        raise InputError("Nothing to keep: the text is empty.", code="nothing_to_keep")
+    kept = Path(argument) if argument else dialog.kept
+    append_text(kept, text, dialog.session.rules)
+    dialog.kept = kept
+    print_message(f"Kept in {kept} ({len(text):,} characters)")
+
+
+def _help(_dialog: _Dialog, _argument: str) -> None:
     print_message(_HELP)
 
 
-_COMMANDS: dict[str, Callable[[Session, str], None]] = {
+_COMMANDS: dict[str, Callable[[_Dialog, str], None]] = {
     "undo": _undo,
     "retry": _retry,
     "choices": _choices,
@@ -152,6 +182,7 @@ _COMMANDS: dict[str, Callable[[Session, str], None]] = {
     "length": _length,
     "text": _text,
     "save": _save,
+    "keep": _keep,
     "help": _help,
 }
 

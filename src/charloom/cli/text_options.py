@@ -19,9 +19,8 @@ _OPTIONS = {
         "--encoding",
         metavar="NAME|GLOB=NAME",
         default=("utf-8",),
-        show_default="utf-8",
         multiple=True,
-        help="Encoding of the text files, or of those that match a glob pattern. Repeatable.",
+        help="Encoding of the text files, or of those that match a glob pattern. Repeatable. [default: utf-8]",
     ),
     "errors": click.option(
         "--errors",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
-from charloom.data.vocabulary.characters import Vocabulary, describe
-from charloom.data.vocabulary.unknown import UnknownCharacters, replace_unknown
+from charloom.data.vocabulary.characters import Vocabulary, describe, replacement_character
+from charloom.data.vocabulary.unknown import UnknownCharacters, best_form, replace_unknown
 from charloom.errors import InputError, Notice, SettingsError, UnknownArgumentError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
 from charloom.inference.generation_options import (
@@ -403,17 +403,60 @@ def prompt_ids(
     """
     prompt = rules.prepare(prompt)
     check_marks(prompt, rules)
+    prompt = known_text(vocabulary, prompt, unknown)
+    return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
+
+
+def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
+    """Return the text that the model reads instead of a prompt with unknown characters.
+
+    Args:
+        vocabulary: The vocabulary.
+        prompt: The prompt, adapted to the model's rules for texts.
+        unknown: Treatment of unknown characters: "error", "skip" or "replace"; see ``Request``.
+
+    Raises:
+        UnknownCharacterError: If ``unknown`` is "error" and the prompt contains an unknown character.
+        SettingsError: If ``unknown`` is none of these.
+    """
     if unknown not in UNKNOWN:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
-        prompt = replace_unknown(vocabulary, prompt, unknown)
-    elif vocabulary.unknown(prompt):
+        return replace_unknown(vocabulary, prompt, unknown)
+    if vocabulary.unknown(prompt):
         found = UnknownCharacters(vocabulary, "prompt")
         found.add(prompt)
         raise found.error(
             'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
         )
-    return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
+    return prompt
+
+
+def unknown_notices(
+    vocabulary: Vocabulary, prompts: Sequence[str], unknown: str, rules: TextRules = PLAIN_RULES
+) -> list[Notice]:
+    """Return a notice for each unknown character of the prompts; none if ``unknown`` is "error".
+
+    Args:
+        vocabulary: The vocabulary.
+        prompts: The prompts.
+        unknown: Treatment of unknown characters; see ``Request``.
+        rules: The model's rules for texts.
+    """
+    if unknown == "error":
+        return []
+    replacement = None if unknown == "skip" else replacement_character(vocabulary)
+    handling = "skipped" if replacement is None else f"replaced by {replacement!r}"
+    read = "".join(best_form(vocabulary, rules.prepare(prompt)) for prompt in prompts)
+    return [
+        Notice(
+            f"{describe(character)} is not in the model's vocabulary and is {handling}.",
+            code="unknown_character",
+            character=character,
+            replacement=replacement,
+        )
+        for character in vocabulary.unknown(read)
+    ]
 
 
 def check_marks(text: str, rules: TextRules) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from charloom._util.printable import replace_for_markup
 from charloom.data.text_format import BLANK, FILE
-from charloom.inference.generation_options import DEFAULT_TEMPERATURE
+from charloom.inference.generation import Request
+from charloom.inference.generation_options import DEFAULT_TEMPERATURE, Ending, Sampling
 from charloom.inference.model import Model
 from charloom.model.file.model_file import SavedModel
 
@@ -79,21 +80,30 @@ def describe_rules(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def write_samples(saved: SavedModel, seeds: Sequence[int], prompts: Sequence[str] = ()) -> Iterator[Sample]:
-    """Generate a text for each seed: ``SAMPLE_LENGTH`` characters after the prompt, at the default temperature.
+def write_samples(
+    saved: SavedModel,
+    seeds: Sequence[int],
+    prompts: Sequence[str] = (),
+    temperature: float = DEFAULT_TEMPERATURE,
+    stop: str | None = None,
+) -> Iterator[Sample]:
+    """Generate a text for each seed, with up to ``SAMPLE_LENGTH`` characters after the prompt.
 
     Args:
         saved: The model. It runs in int8, so that the texts are the same on every machine.
         seeds: Seeds of the samples.
         prompts: Prompts, used in rotation; if empty, the samples have no prompt.
+        temperature: Sampling temperature.
+        stop: Stop sequence, or None.
 
     Raises:
         UnknownCharacterError: If a prompt contains a character that is not in the vocabulary.
     """
-    model = Model(saved)
+    model, ending = Model(saved), Ending(() if stop is None else (stop,))
     for number, seed in enumerate(seeds):
         prompt = prompts[number % len(prompts)] if prompts else ""
-        text = model.generate(prompt, SAMPLE_LENGTH, DEFAULT_TEMPERATURE, seed, precision="int8")
+        request = Request(prompt, SAMPLE_LENGTH, Sampling(temperature), ending, seed)
+        text = "".join(piece.text for piece in model.pieces(request, "int8"))
         yield Sample(seed, prompt, replace_for_markup(text))
 
 

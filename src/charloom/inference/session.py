@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charloom.data.text_format import PLAIN_RULES, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import InputError
+from charloom.errors import InputError, Notice
 from charloom.inference.engines.base import Cursor, Engine, State
 from charloom.inference.generation import (
     Request,
@@ -16,10 +16,12 @@ from charloom.inference.generation import (
     choose_label,
     continue_text,
     cursor_after,
+    known_text,
     prefill,
     random_seed,
     record_start,
     start_character,
+    unknown_notices,
     with_rules,
 )
 from charloom.inference.generation_options import check_samples
@@ -31,6 +33,7 @@ class _Snapshot:
     """The text at one point of the session with the model state after it, which makes undo free of computation."""
 
     text: str
+    known_text: str  # the text as the model has read it, without unknown characters
     state: State
     logits: NDArray[np.float32]
 
@@ -47,16 +50,17 @@ class Session:
 
     Attributes:
         request: The current request; it may be replaced at any time.
+        rules: How the model expects its texts.
     """
 
     def __init__(
         self, engine: Engine, vocabulary: Vocabulary, request: Request, rules: TextRules = PLAIN_RULES
     ) -> None:
         self.request = with_rules(request, rules)
-        self._engine, self._vocabulary, self._rules = engine, vocabulary, rules
+        self._engine, self._vocabulary, self.rules = engine, vocabulary, rules
         start = record_start(rules, choose_label(rules, request.label, request.seed)) or start_character(vocabulary)
         logits, state = prefill(engine, vocabulary.encode(start))
-        self._snapshots = [_Snapshot("", state, logits)]
+        self._snapshots = [_Snapshot("", "", state, logits)]
         self._seed: int | None = request.seed
         self._choices: list[str] = []
         self._is_begun = rules.records is not None  # the record mark precedes the text
@@ -68,21 +72,29 @@ class Session:
         return self._snapshots[-1].text
 
     def add(self, text: str) -> None:
-        """Append text.
+        """Append text. The model reads its unknown characters as the request's ``unknown`` says.
 
         Raises:
-            UnknownCharacterError: If it contains a character that is not in the vocabulary. The session is unchanged.
+            UnknownCharacterError: If it contains a character that is not in the vocabulary, and ``unknown`` is
+                "error". The session is unchanged.
         """
-        text = self._rules.prepare(text)
-        check_marks(text, self._rules)
+        text = self.rules.prepare(text)
+        check_marks(text, self.rules)
         if not text:
             return
+        known = known_text(self._vocabulary, text, self.request.unknown)
         current = self._snapshots[-1]
         # the first text is processed from the initial state, as `generate` processes a prompt
-        state_before = current.state if current.text or self._is_begun else None
-        logits, state = prefill(self._engine, self._vocabulary.encode(text), state_before)
-        self._snapshots.append(_Snapshot(current.text + text, state, logits))
+        state_before = current.state if current.known_text or self._is_begun else None
+        logits, state = current.logits, current.state
+        if known:
+            logits, state = prefill(self._engine, self._vocabulary.encode(known), state_before)
+        self._snapshots.append(_Snapshot(current.text + text, current.known_text + known, state, logits))
         self._choices = []
+
+    def unknown_notices(self, text: str) -> list[Notice]:
+        """Return a notice for each unknown character that ``add`` skips or replaces in a text."""
+        return unknown_notices(self._vocabulary, [text], self.request.unknown, self.rules)
 
     def continue_text(self) -> Iterator[str]:
         """Generate a continuation and yield it in pieces; the pieces that were yielded are appended to the text.
@@ -150,7 +162,8 @@ class Session:
 
     def _cursor(self, seeds: list[int]) -> Cursor:
         current, window = self._snapshots[-1], self.request.sampling.window
-        last = self._vocabulary.encode(current.text[len(current.text) - min(window, len(current.text)) :])
+        known = current.known_text
+        last = self._vocabulary.encode(known[len(known) - min(window, len(known)) :])
         return cursor_after(last, current.logits, current.state, self.request.sampling, np.array(seeds, np.uint64))
 
     def _bias(self) -> NDArray[np.float32] | None:

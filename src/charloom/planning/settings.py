@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from charloom._util.suggest import did_you_mean, suggestions
-from charloom.errors import Notice, SettingsError
+from charloom.errors import Notice, SettingsError, UnknownArgumentError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
 from charloom.planning.plan_changes import PlanChange, format_changes, parse_changes
@@ -185,12 +185,6 @@ class Settings:
     epochs: int = _setting(0, "length of the training in epochs (passes over the training text)", 0, 10**9)
     minutes: float = _setting(5.0, "length of the training in minutes; auto chooses it if no length is given", 0, 10**6)
 
-    plan_changes: str = _setting(
-        "",
-        "changes of the number of steps during the training, as STEP:STEPS entries; written by charloom, so that a "
-        "recipe repeats a run with a time budget exactly",
-    )
-
     eval_every: int = _setting(
         0, "steps between evaluations; 0: about 12 per run, or one per epoch if nothing is held out", 0, 10**12
     )
@@ -217,6 +211,12 @@ class Settings:
         0.1, "fraction of the text held out for validation, which selects the best model", 0, 0.9
     )
     test_fraction: float = _setting(0.0, "fraction of the text held out for testing; training never reads it", 0, 0.9)
+
+    plan_changes: str = _setting(
+        "",
+        "changes of the number of steps during the training, as STEP:STEPS entries; written by charloom, so that a "
+        "recipe repeats a run with a time budget exactly",
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -291,7 +291,7 @@ def check_lengths(values: Mapping[str, Any]) -> None:
     lengths = [f"--{key}" for key in LENGTHS if key in values]
     if len(lengths) > 1:
         raise SettingsError(
-            f"Pass only one of --minutes, --epochs and --steps, got {' and '.join(lengths)}.",
+            f"Pass only one of minutes, epochs and steps, got {' and '.join(lengths).replace('--', '')}.",
             code="conflicting_options",
             options=lengths,
         )
@@ -299,13 +299,53 @@ def check_lengths(values: Mapping[str, Any]) -> None:
         value = values.get(key)
         if isinstance(value, int | float) and not value > 0:
             raise SettingsError(
-                f"--{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
+                f"{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
             )
+
+
+def check_arguments(values: Mapping[str, Any], settings: Iterable[str], others: Iterable[str]) -> None:
+    """Check the names and types of settings that are passed to a Python function as keyword arguments.
+
+    On the command line and in recipes, values may be strings such as "3"; here a number must be a number.
+
+    Args:
+        values: The keyword arguments.
+        settings: The settings that the function accepts.
+        others: The other keyword arguments of the function, which may be meant by a misspelled name.
+
+    Raises:
+        UnknownArgumentError: If a name is not among ``settings``.
+        SettingsError: If a value is of another type.
+    """
+    accepted = [*others, *settings]
+    for name, value in values.items():
+        if name not in accepted:
+            hint = did_you_mean(name, accepted, other_names=OTHER_NAMES)
+            raise UnknownArgumentError(
+                f"Unknown argument or setting {name!r}.{hint} Accepted: {', '.join(accepted)}.",
+                code="unknown_setting",
+                name=name,
+                suggestions=suggestions(name, accepted, OTHER_NAMES),
+            )
+        kind = type(next(item.default for item in fields(Settings) if item.name == name))
+        is_number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not (isinstance(value, str) if kind is str else is_number):
+            raise _type_error(name, kind, value)
 
 
 def setting_fields() -> Iterator[Field[Any]]:
     """Yield the dataclass field of every setting; ``metadata["help"]`` is its help text."""
     yield from fields(Settings)
+
+
+def accepted_values(item: Field[Any]) -> str:
+    """Return the accepted values of a setting, such as "1 to 100,000", "at least 0" or "gru, lstm"; "" for any."""
+    if choices := item.metadata["choices"]:
+        return ", ".join(choices)
+    minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
+    if minimum is None:
+        return ""
+    return f"at least {minimum:g}" if maximum == math.inf else f"{minimum:,} to {maximum:,}"
 
 
 def describe_setting(item: Field[Any]) -> str:

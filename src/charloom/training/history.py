@@ -26,7 +26,8 @@ class History:
         step: Record of the last step; None before the first.
         evaluation: The last evaluation; None before the first.
         best: The evaluation of the best model; None before the first.
-        recent_best: The same, since the run was last extended; early stopping compares with it.
+        recent_best: The same, since the run was last extended or the learning rate last rose; early stopping compares
+            with it.
         sampled: Step of the last sample.
         seconds: Wall time of the training before this process.
         skipped: Number of consecutive steps skipped, up to the last step.
@@ -88,7 +89,9 @@ class History:
         if record.val_loss is None:
             return False
         best = self.recent_best
-        return best is None or best.val_loss is None or record.val_loss < best.val_loss
+        if best is None or best.val_loss is None or record.val_loss < best.val_loss:
+            return True
+        return record.learning_rate > best.learning_rate  # a higher rate gives a higher loss for a while
 
     def reset_lowest(self) -> None:
         """Set the lowest training loss to the last one, even if it is higher."""

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from charloom.data.corpus import Corpus
 from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
@@ -24,7 +26,10 @@ from charloom.training.run_files import make_run_files
 from charloom.training.trainer import Trainer
 from charloom.training.vocabulary_extension import extend_optimizer_state
 
-_RESTART = 0.5  # share of the peak learning rate with which a completed run continues
+# The learning rate with which a complete run continues, as a share of the peak, by the gap between held-out loss and
+# training loss in nats: with a small gap, a high rate gained most; with a large one, only a low rate gained anything.
+_RESTART_RATES = (1.0, 0.3)
+_RESTART_GAPS = (0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,10 @@ class SavedRun:
         Raises:
             RunError: If its paths are unknown or cannot be read.
         """
-        how = f"Pass the text: charloom train TEXT --resume {self.folder}"
+        how = (
+            f"Pass the text: charloom train TEXT --resume {self.folder} (in Python: "
+            f"resume({str(self.folder)!r}, TEXT))."
+        )
         if self.sources is None:
             name = self.model.facts.get("corpus")
             raise RunError(
@@ -173,7 +181,7 @@ def resume_training(
         raise RunError(
             f"{saved.folder} was trained on another text: {saved.model.facts['corpus']} "
             f"({saved.model.facts['corpus_characters']:,} characters), not {corpus.name} ({len(corpus):,} characters). "
-            "Pass the original text, or pass --new-text to continue on a different corpus.",
+            "Pass the original text, or pass --new-text (in Python: new_text=True) to continue on a different corpus.",
             code="different_text",
             run=str(saved.folder),
             trained_on=saved.model.facts["corpus"],
@@ -231,23 +239,36 @@ def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, floa
             time_limit = facts["seconds"] + seconds
         plan = replace(plan, time_limit=time_limit, max_steps=None, step_seconds=step_seconds)
         completed = finished and done >= settings.steps and settings.schedule != "constant"
-        plan = plan.changed(PlanChange(done, steps, _RESTART if completed else 0.0))
+        restart = _restart_rate(facts["history"]["evaluation"]) if completed else 0.0
+        plan = plan.changed(PlanChange(done, steps, restart))
         if completed:
             setup.request.notices.add(
-                f"Continuing a complete run: the learning rate rises to {_RESTART:g} of its peak and falls to 0 again. "
-                "The loss rises at first; the best model is kept, and is replaced only by a better one.",
+                f"Continuing a complete run: the learning rate rises to {restart:.0%} of its peak and falls to 0 "
+                "again. The loss rises at first. The best model is kept and is replaced only by a better one.",
                 code="schedule_restarted",
-                rate=_RESTART * settings.learning_rate,
+                rate=restart * settings.learning_rate,
                 steps=steps - done,
             )
     elif finished:
         how = "completed all" if settings.steps <= done else "was ended by early stopping after"
         raise RunError(
-            f"{saved.folder} {how} {done:,} steps. To train longer, pass --minutes, --epochs or --steps with the time, "
-            "epochs or steps to add.",
+            f"{saved.folder} {how} {done:,} steps. To train longer, pass the minutes, epochs or steps to add, such as "
+            "--minutes 5 (in Python: minutes=5).",
             code="run_finished",
             run=str(saved.folder),
             steps=done,
             early_stopped=settings.steps > done,
         )
     return replace(plan, notices=tuple(setup.request.notices))
+
+
+def _restart_rate(evaluation: Mapping[str, float | None] | None) -> float:
+    """Return the learning rate with which a complete run continues, as a share of the peak.
+
+    Args:
+        evaluation: The last evaluation, as a checkpoint stores it.
+    """
+    train_loss, val_loss = (evaluation or {}).get("train_loss"), (evaluation or {}).get("val_loss")
+    if train_loss is None or val_loss is None:
+        return _RESTART_RATES[0]
+    return round(float(np.interp(val_loss - train_loss, _RESTART_GAPS, _RESTART_RATES)), 2)

@@ -7,9 +7,9 @@ from typing import Any
 
 from charloom._util.printable import replace_for_markup
 from charloom._util.unused_names import unused_name
-from charloom.inference.generation_options import DEFAULT_TEMPERATURE
 from charloom.inference.model_summary import describe_facts, write_samples
 from charloom.model.file.model_file import SavedModel
+from charloom.web.page_presets import PagePresets
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ def name_models(saved_models: Sequence[SavedModel]) -> list[NamedModel]:
     return list(named.values())
 
 
-def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int) -> str:
+def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int, presets: PagePresets) -> str:
     """Return a model's card: its properties, and samples that are generated now with the seeds 1, 2, 3, ...
 
     Args:
         model: The model.
         prompts: The prompts of the samples, used in rotation.
         samples: The number of samples.
+        presets: Temperature and stop sequence of the samples.
     """
     name, facts = html.escape(model.name), describe_facts(model.saved, "int8")
     rows = "".join(f"<div><dt>{html.escape(title)}</dt><dd>{html.escape(value)}</dd></div>" for title, value in facts)
@@ -57,19 +58,20 @@ def model_card_html(model: NamedModel, prompts: Sequence[str], samples: int) -> 
         f'<article aria-label="{name}">\n<div class="head"><h2>{name}</h2>'
         '<button class="select" type="button" hidden>Use this model</button></div>\n'
         f'<dl class="about-facts">{rows}</dl>\n'
-        f"{_samples(model.saved, prompts, samples)}</article>"
+        f"{_samples(model.saved, prompts, samples, presets)}</article>"
     )
 
 
-def _samples(saved: SavedModel, prompts: Sequence[str], samples: int) -> str:
+def _samples(saved: SavedModel, prompts: Sequence[str], samples: int, presets: PagePresets) -> str:
     if not samples:
         return ""
     figures = []
-    for sample in write_samples(saved, range(1, samples + 1), prompts):
+    stop = f", stop sequence “{html.escape(presets.typed_stop)}”" if presets.stop else ""
+    for sample in write_samples(saved, range(1, samples + 1), prompts, presets.temperature, presets.stop):
         origin = f", prompt “{html.escape(replace_for_markup(sample.prompt))}”" if sample.prompt else ""
         figures.append(
-            f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {DEFAULT_TEMPERATURE}{origin}'
-            '</span><button class="quiet" type="button" hidden>Continue this sample</button></figcaption>\n'
+            f'<figure class="sample"><figcaption><span>seed {sample.seed}, temperature {presets.temperature:g}{stop}'
+            f'{origin}</span><button class="quiet" type="button" hidden>Continue this sample</button></figcaption>\n'
             f"<pre>\n{html.escape(sample.text)}</pre></figure>"
         )
     return f'<div class="samples">\n{"".join(figures)}\n</div>\n'

@@ -3,6 +3,9 @@
 from importlib.resources import files
 
 from charloom.web.html_template import fill_template, read_asset, read_modules
+from charloom.web.page_presets import PagePresets
+
+_PRESETS = PagePresets()
 
 
 def playground_files() -> dict[str, tuple[str, bytes]]:
@@ -23,11 +26,14 @@ def playground_html() -> str:
     return fill_template(read_asset("playground/playground.html"), {"editor": editor_html("charloom")})
 
 
-def editor_html(title: str, prompts: str = "") -> str:
+def editor_html(title: str, prompts: str = "", presets: PagePresets = _PRESETS) -> str:
     """Return the HTML of the editor, which the playground and the exported page share.
 
     Args:
         title: The heading, as HTML.
         prompts: HTML to insert before the text area.
+        presets: The initial values of the settings.
     """
-    return fill_template(read_asset("shared/editor.html").rstrip("\n"), {"title": title, "prompts": prompts})
+    return fill_template(
+        read_asset("shared/editor.html").rstrip("\n"), {"title": title, "prompts": prompts, **presets.slots()}
+    )

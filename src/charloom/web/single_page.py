@@ -9,6 +9,7 @@ import base64
 import hashlib
 import html
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from charloom.model.file.model_file import SavedModel
 from charloom.web.content_security_policy import content_security_policy
 from charloom.web.html_template import fill_template, json_for_script, read_asset, read_modules
 from charloom.web.model_cards import model_card_html, name_models
+from charloom.web.page_presets import PagePresets
 from charloom.web.playground import editor_html
 from charloom.web.script_bundle import bundle_scripts
 from charloom.web.wasm_model import pack_model
@@ -37,6 +39,7 @@ _MODULES = (
     "vocabulary.js",
 )
 _REPLACEMENTS = {"server.js": "local_backend.js", "storage.js": "page_storage.js"}
+_PRESETS = PagePresets()
 _PROMPTS = '<div id="prompts" class="row" role="group" aria-label="Prompts" hidden></div>\n'
 
 
@@ -47,6 +50,7 @@ def write_page(
     title: str | None = None,
     prompts: Sequence[str] = (),
     samples: int = 0,
+    presets: PagePresets = _PRESETS,
 ) -> list[Path]:
     """Write models as one HTML page. Several models become a gallery with a menu and a card for each.
 
@@ -59,6 +63,7 @@ def write_page(
         title: The page's title, 1 to 200 printable characters. None: the models' names.
         prompts: Up to 20 prompts, which the page shows as buttons. The page starts with the first one.
         samples: The number of samples of each model, 0 to 100. They can be read without JavaScript.
+        presets: The settings that the page starts with. The samples use their temperature and stop sequence.
 
     Returns:
         A list with the path of the written file.
@@ -67,12 +72,18 @@ def write_page(
         SettingsError: If title, prompts or samples are out of range.
         UnknownCharacterError: If a prompt has a character that is not in a model's vocabulary.
     """
-    write_atomically(path, make_page(saved_models, title=title, prompts=prompts, samples=samples).encode("utf-8"))
+    page = make_page(saved_models, title=title, prompts=prompts, samples=samples, presets=presets)
+    write_atomically(path, page.encode("utf-8"))
     return [path]
 
 
 def make_page(
-    saved_models: Sequence[SavedModel], *, title: str | None = None, prompts: Sequence[str] = (), samples: int = 0
+    saved_models: Sequence[SavedModel],
+    *,
+    title: str | None = None,
+    prompts: Sequence[str] = (),
+    samples: int = 0,
+    presets: PagePresets = _PRESETS,
 ) -> str:
     """Return the HTML that ``write_page`` writes."""
     named = name_models(saved_models)
@@ -85,14 +96,14 @@ def make_page(
     script, style = _script(), read_asset("playground/playground.css") + read_asset("offline/offline.css")
     models_json = json_for_script({"models": [model.entry() for model in named], "prompts": list(prompts)})
     slots = {
-        "page_id": _page_id(models_json, weights),
+        "page_id": _page_id(models_json, presets, weights),
         "policy": content_security_policy(script, style, script_sources="'wasm-unsafe-eval'"),
         "version": html.escape(__version__),
         "title": html.escape(title),
         "style": style,
-        "editor": editor_html(html.escape(title), _PROMPTS),
+        "editor": editor_html(html.escape(title), _PROMPTS, presets),
         "samples_hint": " The samples below were generated earlier." if samples else "",
-        "cards": "\n".join(model_card_html(model, prompts, samples) for model in named),
+        "cards": "\n".join(model_card_html(model, prompts, samples, presets) for model in named),
         "models_json": models_json,
         "engine": _base64(files(__package__).joinpath("assets", "offline", "engine.wasm").read_bytes()),
         "model_blocks": "\n".join(_model_block(f"model-{i}", data) for i, data in enumerate(weights)),
@@ -143,9 +154,13 @@ def _script() -> str:
     return bundle_scripts(engine, modules, start, _REPLACEMENTS)
 
 
-def _page_id(models_json: str, weights: Sequence[bytes]) -> str:
-    """Return an identifier of the page, which separates its stored data from other pages' in the same browser."""
+def _page_id(models_json: str, presets: PagePresets, weights: Sequence[bytes]) -> str:
+    """Return an identifier of the page, which separates its stored data from other pages' in the same browser.
+
+    It depends on the presets, because a page with other presets must not start with the stored settings of this one.
+    """
     digest = hashlib.sha256(models_json.encode("utf-8"))
+    digest.update(json_for_script(asdict(presets)).encode("utf-8"))
     for data in weights:
         digest.update(data)
     return digest.hexdigest()[:16]

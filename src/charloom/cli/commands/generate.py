@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from charloom._util.printable import quoted
+from charloom.cli.sample_output import OutputFiles, sample_separator
 from charloom.data.reading.decoding import decode_utf8
 from charloom.data.splits import TextRecords, TextView
 from charloom.data.text_format import LABEL_MARK, TextRules
-from charloom.data.vocabulary.characters import describe, replacement_character
-from charloom.data.vocabulary.unknown import best_form
-from charloom.errors import InputError, Notice
+from charloom.errors import InputError
 from charloom.inference.generation import (
     Piece,
     Request,
     choose_label,
     impossible_stops,
     make_request,
+    unknown_notices,
     with_rules,
 )
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
@@ -74,15 +75,26 @@ from charloom.terminal.messages import (
     help="Sampling temperature. Higher values give more random text; 0 always picks the most likely character.",
 )
 @click.option("--top-k", type=int, help="Sample only from the K most likely characters.")
-@click.option("--top-p", type=float, help="Draw from the likeliest that have this share of the probability.")
 @click.option(
-    "--min-p", type=float, help="Sample only from characters with at least P times the probability of the most likely."
+    "--top-p",
+    type=float,
+    help="Sample only from the most likely characters that together have this probability, such as 0.9.",
 )
 @click.option(
-    "--repetition-penalty", type=float, help="Penalty for characters among the last 64. 1 is none; higher is stronger."
+    "--min-p",
+    type=float,
+    help="Leave out characters whose probability is less than this share of the most likely character's, such as 0.05.",
+)
+@click.option(
+    "--repetition-penalty",
+    type=float,
+    help="Make the last 64 characters less likely. 1 is off; higher values are stronger.",
 )
 @click.option("--stop", multiple=True, help="Stop before this string (\\n is a line feed). Repeatable.")
-@click.option("--label", help="Label of the text, for a model of labeled records. [default: drawn by its frequency]")
+@click.option(
+    "--label",
+    help="Label of the text, for a model of labeled records. [default: random, by its frequency in the training text]",
+)
 @click.option("--max-lines", type=int, help="Stop after this many lines.")
 @click.option("--allow", help="Generate only these characters.")
 @click.option("--forbid", help="Never generate these characters.")
@@ -104,6 +116,20 @@ from charloom.terminal.messages import (
     show_default=True,
     help="Precision of the computation. auto is int8.",
 )
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|FOLDER",
+    help="Write to this file instead of standard output (-). For an existing folder, or a name that ends in /, write "
+    "a file for each text: 001.txt, 002.txt, ...",
+)
+@click.option("--force", is_flag=True, help="Overwrite existing files of --output.")
+@click.option(
+    "--separator",
+    metavar="TEXT",
+    help="Text between two texts, such as \\n\\n. [default: a line with ---; for a model of lines or records, what "
+    "separated them in the training text]",
+)
 @click.option("--novelty", is_flag=True, help="Report how much of the text is copied from the training text.")
 @click.option("-i", "--interactive", is_flag=True, help="Write interactively: type, continue, undo, retry.")
 @json_option
@@ -119,6 +145,9 @@ def command(
     seed: int | None,
     novelty: bool,
     interactive: bool,
+    output: str | None,
+    force: bool,
+    separator: str | None,
     as_json: bool,
     quiet: bool,
     **given: Any,
@@ -133,6 +162,7 @@ def command(
     \b
     charloom generate -p "ROMEO: "
     charloom generate runs/my_book -p "Once " -n 500 --seed 1
+    charloom generate runs/my_book --samples 20 -o poems/
     """
     options = {name: value for name, value in given.items() if value is not None}
     for name in ("stop", "allow", "forbid"):
@@ -146,21 +176,35 @@ def command(
     loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
     print_notices(impossible_stops(request.ending, loaded.vocabulary, loaded.rules), quiet)
     if interactive:
-        _check_interactive(prompt_file, prompts_file, samples, novelty, as_json)
+        _check_interactive(
+            {
+                "--prompt-file -": prompt_file == "-",
+                "--prompts": prompts_file is not None,
+                "--samples": samples != 1,
+                "--output": output is not None,
+                "--force": force,
+                "--separator": separator is not None,
+                "--novelty": novelty,
+                "--json": as_json,
+            }
+        )
         from charloom.cli.interactive import run_interactive
 
-        run_interactive(Session(loaded.engine_for(precision), loaded.vocabulary, request, loaded.rules), quiet)
+        session = Session(loaded.engine_for(precision), loaded.vocabulary, request, loaded.rules)
+        print_notices(session.unknown_notices(request.prompt), quiet)
+        run_interactive(session, quiet)
         return
     pieces = loaded.pieces(request, precision)
-    if request.unknown != "error":
-        _report_unknown(loaded, request, quiet)
+    files = _files(output, len(request.prompt_of_each), force)
+    between = _separator(separator, files, loaded.rules, as_json, quiet)
+    print_notices(unknown_notices(loaded.vocabulary, request.prompt_of_each, request.unknown, loaded.rules), quiet)
     if seed is None:
         print_message(f"seed {request.seed}", quiet)
     request = with_rules(request, loaded.rules)
-    if samples == 1 and prompts is None and not as_json:
+    if samples == 1 and prompts is None and files is None and not as_json:
         _write_text(pieces, request, loaded.rules, training_text, quiet)
         return
-    _write_samples(pieces, request, loaded.rules, training_text, as_json, quiet)
+    _write_samples(pieces, request, loaded.rules, training_text, files, between, as_json, quiet)
 
 
 def _load_with_training_text(model: str) -> tuple[Model, TextView]:
@@ -245,10 +289,12 @@ def _write_samples(
     request: Request,
     rules: TextRules,
     training_text: TextView | None,
+    files: OutputFiles | None,
+    separator: str,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Print all samples; records are separated as in the training text, so that the output can be read again."""
+    """Generate all samples, then print or save them, with the seed of each on stderr."""
     require_stdout()
     started = time.perf_counter()
     prompts = request.prompt_of_each
@@ -261,29 +307,82 @@ def _write_samples(
             sample["label"] = label
         if training_text is not None:
             sample["novelty"] = _measure_copying(str(sample["text"]), prompt, label, training_text)
+    texts = [str(sample["text"]) for sample in samples]
+    if files is not None:
+        files.write(texts, separator)
     if as_json:
-        num_generated = sum(len(str(sample["text"])) for sample in samples) - sum(map(len, prompts))
-        print_json({"samples": samples, "chars_per_second": num_generated / (time.perf_counter() - started)})
+        num_generated = sum(map(len, texts)) - sum(map(len, prompts))
+        written = {} if files is None else {"files": [str(path) for path in files.paths]}
+        speed = num_generated / (time.perf_counter() - started)
+        print_json({"samples": samples, "chars_per_second": speed, **written})
         return
-    for number, (sample, prompt, label) in enumerate(zip(samples, prompts, labels, strict=True), 1):
-        label_part = "" if label is None else f", label {label}"
-        print_message(f"--- sample {number} of {len(samples)}, seed {sample['seed']}{label_part}", quiet)
-        separator = rules.separator[1:] if rules.records is not None and number < len(samples) else ""
-        print_text(escape_for_stdout(f"{sample['text']}\n{separator}"))
+    for i, (sample, prompt, label) in enumerate(zip(samples, prompts, labels, strict=True)):
+        is_last = i + 1 == len(samples)
+        start = "--- " if files is None else f"{files.path_of(i)}: "
+        print_message(start + _title(i + 1, len(samples), sample["seed"], prompt, label), quiet)
+        if files is None:
+            print_text(escape_for_stdout(texts[i] + ("\n" if is_last else separator)))
         if training_text is not None:
-            _report_copying(str(sample["text"]), prompt, label, training_text, quiet)
+            _report_copying(texts[i], prompt, label, training_text, quiet)
 
 
-def _check_interactive(
-    prompt_file: str | None, prompts_file: str | None, samples: int, novelty: bool, as_json: bool
-) -> None:
-    options = {
-        "--prompt-file -": prompt_file == "-",
-        "--prompts": prompts_file is not None,
-        "--samples": samples != 1,
-        "--novelty": novelty,
-        "--json": as_json,
-    }
+def _title(number: int, count: int, seed: object, prompt: str, label: str | None) -> str:
+    """Return the description of a sample above its text, such as ``sample 2 of 3, seed 7, prompt 'Once '``."""
+    parts = [f"sample {number:,} of {count:,}", f"seed {seed}"]
+    if prompt:
+        parts.append(f"prompt {quoted(prompt)}")
+    if label is not None:
+        parts.append(f"label {label}")
+    return ", ".join(parts)
+
+
+def _files(output: str | None, count: int, force: bool) -> OutputFiles | None:
+    """Return the files of ``--output`` for a number of texts; None for standard output.
+
+    Raises:
+        InputError: If a file exists and ``force`` is not set, or ``force`` is set without files.
+    """
+    if output is not None and output != "-":
+        return OutputFiles.choose(output, count, force)
+    if force:
+        raise InputError(
+            "--force overwrites existing files of --output, so it requires -o FILE or -o FOLDER/.",
+            code="missing_option",
+            option="--output",
+            required_by="--force",
+        )
+    return None
+
+
+def _separator(given: str | None, files: OutputFiles | None, rules: TextRules, as_json: bool, quiet: bool) -> str:
+    """Return the text between two samples.
+
+    Raises:
+        InputError: If ``--separator`` is given although texts are not joined.
+    """
+    is_folder = files is not None and files.is_folder
+    if given is not None and (is_folder or (files is None and as_json)):
+        option = "--output" if is_folder else "--json"
+        raise InputError(
+            "--separator has no effect with "
+            f"{'a folder as --output, which gets a file for each text' if is_folder else '--json, which prints a list'}"
+            ". Omit it.",
+            code="conflicting_options",
+            options=["--separator", option],
+        )
+    if given is not None:
+        return unescape(given)
+    shows_titles = files is None and not quiet and is_terminal(sys.stdout) and is_terminal(sys.stderr)
+    # on a terminal, the title of each sample already separates the texts
+    return "\n" if shows_titles and rules.mark is None else sample_separator(rules)
+
+
+def _check_interactive(options: Mapping[str, bool]) -> None:
+    """Check that no option that ``--interactive`` does not support is given.
+
+    Args:
+        options: Whether each of these options is given.
+    """
     for name, is_given in options.items():
         if is_given:
             raise InputError(
@@ -294,21 +393,6 @@ def _check_interactive(
     require_stdout()
     if sys.stdin is None:
         raise InputError("--interactive reads from standard input, which is closed.", code="stdin_closed")
-
-
-def _report_unknown(model: Model, request: Request, quiet: bool) -> None:
-    """Print a notice about each prompt character that the vocabulary lacks."""
-    replacement = None if request.unknown == "skip" else replacement_character(model.vocabulary)
-    handling = "skipped" if replacement is None else f"replaced by {replacement!r}"
-    prompts = (best_form(model.vocabulary, model.rules.prepare(prompt)) for prompt in request.prompt_of_each)
-    for character in model.vocabulary.unknown("".join(prompts)):
-        notice = Notice(
-            f"{describe(character)} is not in the model's vocabulary and is {handling}.",
-            code="unknown_character",
-            character=character,
-            replacement=replacement,
-        )
-        print_notices([notice], quiet)
 
 
 def _prompt(prompt: str | None, prompt_file: str | None) -> str:

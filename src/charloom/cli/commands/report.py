@@ -13,8 +13,10 @@ import click
 from charloom.cli.text_options import decoding_options, read_corpus, with_model_rules
 from charloom.data.corpus import Corpus
 from charloom.data.text_format import FILE, TextFormat
+from charloom.data.vocabulary.unknown import UNKNOWN, UnknownCharacters, known_pieces
 from charloom.errors import CorpusError, InputError, Notice
 from charloom.inference.memorization import LONG
+from charloom.model.file.model_file import SavedModel
 from charloom.report.build import MAX_CHARACTERS, build_report, default_text
 from charloom.report.provenance import Provenance, find_provenance
 from charloom.terminal.messages import (
@@ -28,6 +30,7 @@ from charloom.terminal.messages import (
 )
 from charloom.web.report_page import report_page
 
+_ADVICE = "To analyze the text anyway, pass --unknown skip or --unknown replace. "
 _MARK = '<meta name="generator" content="charloom">'  # identifies a report, which may be overwritten
 
 
@@ -36,11 +39,25 @@ _MARK = '<meta name="generator" content="charloom">'  # identifies a report, whi
 @click.argument("text", required=False)
 @click.option("-o", "--output", default="report.html", show_default=True, help="HTML file to write.")
 @click.option("--figures", metavar="DIR", help="Also save the figures to this folder, as PNG and SVG.")
+@click.option(
+    "--unknown",
+    type=click.Choice(UNKNOWN),
+    default="error",
+    show_default=True,
+    help="How to handle characters of TEXT that are not in the model's vocabulary.",
+)
 @decoding_options
 @json_option
 @quiet_option
 def command(
-    model: str, text: str | None, output: str, figures: str | None, text_format: TextFormat, as_json: bool, quiet: bool
+    model: str,
+    text: str | None,
+    output: str,
+    figures: str | None,
+    unknown: str,
+    text_format: TextFormat,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Create an HTML report on what a model has learned.
 
@@ -54,7 +71,7 @@ def command(
     """
     target = _target(output)
     provenance = find_provenance(model)
-    analyzed_text, caption = _text(provenance, text, text_format, quiet)
+    analyzed_text, caption = _text(provenance, text, unknown, text_format, quiet)
     with _progress_bars(quiet) as start_step:
         data, reading = build_report(provenance, analyzed_text, caption, start_step)
     target.write_text(report_page(data), encoding="utf-8")
@@ -94,8 +111,10 @@ def _target(output: str) -> Path:
     return target
 
 
-def _text(provenance: Provenance, source: str | None, text_format: TextFormat, quiet: bool) -> tuple[str, str]:
-    """Return the text to analyze and its caption on the page."""
+def _text(
+    provenance: Provenance, source: str | None, unknown: str, text_format: TextFormat, quiet: bool
+) -> tuple[str, str]:
+    """Return the text to analyze, without unknown characters, and its caption on the page."""
     if source is not None:
         corpus = _read(source, with_model_rules(text_format, provenance.model.rules), quiet)
         if len(corpus) > MAX_CHARACTERS:
@@ -106,19 +125,32 @@ def _text(provenance: Provenance, source: str | None, text_format: TextFormat, q
                 limit=MAX_CHARACTERS,
             )
             print_notices([notice], quiet)
-        if len(corpus) < 2:
+        text = _known(provenance.model, corpus.head(MAX_CHARACTERS), unknown, quiet)
+        if len(text) < 2:
             raise InputError(
-                f"The text must have at least 2 characters, but {source} has {len(corpus)}.",
+                f"The text must have at least 2 characters, but {source} has {len(text)}.",
                 code="text_too_short",
-                characters=len(corpus),
+                characters=len(text),
                 minimum=2,
             )
-        text = corpus.head(MAX_CHARACTERS)
         return text, f"The first {len(text):,} characters of {corpus.name}."
     text, caption, note = default_text(provenance)
     if note:
         print_message(f"note: {note} Pass TEXT to analyze a different one.", quiet)
     return text, caption
+
+
+def _known(model: SavedModel, text: str, unknown: str, quiet: bool) -> str:
+    """Return a text without unknown characters, and print a notice about them.
+
+    Raises:
+        UnknownCharacterError: If ``unknown`` is "error" and the text contains one.
+    """
+    found = UnknownCharacters(model.vocabulary, has_lines=model.rules.records is None)
+    known = "".join(known_pieces([text], found, unknown, _ADVICE))
+    if found.first:
+        print_notices([found.notice(unknown)], quiet)
+    return known
 
 
 def _read(source: str, text_format: TextFormat, quiet: bool) -> Corpus:

@@ -16,9 +16,8 @@ from click.core import ParameterSource
 from charloom.cli.text_options import scoring_options, with_model_rules
 from charloom.data.reading.reader import text_pieces
 from charloom.data.text_format import LABEL_MARK, RECORD_MARK, TextFormat, TextRules
-from charloom.data.vocabulary.characters import describe
 from charloom.data.vocabulary.unknown import UNKNOWN, UnknownCharacters, known_pieces, replace_unknown
-from charloom.errors import InputError, Notice
+from charloom.errors import InputError
 from charloom.inference.generation import choose_label, missing_label
 from charloom.inference.generation_options import PRECISIONS
 from charloom.inference.model import Model
@@ -139,7 +138,7 @@ def command(
             pieces = known_pieces(pieces, found, treatment, _ADVICE)
             _print_score(loaded, pieces, precision, per_char, as_json)
     if found.first and treatment != "error":
-        notices.append(_unknown_notice(found, treatment))
+        notices.append(found.notice(treatment))
     print_notices(notices, quiet)
 
 
@@ -174,29 +173,6 @@ def _labeled(pieces: Iterable[str], label: str) -> Iterator[str]:
             body = piece[:-1] if is_beginning else piece
             body = body.replace(RECORD_MARK, f"{RECORD_MARK}{label}{LABEL_MARK}")
             yield start + body + (RECORD_MARK if is_beginning else "")
-
-
-def _unknown_notice(found: UnknownCharacters, treatment: str) -> Notice:
-    handling = {
-        "skip": "are skipped",
-        "replace": "are replaced",
-        "mark": "leave their line or record without a score",
-    }
-    first = next(iter(found.first))
-    place = found.first[first]
-    where = (
-        f"{place['path']}, line {place['line']:,}"
-        if place["line"] and place["path"]
-        else f"position {place['position']:,}"
-    )
-    return Notice(
-        f"{found.count:,} characters that the model does not know {handling[treatment]}; the first is "
-        f"{describe(first)} ({where}).",
-        code="unknown_characters",
-        count=found.count,
-        unknown=treatment,
-        **place,
-    )
 
 
 def _print_score(model: Model, pieces: Iterable[str], precision: str, per_char: bool, as_json: bool) -> None:

@@ -108,7 +108,7 @@ def _resolve(argument: str) -> Iterator[Source]:
     if not argument or not _may_exist(path):
         raise CorpusError(
             f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. To pass the text itself, use "
-            'standard input: echo "some text" | charloom ... -',
+            "standard input (in Python: charloom.Corpus(text)).",
             code="invalid_path",
             path=argument[:_MAX_SHOWN],
         )

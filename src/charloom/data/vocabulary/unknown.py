@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from charloom.data.vocabulary.characters import Vocabulary, describe, preview, replacement_character, similar_character
-from charloom.errors import UnknownCharacterError
+from charloom.errors import Notice, UnknownCharacterError
 
 UNKNOWN = ("error", "skip", "replace")
 """Treatments of unknown characters."""
 
+_HANDLING = {"skip": "are skipped", "replace": "are replaced", "mark": "leave their line or record without a score"}
 _MAX_LISTED = 8  # maximum number of unknown characters listed in an error
 
 
@@ -84,6 +85,27 @@ class UnknownCharacters:
                 self._known_in[form] = known and not self.vocabulary.unknown(unicodedata.normalize(form, text))
         self.position.advance(text)
         return unknown
+
+    def notice(self, treatment: str) -> Notice:
+        """Return a notice with the number of unknown characters and the first one; there must be one.
+
+        Args:
+            treatment: What happened to them: "skip", "replace", or "mark" for lines and records without a score.
+        """
+        first, place = next(iter(self.first.items()))
+        where = (
+            f"{place['path']}, line {place['line']:,}"
+            if place["line"] and place["path"]
+            else f"position {place['position']:,}"
+        )
+        return Notice(
+            f"{self.count:,} characters that the model does not know {_HANDLING[treatment]}; the first is "
+            f"{describe(first)} ({where}).",
+            code="unknown_characters",
+            count=self.count,
+            unknown=treatment,
+            **place,
+        )
 
     def error(self, advice: str = "") -> UnknownCharacterError:
         """Return the error that lists the unknown characters, their first positions and similar known ones.

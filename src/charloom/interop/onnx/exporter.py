@@ -32,7 +32,7 @@ _ORDERS = {"gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
 _ENTRY = "charloom"  # key of the metadata
 
 
-def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
+def write_onnx(path: Path, saved: SavedModel, *, force: bool = False) -> list[Path]:
     """Write a model as two self-contained ONNX files with float32 weights.
 
     The graph at ``path`` computes one step: ``ids`` (B,), ``state`` (L, S, B, H) → ``logits`` (B, V), ``next_state``.
@@ -43,6 +43,7 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
     Args:
         path: The output file for the step graph.
         saved: The model.
+        force: Whether an existing file for the window graph is overwritten.
 
     Returns:
         The files written.
@@ -50,12 +51,12 @@ def write_onnx(path: Path, saved: SavedModel) -> list[Path]:
     Raises:
         MissingExtraError: If onnx is not installed.
         ModelFileError: If the model exceeds the maximum size of an ONNX file.
-        InputError: If the file for the window graph already exists.
+        InputError: If the file for the window graph already exists and ``force`` is not set.
         OSError: If a file cannot be written.
     """
     require_extra("Writing ONNX", "onnx", "onnx")
     window_path = path.with_name(f"{path.stem}.window{path.suffix}")
-    check_new_file(window_path)
+    check_new_file(window_path, force)
     a = saved.architecture
     table = 4 * a.vocabulary_size * len(saved.weights["layers.0.bias_ih"])  # replaces the embedding in the step graph
     if (needed := 4 * a.num_parameters + table) > MAX_BYTES:

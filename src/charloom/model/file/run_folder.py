@@ -67,7 +67,7 @@ def new_run_folder(requested: str | None, corpus: str) -> Iterator[Path]:
         except OSError as error:
             reason = error.strerror or str(error)
             raise RunError(
-                f"Cannot create the run folder {folder}: {reason}. Choose another run folder (-o).",
+                f"Cannot create the run folder {folder}: {reason}. Choose another folder (-o, or run=... in Python).",
                 code="unusable_folder",
                 path=str(folder),
                 reason=reason,
@@ -85,14 +85,27 @@ def check_new_run_folder(requested: str | None) -> None:
         raise _run_exists_error(Path(requested))
 
 
-def check_new_file(path: Path) -> None:
-    """Raise ``InputError`` if a file to be written already exists, or its folder does not."""
-    if path.exists():
-        raise InputError(
-            f"{path} already exists. Choose another file with -o, or remove it first.",
-            code="file_exists",
-            path=str(path),
+def check_new_file(path: Path, force: bool | None = None) -> None:
+    """Check that a file can be written without overwriting another one.
+
+    Args:
+        path: The file.
+        force: The value of the command's option ``--force``, which permits overwriting; None if it has no such option.
+
+    Raises:
+        InputError: If the file exists and ``force`` is not set, the path is a folder or a device, or its parent folder
+            does not exist.
+    """
+    if path.exists() and not (force and path.is_file()):
+        what = "is a folder" if path.is_dir() else "already exists" if path.is_file() else "is not a regular file"
+        advice = (
+            ""
+            if not path.is_file()
+            else ", or remove it first"
+            if force is None
+            else ", or pass --force to overwrite it"
         )
+        raise InputError(f"{path} {what}. Choose another file with -o{advice}.", code="file_exists", path=str(path))
     if not path.parent.is_dir():
         raise InputError(
             f"Cannot write {path.name}: the folder {path.parent} does not exist. Create it first.",
@@ -168,8 +181,8 @@ def _unused_folder(parent: Path, corpus: str) -> Path:
 
 def _run_exists_error(folder: Path) -> RunError:
     return RunError(
-        f"{folder} already exists, and charloom never overwrites a run. Choose another folder with -o, or remove this "
-        "one first.",
+        f"{folder} already exists, and charloom never overwrites a run. Choose another folder (-o, or run=... in "
+        "Python), or remove this one first.",
         code="file_exists",
         path=str(folder),
     )
