@@ -51,7 +51,7 @@ OTHER_NAMES = {
     "inputs": "prompt",
     "dtype": "precision",
 }
-"""What other libraries (Hugging Face, OpenAI, llama.cpp, Keras' and Karpathy's examples) call the generation options."""
+"""What other libraries (OpenAI, Hugging Face, llama.cpp, Keras' examples) call the generation options."""
 
 MAX_SEED = 2**53 - 1  # the largest integer that JSON numbers (doubles) represent exactly
 

@@ -248,8 +248,8 @@ class CompletionRequest(_RequestBody):
     unknown: Annotated[
         Literal["error", "skip", "replace"],
         Field(
-            description="What to do with characters of a prompt that are not in the model's vocabulary: `error` refuses "
-            "the request, `skip` omits them, `replace` reads a similar neutral character instead. With `echo`, the "
+            description="What to do with characters of a prompt that are not in the model's vocabulary: `error` "
+            "refuses the request, `skip` omits them, `replace` reads U+FFFD or a space instead. With `echo`, the "
             "prompt is returned as the model reads it."
         ),
     ] = "error"

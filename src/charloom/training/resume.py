@@ -116,9 +116,9 @@ def _no_such_run(folder: str) -> RunError:
     run, _, which = folder.rpartition("@")
     if run and Path(run).is_dir():
         return RunError(
-            f"A run resumes only where it stopped, not at the checkpoint {folder}. To resume it, pass {run}. To start a "
-            f"new run with the weights of that checkpoint: charloom train TEXT --init {folder} (in Python: train(TEXT, "
-            f"init={folder!r})).",
+            f"A run resumes only where it stopped, not at the checkpoint {folder}. To resume it, pass {run}. To start "
+            f"a new run with the weights of that checkpoint: charloom train TEXT --init {folder} (in Python: "
+            f"train(TEXT, init={folder!r})).",
             code="resume_from_checkpoint",
             run=run,
             checkpoint=which,

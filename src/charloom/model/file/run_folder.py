@@ -221,7 +221,7 @@ def similar_models(argument: str) -> list[str]:
     It is looked for at the path itself, each part of which may be misspelled. A name without a folder is also compared
     with the run folders in ``runs/`` and with the bundled models.
     """
-    path, separator, which = argument.rpartition("@")
+    path, _, which = argument.rpartition("@")
     whole, suffix = (path, f"@{which}") if path else (argument, "")
     name, parent = Path(whole).name, _similar_folder(Path(whole).parent)
     found = {} if parent is None else _models_in(parent)

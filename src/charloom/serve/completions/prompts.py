@@ -57,7 +57,7 @@ async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[
         if isinstance(value, str):
             text = served.prepare(value, "prompt")
             if request.unknown != "error":
-                text = replace_unknown(vocabulary, text, request.unknown)
+                text = replace_unknown(vocabulary, text, request.unknown)  # so that echoed log-probabilities align
             ids = served.ids(text, "prompt")
         else:
             ids = served.check_ids(value, "prompt")
