@@ -239,7 +239,7 @@ class Model:
             The text, why it ends, its seed and the log-probability of each character; for a list of prompts, a list.
 
         Args:
-            prompt: See ``generate``, also for the next three.
+            prompt: Beginning of the text, or a list of beginnings. Default: "".
             length: Maximum number of characters to generate after the prompt, 0 or more. Default: 1000.
             temperature: Sampling temperature, in [0, 100]. Default: 0.8.
             seed: Seed, in [0, 2**53 - 1]; None chooses a random seed. Default: None.
