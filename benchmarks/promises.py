@@ -38,7 +38,7 @@ from charloom.training.run import run_training
 from machine import processor
 
 CHARLOOM = [sys.executable, "-m", "charloom"]
-PROCESSES_PER_CORE = 3  # with them, a training gets about a quarter of the machine
+PROCESSES_PER_CORE = 1  # a training waits for its slowest thread, so one is enough to slow it down several times
 
 
 def spin():

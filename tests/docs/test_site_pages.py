@@ -3,6 +3,7 @@
 import importlib
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,7 +86,7 @@ def test_table_of_recipes_has_all_settings_of_all_recipes(parts):
         for name, cell in zip(names, cells, strict=True):
             value = (cell or cells[names.index("auto")]).replace(",", "")
             values[name][setting.strip("`")] = parse_value(setting.strip("`"), value)
-    assert values == {name: recipe.settings.to_dict() for name, recipe in RECIPES.items()}
+    assert values == {name: asdict(recipe.settings) for name, recipe in RECIPES.items()}
     assert all(f"`{name}`: {recipe.about}" in "\n".join(parts.recipe_names()) for name, recipe in RECIPES.items())
 
 

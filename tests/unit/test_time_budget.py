@@ -15,13 +15,16 @@ from support.errors import raises_code
 class Machine:
     """A simulated training: steps and evaluations that take longer or shorter after a change of speed."""
 
-    def __init__(self, seconds, step, pause, closing, factor, change_at, jitter):
+    def __init__(self, seconds, step, pause, closing, factor, change_at, jitter, stall_at=2.0):
         self.now, self.seconds = 0.0, seconds
         self.step_seconds, self.pause, self.closing = step, pause, closing
         self.factor, self.change_at = factor, change_at
         self.jitter = jitter
+        self.stall = (stall_at * seconds, stall_at * seconds + 1.5)  # 1.5 s in which everything is 30 times slower
 
     def spend(self, seconds):
+        if self.stall[0] <= self.now < self.stall[1]:
+            seconds *= 30
         before = min(seconds, max(0.0, self.change_at * self.seconds - self.now))
         spent = before + (seconds - before) * self.factor
         self.now += spent
@@ -41,7 +44,7 @@ class Machine:
             if step % every == 0 or step == planned:
                 budget.add_pause(self.spend(self.pause))
         self.spend(self.closing)
-        return changes
+        return changes, step
 
 
 @given(
@@ -50,9 +53,19 @@ class Machine:
 )  # fmt: skip
 def test_a_run_ends_on_time_although_the_speed_changes_fourfold(seconds, step, pause, closing, factor, at, jitter):
     machine = Machine(seconds, step, pause * seconds, closing, factor, at, jitter)
-    changes = machine.train(max(1, int((seconds - 12 * machine.pause) / step)))
+    changes, _ = machine.train(max(1, int((seconds - 12 * machine.pause) / step)))
     assert abs(machine.now - seconds) <= max(2.0, 0.05 * seconds)
     assert len(changes) < 100
+
+
+@given(st.floats(20, 600), st.floats(0.003, 0.03), st.floats(0.1, 0.9))
+def test_a_short_stall_does_not_end_the_run(seconds, step, stall_at):
+    """Without the stall there would be time for ``planned`` steps."""
+    planned = int((seconds - 1.5) / (1.05 * step))
+    machine = Machine(seconds, step, 0.0, 0.0, 1.0, 2.0, 0.1, stall_at)
+    _, steps = machine.train(planned)
+    assert abs(machine.now - seconds) <= max(2.0, 0.05 * seconds)
+    assert steps >= 0.75 * planned
 
 
 def test_the_number_of_steps_stays_within_its_maximum():

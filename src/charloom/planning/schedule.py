@@ -27,7 +27,7 @@ class Plan:
         steps_per_epoch: Steps in one epoch.
         notices: Notices for the user, for example about settings that were adapted to the corpus.
         seconds: Expected total duration; None if the speed was not measured.
-        expected_bits: Predicted range of the final held-out loss, in bits per character; None if nothing is held out.
+        expected_bits: Predicted range of the final held-out loss, in bits per character; None if unknown.
         time_limit: Seconds after which the run should end, including the time before it was resumed; None if its length
             is given in steps or epochs. The number of steps is adjusted to the speed of the machine.
         max_steps: Maximum number of steps in this time; None for no limit.
@@ -209,7 +209,7 @@ def plan_training(
         fixed: Names of settings that the user chose; they are not changed.
         may_cap_steps: Whether to limit the steps of a training run with a time budget to avoid overfitting.
         ngram_loss: Loss of the n-gram baseline on the held-out text, in nats per character; None if nothing is held
-            out.
+            out or the training does not start from random weights, and so no loss is expected.
         unigram_loss: Loss of the unigram baseline on the held-out text, in nats per character.
         notices: See ``make_plan``.
     """

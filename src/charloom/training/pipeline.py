@@ -325,7 +325,7 @@ def complete_plan(setup: TrainingSetup, measured: Measurements) -> Plan:
         measured,
         fixed=setup.recipe.fixed,
         may_cap_steps=setup.recipe.name in PLANNED,
-        ngram_loss=setup.baselines.ngrams,
+        ngram_loss=setup.baselines.ngrams if setup.weights is None else None,
         unigram_loss=setup.baselines.unigram,
         notices=setup.request.notices,
     )

@@ -5,12 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_WINDOW_SHARE, _MIN_WINDOW = 0.04, 1.0  # the recent past: share of the budget, and minimum in seconds
+_WINDOW_SHARE, _MIN_WINDOW = 0.1, 1.0  # the recent past: share of the remaining time, and minimum in seconds
 _MIN_RECENT = 4  # steps; includes the expensive and the cheap steps of Muon
 _TOLERANCE = 0.01  # share of the budget by which the expected end may miss the budget
 _TOLERANCE_LEFT = 0.05  # the same, as a share of the remaining time: far from the end, small errors may cancel
 _MIN_TOLERANCE = 0.2  # seconds
-_MAX_WAIT = 0.25  # share of the remaining time to wait after a change, if that is less than the recent past
+_MAX_WAIT = 0.25  # share of the remaining time, or of the remaining steps, after which a change may be changed again
+_MAX_CHANGE = 2.0  # factor by which one change may shorten or lengthen the rest, except close to the end
 _SMOOTHING = 0.5  # weight of the newest pause
 
 
@@ -44,18 +45,18 @@ class TimeBudget:
         self.max_steps = max_steps
         self._ends_at = began + seconds - used
         self._clock = clock
-        self._window = max(_MIN_WINDOW, _WINDOW_SHARE * seconds)
         self._recent: deque[float] = deque()
         self._recent_seconds = 0.0
         self._pause_steps = pause_seconds / step_seconds if step_seconds else 0.0
         self._closing_seconds = 0.0
-        self._changed_at = -math.inf
+        self._changed_at, self._free_from = -math.inf, 0  # time of the last change; step from which another may follow
 
     def add_step(self, seconds: float) -> None:
         """Add the duration of a step."""
         self._recent.append(seconds)
         self._recent_seconds += seconds
-        while len(self._recent) > _MIN_RECENT and self._recent_seconds - self._recent[0] >= self._window:
+        window = self._window
+        while len(self._recent) > _MIN_RECENT and self._recent_seconds - self._recent[0] >= window:
             self._recent_seconds -= self._recent.popleft()
 
     def add_pause(self, seconds: float) -> None:
@@ -76,22 +77,30 @@ class TimeBudget:
             planned: Current total number of steps.
             eval_every: Steps between evaluations.
         """
-        if len(self._recent) < _MIN_RECENT and self._recent_seconds < self._window:
+        now, window = self._clock(), self._window
+        if len(self._recent) < _MIN_RECENT and self._recent_seconds < window:
             return None
-        now = self._clock()
         left = self._ends_at - now - self._closing_seconds
-        if now - self._changed_at < min(self._window, _MAX_WAIT * left):
+        if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
             return None
-        steps_left = (left / self._step_seconds - self._pause_steps) / (1 + self._pause_steps / eval_every)
-        steps = step + max(0, int(steps_left))
+        steps_left = max(0, int((left / self._step_seconds - self._pause_steps) / (1 + self._pause_steps / eval_every)))
+        if left > 2 * window:  # the machine may be slow only for a moment
+            rest = planned - step
+            steps_left = max(int(rest / _MAX_CHANGE), min(steps_left, int(rest * _MAX_CHANGE) + 1))
+        steps = step + steps_left
         if self.max_steps is not None:
             steps = max(step, min(steps, self.max_steps))
         miss = abs(steps - planned) * self._step_seconds * (1 + self._pause_steps / eval_every)
         tolerance = max(_MIN_TOLERANCE, _TOLERANCE * self.seconds, _TOLERANCE_LEFT * left)
         if miss <= tolerance:
             return None
-        self._changed_at = now
+        self._changed_at, self._free_from = now, step + max(1, int(_MAX_WAIT * (steps - step)))
         return steps
+
+    @property
+    def _window(self) -> float:
+        """Seconds of the recent past."""
+        return max(_MIN_WINDOW, _WINDOW_SHARE * (self._ends_at - self._clock()))
 
     @property
     def _step_seconds(self) -> float:
