@@ -13,7 +13,6 @@ from charloom.errors import CorpusError
 STANDARD_INPUT = "-"
 
 _ACCEPTED = f"a text file, a folder, a glob, - for standard input, or a named corpus ({', '.join(NAMES)})"
-_TEXT_ITSELF = "To pass the text itself, use standard input (in Python: charloom.Corpus(text))."
 _MAX_SHOWN = 40  # characters of an argument shown in an error message
 
 
@@ -108,7 +107,8 @@ def _resolve(argument: str) -> Iterator[Source]:
     path = Path(argument)
     if not argument or not _may_exist(path):
         raise CorpusError(
-            f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. {_TEXT_ITSELF}",
+            f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. To pass the text itself, use "
+            'standard input: echo "some text" | charloom ... -',  # charloom.Corpus.read rejects such texts before
             code="invalid_path",
             path=argument[:_MAX_SHOWN],
         )
@@ -171,7 +171,9 @@ def _not_found_error(argument: str, path: Path) -> CorpusError:
     paths = [str(path.with_name(name)) for name in suggestions(path.name, names)]
     similar = paths or suggestions(argument, NAMES)
     hint = f" Did you mean {similar[0]}?" if similar else ""
-    advice = f" {_TEXT_ITSELF}" if " " in argument else ""
+    advice = (
+        " To pass the text itself, use standard input (in Python: charloom.Corpus(text))." if " " in argument else ""
+    )
     return CorpusError(
         f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.{advice}",
         code="file_not_found",
