@@ -71,7 +71,8 @@ def test_every_key_in_the_golden_data_is_documented(heading):
 def test_every_documented_key_is_printed_or_in_the_source(command):
     known = printed().get(command, set())
     module = {"import": "import_"}.get(command, command)
-    files = [SOURCE / "cli" / "commands" / f"{module}.py", SOURCE / "tuning" / "report.py"]
+    names = (f"commands/{module}.py", "novelty.py")
+    files = [*(SOURCE / "cli" / name for name in names), SOURCE / "tuning" / "report.py"]
     code = "".join(path.read_text(encoding="utf-8") for path in files)
     assert documented(command)
     for key in documented(command) - known:

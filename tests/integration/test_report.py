@@ -146,7 +146,15 @@ def test_generated_text_is_checked_for_memorization(cli, text):
     assert re.search(r"\d+\.\d ?% .*passages of more than 30 characters \(longest: \d+\).*\d+\.\d ?% ", done.err, re.S)
     done = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "-p", "The loom")
     assert re.search(r"\d+\.\d ?% .*passages of more than 30 characters \(longest: \d+\)", done.err)
-    many = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--samples", 2, "--json").json["samples"]
+    result = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--samples", 2, "--json").json
+    many, summary = result["samples"], result["novelty"]
+    assert summary["longer_than"] == 30 and summary["held_out"]["segments"] > 0
+    assert summary["longest"] == max(sample["novelty"]["longest"] for sample in many)
+    args = ("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--json", "--copies-longer-than")
+    every = cli(*args, 1).json["novelty"]
+    assert every["longer_than"] == 1 and every["copied"] > 0.5 and len(every["passages"]) == 3
+    cli_error(cli("generate", "run", "--copies-longer-than", 5, "--json"), "missing_option", option="--novelty")
+    assert cli(*args, 0).code == 2
     from charloom.inference.memorization import measure_memorization
 
     training = charloom.Corpus(text).split(0.1).training

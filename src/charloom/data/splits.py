@@ -184,6 +184,13 @@ class TextRecords:
         enough = int(np.searchsorted(np.cumsum(self.lengths + 1), count)) + 1
         return self.subset(np.arange(min(enough, len(self.starts))))
 
+    def place(self, record: int) -> tuple[int, int]:
+        """Return where a record of this part is in the whole text: the position of its start, and its number from 1."""
+        code, start = self.index.characters.find(self.mark), int(self.starts[record])
+        parts = range(0, start, BLOCK)
+        before = sum(int(np.count_nonzero(self.index.codes[i : min(i + BLOCK, start)] == code)) for i in parts)
+        return start, before + 1
+
     @property
     def text(self) -> str:
         """All records with their marks as one string."""

@@ -1,6 +1,11 @@
-"""Measure memorization: the verbatim overlap of a generated text with the training text."""
+"""Measure memorization: the verbatim overlap of a generated text with the training text.
 
-from collections.abc import Iterable
+Two measures complement each other: the share of characters in long verbatim runs, and the number of whole lines or
+sentences that are also lines or sentences of the training text; see ``charloom.inference.segments``. Both are compared
+with the same measures of held-out text, which the model did not see: that is the overlap to expect by chance.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +15,7 @@ from charloom._util.progress import ProgressCallback
 from charloom.data.splits import TextRecords, TextSpan, TextView
 from charloom.data.vocabulary.characters import code_points
 from charloom.inference.model import Model
+from charloom.inference.segments import SegmentSearch, find_segments
 from charloom.inference.suffix_automaton import make_automaton
 
 LONG = 30
@@ -19,6 +25,7 @@ SAMPLE_TEMPERATURES = (0.5, 0.8, 1.0)
 SAMPLE_LENGTH = 2000  # characters generated at each temperature
 
 _BLOCK = 1 << 20  # characters of the source processed at once
+_BOUNDARY = 0x110000  # separates texts in an automaton; greater than every code point, so no source contains it
 _CHECK_LENGTH = 5_000  # characters of generated text, and of held-out text, that are checked after a training run
 _MAX_SEARCHED = 20_000_000  # characters of the training text searched after a training run: takes a few seconds
 
@@ -30,9 +37,13 @@ class Memorization:
     Attributes:
         lengths: Length of the longest run of characters that ends at each character and also occurs in the source,
             int32 (T,).
+        segments: Lines and sentences of the text that were compared as a whole, as pairs (start, end).
+        copied_segments: Those that are also lines or sentences of the source.
     """
 
     lengths: NDArray[np.int32]
+    segments: tuple[tuple[int, int], ...] = ()
+    copied_segments: tuple[tuple[int, int], ...] = ()
 
     @property
     def longest(self) -> int:
@@ -59,9 +70,34 @@ class Memorization:
     @property
     def copied(self) -> float:
         """Fraction of the characters that lie in copied runs longer than ``LONG``, in [0, 1]."""
-        if not len(self.lengths):
-            return 0.0
-        return sum(end - start for start, end in self.passages()) / len(self.lengths)
+        return self.copied_characters() / len(self.lengths) if len(self.lengths) else 0.0
+
+    def copied_characters(self, longer_than: int = LONG) -> int:
+        """Return the number of characters in copied runs that are longer than a limit.
+
+        Args:
+            longer_than: Length in characters that a copied run must exceed, 0 or more.
+        """
+        return sum(end - start for start, end in self.passages(longer_than))
+
+    def evidence(self, longer_than: int = LONG) -> list[tuple[int, int]]:
+        """Return the copied passages to show to a reader, the longest first, as pairs (start, end).
+
+        These are the longest copied run of each passage, and the copied segments outside of these runs. In contrast
+        to ``passages``, the text of each pair occurs in one place of the source.
+
+        Args:
+            longer_than: Length in characters that a copied run must exceed, 0 or more.
+        """
+        runs = []
+        for start, end in self.passages(longer_than):
+            last = start + int(self.lengths[start:end].argmax()) + 1
+            runs.append((last - int(self.lengths[last - 1]), last))
+        is_shown = np.zeros(len(self.lengths) + 1, bool)
+        for start, end in runs:
+            is_shown[start:end] = True
+        segments = [(start, end) for start, end in self.copied_segments if not is_shown[start:end].all()]
+        return sorted(runs + segments, key=lambda pair: pair[0] - pair[1])
 
 
 def measure_memorization(
@@ -74,16 +110,100 @@ def measure_memorization(
         source: The text to search: a string, or an iterable of its pieces in order.
         progress: Called with the number of searched characters and the total; the total is 0 for an iterable.
     """
-    automaton = make_automaton(code_points(text).astype(np.uint32))
+    return measure_memorizations([text], source, progress)[0]
+
+
+def measure_memorizations(
+    texts: Sequence[str],
+    source: str | Iterable[str],
+    progress: ProgressCallback | None = None,
+    segments: Sequence[list[tuple[int, int]]] | None = None,
+) -> list[Memorization]:
+    """Measure the verbatim overlap of each of several texts with a source, which is read only once.
+
+    Args:
+        texts: The texts to check.
+        source: The text to search: a string, or an iterable of its pieces in order.
+        progress: Called with the number of searched characters and the total; the total is 0 for an iterable.
+        segments: The segments of each text to compare; default: all of ``find_segments``.
+    """
+    if segments is None:
+        segments = [find_segments(text) for text in texts]
+    parts = [np.append(code_points(text).astype(np.uint32), np.uint32(_BOUNDARY)) for text in texts]
+    automaton = make_automaton(np.concatenate(parts) if len(parts) > 1 else parts[0][:-1])
+    search = SegmentSearch(text[a:b] for text, pairs in zip(texts, segments, strict=True) for a, b in pairs)
     total, done = (len(source), 0) if isinstance(source, str) else (0, 0)
     for piece in (source,) if isinstance(source, str) else source:
         for start in range(0, len(piece), _BLOCK):
             block = piece[start : start + _BLOCK]
             automaton.read(code_points(block).astype(np.uint32))
+            search.read(block)
             done += len(block)
             if progress is not None:
                 progress(done, total)
-    return Memorization(automaton.lengths())
+    search.finish()
+    lengths, first, results = automaton.lengths(), 0, []
+    for text, pairs in zip(texts, segments, strict=True):
+        copied = tuple((a, b) for a, b in pairs if text[a:b] in search.found)
+        results.append(Memorization(lengths[first : first + len(text)], tuple(pairs), copied))
+        first += len(text) + 1
+    return results
+
+
+@dataclass(frozen=True)
+class PassageLocation:
+    """Where a passage occurs first in the training text.
+
+    Attributes:
+        offset: Position of its first character in the text, in characters.
+        line: Number of its line, from 1; None if the corpus consists of records.
+        record: Number of its record, from 1; None if the corpus does not consist of records.
+    """
+
+    offset: int
+    line: int | None
+    record: int | None
+
+
+def locate_passages(passages: Sequence[str], training: TextSpan | TextRecords) -> list[PassageLocation | None]:
+    """Find passages in the training text; None for a passage that does not occur in it.
+
+    Args:
+        passages: The passages, not empty.
+        training: Training part of the corpus.
+    """
+    mark = training.mark if isinstance(training, TextRecords) else "\n"
+    locations: list[PassageLocation | None] = [None] * len(passages)
+    overlap = max(map(len, passages), default=1) - 1  # a passage may span pieces
+    buffer, first, marks = "", 0, 0  # the searched text, its position in the part, and the number of marks before it
+    for piece in training.pieces():
+        kept = max(len(buffer) - overlap, 0)
+        first, marks = first + kept, marks + buffer.count(mark, 0, kept)
+        buffer = buffer[kept:] + piece
+        for number, passage in enumerate(passages):
+            if locations[number] is None and (position := buffer.find(passage)) >= 0:
+                before = marks + buffer.count(mark, 0, position)
+                in_line = position - buffer.rfind(mark, 0, position) - 1
+                locations[number] = _location(training, first + position, before, in_line)
+        if None not in locations:
+            break
+    return locations
+
+
+def _location(training: TextSpan | TextRecords, position: int, marks: int, in_record: int) -> PassageLocation:
+    """Return the location in the whole text of a position in its training part.
+
+    Args:
+        training: Training part of the corpus.
+        position: The position.
+        marks: Number of ends of lines or records before it.
+        in_record: Number of characters between it and the last of these.
+    """
+    if isinstance(training, TextSpan):
+        return PassageLocation(training.first + position, marks + 1, None)  # the training part comes first
+    offset, number = training.place(marks)
+    is_line = training.mark == "\n"
+    return PassageLocation(offset + in_record, number if is_line else None, None if is_line else number)
 
 
 def copied_records(text: str, source: Iterable[str], mark: str = "\n") -> tuple[int, int]:
@@ -97,11 +217,58 @@ def copied_records(text: str, source: Iterable[str], mark: str = "\n") -> tuple[
     Returns:
         The number of non-empty records and the number of copied records.
     """
-    records = [record for record in text.split(mark) if record]
-    distinct, copied = set(records), set()
+    return copied_records_of_each([text], source, mark)[0]
+
+
+def copied_records_of_each(texts: Iterable[str], source: Iterable[str], mark: str = "\n") -> list[tuple[int, int]]:
+    """Return ``copied_records`` of each of several texts; the source is read only once."""
+    records = [[record for record in text.split(mark) if record] for text in texts]
+    distinct = {record for row in records for record in row}
+    copied: set[str] = set()
     for piece in source:
         copied |= distinct.intersection(piece.split(mark))
-    return len(records), sum(record in copied for record in records)
+    return [(len(row), sum(record in copied for record in row)) for row in records]
+
+
+@dataclass(frozen=True)
+class CopiedPassage:
+    """A passage of a generated text that also occurs in the training text.
+
+    Attributes:
+        text: The passage.
+        index: Index of the first generated text that contains it.
+        location: Where it occurs first in the training text; None if it was not found again.
+    """
+
+    text: str
+    index: int
+    location: PassageLocation | None
+
+
+def longest_passages(
+    texts: Sequence[str],
+    measured: Sequence[Memorization],
+    training: TextSpan | TextRecords,
+    longer_than: int = LONG,
+    count: int = 3,
+) -> list[CopiedPassage]:
+    """Return the longest distinct copied passages of several texts, trimmed of whitespace, with their locations.
+
+    Args:
+        texts: The generated texts.
+        measured: The memorization of each text.
+        training: Training part of the corpus.
+        longer_than: Length in characters that a copied run must exceed, 0 or more. Copied segments may be shorter.
+        count: Maximum number of passages.
+    """
+    index_of: dict[str, int] = {}
+    for index, (text, memorization) in enumerate(zip(texts, measured, strict=True)):
+        for start, end in memorization.evidence(longer_than):
+            if passage := text[start:end].strip():
+                index_of.setdefault(passage, index)
+    passages = sorted(index_of, key=len, reverse=True)[:count]
+    locations = locate_passages(passages, training) if passages else []
+    return [CopiedPassage(text, index_of[text], location) for text, location in zip(passages, locations, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -119,6 +286,14 @@ class MemorizationCheck:
         copied_lines: Number of these lines that occur in the training text; else None.
         records: Number of complete generated records if the corpus consists of records; else None.
         copied_records: Number of these records that occur in the training text; else None.
+        segments: Number of generated lines and sentences that were compared; see ``charloom.inference.segments``.
+        copied_segments: Number of these that are also lines or sentences of the training text.
+        held_out_segments: ``segments`` for the held-out text; None if no text was held out.
+        held_out_copied_segments: ``copied_segments`` for the held-out text; None if no text was held out.
+        held_out_lines: ``lines`` for the held-out text; None if no text was held out.
+        held_out_copied_lines: ``copied_lines`` for the held-out text; None if no text was held out.
+        held_out_records: ``records`` for the held-out text; None if no text was held out.
+        held_out_copied_records: ``copied_records`` for the held-out text; None if no text was held out.
     """
 
     characters: int
@@ -131,6 +306,14 @@ class MemorizationCheck:
     copied_lines: int | None
     records: int | None
     copied_records: int | None
+    segments: int
+    copied_segments: int
+    held_out_segments: int | None
+    held_out_copied_segments: int | None
+    held_out_lines: int | None
+    held_out_copied_lines: int | None
+    held_out_records: int | None
+    held_out_copied_records: int | None
 
 
 def check_memorization(
@@ -146,14 +329,19 @@ def check_memorization(
     """
     text = model.generate_records(_CHECK_LENGTH, seed=seed)
     searched = training.beginning(_MAX_SEARCHED)
-    generated = measure_memorization(text, searched.pieces())
-    held_out = measure_memorization(validation.head(_CHECK_LENGTH), searched.pieces()) if len(validation) else None
-    lines: tuple[int | None, int | None] = (None, None)
-    records = lines
+    texts = [text, validation.head(_CHECK_LENGTH)] if len(validation) else [text]
+    segments = [find_segments(text, last=False), *(held_out_segments(text, validation) for text in texts[1:])]
+    measured = measure_memorizations(texts, searched.pieces(), segments=segments)
+    generated, held_out = measured[0], measured[1] if len(validation) else None
+    counts: list[tuple[int, int]] = []
     if isinstance(searched, TextRecords):
         mark = searched.mark
-        counts = copied_records(text[: text.rfind(mark) + 1], searched.pieces(), mark)  # the last one is incomplete
-        lines, records = (counts, records) if mark == "\n" else (lines, counts)
+        complete = (text[: text.rfind(mark) + 1] for text in texts)  # the last record is incomplete
+        counts = copied_records_of_each(complete, searched.pieces(), mark)
+    is_lines = isinstance(searched, TextRecords) and searched.mark == "\n"
+    unknown = [(None, None)] * 2
+    lines, held_out_lines = [*(counts if is_lines else []), *unknown][:2]
+    records, held_out_records = [*([] if is_lines else counts), *unknown][:2]
     return MemorizationCheck(
         characters=len(text),
         copied=generated.copied,
@@ -165,7 +353,20 @@ def check_memorization(
         copied_lines=lines[1],
         records=records[0],
         copied_records=records[1],
+        segments=len(generated.segments),
+        copied_segments=len(generated.copied_segments),
+        held_out_segments=len(held_out.segments) if held_out else None,
+        held_out_copied_segments=len(held_out.copied_segments) if held_out else None,
+        held_out_lines=held_out_lines[0],
+        held_out_copied_lines=held_out_lines[1],
+        held_out_records=held_out_records[0],
+        held_out_copied_records=held_out_records[1],
     )
+
+
+def held_out_segments(head: str, part: TextSpan | TextRecords) -> list[tuple[int, int]]:
+    """Return the complete segments of the first characters of a held-out part, which can begin within a line."""
+    return find_segments(head, first=isinstance(part, TextRecords), last=False)
 
 
 @dataclass(frozen=True)
@@ -194,11 +395,13 @@ def measured_samples(
         seed: Seed of every sample.
         progress: Called with the number of finished samples and the total.
     """
-    samples = []
+    texts = []
     for number, temperature in enumerate(SAMPLE_TEMPERATURES, 1):
-        text = model.generate_records(SAMPLE_LENGTH, temperature, seed)
-        memorization = None if training is None else measure_memorization(text, training.pieces())
-        samples.append(MeasuredSample(temperature, text, memorization))
+        texts.append(model.generate_records(SAMPLE_LENGTH, temperature, seed))
         if progress is not None:
             progress(number, len(SAMPLE_TEMPERATURES))
-    return samples
+    measured: Sequence[Memorization | None] = [None] * len(texts)
+    if training is not None:
+        segments = [find_segments(text, last=False) for text in texts]
+        measured = measure_memorizations(texts, training.pieces(), segments=segments)
+    return [MeasuredSample(*values) for values in zip(SAMPLE_TEMPERATURES, texts, measured, strict=True)]

@@ -16,7 +16,15 @@ from charloom.data.splits import CorpusSplit, flatten_ids
 from charloom.data.text_format import LABEL_MARK, RECORD_MARK
 from charloom.data.vocabulary.characters import Vocabulary
 from charloom.errors import Notice
-from charloom.inference.memorization import LONG, MeasuredSample, Memorization, measure_memorization, measured_samples
+from charloom.inference.memorization import (
+    LONG,
+    MeasuredSample,
+    Memorization,
+    held_out_segments,
+    longest_passages,
+    measure_memorizations,
+    measured_samples,
+)
 from charloom.inference.model import Model
 from charloom.report.analysis import Neuron, Saturation, TextAnalysis, analyze_text
 from charloom.report.confusion import Confusion, embedding_map, frequent_confusions
@@ -59,7 +67,7 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
     feature_values = features(displayed)
     named = name_neurons(analysis.states, feature_values)
     parts = provenance.parts
-    training = parts.training if parts else None
+    samples = measured_samples(model, parts.training if parts else None, progress=step("Generating samples"))
     data = {
         **model_section(provenance),
         **training_section(provenance),
@@ -69,13 +77,12 @@ def build_report(provenance: Provenance, text: str, about: str, step: Step) -> t
         "context": [asdict(point) for point in loss_by_context_length(engine, vocabulary, text)],
         "mistakes": [_confusion(entry) for entry in frequent_confusions(text, analysis.confusions)],
         "embedding": [asdict(point) for point in embedding_map(provenance.model, text)],
-        "written": [
-            _sample(sample) for sample in measured_samples(model, training, progress=step("Generating samples"))
-        ],
+        "written": [_sample(sample) for sample in samples],
         "copies": {
             "longer_than": LONG,
             "missing": provenance.missing,
             "held_out": _held_out_memorization(parts),
+            "longest_passages": _longest_passages(samples, parts),
         },
     }
     if provenance.model.rules.records is not None:
@@ -239,7 +246,9 @@ def _held_out_memorization(parts: CorpusSplit | None) -> dict[str, Any] | None:
     """Measure how much of the held-out text occurs verbatim in the training text: the reference for generated text."""
     if parts is None or not len(parts.validation):
         return None
-    return _memorization(measure_memorization(parts.validation.head(_HELD_OUT_SEARCHED), parts.training.pieces()))
+    held_out = parts.validation.head(_HELD_OUT_SEARCHED)
+    segments = [held_out_segments(held_out, parts.validation)]
+    return _memorization(measure_memorizations([held_out], parts.training.pieces(), segments=segments)[0])
 
 
 def _memorization(memorization: Memorization | None) -> dict[str, Any] | None:
@@ -249,8 +258,37 @@ def _memorization(memorization: Memorization | None) -> dict[str, Any] | None:
         "characters": len(memorization.lengths),
         "copied": memorization.copied,
         "longest": memorization.longest,
-        "passages": memorization.passages(),
+        "segments": len(memorization.segments),
+        "copied_segments": len(memorization.copied_segments),
+        "passages": _highlighted(memorization),
     }
+
+
+def _highlighted(memorization: Memorization) -> list[tuple[int, int]]:
+    """Return the copied passages and the copied lines and sentences, merged where they overlap."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted([*memorization.passages(), *memorization.copied_segments]):
+        if merged and merged[-1][1] >= start:
+            start, end = merged[-1][0], max(merged.pop()[1], end)
+        merged.append((start, end))
+    return merged
+
+
+def _longest_passages(samples: list[MeasuredSample], parts: CorpusSplit | None) -> list[dict[str, Any]]:
+    """Return the longest copied passages of the samples, the temperature of the sample and the location of each."""
+    measured = [(sample.text, sample.memorization) for sample in samples if sample.memorization is not None]
+    if parts is None or not measured:
+        return []
+    texts, memorizations = zip(*measured, strict=True)
+    return [
+        {
+            "text": passage.text,
+            "temperature": samples[passage.index].temperature,
+            "line": passage.location and passage.location.line,
+            "record": passage.location and passage.location.record,
+        }
+        for passage in longest_passages(texts, memorizations, parts.training)
+    ]
 
 
 def encode_array(values: NDArray[Any]) -> str:

@@ -371,31 +371,37 @@ class TrainingProgress:
 
 
 def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
-    """Describe how much of the generated samples is copied from the training text."""
+    """Describe how much of the generated text is copied from the training text, and how much is expected by chance."""
     if novelty.searched >= training_chars:
         training_text = "the training text"
     else:
         training_text = f"the first {novelty.searched:,} characters of the training text"
     if novelty.lines:
-        assert novelty.copied_lines is not None
-        copied = novelty.copied_lines / novelty.lines
-        return (
-            f"Memorization: of {novelty.lines:,} generated lines, {format_percent(1 - copied)} are new and "
-            f"{format_percent(copied)} occur in {training_text}."
-        )
-    description = (
-        f"Memorization: of {novelty.characters:,} generated characters, {format_percent(novelty.copied)} are copied "
-        f"from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest})."
-    )
+        copied = _share(novelty.copied_lines, novelty.lines)
+        chance = _in_held_out_text(novelty.held_out_copied_lines, novelty.held_out_lines)
+        return f"Memorization: {copied} of {novelty.lines:,} generated lines occur in {training_text}{chance}."
+    chance = "" if novelty.held_out_copied is None else f"; in held-out text, {format_percent(novelty.held_out_copied)}"
+    sentences = [
+        f"Memorization: {format_percent(novelty.copied)} of a generated text of {novelty.characters:,} characters is "
+        f"copied from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest}){chance}."
+    ]
+    if novelty.segments:
+        copied = _share(novelty.copied_segments, novelty.segments)
+        chance = _in_held_out_text(novelty.held_out_copied_segments, novelty.held_out_segments)
+        sentences.append(f"{copied} of its {novelty.segments:,} lines or sentences occur there as a whole{chance}.")
     if novelty.records:
-        description += (
-            f" Of {novelty.records:,} complete records, {novelty.copied_records:,} occur in the training text as a "
-            "whole."
-        )
-    if novelty.held_out_copied is None:
-        return description
-    held_out = f"{format_percent(novelty.held_out_copied)} (longest: {novelty.held_out_longest})"
-    return f"{description} For the held-out text, it is {held_out}."
+        copied = _share(novelty.copied_records, novelty.records)
+        chance = _in_held_out_text(novelty.held_out_copied_records, novelty.held_out_records)
+        sentences.append(f"{copied} of its {novelty.records:,} complete records occur there as a whole{chance}.")
+    return " ".join(sentences)
+
+
+def _in_held_out_text(copied: int | None, total: int | None) -> str:
+    return f"; in held-out text, {_share(copied, total)}" if total else ""
+
+
+def _share(count: int | None, total: int | None) -> str:
+    return format_percent((count or 0) / total) if total else "0 %"
 
 
 def _smooth(average: float, value: float) -> float:

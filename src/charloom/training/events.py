@@ -157,6 +157,14 @@ class NoveltyRecord:
         copied_lines: Number of generated lines that are lines of the training text.
         records: Number of generated records, if records are separate texts.
         copied_records: Number of generated records that are records of the training text.
+        segments: Number of generated lines and sentences that were compared as a whole.
+        copied_segments: Number of these that are also lines or sentences of the training text.
+        held_out_segments: ``segments`` for the held-out text; None if nothing is held out.
+        held_out_copied_segments: ``copied_segments`` for the held-out text; None if nothing is held out.
+        held_out_lines: ``lines`` for the held-out text; None if nothing is held out.
+        held_out_copied_lines: ``copied_lines`` for the held-out text; None if nothing is held out.
+        held_out_records: ``records`` for the held-out text; None if nothing is held out.
+        held_out_copied_records: ``copied_records`` for the held-out text; None if nothing is held out.
     """
 
     characters: int
@@ -169,6 +177,14 @@ class NoveltyRecord:
     copied_lines: int | None = None
     records: int | None = None
     copied_records: int | None = None
+    segments: int = 0
+    copied_segments: int = 0
+    held_out_segments: int | None = None
+    held_out_copied_segments: int | None = None
+    held_out_lines: int | None = None
+    held_out_copied_lines: int | None = None
+    held_out_records: int | None = None
+    held_out_copied_records: int | None = None
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from charloom._util.printable import quoted
+from charloom.cli.novelty import GeneratedText, NoveltyReport, check_novelty, print_novelty
 from charloom.cli.sample_output import OutputFiles, sample_separator
 from charloom.data.reading.decoding import decode_utf8
-from charloom.data.splits import TextRecords, TextView
-from charloom.data.text_format import LABEL_MARK, TextRules
+from charloom.data.text_format import TextRules
 from charloom.errors import InputError
 from charloom.inference.generation import (
     Piece,
@@ -27,13 +28,12 @@ from charloom.inference.generation import (
     with_rules,
 )
 from charloom.inference.generation_options import DEFAULT_LENGTH, DEFAULT_TEMPERATURE, PRECISIONS, UNKNOWN
-from charloom.inference.memorization import LONG, copied_records, measure_memorization
+from charloom.inference.memorization import LONG
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.session import Session
 from charloom.terminal.messages import (
     escape_for_stdout,
-    format_percent,
     is_terminal,
     json_option,
     print_json,
@@ -131,6 +131,12 @@ from charloom.terminal.messages import (
     "separated them in the training text]",
 )
 @click.option("--novelty", is_flag=True, help="Report how much of the text is copied from the training text.")
+@click.option(
+    "--copies-longer-than",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"With --novelty, count copied passages of more than N characters. [default: {LONG}]",
+)
 @click.option("-i", "--interactive", is_flag=True, help="Write interactively: type, continue, undo, retry.")
 @json_option
 @quiet_option
@@ -144,6 +150,7 @@ def command(
     samples: int,
     seed: int | None,
     novelty: bool,
+    copies_longer_than: int | None,
     interactive: bool,
     output: str | None,
     force: bool,
@@ -173,7 +180,16 @@ def command(
     prompts = None if prompts_file is None else _prompts(prompts_file)
     beginning = _prompt(prompt, prompt_file)
     request, precision = make_request(beginning, length, temperature, seed, options, samples=samples, prompts=prompts)
-    loaded, training_text = _load_with_training_text(model) if novelty else (Model.load(model), None)
+    if copies_longer_than is not None and not novelty:
+        raise InputError(
+            "--copies-longer-than sets what --novelty reports, so it requires --novelty.",
+            code="missing_option",
+            option="--novelty",
+            required_by="--copies-longer-than",
+        )
+    loaded, check = (
+        _load_with_training_text(model, copies_longer_than or LONG) if novelty else (Model.load(model), None)
+    )
     print_notices(impossible_stops(request.ending, loaded.vocabulary, loaded.rules), quiet)
     if interactive:
         _check_interactive(
@@ -202,13 +218,16 @@ def command(
         print_message(f"seed {request.seed}", quiet)
     request = with_rules(request, loaded.rules)
     if samples == 1 and prompts is None and files is None and not as_json:
-        _write_text(pieces, request, loaded.rules, training_text, quiet)
+        _write_text(pieces, request, loaded.rules, check, quiet)
         return
-    _write_samples(pieces, request, loaded.rules, training_text, files, between, as_json, quiet)
+    _write_samples(pieces, request, loaded.rules, check, files, between, as_json, quiet)
 
 
-def _load_with_training_text(model: str) -> tuple[Model, TextView]:
-    """Return a model and its training text.
+NoveltyCheck = Callable[[list[GeneratedText]], NoveltyReport]
+
+
+def _load_with_training_text(model: str, longer_than: int) -> tuple[Model, NoveltyCheck]:
+    """Return a model, and a function that compares generated texts with its training text.
 
     Raises:
         InputError: If the training text is not available.
@@ -222,55 +241,29 @@ def _load_with_training_text(model: str) -> tuple[Model, TextView]:
             code="training_text_unavailable",
             model=model,
         )
-    return Model(provenance.model), provenance.parts.training
-
-
-def _measure_copying(text: str, prompt: str, label: str | None, training_text: TextView) -> dict[str, float]:
-    """Measure verbatim overlap of a generated text with the training text: the keys of ``novelty`` in ``--json``.
-
-    The prompt is not counted, except as part of the first line or record that is compared as a whole.
-    """
-    memorization = measure_memorization(text[len(prompt) :], training_text.pieces())
-    figures: dict[str, float] = {"copied": memorization.copied, "longest": memorization.longest}
-    if isinstance(training_text, TextRecords):
-        noun = "lines" if training_text.mark == "\n" else "records"
-        record = text if label is None else f"{label}{LABEL_MARK}{text}"  # as in the training text
-        counts = copied_records(record, training_text.pieces(), training_text.mark)
-        figures[noun], figures[f"copied_{noun}"] = counts
-    return figures
-
-
-def _report_copying(text: str, prompt: str, label: str | None, training_text: TextView, quiet: bool) -> None:
-    figures = _measure_copying(text, prompt, label, training_text)
-    if "lines" in figures:
-        print_message(f"{figures['copied_lines']} of {figures['lines']} lines occur in the training text", quiet)
-    else:
-        whole = "; the whole text is a record of the training text" if figures.get("copied_records") else ""
-        print_message(
-            f"{format_percent(figures['copied'])} copied from the training text in passages of more than {LONG} "
-            f"characters (longest: {figures['longest']}){whole}",
-            quiet,
-        )
+    return Model(provenance.model), partial(check_novelty, parts=provenance.parts, longer_than=longer_than)
 
 
 def _write_text(
-    pieces: Iterator[Piece], request: Request, rules: TextRules, training_text: TextView | None, quiet: bool
+    pieces: Iterator[Piece], request: Request, rules: TextRules, novelty: NoveltyCheck | None, quiet: bool
 ) -> None:
     """Print a text while it is generated. If stdout is not a terminal, show a progress bar on stderr."""
     label = choose_label(rules, request.label, request.seed)
     if label is not None and request.label is None:
         print_message(f"label {label}", quiet)
-    num_generated, texts = -len(request.prompt), []
+    num_generated, texts, finish_reason = -len(request.prompt), [], None
     with _progress(quiet or is_terminal(sys.stdout)) as report:
         for piece in pieces:
             print_text(escape_for_stdout(piece.text))
             num_generated += len(piece.text)
             report(num_generated, request.length)
-            if training_text is not None:
+            finish_reason = piece.finish_reason
+            if novelty is not None:
                 texts.append(piece.text)
     print_text("\n")
-    if training_text is not None:
-        _report_copying("".join(texts), request.prompt, label, training_text, quiet)
+    if novelty is not None:
+        text = GeneratedText("".join(texts), request.prompt, label, is_complete=finish_reason == "stop")
+        print_novelty(novelty([text]), quiet)
 
 
 @contextmanager
@@ -288,7 +281,7 @@ def _write_samples(
     pieces: Iterator[Piece],
     request: Request,
     rules: TextRules,
-    training_text: TextView | None,
+    novelty: NoveltyCheck | None,
     files: OutputFiles | None,
     separator: str,
     as_json: bool,
@@ -299,22 +292,34 @@ def _write_samples(
     started = time.perf_counter()
     prompts = request.prompt_of_each
     samples = _collect(pieces, sample_seeds(request.seed, len(prompts)), request.length, quiet)
+    seconds = time.perf_counter() - started
     labels = [choose_label(rules, request.label, int(str(sample["seed"]))) for sample in samples]
     for sample, prompt, label in zip(samples, prompts, labels, strict=True):
         if request.prompts is not None:
             sample["prompt"] = prompt
         if label is not None:
             sample["label"] = label
-        if training_text is not None:
-            sample["novelty"] = _measure_copying(str(sample["text"]), prompt, label, training_text)
     texts = [str(sample["text"]) for sample in samples]
     if files is not None:
         files.write(texts, separator)
+    report = None
+    if novelty is not None:
+        reasons = (sample["finish_reason"] for sample in samples)
+        report = novelty(
+            [
+                GeneratedText(text, prompt, label, is_complete=reason == "stop")
+                for text, prompt, label, reason in zip(texts, prompts, labels, reasons, strict=True)
+            ]
+        )
     if as_json:
         num_generated = sum(map(len, texts)) - sum(map(len, prompts))
         written = {} if files is None else {"files": [str(path) for path in files.paths]}
-        speed = num_generated / (time.perf_counter() - started)
-        print_json({"samples": samples, "chars_per_second": speed, **written})
+        measured = {}
+        if report is not None:
+            for sample, figures in zip(samples, report.of_each, strict=True):
+                sample["novelty"] = figures
+            measured = {"novelty": report.summary}
+        print_json({"samples": samples, "chars_per_second": num_generated / seconds, **written, **measured})
         return
     for i, (sample, prompt, label) in enumerate(zip(samples, prompts, labels, strict=True)):
         is_last = i + 1 == len(samples)
@@ -322,8 +327,8 @@ def _write_samples(
         print_message(start + _title(i + 1, len(samples), sample["seed"], prompt, label), quiet)
         if files is None:
             print_text(escape_for_stdout(texts[i] + ("\n" if is_last else separator)))
-        if training_text is not None:
-            _report_copying(texts[i], prompt, label, training_text, quiet)
+    if report is not None:
+        print_novelty(report, quiet)
 
 
 def _title(number: int, count: int, seed: object, prompt: str, label: str | None) -> str:

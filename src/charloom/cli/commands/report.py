@@ -177,6 +177,9 @@ def _progress_bars(quiet: bool) -> Iterator[Callable[[str], Callable[[int, int],
         yield start_step
 
 
+_COPIES = ("copied", "longest", "segments", "copied_segments")
+
+
 def _summary(data: dict[str, Any]) -> dict[str, Any]:
     """Return the summary of a report under its keys in ``--json``."""
     neurons = data["neurons"]["list"]
@@ -196,7 +199,7 @@ def _summary(data: dict[str, Any]) -> dict[str, Any]:
             if match["is_clear"]
         ],
         "copies": [
-            {"temperature": text["temperature"], **{key: text["novelty"][key] for key in ("copied", "longest")}}
+            {"temperature": text["temperature"], **{key: text["novelty"][key] for key in _COPIES}}
             for text in data["written"]
             if text["novelty"]
         ],
@@ -212,5 +215,11 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
     for text in summary["copies"]:
         yield (
             f"temperature {text['temperature']}: {format_percent(text['copied'])} copied from the training text in "
-            f"passages of more than {LONG} characters (longest: {text['longest']})\n"
+            f"passages of more than {LONG} characters (longest: {text['longest']}){_whole_lines(text)}\n"
         )
+
+
+def _whole_lines(text: dict[str, Any]) -> str:
+    if not text["segments"]:
+        return ""
+    return f", {text['copied_segments']:,} of {text['segments']:,} lines or sentences as a whole"

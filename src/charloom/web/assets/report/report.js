@@ -163,17 +163,27 @@ function confusions(data) {
   reveal("confusions", "Confusion matrix");
 }
 
-// Describe the overlap of a text with the training text. limit: shorter overlaps are not counted, in characters.
-function overlap({ copied, longest }, limit) {
-  return `${(100 * copied).toFixed(1)} % of the characters belong to passages of more than ${limit} characters that occur verbatim ` +
-    `in the training text. The longest has ${whole(longest)} characters.`;
+// Describe the overlap of a text with the training text. limit: shorter passages are not counted, in characters.
+function overlap({ copied, longest, segments, copied_segments: whole_segments }, limit) {
+  const lines = segments ? ` ${percent(whole_segments / segments)} of ${whole(segments)} lines or sentences occur there as a whole.` : "";
+  return `${percent(copied)} of the characters are copied from the training text in passages of more than ${limit} characters ` +
+    `(longest: ${whole(longest)}).${lines}`;
+}
+
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+// Describe a copied passage: its length, where it is in the training text, and which sample contains it.
+function copiedPassage({ text, temperature, line, record }) {
+  const characters = Array.from(text), start = characters.slice(0, 100).join("") + (characters.length > 100 ? "\u2026" : "");
+  const place = record ? `record ${whole(record)}` : line ? `line ${whole(line)}` : "";
+  return make("li", { text: `${whole(characters.length)} characters, temperature ${temperature}${place && `, ${place} of the training text`}: ${visible(start)}` });
 }
 
 function generatedText(data) {
   const { copies } = data;
   $("memorization-note").textContent = copies.missing ? `${copies.missing} Memorization was therefore not measured.`
-    : copies.held_out ? `For comparison, in the held-out text: ${overlap(copies.held_out, copies.longer_than)} Verbatim passages are highlighted.`
-      : "Verbatim passages are highlighted.";
+    : `Copied passages, lines and sentences are highlighted.${copies.held_out ? ` By chance, in held-out text: ${overlap(copies.held_out, copies.longer_than)}` : ""}`;
+  $("longest-passages").replaceChildren(...copies.longest_passages.map(copiedPassage));
   document.querySelector("#generated div").replaceChildren(...data.written.flatMap((one) => {
     const text = Array.from(one.text), pre = make("pre", { tabindex: 0, "aria-label": `Text generated at temperature ${one.temperature}` });
     let at = 0;
