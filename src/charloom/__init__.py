@@ -11,6 +11,7 @@ recipes. ``charloom.training`` trains models.
 Importing this package is fast: every name is loaded on first use.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ _deprecated.install()
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'charloom' has no attribute {name!r}")
+    # with name and obj, Python's traceback suggests a similar name
+    raise AttributeError(f"module 'charloom' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

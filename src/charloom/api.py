@@ -1,14 +1,19 @@
 """The Python API for training: ``train`` and ``resume``."""
 
+import reprlib
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from inspect import cleandoc
 from os import PathLike
 from typing import Any
 
 from charloom._util.extras import require_torch
 from charloom.data.corpus import Corpus
+from charloom.errors import SettingsError
+from charloom.inference.generation_options import json_value
 from charloom.inference.model import Model, load
 from charloom.planning.recipes import Recipe, load_recipe
-from charloom.planning.settings import check_lengths
+from charloom.planning.settings import LENGTHS, accepted_values, check_arguments, check_lengths, setting_fields
 from charloom.terminal.messages import print_notices
 from charloom.training.events import FinishRecord, Record
 from charloom.training.resume import open_run, resume_training
@@ -37,13 +42,22 @@ def train(
         device: "auto", "cpu", "cuda" or "mps".
         progress: Whether to show the progress on stderr.
         watch: Function that is called with every record of the training; see ``charloom.training.events``.
-        **settings: Any fields of ``Settings``, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``.
+        **settings: Any of the settings below, such as ``minutes=3``, ``epochs=10`` or ``hidden_size=512``. The defaults
+            are those of ``Settings``; the recipe "auto" adapts most of them to the text, the time and the machine.
 
     Raises:
         InputError: If the corpus, a setting or the run folder is invalid.
+        UnknownArgumentError: If an argument is unknown.
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    check_arguments(
+        settings, [item.name for item in setting_fields()], ("recipe", "run", "init", "device", "progress", "watch")
+    )
+    _check_type("recipe", recipe, (str, Recipe), "the name or file of a recipe, or a Recipe")
+    if run is not None:
+        _check_type("run", run, (str, PathLike), "the path of a folder")
+    _check_watch(progress, watch)
     require_torch()
 
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -77,11 +91,16 @@ def resume(
         **more: Additional training length: one of ``minutes``, ``epochs`` and ``steps``.
 
     Raises:
+        UnknownArgumentError: If an argument is unknown.
         InputError: If the run is invalid or already complete, or the corpus differs from that of the run.
         MissingExtraError: If PyTorch is not installed.
         NonFiniteError: If the training diverges.
     """
+    check_arguments(more, LENGTHS, ("new_text", "device", "progress", "watch"))
     check_lengths(more)
+    _check_type("run", run, (str, PathLike), "the path of a run folder")
+    _check_type("new_text", new_text, bool, "True or False")
+    _check_watch(progress, watch)
     require_torch()
 
     saved = open_run(str(run))
@@ -89,6 +108,43 @@ def resume(
     text = source if isinstance(source, Corpus) else Corpus.read(source)
     print_notices(text.notices, quiet=not progress)
     return _run(resume_training(saved, text, more, new_text, device), progress, watch)
+
+
+def _list_settings() -> str:
+    """Return the section of a docstring that lists all settings with default, accepted values and meaning."""
+    entries = []
+    for item in setting_fields():
+        accepted = accepted_values(item)
+        description = (
+            f"{item.metadata['help']}. Default: {item.default!r}.{f' Accepted: {accepted}.' if accepted else ''}"
+        )
+        entries.append(textwrap.fill(f"- ``{item.name}``: {description}", 100, subsequent_indent="  "))
+    return "\n\nSettings, all optional:\n\n" + "\n".join(entries) + "\n"
+
+
+if train.__doc__:  # python -OO removes docstrings
+    train.__doc__ = cleandoc(train.__doc__) + _list_settings()
+
+
+def _check_watch(progress: object, watch: object) -> None:
+    _check_type("progress", progress, bool, "True or False")
+    if watch is not None and not callable(watch):
+        raise _wrong_type("watch", watch, "a function that takes a record, or None")
+
+
+def _check_type(name: str, value: object, kinds: type | tuple[type, ...], accepted: str) -> None:
+    """Raise ``SettingsError`` if an argument is of another type."""
+    if not isinstance(value, kinds):
+        raise _wrong_type(name, value, accepted)
+
+
+def _wrong_type(name: str, value: object, accepted: str) -> SettingsError:
+    return SettingsError(
+        f"{name} must be {accepted}, got {reprlib.repr(value)}.",
+        code="invalid_setting",
+        name=name,
+        value=json_value(value),
+    )
 
 
 def _run(records: Iterator[Record], progress: bool, watch: Callable[[Record], object] | None) -> Model:

@@ -5,6 +5,7 @@ CharloomError
 │   ├── CorpusError              a text cannot be found, read, decoded or split
 │   ├── UnknownCharacterError    a text contains characters that are not in the vocabulary
 │   ├── SettingsError            a setting or an option is invalid or out of range
+│   │   └── UnknownArgumentError  a Python function has no such keyword argument; also a TypeError
 │   ├── ModelFileError           a model file is damaged or has an unsupported format
 │   ├── RunError                 a run folder cannot be created, or lacks a required file
 │   └── JobError                 a bulk job's folder is damaged, incomplete or belongs to another job
@@ -102,6 +103,10 @@ class UnknownCharacterError(InputError):
 
 class SettingsError(InputError):
     """A setting or an option is invalid or out of range."""
+
+
+class UnknownArgumentError(SettingsError, TypeError):
+    """A Python function has no such keyword argument. It is also a ``TypeError``, as for any other function."""
 
 
 class ModelFileError(InputError):

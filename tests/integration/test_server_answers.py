@@ -234,6 +234,17 @@ def test_unknown_characters_and_ids(server):
     assert server.complete("x", logit_bias={"9999": 1}).error["param"] == "logit_bias"
 
 
+def test_unknown_characters_are_skipped_or_replaced_on_request(server, models):
+    fields = {"model": "shakespeare", "seed": 1, "temperature": 0, "max_tokens": 12}
+    skipped = server.complete("naïve", unknown="skip", echo=True, logprobs=1, **fields).json
+    assert skipped["choices"][0]["text"].startswith("nave") and skipped["usage"]["prompt_tokens"] == 4
+    assert skipped["choices"][0]["text"] == server.complete("nave", echo=True, **fields).json["choices"][0]["text"]
+    replaced = server.complete("naïve", unknown="replace", **fields).json
+    assert replaced["choices"][0]["text"] == server.complete("na ve", **fields).json["choices"][0]["text"]
+    assert server.complete("naïve", unknown="error", **fields).error["code"] == "unknown_character"
+    assert server.complete("naive", unknown="drop", **fields).error["param"] == "unknown"
+
+
 @pytest.mark.parametrize(("body", "param"), [
     ({"suffix": "end"}, "suffix"), ({"n": 3, "best_of": 2}, "best_of"), ({"best_of": 3, "stream": True}, "best_of"),
     ({"stream_options": {"include_usage": True}}, "stream_options"), ({"max_tokens": 100_000, "n": 3}, "max_tokens"),

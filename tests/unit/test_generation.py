@@ -1,21 +1,27 @@
+import dataclasses
+import inspect
+import pickle
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charloom.data.vocabulary.characters import Vocabulary, replacement_character
-from charloom.errors import SettingsError, UnknownCharacterError
+from charloom.errors import SettingsError, UnknownArgumentError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.generation import (
     Request,
+    WritingOptions,
     cursor_after,
     generate,
     prefill,
     prompt_ids,
     start_character,
 )
-from charloom.inference.generation_options import Ending, Sampling
+from charloom.inference.generation_options import DEFAULT_LENGTH, PRECISIONS, UNKNOWN, Ending, Sampling
 from charloom.inference.model import Model
 from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import score
@@ -178,6 +184,80 @@ def test_the_repetition_penalty_includes_the_prompt():
         sampling = Sampling(repetition_penalty=2.0, repetition_window=window)
         assert cursor_after(ids, *prefix, sampling, seeds).recent.tolist() == [recent]
     assert cursor_after(ids, *prefix, Sampling(), seeds).recent.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestions"),
+    [("temprature", ["temperature"]), ("max_tokens", ["length"]), ("max_new_tokens", ["length"]), ("k", ["top_k"]),
+     ("lenght", ["length"]), ("start_string", ["prompt"]), ("num_samples", []), ("frobnicate", [])],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["generate", "complete", "stream"])
+def test_unknown_keyword_arguments_are_type_errors_with_a_suggestion(method, name, suggestions):
+    with raises_code("unknown_option", UnknownArgumentError, name=name, suggestions=suggestions) as caught:
+        getattr(MODELS["gru"], method)("a", **{name: 1})
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), UnknownArgumentError)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("temperature", "hot"), ("length", 10.5), ("prompt", 5), ("seed", "1"), ("top_k", 2.5), ("stop", 5), ("label", 5),
+     ("allow", 5), ("unknown", 5), ("precision", 5), ("max_lines", "2"), ("top_p", None)],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["generate", "complete"])
+def test_wrong_types_are_reported_with_the_name_of_the_argument(method, name, value):
+    with raises_code("invalid_setting", SettingsError, name=name, value=value):
+        getattr(MODELS["gru"], method)(**{name: value})
+
+
+def test_complete_returns_the_text_without_the_prompt_and_its_details():
+    model = MODELS["gru"]
+    completion = model.complete("ab", 20, seed=4)
+    assert "ab" + completion.text == model.generate("ab", 20, seed=4)
+    assert (completion.finish_reason, completion.seed) == ("length", 4)
+    request = Request("ab", 20, seed=4, sampling=Sampling(0.8), log_probs=True)
+    pieces = [piece.log_probs for piece in model.pieces(request)]
+    assert completion.log_probs == tuple(value for piece in pieces for value in piece)
+    assert len(completion.log_probs) == len(completion.text) == 20
+    stopped = model.complete("ab", 20, seed=4, stop=completion.text[5:7])
+    assert stopped.finish_reason == "stop" and completion.text.startswith(stopped.text)
+    assert len(stopped.log_probs) == len(stopped.text) <= 5
+    assert model.complete("ab", 0).text == "" and model.complete("ab", 0).finish_reason == "length"
+
+
+def test_complete_accepts_a_list_of_prompts():
+    model = MODELS["gru"]
+    texts = ["ab", "", "ba"]
+    completions = model.complete(texts, 9, seed=4)
+    assert [p + c.text for p, c in zip(texts, completions, strict=True)] == model.generate(texts, 9, seed=4)
+    assert [c.seed for c in completions] == sample_seeds(4, 3)
+    assert all(model.complete(p, 9, seed=c.seed) == c for p, c in zip(texts, completions, strict=True))
+    assert model.complete([]) == []
+
+
+@pytest.mark.parametrize("method", [Model.generate, Model.complete])
+def test_help_lists_all_options_with_their_defaults_and_ranges(method):
+    """Defaults and ranges in the text are those of ``Sampling``, ``Ending`` and ``Request``."""
+    lines = " ".join(inspect.getdoc(method).split())
+    defaults = {field.name: field.default for field in dataclasses.fields(Sampling)}
+    defaults |= {"length": DEFAULT_LENGTH, "prompt": "", "seed": None, "stop": None, "max_lines": None, "label": None}
+    defaults |= {"unknown": Request().unknown, "precision": PRECISIONS[0]}
+    assert set(defaults) == {"prompt", "length", "temperature", "seed", *WritingOptions.__annotations__}
+    for name, default in defaults.items():
+        entry = lines.partition(f" {name}: ")[2].partition(" Default: ")
+        shown = f'"{default}"' if isinstance(default, str) else f"{default:g}" if default is not None else "None"
+        assert entry[2].startswith(f"{shown}."), name
+        if name != "seed" and (limits := re.search(r"in ([\[(])([-.\d]+), ([-.\d]+)\]", entry[0])):
+            kind = type(default) if default is not None else int
+            low, high = kind(limits[2]), kind(limits[3])
+            step = 1 if kind is int else 0.001
+            for accepted in (high, low + step if limits[1] == "(" else low):
+                Sampling(**{name: accepted})
+            for rejected in (high + step, low if limits[1] == "(" else low - step):
+                with raises_code("invalid_setting", SettingsError, name=name):
+                    Sampling(**{name: rejected})
+    for choice in (*PRECISIONS, *UNKNOWN):
+        assert f'"{choice}"' in lines
 
 
 def test_a_misspelled_option_is_rejected_with_a_suggestion():

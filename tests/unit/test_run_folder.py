@@ -15,6 +15,7 @@ from charloom.model.file.run_folder import (
     read_metrics,
     run_evaluations,
     run_of,
+    similar_models,
 )
 from support.errors import raises_code
 
@@ -67,9 +68,43 @@ def test_find_model_reports_missing_models(run):
         find_model(f"{run}x")
 
 
+def _make_runs(folder, *names):
+    for name in names:
+        (folder / "runs" / name).mkdir(parents=True)
+        (folder / "runs" / name / "model.safetensors").touch()
+
+
+@pytest.mark.parametrize(
+    ("argument", "suggestions"),
+    [
+        ("shakspeare", ["shakespeare"]),
+        ("weavin", ["runs/weaving"]),
+        ("weaving", ["runs/weaving"]),
+        ("rusn/weaving", ["runs/weaving"]),
+        ("rusn/waeving@last", ["runs/weaving@last"]),
+        ("notes.safetensor", ["notes.safetensors"]),
+        ("nots", ["notes.safetensors"]),
+        ("runs/draft", []),
+        ("letters", []),
+        ("other/weaving", []),
+        ("", []),
+        ("a" * 5000, []),
+        ("a" * 5000 + "/b", []),
+        ("we\0aving", ["runs/weaving"]),
+    ],
+)
+def test_models_and_run_folders_near_the_working_directory_are_suggested(argument, suggestions, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _make_runs(tmp_path, "weaving", "poems")
+    (tmp_path / "runs" / "drafts").mkdir()
+    (tmp_path / "notes.safetensors").touch()
+    (tmp_path / "letter.txt").touch()
+    assert [Path(path).as_posix() for path in similar_models(argument)] == suggestions
+
+
 def test_find_model_suggests_a_similar_path_in_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "weaving").mkdir(parents=True)
+    _make_runs(tmp_path, "weaving")
     monkeypatch.setitem(BUNDLED, "other", tmp_path / "other.safetensors")
     expected = {"suggestions": [str(Path("runs", "weaving"))], "bundled": ["shakespeare", "other"]}
     with raises_code("model_not_found", ModelFileError, model="runs/waeving", **expected) as caught:

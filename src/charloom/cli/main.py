@@ -48,6 +48,25 @@ class _UnknownCommand(click.UsageError):
         self.command, self.suggestions = command, suggestions(command, COMMANDS)
 
 
+class _UnknownOption(click.NoSuchOption):
+    """An option that the command does not have, with the option or setting that was probably meant."""
+
+    def __init__(self, error: click.NoSuchOption) -> None:
+        from charloom.inference.generation_options import OTHER_NAMES as GENERATION_NAMES
+        from charloom.planning.settings import OTHER_NAMES, setting_fields  # start-up time: only errors need these
+
+        command = error.ctx.command if error.ctx is not None else None
+        options = [name for parameter in command.params for name in parameter.opts] if command is not None else []
+        known = {name.lstrip("-").replace("-", "_"): name for name in options if name.startswith("--")}
+        if "--set" in options:
+            settings = (item.name for item in setting_fields())
+            known = {name: f"--set {name}=VALUE" for name in settings} | known
+        name = error.option_name.lstrip("-")
+        self.suggestions = [known[meant] for meant in suggestions(name, known, OTHER_NAMES | GENERATION_NAMES)]
+        hint = f" Did you mean {self.suggestions[0]}?" if self.suggestions else ""
+        super().__init__(error.option_name, f"No such option: {error.option_name}.{hint}", ctx=error.ctx)
+
+
 class _Commands(click.Group):
     """A command group that imports each command on demand and suggests corrections for unknown names."""
 
@@ -98,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             require_stdout()  # before a long computation whose result could not be printed
         group.main(list(arguments), prog_name="charloom", standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            error = _UnknownOption(error)
         if as_json:
             print_json_error(_click_error(error))
         else:
@@ -153,9 +174,8 @@ def _click_error(error: click.ClickException) -> dict[str, Any]:
     """Convert a click error, such as an unknown option, to a JSON error."""
     data: dict[str, Any] = {"code": "invalid_command_line", "message": error.format_message()}
     match error:
-        case click.NoSuchOption():
-            data |= {"code": "unknown_option", "option": error.option_name}
-            data["suggestions"] = list(error.possibilities or ())
+        case _UnknownOption():
+            data |= {"code": "unknown_option", "option": error.option_name, "suggestions": error.suggestions}
         case _UnknownCommand():
             data |= {"code": "unknown_command", "command": error.command, "suggestions": error.suggestions}
         case click.MissingParameter():

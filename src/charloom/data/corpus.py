@@ -233,7 +233,9 @@ def _checked_sources(sources: object) -> list[str | PathLike[str]]:
 
 
 def _is_text(argument: str) -> bool:
-    """Return whether an argument is a text rather than a path: long, or with line feeds or several words."""
+    """Return whether an argument is a text rather than a path: empty, long, or with line feeds or several words."""
+    if not argument:
+        return True
     if "\n" not in argument and len(argument) < _MAX_PATH and argument.count(" ") < _MIN_SPACES:
         return False
     try:

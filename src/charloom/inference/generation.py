@@ -13,11 +13,12 @@ from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary, describe, replacement_character
 from charloom.data.vocabulary.unknown import UnknownCharacters, best_form, replace_unknown
-from charloom.errors import InputError, Notice, SettingsError, UnknownCharacterError
+from charloom.errors import InputError, Notice, SettingsError, UnknownArgumentError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
 from charloom.inference.generation_options import (
     DEFAULT_LENGTH,
     MAX_SAMPLES,
+    OTHER_NAMES,
     PRECISIONS,
     UNKNOWN,
     Ending,
@@ -56,6 +57,25 @@ class Piece:
     text: str
     finish_reason: str | None = None
     log_probs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A generated text with its details: the result of ``Model.complete``.
+
+    Attributes:
+        text: The generated text, without the prompt.
+        finish_reason: "stop" if a stop sequence, the maximum number of lines or the end of a record was reached, else
+            "length".
+        seed: The seed of this text; the same seed gives the same text.
+        log_probs: Log-probability (natural logarithm) of each character of ``text`` under the model, before temperature
+            and filters.
+    """
+
+    text: str
+    finish_reason: str
+    seed: int
+    log_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -101,23 +121,29 @@ class Request:
 
 
 class WritingOptions(TypedDict, total=False):
-    """Further keyword arguments of ``Model.generate`` and ``Model.stream``.
+    """Further keyword arguments of ``Model.generate``, ``Model.complete`` and ``Model.stream``.
+
+    ``help(Model.generate)`` shows this list, too.
 
     Attributes:
-        top_k: Sample from the k most probable characters only; see ``Sampling`` for this and the next options.
-        top_p: Sample from the smallest set of characters with at least this total probability, in (0, 1].
-        min_p: Exclude characters below this fraction of the highest probability, in [0, 1].
-        repetition_penalty: Penalty on the characters of the last ``repetition_window``; 1 turns it off.
-        repetition_window: Number of preceding characters that ``repetition_penalty`` applies to.
-        presence_penalty: Penalty on characters that were already generated, in [-2, 2].
-        frequency_penalty: Penalty on characters for each time they were generated, in [-2, 2].
-        allow: Sample these characters only.
-        forbid: Never sample these characters.
-        stop: Stop sequence, or several; the text ends before it. None or an empty list for no stop sequence.
-        max_lines: Maximum number of lines.
-        unknown: Treatment of unknown prompt characters: "error", "skip" or "replace"; see ``Request``.
-        precision: "auto" (int8), "int8" or "float32".
-        label: Label of the text, for a model of labeled records.
+        top_k: Sample from the k most probable characters only, k in [1, 65536]; see ``Sampling`` for this and the next
+            options. None turns it off. Default: None.
+        top_p: Sample from the smallest set of characters with at least this total probability, in (0, 1]. Default: 1.
+        min_p: Exclude characters below this fraction of the highest probability, in [0, 1]. Default: 0.
+        repetition_penalty: Penalty on the characters of the last ``repetition_window``, in [0.01, 100]; 1 turns it
+            off. Default: 1.
+        repetition_window: Number of preceding characters that ``repetition_penalty`` applies to, in [1, 4096].
+            Default: 64.
+        presence_penalty: Penalty on characters that were already generated, in [-2, 2]. Default: 0.
+        frequency_penalty: Penalty on characters for each time they were generated, in [-2, 2]. Default: 0.
+        allow: Sample these characters only; None allows all. Default: None.
+        forbid: Never sample these characters. Default: None.
+        stop: Stop sequence, or a list of them; the text ends before the first one. Default: None.
+        max_lines: Maximum number of lines, 1 or more. Default: None.
+        unknown: Treatment of prompt characters that are not in the vocabulary: "error", "skip" or "replace"; see
+            ``Request``. Default: "error".
+        precision: "auto" (int8), "int8" or "float32". Default: "auto".
+        label: Label of the text, for a model of labeled records; None draws one by its frequency. Default: None.
     """
 
     top_k: int | None
@@ -155,17 +181,17 @@ def make_request(
         **fields_: Other fields of ``Request``.
 
     Raises:
-        SettingsError: If an option is unknown or out of range.
+        UnknownArgumentError: If an option is unknown.
+        SettingsError: If an option is out of range, or of another type.
     """
-    known = WritingOptions.__annotations__
+    known = ("prompt", "length", "temperature", "seed", *WritingOptions.__annotations__)
     for name in options:
         if name not in known:
-            hint = did_you_mean(name, known)
-            raise SettingsError(
-                f"Unknown generation option {name!r}.{hint} Options: {', '.join(known)}.",
+            raise UnknownArgumentError(
+                f"Unknown generation option {name!r}.{_meant_option(name, known)} Options: {', '.join(known)}.",
                 code="unknown_option",
                 name=name,
-                suggestions=suggestions(name, known),
+                suggestions=suggestions(name, known, OTHER_NAMES),
                 accepted=list(known),
             )
     precision = options.get("precision", "auto")
@@ -192,6 +218,13 @@ def make_request(
         **fields_,
     )
     return request, precision
+
+
+def _meant_option(name: str, known: Sequence[str]) -> str:
+    """Return what to do about an unknown option, as a sentence with a space before it."""
+    if name == "samples" or OTHER_NAMES.get(name) == "samples":
+        return " For several texts, pass a list of prompts."
+    return did_you_mean(name, known, other_names=OTHER_NAMES)
 
 
 def generate(
@@ -393,7 +426,9 @@ def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
     if vocabulary.unknown(prompt):
         found = UnknownCharacters(vocabulary, "prompt")
         found.add(prompt)
-        raise found.error('To generate anyway, set unknown to "skip" or "replace". ')
+        raise found.error(
+            'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
+        )
     return prompt
 
 

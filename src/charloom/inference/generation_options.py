@@ -17,6 +17,42 @@ MAX_REPETITION_WINDOW = 4096
 MAX_PENALTY = 2.0  # of presence_penalty and frequency_penalty: the range of OpenAI's API
 PRECISIONS = ("auto", "int8", "float32")
 UNKNOWN = ("error", "skip", "replace")
+OTHER_NAMES = {
+    "max_tokens": "length",
+    "max_new_tokens": "length",
+    "max_completion_tokens": "length",
+    "max_length": "length",
+    "max_len": "length",
+    "num_tokens": "length",
+    "num_characters": "length",
+    "n_predict": "length",
+    "num_predict": "length",
+    "num_generate": "length",
+    "n": "samples",
+    "num_samples": "samples",
+    "num_return_sequences": "samples",
+    "best_of": "samples",
+    "k": "top_k",
+    "p": "top_p",
+    "nucleus": "top_p",
+    "temp": "temperature",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "manual_seed": "seed",
+    "repeat_penalty": "repetition_penalty",
+    "repeat_last_n": "repetition_window",
+    "stop_sequences": "stop",
+    "stop_strings": "stop",
+    "start": "prompt",
+    "start_string": "prompt",
+    "primetext": "prompt",
+    "prefix": "prompt",
+    "text": "prompt",
+    "inputs": "prompt",
+    "dtype": "precision",
+}
+"""What other libraries (OpenAI, Hugging Face, llama.cpp, Keras' examples) call the generation options."""
+
 MAX_SEED = 2**53 - 1  # the largest integer that JSON numbers (doubles) represent exactly
 
 

@@ -3,11 +3,12 @@
 import html
 import reprlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import cleandoc
 from os import PathLike
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
 from charloom.inference.engines.records import RecordEngine
 from charloom.inference.generation import (
+    Completion,
     Piece,
     Request,
     WritingOptions,
@@ -37,10 +39,21 @@ from charloom.inference.generation_options import (
     invalid_choice,
     json_value,
 )
+from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
 from charloom.model.file.run_folder import find_model
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _with_options(method: _F) -> _F:
+    """Replace the reference to ``WritingOptions`` in a docstring by the list of its options, for ``help()``."""
+    if method.__doc__ and WritingOptions.__doc__:  # python -OO removes docstrings
+        options = cleandoc(WritingOptions.__doc__).partition("Attributes:\n")[2]
+        method.__doc__ = cleandoc(method.__doc__).replace("    **options: See ``WritingOptions``.", options)
+    return method
 
 
 class Model:
@@ -154,6 +167,7 @@ class Model:
         **options: Unpack[WritingOptions],
     ) -> list[str]: ...
 
+    @_with_options
     def generate(
         self,
         prompt: str | list[str] | tuple[str, ...] = "",
@@ -169,36 +183,85 @@ class Model:
         ``generate(prompts[i], seed=seeds[i])``; ``seeds[0]`` is ``seed``.
 
         Args:
-            prompt: Beginning of the text, or a list of beginnings.
-            length: Maximum number of characters to generate after the prompt, 0 or more.
+            prompt: Beginning of the text, or a list of beginnings. Default: "".
+            length: Maximum number of characters to generate after the prompt, 0 or more. Default: 1000.
             temperature: Sampling temperature, in [0, 100]. 1 samples from the model's distribution; 0 always takes the
-                most probable character.
-            seed: Seed; the same seed gives the same text. None chooses a random seed.
+                most probable character. Default: 0.8.
+            seed: Seed, in [0, 2**53 - 1]; the same seed gives the same text. None chooses a random seed. Default: None.
             **options: See ``WritingOptions``.
 
         Raises:
             UnknownCharacterError: If a prompt contains a character that is not in the vocabulary.
-            SettingsError: If an option is unknown or out of range, or an argument has the wrong type.
+            UnknownArgumentError: If an option is unknown.
+            SettingsError: If an option is out of range, or an argument has the wrong type.
 
         Warns:
             UserWarning: If a stop sequence can never occur.
         """
-        if isinstance(prompt, str):
-            request, precision = self._request(prompt, length, temperature, seed, options)
-            return "".join(piece.text for piece in self.pieces(request, precision))
-        if not isinstance(prompt, (list, tuple)):
-            raise SettingsError(
-                f"prompt must be a string or a list of strings, got {reprlib.repr(prompt)}.",
-                code="invalid_setting",
-                name="prompt",
-                value=json_value(prompt),
-            )
-        prompts = tuple(check_text(f"prompt[{i}]", text) for i, text in enumerate(prompt))
-        request, precision = self._request("", length, temperature, seed, options, prompts=prompts)
-        texts = [""] * len(prompts)
-        for piece in self.pieces(request, precision) if prompts else ():
+        request, precision = self._request(prompt, length, temperature, seed, options)
+        texts = [""] * len(request.prompt_of_each)
+        for piece in self.pieces(request, precision) if texts else ():
             texts[piece.sample] += piece.text
-        return texts
+        return texts[0] if isinstance(prompt, str) else texts
+
+    @overload
+    def complete(
+        self,
+        prompt: str = "",
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+        **options: Unpack[WritingOptions],
+    ) -> Completion: ...
+
+    @overload
+    def complete(
+        self,
+        prompt: list[str] | tuple[str, ...],
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+        **options: Unpack[WritingOptions],
+    ) -> list[Completion]: ...
+
+    @_with_options
+    def complete(
+        self,
+        prompt: str | list[str] | tuple[str, ...] = "",
+        length: int = DEFAULT_LENGTH,
+        temperature: float = DEFAULT_TEMPERATURE,
+        seed: int | None = None,
+        **options: Unpack[WritingOptions],
+    ) -> Completion | list[Completion]:
+        """Generate text as ``generate`` does, and return it without the prompt, but with details.
+
+        Returns:
+            The text, why it ends, its seed and the log-probability of each character; for a list of prompts, a list.
+
+        Args:
+            prompt: Beginning of the text, or a list of beginnings. Default: "".
+            length: Maximum number of characters to generate after the prompt, 0 or more. Default: 1000.
+            temperature: Sampling temperature, in [0, 100]. Default: 0.8.
+            seed: Seed, in [0, 2**53 - 1]; None chooses a random seed. Default: None.
+            **options: See ``WritingOptions``.
+
+        Raises:
+            UnknownCharacterError: If a prompt contains a character that is not in the vocabulary.
+            UnknownArgumentError: If an option is unknown.
+            SettingsError: If an option is out of range, or an argument has the wrong type.
+
+        Warns:
+            UserWarning: If a stop sequence can never occur.
+        """
+        request, precision = self._request(prompt, length, temperature, seed, options, log_probs=True)
+        pieces: list[list[Piece]] = [[] for _ in request.prompt_of_each]
+        if not pieces:
+            return []
+        for piece in self.pieces(request, precision):
+            pieces[piece.sample].append(piece)
+        seeds = sample_seeds(request.seed, len(pieces))
+        completions = [_completion(parts, seed) for parts, seed in zip(pieces, seeds, strict=True)]
+        return completions[0] if isinstance(prompt, str) else completions
 
     def stream(
         self,
@@ -209,12 +272,13 @@ class Model:
         **options: Unpack[WritingOptions],
     ) -> Iterator[str]:
         """Generate one text and yield it in pieces; the arguments are those of ``generate``."""
+        check_text("prompt", prompt)
         request, precision = self._request(prompt, length, temperature, seed, options)
         return (piece.text for piece in self.pieces(request, precision))
 
     def _request(
         self,
-        prompt: str,
+        prompt: str | list[str] | tuple[str, ...],
         length: int,
         temperature: float,
         seed: int | None,
@@ -222,6 +286,16 @@ class Model:
         **fields: Any,
     ) -> tuple[Request, str]:
         """Return the request and the precision; warn the caller of the calling method about impossible stops."""
+        if not isinstance(prompt, (str, list, tuple)):
+            raise SettingsError(
+                f"prompt must be a string or a list of strings, got {reprlib.repr(prompt)}.",
+                code="invalid_setting",
+                name="prompt",
+                value=json_value(prompt),
+            )
+        if not isinstance(prompt, str):
+            fields["prompts"] = tuple(check_text(f"prompt[{i}]", text) for i, text in enumerate(prompt))
+            prompt = ""
         request, precision = make_request(prompt, length, temperature, seed, options, **fields)
         for notice in impossible_stops(request.ending, self.vocabulary, self.rules):
             warnings.warn(notice, stacklevel=3)
@@ -302,9 +376,9 @@ class Model:
         Raises:
             UnknownCharacterError: If a text contains a character that is not in the vocabulary.
         """
-        if isinstance(texts, str):
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
             raise SettingsError(
-                "score_many takes a list of texts, got a string. Use score(text).",
+                f"score_many takes a list of texts, got {reprlib.repr(texts)}. For one text, use score(text).",
                 code="invalid_setting",
                 name="texts",
                 value=reprlib.repr(texts),
@@ -373,8 +447,29 @@ class Model:
             path: Path of the file.
             stored_as: Number format of the weights: "float32"; "float16", half the size; or "int8", a quarter of the
                 size, with the weights that int8 generation uses.
+
+        Raises:
+            SettingsError: If an argument is invalid.
         """
+        if not isinstance(path, (str, PathLike)):
+            raise SettingsError(
+                f"path must be the path of a file, got {reprlib.repr(path)}.",
+                code="invalid_setting",
+                name="path",
+                value=json_value(path),
+            )
         save_model(Path(path), replace(self.saved, stored_as=stored_as))
+
+
+def _completion(pieces: Sequence[Piece], seed: int) -> Completion:
+    """Join the pieces of a sample, of which the first is the prompt."""
+    generated = pieces[1:]
+    return Completion(
+        text="".join(piece.text for piece in generated),
+        finish_reason=pieces[-1].finish_reason or "length",
+        seed=seed,
+        log_probs=tuple(log_prob for piece in generated for log_prob in piece.log_probs or ()),
+    )
 
 
 def with_marks(pieces: Iterable[str], mark: str) -> Iterator[str]:

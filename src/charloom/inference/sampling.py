@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.vocabulary.characters import Vocabulary
+from charloom.data.vocabulary.unknown import UnknownCharacters
 from charloom.errors import SettingsError
 from charloom.inference.engines.int8_reference import power_of_two
 from charloom.inference.generation_options import Sampling, check_seed
@@ -75,8 +76,13 @@ def allowed_bias(vocabulary: Vocabulary, sampling: Sampling) -> Logits | None:
     if sampling.allow is None and sampling.forbid is None:
         return None
     allowed = np.full(len(vocabulary), sampling.allow is None)
-    allowed[vocabulary.encode(sampling.allow or "")] = True
-    allowed[vocabulary.encode(sampling.forbid or "")] = False
+    for name, is_allowed in (("allow", True), ("forbid", False)):
+        characters = getattr(sampling, name) or ""
+        if vocabulary.unknown(characters):
+            found = UnknownCharacters(vocabulary, f"option {name}")
+            found.add(characters)
+            raise found.error()
+        allowed[vocabulary.encode(characters)] = is_allowed
     if not allowed.any():
         raise SettingsError(
             "allow and forbid leave no character to sample. Allow at least one character that is not forbidden.",

@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any
 
 from charloom._util.suggest import did_you_mean, suggestions
-from charloom.errors import Notice, SettingsError
+from charloom.errors import Notice, SettingsError, UnknownArgumentError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
 from charloom.planning.plan_changes import PlanChange, format_changes, parse_changes
@@ -29,6 +29,67 @@ def _setting(
 
 LENGTHS = ("minutes", "epochs", "steps")
 """The settings that give the length of a training run; exactly one of them is above 0."""
+
+OTHER_NAMES = {
+    "lr": "learning_rate",
+    "max_lr": "learning_rate",
+    "num_epochs": "epochs",
+    "num_train_epochs": "epochs",
+    "max_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_steps": "steps",
+    "max_iters": "steps",
+    "iterations": "steps",
+    "num_steps": "steps",
+    "time": "minutes",
+    "time_limit": "minutes",
+    "hidden": "hidden_size",
+    "hidden_dim": "hidden_size",
+    "hidden_units": "hidden_size",
+    "rnn_units": "hidden_size",
+    "rnn_size": "hidden_size",
+    "units": "hidden_size",
+    "n_hidden": "hidden_size",
+    "embedding_dim": "embedding_size",
+    "embed_dim": "embedding_size",
+    "embed_size": "embedding_size",
+    "n_embd": "embedding_size",
+    "layers": "num_layers",
+    "n_layer": "num_layers",
+    "n_layers": "num_layers",
+    "rnn_type": "cell",
+    "model_type": "cell",
+    "batch": "batch_size",
+    "per_device_train_batch_size": "batch_size",
+    "seq_len": "seq_length",
+    "sequence_length": "seq_length",
+    "block_size": "seq_length",
+    "context_length": "seq_length",
+    "bptt": "seq_length",
+    "grad_clip": "max_grad_norm",
+    "clip": "max_grad_norm",
+    "clipnorm": "max_grad_norm",
+    "wd": "weight_decay",
+    "dropout": "dropout_hidden",
+    "beta1": "adam_beta1",
+    "beta2": "adam_beta2",
+    "warmup": "warmup_steps",
+    "lr_scheduler_type": "schedule",
+    "lr_decay": "schedule",
+    "eval_steps": "eval_every",
+    "eval_interval": "eval_every",
+    "save_steps": "checkpoint_every",
+    "save_total_limit": "keep_checkpoints",
+    "early_stopping": "patience",
+    "early_stopping_patience": "patience",
+    "random_seed": "seed",
+    "random_state": "seed",
+    "validation_split": "val_fraction",
+    "val_split": "val_fraction",
+    "optim": "optimizer",
+    "dtype": "precision",
+}
+"""What other libraries (PyTorch, Keras, Hugging Face, Karpathy's examples) call the settings."""
 
 
 class Notices:
@@ -230,7 +291,7 @@ def check_lengths(values: Mapping[str, Any]) -> None:
     lengths = [f"--{key}" for key in LENGTHS if key in values]
     if len(lengths) > 1:
         raise SettingsError(
-            f"Pass only one of --minutes, --epochs and --steps, got {' and '.join(lengths)}.",
+            f"Pass only one of minutes, epochs and steps, got {' and '.join(lengths).replace('--', '')}.",
             code="conflicting_options",
             options=lengths,
         )
@@ -238,13 +299,53 @@ def check_lengths(values: Mapping[str, Any]) -> None:
         value = values.get(key)
         if isinstance(value, int | float) and not value > 0:
             raise SettingsError(
-                f"--{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
+                f"{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
             )
+
+
+def check_arguments(values: Mapping[str, Any], settings: Iterable[str], others: Iterable[str]) -> None:
+    """Check the names and types of settings that are passed to a Python function as keyword arguments.
+
+    On the command line and in recipes, values may be strings such as "3"; here a number must be a number.
+
+    Args:
+        values: The keyword arguments.
+        settings: The settings that the function accepts.
+        others: The other keyword arguments of the function, which may be meant by a misspelled name.
+
+    Raises:
+        UnknownArgumentError: If a name is not among ``settings``.
+        SettingsError: If a value is of another type.
+    """
+    accepted = [*others, *settings]
+    for name, value in values.items():
+        if name not in accepted:
+            hint = did_you_mean(name, accepted, other_names=OTHER_NAMES)
+            raise UnknownArgumentError(
+                f"Unknown argument or setting {name!r}.{hint} Accepted: {', '.join(accepted)}.",
+                code="unknown_setting",
+                name=name,
+                suggestions=suggestions(name, accepted, OTHER_NAMES),
+            )
+        kind = type(next(item.default for item in fields(Settings) if item.name == name))
+        is_number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not (isinstance(value, str) if kind is str else is_number):
+            raise _type_error(name, kind, value)
 
 
 def setting_fields() -> Iterator[Field[Any]]:
     """Yield the dataclass field of every setting; ``metadata["help"]`` is its help text."""
     yield from fields(Settings)
+
+
+def accepted_values(item: Field[Any]) -> str:
+    """Return the accepted values of a setting, such as "1 to 100,000", "at least 0" or "gru, lstm"; "" for any."""
+    if choices := item.metadata["choices"]:
+        return ", ".join(choices)
+    minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
+    if minimum is None:
+        return ""
+    return f"at least {minimum:g}" if maximum == math.inf else f"{minimum:,} to {maximum:,}"
 
 
 def describe_setting(item: Field[Any]) -> str:
@@ -262,11 +363,12 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
+        hint = did_you_mean(name, known, other_names=OTHER_NAMES)
         raise SettingsError(
-            f"Unknown setting {name!r}.{did_you_mean(name, known)} Available settings: {', '.join(known)}.",
+            f"Unknown setting {name!r}.{hint} Available settings: {', '.join(known)}.",
             code="unknown_setting",
             name=name,
-            suggestions=suggestions(name, known),
+            suggestions=suggestions(name, known, OTHER_NAMES),
         )
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:

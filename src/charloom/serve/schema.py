@@ -245,6 +245,14 @@ class CompletionRequest(_RequestBody):
         Field(max_length=_LIMITS.max_label_characters, description="A label for the end user. Accepted and ignored."),
     ] = None
     label: Label = None
+    unknown: Annotated[
+        Literal["error", "skip", "replace"],
+        Field(
+            description="What to do with characters of a prompt that are not in the model's vocabulary: `error` "
+            "refuses the request, `skip` omits them, `replace` reads U+FFFD or a space instead. With `echo`, the "
+            "prompt is returned as the model reads it."
+        ),
+    ] = "error"
     suffix: Annotated[
         None,
         PlainValidator(_reject_suffix),

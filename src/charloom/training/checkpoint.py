@@ -328,7 +328,7 @@ def _newest(run: Path) -> tuple[Path, SavedModel, SavedTraining, tuple[str, ...]
         )
     reasons = "".join(f" {notice}" for notice in notices)
     raise RunError(
-        f"{run} has no usable checkpoint.{reasons} Start a new run with another -o.",
+        f"{run} has no usable checkpoint.{reasons} Start a new run in another folder.",
         code="no_usable_checkpoint",
         path=str(run),
         skipped=[notice.data["path"] for notice in notices],

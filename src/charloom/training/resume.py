@@ -12,6 +12,7 @@ from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel
+from charloom.model.file.run_folder import similar_models
 from charloom.planning.plan_changes import PlanChange
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
@@ -65,7 +66,10 @@ class SavedRun:
         Raises:
             RunError: If its paths are unknown or cannot be read.
         """
-        how = f"Pass the text: charloom train TEXT --resume {self.folder}"
+        how = (
+            f"Pass the text: charloom train TEXT --resume {self.folder} (in Python: "
+            f"resume({str(self.folder)!r}, TEXT))."
+        )
         if self.sources is None:
             name = self.model.facts.get("corpus")
             raise RunError(
@@ -96,6 +100,8 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
         RunError: If the folder is not a run folder, has no usable checkpoint, or is of an incompatible version.
     """
     path = Path(folder)
+    if process_group.is_first and not path.exists():
+        raise _no_such_run(folder)
     model, training, notices = shared_checkpoint(path, process_group)
     if process_group.is_first:
         clean(path)
@@ -103,6 +109,29 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
         return SavedRun(path, model, training, Settings(**model.facts["settings"]), notices)
     except (KeyError, TypeError, CharloomError) as error:
         raise _incompatible(path, error) from None
+
+
+def _no_such_run(folder: str) -> RunError:
+    """Return the error for a run folder that does not exist; it may be followed by ``@STEP``, as for a model."""
+    run, _, which = folder.rpartition("@")
+    if run and Path(run).is_dir():
+        return RunError(
+            f"A run resumes only where it stopped, not at the checkpoint {folder}. To resume it, pass {run}. To start "
+            f"a new run with the weights of that checkpoint: charloom train TEXT --init {folder} (in Python: "
+            f"train(TEXT, init={folder!r})).",
+            code="resume_from_checkpoint",
+            run=run,
+            checkpoint=which,
+            init=folder,
+        )
+    similar = similar_models(folder)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return RunError(
+        f"The run folder {folder} does not exist.{hint} Pass a folder that `charloom train` created.",
+        code="not_a_run_folder",
+        path=folder,
+        suggestions=similar,
+    )
 
 
 def _incompatible(folder: Path, error: Exception) -> RunError:
@@ -152,7 +181,7 @@ def resume_training(
         raise RunError(
             f"{saved.folder} was trained on another text: {saved.model.facts['corpus']} "
             f"({saved.model.facts['corpus_characters']:,} characters), not {corpus.name} ({len(corpus):,} characters). "
-            "Pass the original text, or pass --new-text to continue on a different corpus.",
+            "Pass the original text, or pass --new-text (in Python: new_text=True) to continue on a different corpus.",
             code="different_text",
             run=str(saved.folder),
             trained_on=saved.model.facts["corpus"],
@@ -223,8 +252,8 @@ def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, floa
     elif finished:
         how = "completed all" if settings.steps <= done else "was ended by early stopping after"
         raise RunError(
-            f"{saved.folder} {how} {done:,} steps. To train longer, pass --minutes, --epochs or --steps with the time, "
-            "epochs or steps to add.",
+            f"{saved.folder} {how} {done:,} steps. To train longer, pass the minutes, epochs or steps to add, such as "
+            "--minutes 5 (in Python: minutes=5).",
             code="run_finished",
             run=str(saved.folder),
             steps=done,

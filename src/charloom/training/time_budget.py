@@ -48,7 +48,6 @@ class TimeBudget:
         self._recent: deque[float] = deque()
         self._recent_seconds = 0.0
         self._pause_steps = pause_seconds / step_seconds if step_seconds else 0.0
-        self._closing_seconds = 0.0
         self._changed_at, self._free_from = -math.inf, 0  # time of the last change; step from which another may follow
 
     def add_step(self, seconds: float) -> None:
@@ -65,10 +64,6 @@ class TimeBudget:
         if self._recent:
             self._pause_steps += _SMOOTHING * (seconds / self._step_seconds - self._pause_steps)
 
-    def set_closing(self, seconds: float) -> None:
-        """Set the expected duration of the work after the last evaluation."""
-        self._closing_seconds = seconds
-
     def steps_for(self, step: int, planned: int, eval_every: int) -> int | None:
         """Return the total number of steps with which the run ends on time, or None if the plan is good enough.
 
@@ -80,7 +75,7 @@ class TimeBudget:
         now, window = self._clock(), self._window
         if len(self._recent) < _MIN_RECENT and self._recent_seconds < window:
             return None
-        left = self._ends_at - now - self._closing_seconds
+        left = self._ends_at - now
         if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
             return None
         steps_left = max(0, int((left / self._step_seconds - self._pause_steps) / (1 + self._pause_steps / eval_every)))

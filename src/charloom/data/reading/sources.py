@@ -108,7 +108,7 @@ def _resolve(argument: str) -> Iterator[Source]:
     if not argument or not _may_exist(path):
         raise CorpusError(
             f"{argument[:_MAX_SHOWN]!r} is not a valid path. Provide {_ACCEPTED}. To pass the text itself, use "
-            'standard input: echo "some text" | charloom ... -',
+            'standard input: echo "some text" | charloom ... -',  # charloom.Corpus.read rejects such texts before
             code="invalid_path",
             path=argument[:_MAX_SHOWN],
         )
@@ -171,8 +171,11 @@ def _not_found_error(argument: str, path: Path) -> CorpusError:
     paths = [str(path.with_name(name)) for name in suggestions(path.name, names)]
     similar = paths or suggestions(argument, NAMES)
     hint = f" Did you mean {similar[0]}?" if similar else ""
+    advice = (
+        " To pass the text itself, use standard input (in Python: charloom.Corpus(text))." if " " in argument else ""
+    )
     return CorpusError(
-        f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.",
+        f"{argument!r} does not exist.{hint} Provide {_ACCEPTED}.{advice}",
         code="file_not_found",
         path=argument,
         suggestions=similar,

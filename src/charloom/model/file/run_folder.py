@@ -67,7 +67,7 @@ def new_run_folder(requested: str | None, corpus: str) -> Iterator[Path]:
         except OSError as error:
             reason = error.strerror or str(error)
             raise RunError(
-                f"Cannot create the run folder {folder}: {reason}. Choose another folder with -o.",
+                f"Cannot create the run folder {folder}: {reason}. Choose another folder (-o, or run=... in Python).",
                 code="unusable_folder",
                 path=str(folder),
                 reason=reason,
@@ -181,8 +181,8 @@ def _unused_folder(parent: Path, corpus: str) -> Path:
 
 def _run_exists_error(folder: Path) -> RunError:
     return RunError(
-        f"{folder} already exists, and charloom never overwrites a run. Choose another folder with -o, or remove this "
-        "one first.",
+        f"{folder} already exists, and charloom never overwrites a run. Choose another folder (-o, or run=... in "
+        "Python), or remove this one first.",
         code="file_exists",
         path=str(folder),
     )
@@ -215,10 +215,57 @@ def _checkpoint(run: Path, which: str) -> Path:
     )
 
 
+def similar_models(argument: str) -> list[str]:
+    """Return the model or run folder that a misspelled MODEL argument probably means; an empty list if none is similar.
+
+    It is looked for at the path itself, each part of which may be misspelled. A name without a folder is also compared
+    with the run folders in ``runs/`` and with the bundled models.
+    """
+    path, _, which = argument.rpartition("@")
+    whole, suffix = (path, f"@{which}") if path else (argument, "")
+    name, parent = Path(whole).name, _similar_folder(Path(whole).parent)
+    found = {} if parent is None else _models_in(parent)
+    if parent == Path():
+        found = dict.fromkeys(BUNDLED, "") | _models_in(Path("runs")) | found
+    return [(found[similar] or similar) + suffix for similar in suggestions(name, found)]
+
+
+def _similar_folder(folder: Path) -> Path | None:
+    """Return the folder, or the one that its misspelled parts probably mean; None if none is similar."""
+    if _is_folder(folder):
+        return folder
+    parent = None if folder.parent == folder else _similar_folder(folder.parent)
+    if parent is None:
+        return None
+    names = suggestions(folder.name, [entry.name for entry in _entries(parent) if _is_folder(entry)])
+    return parent / names[0] if names else None
+
+
+def _models_in(folder: Path) -> dict[str, str]:
+    """Return the paths of the model files and run folders in a folder, by name."""
+    return {
+        entry.name: str(entry)
+        for entry in _entries(folder)
+        if entry.suffix == SUFFIX or (_is_folder(entry) and ((entry / MODEL).exists() or (entry / METRICS).exists()))
+    }
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (OSError, ValueError):  # no such folder, or it cannot be read
+        return []
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # the name is too long, or contains a NUL character
+        return False
+
+
 def _not_found_error(argument: str) -> ModelFileError:
-    parent = Path(argument).parent
-    entries = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-    similar = [str(parent / name) for name in suggestions(Path(argument).name, entries)]
+    similar = similar_models(argument)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     return ModelFileError(
         f"The model {argument!r} does not exist.{hint} Provide a model file, a run folder, a run folder followed by "

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charloom.data.vocabulary.unknown import replace_unknown
 from charloom.serve.models import ServedModel
 from charloom.serve.scheduler import TextScores
 from charloom.serve.schema import CompletionRequest
@@ -55,6 +56,8 @@ async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[
     for value in request.prompt:
         if isinstance(value, str):
             text = served.prepare(value, "prompt")
+            if request.unknown != "error":
+                text = replace_unknown(vocabulary, text, request.unknown)  # so that echoed log-probabilities align
             ids = served.ids(text, "prompt")
         else:
             ids = served.check_ids(value, "prompt")
