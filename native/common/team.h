@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 namespace charloom {
@@ -30,10 +31,14 @@ public:
             return;
         }
         for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins)
-            if (spins > 10000) std::this_thread::yield();  // another thread may need this core to arrive
+            if (spins > kMaxSpins) std::this_thread::sleep_for(kSleep);  // another thread may need this core to arrive
     }
 
 private:
+    // On a busy machine, a thread that yields waits for the whole time slice of another program; one that sleeps is
+    // preferred when it wakes.
+    static constexpr int kMaxSpins = 200000;
+    static constexpr std::chrono::microseconds kSleep{20};
     std::atomic<int> arrived_{0}, round_{0};
 };
 
