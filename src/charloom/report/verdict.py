@@ -156,8 +156,8 @@ def verdict(course: Course) -> Notice:
     gap, falling = _loss(kept) - kept.train_loss, kept.step == last.step
     if gap < _SMALL_GAP:
         return Notice(
-            f"The model is under-trained: its held-out loss is only {gap:.2f} nats above its training loss, so the "
-            f"same text can teach it more. {longer}",
+            f"The model is under-trained: its held-out loss is {_difference(gap)} its training loss, so the same text "
+            f"can teach it more. {longer}",
             code="under_trained",
             gap=gap,
         )
@@ -176,6 +176,10 @@ def verdict(course: Course) -> Notice:
         gap=gap,
         still_falling=falling,
     )
+
+
+def _difference(gap: float) -> str:
+    return f"only {gap:.2f} nats above" if gap >= 0.005 else "not above"
 
 
 def _kept(course: Course) -> EvaluationRecord | None:
