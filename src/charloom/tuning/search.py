@@ -19,7 +19,15 @@ from charloom.data.corpus import Corpus
 from charloom.errors import CharloomError, NonFiniteError, RunError, SettingsError
 from charloom.planning.recipes import PLANNED, Recipe
 from charloom.planning.settings import Settings
-from charloom.training.events import CheckpointRecord, EvaluationRecord, EventRecord, FinishRecord, PlanRecord, Record
+from charloom.training.events import (
+    CheckpointRecord,
+    EvaluationRecord,
+    EventRecord,
+    FinishRecord,
+    PlanChangeRecord,
+    PlanRecord,
+    Record,
+)
 from charloom.training.pipeline import TrainingRequest, measure, prepare
 from charloom.training.run import run_training
 from charloom.tuning.search_space import Axis, Point, axes_around, neighbor
@@ -438,15 +446,19 @@ def _evaluations(
         _Pruned: If the loss is above the median of the complete trials, if it diverged, or if memory ran out.
         _Stopped: If the training was interrupted.
     """
-    steps, lowest, has_ended = 0, math.inf, False
+    steps, share, lowest, has_ended = 0, 0.0, math.inf, False
     try:
         for record in records:
             if isinstance(record, PlanRecord):
                 steps = record.plan.steps
                 facts = {"steps": steps, "parameters": record.architecture.num_parameters}
-                trial.set_user_attr("facts", {**facts, "warmup_steps": record.plan.settings.warmup_steps})
+                facts["warmup_steps"] = record.plan.settings.warmup_steps
+                trial.set_user_attr("facts", facts)
+            elif isinstance(record, PlanChangeRecord):
+                steps = record.steps
+                trial.set_user_attr("facts", facts | {"steps": steps})
             elif isinstance(record, EvaluationRecord) and record.step and record.val_loss is not None:
-                lowest, share = min(lowest, record.val_loss), record.step / steps
+                lowest, share = min(lowest, record.val_loss), max(share, record.step / steps)
                 report_loss(trial, share, lowest)
                 yield store.trial(trial.number)
                 if lags_behind(share, lowest, complete):
