@@ -95,3 +95,8 @@ def test_plan_appends_its_notices():
     first, second = plan.notices
     assert first == "first"
     assert (second.code, second.data) == ("warmup_shortened", {"warmup_steps": 10, "default": 50})
+
+
+def test_a_plan_for_a_time_has_steps_enough_to_change():
+    """The machine may be slow only while it is measured."""
+    assert plan_training(Settings(minutes=0.1), Task(10**6, 65), Measurements(step_seconds=10.0)).steps == 20

@@ -14,6 +14,9 @@ from charloom.planning.settings import Notices, Settings
 _EVALUATIONS = 12  # evaluations per training if the settings give no interval
 _MIN_EVALUATIONS = 3  # evaluations per training, even if they take more time than that
 _MAX_EVALUATION_SHARE = 0.1  # maximum share of the time for evaluations
+_MIN_TIMED_STEPS = (
+    20  # steps planned at first for a time, even if they seem to take longer: the machine may become faster
+)
 _MAX_CHECKPOINTS = 50  # checkpoints per training if the settings give no interval
 
 
@@ -223,6 +226,7 @@ def plan_training(
         seconds_left = settings.minutes * 60 - measured.elapsed_seconds
         evaluations = evaluations_in_time(seconds_left, measured.evaluation_seconds)
         steps = steps_in_time(seconds_left, measured.step_seconds, measured.evaluation_seconds, settings.eval_every)
+        steps = max(steps, _MIN_TIMED_STEPS)
         if may_cap_steps:
             max_steps = max_steps_without_overfitting(epoch)
             steps = cap_steps_for_overfitting(steps, epoch, task.characters, notices)

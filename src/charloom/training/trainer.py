@@ -30,7 +30,7 @@ from charloom.training.run_files import RunFiles
 from charloom.training.steps import TrainingSteps, kept_memory
 from charloom.training.time_budget import TimeBudget
 
-_CHECKS = 200  # how often a run compares its plan with the clock
+_CHECKS = 200  # how often a run of several processes compares its plan with the clock
 _STOP_PATIENCE = 1.0  # maximum seconds between retries of a failed save after the user has stopped the training
 
 
@@ -212,12 +212,16 @@ class Trainer:
         if self._changes_ahead:
             if self._changes_ahead[0].step == step and not self._changes_ahead[0].extends:
                 change = self._changes_ahead.popleft()
-        elif self._budget is not None and (evaluated or step % max(1, self.plan.steps // _CHECKS) == 0):
+        elif self._budget is not None and (evaluated or step % self._check_every() == 0):
             steps = self._budget.steps_for(step, self.plan.steps, self.plan.settings.eval_every)
             steps = self.process_group.broadcast(steps)
             change = None if steps is None else PlanChange(step, steps)
         if change is not None:
             yield from self._change_plan(change)
+
+    def _check_every(self) -> int:
+        """Return the steps between two comparisons with the clock; several processes exchange the result each time."""
+        return 1 if self.process_group.size == 1 else max(1, self.plan.steps // _CHECKS)
 
     def _repeat_extension(self) -> Iterator[Record]:
         """Extend the run where the run that is repeated was extended."""
