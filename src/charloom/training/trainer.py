@@ -31,6 +31,7 @@ from charloom.training.steps import TrainingSteps, kept_memory
 from charloom.training.time_budget import TimeBudget
 
 _CHECKS = 200  # how often a run of several processes compares its plan with the clock
+_NEAR_END = 0.25  # share of the interval between evaluations; closer to the last evaluation there is no other
 _STOP_PATIENCE = 1.0  # maximum seconds between retries of a failed save after the user has stopped the training
 
 
@@ -246,8 +247,9 @@ class Trainer:
         self._recorder.write_recipe()
 
     def _is_due(self, step: int) -> bool:
-        """Return whether an evaluation is due after this step."""
-        return step == self.plan.steps or step % self.plan.settings.eval_every == 0
+        """Return whether an evaluation is due: after each interval, unless the end is near, and at the end."""
+        left, every = self.plan.steps - step, self.plan.settings.eval_every
+        return left == 0 or (step % every == 0 and left >= every * _NEAR_END)
 
     def _after_step(self, step: StepRecord, save: bool = False) -> Iterator[Record]:
         """Evaluate, sample and save a checkpoint, each if it is due after this step and not done yet."""
