@@ -52,8 +52,13 @@ def train(
         NonFiniteError: If the training diverges.
     """
     check_arguments(
-        settings, [item.name for item in setting_fields()], ("recipe", "run", "init", "device", "progress", "watch")
+        settings,
+        [item.name for item in setting_fields()],
+        ("recipe", "run", "init", "device", "progress", "watch"),
+        {"output": "run", "output_dir": "run", "resume": "charloom.resume"},
     )
+    if sum(name in settings for name in LENGTHS) == 1:  # several may come from another run, with 0 for those not used
+        check_lengths(settings)
     _check_type("recipe", recipe, (str, Recipe), "the name or file of a recipe, or a Recipe")
     if run is not None:
         _check_type("run", run, (str, PathLike), "the path of a folder")

@@ -1,6 +1,6 @@
 """Suggestions for a misspelled name: "Did you mean ...?"."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _CHARACTERS_PER_ERROR, _MAX_ERRORS = 3, 3  # more differences than that are another name, not a typing error
 _MIN_ABBREVIATION = 3  # characters
@@ -11,7 +11,7 @@ def suggestions(name: str, known: Iterable[str], other_names: Mapping[str, str] 
 
     A known name is similar if it differs by few typing errors (a missing, additional or wrong character, or two swapped
     neighbors; one for every three characters), ignoring case and the suffix of a file, or if it is the only one that
-    begins with ``name``.
+    begins with ``name``. A minimum is never suggested for a maximum, and vice versa.
 
     Args:
         name: The unknown name.
@@ -26,6 +26,8 @@ def suggestions(name: str, known: Iterable[str], other_names: Mapping[str, str] 
     best, fewest = "", _MAX_ERRORS + 1
     for candidate in known:
         whole = _folded(candidate)
+        if {folded[:4], whole[:4]} == {"min_", "max_"}:
+            continue
         stem = whole.partition(".")[0]
         for form in {whole} if "." in folded else {whole, stem}:
             allowed = min(len(folded), len(form)) // _CHARACTERS_PER_ERROR
@@ -56,8 +58,14 @@ def did_you_mean(
         shown: Converts a known name to the form that the user types, such as "--seed" for "seed".
         other_names: See ``suggestions``.
     """
-    closest = suggestions(name, known, other_names)
-    return f" Did you mean {shown(closest[0])}?" if closest else ""
+    return ask_about([shown(meant) for meant in suggestions(name, known, other_names)])
+
+
+def ask_about(names: Sequence[str]) -> str:
+    """Return " Did you mean a, b or c?", or "" if there are no names."""
+    if not names:
+        return ""
+    return f" Did you mean {' or '.join(filter(None, [', '.join(names[:-1]), names[-1]]))}?"
 
 
 def typing_errors(a: str, b: str) -> int:

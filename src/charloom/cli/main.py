@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from charloom._util.memory import is_out_of_memory
-from charloom._util.suggest import did_you_mean, suggestions
+from charloom._util.suggest import ask_about, did_you_mean, suggestions
 from charloom._version import __version__
 from charloom.cli.signals import Stopped
 from charloom.errors import CharloomError
@@ -53,7 +53,7 @@ class _UnknownOption(click.NoSuchOption):
 
     def __init__(self, error: click.NoSuchOption) -> None:
         from charloom.inference.generation_options import OTHER_NAMES as GENERATION_NAMES
-        from charloom.planning.settings import OTHER_NAMES, setting_fields  # start-up time: only errors need these
+        from charloom.planning.settings import OTHER_NAMES, setting_fields, similar_settings  # start-up time
 
         command = error.ctx.command if error.ctx is not None else None
         options = [name for parameter in command.params for name in parameter.opts] if command is not None else []
@@ -62,8 +62,8 @@ class _UnknownOption(click.NoSuchOption):
             settings = (item.name for item in setting_fields())
             known = {name: f"--set {name}=VALUE" for name in settings} | known
         name = error.option_name.lstrip("-")
-        self.suggestions = [known[meant] for meant in suggestions(name, known, OTHER_NAMES | GENERATION_NAMES)]
-        hint = f" Did you mean {self.suggestions[0]}?" if self.suggestions else ""
+        self.suggestions = [known[meant] for meant in similar_settings(name, known, OTHER_NAMES | GENERATION_NAMES)]
+        hint = ask_about(self.suggestions)
         super().__init__(error.option_name, f"No such option: {error.option_name}.{hint}", ctx=error.ctx)
 
 

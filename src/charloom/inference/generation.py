@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from charloom._util.suggest import did_you_mean, suggestions
 from charloom.data.text_format import LABEL_MARK, PLAIN_RULES, RECORD_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary, describe, replacement_character
-from charloom.data.vocabulary.unknown import UnknownCharacters, best_form, replace_unknown
+from charloom.data.vocabulary.unknown import best_form, check_known, replace_unknown
 from charloom.errors import InputError, Notice, SettingsError, UnknownArgumentError, UnknownCharacterError
 from charloom.inference.engines.base import Cursor, Drawn, Engine, State
 from charloom.inference.generation_options import (
@@ -191,7 +191,7 @@ def make_request(
                 f"Unknown generation option {name!r}.{_meant_option(name, known)} Options: {', '.join(known)}.",
                 code="unknown_option",
                 name=name,
-                suggestions=suggestions(name, known, OTHER_NAMES),
+                suggestions=["complete"] if name in _DETAILS else suggestions(name, known, OTHER_NAMES),
                 accepted=list(known),
             )
     precision = options.get("precision", "auto")
@@ -220,10 +220,16 @@ def make_request(
     return request, precision
 
 
+_DETAILS = ("details", "logprobs", "log_probs")
+"""What other libraries call the option to return log-probabilities; charloom has a method for it."""
+
+
 def _meant_option(name: str, known: Sequence[str]) -> str:
     """Return what to do about an unknown option, as a sentence with a space before it."""
     if name == "samples" or OTHER_NAMES.get(name) == "samples":
         return " For several texts, pass a list of prompts."
+    if name in _DETAILS:
+        return " The method complete returns the log-probability of each character and why the text ends."
     return did_you_mean(name, known, other_names=OTHER_NAMES)
 
 
@@ -423,12 +429,12 @@ def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
         return replace_unknown(vocabulary, prompt, unknown)
-    if vocabulary.unknown(prompt):
-        found = UnknownCharacters(vocabulary, "prompt")
-        found.add(prompt)
-        raise found.error(
-            'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
-        )
+    check_known(
+        vocabulary,
+        prompt,
+        "prompt",
+        'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). ',
+    )
     return prompt
 
 

@@ -18,6 +18,7 @@ MAX_PENALTY = 2.0  # of presence_penalty and frequency_penalty: the range of Ope
 PRECISIONS = ("auto", "int8", "float32")
 UNKNOWN = ("error", "skip", "replace")
 OTHER_NAMES = {
+    "max_token": "length",
     "max_tokens": "length",
     "max_new_tokens": "length",
     "max_completion_tokens": "length",

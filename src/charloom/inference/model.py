@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charloom._util.progress import ProgressCallback
 from charloom.data.text_format import LABEL_MARK, TextRules
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import SettingsError
+from charloom.errors import InputError, SettingsError
 from charloom.inference.activations import Activations, TopPredictions, activations, top_predictions
 from charloom.inference.engines.base import Engine
 from charloom.inference.engines.factory import make_engine
@@ -43,7 +43,9 @@ from charloom.inference.sampling import sample_seeds
 from charloom.inference.scoring import Score, score, score_many, surprisal_blocks
 from charloom.model.architecture import Architecture
 from charloom.model.file.model_file import SavedModel, load_model, save_model
-from charloom.model.file.run_folder import find_model
+from charloom.model.file.run_folder import check_new_file, find_model
+
+_OTHER_FORMATS = (".onnx", ".html", ".keras", ".h5", ".pt", ".json")
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -450,6 +452,7 @@ class Model:
 
         Raises:
             SettingsError: If an argument is invalid.
+            InputError: If the name of the file ends as that of another format, or its folder does not exist.
         """
         if not isinstance(path, (str, PathLike)):
             raise SettingsError(
@@ -458,7 +461,18 @@ class Model:
                 name="path",
                 value=json_value(path),
             )
-        save_model(Path(path), replace(self.saved, stored_as=stored_as))
+        target = Path(path)
+        if target.suffix.lower() in _OTHER_FORMATS:
+            raise InputError(
+                f"save writes a safetensors file, not a {target.suffix} file: {target}. Choose a name that ends in "
+                ".safetensors, or save the model under such a name and run charloom export, which writes keras, onnx "
+                f"and html: charloom export {target.with_suffix('.safetensors')} --to FORMAT -o NAME.",
+                code="other_format",
+                path=str(target),
+                suffix=target.suffix,
+            )
+        check_new_file(target, force=True)
+        save_model(target, replace(self.saved, stored_as=stored_as))
 
 
 def _completion(pieces: Sequence[Piece], seed: int) -> Completion:

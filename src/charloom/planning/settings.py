@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any
 
-from charloom._util.suggest import did_you_mean, suggestions
+from charloom._util.suggest import ask_about, suggestions
 from charloom.errors import Notice, SettingsError, UnknownArgumentError
 from charloom.inference.generation_options import MAX_SEED
 from charloom.model.architecture import GATES, LIMITS, Architecture
@@ -70,7 +70,6 @@ OTHER_NAMES = {
     "clip": "max_grad_norm",
     "clipnorm": "max_grad_norm",
     "wd": "weight_decay",
-    "dropout": "dropout_hidden",
     "beta1": "adam_beta1",
     "beta2": "adam_beta2",
     "warmup": "warmup_steps",
@@ -299,11 +298,19 @@ def check_lengths(values: Mapping[str, Any]) -> None:
         value = values.get(key)
         if isinstance(value, int | float) and not value > 0:
             raise SettingsError(
-                f"{key} must be greater than 0, got {value}.", code="invalid_setting", name=key, value=_plain(value)
+                f"{key} must be greater than 0, got {_in_digits(value)}.",
+                code="invalid_setting",
+                name=key,
+                value=_plain(value),
             )
 
 
-def check_arguments(values: Mapping[str, Any], settings: Iterable[str], others: Iterable[str]) -> None:
+def check_arguments(
+    values: Mapping[str, Any],
+    settings: Iterable[str],
+    others: Iterable[str],
+    other_names: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Check the names and types of settings that are passed to a Python function as keyword arguments.
 
     On the command line and in recipes, values may be strings such as "3"; here a number must be a number.
@@ -312,6 +319,7 @@ def check_arguments(values: Mapping[str, Any], settings: Iterable[str], others: 
         values: The keyword arguments.
         settings: The settings that the function accepts.
         others: The other keyword arguments of the function, which may be meant by a misspelled name.
+        other_names: What else the function's arguments are called, and what is meant: an argument or another function.
 
     Raises:
         UnknownArgumentError: If a name is not among ``settings``.
@@ -320,17 +328,28 @@ def check_arguments(values: Mapping[str, Any], settings: Iterable[str], others: 
     accepted = [*others, *settings]
     for name, value in values.items():
         if name not in accepted:
-            hint = did_you_mean(name, accepted, other_names=OTHER_NAMES)
+            meant = similar_settings(name, [*accepted, *other_names.values()], {**OTHER_NAMES, **other_names})
             raise UnknownArgumentError(
-                f"Unknown argument or setting {name!r}.{hint} Accepted: {', '.join(accepted)}.",
+                f"Unknown argument or setting {name!r}.{ask_about(meant)} Accepted: {', '.join(accepted)}.",
                 code="unknown_setting",
                 name=name,
-                suggestions=suggestions(name, accepted, OTHER_NAMES),
+                suggestions=meant,
             )
         kind = type(next(item.default for item in fields(Settings) if item.name == name))
         is_number = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
         if not (isinstance(value, str) if kind is str else is_number):
             raise _type_error(name, kind, value)
+
+
+def similar_settings(name: str, known: Iterable[str], other_names: Mapping[str, str] = OTHER_NAMES) -> list[str]:
+    """Return the settings that an unknown name probably means; see ``suggestions``.
+
+    ``plan_changes``, which only charloom writes, is never among them.
+    """
+    known = [candidate for candidate in known if candidate != "plan_changes"]
+    if name == "dropout":
+        return [candidate for candidate in known if candidate.startswith("dropout_")]
+    return suggestions(name, known, other_names)
 
 
 def setting_fields() -> Iterator[Field[Any]]:
@@ -363,12 +382,12 @@ def parse_value(name: str, value: Any) -> Any:
     """
     known = {item.name: item for item in fields(Settings)}
     if name not in known:
-        hint = did_you_mean(name, known, other_names=OTHER_NAMES)
+        meant = similar_settings(name, known)
         raise SettingsError(
-            f"Unknown setting {name!r}.{hint} Available settings: {', '.join(known)}.",
+            f"Unknown setting {name!r}.{ask_about(meant)} Available settings: {', '.join(known)}.",
             code="unknown_setting",
             name=name,
-            suggestions=suggestions(name, known, OTHER_NAMES),
+            suggestions=meant,
         )
     kind: Any = type(known[name].default)
     if not isinstance(value, str) or kind is str:
@@ -398,15 +417,20 @@ def _check(item: Field[Any], value: Any) -> None:
         return
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
     if not minimum <= value <= maximum:  # also false for NaN
-        limit = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {maximum:g}"
+        limit = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {_in_digits(maximum)}"
         raise SettingsError(
-            f"{item.name} must be {limit}, got {value}.",
+            f"{item.name} must be {limit}, got {_in_digits(value)}.",
             code="invalid_setting",
             name=item.name,
             value=_plain(value),
             minimum=minimum,
             maximum=None if maximum == math.inf else maximum,
         )
+
+
+def _in_digits(value: float) -> str:
+    """Return a number without an exponent or ".0" if it is whole, such as "1000000"."""
+    return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
 
 
 def _type_error(name: str, kind: type, value: Any) -> SettingsError:

@@ -1,5 +1,6 @@
 """Error responses in the format of the OpenAI API."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,20 @@ from charloom.errors import CharloomError, InputError, UnknownCharacterError
 from charloom.serve.responses import JsonResponse
 from charloom.serve.scheduler import Overloaded, ShuttingDown
 
+NOT_SUPPORTED = "not_supported"
+"""Type of a validation error whose message is complete and is sent unchanged."""
+
 _MAX_QUOTED = 60  # maximum characters of an invalid value in a message
+_OTHER_NAMES = {
+    "length": "max_tokens",
+    "max_length": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens",
+    "text": "prompt",
+    "input": "prompt",
+    "inputs": "prompt",
+}
+"""What other APIs, and charloom in Python, call the fields of a request."""
 
 
 class ApiError(Exception):
@@ -93,8 +107,10 @@ ERRORS: tuple[type[Exception], ...] = (ApiError, ValidationError, HTTPException,
 def unknown_name_message(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name, with suggestions."""
     known = list(known)
-    hint = did_you_mean(name[:_MAX_QUOTED], known)
-    return f"Unknown {kind} {_quoted(name)}.{hint} Available {kind}s: {', '.join(known)}."
+    hint = did_you_mean(name[:_MAX_QUOTED], known, other_names=_OTHER_NAMES if kind == "parameter" else None)
+    if kind == "parameter" and name == "messages":
+        hint = " Chat is not supported: the models continue a text; pass it as prompt to /v1/completions."
+    return f"Unknown {kind} {quoted(name)}.{hint} Available {kind}s: {', '.join(known)}."
 
 
 def _documented_paths(request: Request) -> list[str]:
@@ -116,7 +132,7 @@ def _unknown_url(path: str, known: Sequence[str]) -> ApiError:
         hint = f" Did you mean {base}/completions?"
     else:
         hint = did_you_mean(name, [other for other in names if other[:1] == name[:1]], names.__getitem__)
-    return ApiError(404, f"Unknown URL {_quoted(path)}.{hint} /openapi.json lists all endpoints.", code="unknown_url")
+    return ApiError(404, f"Unknown URL {quoted(path)}.{hint} /openapi.json lists all endpoints.", code="unknown_url")
 
 
 def _http_error(error: HTTPException) -> ApiError:
@@ -136,13 +152,17 @@ def _validation_error(error: ValidationError) -> ApiError:
     field = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return ApiError(400, f"Missing required parameter: {field}.", param=field, code="missing_parameter")
+    if first["type"] == NOT_SUPPORTED:
+        return ApiError(400, first["msg"], param=field, code="invalid_value")
     problem = first["msg"].removeprefix("Value error, ").removesuffix(".")
     problem = problem[:1].lower() + problem[1:]
-    message = f"Invalid {field}: {problem}, got {_quoted(first['input'])}." if field else f"Invalid body: {problem}."
+    message = f"Invalid {field}: {problem}, got {quoted(first['input'])}." if field else f"Invalid body: {problem}."
     return ApiError(400, message, param=field or None, code="invalid_value")
 
 
-def _quoted(value: object) -> str:
-    """Return the repr of a value, truncated."""
-    text = repr(value[: _MAX_QUOTED + 1] if isinstance(value, str | list) else value)
+def quoted(value: object) -> str:
+    """Return a value as JSON, truncated, with unprintable characters as escapes."""
+    shown = value[: _MAX_QUOTED + 1] if isinstance(value, str | list) else value
+    whole = json.dumps(shown, ensure_ascii=False, default=repr)[: _MAX_QUOTED + 1]
+    text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in whole)
     return text if len(text) <= _MAX_QUOTED else text[:_MAX_QUOTED] + "…"

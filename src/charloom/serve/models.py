@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charloom.data.text_format import LABEL_MARK, RECORD_MARK
+from charloom.data.vocabulary.unknown import check_known
 from charloom.errors import SettingsError, UnknownCharacterError
-from charloom.inference.generation import choose_label, prompt_ids, record_start, start_character
+from charloom.inference.generation import choose_label, record_start, start_character
 from charloom.inference.model import Model
 from charloom.serve.errors import ApiError, to_api_error, unknown_name_message
 from charloom.serve.scheduler import Scheduler
@@ -58,18 +59,20 @@ class ServedModel:
             raise ApiError(400, message, param=param, code="unknown_character")
         return text
 
-    def ids(self, text: str, param: str) -> NDArray[np.integer]:
+    def ids(self, text: str, param: str, advice: str = "") -> NDArray[np.integer]:
         """Encode a prepared text, without the hidden start of a record.
 
         Args:
             text: The result of ``prepare``.
             param: Name of the request field, for the error.
+            advice: See ``UnknownCharacters.error``.
 
         Raises:
             ApiError: If a character is not in the vocabulary.
         """
         try:
-            return prompt_ids(self.model.vocabulary, text) if text else np.empty(0, self.model.vocabulary.ids_dtype)
+            check_known(self.model.vocabulary, text, param, advice)
+            return self.model.vocabulary.encode(text) if text else np.empty(0, self.model.vocabulary.ids_dtype)
         except UnknownCharacterError as error:
             raise to_api_error(error, param) from None
 

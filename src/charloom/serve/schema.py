@@ -4,13 +4,17 @@ import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from charloom.inference.generation_options import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K
+from charloom.serve.errors import NOT_SUPPORTED
 from charloom.serve.security.limits import Limits
 
 _LIMITS = Limits()
 
 Prompts: TypeAlias = list[str | list[int]]
+
+_ACCEPTED_PROMPTS = "must be a string, or a non-empty list of strings, of ids, or of lists of ids"
 
 
 def _parse_prompts(value: Any) -> Prompts:
@@ -18,13 +22,13 @@ def _parse_prompts(value: Any) -> Prompts:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not value:
-        raise ValueError("must be a non-empty string, list of strings, list of ids, or list of lists of ids")
+        raise ValueError(_ACCEPTED_PROMPTS)
     if all(type(item) is int for item in value):
         value = [value]
     if len(value) > _LIMITS.max_prompts:
         raise ValueError(f"must have at most {_LIMITS.max_prompts} prompts")
     if not all(isinstance(prompt, str) for prompt in value) and not all(_are_ids(prompt) for prompt in value):
-        raise ValueError("must be a string, a list of strings, a list of ids, or a list of lists of ids")
+        raise ValueError(_ACCEPTED_PROMPTS)
     if any(len(prompt) > _LIMITS.max_prompt_characters for prompt in value):
         raise ValueError(f"must have at most {_LIMITS.max_prompt_characters:,} characters")
     return list(value)
@@ -59,7 +63,9 @@ def _parse_biases(value: Any) -> dict[int, float]:
 def _reject_suffix(value: Any) -> None:
     if value == "":
         return
-    raise ValueError("is not supported, because the models generate text from left to right; omit it")
+    raise PydanticCustomError(
+        NOT_SUPPORTED, "suffix is not supported, because the models generate text from left to right. Omit it."
+    )
 
 
 _TEXT = {"type": "string", "maxLength": _LIMITS.max_prompt_characters}

@@ -12,7 +12,7 @@ from charloom.data.reading.sources import located_sources
 from charloom.data.text_format import TextFormat
 from charloom.errors import CharloomError, CorpusError, RunError
 from charloom.model.file.model_file import SavedModel
-from charloom.model.file.run_folder import similar_models
+from charloom.model.file.run_folder import checkpoint_steps, similar_models
 from charloom.planning.plan_changes import PlanChange
 from charloom.planning.recipes import Recipe
 from charloom.planning.schedule import Plan, steps_in_time
@@ -93,7 +93,8 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
     """Open a run to resume it, and remove incomplete files that a killed process left there.
 
     Args:
-        folder: The run folder. With several processes, only the first process needs access to it.
+        folder: The run folder, which may be followed by "@last" or "@STEP" of its newest checkpoint. With several
+            processes, only the first process needs access to it.
         process_group: Processes that will train together.
 
     Raises:
@@ -101,7 +102,11 @@ def open_run(folder: str, process_group: ProcessGroup = SINGLE_PROCESS) -> Saved
     """
     path = Path(folder)
     if process_group.is_first and not path.exists():
-        raise _no_such_run(folder)
+        run, _, which = folder.rpartition("@")
+        newest = checkpoint_steps(Path(run))[-1:] if run and Path(run).is_dir() else []
+        if not newest or which not in ("last", str(newest[0])):
+            raise _no_such_run(folder)
+        path = Path(run)
     model, training, notices = shared_checkpoint(path, process_group)
     if process_group.is_first:
         clean(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from charloom._util.atomic_io import write_atomically
 from charloom._version import __version__
+from charloom.data.vocabulary.unknown import check_known
 from charloom.errors import SettingsError
 from charloom.model.file.model_file import SavedModel
 from charloom.web.content_security_policy import content_security_policy
@@ -91,7 +92,7 @@ def make_page(
     _check(title, prompts, samples)
     for model in named:
         for prompt in prompts:
-            model.saved.vocabulary.encode(prompt)
+            check_known(model.saved.vocabulary, prompt, "prompt")
     weights = [pack_model(model.saved) for model in named]
     script, style = _script(), read_asset("playground/playground.css") + read_asset("offline/offline.css")
     models_json = json_for_script({"models": [model.entry() for model in named], "prompts": list(prompts)})

@@ -134,6 +134,13 @@ def _may_exist(path: Path) -> bool:
 
 def _folder(folder: Path) -> Iterator[Source]:
     runs = {path.parent for path in folder.rglob("metrics.jsonl") if (path.parent / "checkpoints").is_dir()}
+    if folder in runs:
+        raise CorpusError(
+            f"{folder} is a run folder, not a text. To resume the run: charloom train --resume {folder} (in Python: "
+            f"charloom.resume({str(folder)!r})). To train a new model, provide {_ACCEPTED}.",
+            code="run_folder_as_corpus",
+            path=str(folder),
+        )
     for run in sorted(runs):
         yield Source("run", str(run))
     files = [

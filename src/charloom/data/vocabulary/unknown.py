@@ -49,7 +49,7 @@ class UnknownCharacters:
 
     Attributes:
         vocabulary: The vocabulary.
-        noun: What the text is in the error message: "text" or "prompt".
+        noun: What the text is in the error message: "text", "prompt" or the name of a request field.
         has_lines: Whether the lines of the text are those of its file. They are not for records, whose separators and
             surrounding blank lines are removed while reading; line and column are then None.
         position: The position after the pieces so far; ``start_file`` may be called between two pieces.
@@ -177,6 +177,20 @@ def known_pieces(
         elif unknown != "error":
             yield replace_unknown(found.vocabulary, piece, unknown)
     if found.first and unknown == "error":
+        raise found.error(advice)
+
+
+def check_known(vocabulary: Vocabulary, text: str, noun: str, advice: str = "") -> None:
+    """Raise ``UnknownCharacterError`` if a text contains an unknown character.
+
+    Args:
+        vocabulary: The vocabulary.
+        text: The text.
+        noun: See ``UnknownCharacters``.
+        advice: See ``UnknownCharacters.error``.
+    """
+    found = UnknownCharacters(vocabulary, noun)
+    if found.add(text):
         raise found.error(advice)
 
 

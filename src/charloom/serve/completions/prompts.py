@@ -10,6 +10,8 @@ from charloom.serve.models import ServedModel
 from charloom.serve.scheduler import TextScores
 from charloom.serve.schema import CompletionRequest
 
+_ADVICE = 'To generate anyway, set unknown to "skip" or "replace". '
+
 
 @dataclass(frozen=True)
 class TokenLogprob:
@@ -53,14 +55,15 @@ async def make_prompts(served: ServedModel, request: CompletionRequest) -> list[
     """
     vocabulary = served.model.vocabulary
     prompts = []
-    for value in request.prompt:
+    for index, value in enumerate(request.prompt):
+        param = f"prompt[{index}]" if len(request.prompt) > 1 else "prompt"
         if isinstance(value, str):
-            text = served.prepare(value, "prompt")
+            text = served.prepare(value, param)
             if request.unknown != "error":
                 text = replace_unknown(vocabulary, text, request.unknown)  # so that echoed log-probabilities align
-            ids = served.ids(text, "prompt")
+            ids = served.ids(text, param, _ADVICE)
         else:
-            ids = served.check_ids(value, "prompt")
+            ids = served.check_ids(value, param)
             text = vocabulary.decode(ids)
         prompts.append(Prompt(text, len(ids), ids))
     if not request.echo or request.logprobs is None:

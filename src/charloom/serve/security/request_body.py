@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.types import Receive
 
-from charloom.serve.errors import ApiError, unknown_name_message
+from charloom.serve.errors import ApiError, quoted, unknown_name_message
 from charloom.serve.security.limits import Limits
 
 RequestModel = TypeVar("RequestModel", bound=BaseModel)
@@ -114,7 +114,7 @@ async def parse_request(request: Request, kind: type[RequestModel]) -> RequestMo
     """
     value = _parse_json(await request.body())
     if not isinstance(value, dict):
-        raise ApiError(400, f"The body must be a JSON object, got {type(value).__name__}.", code="invalid_json")
+        raise ApiError(400, f"The body must be a JSON object, got {quoted(value)}.", code="invalid_json")
     value = {name: field for name, field in value.items() if field is not None}
     for name in value:
         if name not in kind.model_fields:
