@@ -8,6 +8,7 @@ import pytest
 
 from support.errors import cli_error
 
+DROPOUTS = [f"--set dropout_{place}=VALUE" for place in ("input", "hidden", "output")]
 LONG = "The quick brown fox jumps over the lazy dog. " * 60
 
 
@@ -40,6 +41,7 @@ TRAINING = [  # arguments, code, data
     (["old.txt"], "undecodable_text", {"suggested_encoding": "cp1252"}),
     (["photos"], "no_text_files", {"sources": ["photos"]}),
     (["nothing"], "empty_folder", {"path": "nothing"}),
+    (["RUN"], "run_folder_as_corpus", {}),
     (["god.txt"], "file_not_found", {"path": "god.txt", "suggestions": ["good.txt"]}),
     (["taken/precios.txt"], "file_not_found", {"suggestions": [str(Path("taken/precious.txt"))]}),
     (["shakspeare"], "file_not_found", {"path": "shakspeare", "suggestions": ["shakespeare"]}),
@@ -114,6 +116,9 @@ TRAINING = [  # arguments, code, data
     (["--resume", "RUN@130"], "resume_from_checkpoint", {"checkpoint": "130"}),
     (["--resume", "taken"], "not_a_run_folder", {"path": "taken"}),
     (["--resume", "RUN"], "text_path_unknown", {"corpus": "weaving"}),
+    (["--resume", "RUN@last"], "text_path_unknown", {"corpus": "weaving"}),
+    (["good.txt", "--dropout", "0"], "unknown_option", {"suggestions": DROPOUTS}),
+    (["good.txt", "--set", "plan=x"], "unknown_setting", {"suggestions": []}),
     (["good.txt", "--resume", "RUN"], "different_text", {"trained_on": "weaving", "corpus": "good"}),
     (["--resume", "RUN", "--new-text"], "missing_corpus", {"required_by": ["--new-text"]}),
     (["--resume", "RUN", "--lines"], "missing_corpus", {"required_by": ["--lines"]}),

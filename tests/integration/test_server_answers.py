@@ -234,6 +234,19 @@ def test_unknown_characters_and_ids(server):
     assert server.complete("x", logit_bias={"9999": 1}).error["param"] == "logit_bias"
 
 
+@pytest.mark.parametrize(("path", "field"), [("/score", "text"), ("/guesses", "text"), ("/tokenize", "prompt")])
+def test_unknown_characters_of_an_endpoint_without_the_option_to_skip_them(server, path, field):
+    error = server.post(path, **{field: "naïve"}).error
+    assert error["code"] == "unknown_character" and error["param"] == field
+    assert error["message"].startswith(f"The {field} ") and "skip" not in error["message"]
+
+
+def test_the_wrong_one_of_several_prompts_is_named(server):
+    error = server.complete(["naive", "naïve"]).error
+    assert error["code"] == "unknown_character" and error["param"] == "prompt[1]" and "skip" in error["message"]
+    assert server.complete([[1], [2, 99999]]).error["param"] == "prompt[1]"
+
+
 def test_unknown_characters_are_skipped_or_replaced_on_request(server, models):
     fields = {"model": "shakespeare", "seed": 1, "temperature": 0, "max_tokens": 12}
     skipped = server.complete("naïve", unknown="skip", echo=True, logprobs=1, **fields).json
@@ -260,6 +273,29 @@ def test_invalid_parameters(server, body, param):
     assert response.status == 400
     assert response.error["param"] == param and response.error["type"] == "invalid_request_error"
     assert response.error["message"].endswith(".")
+
+
+def test_prompts_of_other_types_have_the_same_error(server):
+    messages = [server.complete(value).error["message"].partition(", got")[0] for value in (5, ["a", 5], [], [[1], 2])]
+    assert len(set(messages)) == 1 and "non-empty string" not in messages[0]
+
+
+def test_values_are_shown_as_json(server):
+    assert "got true." in server.complete("a", logprobs=True).error["message"]
+    assert 'got [null, "é\\u202e"].' in server.complete("a", stop=[None, "é\u202e"]).error["message"]
+    assert "got" not in server.complete("a", suffix="x").error["message"]
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("length", "max_tokens"), ("max_new_tokens", "max_tokens"), ("max_completion_tokens", "max_tokens"),
+    ("text", "prompt"), ("input", "prompt"), ("min_tokens", None), ("messages", None),
+])  # fmt: skip
+def test_names_of_other_apis_get_a_suggestion(server, name, meant):
+    error = server.post("/v1/completions", **{name: 1}).error
+    assert error["code"] == "unknown_parameter" and error["param"] == name
+    assert (f"Did you mean {meant}?" in error["message"]) if meant else ("Did you mean" not in error["message"])
+    assert ("Chat is not supported" in error["message"]) == (name == "messages")
+    assert "Did you mean text?" in server.post("/score", prompt="a").error["message"]
 
 
 def test_misspelled_names_get_a_suggestion(server):

@@ -33,6 +33,15 @@ def test_resumed_run_equals_uninterrupted_run(corpus, tmp_path, whole, kind, cut
     assert records[0].step == cut and not records[-1].interrupted
 
 
+def test_the_newest_checkpoint_may_be_named_to_resume(corpus, tmp_path):
+    run = tmp_path / "run"
+    train(corpus, run, stop_after=10)
+    assert [open_run(f"{run}@{which}").folder for which in ("last", "10")] == [run, run]
+    for which in ("7", "11", "first"):
+        with raises_code("resume_from_checkpoint", checkpoint=which):
+            open_run(f"{run}@{which}")
+
+
 def test_run_stopped_during_the_last_sample_writes_it_on_resume(corpus, tmp_path, whole, monkeypatch):
     sampling = []
     sample = trainer.Trainer._sample

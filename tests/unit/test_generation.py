@@ -189,7 +189,9 @@ def test_the_repetition_penalty_includes_the_prompt():
 @pytest.mark.parametrize(
     ("name", "suggestions"),
     [("temprature", ["temperature"]), ("max_tokens", ["length"]), ("max_new_tokens", ["length"]), ("k", ["top_k"]),
-     ("lenght", ["length"]), ("start_string", ["prompt"]), ("num_samples", []), ("frobnicate", [])],
+     ("lenght", ["length"]), ("start_string", ["prompt"]), ("num_samples", []), ("frobnicate", []),
+     ("max_token", ["length"]), ("min_tokens", []), ("details", ["complete"]), ("logprobs", ["complete"]),
+     ("log_probs", ["complete"])],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["generate", "complete", "stream"])
 def test_unknown_keyword_arguments_are_type_errors_with_a_suggestion(method, name, suggestions):

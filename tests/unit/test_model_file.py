@@ -15,7 +15,8 @@ from charloom._util.printable import printable
 from charloom._util.strict_json import strict_json
 from charloom.data.text_format import TextRules
 from charloom.data.vocabulary.characters import Vocabulary
-from charloom.errors import ModelFileError, SettingsError
+from charloom.errors import InputError, ModelFileError, SettingsError
+from charloom.inference.model import Model
 from charloom.model.architecture import Architecture
 from charloom.model.file import safetensors_header
 from charloom.model.file.model_file import SavedModel, _check_memory, load_model, save_model
@@ -209,6 +210,19 @@ def test_unknown_stored_as_is_rejected(tmp_path):
     accepted = ["float32", "float16", "int8"]
     with raises_code("invalid_setting", SettingsError, name="stored_as", value="float8", accepted=accepted):
         save_model(tmp_path / "m", SavedModel(saved.architecture, saved.vocabulary, saved.weights, {}, "float8"))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".html", ".keras", ".h5", ".pt", ".JSON"])
+def test_model_is_not_saved_under_the_name_of_another_format(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    with raises_code("other_format", InputError, path=str(path), suffix=suffix):
+        Model(tiny_saved()).save(path)
+    assert not path.exists()
+
+
+def test_folder_that_does_not_exist_is_reported_when_a_model_is_saved(tmp_path):
+    with raises_code("folder_not_found", InputError, path=str(tmp_path / "no")):
+        Model(tiny_saved()).save(tmp_path / "no" / "x")
 
 
 def test_saved_model_rejects_a_vocabulary_of_another_size():

@@ -25,6 +25,15 @@ def test_invalid_values_raise(name, value):
         Settings().with_values({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "numbers"), [("minutes", -1.0, ["1000000", "-1."]), ("seed", -1, [str(2**53 - 1)])]
+)
+def test_limits_are_shown_in_digits(name, value, numbers):
+    with raises_code("invalid_setting", SettingsError, name=name, value=value) as caught:
+        Settings().with_values({name: value})
+    assert all(number in str(caught.value) for number in numbers) and "e+" not in str(caught.value)
+
+
 def test_range_limits_are_inclusive():
     for item in fields(Settings):
         minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]

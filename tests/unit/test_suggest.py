@@ -2,7 +2,7 @@
 
 import pytest
 
-from charloom._util.suggest import did_you_mean, suggestions, typing_errors
+from charloom._util.suggest import ask_about, did_you_mean, suggestions, typing_errors
 
 NAMES = [
     "temperature",
@@ -51,6 +51,11 @@ def test_a_name_of_another_library_comes_before_a_similar_name():
     assert suggestions("n", ["length"], {"n": "samples"}) == []  # samples is unknown here
 
 
+def test_a_maximum_is_not_suggested_for_a_minimum():
+    assert suggestions("min_tokens", ["max_tokens"]) == suggestions("max_p", ["min_p"]) == []
+    assert suggestions("max_token", ["max_tokens"]) == ["max_tokens"]
+
+
 def test_the_nearest_is_suggested_and_of_equals_the_first():
     assert suggestions("top_x", ["top_p", "top_k"]) == ["top_p"]
     assert suggestions("runs", ["run", "ruins", "runs"]) == ["runs"]
@@ -59,6 +64,7 @@ def test_the_nearest_is_suggested_and_of_equals_the_first():
 def test_the_sentence_shows_the_name_as_it_is_typed():
     assert did_you_mean("sede", NAMES, lambda name: f"--{name}").endswith(" --seed?")
     assert did_you_mean("frobnicate", NAMES) == ""
+    assert ask_about(["a", "b", "c"]) == " Did you mean a, b or c?" and ask_about([]) == ""
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,25 @@ from support.errors import raises_code
         ("max_steps", ["steps"]),
         ("devise", ["device"]),
         ("frobnicate", []),
+        ("dropout", ["dropout_input", "dropout_hidden", "dropout_output"]),
+        ("plan", []),
+        ("plan_change", []),
+        ("output", ["run"]),
+        ("resume", ["charloom.resume"]),
     ],
 )
 def test_unknown_arguments_of_train_are_type_errors_with_a_suggestion(name, suggestions):
     with raises_code("unknown_setting", UnknownArgumentError, name=name, suggestions=suggestions) as caught:
         charloom.train("none.txt", **{name: 1})
     assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("minutes", [0, -1])
+def test_a_length_of_0_has_the_same_error_as_on_the_command_line(minutes, quick_cli, tmp_path):
+    with raises_code("invalid_setting", SettingsError, name="minutes", value=minutes) as caught:
+        charloom.train("none.txt", minutes=minutes)
+    result = quick_cli("train", "none.txt", "--minutes", str(minutes))
+    assert result.code == 2 and str(caught.value) in result.err
 
 
 def test_unknown_arguments_of_resume_are_not_ignored():

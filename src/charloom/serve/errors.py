@@ -27,6 +27,7 @@ _OTHER_NAMES = {
     "text": "prompt",
     "input": "prompt",
     "inputs": "prompt",
+    "prompt": "text",
 }
 """What other APIs, and charloom in Python, call the fields of a request."""
 

@@ -105,7 +105,9 @@ def check_new_file(path: Path, force: bool | None = None) -> None:
             if force is None
             else ", or pass --force to overwrite it"
         )
-        raise InputError(f"{path} {what}. Choose another file with -o{advice}.", code="file_exists", path=str(path))
+        raise InputError(
+            f"{path} {what}. Choose another file (-o on the command line){advice}.", code="file_exists", path=str(path)
+        )
     if not path.parent.is_dir():
         raise InputError(
             f"Cannot write {path.name}: the folder {path.parent} does not exist. Create it first.",
