@@ -7,9 +7,10 @@
 
 `budget` trains every text for every time with `charloom train TEXT --minutes M`. During some of the runs other
 processes keep all cores busy: from the start to the middle, or from the middle to the end; some runs are stopped in the
-middle and resumed. `repeat` trains the same number of steps again: once with the run's recipe, which must give the same
-weights bit for bit, and once with this number of steps planned from the start. `extend` trains a run, extends it by the
-same length, and trains another one of double length. Each appends one JSON line per run; `table` prints the results.
+middle and resumed. `repeat` trains the same number of steps again with this number planned from the start, and runs
+beside other load and resumed ones also with the recipe of the run, which must give the same weights bit for bit.
+`extend` trains a run, extends it by the same length, and trains another one of double length. Each appends one JSON line
+per run; `table` prints the results.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from pathlib import Path
 import charloom
 from charloom.data.corpus import Corpus
 from charloom.model.file.model_file import load_model
+from charloom.planning.heuristics import expected_bits
 from charloom.planning.plan_changes import parse_changes
 from charloom.planning.recipes import RECIPES, Recipe, load_recipe
 from charloom.training.events import EvaluationRecord, FinishRecord, PlanRecord
@@ -138,16 +140,21 @@ def repeat(row, folder):
     run, corpus = Path(row["run"]), Corpus.read([row["path"]])
     written = load_recipe(str(run / "recipe.toml"))
     shutil.rmtree(folder, ignore_errors=True)
-    exact = records_of(run_training(corpus, written, str(folder / "exact")))
-    same = all(
-        (load_model(run / "model.safetensors").weights[name] == weight).all()
-        for name, weight in load_model(folder / "exact" / "model.safetensors").weights.items()
-    )
+    result = {}
+    if row["load"] != "none" or row["interrupted"]:
+        records_of(run_training(corpus, written, str(folder / "exact")))
+        saved, again = (load_model(path / "model.safetensors").weights for path in (run, folder / "exact"))
+        result["equal_weights"] = all(bool((saved[name] == weight).all()) for name, weight in again.items())
     settings = replace(written.settings, plan_changes="")
     planned = records_of(run_training(corpus, Recipe("auto", "", settings, written.fixed), str(folder / "planned")))
-    expected = exact[0].plan.expected_bits
     shutil.rmtree(folder)
-    return {"equal_weights": bool(same), "planned_loss": planned[2].val_loss, "expected_bits": expected}
+    return result | {"planned_loss": planned[2].val_loss, "expected_bits": expected(row, planned[0])}
+
+
+def expected(row, plan):
+    """Return the range of losses that was expected for the first plan of a run, in bits per character."""
+    read = row["first_steps"] / plan.plan.steps_per_epoch * plan.training_chars
+    return expected_bits(plan.baselines.ngrams, plan.baselines.unigram, read)
 
 
 def extend(text, length, folder):
@@ -180,7 +187,7 @@ def table(rows):
         print("| text | planned s | used s | other load | steps (first plan) | loss | planned | expected | reached |")
         print("|---|---:|---:|---|---:|---:|---:|---|---:|")
     for row in budget:
-        expected = row.get("expected_bits")
+        bits = row.get("expected_bits")
         cells = [
             row["text"] + (", resumed" if row["interrupted"] else ""),
             f"{row['planned_seconds']:.0f}",
@@ -189,7 +196,7 @@ def table(rows):
             f"{row['steps']:,} ({row['first_steps']:,})",
             f"{row['loss']:.4f}",
             f"{row['planned_loss']:.4f}" if "planned_loss" in row else "",
-            f"{expected[0]:.2f} to {expected[1]:.2f}" if expected else "none",
+            f"{bits[0]:.2f} to {bits[1]:.2f}" if bits else "none",
             f"{row['best_bits']:.2f}",
         ]
         print(f"| {' | '.join(cells)} |")
@@ -199,7 +206,8 @@ def table(rows):
     repeated = [r for r in budget if "planned_loss" in r]
     if repeated:
         difference = statistics.fmean(r["loss"] - r["planned_loss"] for r in repeated)
-        print(f"equal weights: {sum(r['equal_weights'] for r in repeated)} of {len(repeated)}")
+        again = [r["equal_weights"] for r in repeated if "equal_weights" in r]
+        print(f"equal weights, of runs beside other load or resumed: {sum(again)} of {len(again)}")
         print(f"mean difference from the loss of a plan made for these steps: {difference:+.4f}")
         ranges = [r for r in repeated if r["expected_bits"]]
         inside = sum(r["expected_bits"][0] <= r["best_bits"] <= r["expected_bits"][1] for r in ranges)

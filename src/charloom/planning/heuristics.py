@@ -235,7 +235,7 @@ def cap_steps_for_overfitting(steps: int, steps_per_epoch: int, characters: int,
     if notices is not None:
         notices.add(
             f"The training text is short ({characters:,} characters): training for {MAX_EPOCHS} epochs to limit "
-            f"overfitting, although there is time for {steps / steps_per_epoch:,.0f}. Pass --epochs N to choose the "
+            f"overfitting, although there is time for {steps / steps_per_epoch:,.1f}. Pass --epochs N to choose the "
             "number of epochs.",
             code="epochs_limited",
             characters=characters,

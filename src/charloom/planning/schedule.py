@@ -235,6 +235,8 @@ def plan_training(
     # 3. expected duration and loss
     seconds_per_step = measured.step_seconds + measured.evaluation_seconds / plan.settings.eval_every
     seconds = measured.elapsed_seconds + steps * seconds_per_step if measured.step_seconds else None
+    if seconds is not None and steps == _MIN_TIMED_STEPS:
+        seconds = time_limit  # the number of steps will be adjusted
     characters_read = round(steps / epoch * task.characters)
     expected = None if ngram_loss is None else expected_bits(ngram_loss, unigram_loss, characters_read)
     plan = replace(

@@ -8,7 +8,6 @@ from charloom._version import __version__
 from charloom.report.run_history import RunHistory, read_history
 from charloom.report.verdict import Course, verdict
 from charloom.training.events import (
-    PLAN_CHANGED,
     EvaluationRecord,
     EventRecord,
     FinishRecord,
@@ -39,7 +38,6 @@ class LiveReport:
             self._history = read_history(Path(record.run))  # not empty if the run is resumed
         elif isinstance(record, PlanChangeRecord):
             self._steps = record.steps
-            self._history.events.append({"step": record.step, "event": PLAN_CHANGED, "steps": record.steps})
         elif isinstance(record, StepRecord):
             self._step = record
         elif isinstance(record, EvaluationRecord):

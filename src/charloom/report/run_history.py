@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from charloom.model.file.run_folder import SAMPLES, read_metrics
+from charloom.training.events import PLAN_CHANGED
 
 _SAMPLE = re.compile(r"^--- step (\d+)\n", re.MULTILINE)
 
@@ -41,4 +42,5 @@ def read_history(run: Path) -> RunHistory:
     parts = _SAMPLE.split(text)
     numbered = [(int(step), sample.removesuffix("\n\n")) for step, sample in zip(parts[1::2], parts[2::2], strict=True)]
     evaluations = [line for line in lines if line.get("event") is None]
-    return RunHistory(evaluations, [line for line in lines if line.get("event") is not None], numbered)
+    events = [line for line in lines if line.get("event") not in (None, PLAN_CHANGED)]  # those are many and harmless
+    return RunHistory(evaluations, events, numbered)

@@ -10,7 +10,9 @@ from charloom.errors import Notice
 from charloom.training.early_stopping import OVERFITTING
 from charloom.training.events import EvaluationRecord
 
-_SHORT_TEXT = 2_000  # characters; a fifth of the shortest text on which trainings were measured
+SHORT_TEXT = 2_000
+"""Training texts of fewer characters are too short: a fifth of the shortest one on which trainings were measured."""
+
 _FEW_STEPS = 200  # steps; below it, the losses of all measured texts still fell by more than 0.1 nats in 100 steps
 _SOLVED = 0.05  # nats/char: exp(-0.05) = 0.95, so the model is right about 19 of 20 characters
 _SMALL_GAP = 0.1  # nats/char between held-out and training loss: a smaller gap leaves room to learn more
@@ -29,6 +31,7 @@ class Course:
         steps: Number of steps made.
         planned_steps: Number of steps planned.
         interrupted: Whether the user stopped the run.
+        seconds: Duration of the run so far; None if unknown.
     """
 
     run: str
@@ -38,6 +41,13 @@ class Course:
     steps: int
     planned_steps: int
     interrupted: bool = False
+    seconds: float | None = None
+
+    @property
+    def longer(self) -> str:
+        """The command that trains for as long again."""
+        minutes = 1 if self.seconds is None else max(0.5, round(self.seconds / 30) / 2)
+        return f"charloom train --resume {shlex.quote(self.run)} --minutes {minutes:g}"
 
     @property
     def trained(self) -> list[EvaluationRecord]:
@@ -55,7 +65,7 @@ def loss_summary(course: Course) -> Notice | None:
         f"The {kind} loss is {loss:.4f} nats ({loss / math.log(2):.3f} bits) per character (unigram baseline: "
         f"{baselines.unigram:.4f} nats, uniform baseline: {baselines.uniform:.4f} nats)."
     )
-    if loss < baselines.unigram:
+    if loss < min(baselines.unigram, baselines.uniform):
         message += (
             f" The model is as uncertain as a choice among {math.exp(loss):.1f} equally likely characters; the unigram "
             f"baseline, among {math.exp(baselines.unigram):.1f}."
@@ -101,7 +111,7 @@ def verdict(course: Course) -> Notice:
             planned_steps=course.planned_steps,
             kept_step=kept.step,
         )
-    if course.training_chars is not None and course.training_chars < _SHORT_TEXT:
+    if course.training_chars is not None and course.training_chars < SHORT_TEXT:
         return Notice(
             f"The training text is too short: {course.training_chars:,} characters. A model needs about 20,000 to "
             "write words, and more text improves it further. Longer training does not help.",
@@ -115,7 +125,7 @@ def verdict(course: Course) -> Notice:
             code="no_held_out_text",
         )
     last, few = held_out[-1], course.steps < _FEW_STEPS
-    longer = f"To train longer: {resume} --minutes N"
+    longer = f"To train longer: {course.longer}"
     if course.baselines is not None and _loss(kept) >= course.baselines.unigram and not few:
         return Notice(
             "The model learned nothing beyond character frequencies: its held-out loss is not below the unigram "
@@ -162,9 +172,10 @@ def verdict(course: Course) -> Notice:
             gap=gap,
         )
     if gap >= _LARGE_GAP:
+        trend = f" Longer training may still help a little: {course.longer}" if falling else ""
         return Notice(
-            f"The model has learned what this text can teach it: its held-out loss is {gap:.2f} nats above its "
-            "training loss. More text helps more than longer training.",
+            f"The text is short for this model: the held-out loss is {gap:.2f} nats above the training loss. More text "
+            f"helps most.{trend}",
             code="text_limited",
             gap=gap,
             still_falling=falling,

@@ -230,7 +230,7 @@ class _LiveView:
 
 
 _WAITING = "Analyzing the text and measuring the training speed ..."
-_TOLD_CHANGE = 0.2  # relative change of the number of steps that is reported
+_TOLD_CHANGE = 2.0  # factor by which the number of steps must change to be reported
 _SMOOTHING = 0.95  # decay of the moving averages of loss and step time
 
 
@@ -246,7 +246,7 @@ class TrainingProgress:
         self.novelty: NoveltyRecord | None = None
         self.loss = math.nan
         self.step_seconds = math.nan
-        self._began = time.perf_counter()
+        self._started = self._began = time.perf_counter()  # of this process' part, and of its first step
         self._told_steps = 0
 
     def take(self, record: Record) -> str | None:
@@ -275,14 +275,11 @@ class TrainingProgress:
         assert self.plan is not None
         told, self.steps = self._told_steps, change.steps
         limit = self.plan.plan.time_limit
-        if limit is None or abs(change.steps - told) < _TOLD_CHANGE * told:
+        if limit is None or told / _TOLD_CHANGE < change.steps < told * _TOLD_CHANGE:
             return None
         self._told_steps = change.steps
         speed = "slower" if change.steps < told else "faster"
-        return (
-            f"The machine is {speed} than expected: planning {change.steps:,} steps instead of {told:,}, to end after "
-            f"{format_duration(limit)}."
-        )
+        return f"The machine is {speed} than expected: {change.steps:,} steps are planned instead of {told:,}."
 
     @property
     def seconds_left(self) -> float:
@@ -290,9 +287,10 @@ class TrainingProgress:
         assert self.plan is not None
         if self.step is None:
             return math.nan
-        elapsed, plan = time.perf_counter() - self._began, self.plan.plan
+        now, plan = time.perf_counter(), self.plan.plan
         if plan.time_limit is not None and self.steps != plan.max_steps:
-            return max(0.0, plan.time_limit - self.plan.seconds - elapsed)
+            return max(0.0, plan.time_limit - self.plan.seconds - (now - self._started))
+        elapsed = now - self._began
         return elapsed / (self.step.step - self.plan.step) * (self.steps - self.step.step)
 
     @property
@@ -310,7 +308,7 @@ class TrainingProgress:
         planned = f"{steps:,} steps, {count_passes(steps / p.plan.steps_per_epoch)}"
         seconds = p.plan.seconds if p.plan.time_limit is None or p.plan.max_steps == p.plan.steps else p.plan.time_limit
         if seconds is not None:
-            planned += f", about {format_duration(seconds - p.seconds if p.step else seconds)}"
+            planned += f", about {format_duration(seconds - p.seconds)}"
         if p.plan.expected_bits is not None:
             low, high = p.plan.expected_bits
             planned += f", expected held-out loss {low:.2f} to {high:.2f} bits per character"
@@ -348,6 +346,7 @@ class TrainingProgress:
         run = shlex.quote(finish.run)
         speed = f" ({finish.chars_per_second:,.0f} characters per second)" if finish.chars_per_second else ""
         now = f" ({finish.steps - self.plan.step:,} of them now)" if self.plan.step else ""
+        total = " in total" if self.plan.step else ""
         course = Course(
             finish.run,
             self.evaluations,
@@ -356,9 +355,10 @@ class TrainingProgress:
             finish.steps,
             self.steps,
             finish.interrupted,
+            finish.seconds,
         )
         return [
-            f"{outcome} after {finish.steps:,} steps{now} in {format_duration(finish.seconds)}{speed}.",
+            f"{outcome} after {finish.steps:,} steps{now} in {format_duration(finish.seconds)}{total}{speed}.",
             *([] if (summary := loss_summary(course)) is None else [summary]),
             *self._expectation(finish),
             verdict(course),
@@ -374,8 +374,11 @@ class TrainingProgress:
         if self.plan.plan.expected_bits is None or finish.interrupted or finish.bits_per_char is None:
             return []
         low, high = self.plan.plan.expected_bits
+        planned = self.plan.plan.steps
+        changed = not 0.8 * planned < finish.steps < 1.2 * planned
+        steps = f" (with {planned:,} steps instead of {finish.steps:,})" if changed else ""
         reached = f"{finish.bits_per_char:.2f}"
-        return [f"Expected before the training: {low:.2f} to {high:.2f} bits per character; reached: {reached}."]
+        return [f"Expected before the training: {low:.2f} to {high:.2f} bits per character{steps}; reached: {reached}."]
 
 
 def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:

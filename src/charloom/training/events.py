@@ -25,7 +25,7 @@ class PlanRecord:
         training_chars: Characters of the training text.
         validation_chars: Characters of the held-out text, which selects the best model.
         step: Steps made before this process, if the run is resumed.
-        seconds: Seconds of the training so far.
+        seconds: Seconds of the training before this process, if the run is resumed.
         earlier: The best and the last evaluation before this process, if the run is resumed.
     """
 

@@ -64,7 +64,7 @@ class Recorder:
             training_chars=len(self._setup.training),
             validation_chars=len(self._setup.validation),
             step=step,
-            seconds=self.seconds(),
+            seconds=self._history.seconds,
             earlier=tuple(e for e in (self._history.best, self._history.evaluation) if e is not None),
         )
 

@@ -244,7 +244,7 @@ def _resumed_plan(saved: SavedRun, setup: TrainingSetup, more: Mapping[str, floa
         if completed:
             setup.request.notices.add(
                 f"Continuing a complete run: the learning rate rises to {restart:.0%} of its peak and falls to 0 "
-                "again. The loss rises at first. The best model is kept and is replaced only by a better one.",
+                "again. The loss may rise at first. The best model is kept and is replaced only by a better one.",
                 code="schedule_restarted",
                 rate=restart * settings.learning_rate,
                 steps=steps - done,

@@ -15,7 +15,15 @@ from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
 from charloom.planning.recipes import RECIPES
 from charloom.planning.schedule import steps_per_epoch
-from charloom.terminal.messages import escape_for_stdout, json_option, print_json, print_text, quiet_option
+from charloom.report.verdict import SHORT_TEXT
+from charloom.terminal.messages import (
+    escape_for_stdout,
+    format_duration,
+    json_option,
+    print_json,
+    print_text,
+    quiet_option,
+)
 
 _PREVIEW = 250  # characters, as in the TensorFlow tutorial
 _LABELS = 10  # labels shown
@@ -110,13 +118,16 @@ def _format_facts(facts: dict[str, Any]) -> str:
         lines.append(f"labels: {', '.join(shown)}{f' and {more:,} more' if more else ''}")
     if plan is None:
         lines.append("training: not possible, the text is too short for the default recipe")
+    elif plan["training_characters"] < SHORT_TEXT:
+        lines.append("training: the text is too short; a model needs about 20,000 characters to write words")
     else:
         lines.append(
             f"training: {plan['training_characters']:,} characters, the rest is held out; one pass takes "
             f"{plan['steps_per_epoch']:,} steps"
         )
+        duration = format_duration(60 * plan["minutes"])
         lines.append(
-            f"not measured: on a laptop with two cores, a model with {plan['parameters']:,} parameters and about "
-            f"{plan['minutes']:.2g} minutes; to measure this machine: charloom train CORPUS --plan"
+            f"estimate for a laptop with two cores: {duration}, a model with {plan['parameters']:,} parameters; "
+            "charloom train with --plan measures this machine"
         )
     return "\n".join(lines) + "\n\n" + f"{facts['preview'].rstrip()}\n"

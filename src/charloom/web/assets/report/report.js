@@ -85,7 +85,7 @@ function curves(run) {
   $("metric").onchange = draw;
   reveal("training", "Training curves"); // before drawing: a chart fits the width that it has on the page
   draw();
-  $("events").replaceChildren(...run.events.map((e) => make("li", { text: `step ${whole(e.step)}: ${e.event}${e.steps ? ` to ${count(e.steps, "step")}` : ""}` })));
+  $("events").replaceChildren(...run.events.map((e) => make("li", { text: `step ${whole(e.step)}: ${e.event}` })));
 }
 
 function samples(run) {
