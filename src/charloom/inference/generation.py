@@ -407,13 +407,20 @@ def prompt_ids(
     return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
 
 
-def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
+_TO_GENERATE_ANYWAY = (
+    'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
+)
+
+
+def known_text(vocabulary: Vocabulary, prompt: str, unknown: str, noun: str = "prompt", advice: str = "") -> str:
     """Return the text that the model reads instead of a prompt with unknown characters.
 
     Args:
         vocabulary: The vocabulary.
         prompt: The prompt, adapted to the model's rules for texts.
         unknown: Treatment of unknown characters: "error", "skip" or "replace"; see ``Request``.
+        noun: What the prompt is called in the error message.
+        advice: What the user can do, see ``UnknownCharacters.error``; by default, set the option ``unknown``.
 
     Raises:
         UnknownCharacterError: If ``unknown`` is "error" and the prompt contains an unknown character.
@@ -424,11 +431,9 @@ def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
     if unknown != "error":
         return replace_unknown(vocabulary, prompt, unknown)
     if vocabulary.unknown(prompt):
-        found = UnknownCharacters(vocabulary, "prompt")
+        found = UnknownCharacters(vocabulary, noun)
         found.add(prompt)
-        raise found.error(
-            'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
-        )
+        raise found.error(advice or _TO_GENERATE_ANYWAY)
     return prompt
 
 
