@@ -9,8 +9,8 @@
 processes keep all cores busy: from the start to the middle, or from the middle to the end; some runs are stopped in the
 middle and resumed. `repeat` trains the same number of steps again with this number planned from the start, and runs
 beside other load and resumed ones also with the recipe of the run, which must give the same weights bit for bit.
-`extend` trains a run, extends it by the same length, and trains another one of double length. Each appends one JSON line
-per run; `table` prints the results.
+`extend` trains a run, extends it by the same length, and trains another one of double length. `table` prints the
+results, one JSON line per run.
 """
 
 import argparse

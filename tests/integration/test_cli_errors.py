@@ -153,7 +153,7 @@ OTHER_COMMANDS = [  # arguments, code, data
     (["generate", "shakspeare"], "model_not_found", {"suggestions": ["shakespeare"]}),
     (["report", "shakspeare"], "model_not_found", {"suggestions": ["shakespeare"]}),
     (["generate", "nowhere"], "model_not_found", {"model": "nowhere", "bundled": ["shakespeare"]}),
-    (["generate", "model.txt"], "not_safetensors", {"path": "model.txt"}),
+    (["generate", "model.txt"], "not_safetensors", {"path": "model.txt", "is_text": True}),
     (["generate", "taken"], "no_model_in_folder", {"path": "taken"}),
     (["generate", "RUN@9"], "checkpoint_not_found", {"checkpoint": "9", "available": [104, 130, 150]}),
     (["generate", "RUN", "-p", "Zürich"], "unknown_character", {"count": 2}),

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from charloom import load
-from support.errors import cli_error
+from charloom.cli import interactive
+from charloom.errors import InputError, UnknownCharacterError
+from charloom.inference.generation import Request
+from charloom.inference.generation_options import Sampling
+from charloom.inference.session import Session
+from support.errors import cli_error, raises_code
 
 
 def test_sampling_filters_and_stop_conditions(cli, run):
@@ -67,6 +72,13 @@ def test_progress_bar_when_stdout_is_a_file(run, tmp_path):
     os.close(leader)
     assert "Generating" in shown and "2000/2000" in shown and "/s" in shown
     assert (tmp_path / "out").read_text() == load(run).generate("", 2000, seed=1) + "\n"
+
+
+@pytest.fixture
+def dialog(run):
+    model = load(run)
+    request = Request("The", 20, Sampling(1.0), seed=1)
+    return interactive._Dialog(Session(model.engine("int8"), model.vocabulary, request, model.rules))
 
 
 def test_interactive_mode(cli, run):
@@ -172,6 +184,32 @@ def test_interactive_mode_skips_unknown_characters(cli, run):
     assert skipped.out == f"{expected.removeprefix('The ☃')}\n{expected}\n"
     replaced = cli(*arguments, "--unknown", "replace", "-p", "☃", stdin=b"/quit\n")
     assert replaced.code == 0 and "' '" in replaced.err and replaced.out == "☃"
+
+
+@pytest.mark.parametrize("name", ["undo", "retry", "text", "help", "quit"])
+def test_commands_without_argument_refuse_one(dialog, name):
+    with raises_code("unexpected_argument", InputError, command=f"/{name}", argument="2 x"):
+        interactive._execute(dialog, f"/{name} 2 x", quiet=True)
+    assert dialog.session.text == "The"
+
+
+def test_unknown_commands_suggest_quit(dialog):
+    with raises_code("unknown_command", InputError, suggestions=["/quit"]):
+        interactive._execute(dialog, "/quitt", quiet=True)
+
+
+def test_a_line_with_unknown_characters_gets_advice_for_the_session(dialog):
+    with raises_code("unknown_character", UnknownCharacterError) as caught:
+        interactive._execute(dialog, "a \u2603", quiet=True)
+    assert "--unknown skip" in str(caught.value) and "prompt" not in str(caught.value)
+    assert dialog.session.text == "The"
+
+
+def test_the_end_of_a_long_text_is_announced(cli, run):
+    shown = cli("generate", run, "-i", "-n", 300, "--seed", 1, "-q", stdin=b"The\n\n/undo\n/quit\n")
+    assert "200 of 303" in shown.err
+    short = cli("generate", run, "-i", "-n", 30, "--seed", 1, "-q", stdin=b"The\n\n/undo\n/quit\n")
+    assert short.err == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX shell")

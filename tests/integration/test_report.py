@@ -171,6 +171,8 @@ def test_generated_text_is_checked_for_memorization(cli, text):
     done = cli("train", "book.txt", "-o", "run", "--steps", 40, *sizes)
     assert re.search(r"\d+\.\d ?% .*passages of more than 30 characters \(longest: \d+\).*\d+\.\d ?% ", done.err, re.S)
     done = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "-p", "The loom")
+    quiet = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "-p", "The loom", "-q")
+    assert quiet.err and done.err.endswith(quiet.err)  # the result was asked for
     assert re.search(r"\d+\.\d ?% .*passages of more than 30 characters \(longest: \d+\)", done.err)
     result = cli("generate", "run", "--novelty", "-n", 300, "--seed", 1, "--samples", 2, "--json").json
     many, summary = result["samples"], result["novelty"]

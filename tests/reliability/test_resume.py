@@ -122,6 +122,7 @@ def scripted(monkeypatch, **steps):
         return Measurements(evaluate_untrained(setup)[0], step_seconds=0.06)  # 100 steps in 6 s
 
     monkeypatch.setattr("charloom.training.time_budget.TimeBudget.steps_for", decide)
+    monkeypatch.setattr("charloom.training.time_budget.TimeBudget.is_over", lambda budget: False)
     monkeypatch.setattr("charloom.training.run.measure", measure)
     monkeypatch.setattr("charloom.training.resume.measure_step_seconds", lambda *_: 0.06)
 
@@ -138,6 +139,18 @@ def test_interrupted_run_with_a_time_budget_equals_uninterrupted_run(corpus, tmp
     train(corpus, tmp_path / "cut", stop_after=cut, **TIMED)
     resume(corpus, tmp_path / "cut")
     assert remains(tmp_path / "cut") == remains(tmp_path / "whole")
+
+
+def test_a_run_ends_after_an_evaluation_if_there_is_no_time_for_another(corpus, tmp_path, monkeypatch):
+    scripted(monkeypatch)
+    monkeypatch.setattr("charloom.training.time_budget.TimeBudget.is_over", lambda budget: True)
+    records = train(corpus, tmp_path / "run", **TIMED)
+    assert [r.step for r in records if isinstance(r, StepRecord)][-1] == 10  # the first evaluation
+    assert [(r.step, r.steps) for r in records if isinstance(r, PlanChangeRecord)] == [(10, 10)]
+    saved = open_run(str(tmp_path / "run")).training.facts
+    assert saved["finished"] and saved["step"] == 10 and not records[-1].interrupted
+    with raises_code("run_finished", RunError, steps=10, early_stopped=False):
+        resume(corpus, tmp_path / "run")
 
 
 def test_killed_run_repeats_its_changes_of_plan_whatever_the_clock_says(corpus, tmp_path, monkeypatch):

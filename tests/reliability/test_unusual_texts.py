@@ -112,6 +112,17 @@ def test_unknown_characters_are_reported_with_similar_known_ones():
     assert "LATIN SMALL LETTER SHARP S" in message and "HYPHEN-MINUS" in message
     assert similar_character("é", set("e")) == "e" and similar_character("ß", set("abc")) is None
     assert similar_character("\t", set(" ")) == " " and similar_character("Ａ", set("A")) == "A"
+    pairs = [
+        ("'", "\u2019"),
+        ("\u2019", "\u2018"),
+        ('"', "\u201c"),
+        ("\u201e", "\u201d"),
+        ("-", "\u2014"),
+        ("\u2013", "\u2014"),
+    ]
+    assert [similar_character(unknown, set("a" + known)) for unknown, known in pairs] == [known for _, known in pairs]
+    assert similar_character("'", set("`\u2019")) == "\u2019"  # the most usual one
+    assert similar_character("\u2026", set(".")) == "..." and similar_character("\u2026", set("a")) is None
     with raises_code("unknown_character", UnknownCharacterError, known_in_nfc=True):
         Vocabulary("é").encode("e\u0301")
 

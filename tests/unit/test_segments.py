@@ -140,6 +140,17 @@ def test_a_verbatim_paragraph_is_shown_once_with_its_place(text):
     assert passage.location.record is None
 
 
+def test_the_list_of_passages_counts_white_space_as_the_longest_run_does():
+    training = charloom.Corpus("first line\nxx and the sea is yy\nlast line").parts(0).training
+    generated = "QQ and the sea is QQ and the sea isQ\nlast liQ"
+    (measured,) = measure_memorizations([generated], training.pieces())
+    passages = longest_passages([generated], [measured], training, longer_than=5)
+    assert [passage.text for passage in passages] == [" and the sea is ", "\nlast li"]
+    assert len(passages[0].text) == measured.longest == 16
+    assert [passage.location.line for passage in passages] == [2, 3]
+    assert [passage.location.offset for passage in passages] == [13, 31]
+
+
 def test_the_limit_of_a_run_can_be_chosen():
     result = measure_memorization("0123456789 ...", "xx 0123456789")
     assert result.copied_characters(9) == 10 and result.copied_characters(10) == 0 and result.copied == 0

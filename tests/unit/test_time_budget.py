@@ -47,7 +47,7 @@ class Machine:
 
 
 @given(
-    st.floats(20, 200), st.floats(0.01, 0.3), st.floats(0, 0.008), st.floats(0, 0.5),
+    st.floats(20, 200), st.floats(0.01, 0.3), st.floats(0, 0.008), st.floats(0, 0.2),
     st.floats(0.25, 4), st.floats(0.1, 0.9), st.floats(0, 0.3),
 )  # fmt: skip
 def test_a_run_ends_on_time_although_the_speed_changes_fourfold(seconds, step, pause, closing, factor, at, jitter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,6 +29,13 @@ Type \\n for a line feed. Press Ctrl-C to stop a continuation. Commands:
   /help             Show this help.
   /quit             Quit (or press Ctrl-D)."""
 
+_WITHOUT_ARGUMENT = ("undo", "retry", "text", "help", "quit")
+_NOT_ADDED = (
+    "The line was not added; on a terminal, the up arrow key brings it back. To skip or replace unknown characters, "
+    "start again with --unknown skip or --unknown replace. "
+)
+_SHOWN = 200  # characters of the end of the text that are shown
+
 
 @dataclass
 class _Dialog:
@@ -49,6 +57,8 @@ def run_interactive(session: Session, quiet: bool) -> None:
         session: The text so far, and the model that continues it.
         quiet: Whether to omit the help text at the start.
     """
+    with contextlib.suppress(ImportError):  # not available on Windows, whose terminal has a history itself
+        import readline  # noqa: F401  # the up arrow key brings back the lines that were entered
     print_message(_HELP, quiet)
     print_text(session.text)
     dialog = _Dialog(session)
@@ -76,20 +86,29 @@ def _execute(dialog: _Dialog, line: str, quiet: bool) -> None:
     """Run a command, or add a line of text and continue it."""
     if not line.startswith("/"):
         text = unescape(line)
-        dialog.session.add(text)
+        dialog.session.add(text, "line", _NOT_ADDED)
         print_notices(dialog.session.unknown_notices(text), quiet)
         _continue(dialog.session)
         return
     name, _, argument = line[1:].strip().partition(" ")
+    argument = argument.strip()
+    if argument and name in _WITHOUT_ARGUMENT:
+        raise InputError(
+            f"/{name} takes no argument, got {argument!r}. Enter only /{name}.",
+            code="unexpected_argument",
+            command=f"/{name}",
+            argument=argument,
+        )
     if name not in _COMMANDS:
-        hint = did_you_mean(name, _COMMANDS, "/{}".format)
+        known = [*_COMMANDS, "quit"]
+        hint = did_you_mean(name, known, "/{}".format)
         raise InputError(
             f"Unknown command /{name}.{hint} Type /help for a list.",
             code="unknown_command",
             command=f"/{name}",
-            suggestions=[f"/{name}" for name in suggestions(name, _COMMANDS)],
+            suggestions=[f"/{name}" for name in suggestions(name, known)],
         )
-    _COMMANDS[name](dialog, argument.strip())
+    _COMMANDS[name](dialog, argument)
 
 
 def _continue(session: Session) -> None:
@@ -196,5 +215,9 @@ def _parse_count(argument: str) -> int:
 
 
 def _show_end(session: Session) -> None:
-    """Print the last 200 characters of the text."""
-    print_text("..." + session.text[-200:] + "\n" if len(session.text) > 200 else session.text + "\n")
+    """Print the end of the text."""
+    text = session.text
+    if len(text) > _SHOWN:
+        print_message(f"--- end of the text, {_SHOWN} of {len(text):,} characters (the whole text: /text)")
+        text = "..." + text[-_SHOWN:]
+    print_text(text + "\n")

@@ -17,8 +17,8 @@ from charloom.inference.memorization import (
     longest_passages,
     measure_memorizations,
 )
-from charloom.inference.segments import LONG_LINE, find_segments
-from charloom.terminal.messages import format_percent, print_message
+from charloom.inference.segments import LONG_LINE, MIN_SEGMENT, find_segments
+from charloom.terminal.messages import USUAL, USUAL_MEANS, format_percent, print_message
 
 _HELD_OUT_LENGTH = 20_000  # characters of the held-out text that are checked
 _UNITS = {"segments", "lines", "records"}  # keys of what is compared as a whole
@@ -150,38 +150,43 @@ def _row(passage: CopiedPassage) -> dict[str, Any]:
     return row
 
 
-def print_novelty(report: NoveltyReport, quiet: bool) -> None:
-    """Print a summary, the longest copied passages, and the numbers of the texts that copy."""
+def print_novelty(report: NoveltyReport) -> None:
+    """Print a summary, the longest copied passages, and the numbers of the texts that copy.
+
+    This is a result that was asked for, so it is printed with ``--quiet`` too.
+    """
     summary, held_out, num_texts = report.summary, report.summary["held_out"], len(report.of_each)
-    chance = f"; in held-out text, {format_percent(held_out['copied'])}" if held_out else ""
+    chance = f"; {USUAL} {format_percent(held_out['copied'])}" if held_out else ""
     print_message(
         f"{format_percent(summary['copied'])} copied from the training text in passages of more than "
-        f"{summary['longer_than']:,} characters (longest: {summary['longest']:,}){chance}",
-        quiet,
+        f"{summary['longer_than']:,} characters (longest: {summary['longest']:,}){chance}"
     )
-    counted = {"segments": report.noun, "records": "records", "lines": "lines"}
+    counted = {
+        "segments": f"{report.noun} of at least {MIN_SEGMENT} characters",
+        "records": "records",
+        "lines": "lines",
+    }
     if "lines" in summary:
         del counted["segments"]  # all lines are counted, including short ones
     for key, noun in counted.items():
         if not summary.get(key):
             continue
         copied = f"copied_{key}"
-        chance = (
-            f"; in held-out text, {format_percent(held_out[copied] / held_out[key])}" if _has(held_out, key) else ""
-        )
+        chance = f"; {USUAL} {format_percent(held_out[copied] / held_out[key])}" if _has(held_out, key) else ""
         print_message(
             f"{summary[copied]:,} of {summary[key]:,} {noun} occur in the training text as a whole "
-            f"({format_percent(summary[copied] / summary[key])}{chance})",
-            quiet,
+            f"({format_percent(summary[copied] / summary[key])}{chance})"
         )
     for passage in summary["passages"]:
-        print_message("  " + _describe(passage, num_texts), quiet)
+        print_message("  " + _describe(passage, num_texts))
     if num_texts > 1:
         copying = summary["copying_samples"]
         rest = ", ..." if len(copying) > _MAX_NUMBERS else ""
         numbers = f": {', '.join(map(str, copying[:_MAX_NUMBERS]))}{rest}" if copying else ""
-        more = " more than held-out text" if held_out else ""
-        print_message(f"{len(copying):,} of {num_texts:,} samples copy{more}{numbers}", quiet)
+        more = " more than is usual by chance" if held_out else ""
+        print_message(f"{len(copying):,} of {num_texts:,} samples copy{more}{numbers}")
+    if held_out:
+        print_message(USUAL_MEANS)
 
 
 def _has(held_out: dict[str, Any] | None, key: str) -> bool:

@@ -413,13 +413,20 @@ def prompt_ids(
     return vocabulary.encode(record_start(rules, label) + prompt or start_character(vocabulary))
 
 
-def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
+_TO_GENERATE_ANYWAY = (
+    'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). '
+)
+
+
+def known_text(vocabulary: Vocabulary, prompt: str, unknown: str, noun: str = "prompt", advice: str = "") -> str:
     """Return the text that the model reads instead of a prompt with unknown characters.
 
     Args:
         vocabulary: The vocabulary.
         prompt: The prompt, adapted to the model's rules for texts.
         unknown: Treatment of unknown characters: "error", "skip" or "replace"; see ``Request``.
+        noun: What the prompt is called in the error message.
+        advice: What the user can do, see ``UnknownCharacters.error``; by default, set the option ``unknown``.
 
     Raises:
         UnknownCharacterError: If ``unknown`` is "error" and the prompt contains an unknown character.
@@ -429,12 +436,7 @@ def known_text(vocabulary: Vocabulary, prompt: str, unknown: str) -> str:
         raise invalid_choice("unknown", unknown, UNKNOWN)
     if unknown != "error":
         return replace_unknown(vocabulary, prompt, unknown)
-    check_known(
-        vocabulary,
-        prompt,
-        "prompt",
-        'To generate anyway, set the option unknown to "skip" or "replace" (on the command line: --unknown skip). ',
-    )
+    check_known(vocabulary, prompt, noun, advice or _TO_GENERATE_ANYWAY)
     return prompt
 
 

@@ -156,8 +156,9 @@ class PassageLocation:
 
     Attributes:
         offset: Position of its first character in the text, in characters.
-        line: Number of its line, from 1; None if the corpus consists of records.
-        record: Number of its record, from 1; None if the corpus does not consist of records.
+        line: Number of the line, from 1, in which the passage has its first character that is not whitespace; None if
+            the corpus consists of records.
+        record: Likewise the number of the record; None if the corpus does not consist of records.
     """
 
     offset: int
@@ -184,13 +185,16 @@ def locate_passages(passages: Sequence[str], training: TextSpan | TextRecords) -
             if locations[number] is None and (position := buffer.find(passage)) >= 0:
                 before = marks + buffer.count(mark, 0, position)
                 in_line = position - buffer.rfind(mark, 0, position) - 1
-                locations[number] = _location(training, first + position, before, in_line)
+                begun = passage[: len(passage) - len(passage.lstrip())].count(mark)
+                locations[number] = _location(training, first + position, before, in_line, begun)
         if None not in locations:
             break
     return locations
 
 
-def _location(training: TextSpan | TextRecords, position: int, marks: int, in_record: int) -> PassageLocation:
+def _location(
+    training: TextSpan | TextRecords, position: int, marks: int, in_record: int, begun: int
+) -> PassageLocation:
     """Return the location in the whole text of a position in its training part.
 
     Args:
@@ -198,10 +202,12 @@ def _location(training: TextSpan | TextRecords, position: int, marks: int, in_re
         position: The position.
         marks: Number of ends of lines or records before it.
         in_record: Number of characters between it and the last of these.
+        begun: Number of these among the whitespace that follows.
     """
     if isinstance(training, TextSpan):
-        return PassageLocation(training.first + position, marks + 1, None)  # the training part comes first
-    offset, number = training.place(marks)
+        return PassageLocation(training.first + position, marks + begun + 1, None)  # the training part comes first
+    offset, _ = training.place(marks)
+    _, number = training.place(marks + begun)
     is_line = training.mark == "\n"
     return PassageLocation(offset + in_record, number if is_line else None, None if is_line else number)
 
@@ -252,7 +258,9 @@ def longest_passages(
     longer_than: int = LONG,
     count: int = 3,
 ) -> list[CopiedPassage]:
-    """Return the longest distinct copied passages of several texts, trimmed of whitespace, with their locations.
+    """Return the longest distinct copied passages of several texts, with their locations.
+
+    Surrounding whitespace counts, as it does in ``Memorization.longest``; passages that differ only in it are one.
 
     Args:
         texts: The generated texts.
@@ -261,14 +269,15 @@ def longest_passages(
         longer_than: Length in characters that a copied run must exceed, 0 or more. Copied segments may be shorter.
         count: Maximum number of passages.
     """
-    index_of: dict[str, int] = {}
+    found: dict[str, tuple[str, int]] = {}  # each passage and the index of its text, by the passage without whitespace
     for index, (text, memorization) in enumerate(zip(texts, measured, strict=True)):
         for start, end in memorization.evidence(longer_than):
-            if passage := text[start:end].strip():
-                index_of.setdefault(passage, index)
-    passages = sorted(index_of, key=len, reverse=True)[:count]
-    locations = locate_passages(passages, training) if passages else []
-    return [CopiedPassage(text, index_of[text], location) for text, location in zip(passages, locations, strict=True)]
+            passage = text[start:end]
+            if (key := passage.strip()) and (key not in found or len(passage) > len(found[key][0])):
+                found[key] = passage, index
+    longest = sorted(found.values(), key=lambda pair: len(pair[0]), reverse=True)[:count]
+    locations = locate_passages([passage for passage, _ in longest], training) if longest else []
+    return [CopiedPassage(text, index, location) for (text, index), location in zip(longest, locations, strict=True)]
 
 
 @dataclass(frozen=True)

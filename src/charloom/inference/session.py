@@ -71,8 +71,13 @@ class Session:
         """The text so far."""
         return self._snapshots[-1].text
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, noun: str = "prompt", advice: str = "") -> None:
         """Append text. The model reads its unknown characters as the request's ``unknown`` says.
+
+        Args:
+            text: The text.
+            noun: What the text is called in the error message.
+            advice: What the user can do about unknown characters; see ``known_text``.
 
         Raises:
             UnknownCharacterError: If it contains a character that is not in the vocabulary, and ``unknown`` is
@@ -82,7 +87,7 @@ class Session:
         check_marks(text, self.rules)
         if not text:
             return
-        known = known_text(self._vocabulary, text, self.request.unknown)
+        known = known_text(self._vocabulary, text, self.request.unknown, noun, advice)
         current = self._snapshots[-1]
         # the first text is processed from the initial state, as `generate` processes a prompt
         state_before = current.state if current.known_text or self._is_begun else None

@@ -94,6 +94,12 @@ def format_percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+USUAL = "usual by chance:"
+"""Precedes the share that is copied in held-out text."""
+USUAL_MEANS = "Usual by chance: the same share of the author's own held-out text."
+"""Explains ``USUAL``."""
+
+
 def print_message(message: str, quiet: bool = False) -> None:
     """Print a message to stderr, unless ``quiet``."""
     if not quiet:

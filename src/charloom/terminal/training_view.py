@@ -18,8 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from charloom.inference.memorization import LONG
+from charloom.inference.segments import MIN_SEGMENT
 from charloom.report.verdict import Course, loss_summary, verdict
-from charloom.terminal.messages import count_passes, format_duration, format_percent, is_terminal
+from charloom.terminal.messages import (
+    USUAL,
+    USUAL_MEANS,
+    count_passes,
+    format_duration,
+    format_percent,
+    is_terminal,
+)
 from charloom.training.events import (
     EvaluationRecord,
     EventRecord,
@@ -381,26 +389,33 @@ def _describe_memorization(novelty: NoveltyRecord, training_chars: int) -> str:
         training_text = f"the first {novelty.searched:,} characters of the training text"
     if novelty.lines:
         copied = _share(novelty.copied_lines, novelty.lines)
-        chance = _in_held_out_text(novelty.held_out_copied_lines, novelty.held_out_lines)
-        return f"Memorization: {copied} of {novelty.lines:,} generated lines occur in {training_text}{chance}."
-    chance = "" if novelty.held_out_copied is None else f"; in held-out text, {format_percent(novelty.held_out_copied)}"
+        chance = _by_chance(novelty.held_out_copied_lines, novelty.held_out_lines)
+        means = f" {USUAL_MEANS}" if chance else ""
+        return f"Memorization: {copied} of {novelty.lines:,} generated lines occur in {training_text}{chance}.{means}"
+    share = novelty.held_out_copied
+    chance = "" if share is None else f"; {USUAL} {format_percent(share)}"
     sentences = [
         f"Memorization: {format_percent(novelty.copied)} of a generated text of {novelty.characters:,} characters is "
         f"copied from {training_text} in passages of more than {LONG} characters (longest: {novelty.longest}){chance}."
     ]
     if novelty.segments:
         copied = _share(novelty.copied_segments, novelty.segments)
-        chance = _in_held_out_text(novelty.held_out_copied_segments, novelty.held_out_segments)
-        sentences.append(f"{copied} of its {novelty.segments:,} lines or sentences occur there as a whole{chance}.")
+        chance = _by_chance(novelty.held_out_copied_segments, novelty.held_out_segments)
+        sentences.append(
+            f"{copied} of its {novelty.segments:,} lines or sentences of at least {MIN_SEGMENT} characters occur there "
+            f"as a whole{chance}."
+        )
     if novelty.records:
         copied = _share(novelty.copied_records, novelty.records)
-        chance = _in_held_out_text(novelty.held_out_copied_records, novelty.held_out_records)
+        chance = _by_chance(novelty.held_out_copied_records, novelty.held_out_records)
         sentences.append(f"{copied} of its {novelty.records:,} complete records occur there as a whole{chance}.")
+    if share is not None:
+        sentences.append(USUAL_MEANS)
     return " ".join(sentences)
 
 
-def _in_held_out_text(copied: int | None, total: int | None) -> str:
-    return f"; in held-out text, {_share(copied, total)}" if total else ""
+def _by_chance(copied: int | None, total: int | None) -> str:
+    return f"; {USUAL} {_share(copied, total)}" if total else ""
 
 
 def _share(count: int | None, total: int | None) -> str:

@@ -13,13 +13,14 @@ _MIN_TOLERANCE = 0.2  # seconds
 _MAX_WAIT = 0.25  # share of the remaining time, or of the remaining steps, after which a change may be changed again
 _MAX_CHANGE = 2.0  # factor by which one change may shorten or lengthen the rest, except close to the end
 _SMOOTHING = 0.5  # weight of the newest pause
+_MAX_SLOWER_PAUSE = 2.0  # factor by which a pause is expected to become slower or faster together with the steps
 
 
 class TimeBudget:
     """Watches the time of a training run and proposes the number of steps with which it ends on time.
 
-    Pauses between steps, which are evaluations with their samples and files, are counted in units of a step, because
-    they become slower together with the steps when the machine does.
+    A pause between steps is an evaluation with its sample and files. When the machine becomes slower, so do pauses, but
+    less than steps, in which threads wait for each other much more often.
 
     Args:
         seconds: The budget: wall time of the whole run, including the time before it was resumed.
@@ -47,7 +48,7 @@ class TimeBudget:
         self._clock = clock
         self._recent: deque[float] = deque()
         self._recent_seconds = 0.0
-        self._pause_steps = pause_seconds / step_seconds if step_seconds else 0.0
+        self._pause_seconds, self._pause_step_seconds = pause_seconds, step_seconds  # a pause, and a step at that time
         self._changed_at, self._free_from = -math.inf, 0  # time of the last change; step from which another may follow
 
     def add_step(self, seconds: float) -> None:
@@ -61,8 +62,13 @@ class TimeBudget:
     def add_pause(self, seconds: float) -> None:
         """Add the duration of an evaluation with everything that belongs to it."""
         self._changed_at = -math.inf  # the pause tells something new about the speed
+        self._pause_seconds += _SMOOTHING * (seconds - self._pause_seconds)
         if self._recent:
-            self._pause_steps += _SMOOTHING * (seconds / self._step_seconds - self._pause_steps)
+            self._pause_step_seconds = self._step_seconds
+
+    def is_over(self) -> bool:
+        """Return whether to end right after an evaluation: one more step and evaluation would take too long."""
+        return bool(self._recent) and self._ends_at - self._clock() < (self._step_seconds + self._pause) / 2
 
     def steps_for(self, step: int, planned: int, eval_every: int) -> int | None:
         """Return the total number of steps with which the run ends on time, or None if the plan is good enough.
@@ -78,14 +84,16 @@ class TimeBudget:
         left = self._ends_at - now
         if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
             return None
-        steps_left = max(0, int((left / self._step_seconds - self._pause_steps) / (1 + self._pause_steps / eval_every)))
+        step_seconds, pause = self._step_seconds, self._pause
+        seconds_per_step = step_seconds + pause / eval_every
+        steps_left = max(0, int((left - pause) / seconds_per_step))
         if left > 2 * window:  # the machine may be slow only for a moment
             rest = planned - step
             steps_left = max(int(rest / _MAX_CHANGE), min(steps_left, int(rest * _MAX_CHANGE) + 1))
         steps = step + steps_left
         if self.max_steps is not None:
             steps = max(step, min(steps, self.max_steps))
-        miss = abs(steps - planned) * self._step_seconds * (1 + self._pause_steps / eval_every)
+        miss = abs(steps - planned) * seconds_per_step
         tolerance = max(_MIN_TOLERANCE, _TOLERANCE * self.seconds, _TOLERANCE_LEFT * left)
         if miss <= tolerance:
             return None
@@ -96,6 +104,14 @@ class TimeBudget:
     def _window(self) -> float:
         """Seconds of the recent past."""
         return max(_MIN_WINDOW, _WINDOW_SHARE * (self._ends_at - self._clock()))
+
+    @property
+    def _pause(self) -> float:
+        """Expected seconds of the next pause."""
+        if not self._pause_step_seconds:
+            return self._pause_seconds
+        slower = self._step_seconds / self._pause_step_seconds
+        return self._pause_seconds * min(max(slower, 1 / _MAX_SLOWER_PAUSE), _MAX_SLOWER_PAUSE)
 
     @property
     def _step_seconds(self) -> float:

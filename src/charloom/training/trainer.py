@@ -151,6 +151,7 @@ class Trainer:
                 if self.history.ended or self.steps.step >= self.plan.steps:
                     break
                 yield from self._one_step()
+                yield from self._end_in_time()
         # 3. memorization check of the best model
         if not self._stopped and self.process_group.is_first and (self.files.run / MODEL).is_file():
             settings = self.plan.settings
@@ -219,6 +220,17 @@ class Trainer:
             change = None if steps is None else PlanChange(step, steps)
         if change is not None:
             yield from self._change_plan(change)
+
+    def _end_in_time(self) -> Iterator[Record]:
+        """End after an evaluation if there is no time for another step with another evaluation."""
+        step, evaluation = self.steps.step, self.history.evaluation
+        if self._budget is None or self._stopped or self._changes_ahead or step >= self.plan.steps:
+            return
+        if evaluation is None or evaluation.step != step or not self.process_group.broadcast(self._budget.is_over()):
+            return
+        yield from self._change_plan(PlanChange(step, step))
+        assert self.history.step is not None
+        yield from self._after_step(self.history.step)
 
     def _check_every(self) -> int:
         """Return the steps between two comparisons with the clock; several processes exchange the result each time."""

@@ -263,7 +263,7 @@ def _write_text(
     print_text("\n")
     if novelty is not None:
         text = GeneratedText("".join(texts), request.prompt, label, is_complete=finish_reason == "stop")
-        print_novelty(novelty([text]), quiet)
+        print_novelty(novelty([text]))
 
 
 @contextmanager
@@ -328,7 +328,7 @@ def _write_samples(
         if files is None:
             print_text(escape_for_stdout(texts[i] + ("\n" if is_last else separator)))
     if report is not None:
-        print_novelty(report, quiet)
+        print_novelty(report)
 
 
 def _title(number: int, count: int, seed: object, prompt: str, label: str | None) -> str:

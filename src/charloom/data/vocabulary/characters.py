@@ -16,6 +16,12 @@ from charloom.errors import CorpusError, UnknownCharacterError
 
 _BLOCK = 1 << 15  # characters looked up at once; indices and results then fit in the CPU cache
 _QUOTES = {"\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201b": "'", "\u2032": "'", "\u00b4": "'", "`": "'"}
+_EQUIVALENT = (
+    "'\u2019\u2018\u02bc\u201b\u2032\u00b4`",
+    '"\u201d\u201c\u201e\u201f\u00bb\u00ab\u2033',
+    "-\u2013\u2014\u2010\u2011\u2012\u2015\u2212",
+)
+"""Typographic equivalents: apostrophes, quotation marks and dashes, each from the most to the least usual."""
 _BY_CATEGORY = {"Pd": "-", "Zs": " ", "Zl": "\n", "Zp": "\n", "Pi": '"', "Pf": '"'}  # replacements by Unicode category
 
 
@@ -261,10 +267,14 @@ def replacement_character(vocabulary: Vocabulary) -> str:
 def similar_character(character: str, known: Container[str]) -> str | None:
     """Return a known character that can replace an unknown one, such as "e" for "é"; None if there is none.
 
+    For an ellipsis, these are three periods.
+
     Args:
         character: The unknown character.
         known: The known characters.
     """
+    if character == "\u2026":
+        return "..." if "." in known else None
     decomposed = unicodedata.normalize("NFD", character)
     if len(decomposed) > 1 and all(part in known for part in decomposed):
         return None  # it can be written in normalization form D; a part of it would be misleading
@@ -277,6 +287,7 @@ def _candidates(character: str) -> list[str]:
         plain = ""  # the first letter of a syllable does not stand for it
     candidates = [
         _QUOTES.get(character, ""),
+        *next((group for group in _EQUIVALENT if character in group), ""),
         _BY_CATEGORY.get(unicodedata.category(character), ""),
         unicodedata.normalize("NFKC", character),
         character.swapcase(),

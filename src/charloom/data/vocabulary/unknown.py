@@ -123,7 +123,8 @@ class UnknownCharacters:
                 where += f", {place['path']}, line {place['line']:,}, column {place['column']:,}"
             elif self.position.line > 1:
                 where += f", line {place['line']:,}, column {place['column']:,}"
-            lines.append(f"  {describe(character)}, {where}{f'; did you mean {describe(similar)}?' if similar else ''}")
+            meant = describe(similar) if similar and len(similar) == 1 else repr(similar)
+            lines.append(f"  {describe(character)}, {where}{f'; did you mean {meant}?' if similar else ''}")
             listed.append(
                 {
                     "character": character,

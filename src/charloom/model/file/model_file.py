@@ -12,6 +12,7 @@ completely before any tensor is read.
 
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -229,8 +230,9 @@ def _with_file_name(name: str | Path) -> Iterator[None]:
         ) from None
     except CharloomError as error:
         data = {"path": str(name), **error.data}
+        train = f" To make a model of it: charloom train {shlex.quote(str(name))}" if data.get("is_text") else ""
         raise ModelFileError(
-            f"Cannot load the model {name}. {printable(str(error))}", code=error.code, **data
+            f"Cannot load the model {name}. {printable(str(error))}{train}", code=error.code, **data
         ) from None
 
 

@@ -4,6 +4,7 @@ Implementations of safetensors differ in what they accept, so charloom rejects e
 ``docs/reference/format.md`` does not allow: duplicate keys, NaN, deep nesting, gaps, overlaps and unknown types.
 """
 
+import codecs
 import math
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -34,6 +35,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 DESCRIPTION = "charloom"
 """Key of the only entry of a model file's metadata."""
 
+_SEARCHED = 4096  # bytes that are searched for text if a file is no model
 _METADATA = "__metadata__"
 
 
@@ -69,7 +71,8 @@ def read_header(file: BinaryIO, size: int) -> tuple[str, dict[str, TensorSlot]]:
     """
     length = int.from_bytes(file.read(8), "little")
     if size < 8 or not 2 <= length <= size - 8:
-        raise _not_safetensors_error()
+        file.seek(0)
+        raise _not_safetensors_error(_is_text(file.read(_SEARCHED)))
     if length > MAX_HEADER:
         raise ModelFileError(
             f"The header is {length:,} bytes long; the maximum is {MAX_HEADER:,}.",
@@ -156,11 +159,27 @@ def _parse_slot(name: str, entry: Any) -> TensorSlot:
     return TensorSlot(dtype, tuple(shape), begin, end)
 
 
-def _not_safetensors_error() -> ModelFileError:
+def _not_safetensors_error(is_text: bool = False) -> ModelFileError:
+    if is_text:
+        return ModelFileError(
+            "The file is a text, not a model. Pass a run folder or a model file of charloom.",
+            code="not_safetensors",
+            is_text=True,
+        )
     return ModelFileError(
         "The file is not in safetensors format, or it is truncated. Pass a run folder or a model file of charloom.",
         code="not_safetensors",
+        is_text=False,
     )
+
+
+def _is_text(beginning: bytes) -> bool:
+    """Return whether the beginning of a file is readable text in UTF-8."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)  # the last character may be incomplete
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(c.isprintable() or c.isspace() for c in text)
 
 
 def _are_sizes(values: Any) -> bool:

@@ -178,9 +178,11 @@ function confusions(data) {
   reveal("confusions", "Confusion matrix");
 }
 
+const MIN_SEGMENT = 15; // shorter lines and sentences are not compared, as in charloom.inference.segments
+
 // Describe the overlap of a text with the training text. limit: shorter passages are not counted, in characters.
 function overlap({ copied, longest, segments, copied_segments: whole_segments }, limit) {
-  const lines = segments ? ` ${percent(whole_segments / segments)} of ${whole(segments)} lines or sentences occur there as a whole.` : "";
+  const lines = segments ? ` ${percent(whole_segments / segments)} of ${whole(segments)} lines or sentences of at least ${MIN_SEGMENT} characters occur there as a whole.` : "";
   return `${percent(copied)} of the characters are copied from the training text in passages of more than ${limit} characters ` +
     `(longest: ${whole(longest)}).${lines}`;
 }
@@ -197,7 +199,7 @@ function copiedPassage({ text, temperature, line, record }) {
 function generatedText(data) {
   const { copies } = data;
   $("memorization-note").textContent = copies.missing ? `${copies.missing} Memorization was therefore not measured.`
-    : `Copied passages, lines and sentences are highlighted.${copies.held_out ? ` By chance, in held-out text: ${overlap(copies.held_out, copies.longer_than)}` : ""}`;
+    : `Copied passages, lines and sentences are highlighted.${copies.held_out ? ` What is usual by chance, measured on the author's own held-out text: ${overlap(copies.held_out, copies.longer_than)}` : ""}`;
   $("longest-passages").replaceChildren(...copies.longest_passages.map(copiedPassage));
   document.querySelector("#generated div").replaceChildren(...data.written.flatMap((one) => {
     const text = Array.from(one.text), pre = make("pre", { tabindex: 0, "aria-label": `Text generated at temperature ${one.temperature}` });
