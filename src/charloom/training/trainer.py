@@ -112,7 +112,8 @@ class Trainer:
         self.steps.batches.position = position
         self.history.restore(facts["history"], training.tensors)
         self.history.seconds = facts["seconds"]
-        changes = self.process_group.broadcast(self.files.plan_changes_after(facts["files"]))
+        written = self.process_group.broadcast(self.files.plan_changes_after(facts["files"]))
+        changes = [PlanChange(*change) for change in written]
         planned = parse_changes(facts.get("planned_changes", ""))
         self._changes_ahead = deque(change for change in planned or changes if change.step > facts["step"])
         if not same_text:
