@@ -10,8 +10,8 @@ _MIN_RECENT = 4  # steps; includes the expensive and the cheap steps of Muon
 _TOLERANCE = 0.01  # share of the budget by which the expected end may miss the budget
 _TOLERANCE_LEFT = 0.05  # the same, as a share of the remaining time: far from the end, small errors may cancel
 _MIN_TOLERANCE = 0.2  # seconds
-_MAX_WAIT = 0.25  # share of the remaining time, or of the remaining steps, after which a change may be changed again
-_MAX_CHANGE = 2.0  # factor by which one change may shorten or lengthen the rest, except close to the end
+_MAX_WAIT = 0.25  # share of the remaining time, or of the remaining steps, after which the plan may be shortened again
+_MAX_CUT = 2.0  # factor by which one change may shorten the rest, except close to the end
 _SMOOTHING = 0.5  # weight of the newest pause
 _MAX_SLOWER_PAUSE = 2.0  # factor by which a pause is expected to become slower or faster together with the steps
 
@@ -82,14 +82,16 @@ class TimeBudget:
         if len(self._recent) < _MIN_RECENT and self._recent_seconds < window:
             return None
         left = self._ends_at - now
-        if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
-            return None
         step_seconds, pause = self._step_seconds, self._pause
         seconds_per_step = step_seconds + pause / eval_every
         steps_left = max(0, int((left - pause) / seconds_per_step))
-        if left > 2 * window:  # the machine may be slow only for a moment
-            rest = planned - step
-            steps_left = max(int(rest / _MAX_CHANGE), min(steps_left, int(rest * _MAX_CHANGE) + 1))
+        rest = planned - step
+        # more steps are planned at once, or the schedule would run ahead; fewer with care: it may be only for a moment
+        if steps_left < rest:
+            if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
+                return None
+            if left > 2 * window:
+                steps_left = max(int(rest / _MAX_CUT), steps_left)
         steps = step + steps_left
         if self.max_steps is not None:
             steps = max(step, min(steps, self.max_steps))
