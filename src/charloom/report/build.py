@@ -164,6 +164,7 @@ def _verdict(provenance: Provenance, history: RunHistory, losses: Baselines | No
         facts["step"],
         model.facts["settings"]["steps"],
         not facts["finished"],
+        facts["seconds"],
     )
     return verdict(course).to_dict()
 

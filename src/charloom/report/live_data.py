@@ -78,6 +78,7 @@ class LiveReport:
             finish.steps,
             self._steps,
             finish.interrupted,
+            finish.seconds,
         )
         return verdict(course).to_dict()
 

@@ -176,7 +176,8 @@ def _not_safetensors_error(is_text: bool = False) -> ModelFileError:
 def _is_text(beginning: bytes) -> bool:
     """Return whether the beginning of a file is readable text in UTF-8."""
     try:
-        text = codecs.getincrementaldecoder("utf-8-sig")().decode(beginning)  # the last character may be incomplete
+        # the last character may be incomplete; a built-in codec, so that no file causes an import
+        text = codecs.getincrementaldecoder("utf-8")().decode(beginning.removeprefix(codecs.BOM_UTF8))
     except UnicodeDecodeError:
         return False
     return bool(text) and all(c.isprintable() or c.isspace() for c in text)
