@@ -12,7 +12,7 @@ extrapolation. The evidence is a record of docs/decisions/planning.md:
     [best]     "The recipe best reaches 1.3510 on one core"
     [large]    "Large alphabets use small batches"
     [loss]     "The expected loss is predicted from n-grams"
-    [short]    "The loss of a short training follows from what it has read"
+    [short]    "The loss of a short training follows from the characters read"
     [held out] "Long texts hold out a limited part"
     [guess]    chosen without a measurement
 """

@@ -187,11 +187,12 @@ def write_recipe(name: str, settings: Settings, facts: Mapping[str, str | int | 
     """
     lines = [f"# {key}: {value}" for key, value in facts.items()]
     lines += [f"recipe = {json.dumps(name)}", ""]
+    values = settings.to_dict()
     for item in setting_fields():
-        if item.name not in settings.to_dict():
+        if item.name not in values:
             continue
         lines.append(f"# {describe_setting(item)}")
-        lines.append(f"{item.name} = {_toml(getattr(settings, item.name))}")
+        lines.append(f"{item.name} = {_toml(values[item.name])}")
     return "\n".join(lines) + "\n"
 
 

@@ -403,8 +403,6 @@ def _check(item: Field[Any], value: Any) -> None:
     kind = type(item.default)
     if not isinstance(value, kind) or isinstance(value, bool):
         raise _type_error(item.name, kind, value)
-    if item.name == "plan_changes":
-        return
     if choices := item.metadata["choices"]:
         if value not in choices:
             raise SettingsError(
@@ -416,6 +414,8 @@ def _check(item: Field[Any], value: Any) -> None:
             )
         return
     minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
+    if minimum is None:  # free text
+        return
     if not minimum <= value <= maximum:  # also false for NaN
         limit = f"at least {minimum:g}" if maximum == math.inf else f"from {minimum:g} to {_in_digits(maximum)}"
         raise SettingsError(

@@ -133,9 +133,9 @@ class _LineView:
 
     def show(self, record: Record) -> None:
         """Print the lines for a record, if any are due."""
-        told = self._progress.take(record)
-        if told is not None:
-            self._print(f"note: {told}")
+        message = self._progress.take(record)
+        if message is not None:
+            self._print(f"note: {message}")
         if isinstance(record, PlanRecord):
             self._print(self._progress.heading())
             for notice in record.plan.notices:
@@ -183,9 +183,9 @@ class _LiveView:
 
     def show(self, record: Record) -> None:
         """Store a record for the next redraw. Notices, warnings and the summary are printed permanently."""
-        told = self._progress.take(record)
-        if told is not None:
-            self._console.print(f"note: {told}")
+        message = self._progress.take(record)
+        if message is not None:
+            self._console.print(f"note: {message}")
         if isinstance(record, PlanRecord):
             for notice in record.plan.notices:
                 self._console.print(f"note: {notice}")
@@ -230,7 +230,7 @@ class _LiveView:
 
 
 _WAITING = "Analyzing the text and measuring the training speed ..."
-_TOLD_CHANGE = 2.0  # factor by which the number of steps must change to be reported
+_REPORTED_CHANGE = 2.0  # factor by which the number of steps must change to be reported
 _SMOOTHING = 0.95  # decay of the moving averages of loss and step time
 
 
@@ -247,13 +247,13 @@ class TrainingProgress:
         self.loss = math.nan
         self.step_seconds = math.nan
         self._started = self._began = time.perf_counter()  # of this process' part, and of its first step
-        self._told_steps = 0
+        self._reported_steps = 0
 
     def take(self, record: Record) -> str | None:
         """Update the state with a record; return a message about it that should be shown permanently, or None."""
         if isinstance(record, PlanRecord):
             self.plan = record
-            self.steps = self._told_steps = record.plan.steps
+            self.steps = self._reported_steps = record.plan.steps
             self.evaluations = list(record.earlier)
             self._began = time.perf_counter()
         elif isinstance(record, PlanChangeRecord):
@@ -273,13 +273,13 @@ class TrainingProgress:
 
     def _change_plan(self, change: PlanChangeRecord) -> str | None:
         assert self.plan is not None
-        told, self.steps = self._told_steps, change.steps
+        before, self.steps = self._reported_steps, change.steps
         limit = self.plan.plan.time_limit
-        if limit is None or told / _TOLD_CHANGE < change.steps < told * _TOLD_CHANGE:
+        if limit is None or before / _REPORTED_CHANGE < change.steps < before * _REPORTED_CHANGE:
             return None
-        self._told_steps = change.steps
-        speed = "slower" if change.steps < told else "faster"
-        return f"The machine is {speed} than expected: {change.steps:,} steps are planned instead of {told:,}."
+        self._reported_steps = change.steps
+        speed = "slower" if change.steps < before else "faster"
+        return f"The machine is {speed} than expected: {change.steps:,} steps are planned instead of {before:,}."
 
     @property
     def seconds_left(self) -> float:

@@ -86,7 +86,8 @@ class TimeBudget:
         seconds_per_step = step_seconds + pause / eval_every
         steps_left = max(0, int((left - pause) / seconds_per_step))
         rest = planned - step
-        # more steps are planned at once, or the schedule would run ahead; fewer with care: it may be only for a moment
+        # A longer plan is used at once, so that the learning rate does not fall too early. A shorter one is approached
+        # gradually, because the machine may be slow only for a moment.
         if steps_left < rest:
             if now - self._changed_at < min(window, _MAX_WAIT * left) and step < self._free_from:
                 return None

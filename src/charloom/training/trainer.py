@@ -1,8 +1,6 @@
 """The training loop: steps, evaluations, samples and checkpoints."""
 
 import math
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,13 +22,12 @@ from charloom.training.evaluate import EvaluationStopped
 from charloom.training.events import CheckpointRecord, EventRecord, NoveltyRecord, Record, SampleRecord, StepRecord
 from charloom.training.history import History
 from charloom.training.pipeline import TrainingSetup, model_facts
+from charloom.training.plan_control import PlanControl
 from charloom.training.recorder import Recorder
 from charloom.training.recovery import Action, Recovery
 from charloom.training.run_files import RunFiles
 from charloom.training.steps import TrainingSteps, kept_memory
-from charloom.training.time_budget import TimeBudget
 
-_CHECKS = 200  # how often a run of several processes compares its plan with the clock
 _NEAR_END = 0.25  # share of the interval between evaluations; closer to the last evaluation there is no other
 _STOP_PATIENCE = 1.0  # maximum seconds between retries of a failed save after the user has stopped the training
 
@@ -68,10 +65,8 @@ class Trainer:
         self._recovery = Recovery(self.steps, self.history, plan.settings.patience, files.run)
         self._stop, self._save_now = stop, save_now
         self._began = began
-        self._changes_ahead = deque(plan.changes_ahead)
-        self._budget: TimeBudget | None = None
-        self._step_ended: float | None = None  # time at which the last step ended
-        self._pause = False  # whether anything but a step happened since then
+        self._control = PlanControl(setup.process_group)
+        self._control.repeat(plan.changes_ahead)
         self._saved_progress: tuple[int, ...] = ()  # progress at the last checkpoint; see _progress
         self._stopped = False
 
@@ -115,7 +110,7 @@ class Trainer:
         written = self.process_group.broadcast(self.files.plan_changes_after(facts["files"]))
         changes = [PlanChange(*change) for change in written]
         planned = parse_changes(facts.get("planned_changes", ""))
-        self._changes_ahead = deque(change for change in planned or changes if change.step > facts["step"])
+        self._control.repeat(change for change in planned or changes if change.step > facts["step"])
         if not same_text:
             self.history.best = None  # losses on different texts are not comparable
         self.files.truncate(facts["files"])
@@ -131,15 +126,7 @@ class Trainer:
             See ``charloom.training.run.run_training``.
         """
         yield self._recorder.plan(self.steps.step)
-        if self.plan.time_limit is not None:
-            self._budget = TimeBudget(
-                self.plan.time_limit,
-                self.history.seconds,
-                self._began,
-                self.plan.max_steps,
-                self.plan.step_seconds,
-                self.plan.evaluation_seconds,
-            )
+        self._control.start(self.plan, self.history.seconds, self._began)
         with kept_memory():
             # 1. first evaluation of a new run, or what a stop interrupted after the last step of a resumed run
             if untrained_loss is not None:
@@ -169,8 +156,10 @@ class Trainer:
     def _one_step(self) -> Iterator[Record]:
         step = next(self.steps)
         self.history.add_step(step)
-        evaluated = self._watch_time(step)
-        flags, changes = self.steps.control_flags, list(self._adjust_plan(step.step, evaluated))
+        evaluated = self.history.evaluation is not None and self.history.evaluation.step == step.step - 1
+        change = self._control.after_step(step, self.plan, evaluated)
+        changes = [] if change is None else list(self._change_plan(change))
+        flags = self.steps.control_flags
         if flags.stop and step.step < self.plan.steps:
             saved = list(self._save_and_stop())  # save before yielding: the consumer may not ask for more records
             yield step
@@ -191,57 +180,24 @@ class Trainer:
         else:
             yield from self._after_step(step, flags.save)
 
-    def _watch_time(self, step: StepRecord) -> bool:
-        """Tell the time budget about a step and the pause before it; return whether there was an evaluation."""
-        now, ended, pause = time.perf_counter(), self._step_ended, self._pause
-        self._step_ended, self._pause = now, False
-        evaluated = self.history.evaluation is not None and self.history.evaluation.step == step.step - 1
-        if self._budget is None or ended is None:
-            return evaluated
-        between = max(0.0, now - ended - step.seconds)
-        if evaluated:
-            self._budget.add_pause(between)
-        self._budget.add_step(step.seconds if pause else step.seconds + between)
-        return evaluated
-
-    def _adjust_plan(self, step: int, evaluated: bool) -> Iterator[Record]:
-        """Change the number of steps: as in the run that is repeated, or to the speed of the machine.
-
-        Args:
-            step: Number of steps so far.
-            evaluated: Whether the model was evaluated before this step, which shows how long that takes.
-        """
-        change: PlanChange | None = None
-        if self._changes_ahead:
-            if self._changes_ahead[0].step == step and not self._changes_ahead[0].extends:
-                change = self._changes_ahead.popleft()
-        elif self._budget is not None and (evaluated or step % self._check_every() == 0):
-            steps = self._budget.steps_for(step, self.plan.steps, self.plan.settings.eval_every)
-            steps = self.process_group.broadcast(steps)
-            change = None if steps is None else PlanChange(step, steps)
-        if change is not None:
-            yield from self._change_plan(change)
-
     def _end_in_time(self) -> Iterator[Record]:
         """End after an evaluation if there is no time for another step with another evaluation."""
-        step, evaluation = self.steps.step, self.history.evaluation
-        if self._budget is None or self._stopped or self._changes_ahead or step >= self.plan.steps:
+        last, evaluation = self.history.step, self.history.evaluation
+        if last is None or evaluation is None or evaluation.step != last.step:
             return
-        if evaluation is None or evaluation.step != step or not self.process_group.broadcast(self._budget.is_over()):
+        if self._stopped or last.step >= self.plan.steps:
             return
-        yield from self._change_plan(PlanChange(step, step))
-        assert self.history.step is not None
-        yield from self._after_step(self.history.step)
-
-    def _check_every(self) -> int:
-        """Return the steps between two comparisons with the clock; several processes exchange the result each time."""
-        return 1 if self.process_group.size == 1 else max(1, self.plan.steps // _CHECKS)
+        change = self._control.after_evaluation(last.step)
+        if change is not None:
+            yield from self._change_plan(change)
+            yield from self._after_step(last)
 
     def _repeat_extension(self) -> Iterator[Record]:
         """Extend the run where the run that is repeated was extended."""
-        if self._changes_ahead and self._changes_ahead[0].extends and self._changes_ahead[0].step == self.steps.step:
+        change = self._control.extension(self.steps.step)
+        if change is not None:
             self.history.extend()
-            yield from self._change_plan(self._changes_ahead.popleft())
+            yield from self._change_plan(change)
 
     def _change_plan(self, change: PlanChange) -> Iterator[Record]:
         self._use_plan(self.plan.changed(change))
@@ -272,7 +228,8 @@ class Trainer:
         if (evaluate or save) and not self._recovery.weights_are_finite():
             yield self._roll_back()
             return
-        self._pause = evaluate or save
+        if evaluate or save:
+            self._control.pause()
         if evaluate:
             try:
                 yield from self._evaluate(step)
@@ -393,7 +350,7 @@ class Trainer:
         }
         limits = {"time_limit": self.plan.time_limit, "max_steps": self.plan.max_steps}
         facts |= {name: value for name, value in limits.items() if value is not None}
-        if self._changes_ahead:
+        if self._control.changes_ahead:
             past = parse_changes(self.plan.settings.plan_changes) or (PlanChange(0, self.plan.steps),)
-            facts["planned_changes"] = format_changes([*past, *self._changes_ahead])
+            facts["planned_changes"] = format_changes([*past, *self._control.changes_ahead])
         return SavedTraining(facts, self.backend.state() | self.history.tensors())

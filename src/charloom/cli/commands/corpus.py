@@ -15,7 +15,7 @@ from charloom.data.vocabulary.characters import preview
 from charloom.planning.heuristics import Task, adapt_settings
 from charloom.planning.recipes import RECIPES
 from charloom.planning.schedule import steps_per_epoch
-from charloom.report.verdict import SHORT_TEXT
+from charloom.report.verdict import SHORT_TEXT, TEXT_LENGTH_ADVICE
 from charloom.terminal.messages import (
     escape_for_stdout,
     format_duration,
@@ -119,7 +119,7 @@ def _format_facts(facts: dict[str, Any]) -> str:
     if plan is None:
         lines.append("training: not possible, the text is too short for the default recipe")
     elif plan["training_characters"] < SHORT_TEXT:
-        lines.append("training: the text is too short; a model needs about 20,000 characters to write words")
+        lines.append(f"training: the text is too short; {TEXT_LENGTH_ADVICE}")
     else:
         lines.append(
             f"training: {plan['training_characters']:,} characters, the rest is held out; one pass takes "

@@ -24,7 +24,7 @@ from charloom.model.file.run_folder import check_new_run_folder, find_model
 from charloom.planning.cost import memory_bytes
 from charloom.planning.recipes import RECIPES, Recipe, choose_recipe
 from charloom.planning.settings import LENGTHS, check_lengths, describe_setting, setting_fields
-from charloom.report.verdict import SHORT_TEXT
+from charloom.report.verdict import SHORT_TEXT, TEXT_LENGTH_ADVICE
 from charloom.terminal.messages import (
     count_passes,
     format_duration,
@@ -372,7 +372,7 @@ def _print_plan(
 def _plan_rows(plan: dict[str, Any], setup: TrainingSetup) -> Iterator[tuple[str, str]]:
     yield "recipe", plan["recipe"]
     yield "model", f"{setup.settings.in_words}, {plan['parameters']:,} parameters"
-    short = " (too short: a model needs about 20,000 to write words)" if len(setup.training) < SHORT_TEXT else ""
+    short = f" (too short: {TEXT_LENGTH_ADVICE})" if len(setup.training) < SHORT_TEXT else ""
     yield "text", f"{len(setup.training):,} training characters, {len(setup.validation):,} held out{short}"
     duration = format_duration(60 * plan["minutes"])
     yield "planned", f"{plan['steps']:,} steps, {count_passes(plan['epochs'])}, about {duration} (measured)"

@@ -97,14 +97,11 @@ def check_new_file(path: Path, force: bool | None = None) -> None:
             does not exist.
     """
     if path.exists() and not (force and path.is_file()):
-        what = "is a folder" if path.is_dir() else "already exists" if path.is_file() else "is not a regular file"
-        advice = (
-            ""
-            if not path.is_file()
-            else ", or remove it first"
-            if force is None
-            else ", or pass --force to overwrite it"
-        )
+        if path.is_file():
+            what = "already exists"
+            advice = ", or remove it first" if force is None else ", or pass --force to overwrite it"
+        else:
+            what, advice = "is a folder" if path.is_dir() else "is not a regular file", ""
         raise InputError(
             f"{path} {what}. Choose another file (-o on the command line){advice}.", code="file_exists", path=str(path)
         )
